@@ -1,0 +1,82 @@
+"""What fusionkit raises: where something is wrong, what is wrong there, and what would be right."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+class FusionKitError(Exception):
+    """The common class of every error that a user can cause and mend."""
+
+
+class ShapeError(FusionKitError, ValueError):
+    """A tensor, a `Jagged` or a width does not fit the place it was given to."""
+
+
+class TrainingError(FusionKitError):
+    """Training cannot go on: a loss or a gradient is not finite, or nothing is left to train."""
+
+
+class RunError(FusionKitError):
+    """A run folder, a checkpoint or a card is missing, damaged, or belongs to something else."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Args:
+        place: Where: a key path of a recipe, a row of a manifest, a file.
+        message: What is wrong there, with the value that was given.
+        remedy: What would be right; empty where the message says it already.
+    """
+
+    place: str
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+class _ProblemsError(FusionKitError):
+    """An error that lists everything that was found wrong, not only the first of it."""
+
+    def __init__(self, problems: Sequence[Problem] | str, *, source: str = "") -> None:
+        self.problems = (Problem("", problems),) if isinstance(problems, str) else tuple(problems)
+        self.source = source
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        prefix = f"{self.source}: " if self.source else ""
+        if len(self.problems) == 1:
+            return f"{prefix}{self.problems[0]}"
+        lines = [f"{prefix}{len(self.problems)} problems"]
+        return "\n".join(lines + [f"  - {problem}" for problem in self.problems])
+
+
+class RecipeError(_ProblemsError):
+    """A recipe, an override or an experiment file is wrong; every problem of it is listed."""
+
+
+class DataError(_ProblemsError):
+    """Data are missing, damaged or contradict the recipe; every problem that was found is listed."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """Names the closest known words, or all of them when none is close.
+
+    Example:
+        >>> did_you_mean("lsmt", ["lstm", "gru"])
+        "did you mean 'lstm'?"
+        >>> did_you_mean("xyz", ["lstm", "gru"])
+        'known: gru, lstm'
+    """
+    words = sorted(set(known))
+    close = difflib.get_close_matches(given, words, n=3, cutoff=0.6)
+    if close:
+        return "did you mean " + " or ".join(repr(word) for word in close) + "?"
+    return "known: " + ", ".join(words) if words else "none is known"

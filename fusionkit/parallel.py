@@ -1,0 +1,43 @@
+"""Sums over the processes of one training; in a single process they are the identity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def world_size() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """The sum over all processes; gradients flow back to every one of them."""
+    if world_size() == 1:
+        return tensor
+    from torch.distributed.nn.functional import all_reduce
+
+    summed: Tensor = all_reduce(tensor)
+    return summed
+
+
+def mean_over_union(values: Tensor, weights: Tensor | None = None) -> Tensor:
+    r"""This process's share of the weighted mean over the union of all processes' batches.
+
+    .. math::
+        W \frac{\sum_i w_i v_i}{\max(1, n)}
+
+    n counts the values of all processes. With W processes, the mean of the shares is the mean over the union, and so is the mean of their gradients,
+    however many values each process holds. Without any value it is zero.
+
+    Example:
+        >>> mean_over_union(torch.tensor([1.0, 2.0, 6.0]))
+        tensor(3.)
+    """
+    count = values.new_tensor(float(len(values)))
+    if world_size() > 1:
+        with torch.no_grad():
+            count = sum_over_processes(count)
+    weighted = values if weights is None else values * weights
+    return world_size() * weighted.sum() / count.clamp(min=1.0)
