@@ -1,3 +1,68 @@
-"""fusionkit: fuse several kinds of signal, and measure whether fusing helps."""
+"""fusionkit: fuse several kinds of signal, and measure whether fusing helps.
+
+The public names below are loaded when they are first used, so `import fusionkit` and ``fusionkit --help`` are quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "AGGREGATORS": "registry",
+    "BALANCERS": "registry",
+    "DATASETS": "registry",
+    "ENCODERS": "registry",
+    "FOLDS": "registry",
+    "FUSIONS": "registry",
+    "LOSS_HEADS": "registry",
+    "OPTIMIZERS": "registry",
+    "SCHEDULERS": "registry",
+    "STRATEGIES": "registry",
+    "TRANSFORMS": "registry",
+    "DataError": "errors",
+    "FusionKitError": "errors",
+    "FusionModel": "model",
+    "Jagged": "jagged",
+    "RecipeError": "errors",
+    "RunError": "errors",
+    "ShapeError": "errors",
+    "TrainingError": "errors",
+    "build": "model",
+    "load_recipe": "recipe",
+}
+
+__all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - names, spelt once
+
+if TYPE_CHECKING:
+    from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
+    from fusionkit.jagged import Jagged
+    from fusionkit.model import FusionModel, build
+    from fusionkit.recipe import load_recipe
+    from fusionkit.registry import (
+        AGGREGATORS,
+        BALANCERS,
+        DATASETS,
+        ENCODERS,
+        FOLDS,
+        FUSIONS,
+        LOSS_HEADS,
+        OPTIMIZERS,
+        SCHEDULERS,
+        STRATEGIES,
+        TRANSFORMS,
+    )
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fusionkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"fusionkit.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

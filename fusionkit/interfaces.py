@@ -364,7 +364,6 @@ class Transform(ABC):
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_shape", "rate")
-    out_shape: tuple[int, ...]
 
     @abstractmethod
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
@@ -397,9 +396,7 @@ class Schedule(ABC):
         """
 
 
-FeatureHook = Callable[
-    [Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]
-]
+FeatureHook = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
 """`Balancer.replace_features` with its step bound, as the model calls it."""
 
 

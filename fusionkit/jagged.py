@@ -200,7 +200,7 @@ class Jagged:
 
     def unbind(self) -> tuple[Tensor, ...]:
         """The samples, each ``(length_i, *element)``, as views."""
-        return self._values.split(list(self._sizes)) if self._sizes else ()
+        return torch.split(self._values, list(self._sizes)) if self._sizes else ()
 
     def to_padded(self, length: int | None = None, *, fill: float = 0.0) -> Tensor:
         """Pads every sample to one length, for code that cannot do without: ``(batch, length, *element)``.

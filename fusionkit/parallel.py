@@ -18,7 +18,7 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
         return tensor
     from torch.distributed.nn.functional import all_reduce
 
-    summed: Tensor = all_reduce(tensor)
+    summed: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
     return summed
 
 
@@ -28,8 +28,8 @@ def mean_over_union(values: Tensor, weights: Tensor | None = None) -> Tensor:
     .. math::
         W \frac{\sum_i w_i v_i}{\max(1, n)}
 
-    n counts the values of all processes. With W processes, the mean of the shares is the mean over the union, and so is the mean of their gradients,
-    however many values each process holds. Without any value it is zero.
+    n counts the values of all W processes. The mean of the shares is the mean over the union, and so is the mean of
+    their gradients, however many values each process holds. Without any value it is zero.
 
     Example:
         >>> mean_over_union(torch.tensor([1.0, 2.0, 6.0]))

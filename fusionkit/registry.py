@@ -9,13 +9,15 @@ import re
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import entry_points
-from typing import Any, Generic, TypeVar, get_type_hints
+from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from fusionkit import interfaces
 from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.spec import Finding
 
 T = TypeVar("T", bound=ABC)
 C = TypeVar("C")
@@ -41,17 +43,10 @@ class Component(Generic[T]):
         """What the docstring's ``Args:`` says of each option."""
         return _described_arguments(inspect.getdoc(self.cls) or "")
 
-    def problems(self, options: Mapping[str, Any], place: str) -> list[Problem]:
-        """Everything that is wrong with the options that a recipe gives."""
-        return self._check(options, place)[1]
-
-    def complete(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options with every default written out, as plain data.
-
-        Raises:
-            RecipeError: An option is unknown, missing, or of a wrong type or value.
-        """
-        return dict(self._checked(options).model_dump(mode="json"))
+    def check(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
+        """The options as plain data with every default written out, and everything that is wrong with them."""
+        checked, findings = self._check(options)
+        return (dict(checked.model_dump(mode="json")) if checked else {}), findings
 
     def build(self, *wired: Any, **options: Any) -> T:
         """Constructs the component from what the model wires and what the recipe sets.
@@ -63,16 +58,17 @@ class Component(Generic[T]):
         return self.cls(*wired, **{name: getattr(checked, name) for name in type(checked).model_fields})
 
     def _checked(self, options: Mapping[str, Any]) -> BaseModel:
-        checked, problems = self._check(options, self.name)
+        checked, findings = self._check(options)
         if checked is None:
-            raise RecipeError(problems)
+            places = [".".join(map(str, (self.name, *place))) for place, _, _ in findings]
+            raise RecipeError([Problem(place, *rest) for place, (_, *rest) in zip(places, findings, strict=True)])
         return checked
 
-    def _check(self, options: Mapping[str, Any], place: str) -> tuple[BaseModel | None, list[Problem]]:
+    def _check(self, options: Mapping[str, Any]) -> tuple[BaseModel | None, list[Finding]]:
         try:
-            return self.options.model_validate_json(json.dumps(dict(options), default=str)), []
+            return self.options.model_validate_json(json.dumps(dict(options))), []
         except ValidationError as error:
-            return None, problems_of(error, place, known={"": [*self.options.model_fields]})
+            return None, [_finding(item, self.options) for item in error.errors(include_url=False)]
 
 
 class Registry(Generic[T]):
@@ -84,7 +80,7 @@ class Registry(Generic[T]):
         home: The package that holds fusionkit's own; imported when a name is first looked up.
     """
 
-    def __init__(self, kind: str, interface: type[T], home: str) -> None:
+    def __init__(self, kind: str, interface: type[Any], home: str) -> None:
         self.kind, self.interface, self.home = kind, interface, home
         self._components: dict[str, Component[T]] = {}
         self._loaded = False
@@ -112,7 +108,7 @@ class Registry(Generic[T]):
                 )
             if not (inspect.isclass(cls) and issubclass(cls, self.interface)):
                 raise TypeError(f"{self.kind} {name!r}: {cls!r} is no subclass of {self.interface.__name__}")
-            self._components[name] = Component(name, cls, _options_model(self.kind, name, cls))
+            self._components[name] = Component(name, cast(type[T], cls), _options_model(self.kind, name, cls))
             return cls
 
         return add
@@ -206,57 +202,30 @@ def import_plugins(modules: Sequence[str]) -> list[Problem]:
     return problems
 
 
-_entry_points_loaded = False
-
-
+@cache
 def load_entry_points() -> None:
     """Imports installed plugins, those of the entry-point group ``fusionkit.plugins``, once."""
-    global _entry_points_loaded
-    if not _entry_points_loaded:
-        _entry_points_loaded = True
-        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-            entry_point.load()
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        entry_point.load()
 
 
-def problems_of(
-    error: ValidationError, place: str, known: Mapping[str, Sequence[str]] | None = None
-) -> list[Problem]:
-    """Pydantic's findings in our words.
-
-    Args:
-        error: The findings.
-        place: The key path that the checked mapping stands at; empty at the top.
-        known: Names that would be right, by the dotted place of the mapping they belong to.
-    """
-    known = known or {}
-    problems = []
-    for item in error.errors(include_url=False):
-        path = place
-        parent = ""
-        for part in item["loc"]:
-            parent = path
-            path = f"{path}[{part}]" if isinstance(part, int) else f"{path}.{part}".lstrip(".")
-        context = item.get("ctx", {})
-        if isinstance(context.get("problem"), Problem):
-            problems.append(context["problem"])
-        elif item["type"] == "extra_forbidden":
-            names = known.get(parent[len(place) :].lstrip("."), ())
-            problems.append(Problem(path, "unknown key", did_you_mean(str(item["loc"][-1]), names)))
-        elif item["type"] == "missing":
-            problems.append(Problem(path, "missing", "this key has no default"))
-        else:
-            message = item["msg"].removeprefix("Value error, ")
-            problems.append(Problem(path, f"{message[0].lower()}{message[1:]}, given {item['input']!r}"))
-    return problems
+def _finding(item: Any, options: type[BaseModel]) -> Finding:
+    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
+        return item["loc"], "unknown option", did_you_mean(str(item["loc"][0]), options.model_fields)
+    if item["type"] == "missing":
+        return item["loc"], "missing", "this option has no default"
+    message = item["msg"].removeprefix("Value error, ")
+    return item["loc"], f"{message[0].lower()}{message[1:]}, given {item['input']!r}", ""
 
 
 def _options_model(kind: str, name: str, cls: type) -> type[BaseModel]:
     fields: dict[str, Any] = {}
-    hints = get_type_hints(cls.__init__, include_extras=True)
+    constructor: Any = cls.__init__  # type: ignore[misc]
+    hints = get_type_hints(constructor, include_extras=True)
     wired = []
-    for parameter in list(inspect.signature(cls.__init__).parameters.values())[1:]:
+    for parameter in list(inspect.signature(constructor).parameters.values())[1:]:
         where = f"{kind} {name!r}: parameter {parameter.name!r}"
-        if cls.__init__ is object.__init__:
+        if constructor is object.__init__:
             break
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise TypeError(f"{where} is variadic; a signature is a schema, so name every option")

@@ -1,0 +1,412 @@
+"""The network: the only place that wires widths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError, did_you_mean
+from fusionkit.interfaces import Aggregator, Dataset, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
+from fusionkit.jagged import Jagged
+from fusionkit.layers import FeatureNorm
+from fusionkit.parallel import mean_over_union
+from fusionkit.recipe import build_component, check_document, load_recipe
+from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec, Recipe, read_document
+
+Inputs = Mapping[str, Jagged | Tensor]
+
+
+class Branch(nn.Module):
+    r"""One modality, from its elements to its normalised feature vector and its own scores.
+
+    .. math::
+        \hat f_m = \mathrm{FeatureNorm}(A_m(F_m(x_m))), \qquad s_m = W \hat f_m + b
+
+    Args:
+        in_shape: Shape of one element.
+        encoders: The chain F_m.
+        aggregator: A_m.
+        heads: A loss head per target; empty where uni-modal losses are switched off.
+        dropout: Share of the normalised features that is dropped in training.
+
+    Source:
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (1), (8).
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        encoders: Sequence[Encoder],
+        aggregator: Aggregator,
+        heads: Mapping[str, LossHead],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.in_shape = in_shape
+        self.encoders = nn.ModuleList(encoders)
+        self.aggregator = aggregator
+        self.norm = FeatureNorm(aggregator.out_features)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.ModuleDict(heads)
+        self.out_features = aggregator.out_features
+        self.encoded_shape = encoders[-1].out_shape
+
+    def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
+        """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
+        sequence = self._encode(elements)
+        if all(sequence.sizes):
+            return self.dropout(self.norm(self.aggregator(sequence))), sequence
+        rows = [index for index, size in enumerate(sequence.sizes) if size]
+        features = self.norm.weight.new_zeros(len(sequence), self.out_features)
+        if rows:
+            present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
+            encoded = self.dropout(self.norm(self.aggregator(present)))
+            where = torch.tensor(rows, device=features.device)
+            features = features.to(encoded.dtype).index_copy(0, where, encoded)
+        return features, sequence
+
+    def _encode(self, elements: Jagged) -> Jagged:
+        if elements.total == 0:
+            return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
+        for encoder in self.encoders:
+            elements = encoder(elements)
+        return elements
+
+
+class FusionModel(nn.Module):
+    r"""N modalities, one fusion, K targets: N0, N1, N2 (MRPN) and everything between them.
+
+    .. math::
+        s = \mathrm{Scoring}(\mathrm{Fusion}(\hat f_1, \dots, \hat f_N)), \qquad
+        L = \sum_m \sum_k L_{m,k} + \sum_k L_{\mathrm{fused},k}
+
+    A missing modality enters the fusion as a learned placeholder; its branch has no loss and no batch statistic for
+    that sample. In evaluation mode no sample depends on another, and uni-modal branches are silent unless asked for.
+
+    Args:
+        branches: A branch per modality, in the order of fusion.
+        fusion: The fusion of the branches' features.
+        heads: A fused loss head per target.
+
+    Source:
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (7)-(9) and Fig. 7.
+    """
+
+    def __init__(self, branches: Mapping[str, Branch], fusion: Fusion, heads: Mapping[str, LossHead]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleDict(branches)
+        self.fusion = fusion
+        self.heads = nn.ModuleDict(heads)
+        self.placeholders = nn.ParameterDict(
+            {name: nn.Parameter(torch.zeros(branch.out_features)) for name, branch in branches.items()}
+        )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in the order of fusion."""
+        return tuple(self.branches)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets."""
+        return tuple(self.heads)
+
+    def branch(self, modality: str) -> Branch:
+        """The branch of a modality."""
+        branch = self.branches[modality]
+        assert isinstance(branch, Branch)
+        return branch
+
+    def head(self, target: str, modality: str | None = None) -> LossHead:
+        """The fused loss head of a target, or a modality's own."""
+        head = self.heads[target] if modality is None else self.branch(modality).heads[target]
+        assert isinstance(head, LossHead)
+        return head
+
+    def parts(self) -> dict[str, nn.ModuleList]:
+        """What a stage may train: every modality's branch, and ``"fusion"`` with placeholders and fused heads."""
+        parts = {name: nn.ModuleList([branch]) for name, branch in self.branches.items()}
+        return {**parts, "fusion": nn.ModuleList([self.fusion, self.heads, self.placeholders])}
+
+    def forward(
+        self,
+        inputs: Inputs,
+        *,
+        unimodal: bool | None = None,
+        fused: bool = True,
+        modalities: Sequence[str] | None = None,
+        replace: FeatureHook | None = None,
+    ) -> ModelOutput:
+        """Scores of a batch.
+
+        Args:
+            inputs: By modality a `Jagged`, or a tensor: ``(batch, *element)`` for one element each,
+                ``(batch, time, *element)`` for sequences of one length. A modality that is left out is missing.
+            unimodal: Score the uni-modal branches; in training mode by default, in evaluation mode not.
+            fused: Score the fused branch.
+            modalities: Compute these only; the fused branch takes the others as missing.
+            replace: Called with features and presence before fusion; what it returns is fused instead.
+
+        Raises:
+            ShapeError: An unknown modality, elements of another shape, or batches of different sizes.
+        """
+        batch = self._packed(inputs)
+        wanted = self.modalities if modalities is None else tuple(modalities)
+        features: dict[str, Tensor] = {}
+        sequences: dict[str, Jagged] = {}
+        everyone: dict[str, bool] = {}
+        present: dict[str, Tensor] = {}
+        for name in self.modalities:
+            elements = batch[name]
+            if name not in wanted:
+                elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
+            features[name], sequences[name] = self.branch(name)(elements)
+            present[name] = sequences[name].present
+            everyone[name] = all(sequences[name].sizes)
+        score_branches = self.training if unimodal is None else unimodal
+        branch_scores = {name: self._scores(name, features[name]) for name in wanted} if score_branches else {}
+        return ModelOutput(
+            fused=self._fuse(features, present, everyone, sequences, replace) if fused else {},
+            unimodal={name: scores for name, scores in branch_scores.items() if scores},
+            features=features,
+            present=present,
+        )
+
+    def losses(
+        self,
+        output: ModelOutput,
+        targets: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Named loss terms: ``fused/<target>`` and ``<modality>/<target>``, each a mean over samples.
+
+        A sample counts in a term when its target is known and, in a modality's term, the modality is present. A
+        term without any such sample is zero.
+
+        Args:
+            output: What the model returned.
+            targets: Encoded targets, ``(batch,)`` or ``(batch, outputs)``; negative or NaN means missing.
+            weights: By term, a weight per sample.
+
+        Raises:
+            ShapeError: A target of the model is missing from `targets`.
+        """
+        absent = sorted(set(self.targets) - set(targets))
+        if absent:
+            raise ShapeError(f"targets: {absent} missing; a sample without a target is marked by a negative or NaN")
+        weights = weights or {}
+        terms = {}
+        for target in self.targets:
+            known = self.head(target).known(targets[target])
+            for branch, scores in _by_branch(output, target).items():
+                counts = known if branch == "fused" else known & output.present[branch]
+                head = self.head(target, None if branch == "fused" else branch)
+                name = f"{branch}/{target}"
+                terms[name] = _term(head, scores, targets[target], counts, weights.get(name))
+        return terms
+
+    def _packed(self, inputs: Inputs) -> dict[str, Jagged]:
+        unknown = [name for name in inputs if name not in self.branches]
+        if unknown:
+            raise ShapeError(f"inputs: unknown modality {unknown[0]!r}; {did_you_mean(unknown[0], self.modalities)}")
+        if not inputs:
+            raise ShapeError(f"inputs: no modality is given; known: {', '.join(self.modalities)}")
+        packed = {name: as_jagged(name, value, self.branch(name).in_shape) for name, value in inputs.items()}
+        sizes = {name: len(value) for name, value in packed.items()}
+        if len(set(sizes.values())) > 1:
+            raise ShapeError(f"inputs: batches differ in size: {sizes}")
+        like = next(iter(packed.values()))
+        for name in self.modalities:
+            if name not in packed:
+                packed[name] = Jagged.empty(len(like), self.branch(name).in_shape, like=like.values)
+        return packed
+
+    def _scores(self, modality: str, features: Tensor) -> dict[str, Tensor]:
+        return {target: head(features) for target, head in self.branch(modality).heads.items()}
+
+    def _fuse(
+        self,
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        everyone: Mapping[str, bool],
+        sequences: Mapping[str, Jagged],
+        replace: FeatureHook | None,
+    ) -> dict[str, Tensor]:
+        masks: dict[str, Tensor | None] = {name: None if everyone[name] else present[name] for name in features}
+        if replace is not None:
+            features, present = replace(features, present)
+            masks = dict(present)
+        filled = {}
+        for name, mask in masks.items():
+            placeholder = self.placeholders[name].to(features[name].dtype)
+            filled[name] = features[name] if mask is None else torch.where(mask[:, None], features[name], placeholder)
+        extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
+        vector = self.fusion(filled, masks, **extra)
+        return {target: head(vector) for target, head in self.heads.items()}
+
+
+def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:
+    """A modality's input as a `Jagged` whose elements have `shape`.
+
+    Raises:
+        ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``.
+    """
+    if isinstance(value, Jagged):
+        if value.element_shape != shape:
+            raise ShapeError(f"{name}: elements of shape {value.element_shape}, the model was built for {shape}")
+        return value
+    if not isinstance(value, Tensor):
+        raise ShapeError(f"{name}: a Jagged or a tensor is expected, given {type(value).__name__}")
+    if value.ndim == len(shape) + 1 and tuple(value.shape[1:]) == shape:
+        return Jagged.from_sizes(value, (1,) * len(value))
+    if value.ndim == len(shape) + 2 and tuple(value.shape[2:]) == shape:
+        return Jagged.from_sizes(value.flatten(0, 1), (value.shape[1],) * len(value))
+    raise ShapeError(
+        f"{name}: a tensor of shape {tuple(value.shape)} is neither (batch, *{shape}) nor (batch, time, *{shape})"
+    )
+
+
+def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:
+    scores = {"fused": output.fused[target]} if target in output.fused else {}
+    return {**scores, **{name: of[target] for name, of in output.unimodal.items()}}
+
+
+def _term(head: LossHead, scores: Tensor, targets: Tensor, counts: Tensor, weights: Tensor | None) -> Tensor:
+    rows = counts.nonzero().flatten()
+    if len(rows) == 0:
+        return mean_over_union(scores.new_zeros(0)) + 0.0 * scores.sum()
+    values = head.loss(scores[rows], targets[rows])
+    return mean_over_union(values, None if weights is None else weights[rows])
+
+
+def build(spec: ModelSpec | Recipe | Mapping[str, Any] | str | Path, dataset: Dataset | None = None) -> FusionModel:
+    """Builds the network of a model spec or of a recipe.
+
+    Args:
+        spec: A `ModelSpec` or `Recipe`, a mapping of either, or the path of a recipe.
+        dataset: What says shapes of elements and classes of targets where the spec leaves them out; a recipe's own
+            dataset is opened where they are needed and none is given.
+
+    Raises:
+        RecipeError: Every problem of the spec, with place, value and remedy.
+
+    Example:
+        >>> model = build({
+        ...     "modalities": {"audio": {"shape": [8], "encoder": "mlp"}, "video": {"shape": [4], "encoder": "mlp"}},
+        ...     "targets": {"emotion": {"type": "classification", "classes": ["calm", "happy", "sad"]}},
+        ... })
+        >>> model.eval()({"audio": torch.zeros(2, 8), "video": torch.zeros(2, 5, 4)}).fused["emotion"].shape
+        torch.Size([2, 3])
+    """
+    if isinstance(spec, ModelSpec):
+        spec = spec.model_dump(mode="json")
+    if isinstance(spec, Mapping) and "model" not in spec:
+        model = check_document(ModelSpec, read_document(spec)[0])
+        return _wire(complete_model(model, dataset) if dataset else model)
+    recipe = load_recipe(spec)
+    if dataset is None and not is_complete(recipe.model):
+        dataset = build_component(recipe.data.dataset)
+    return _wire(complete_model(recipe.model, dataset) if dataset else recipe.model)
+
+
+def is_complete(spec: ModelSpec) -> bool:
+    """Whether a spec states every shape of an element and every target's classes by itself."""
+    return all(modality.shape is not None for modality in spec.modalities.values()) and not any(
+        _lacks_classes(target) for target in spec.targets.values()
+    )
+
+
+def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
+    """Takes from the dataset what a spec leaves out: shapes of elements and classes of targets.
+
+    Raises:
+        RecipeError: The dataset has no such modality or target, or another shape than the spec states.
+    """
+    problems = []
+    stated = {target for row in dataset.rows for target in row.targets} | set(dataset.classes)
+    modalities: dict[str, ModalitySpec] = {}
+    for name, modality in spec.modalities.items():
+        place = f"model.modalities.{name}"
+        info = dataset.modalities.get(name)
+        if info is None:
+            remedy = did_you_mean(name, dataset.modalities)
+            problems.append(Problem(place, f"the dataset has no modality {name!r}", remedy))
+            continue
+        if modality.shape is not None and modality.shape != info.shape:
+            message = f"{list(modality.shape)} contradicts the dataset, whose elements have shape {list(info.shape)}"
+            problems.append(Problem(f"{place}.shape", message, "leave it out to take the dataset's"))
+        modalities[name] = modality.model_copy(update={"shape": info.shape})
+    targets = {}
+    for name, target in spec.targets.items():
+        if name not in stated:
+            remedy = did_you_mean(name, stated)
+            problems.append(Problem(f"model.targets.{name}", f"the dataset has no target {name!r}", remedy))
+        elif _lacks_classes(target) and name in dataset.classes:
+            key = _lacks_classes(target)
+            targets[name] = target.model_copy(update={key: list(dataset.classes[name])})
+            continue
+        targets[name] = target
+    if problems:
+        raise RecipeError(problems)
+    return spec.model_copy(update={"modalities": modalities, "targets": targets})
+
+
+def _lacks_classes(target: LossHeadSpec) -> str:
+    """The option by which a head wants to be told its classes or labels, if it is still empty."""
+    return next((key for key in ("classes", "labels") if target.options.get(key) == []), "")
+
+
+def _wire(spec: ModelSpec) -> FusionModel:
+    problems: list[Problem] = []
+    branches = {}
+    for name, modality in spec.modalities.items():
+        try:
+            branches[name] = _wire_branch(spec, modality)
+        except (FusionKitError, ValueError) as error:
+            problems.append(Problem(f"model.modalities.{name}", str(error)))
+    fusion, heads = None, {}
+    if not problems:
+        wired: list[dict[str, int]] = [{name: branch.out_features for name, branch in branches.items()}]
+        try:
+            fusion = _wire_fusion(spec, branches, wired)
+            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden)
+        except (FusionKitError, ValueError) as error:
+            problems.append(Problem("model", str(error)))
+    if problems or fusion is None:
+        raise RecipeError(problems)
+    return FusionModel(branches, fusion, heads)
+
+
+def _wire_fusion(spec: ModelSpec, branches: Mapping[str, Branch], wired: list[dict[str, int]]) -> Fusion:
+    from fusionkit.registry import FUSIONS
+
+    if FUSIONS.get(spec.fusion.type).cls.reads_sequences:
+        wired.append({name: branch.encoded_shape[0] for name, branch in branches.items()})
+    fusion: Fusion = build_component(spec.fusion, *wired)
+    return fusion
+
+
+def _wire_branch(spec: ModelSpec, modality: ModalitySpec) -> Branch:
+    if modality.shape is None:
+        raise ShapeError("the shape of an element is not known; state `shape:` or give the dataset")
+    shape, encoders = modality.shape, []
+    for encoder_spec in modality.encoder:
+        encoder: Encoder = build_component(encoder_spec, shape)
+        encoders.append(encoder)
+        shape = encoder.out_shape
+    if len(shape) != 1:
+        raise ShapeError(
+            f"the encoder {modality.encoder[-1].type!r} gives elements of shape {shape}, an aggregator reads vectors; "
+            "add an encoder that gives vectors, such as mlp or timm"
+        )
+    aggregator: Aggregator = build_component(modality.aggregator, shape[0])
+    heads = _wire_heads(spec, aggregator.out_features, spec.unimodal_hidden) if spec.unimodal_heads else {}
+    return Branch(modality.shape, encoders, aggregator, heads, spec.dropout)
+
+
+def _wire_heads(spec: ModelSpec, in_features: int, hidden: int | None) -> dict[str, LossHead]:
+    return {name: build_component(target, in_features, hidden) for name, target in spec.targets.items()}

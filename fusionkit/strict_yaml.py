@@ -1,0 +1,206 @@
+"""YAML without its traps: the only module that knows YAML.
+
+Scalars follow YAML 1.2's core schema, so ``1e-3`` is a number and ``1:30``, ``yes`` and ``2020-01-01`` are text. A
+duplicate key, a tag, a document too deep or too large (an alias counts as what it stands for) is an error with its
+line. Documents are built from the parser's events on an explicit stack, so nesting cannot exhaust Python's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from fusionkit.errors import Problem, RecipeError
+
+MAX_DEPTH = 32
+MAX_NODES = 100_000
+
+Path = tuple[str | int, ...]
+
+_NULL = re.compile(r"(~|null|Null|NULL|)")
+_BOOL = re.compile(r"(true|True|TRUE|false|False|FALSE)")
+_INT = re.compile(r"[-+]?[0-9]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_INF = re.compile(r"([-+]?)\.(inf|Inf|INF)")
+_NAN = re.compile(r"\.(nan|NaN|NAN)")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed document and the line of every key path in it (from 1)."""
+
+    value: Any
+    lines: Mapping[Path, int]
+
+
+def read_scalar(text: str) -> Any:
+    """A plain scalar as YAML 1.2's core schema reads it.
+
+    Example:
+        >>> [read_scalar(text) for text in ("1e-3", "1:30", "yes", "null", "0o7")]
+        [0.001, '1:30', 'yes', None, '0o7']
+    """
+    if _NULL.fullmatch(text):
+        return None
+    if _BOOL.fullmatch(text):
+        return text.lower() == "true"
+    if _INT.fullmatch(text) and len(text) <= 19:
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        return float(text)
+    if infinite := _INF.fullmatch(text):
+        return float(f"{infinite.group(1)}inf")
+    return float("nan") if _NAN.fullmatch(text) else text
+
+
+def read_yaml(text: str, source: str) -> Document:
+    """Parses one document.
+
+    Args:
+        text: The document.
+        source: Its name, for messages.
+
+    Raises:
+        RecipeError: The text is not YAML, or uses what a recipe may not use; with its line.
+    """
+    builder = _Builder()
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RecipeError([Problem(place, f"not YAML: {error.problem}")], source=source) from None
+    except yaml.YAMLError as error:
+        raise RecipeError([Problem("", f"not YAML: {error}")], source=source) from None
+    except _RefusedError as refused:
+        raise RecipeError([refused.problem], source=source) from None
+    if builder.problems:
+        raise RecipeError(builder.problems, source=source)
+    return Document(builder.value, builder.lines)
+
+
+def write_yaml(value: Any) -> str:
+    """Writes plain data so that `read_yaml` gives it back."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True)
+    return text
+
+
+class _RefusedError(Exception):
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+@dataclass
+class _Open:
+    """A collection that is being built."""
+
+    value: dict[str, Any] | list[Any]
+    path: Path
+    anchor: str | None
+    nodes: int = 1
+    key: str | None = None
+
+
+@dataclass
+class _Builder:
+    value: Any = None
+    lines: dict[Path, int] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    _stack: list[_Open] = field(default_factory=list)
+    _anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    _documents: int = 0
+
+    def take(self, event: yaml.Event) -> None:
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        if isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                raise _RefusedError(Problem(f"line {line}", "a second document", "one file holds one document"))
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise _RefusedError(Problem(f"line {line}", f"the tag {tag!r}", "recipes hold plain data, without tags"))
+        if isinstance(event, yaml.ScalarEvent):
+            plain = event.implicit[0] and event.style is None
+            self._place(read_scalar(event.value) if plain else event.value, event.value, line, event.anchor, 1)
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in self._anchors:
+                raise _RefusedError(Problem(f"line {line}", f"the alias *{event.anchor} stands for nothing before it"))
+            value, nodes = self._anchors[event.anchor]
+            self._place(value, None, line, None, nodes)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            if len(self._stack) >= MAX_DEPTH:
+                raise _RefusedError(Problem(f"line {line}", f"nested deeper than {MAX_DEPTH} levels"))
+            self._refuse_as_key(line)
+            empty: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
+            path = self._next_path()
+            self.lines.setdefault(path, line)
+            self._stack.append(_Open(empty, path, event.anchor))
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            done = self._stack.pop()
+            self._place(done.value, None, line, done.anchor, done.nodes)
+
+    def _next_path(self) -> Path:
+        if not self._stack:
+            return ()
+        top = self._stack[-1]
+        return (*top.path, len(top.value) if isinstance(top.value, list) else str(top.key))
+
+    def _refuse_as_key(self, line: int) -> None:
+        if self._stack and isinstance(self._stack[-1].value, dict) and self._stack[-1].key is None:
+            raise _RefusedError(Problem(f"line {line}", "a collection or an alias as a key", "keys are plain words"))
+
+    def _place(self, value: Any, as_key: str | None, line: int, anchor: str | None, nodes: int) -> None:
+        if not self._stack:
+            self.value = value
+            return
+        top = self._stack[-1]
+        if isinstance(top.value, dict) and top.key is None:
+            if as_key is None:
+                self._refuse_as_key(line)
+            self._start_key(str(as_key), line)
+            return
+        top.nodes += nodes
+        if top.nodes > MAX_NODES:
+            raise _RefusedError(Problem(f"line {line}", f"more than {MAX_NODES} values, aliases spelt out"))
+        if anchor is not None:
+            self._anchors[anchor] = (value, nodes)
+        self.lines.setdefault(self._next_path(), line)
+        if isinstance(top.value, list):
+            top.value.append(value)
+        else:
+            top.value[str(top.key)] = value
+            top.key = None
+
+    def _start_key(self, key: str, line: int) -> None:
+        top = self._stack[-1]
+        path = (*top.path, key)
+        if isinstance(top.value, dict) and key in top.value:
+            message = f"the key {key!r} stands here and in line {self.lines[path]}"
+            self.problems.append(Problem(f"line {line}", message, "keep one of them"))
+        self.lines.setdefault(path, line)
+        top.key = key
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = None if isinstance(read_scalar(text), str) else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+def _represent_float(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
+    special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
+    text = repr(number)
+    return dumper.represent_scalar("tag:yaml.org,2002:float", special.get(text, text))
+
+
+_Dumper.add_representer(str, _represent_text)
+_Dumper.add_representer(float, _represent_float)
