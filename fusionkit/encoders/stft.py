@@ -1,0 +1,149 @@
+"""One short-time Fourier transform per clip, cut into segments: what `spectrogram` and `log_mel` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fusionkit.encoders.gaps import layout_of
+from fusionkit.errors import Problem, RecipeError, ShapeError
+from fusionkit.jagged import Jagged
+
+SegmentMode = Literal["slice", "per_segment"]
+
+
+class WaveSegments(nn.Module):
+    r"""Waves to columns of a centred short-time Fourier transform, or to segments of such columns.
+
+    .. math::
+        X_t(k) = \sum_{j=0}^{w-1} h_j\, x_{t \cdot \mathrm{hop} + j - \lfloor w/2 \rfloor}\, e^{-2 \pi i j k / w},
+        \qquad t = 0 \dots \lceil n / \mathrm{hop} \rceil - 1
+
+    h is the periodic Hann window of w samples, n the length of the clip; x is zero outside the clip. So every column
+    is centred on a sample of the clip: a second has sample_rate / hop columns. A clip's segments are all that lie
+    wholly inside it; a clip shorter than one segment is padded with zeros to one.
+
+    Args:
+        in_shape: Shape of an element of the wave, ``()`` or ``(1,)``.
+        sample_rate: Samples per second.
+        window: Samples of the window.
+        hop: Samples from one column to the next.
+        segment_seconds: Length of a segment; None for no segments.
+        segment_hop_seconds: From the start of one segment to the start of the next.
+        mode: ``slice`` one transform per clip, ``per_segment`` one transform per segment.
+        standardize: Make every clip's mean zero and population standard deviation one first.
+
+    Raises:
+        ShapeError: `in_shape` is no wave.
+        RecipeError: The hop exceeds the window, or a segment or its hop is no whole number of columns.
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        *,
+        sample_rate: int,
+        window: int,
+        hop: int,
+        segment_seconds: float | None,
+        segment_hop_seconds: float,
+        mode: SegmentMode,
+        standardize: bool,
+    ) -> None:
+        super().__init__()
+        if tuple(in_shape) not in ((), (1,)):
+            raise ShapeError(f"an element of shape {tuple(in_shape)} is no sample of a mono wave, () or (1,)")
+        if hop > window:
+            raise RecipeError([Problem("hop", f"{hop} exceeds the window {window}, so samples are skipped")])
+        self.window, self.hop, self.mode, self.standardize = window, hop, mode, standardize
+        self.columns: int | None = None
+        if segment_seconds is not None:
+            self.columns = _whole("segment_seconds", segment_seconds, sample_rate, hop)
+            self.columns_hop = _whole("segment_hop_seconds", segment_hop_seconds, sample_rate, hop)
+
+    def shape(self, bins: int) -> tuple[int, ...]:
+        """The shape of an element of the output, given the numbers per column."""
+        return (bins,) if self.columns is None else (1, bins, self.columns)
+
+    def forward(self, waves: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
+        """Columns ``(bins,)`` or segments ``(1, bins, columns)``; `describe` maps complex columns to real ones."""
+        # There is nothing to learn here, so no graph is kept unless somebody wants the gradient of the wave.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad):
+            clips = waves.with_values(waves.values.reshape(-1))
+            if self.standardize:
+                clips = _standardized(clips)
+            if self.columns is None:
+                columns = self._transform(clips)
+                return columns.with_values(describe(columns.values))
+            clips = _at_least(clips, self.columns * self.hop)
+            segments = self._sliced if self.mode == "slice" else self._one_by_one
+            return segments(clips, self.columns, describe)
+
+    def _transform(self, clips: Jagged) -> Jagged:
+        layout = layout_of(clips.sizes, self.window, self.window // 2, self.hop)
+        hann = torch.hann_window(self.window, dtype=clips.dtype, device=clips.device)
+        spectrum = torch.stft(
+            layout.spread(clips), self.window, self.hop, window=hann, center=False, return_complex=True
+        )
+        return layout.gather(spectrum.T)
+
+    def _sliced(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
+        starts, counts = self._starts(clips.sizes, width, self.hop)
+        columns = self._transform(clips)
+        values = describe(columns.values)
+        index = torch.tensor(starts, device=values.device)[:, None] + torch.arange(width, device=values.device)
+        return Jagged.from_sizes(values[index].transpose(1, 2).unsqueeze(1).contiguous(), counts)
+
+    def _one_by_one(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
+        starts, counts = self._starts(clips.sizes, width, 1)
+        samples = width * self.hop
+        index = torch.tensor(starts, device=clips.device)[:, None] + torch.arange(samples, device=clips.device)
+        cut = Jagged.from_sizes(clips.values[index].reshape(-1), [samples] * len(starts))
+        values = describe(self._transform(cut).values).reshape(len(starts), width, -1)
+        return Jagged.from_sizes(values.transpose(1, 2).unsqueeze(1).contiguous(), counts)
+
+    def _starts(self, sizes: tuple[int, ...], width: int, step: int) -> tuple[list[int], list[int]]:
+        """Where segments start in packed units of `step` samples, and how many segments each clip has."""
+        starts: list[int] = []
+        counts: list[int] = []
+        offset = 0
+        for size in sizes:
+            count = 1 + (size - width * self.hop) // (self.columns_hop * self.hop) if size else 0
+            starts += [offset + k * self.columns_hop * self.hop // step for k in range(count)]
+            counts.append(count)
+            offset += -(-size // step)
+        return starts, counts
+
+
+def _whole(option: str, seconds: float, sample_rate: int, hop: int) -> int:
+    columns = seconds * sample_rate / hop
+    whole = round(columns)
+    if whole < 1 or abs(columns - whole) > 1e-6:
+        nearest = max(1, whole) * hop / sample_rate
+        raise RecipeError(
+            [Problem(option, f"{seconds} s are {columns:.6g} hops of {hop} samples", f"the nearest is {nearest:.9g} s")]
+        )
+    return whole
+
+
+def _standardized(clips: Jagged) -> Jagged:
+    parts = []
+    for clip in clips.unbind():
+        if len(clip):
+            deviation, mean = torch.std_mean(clip, correction=0)
+            # Silence has no deviation; what rounding leaves of it must not be blown up to noise.
+            floor = 4 * torch.finfo(clip.dtype).eps * mean.abs()
+            parts.append((clip - mean) / torch.where(deviation > floor, deviation, 1.0))
+    return clips.with_values(torch.cat(parts))
+
+
+def _at_least(clips: Jagged, samples: int) -> Jagged:
+    if all(size >= samples or size == 0 for size in clips.sizes):
+        return clips
+    short = [samples - size if 0 < size < samples else 0 for size in clips.sizes]
+    zeros = clips.values.new_zeros(samples)
+    pieces = [piece for clip, lack in zip(clips.unbind(), short, strict=True) for piece in (clip, zeros[:lack])]
+    return Jagged.from_sizes(torch.cat(pieces), [size + lack for size, lack in zip(clips.sizes, short, strict=True)])

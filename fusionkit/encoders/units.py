@@ -1,0 +1,32 @@
+"""Activations and normalisations by name, of which encoders are stacked."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import nn
+
+from fusionkit.layers import FeatureNorm
+
+ActivationName = Literal["relu", "gelu", "silu", "elu", "tanh"]
+NormName = Literal["none", "batch", "layer"]
+
+_ACTIVATIONS: dict[ActivationName, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "tanh": nn.Tanh,
+}
+
+
+def activation_unit(name: ActivationName) -> nn.Module:
+    """The activation of a name."""
+    return _ACTIVATIONS[name]()
+
+
+def norm_unit(name: NormName, features: int) -> nn.Module:
+    """The normalisation of vectors of a name: over the packed elements of the batch, over each vector, or none."""
+    if name == "batch":
+        return FeatureNorm(features)
+    return nn.LayerNorm(features) if name == "layer" else nn.Identity()

@@ -1,0 +1,30 @@
+"""Every example of every docstring is run."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+import torch
+
+import fusionkit
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(fusionkit.__path__, "fusionkit.")
+    if module.name.split(".")[1] not in {"cli", "__main__"}
+)
+
+
+def test_modules_are_found():
+    assert "fusionkit.layers" in MODULES
+    assert "fusionkit.encoders.conv1d" in MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_examples_of_the_docstrings_hold(name):
+    module = importlib.import_module(name)
+    result = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.failed == 0
