@@ -1,0 +1,34 @@
+"""Sphinx settings; `python docs/generate.py` writes the reference and the result tables before Sphinx reads them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import generate
+
+import fusionkit
+
+project = "fusionkit"
+author = "The fusionkit authors"
+copyright = "2026, the fusionkit authors"  # noqa: A001
+version = release = fusionkit.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"fusionkit {version}"
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+suppress_warnings = ["mystnb.unknown_mime_type"]
+
+generate.write_pages(Path(__file__).parent)

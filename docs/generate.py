@@ -1,0 +1,53 @@
+"""Writes the pages that come from code and measurements: a page per registry, and the tables of results."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from fusionkit.registry import REGISTRIES, Component
+
+
+def write_pages(docs: Path) -> None:
+    """Writes ``reference/generated/``: one page per kind, every component with its options."""
+    folder = docs / "reference" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind, registry in REGISTRIES.items():
+        parts = [f"# {kind.replace('_', ' ').capitalize()}\n", (inspect.getdoc(registry.interface) or "") + "\n"]
+        parts += [_component(component) for component in registry]
+        _write(folder / f"{kind}.md", "\n".join(parts))
+
+
+def _component(component: Component[Any]) -> str:
+    cls = component.cls
+    lines = [f"## {component.name}\n", "```{eval-rst}", f".. autoclass:: {cls.__module__}.{cls.__qualname__}"]
+    lines += ["   :no-index:", "```\n"]
+    options = component.options.model_json_schema().get("properties", {})
+    if options:
+        lines += ["| option | type and bounds | default |", "| --- | --- | --- |"]
+        required = component.options.model_json_schema().get("required", [])
+        for name, schema in options.items():
+            default = "required" if name in required else f"`{schema.get('default')!r}`"
+            lines.append(f"| `{name}` | {_type(schema)} | {default} |")
+    return "\n".join(lines) + "\n"
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(_type(choice) for choice in schema["anyOf"])
+    if "enum" in schema:
+        return " or ".join(f"`{value}`" for value in schema["enum"])
+    if "const" in schema:
+        return f"`{schema['const']}`"
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}))}"
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+    return " ".join([schema.get("type", schema.get("$ref", "any").rsplit("/", 1)[-1]), ", ".join(bounds)]).strip()
+
+
+def _write(path: Path, text: str) -> None:
+    """Leaves an unchanged file alone, so that a rebuild reads only what is new."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
