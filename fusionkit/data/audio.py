@@ -1,0 +1,123 @@
+"""Sound files (wav, flac) to waves, with damage detected."""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from fusionkit.errors import DataError, Problem
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
+
+_UNKNOWN_SIZE = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class AudioHeader:
+    """What a sound file's header promises.
+
+    Args:
+        frames: Samples of each channel.
+        rate: Samples per second.
+        channels: Channels.
+    """
+
+    frames: int
+    rate: int
+    channels: int
+
+    def length_at(self, rate: int | None) -> int:
+        """Samples after resampling to a rate; None keeps the file's own."""
+        return self.frames if rate is None else math.ceil(self.frames * rate / self.rate)
+
+
+def read_header(path: Path) -> AudioHeader:
+    """Reads the header of a wav or flac file, without decoding its sound.
+
+    Raises:
+        DataError: The file is missing, no sound file, or a wav that ends before its header says.
+    """
+    import soundfile
+
+    if not path.is_file():
+        raise DataError([Problem(str(path), "no such file")])
+    if path.suffix.lower() == ".wav":
+        _check_wav_is_whole(path)
+    try:
+        info = soundfile.info(str(path))
+    except soundfile.LibsndfileError as error:
+        raise DataError([Problem(str(path), f"cannot be read as sound ({_reason(error)})")]) from error
+    return AudioHeader(int(info.frames), int(info.samplerate), int(info.channels))
+
+
+def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
+    """Reads a wav or flac file as one wave in -1..1: several channels are averaged, and resampled if need be.
+
+    Args:
+        path: The file.
+        rate: Samples per second to resample to (windowed sinc interpolation); None keeps the file's own.
+
+    Returns:
+        The wave, ``(length,)`` float32.
+
+    Raises:
+        DataError: The file is missing, damaged, shorter than its header says, or holds numbers that are not finite.
+    """
+    import soundfile
+
+    header = read_header(path)
+    try:
+        frames, _ = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise DataError([Problem(str(path), f"is damaged ({_reason(error)})", "copy it again")]) from error
+    if len(frames) != header.frames:
+        raise _truncated(path, f"{len(frames)} of {header.frames} samples")
+    wave = torch.from_numpy(frames).mean(dim=1)
+    if rate is not None and rate != header.rate:
+        from torchaudio.functional import resample
+
+        wave = resample(wave, header.rate, rate)
+    return wave
+
+
+def _check_wav_is_whole(path: Path) -> None:
+    """Compares the size in the header with the bytes in the file: libsndfile reads half a wav without a word."""
+    with path.open("rb") as file:
+        promised = _promised_bytes(file)
+        if promised is None:
+            return
+        start = file.tell()
+        present = file.seek(0, 2) - start
+    if present < promised:
+        raise _truncated(path, f"{present} of {promised} bytes of sound")
+
+
+def _promised_bytes(file: BinaryIO) -> int | None:
+    """The size that the header gives its data chunk, with the file at that chunk; None where it gives none."""
+    form, _, kind = struct.unpack("<4sI4s", file.read(12).ljust(12, b"\0"))
+    if form not in (b"RIFF", b"RF64") or kind != b"WAVE":
+        return None
+    long_size = None
+    while len(head := file.read(8)) == 8:
+        name, size = struct.unpack("<4sI", head)
+        if name == b"data":
+            # A recorder that writes into a pipe leaves the size open.
+            return long_size if size == _UNKNOWN_SIZE else size
+        chunk = file.read(size + size % 2)
+        if name == b"ds64" and len(chunk) >= 16:
+            long_size = struct.unpack("<Q", chunk[8:16])[0]
+    return None
+
+
+def _truncated(path: Path, share: str) -> DataError:
+    return DataError([Problem(str(path), f"is truncated: it holds {share} that its header promises", "copy it again")])
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "error_string", error)).rstrip(".")

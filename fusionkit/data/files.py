@@ -1,0 +1,70 @@
+"""Paths as users write them, and errors that say where they arose."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from fusionkit.errors import DataError, Problem
+
+
+def expand_path(path: str | os.PathLike[str]) -> Path:
+    """A path with ``~`` and environment variables (``$NAME`` or ``${NAME}``) replaced.
+
+    Raises:
+        DataError: A variable is not set; the message names it.
+
+    Example:
+        >>> expand_path("clips/manifest.csv").as_posix()
+        'clips/manifest.csv'
+    """
+    text = os.fspath(path)
+    problems = []
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match.group(1) or match.group(2)
+        if name not in os.environ:
+            remedy = f"set {name} to the folder that holds the data, or write the path out"
+            problems.append(Problem(text, f"the environment variable {name} is not set", remedy))
+        return os.environ.get(name, "")
+
+    expanded = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value_of, text)
+    if problems:
+        raise DataError(problems)
+    return Path(expanded).expanduser()
+
+
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """The expanded path of a file that is there.
+
+    Raises:
+        DataError: It is not there, or is no file.
+    """
+    expanded = expand_path(path)
+    if not expanded.is_file():
+        what = "is a folder, not a file" if expanded.is_dir() else "no such file"
+        raise DataError([Problem(str(expanded), what)])
+    return expanded
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark.
+
+    Raises:
+        DataError: It cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        remedy = "save it as UTF-8"
+        raise DataError([Problem(str(path), f"is no UTF-8 text (byte {error.start})", remedy)]) from None
+    except OSError as error:
+        raise DataError([Problem(str(path), f"cannot be read ({error.strerror})")]) from error
+
+
+def at_place(error: DataError, place: str) -> DataError:
+    """The same problems, told with the place that they matter to, such as a row of a manifest."""
+    return DataError(
+        [Problem(f"{place}: {found.place}".rstrip(": "), found.message, found.remedy) for found in error.problems]
+    )

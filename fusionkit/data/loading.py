@@ -1,0 +1,235 @@
+"""Samples, batches and loaders whose every random draw is a function of seed, epoch and sample.
+
+A draw never depends on which process makes it, nor on what was drawn before, so the numbers are the same for any number
+of workers and after a resume.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from fusionkit.data.batching import EpochBatches
+from fusionkit.data.media import check_finite
+from fusionkit.data.splits import unknown_samples
+from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.interfaces import Batch, Dataset, RawTarget, Row, Transform
+from fusionkit.jagged import Jagged
+
+TargetEncoder = Callable[[RawTarget | None], Tensor]
+"""`LossHead.encode` of a target."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sample of the dataset is wanted, and in which epoch."""
+
+    epoch: int
+    index: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample, transformed and encoded; a modality that it lacks is left out of `inputs`."""
+
+    id: str
+    inputs: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+
+
+class Samples(TorchDataset[Sample]):
+    """Chosen samples of a dataset, with their transforms and encoded targets.
+
+    Args:
+        dataset: The dataset.
+        ids: The samples to take, such as one side of a `Split`.
+        modalities: The modalities to take, in this order; all of the dataset's when left out.
+        transforms: Transforms by modality, applied in order.
+        encoders: Encoders by target.
+        training: Whether the transforms may draw.
+        seed: The seed of what they draw.
+        cache: Keep every loaded sample in memory (each worker process keeps its own).
+
+    Raises:
+        DataError: An id or a modality is unknown, or targets cannot be encoded; every problem is listed.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        *,
+        modalities: Sequence[str] | None = None,
+        transforms: Mapping[str, Sequence[Transform]] | None = None,
+        encoders: Mapping[str, TargetEncoder] | None = None,
+        training: bool = False,
+        seed: int = 0,
+        cache: bool = False,
+    ) -> None:
+        self.dataset, self.training, self.seed = dataset, training, seed
+        self.modalities = tuple(dataset.modalities if modalities is None else modalities)
+        self.transforms = {name: tuple((transforms or {}).get(name, ())) for name in self.modalities}
+        self.indices = _positions(dataset, ids, self.modalities)
+        encoded = encode_targets([dataset.rows[index] for index in self.indices], encoders or {})
+        self._targets = {
+            index: {name: values[position] for name, values in encoded.items()}
+            for position, index in enumerate(self.indices)
+        }
+        self._cached: dict[int, Mapping[str, Tensor]] | None = {} if cache else None
+
+    @property
+    def element_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shape of an element of every modality; transforms keep it."""
+        return {name: self.dataset.modalities[name].shape for name in self.modalities}
+
+    def lengths(self) -> Mapping[str, tuple[int, ...]]:
+        """Elements of every sample before transforms, by modality, in the order of `indices`."""
+        return {name: tuple(self.dataset.length(index, name) for index in self.indices) for name in self.modalities}
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        """The sample at a position of the dataset, as it is drawn in an epoch.
+
+        Raises:
+            DataError: A file is damaged, or holds numbers that are not finite, or elements of another shape.
+        """
+        raw = self._load(draw.index)
+        inputs = {}
+        for name in self.modalities:
+            if name in raw:
+                values = raw[name]
+                generator = generator_for(self.seed, draw.epoch, draw.index, name)
+                for transform in self.transforms[name]:
+                    values = transform(values, generator, training=self.training)
+                inputs[name] = values
+        return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index])
+
+    def _load(self, index: int) -> Mapping[str, Tensor]:
+        if self._cached is not None and index in self._cached:
+            return self._cached[index]
+        loaded = self.dataset.load(index)
+        raw = {name: loaded[name] for name in self.modalities if name in loaded and len(loaded[name])}
+        for name, values in raw.items():
+            place = f"{self.dataset.rows[index].place}: {name}"
+            expected = self.dataset.modalities[name].shape
+            if tuple(values.shape[1:]) != expected:
+                message = f"elements of shape {tuple(values.shape[1:])}, the dataset states {expected}"
+                raise DataError([Problem(place, message)])
+            check_finite(values, place)
+        if self._cached is not None:
+            self._cached[index] = raw
+        return raw
+
+
+def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -> Mapping[str, Tensor]:
+    """Encodes the targets of all rows, ``(rows, ...)`` by target.
+
+    Raises:
+        DataError: No row states a target, or values are no targets of their encoder; all of them are listed.
+    """
+    problems: list[Problem] = []
+    encoded: dict[str, Tensor] = {}
+    known = {name for row in rows for name in row.targets}
+    for target, encode in encoders.items():
+        if rows and target not in known:
+            problems.append(Problem("targets", f"the dataset has no target {target!r}", did_you_mean(target, known)))
+            continue
+        values = []
+        for row in rows:
+            try:
+                values.append(encode(row.targets.get(target)))
+            except ValueError as error:
+                problems.append(Problem(f"{row.place}: {target}", str(error)))
+        if len(values) == len(rows) and values:
+            encoded[target] = torch.stack(values)
+    if problems:
+        raise DataError(problems)
+    return encoded
+
+
+def collate(samples: Sequence[Sample], element_shapes: Mapping[str, tuple[int, ...]]) -> Batch:
+    """Packs samples into a batch; a modality that no sample has is an empty `Jagged` of its element shape.
+
+    Example:
+        >>> samples = [Sample("a", {"wave": torch.zeros(3)}, {}), Sample("b", {}, {})]
+        >>> batch = collate(samples, {"wave": (), "face": (2,)})
+        >>> batch.inputs["wave"].sizes, batch.inputs["face"].element_shape
+        ((3, 0), (2,))
+    """
+    inputs = {}
+    for name, shape in element_shapes.items():
+        present = [sample.inputs[name] for sample in samples if name in sample.inputs]
+        nothing = (present[0] if present else torch.empty(0)).new_empty((0, *shape))
+        inputs[name] = Jagged.from_list([sample.inputs.get(name, nothing) for sample in samples])
+    targets = {name: torch.stack([sample.targets[name] for sample in samples]) for name in samples[0].targets}
+    return Batch(inputs, targets, tuple(sample.id for sample in samples))
+
+
+def make_loader(
+    samples: Samples, batches: EpochBatches, *, workers: int = 0, pin_memory: bool = False
+) -> DataLoader[Sample]:
+    """A loader that yields a `Batch` for each entry of `batches`; call ``batches.set_epoch`` before each epoch.
+
+    Args:
+        samples: The samples.
+        batches: Which samples form a batch, by position in the dataset.
+        workers: Processes that load ahead; the numbers are the same for any of them, 0 included.
+        pin_memory: Copy batches to page-locked memory, for transfers to a GPU.
+    """
+    return DataLoader(
+        samples,
+        batch_sampler=_Draws(batches),
+        collate_fn=functools.partial(collate, element_shapes=samples.element_shapes),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        worker_init_fn=_one_thread,
+        # The loader draws a seed for its workers: from here, so that the process's own generator stays untouched.
+        generator=torch.Generator(),
+    )
+
+
+def generator_for(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:
+    """A generator that depends on nothing but its arguments."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{index}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+class _Draws(torch.utils.data.Sampler[list[Draw]]):
+    """The batches with their epoch, which so reaches the workers."""
+
+    def __init__(self, batches: EpochBatches) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch = self._batches.epoch
+        return iter([[Draw(epoch, index) for index in batch] for batch in self._batches])
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _positions(dataset: Dataset, ids: Sequence[str], modalities: Sequence[str]) -> tuple[int, ...]:
+    position_of = {row.id: position for position, row in enumerate(dataset.rows)}
+    problems = [
+        Problem("modalities", f"the dataset has no modality {name!r}", did_you_mean(name, dataset.modalities))
+        for name in modalities
+        if name not in dataset.modalities
+    ]
+    problems += unknown_samples([name for name in ids if name not in position_of], position_of, "samples")
+    if problems:
+        raise DataError(problems)
+    return tuple(position_of[name] for name in ids)

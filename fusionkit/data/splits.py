@@ -1,0 +1,180 @@
+"""What a split promises: its hash, the groups on both of its sides, and validation samples set aside from training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Literal
+
+import torch
+
+from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.interfaces import Row, Split
+
+SplitLabel = Literal["speaker-independent", "speaker-dependent", "no groups"]
+
+
+def split_hash(split: Split) -> str:
+    """The sha256 of a split's name and of its sorted training and test ids, as 64 hexadecimal digits.
+
+    Two splits have one hash if, and only if, they name the same samples on the same sides, in whatever order.
+
+    Example:
+        >>> split_hash(Split("A1,2", ("c", "b"), ("a",))) == split_hash(Split("A1,2", ("b", "c"), ("a",)))
+        True
+    """
+    content = {"name": split.name, "test": sorted(split.test), "train": sorted(split.train)}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def overlapping_groups(split: Split, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The groups that have samples on both sides, in natural order."""
+    by_id = {row.id: row for row in rows}
+    train, test = (
+        {group for name in side if (group := by_id[name].group) is not None} for side in (split.train, split.test)
+    )
+    return tuple(sorted(train & test, key=natural_order))
+
+
+def check_split(split: Split, rows: Sequence[Row], allow_group_overlap: bool = False) -> SplitLabel:
+    """Checks that a split can be trained and reported on, and says what its results may be called.
+
+    Args:
+        split: The split.
+        rows: The rows of the dataset that it divides.
+        allow_group_overlap: Accept groups on both sides, at the price of the label.
+
+    Returns:
+        ``"speaker-independent"`` where no group is on both sides, ``"speaker-dependent"`` where one is, or where some
+        samples have no group, and ``"no groups"`` where no sample of the split has one.
+
+    Raises:
+        DataError: A side is empty, an id is unknown, stands twice or on both sides, or a group stands on both sides
+            (or cannot be ruled out, since samples lack theirs) and `allow_group_overlap` is false.
+    """
+    problems = _problems_with_ids(split, rows)
+    if problems:
+        raise DataError(problems)
+    by_id = {row.id: row for row in rows}
+    chosen = [by_id[name] for name in (*split.train, *split.test)]
+    without = [row for row in chosen if row.group is None]
+    if len(without) == len(chosen):
+        return "no groups"
+    shared = overlapping_groups(split, rows)
+    if (shared or without) and not allow_group_overlap:
+        where = f"fold {split.name}"
+        remedy = "divide by groups, or set allow_group_overlap: true, which labels every result speaker-dependent"
+        if shared:
+            problems.append(Problem(where, f"groups on both sides: {', '.join(shared)}", remedy))
+        if without:
+            message = f"{len(without)} samples have no group, such as {without[0].id!r}, while others have one"
+            problems.append(Problem(where, message, remedy))
+        raise DataError(problems)
+    return "speaker-dependent" if shared or without else "speaker-independent"
+
+
+def inner_split(
+    split: Split, rows: Sequence[Row], fraction: float, seed: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sets groups of the training part aside for validation; samples where there are no groups.
+
+    The test part plays no role in it: the same training part, fraction and seed give the same division.
+
+    Args:
+        split: The split whose training part is divided.
+        rows: The rows of the dataset.
+        fraction: The share of the groups (or samples) to set aside, between 0 and 1; at least one is, and one stays.
+        seed: Which of them.
+
+    Returns:
+        The ids to train on and the ids to validate on, each in the order of `split.train`.
+
+    Raises:
+        DataError: The training part has fewer than two groups (or samples).
+    """
+    by_id = {row.id: row for row in rows}
+    training = [by_id[name] for name in split.train]
+    chosen = draw_units(training, fraction, seed, place=f"fold {split.name}, training part")
+    train = tuple(name for name in split.train if name not in chosen)
+    return train, tuple(name for name in split.train if name in chosen)
+
+
+def draw_units(rows: Sequence[Row], fraction: float, seed: int, *, place: str) -> frozenset[str]:
+    """The ids of a random share of the groups; of the samples where no row has a group.
+
+    Raises:
+        DataError: The fraction is outside 0..1, there are fewer than two units, or only some rows have a group.
+    """
+    if not 0 < fraction < 1:
+        raise DataError([Problem(place, f"the fraction {fraction} is not between 0 and 1")])
+    grouped = any(row.group is not None for row in rows)
+    units = by_group(rows) if grouped else {row.id: (row.id,) for row in rows}
+    names = sorted(units, key=natural_order)
+    if len(names) < 2:
+        kind = "groups" if grouped else "samples"
+        raise DataError([Problem(place, f"{len(names)} {kind} cannot be divided in two", f"at least two {kind}")])
+    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
+    return frozenset(name for position in order[:count] for name in units[names[position]])
+
+
+def by_group(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
+    """The ids of every group, groups in natural order.
+
+    Raises:
+        DataError: Rows have no group.
+    """
+    without = [row for row in rows if row.group is None]
+    if without or not rows:
+        message = f"{len(without)} of {len(rows)} samples have no group" if rows else "there are no samples"
+        place = without[0].place if without else ""
+        raise DataError([Problem(place, message, "this protocol divides by groups; name the column that holds them")])
+    members: dict[str, list[str]] = {}
+    for row in rows:
+        members.setdefault(str(row.group), []).append(row.id)
+    return {group: tuple(members[group]) for group in sorted(members, key=natural_order)}
+
+
+def split_off(name: str, rows: Sequence[Row], test: Iterable[str]) -> Split:
+    """The split whose test part is the given ids, both sides in the order of the rows."""
+    chosen = frozenset(test)
+    train = tuple(row.id for row in rows if row.id not in chosen)
+    return Split(name, train, tuple(row.id for row in rows if row.id in chosen))
+
+
+def unknown_samples(names: Sequence[str], known: Collection[str], place: str) -> list[Problem]:
+    """The problems of ids that no sample has: the first twenty one by one, and how many there are."""
+    problems = []
+    for name in names[:20]:
+        hint = did_you_mean(name, known)
+        problems.append(Problem(place, f"unknown sample {name!r}", hint if hint.startswith("did") else ""))
+    if len(names) > 20:
+        problems.append(Problem(place, f"{len(names)} unknown samples altogether"))
+    return problems
+
+
+def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A sorting key by which ``"2"`` and ``"02"`` stand before ``"10"``."""
+    parts = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def _problems_with_ids(split: Split, rows: Sequence[Row]) -> list[Problem]:
+    where, known = f"fold {split.name}", {row.id for row in rows}
+    problems = [
+        Problem(where, f"the {side} part is empty")
+        for side, names in (("training", split.train), ("test", split.test))
+        if not names
+    ]
+    for side, names in (("training", split.train), ("test", split.test)):
+        unknown = [name for name in names if name not in known]
+        problems += unknown_samples(unknown, known, where)
+        if len(set(names)) != len(names):
+            problems.append(Problem(where, f"the {side} part names a sample twice"))
+    both = sorted(set(split.train) & set(split.test))
+    if both:
+        problems.append(Problem(where, f"{len(both)} samples on both sides, such as {both[0]!r}"))
+    return problems

@@ -1,0 +1,40 @@
+"""Noise."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from fusionkit.interfaces import Transform
+from fusionkit.registry import TRANSFORMS
+
+
+@TRANSFORMS.register("gaussian_noise")
+class GaussianNoise(Transform):
+    r"""White noise on every number, in training only.
+
+    .. math::
+        x' = x + \sigma z, \qquad z \sim N(0, 1)
+
+    Args:
+        sigma: The standard deviation of the noise, in the unit of the values; after `standardize` a share of the
+            sample's own.
+
+    Example:
+        >>> GaussianNoise((2,), None, sigma=0.1)(torch.zeros(3, 2), torch.Generator(), training=True).shape
+        torch.Size([3, 2])
+    """
+
+    def __init__(
+        self, in_shape: tuple[int, ...], rate: float | None, *, sigma: Annotated[float, Field(ge=0)] = 0.01
+    ) -> None:
+        self.sigma = sigma
+
+    def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
+        """Adds noise to ``(length, *in_shape)``."""
+        if not training:
+            return values
+        return values + self.sigma * torch.randn(values.shape, generator=generator, dtype=values.dtype)
