@@ -6,17 +6,40 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from fusionkit.registry import REGISTRIES, Component
+from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
 
 def write_pages(docs: Path) -> None:
-    """Writes ``reference/generated/``: one page per kind, every component with its options."""
+    """Writes ``reference/generated/``: one page per kind, every component with its options, and a recipe's keys."""
     folder = docs / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     for kind, registry in REGISTRIES.items():
         parts = [f"# {kind.replace('_', ' ').capitalize()}\n", (inspect.getdoc(registry.interface) or "") + "\n"]
         parts += [_component(component) for component in registry]
         _write(folder / f"{kind}.md", "\n".join(parts))
+    places = {"": Recipe, "data": DataSpec, "model": ModelSpec, "model.modalities.NAME": ModalitySpec, "train": TrainSpec}
+    _write(folder / "recipe_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
+
+
+def _keys(place: str, record: type[BaseModel]) -> str:
+    lines = [f"## `{place}`\n" if place else "## Top level\n", f"{inspect.getdoc(record)}\n"]
+    lines += ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, field in record.model_fields.items():
+        default = "required" if field.is_required() else f"`{_plain(field.default)}`"
+        lines.append(f"| `{field.alias or name}` | {default} | {field.description or inspect.getdoc(field.annotation)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A default as a recipe would write it: a component by its name."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, BaseModel):
+        return getattr(value, "type", "the defaults below")
+    return {None: "null", True: "true", False: "false"}.get(value, value) if isinstance(value, bool | None) else value
 
 
 def _component(component: Component[Any]) -> str:
