@@ -1,0 +1,9 @@
+"""Loss heads: scores, losses, predictions and metrics of one target. Importing the package registers them."""
+
+from fusionkit.loss_heads.classification import Classification
+from fusionkit.loss_heads.concordance import Concordance
+from fusionkit.loss_heads.multilabel import Multilabel
+from fusionkit.loss_heads.ordinal import Ordinal
+from fusionkit.loss_heads.regression import Regression
+
+__all__ = ["Classification", "Concordance", "Multilabel", "Ordinal", "Regression"]

@@ -1,0 +1,119 @@
+"""Targets that are classes: their encoding and their figures of merit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.interfaces import RawTarget
+
+ECE_BINS = 15
+
+
+def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> None:
+    """Refuses too few and repeated names.
+
+    Raises:
+        RecipeError: There are fewer than `least` names, or one stands twice.
+    """
+    if len(names) < least:
+        remedy = f"list at least {least}; they may be left out only where the dataset states them"
+        raise RecipeError([Problem(option, f"{len(names)} given", remedy)], source=kind)
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise RecipeError(
+            [Problem(option, f"{', '.join(repeated)} given more than once", "list each once")], source=kind
+        )
+
+
+def name_of(value: RawTarget) -> str:
+    """A class as data files write it: a name, or a whole number that is one.
+
+    Example:
+        >>> name_of("happy"), name_of(3), name_of(3.0)
+        ('happy', '3', '3')
+    """
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def encode_class(value: RawTarget | None, classes: tuple[str, ...]) -> Tensor:
+    """The index of a class as a scalar int64 tensor; -1 for a missing one.
+
+    Raises:
+        ValueError: The value names no class.
+    """
+    if value is None:
+        return torch.tensor(-1)
+    name = name_of(value)
+    if name not in classes:
+        raise ValueError(f"{value!r} is none of the {len(classes)} classes; {did_you_mean(name, classes)}")
+    return torch.tensor(classes.index(name))
+
+
+def weights_by_name(kind: str, option: str, weights: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:
+    """The weights in the order of the names; one where none is given.
+
+    Raises:
+        RecipeError: A weight belongs to no name.
+    """
+    unknown = [name for name in weights if name not in names]
+    if unknown:
+        problems = [Problem(f"{option}.{name}", "no such class", did_you_mean(name, names)) for name in unknown]
+        raise RecipeError(problems, source=kind)
+    return tuple(weights.get(name, 1.0) for name in names)
+
+
+def confusion_matrix(
+    predicted: Int[Tensor, " samples"], targets: Int[Tensor, " samples"], classes: int
+) -> Int[Tensor, "classes classes"]:
+    """How often each class (row) was predicted as each class (column)."""
+    pairs = (targets * classes + predicted).cpu()
+    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def accuracy(confusion: Tensor) -> float:
+    """The share of samples that are predicted right; NaN without samples."""
+    total = int(confusion.sum())
+    return float(confusion.diagonal().sum()) / total if total else math.nan
+
+
+def unweighted_average_recall(confusion: Tensor) -> float:
+    """The mean recall of the classes that occur in the targets; NaN without samples."""
+    counts = confusion.sum(dim=1).double()
+    occurs = counts > 0
+    return float((confusion.diagonal().double()[occurs] / counts[occurs]).mean())
+
+
+def macro_f1(confusion: Tensor) -> float:
+    """The mean F1 of the classes that occur in the targets or in the predictions; NaN without samples."""
+    named = (confusion.sum(dim=0) + confusion.sum(dim=1)).double()
+    occurs = named > 0
+    return float((2 * confusion.diagonal().double()[occurs] / named[occurs]).mean())
+
+
+def expected_calibration_error(
+    probabilities: Float[Tensor, "samples classes"], targets: Int[Tensor, " samples"]
+) -> float:
+    r"""The mean distance between confidence and accuracy over 15 equal bins of confidence; NaN without samples.
+
+    .. math::
+        \mathrm{ECE} = \sum_b \frac{|B_b|}{n} |\mathrm{acc}(B_b) - \mathrm{conf}(B_b)|, \qquad
+        B_b = \{i : \tfrac{b-1}{15} < p_i \le \tfrac{b}{15}\}
+
+    Source:
+        Guo et al. 2017, arXiv:1706.04599, eqs. (2), (3).
+    """
+    if not len(targets):
+        return math.nan
+    confidence, predicted = probabilities.double().max(dim=1)
+    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=confidence.device)[1:-1]
+    place = torch.bucketize(confidence, edges)
+    surplus = confidence - (predicted == targets).double()
+    return float(torch.zeros_like(edges.new_empty(ECE_BINS)).index_add(0, place, surplus).abs().sum()) / len(targets)
