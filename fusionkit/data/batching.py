@@ -14,8 +14,9 @@ class EpochBatches:
 
     An epoch is cut into batches for all processes together, `world_size` times as large as asked for; each process
     takes every `world_size`-th sample of each. So all processes see equally many batches, and their union is what one
-    process sees that asks for batches `world_size` times as large. Only a last batch of fewer samples than processes
-    differs: it joins the batch before it, so that no process is left without a sample.
+    process sees that asks for batches `world_size` times as large. Only a batch of fewer samples than processes would
+    differ, since no process may be left without a sample: the last one joins the batch before it, and one that is cut
+    short by a budget goes on.
 
     Args:
         indices: The samples' positions in the dataset.

@@ -1,0 +1,167 @@
+"""Tables of samples: CSV, JSON lines and Parquet as rows of cells."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fusionkit.data.files import existing_file, read_text
+from fusionkit.errors import DataError, Problem
+
+Cell = str | int | float | bool
+"""What a cell holds; an empty one is left out of its row."""
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row: where it stands, and its cells that are not empty, by column."""
+
+    place: str
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows of a file, and all of its columns in order."""
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def read_table(path: str) -> Table:
+    """Reads a table of samples: ``.csv`` (``.tsv`` with tabs), ``.jsonl`` or ``.ndjson``, or ``.parquet``.
+
+    Raises:
+        DataError: The file is missing, of no known kind, empty or damaged; every problem with its rows is listed.
+    """
+    file = existing_file(path)
+    suffix = file.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        table = _read_csv(file, "\t" if suffix == ".tsv" else ",")
+    elif suffix in (".jsonl", ".ndjson"):
+        table = _read_json_lines(file)
+    elif suffix == ".parquet":
+        table = _read_parquet(file)
+    else:
+        remedy = "a table of samples ends in .csv, .tsv, .jsonl, .ndjson or .parquet"
+        raise DataError([Problem(str(file), f"cannot read tables that end in {suffix!r}", remedy)])
+    if not table.rows:
+        raise DataError([Problem(str(file), "has no rows")])
+    return table
+
+
+def number(cell: Cell) -> float | None:
+    """The finite number that a cell holds; None where it holds none."""
+    if isinstance(cell, bool):
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def typed_column(cells: Sequence[Cell]) -> Sequence[str | int | float]:
+    """A column of text as whole numbers or numbers if every cell is one; codes such as ``07`` stay text."""
+    if all(
+        isinstance(cell, int) or (isinstance(cell, str) and re.fullmatch(r"-?(0|[1-9]\d*)", cell)) for cell in cells
+    ):
+        return [int(cell) for cell in cells]
+    coded = any(isinstance(cell, str) and re.match(r"-?0\d", cell) for cell in cells)
+    numbers = [number(cell) for cell in cells]
+    if not coded and all(value is not None for value in numbers):
+        return [float(cell) for cell in cells]
+    return [str(cell) for cell in cells]
+
+
+def _read_csv(path: Path, delimiter: str) -> Table:
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter, strict=True)
+    rows: list[TableRow] = []
+    problems: list[Problem] = []
+    header: list[str] = []
+    try:
+        for record in reader:
+            if not header:
+                header = [name.strip() for name in record]
+                problems += _problems_with_header(header, path)
+            elif record:
+                place = f"{path.name}, line {reader.line_num}"
+                if len(record) != len(header):
+                    problems.append(Problem(place, f"{len(record)} cells, but {len(header)} columns"))
+                cells = {name: cell.strip() for name, cell in zip(header, record, strict=False) if cell.strip()}
+                rows.append(TableRow(place, cells))
+    except csv.Error as error:
+        problems.append(Problem(f"{path.name}, line {reader.line_num}", f"is no CSV ({error})"))
+    if problems:
+        raise DataError(problems, source=str(path))
+    return Table(path, tuple(header), tuple(rows))
+
+
+def _problems_with_header(header: Sequence[str], path: Path) -> list[Problem]:
+    twice = sorted({name for name in header if header.count(name) > 1})
+    return [Problem(f"{path.name}, line 1", f"column {name!r} stands twice") for name in twice]
+
+
+def _read_json_lines(path: Path) -> Table:
+    rows: list[TableRow] = []
+    problems: list[Problem] = []
+    for position, line in enumerate(read_text(path).split("\n"), start=1):
+        place = f"{path.name}, line {position}"
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            problems.append(Problem(place, f"is no JSON ({error})"))
+            continue
+        if not isinstance(record, dict):
+            problems.append(Problem(place, f"is {type(record).__name__}, not an object", 'such as {"label": "calm"}'))
+            continue
+        rows.append(_row_of(place, record, problems))
+    return _checked(path, rows, problems)
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        remedy = "install it with `pip install fusionkit-multimodal[parquet]`, or save the table as CSV"
+        raise DataError([Problem(str(path), "reading Parquet needs the package pyarrow", remedy)]) from None
+    try:
+        table = parquet.read_table(path)
+    except (ArrowException, OSError) as error:
+        raise DataError([Problem(str(path), f"cannot be read as Parquet ({error})")]) from error
+    problems: list[Problem] = []
+    records = enumerate(table.to_pylist(), start=1)
+    rows = [_row_of(f"{path.name}, row {position}", record, problems) for position, record in records]
+    return _checked(path, rows, problems, columns=tuple(table.column_names))
+
+
+def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> TableRow:
+    cells: dict[str, Cell] = {}
+    for name, value in record.items():
+        if value is None or (isinstance(value, float) and math.isnan(value)) or value == "":
+            continue
+        if not isinstance(value, (str, int, float, bool)):
+            problems.append(Problem(place, f"column {name!r} holds {type(value).__name__}", "a text or a number"))
+            continue
+        cells[name] = value
+    return TableRow(place, cells)
+
+
+def _checked(
+    path: Path, rows: Sequence[TableRow], problems: Sequence[Problem], columns: tuple[str, ...] | None = None
+) -> Table:
+    if problems:
+        raise DataError(problems, source=str(path))
+    # A JSON object may leave out what it has not, so the columns are those of any row, in order of appearance.
+    appeared = tuple(dict.fromkeys(name for row in rows for name in row.cells))
+    return Table(path, appeared if columns is None else columns, tuple(rows))
