@@ -1,0 +1,236 @@
+"""A recipe met with its data: dataset, fold, training, validation and test samples, and the batches of each."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from fusionkit.data.batching import EpochBatches
+from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
+from fusionkit.data.splits import SplitLabel, check_split, inner_split
+from fusionkit.errors import Problem, RecipeError
+from fusionkit.interfaces import Batch, Dataset, Folds, LossHead, Split, Transform
+from fusionkit.model import complete_model
+from fusionkit.recipe import build_component
+from fusionkit.spec import DatasetSpec, Recipe
+
+SELECTION_LABELS: Mapping[str, str] = {
+    "last": "last epoch",
+    "best": "selected on the reported data",
+    "inner": "selected on inner groups of the training part",
+}
+"""By ``train.select``, what every result says of how its epoch was chosen."""
+
+
+def open_dataset(spec: DatasetSpec) -> Dataset:
+    """The dataset of a spec; opened once per process for the same options, so that runs in one process share it."""
+    return _opened(spec.type, json.dumps(spec.options, sort_keys=True), os.getcwd())
+
+
+@cache
+def _opened(name: str, options: str, folder: str) -> Dataset:
+    # The folder is part of the key because relative paths among the options mean something else elsewhere.
+    dataset: Dataset = build_component(DatasetSpec(type=name, **json.loads(options)))
+    return dataset
+
+
+class InMemory(Dataset):
+    """A dataset that keeps every sample it has loaded.
+
+    Args:
+        dataset: The dataset that loads them.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
+        self._dataset = dataset
+        self._loaded: dict[int, Mapping[str, Tensor]] = {}
+
+    def load(self, index: int) -> Mapping[str, Tensor]:
+        """The sample, from memory where it has been loaded before."""
+        if index not in self._loaded:
+            self._loaded[index] = self._dataset.load(index)
+        return self._loaded[index]
+
+    def length(self, index: int, modality: str) -> int:
+        """Elements of a modality, as the dataset counts them."""
+        return self._dataset.length(index, modality)
+
+
+@cache
+def _in_memory(dataset: Dataset) -> InMemory:
+    return InMemory(dataset)
+
+
+class Feed:
+    """The batches of chosen samples, epoch after epoch, from one set of worker processes.
+
+    Args:
+        samples: The samples.
+        batches: Which of them form a batch.
+        workers: Processes that load ahead.
+    """
+
+    def __init__(self, samples: Samples, batches: EpochBatches, *, workers: int) -> None:
+        self._batches = batches
+        self._loader = make_loader(samples, batches, workers=workers, pin_memory=torch.cuda.is_available())
+
+    def count(self, epoch: int) -> int:
+        """How many batches an epoch has."""
+        return len(self._batches.plan(epoch))
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch, from the given one on."""
+        self._batches.set_epoch(epoch, start)
+        return cast(Iterator[Batch], iter(self._loader))
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """A recipe and the samples that it trains, validates and reports.
+
+    Args:
+        recipe: The recipe, with the shapes and classes that its dataset states.
+        dataset: The dataset.
+        split: The fold; the trainer sees its test part only where the recipe selects ``best``.
+        overlap_label: Whether groups stand on both sides of the split, as every result must say.
+        train_ids: Samples to train on.
+        validation_ids: Samples to select the epoch on; none for ``select: last``.
+        test_ids: Samples to report.
+        encoders: How the targets become tensors.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    split: Split
+    overlap_label: SplitLabel
+    train_ids: tuple[str, ...]
+    validation_ids: tuple[str, ...]
+    test_ids: tuple[str, ...]
+    encoders: Mapping[str, TargetEncoder]
+
+    @property
+    def selection_label(self) -> str:
+        """How the epoch was chosen, as every result must say."""
+        return SELECTION_LABELS[self.recipe.train.select]
+
+    def loader(
+        self,
+        ids: Sequence[str],
+        *,
+        training: bool,
+        epoch: int = 0,
+        start: int = 0,
+        modalities: Sequence[str] | None = None,
+    ) -> Iterator[Batch]:
+        """The batches of one epoch; in evaluation in the order of `ids`, every sample once."""
+        return self.feed(ids, training=training, modalities=modalities).epoch(epoch, start)
+
+    def feed(
+        self,
+        ids: Sequence[str],
+        *,
+        training: bool,
+        modalities: Sequence[str] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> Feed:
+        """The batches of all epochs.
+
+        Args:
+            ids: The samples.
+            training: Shuffle, and let the transforms draw.
+            modalities: Load these only; all of the model's when left out.
+            rank: Which process this is.
+            world_size: How many processes share the samples.
+        """
+        data = self.recipe.data
+        names = tuple(self.recipe.model.modalities if modalities is None else modalities)
+        samples = Samples(
+            self.dataset,
+            ids,
+            modalities=names,
+            transforms={name: self._transforms(name) for name in names},
+            encoders=self.encoders,
+            training=training,
+            seed=self.recipe.train.seed,
+            cache=data.cache,
+        )
+        batches = EpochBatches(
+            samples.indices,
+            seed=self.recipe.train.seed,
+            batch_size=None if data.budget else data.batch_size,
+            budget=data.budget,
+            lengths=samples.lengths() if data.budget else None,
+            shuffle=training,
+            rank=rank,
+            world_size=world_size,
+        )
+        return Feed(samples, batches, workers=data.workers)
+
+    def _transforms(self, modality: str) -> list[Transform]:
+        info = self.dataset.modalities[modality]
+        return [
+            build_component(spec, info.shape, info.rate) for spec in self.recipe.model.modalities[modality].transforms
+        ]
+
+
+def assemble(recipe: Recipe) -> Assembly:
+    """Opens the dataset of a recipe, picks its fold and divides it.
+
+    Raises:
+        RecipeError: The fold is unknown, or the dataset lacks a modality or a target of the recipe.
+        DataError: The dataset is wrong, a group stands on both sides, or targets of any sample of the fold are no
+            targets of their heads; every problem is listed.
+    """
+    dataset = open_dataset(recipe.data.dataset)
+    if recipe.data.cache:
+        dataset = _in_memory(dataset)
+    complete = recipe.model_copy(update={"model": complete_model(recipe.model, dataset)})
+    split = pick_fold(recipe, dataset)
+    label = check_split(split, dataset.rows, recipe.data.allow_group_overlap)
+    encoders = _target_encoders(complete)
+    chosen = {*split.train, *split.test}
+    encode_targets([row for row in dataset.rows if row.id in chosen], encoders)
+    train: tuple[str, ...] = split.train
+    validation: tuple[str, ...] = ()
+    if recipe.train.select == "inner":
+        train, validation = inner_split(split, dataset.rows, recipe.train.inner_fraction, recipe.train.seed)
+    elif recipe.train.select == "best":
+        validation = split.test
+    return Assembly(complete, dataset, split, label, train, validation, split.test, encoders)
+
+
+def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:
+    """The fold that a recipe names, or whose position it gives.
+
+    Raises:
+        RecipeError: There is no such fold.
+    """
+    folds: Folds = build_component(recipe.data.folds)
+    splits = folds.split(dataset.rows)
+    wanted = recipe.data.fold
+    if isinstance(wanted, int) and 0 <= wanted < len(splits):
+        return splits[wanted]
+    for split in splits:
+        if split.name == wanted:
+            return split
+    names = ", ".join(split.name for split in splits)
+    message = f"no fold {wanted!r}"
+    raise RecipeError([Problem("data.fold", message, f"a position from 0 to {len(splits) - 1}, or one of: {names}")])
+
+
+def _target_encoders(recipe: Recipe) -> dict[str, TargetEncoder]:
+    """The encoders of the targets; they depend on a head's options alone, so any width serves."""
+    with torch.random.fork_rng(devices=[]):  # the weights of these heads are drawn in vain
+        heads: dict[str, LossHead] = {
+            name: build_component(target, 1, None) for name, target in recipe.model.targets.items()
+        }
+    return {name: head.encode for name, head in heads.items()}

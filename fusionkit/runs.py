@@ -1,0 +1,415 @@
+"""The run folder, and the only module that knows the names of its files. No pickle is ever written or read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+import fusionkit
+from fusionkit.errors import RunError
+from fusionkit.recipe import load_recipe
+from fusionkit.spec import Recipe
+from fusionkit.strict_yaml import write_yaml
+
+TensorFile = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors by name, and text by name."""
+
+_HASH = "sha256"
+
+
+class RunFolder:
+    """What one training leaves behind: recipe, environment, weights, checkpoint, log, metrics and predictions.
+
+    Make one with `create` or `open`. Every file but the log is replaced in one piece or not at all.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], recipe: Recipe, *, device: str = "cpu") -> Self:
+        """A new run, or the one that is there already if it is of the same recipe.
+
+        Args:
+            path: The folder.
+            recipe: The recipe, written out with every default.
+            device: What the environment says of the device.
+
+        Raises:
+            RunError: The folder holds a run of another recipe, or something else than a run, or cannot be written.
+        """
+        run = cls(path)
+        plain = recipe.plain()
+        if run._recipe_file.is_file():
+            different = _differing_keys(run.recipe.plain(), plain)
+            if different:
+                raise RunError(
+                    f"{run.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
+                )
+            return run
+        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+            raise RunError(f"{run.path}: exists and is no run (it holds no recipe.yaml); take a new or empty folder")
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{run.path}: cannot be made ({error.strerror})") from error
+        _write(run.path / "environment.json", _as_json(describe_environment(device)))
+        _write(run._recipe_file, write_yaml(plain).encode())  # last: it is what makes the folder a run
+        return run
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """A run that is there.
+
+        Raises:
+            RunError: There is none.
+        """
+        run = cls(path)
+        if not run._recipe_file.is_file():
+            raise RunError(f"{run.path}: is no run (it holds no recipe.yaml); a run is what `fusionkit train` leaves")
+        return run
+
+    @property
+    def recipe(self) -> Recipe:
+        """The complete recipe."""
+        return load_recipe(self._recipe_file)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, commit, device, platform and command of the training."""
+        return _read_json(self.path / "environment.json")
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.path / "tensorboard"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training came to its end: its weights are there."""
+        return self._weights_file.is_file()
+
+    def save_weights(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Writes the final weights; the run is finished then, and its checkpoint is removed.
+
+        Raises:
+            RunError: They cannot be written.
+        """
+        write_tensors(self._weights_file, state, metadata)
+        self._checkpoint_file.unlink(missing_ok=True)
+
+    def load_weights(self) -> TensorFile:
+        """The final weights and what was said of them.
+
+        Raises:
+            RunError: The training has not finished, or the file is damaged.
+        """
+        if not self.finished:
+            raise RunError(f"{self.path}: has no weights, its training has not finished; train it again to resume it")
+        return read_tensors(self._weights_file)
+
+    def sha256_of_weights(self) -> str:
+        """The hash of the final weights, checked.
+
+        Raises:
+            RunError: The training has not finished, or the file is damaged.
+        """
+        return content_hash(*self.load_weights())
+
+    def save_checkpoint(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Writes the state to resume from, after making sure that the log up to here is on the disk.
+
+        Raises:
+            RunError: It cannot be written; the previous checkpoint is intact.
+        """
+        if self._log_file.is_file():
+            _guarded(self._log_file, lambda: _sync(self._log_file))
+        write_tensors(self._checkpoint_file, state, metadata)
+
+    def load_checkpoint(self) -> TensorFile | None:
+        """The state to resume from; None where there is none yet.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        return read_tensors(self._checkpoint_file) if self._checkpoint_file.is_file() else None
+
+    def append_log(self, record: Mapping[str, Any]) -> None:
+        """Adds a line to the log.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        line = json.dumps(_finite(record), separators=(",", ":")) + "\n"
+
+        def append() -> None:
+            with self._log_file.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+        _guarded(self._log_file, append)
+
+    def truncate_log(self, records: int) -> None:
+        """Keeps the first records of the log, and drops what a stopped run wrote after its checkpoint.
+
+        Raises:
+            RunError: The log holds fewer records than the checkpoint counted.
+        """
+        lines = self._log_file.read_bytes().splitlines(keepends=True) if self._log_file.is_file() else []
+        if len(lines) < records:
+            raise RunError(f"{self._log_file}: holds {len(lines)} records, the checkpoint counts {records}")
+        if len(lines) > records:
+            _write(self._log_file, b"".join(lines[:records]))
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The records of the log."""
+        lines = self._log_file.read_text(encoding="utf-8").splitlines() if self._log_file.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
+        """Writes the figures of the run; a number that is not finite is written as null.
+
+        Raises:
+            RunError: They cannot be written.
+        """
+        _write(self.metrics_file, _as_json(metrics))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """The figures of the run.
+
+        Raises:
+            RunError: It has not been evaluated.
+        """
+        return _read_json(self.metrics_file)
+
+    def write_predictions(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Writes what the network said of the reported samples.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        write_tensors(self._predictions_file, tensors, metadata)
+
+    def read_predictions(self) -> TensorFile:
+        """What the network said of the reported samples.
+
+        Raises:
+            RunError: The run has not been evaluated, or the file is damaged.
+        """
+        return read_tensors(self._predictions_file)
+
+    @property
+    def metrics_file(self) -> Path:
+        """Where the figures of the run stand."""
+        return self.path / "metrics.json"
+
+    @property
+    def _recipe_file(self) -> Path:
+        return self.path / "recipe.yaml"
+
+    @property
+    def _weights_file(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def _checkpoint_file(self) -> Path:
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def _log_file(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def _predictions_file(self) -> Path:
+        return self.path / "predictions.safetensors"
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors and text as one safetensors file that is replaced in one piece or not at all.
+
+    The file carries a sha256 over everything else in it inside its own metadata. So one rename puts content and hash
+    in place together; a hash in a file beside it could disagree with it after a crash between two renames.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name, on any device.
+        metadata: Text by name; the name ``sha256`` is the file's own.
+
+    Raises:
+        RunError: It cannot be written, on a full disk for example; the previous file is intact.
+    """
+    if _HASH in metadata:
+        raise ValueError(f"metadata: the name {_HASH!r} is the file's own")
+    stored = _separate(tensors)
+    sealed = {**metadata, _HASH: content_hash(stored, metadata)}
+    _write(Path(path), safetensors.torch.save(stored, sealed))
+
+
+def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
+    """The tensors and the text of a file that `write_tensors` made, checked against its hash.
+
+    Raises:
+        RunError: The file is missing, truncated, altered, or carries no hash.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(
+            f"{path}: is damaged and cannot be read ({error}); restore it from a copy or delete it"
+        ) from None
+    stated = metadata.pop(_HASH, None)
+    if stated is None:
+        raise RunError(f"{path}: carries no {_HASH}, so it was not written by fusionkit or has been altered")
+    if stated != content_hash(tensors, metadata):
+        raise RunError(
+            f"{path}: is damaged, its content does not match its {_HASH}; restore it from a copy or delete it"
+        )
+    return tensors, metadata
+
+
+def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The sha256 over names, dtypes, shapes and bytes of tensors, and over text by name, in any order.
+
+    Example:
+        >>> content_hash({"w": torch.zeros(2)}, {}) == content_hash({"w": torch.zeros(2, 1)}, {})
+        False
+    """
+    digest = hashlib.sha256()
+    described = {name: [str(tensor.dtype), list(tensor.shape)] for name, tensor in sorted(tensors.items())}
+    digest.update(json.dumps([described, dict(sorted(metadata.items()))]).encode())
+    for name in described:
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Versions, commit, device, platform and command: what a result must carry to be made again."""
+    return {
+        "fusionkit": fusionkit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        **_commit(),
+        "device": device,
+        "platform": platform.platform(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
+    home = Path(__file__).parent
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=False)
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name).returncode == 0
+        if not tracked:
+            return {"commit": None}
+        changed = git("diff", "--quiet", "HEAD", "--", ".").returncode != 0
+        return {"commit": git("rev-parse", "HEAD").stdout.strip(), "uncommitted_changes": changed}
+    except OSError:
+        return {"commit": None}  # no git on this machine
+
+
+def _differing_keys(there: Any, given: Any, place: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(given, dict):
+        keys = [*there, *(key for key in given if key not in there)]
+        return [
+            text
+            for key in keys
+            for text in _differing_keys(there.get(key), given.get(key), f"{place}.{key}" if place else str(key))
+        ]
+    return [] if there == given else [f"{place} ({json.dumps(there)} there, {json.dumps(given)} given)"]
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, and none sharing memory with another, as safetensors asks for."""
+    stored: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().contiguous()
+        storage = kept.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != kept.nbytes:
+            kept = kept.clone()
+        taken.add(kept.untyped_storage().data_ptr())
+        stored[name] = kept
+    return stored
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replaces a file in one piece: written beside it, brought to the disk, renamed over it."""
+    partial = path.with_name(f".{path.name}.partial")
+
+    def replace() -> None:
+        try:
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
+
+    _guarded(path, replace)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _guarded(path: Path, write: Callable[[], None]) -> None:
+    try:
+        write()
+    except OSError as error:
+        state = "the previous file is intact" if path.exists() else "nothing was written"
+        raise RunError(f"{path}: cannot be written ({error.strerror}); {state}") from error
+
+
+def _as_json(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_finite(value), indent=2) + "\n").encode()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+    return value
+
+
+def _finite(value: Any) -> Any:
+    """Plain data in which numbers that are not finite, unknown to JSON, are None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
