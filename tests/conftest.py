@@ -1,0 +1,25 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# A shared machine may pause a test at any point: that is no failure.
+settings.register_profile("fusionkit", deadline=None, max_examples=50)
+settings.load_profile("fusionkit")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data that FUSIONKIT_DATA names; without it the test is skipped."""
+    given = os.environ.get("FUSIONKIT_DATA")
+    if not given:
+        pytest.skip("FUSIONKIT_DATA is not set: it names the folder of real data")
+    folder = Path(given)
+    if not folder.is_dir():
+        pytest.skip(f"FUSIONKIT_DATA names {folder}, which is no folder")
+    return folder

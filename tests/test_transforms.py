@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusionkit.errors import DataError
+from fusionkit.registry import TRANSFORMS
+
+OPTIONS = {"time_slice": {"min_seconds": 0.5}, "gaussian_noise": {"sigma": 0.5}}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS.names())
+@pytest.mark.parametrize("shape", [(), (3,), (2, 4)])
+def test_every_transform_keeps_element_shape_dtype_and_its_input(name: str, shape: tuple[int, ...]) -> None:
+    transform = TRANSFORMS.build(name, shape, 10.0, **OPTIONS.get(name, {}))
+    values = torch.randn((30, *shape), generator=seeded())
+    kept = values.clone()
+    for training in (True, False):
+        result = transform(values, seeded(), training=training)
+        assert result.shape[1:] == shape
+        assert result.dtype == values.dtype
+        assert 0 < len(result) <= 30
+        assert torch.equal(values, kept)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS.names())
+def test_every_transform_draws_from_its_generator_only_and_not_in_evaluation(name: str) -> None:
+    transform = TRANSFORMS.build(name, (2,), 10.0, **OPTIONS.get(name, {}))
+    values = torch.randn(30, 2, generator=seeded())
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = transform(values, seeded(3), training=True)
+    assert torch.equal(first, transform(values, seeded(3), training=True))
+    assert torch.equal(torch.get_rng_state(), before)
+    generator = seeded(3)
+    state = generator.get_state()
+    transform(values, generator, training=False)
+    assert torch.equal(generator.get_state(), state)
+
+
+@given(st.integers(1, 40), st.integers(0, 1000))
+def test_a_time_slice_is_contiguous_and_at_least_as_long_as_asked(length: int, seed: int) -> None:
+    transform = TRANSFORMS.build("time_slice", (), 10.0, min_seconds=1.0)
+    result = transform(torch.arange(float(length)), seeded(seed), training=True).tolist()
+    assert min(10, length) <= len(result) <= length
+    assert result == list(np.arange(len(result)) + result[0])
+
+
+def test_time_slices_reach_every_length_and_every_place() -> None:
+    transform = TRANSFORMS.build("time_slice", (), 10.0, min_seconds=0.2)
+    seen = {
+        (int(result[0]), len(result))
+        for seed in range(300)
+        for result in [transform(torch.arange(4.0), seeded(seed), training=True)]
+    }
+    assert seen == {(start, length) for length in (2, 3, 4) for start in range(5 - length)}
+
+
+def test_a_time_mask_is_one_stretch_of_zeros_of_at_most_half_the_sample() -> None:
+    transform = TRANSFORMS.build("time_mask", (), 10.0, max_seconds=1.0)
+    widths = set()
+    for seed in range(200):
+        zeros = (transform(torch.ones(8), seeded(seed), training=True) == 0).nonzero().flatten().tolist()
+        assert zeros == list(range(zeros[0], zeros[0] + len(zeros))) if zeros else True
+        widths.add(len(zeros))
+    assert widths == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("name", ["time_slice", "time_mask"])
+def test_a_transform_in_seconds_refuses_a_modality_without_a_rate(name: str) -> None:
+    with pytest.raises(DataError, match=f"{name}: the modality has no rate"):
+        TRANSFORMS.build(name, (), None)
+
+
+def test_standardize_gives_every_channel_mean_0_and_deviation_1_and_a_constant_one_zeros() -> None:
+    values = np.random.default_rng(0).normal(3, 5, (50, 3))
+    values[:, 1] = 7
+    result = TRANSFORMS.build("standardize", (3,), None)(torch.from_numpy(values), seeded(), training=False).numpy()
+    expected = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
+    assert np.allclose(result, expected, rtol=1e-12, atol=1e-12)
+    assert not result[:, 1].any()
+
+
+def test_standardize_over_a_whole_sample_keeps_the_proportions_of_its_channels() -> None:
+    values = np.random.default_rng(0).normal(3, 5, (1, 4))
+    transform = TRANSFORMS.build("standardize", (4,), None, per_channel=False)
+    result = transform(torch.from_numpy(values), seeded(), training=True).numpy()
+    assert np.allclose(result, (values - values.mean()) / values.std(), rtol=1e-12)
+
+
+def test_gaussian_noise_has_the_deviation_asked_for_and_is_off_in_evaluation() -> None:
+    transform = TRANSFORMS.build("gaussian_noise", (), None, sigma=0.3)
+    noise = transform(torch.zeros(20000), seeded(), training=True)
+    assert float(noise.std()) == pytest.approx(0.3, rel=0.02)
+    assert float(noise.mean()) == pytest.approx(0, abs=0.01)
+    assert not transform(torch.zeros(5), seeded(), training=False).any()
