@@ -1,0 +1,255 @@
+"""What a network costs before it is trained: shapes from input to fusion, parameters, FLOPs and memory.
+
+Everything is measured by running the network on noise, so a user's own components are counted like ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+
+from fusionkit.errors import RecipeError, did_you_mean
+from fusionkit.jagged import Jagged
+from fusionkit.model import FusionModel
+from fusionkit.recipe import build_component
+from fusionkit.spec import ComponentSpec, Recipe
+
+WAVE_LENGTH, IMAGE_LENGTH, VECTOR_LENGTH = 48_000, 10, 100
+"""Elements of a sample that are assumed where nothing says better: three seconds at 16 kHz, ten frames, 100 vectors."""
+
+_BATCH = 2  # the fewest samples that have a batch statistic
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component of a network at work on one sample.
+
+    Args:
+        name: Its name in the recipe.
+        length: Elements that it gives; None where it gives one vector.
+        shape: Shape of each.
+        parameters: Numbers that it learns.
+        flops: Floating-point operations of one forward pass, a multiply-add counted as two.
+    """
+
+    name: str
+    length: int | None
+    shape: tuple[int, ...]
+    parameters: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class ModalityCost:
+    """A modality from its elements to its feature vector.
+
+    Args:
+        length: Elements of a sample that were assumed.
+        in_shape: Shape of an element.
+        parts: Encoders, aggregator, and the uni-modal heads where there are any.
+    """
+
+    length: int
+    in_shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training holds at once, without the framework, the data and temporary results.
+
+    Args:
+        weights: Parameters and buffers.
+        gradients: One number per parameter.
+        optimizer: What the optimizer keeps between steps.
+        activations: What a batch keeps for its backward pass.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """A whole network.
+
+    Args:
+        modalities: By modality.
+        fused: The fusion, then the fused head of every target.
+        parameters: Numbers that the network learns.
+        flops: Of one forward pass over one sample, uni-modal heads included.
+        batch_size: Samples that `memory` is about.
+        memory: In training, with the recipe's optimizer and 32-bit numbers.
+    """
+
+    modalities: Mapping[str, ModalityCost]
+    fused: tuple[Part, ...]
+    parameters: int
+    flops: int
+    batch_size: int
+    memory: Memory
+
+
+def measure(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int] | None = None) -> ModelCost:
+    """What a recipe's network costs.
+
+    Args:
+        recipe: The recipe.
+        model: Its network; the measurement takes a step with it, so build it anew for anything else.
+        lengths: Elements of a sample by modality; those left out are assumed, see `assumed_length`.
+
+    Raises:
+        RecipeError: `lengths` names no modality, or no positive number.
+    """
+    given = lengths or {}
+    for name, length in given.items():
+        if name not in model.modalities:
+            raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
+        if length < 1:
+            raise RecipeError(f"length: {name} cannot have {length} elements; at least one")
+    assumed = {name: given.get(name) or assumed_length(recipe, model, name) for name in model.modalities}
+    parts, flops = _run(recipe, model.eval(), assumed)
+    return ModelCost(
+        {name: ModalityCost(assumed[name], model.branch(name).in_shape, parts[name]) for name in model.modalities},
+        parts["fused"],
+        sum(parameter.numel() for parameter in model.parameters()),
+        flops,
+        recipe.data.batch_size,
+        _memory(recipe, model.train(), assumed),
+    )
+
+
+def assumed_length(recipe: Recipe, model: FusionModel, modality: str) -> int:
+    """Elements of a sample where nothing says: one where the order of elements plays no part, else a usual number."""
+    shape = model.branch(modality).in_shape
+    if not shape:
+        return WAVE_LENGTH
+    spec = recipe.model.modalities[modality]
+    if {encoder.type for encoder in spec.encoder} <= _STATIC_ENCODERS and spec.aggregator.type in (
+        "mean",
+        "max",
+        "last",
+    ):
+        return 1
+    return VECTOR_LENGTH if len(shape) == 1 else IMAGE_LENGTH
+
+
+_STATIC_ENCODERS = {"identity", "mlp", "feature_norm", "timm"}
+
+
+def _noise(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
+    generator = torch.Generator().manual_seed(0)
+    return {
+        name: Jagged.from_sizes(
+            torch.randn(batch * length, *model.branch(name).in_shape, generator=generator), (length,) * batch
+        )
+        for name, length in lengths.items()
+    }
+
+
+def _run(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> tuple[dict[str, tuple[Part, ...]], int]:
+    """The parts by modality and under ``fused``, each with its own FLOPs, and all FLOPs."""
+    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops})
+    found: dict[nn.Module, tuple[object, int]] = {}
+    named = _named_parts(recipe, model)
+    modules = [module for group in named.values() for _, module in group]
+    with _recorded(modules, counter.get_total_flops, found), counter:
+        model(_noise(model, lengths, 1), unimodal=True)
+    parts = {group: tuple(_part(name, module, *found[module]) for name, module in of) for group, of in named.items()}
+    return parts, counter.get_total_flops()
+
+
+def _named_parts(recipe: Recipe, model: FusionModel) -> dict[str, list[tuple[str, nn.Module]]]:
+    named: dict[str, list[tuple[str, nn.Module]]] = {}
+    for name, spec in recipe.model.modalities.items():
+        branch = model.branch(name)
+        kinds: list[ComponentSpec] = [*spec.encoder, spec.aggregator]
+        modules = [*branch.encoders, branch.aggregator]
+        named[name] = [(kind.type, module) for kind, module in zip(kinds, modules, strict=True)]
+        named[name] += [(f"head {target}", branch.heads[target]) for target in branch.heads]
+    heads: list[tuple[str, nn.Module]] = [(f"head {target}", model.head(target)) for target in model.targets]
+    named["fused"] = [(recipe.model.fusion.type, model.fusion), *heads]
+    return named
+
+
+@contextmanager
+def _recorded(
+    modules: list[nn.Module], flops: Callable[[], int], found: dict[nn.Module, tuple[object, int]]
+) -> Iterator[None]:
+    """Notes the output of each module and the FLOPs that it took."""
+    started: dict[nn.Module, int] = {}
+
+    def start(module: nn.Module, _: object) -> None:
+        started[module] = flops()
+
+    def end(module: nn.Module, _: object, output: object) -> None:
+        found[module] = (output, flops() - started[module])
+
+    handles = [hook for module in modules for hook in _hooks(module, start, end)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _hooks(module: nn.Module, start: Callable[..., None], end: Callable[..., None]) -> tuple[RemovableHandle, ...]:
+    return module.register_forward_pre_hook(start), module.register_forward_hook(end)
+
+
+def _part(name: str, module: nn.Module, output: object, flops: int) -> Part:
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    if isinstance(output, Jagged):
+        return Part(name, output.sizes[0], output.element_shape, parameters, flops)
+    shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+    return Part(name, None, shape, parameters, flops)
+
+
+def _lstm_flops(inputs: torch.Size, weight_ih: torch.Size, weight_hh: torch.Size, *_: object, **__: object) -> int:
+    """The products of one LSTM layer and direction, which torch's counter does not know on a CPU."""
+    steps = inputs[0] * inputs[1]
+    return 2 * steps * (weight_ih.numel() + weight_hh.numel())
+
+
+def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory:
+    parameters = list(model.parameters())
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(_noise(model, lengths, _BATCH))
+        scores = [*output.fused.values(), *(s for of in output.unimodal.values() for s in of.values())]
+        total = torch.stack([score.sum() for score in scores]).sum()
+    for tensor in model.state_dict().values():
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    total.backward()  # type: ignore[no-untyped-call]
+    optimizer: torch.optim.Optimizer = build_component(recipe.train.optimizer).make(parameters)
+    optimizer.step()
+    state = [value for of in optimizer.state.values() for value in of.values() if isinstance(value, Tensor)]
+    return Memory(
+        weights=_bytes(list(model.state_dict().values())),
+        gradients=_bytes(parameters),
+        optimizer=_bytes(state),
+        activations=sum(kept.values()) * recipe.data.batch_size // _BATCH,
+    )
+
+
+def _bytes(tensors: list[Tensor] | list[nn.Parameter]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
