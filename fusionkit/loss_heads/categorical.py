@@ -112,8 +112,9 @@ def expected_calibration_error(
     """
     if not len(targets):
         return math.nan
-    confidence, predicted = probabilities.double().max(dim=1)
+    confidence, predicted = probabilities.detach().double().max(dim=1)
     edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=confidence.device)[1:-1]
     place = torch.bucketize(confidence, edges)
     surplus = confidence - (predicted == targets).double()
-    return float(torch.zeros_like(edges.new_empty(ECE_BINS)).index_add(0, place, surplus).abs().sum()) / len(targets)
+    per_bin = edges.new_zeros(ECE_BINS).index_add(0, place, surplus)
+    return float(per_bin.abs().sum()) / len(targets)

@@ -40,7 +40,7 @@ def number_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float]:
     figures: Mapping[str, Callable[[Tensor, Tensor], float]] = {"mae": _mae, "rmse": _rmse, "r2": _r2, "ccc": _ccc}
     results = dict.fromkeys(figures, 0.0)
     columns = as_columns(targets).double().unbind(dim=1)
-    for given, wanted in zip(as_columns(predicted).double().unbind(dim=1), columns, strict=True):
+    for given, wanted in zip(as_columns(predicted.detach()).double().unbind(dim=1), columns, strict=True):
         stated = ~wanted.isnan()
         for name, figure in figures.items():
             defined = figure(given[stated], wanted[stated]) if stated.any() else math.nan

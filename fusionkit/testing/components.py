@@ -1,0 +1,219 @@
+"""Contract tests of encoders, aggregators and fusions."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusionkit.interfaces import Aggregator, Encoder, Fusion
+from fusionkit.jagged import Jagged
+from fusionkit.registry import AGGREGATORS, ENCODERS, FUSIONS
+from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
+
+
+def check_encoder(
+    cls: type[Encoder],
+    in_shape: tuple[int, ...] = (8,),
+    options: Mapping[str, Any] | None = None,
+    *,
+    lengths: Sequence[int] = (5, 1, 0, 3),
+) -> None:
+    """Checks every promise of an encoder.
+
+    It is registered and described; declares its output's shape; keeps empty samples empty and others not; lets no
+    sample see another; trains on a batch of one; sends finite gradients to every parameter; and copies, saves and
+    computes in double precision as a module should.
+
+    Args:
+        cls: The encoder's class.
+        in_shape: Shape of an element that it can encode.
+        options: Options as a recipe would set them.
+        lengths: Elements of the samples of the example, at least one of them zero.
+
+    Raises:
+        ContractError: A promise is broken.
+    """
+    component = registered(ENCODERS, cls)
+    name = component.name
+    encoder: Encoder = build(component, in_shape, options=options)
+
+    def example(dtype: torch.dtype) -> Jagged:
+        return Jagged.from_sizes(normal(sum(lengths), *in_shape, dtype=dtype), lengths)
+
+    def run(module: nn.Module, dtype: torch.dtype) -> Tensor:
+        encoded: Jagged = module(example(dtype))
+        return encoded.values
+
+    encoded = encoder(example(torch.float32))
+    promise(len(encoded) == len(lengths), f"{name}: there are as many samples after encoding as before")
+    promise(
+        encoded.element_shape == tuple(encoder.out_shape),
+        f"{name}: out_shape {tuple(encoder.out_shape)} is the shape of an encoded element, {encoded.element_shape}",
+    )
+    for before, after in zip(lengths, encoded.sizes, strict=True):
+        promise((before == 0) == (after == 0), f"{name}: empty samples stay empty, others do not: {before} -> {after}")
+    check_module(name, lambda: build(component, in_shape, options=options), run)
+
+    encoder.double().eval()
+    samples = example(torch.float64)
+    together = encoder(samples)
+    for index, size in enumerate(lengths):
+        if size:
+            alone = encoder(samples[[index]]).values
+            promise(
+                same(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
+            )
+    shortest = min((size, index) for index, size in enumerate(lengths) if size)[1]
+    alone = encoder.train()(samples[[shortest]]).values
+    promise(alone.isfinite().all(), f"{name}: it trains on a batch of one short sample")
+
+
+def check_aggregator(
+    cls: type[Aggregator],
+    in_features: int = 8,
+    options: Mapping[str, Any] | None = None,
+    *,
+    lengths: Sequence[int] = (5, 1, 3),
+) -> None:
+    """Checks every promise of an aggregator.
+
+    It is registered and described; declares its width; lets no sample see another, also not through padding; trains
+    on a batch of one; sends finite gradients to every parameter; and copies, saves and computes in double precision
+    as a module should.
+
+    Args:
+        cls: The aggregator's class.
+        in_features: Width of an element.
+        options: Options as a recipe would set them.
+        lengths: Elements of the samples of the example, all positive.
+
+    Raises:
+        ContractError: A promise is broken.
+    """
+    component = registered(AGGREGATORS, cls)
+    name = component.name
+    aggregator: Aggregator = build(component, in_features, options=options)
+
+    def example(dtype: torch.dtype) -> Jagged:
+        return Jagged.from_sizes(normal(sum(lengths), in_features, dtype=dtype), lengths)
+
+    def run(module: nn.Module, dtype: torch.dtype) -> Tensor:
+        summary: Tensor = module(example(dtype))
+        return summary
+
+    shape = tuple(run(aggregator, torch.float32).shape)
+    wanted = (len(lengths), aggregator.out_features)
+    promise(shape == wanted, f"{name}: the output is (batch, out_features) = {wanted}, it is {shape}")
+    check_module(name, lambda: build(component, in_features, options=options), run)
+
+    aggregator.double().eval()
+    samples = example(torch.float64)
+    together = aggregator(samples)
+    for index in range(len(lengths)):
+        alone = aggregator(samples[[index]])[0]
+        promise(same(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch")
+    alone = aggregator.train()(Jagged.from_sizes(samples.values[:1], [1]))
+    promise(alone.isfinite().all(), f"{name}: it trains on a batch of one sample of one element")
+
+
+def check_fusion(
+    cls: type[Fusion],
+    in_features: Mapping[str, int] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> None:
+    """Checks every promise of a fusion.
+
+    It is registered and described; declares its width; works with every modality present, with some absent and with
+    one absent from the whole batch; what stands in the place of an absent modality changes no other sample, in
+    training neither; lets no sample see another in evaluation; trains on a batch of one; sends finite gradients to
+    every parameter; and copies, saves and computes in double precision as a module should.
+
+    Args:
+        cls: The fusion's class.
+        in_features: Width of each modality; three modalities when left out.
+        options: Options as a recipe would set them.
+
+    Raises:
+        ContractError: A promise is broken.
+    """
+    component = registered(FUSIONS, cls)
+    name = component.name
+    widths = dict(in_features or {"audio": 4, "video": 3, "text": 5})
+    wired = (widths, widths) if cls.reads_sequences else (widths,)
+    example = _Example(widths, reads_sequences=cls.reads_sequences)
+    fusion: Fusion = build(component, *wired, options=options)
+
+    shape = tuple(example.run(fusion).shape)
+    wanted = (example.batch, fusion.out_features)
+    promise(shape == wanted, f"{name}: the output is (batch, out_features) = {wanted}, it is {shape}")
+    check_module(
+        name, lambda: build(component, *wired, options=options), lambda module, dtype: example.run(module, dtype=dtype)
+    )
+    fusion.double()
+    _check_absence(name, fusion, example)
+    fusion.eval()
+    for absent in ((), (1, 4)):
+        together = example.run(fusion, absent=absent, dtype=torch.float64)
+        for row in range(example.batch):
+            alone = example.run(fusion, absent=absent, rows=[row], dtype=torch.float64)
+            promise(
+                same(alone[0], together[row]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
+            )
+    alone = example.run(fusion.train(), rows=[0], dtype=torch.float64)
+    promise(alone.isfinite().all(), f"{name}: it trains on a batch of one")
+
+
+def _check_absence(name: str, fusion: Fusion, example: _Example) -> None:
+    absent = (1, 4)
+    others = [row for row in range(example.batch) if row not in absent]
+    outputs = []
+    for placeholder in (0.0, 7.0):
+        torch.manual_seed(SEED)
+        copied = copy.deepcopy(fusion).train()
+        outputs.append(example.run(copied, absent=absent, placeholder=placeholder, dtype=torch.float64)[others])
+    promise(
+        same(outputs[0], outputs[1]),
+        f"{name}: in training, what stands in the place of an absent modality changes no other sample",
+    )
+    everywhere = tuple(range(example.batch))
+    output = example.run(copy.deepcopy(fusion).train(), absent=everywhere, dtype=torch.float64)
+    promise(output.isfinite().all(), f"{name}: a modality may be absent from the whole batch")
+
+
+class _Example:
+    """Features of six samples; the first modality can be absent from some."""
+
+    batch = 6
+
+    def __init__(self, widths: Mapping[str, int], *, reads_sequences: bool) -> None:
+        self.widths, self.reads_sequences = widths, reads_sequences
+        self.first = next(iter(widths))
+
+    def run(
+        self,
+        fusion: nn.Module,
+        *,
+        absent: Sequence[int] = (),
+        placeholder: float = 0.5,
+        rows: Sequence[int] = range(batch),
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        features = {m: normal(self.batch, width, dtype=dtype, seed=width) for m, width in self.widths.items()}
+        present: dict[str, Tensor | None] = dict.fromkeys(self.widths)
+        sizes = {m: [1 + (row + len(m)) % 3 for row in range(self.batch)] for m in self.widths}
+        if absent:
+            here = torch.tensor([row not in absent for row in range(self.batch)])
+            features[self.first] = features[self.first].masked_fill(~here[:, None], placeholder)
+            present[self.first] = here[list(rows)]
+            sizes[self.first] = [0 if row in absent else size for row, size in enumerate(sizes[self.first])]
+        sequences = {
+            m: Jagged.from_sizes(normal(sum(sizes[m]), width, dtype=dtype), sizes[m])[list(rows)]
+            for m, width in self.widths.items()
+        }
+        chosen = {m: feature[list(rows)] for m, feature in features.items()}
+        fused: Tensor = fusion(chosen, present, sequences if self.reads_sequences else None)
+        return fused

@@ -1,0 +1,182 @@
+"""Contract tests of loss heads and balancers."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fusionkit.interfaces import Balancer, GradientScale, LossHead, ModelOutput, Plan, RawTarget, Step
+from fusionkit.registry import BALANCERS, LOSS_HEADS
+from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
+
+NO_TARGET = "\N{REPLACEMENT CHARACTER} no target"
+
+
+def check_loss_head(
+    cls: type[LossHead],
+    values: Sequence[RawTarget],
+    options: Mapping[str, Any] | None = None,
+    *,
+    in_features: int = 6,
+) -> None:
+    """Checks every promise of a loss head, with one dense unit and with a Scoring.
+
+    It is registered and described; its scores have the declared width; it encodes targets alike, marks a missing one
+    and refuses nonsense by `ValueError`; its loss is finite per sample and reaches every parameter; predictions and
+    metrics fit their samples, one sample included; its score is among its metrics; a sample's distribution does not
+    depend on its batch in evaluation; and it copies, saves and computes in double precision as a module should.
+
+    Args:
+        cls: The head's class.
+        values: Targets as data files state them, at least two that differ.
+        options: Options as a recipe would set them.
+        in_features: Width of the features.
+
+    Raises:
+        ContractError: A promise is broken.
+    """
+    component = registered(LOSS_HEADS, cls)
+    name = component.name
+    for hidden in (None, 5):
+        head: LossHead = build(component, in_features, hidden, options=options)
+        targets = _check_targets(name, head, values)
+        features = normal(len(values), in_features)
+        scores = head(features)
+        wanted = (len(values), head.out_features)
+        promise(tuple(scores.shape) == wanted, f"{name}: the scores are (batch, out_features) = {wanted}")
+        _check_loss(name, head, scores, targets)
+        _check_predictions(name, head.double().eval(), features.double(), targets)
+        check_module(
+            name,
+            lambda hidden=hidden: build(component, in_features, hidden, options=options),  # type: ignore[misc]
+            lambda module, dtype: module(normal(len(values), in_features, dtype=dtype)),
+        )
+
+
+def _check_targets(name: str, head: LossHead, values: Sequence[RawTarget]) -> Tensor:
+    encoded = [head.encode(value) for value in values]
+    missing = head.encode(None)
+    for target in (*encoded, missing):
+        alike = target.shape == encoded[0].shape and target.dtype == encoded[0].dtype
+        promise(alike, f"{name}: every target is encoded in one shape and dtype, a missing one too")
+    promise(head.known(torch.stack(encoded)).all(), f"{name}: a stated target is known")
+    promise(not head.known(torch.stack([missing])).any(), f"{name}: a missing target is not known")
+    try:
+        head.encode(NO_TARGET)
+    except ValueError as error:
+        promise(bool(str(error)), f"{name}: the refusal of a target says what would be right")
+    else:
+        promise(False, f"{name}: a value that is no target is refused by ValueError")
+    return torch.stack(encoded)
+
+
+def _check_loss(name: str, head: LossHead, scores: Tensor, targets: Tensor) -> None:
+    losses = head.loss(scores, targets)
+    promise(tuple(losses.shape) == (len(targets),), f"{name}: there is one loss per sample")
+    promise(losses.isfinite().all(), f"{name}: the losses are finite")
+    promise(head.loss(scores[:1], targets[:1]).isfinite().all(), f"{name}: the loss of a single sample is finite")
+    learned = dict(head.named_parameters())
+    gradients = torch.autograd.grad(losses.mean(), list(learned.values()), allow_unused=True)
+    for key, gradient in zip(learned, gradients, strict=True):
+        reached = gradient is not None and bool(gradient.isfinite().all())
+        promise(reached, f"{name}: the loss sends a finite gradient to the parameter {key}")
+
+
+def _check_predictions(name: str, head: LossHead, features: Tensor, targets: Tensor) -> None:
+    distribution = head.distribution(head(features))
+    promise(distribution.ndim == 2 and len(distribution) == len(targets), f"{name}: the distribution is (batch, _)")
+    for row in range(len(targets)):
+        alone = head.distribution(head(features[[row]]))[0]
+        promise(same(alone, distribution[row]), f"{name}: in evaluation a sample alone gives what it gives in a batch")
+    promise(len(head.predict(distribution)) == len(targets), f"{name}: there is one prediction per sample")
+    figures = head.metrics(distribution, targets)
+    promise(all(isinstance(figure, float) for figure in figures.values()), f"{name}: metrics are floats")
+    promise(head.score in figures, f"{name}: its score {head.score!r} is one of its metrics {sorted(figures)}")
+    promise(math.isfinite(figures[head.score]), f"{name}: its score is finite where it is defined")
+    promise(set(head.metrics(distribution[:1], targets[:1])) == set(figures), f"{name}: one sample has all metrics")
+
+
+def check_balancer(
+    cls: type[Balancer],
+    options: Mapping[str, Any] | None = None,
+    *,
+    modalities: tuple[str, ...] = ("audio", "video"),
+    targets: tuple[str, ...] = ("emotion", "valence"),
+) -> None:
+    """Checks every promise of a balancer.
+
+    It is registered and described; weighs all terms, or only those of one branch, to finite scalars whose sum has a
+    gradient; each hook that it overrides returns what the training loop can use; and it copies and saves its state.
+
+    Args:
+        cls: The balancer's class.
+        options: Options as a recipe would set them.
+        modalities: The model's modalities.
+        targets: The model's targets.
+
+    Raises:
+        ContractError: A promise is broken.
+    """
+    component = registered(BALANCERS, cls)
+    name = component.name
+    balancer: Balancer = build(component, modalities, targets, options=options)
+    promise(set(balancer.teachers) <= set(modalities), f"{name}: its teachers are modalities")
+    step = _step(modalities, targets)
+    for branches in (("fused", *modalities), ("fused",), (modalities[0],)):
+        _check_weights(name, balancer, [f"{branch}/{target}" for branch in branches for target in targets], step)
+    _check_hooks(name, balancer, modalities, step)
+    copied = copy.deepcopy(balancer)
+    fresh: nn.Module = build(component, modalities, targets, options=options)
+    fresh.load_state_dict(copied.state_dict())
+    promise(fresh.state_dict().keys() == balancer.state_dict().keys(), f"{name}: its state can be saved and loaded")
+
+
+def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4) -> Step:
+    scores = {target: normal(batch, 3) for target in targets}
+    output = ModelOutput(
+        fused=scores,
+        unimodal=dict.fromkeys(modalities, scores),
+        features={modality: normal(batch, 5) for modality in modalities},
+        present={modality: torch.ones(batch, dtype=torch.bool) for modality in modalities},
+    )
+    wanted = {target: torch.arange(batch) % 3 for target in targets}
+    return Step(1, 3, 10, output, wanted, tuple(f"sample{row}" for row in range(batch)), teacher=output)
+
+
+def _check_weights(name: str, balancer: Balancer, terms: Sequence[str], step: Step) -> None:
+    losses = {term: torch.tensor(1.0 + place, requires_grad=True) for place, term in enumerate(terms)}
+    weighted = balancer.weigh(losses, step)
+    promise(bool(weighted), f"{name}: at least one of the terms {list(terms)} remains")
+    for term, value in weighted.items():
+        promise(value.ndim == 0 and value.isfinite(), f"{name}: the weighted term {term} is a finite scalar")
+    total = torch.stack(list(weighted.values())).sum()
+    promise(total.requires_grad, f"{name}: the total of the terms {list(terms)} has a gradient")
+
+
+def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], step: Step) -> None:
+    assert step.output is not None
+    if balancer.uses("gradient_scales"):
+        scales = balancer.gradient_scales({"fused/x": torch.tensor(1.0)}, step)
+        known = {*modalities, *(f"features/{modality}" for modality in modalities)}
+        promise(set(scales) <= known, f"{name}: gradient_scales are keyed by {sorted(known)}")
+        promise(all(isinstance(s, GradientScale) for s in scales.values()), f"{name}: they are GradientScale records")
+    if balancer.uses("replace_features"):
+        torch.manual_seed(SEED)
+        features, present = balancer.replace_features(step.output.features, step.output.present, step)
+        for modality, before in step.output.features.items():
+            promise(features[modality].shape == before.shape, f"{name}: replaced features keep their shape")
+            promise(present[modality].dtype == torch.bool, f"{name}: replaced presence is boolean")
+    if balancer.uses("sample_weights"):
+        for term, weight in balancer.sample_weights(step).items():
+            fits = weight.shape == (len(step.sample_ids),) and bool((weight.isfinite() & (weight >= 0)).all())
+            promise(fits, f"{name}: {term} has one weight per sample, finite and not negative")
+    if balancer.uses("plan"):
+        plan = balancer.plan(step)
+        promise(isinstance(plan, Plan), f"{name}: plan returns a Plan")
+        parts = {*(plan.trains or ()), *plan.resets}
+        promise(parts <= {*modalities, "fusion"}, f"{name}: a plan's parts are modalities and 'fusion', not {parts}")

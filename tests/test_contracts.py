@@ -1,0 +1,230 @@
+"""Every registered component keeps the promises of its kind."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from fusionkit.interfaces import Aggregator, Encoder, Row
+from fusionkit.jagged import Jagged
+from fusionkit.registry import (
+    AGGREGATORS,
+    BALANCERS,
+    DATASETS,
+    ENCODERS,
+    FOLDS,
+    FUSIONS,
+    LOSS_HEADS,
+    TRANSFORMS,
+)
+from fusionkit.testing import (
+    ContractError,
+    check_aggregator,
+    check_balancer,
+    check_dataset,
+    check_encoder,
+    check_folds,
+    check_fusion,
+    check_loss_head,
+    check_transform,
+)
+
+WAVE = {"window": 32, "hop": 8, "sample_rate": 800}
+WAVE_LENGTHS = (201, 17, 0, 100)
+
+ENCODER_EXAMPLES = [
+    ("identity", (2, 3), {}, None),
+    ("feature_norm", (8,), {}, None),
+    ("mlp", (2, 3), {"hidden": [5, 4], "out": 3, "norm": "batch", "dropout": 0.1}, None),
+    ("mlp", (), {"hidden": [], "out": 2}, None),
+    ("mlp", (4,), {"norm": "layer", "activation": "gelu"}, None),
+    ("conv1d", (3,), {"channels": [4, 5], "kernel": 5, "stride": 2}, (9, 1, 0, 4)),
+    ("conv1d", (), {"channels": [4], "kernel": 4, "stride": 3, "norm": "layer", "dropout": 0.2}, (9, 1, 0, 4)),
+    ("conv1d", (3,), {"channels": [4], "kernel": 1, "stride": 1, "norm": "none"}, None),
+    ("timm", (2, 32, 32), {"model": "test_resnet", "in_channels": 2}, (2, 1, 0)),
+    ("timm", (3, 64, 32), {"model": "test_vit"}, (2, 1, 0)),
+    ("spectrogram", (), {**WAVE, "segment_seconds": 0.1, "segment_hop_seconds": 0.02}, WAVE_LENGTHS),
+    ("spectrogram", (1,), {**WAVE, "segment_seconds": 0.1, "mode": "per_segment", "scale": "power"}, WAVE_LENGTHS),
+    ("spectrogram", (), {**WAVE, "segment_seconds": None, "scale": "magnitude"}, WAVE_LENGTHS),
+    ("log_mel", (), {**WAVE, "bands": 4, "segment_seconds": 0.1}, WAVE_LENGTHS),
+    ("log_mel", (1,), {**WAVE, "bands": 4, "standardize": False}, WAVE_LENGTHS),
+]
+AGGREGATOR_EXAMPLES = [
+    ("lstm", {"hidden": 4}),
+    ("lstm", {"hidden": 4, "layers": 2, "dropout": 0.2}),
+    ("bilstm", {"hidden": 4}),
+    ("bilstm", {"hidden": 4, "layers": 2, "dropout": 0.2}),
+    ("gru", {"hidden": 4}),
+    ("gru", {"hidden": 4, "layers": 3, "bidirectional": True}),
+    ("transformer", {"width": 8, "heads": 2, "layers": 2}),
+    ("transformer", {"width": 6, "heads": 3, "summary": "class_token", "feedforward": 7}),
+    ("mean", {}),
+    ("max", {}),
+    ("attention", {"hidden": 3}),
+    ("last", {}),
+]
+FUSION_EXAMPLES = [("concat", {}), ("mrpn", {})]
+LOSS_HEAD_EXAMPLES = [
+    ("classification", ["a", "b", "c", "a"], {"classes": ["a", "b", "c"]}),
+    ("classification", [1, "2", 1.0], {"classes": ["1", "2"], "class_weights": {"1": 2.0}, "label_smoothing": 0.1}),
+    ("multilabel", [("a", "b"), (), "b", (1.0, math.nan)], {"labels": ["a", "b"]}),
+    ("ordinal", ["low", "high", "middle"], {"classes": ["low", "middle", "high"]}),
+    ("ordinal", ["no", "yes"], {"classes": ["no", "yes"]}),
+    ("regression", [1.5, 2, "3.5"], {}),
+    ("regression", [(1.0, math.nan), (2.0, 3.0), (0.5, 1.0)], {"outputs": 2, "loss": "huber"}),
+    ("regression", [1.5, 2.0], {"loss": "l1"}),
+    ("concordance", [1.5, 2.0, 4.0], {}),
+    ("concordance", [(1.0, math.nan), (2.0, 3.0), (0.5, 1.0)], {"outputs": 2}),
+]
+BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
+TRANSFORM_OPTIONS: dict[str, dict] = {}
+DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}}
+NEEDS_FILES = {"manifest", "ts", "ravdess_action_units", "given"}
+ROWS = [Row(f"clip{n}", f"{1 + n // 3:02}", None, {}, "") for n in range(24)]
+
+
+@pytest.mark.parametrize(
+    ("registry", "examples"),
+    [
+        (ENCODERS, ENCODER_EXAMPLES),
+        (AGGREGATORS, AGGREGATOR_EXAMPLES),
+        (FUSIONS, FUSION_EXAMPLES),
+        (LOSS_HEADS, LOSS_HEAD_EXAMPLES),
+        (BALANCERS, BALANCER_EXAMPLES),
+    ],
+)
+def test_every_registered_component_has_an_example(registry, examples):
+    own = {component.name for component in registry if component.cls.__module__.startswith("fusionkit.")}
+    assert own == {example[0] for example in examples}
+
+
+@pytest.mark.parametrize(("name", "in_shape", "options", "lengths"), ENCODER_EXAMPLES)
+def test_encoders_keep_their_promises(name, in_shape, options, lengths):
+    check_encoder(ENCODERS.get(name).cls, in_shape, options, lengths=lengths or (5, 1, 0, 3))
+
+
+@pytest.mark.parametrize(("name", "options"), AGGREGATOR_EXAMPLES)
+def test_aggregators_keep_their_promises(name, options):
+    check_aggregator(AGGREGATORS.get(name).cls, 5, options)
+
+
+@pytest.mark.parametrize(("name", "options"), FUSION_EXAMPLES)
+def test_fusions_keep_their_promises(name, options):
+    check_fusion(FUSIONS.get(name).cls, options=options)
+
+
+@pytest.mark.parametrize(("name", "values", "options"), LOSS_HEAD_EXAMPLES)
+def test_loss_heads_keep_their_promises(name, values, options):
+    check_loss_head(LOSS_HEADS.get(name).cls, values, options)
+
+
+@pytest.mark.parametrize(("name", "options"), BALANCER_EXAMPLES)
+def test_balancers_keep_their_promises(name, options):
+    check_balancer(BALANCERS.get(name).cls, options)
+
+
+@pytest.mark.parametrize("component", list(TRANSFORMS), ids=lambda component: component.name)
+def test_transforms_keep_their_promises(component):
+    check_transform(component.cls, options=TRANSFORM_OPTIONS.get(component.name))
+
+
+@pytest.mark.parametrize("name", [name for name in DATASETS.names() if name not in NEEDS_FILES])
+def test_datasets_keep_their_promises(name):
+    check_dataset(DATASETS.get(name).cls, DATASET_OPTIONS.get(name))
+
+
+@pytest.mark.parametrize("name", [name for name in FOLDS.names() if name not in NEEDS_FILES])
+def test_protocols_keep_their_promises(name):
+    check_folds(FOLDS.get(name).cls, ROWS)
+
+
+def test_a_class_that_is_not_registered_is_told_how():
+    class Unregistered(Encoder):
+        def __init__(self, in_shape: tuple[int, ...]) -> None:
+            super().__init__()
+            self.out_shape = in_shape
+
+        def forward(self, elements: Jagged) -> Jagged:
+            return elements
+
+    with pytest.raises(ContractError, match=r"put @ENCODERS.register\(name\) above it"):
+        check_encoder(Unregistered)
+
+
+@pytest.fixture
+def forget():
+    """Takes components out of the registries again, so that a test's own class does not stay."""
+    before = {registry: dict(registry._components) for registry in (ENCODERS, AGGREGATORS)}
+    yield
+    for registry, components in before.items():
+        registry._components = components
+
+
+def broken_encoder(forward, *, widen=0):
+    @ENCODERS.register("broken")
+    class Broken(Encoder):
+        """An encoder with one fault."""
+
+        def __init__(self, in_shape: tuple[int, ...]) -> None:
+            super().__init__()
+            self.out_shape = (in_shape[0] + widen,)
+            self.dense = nn.Linear(in_shape[0], in_shape[0])
+
+        def forward(self, elements: Jagged) -> Jagged:
+            return forward(self, elements)
+
+    return Broken
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize(
+    ("fault", "widen", "sentence"),
+    [
+        (lambda self, x: x.with_values(self.dense(x.values)), 1, "out_shape"),
+        (lambda self, x: x, 0, "depends on the parameters"),
+        (lambda self, x: x.with_values(self.dense(x.values) - x.values.mean(0)), 0, "a sample alone gives"),
+        (lambda self, x: x.with_values(self.dense(x.values) + torch.rand(())), 0, "deterministic"),
+        (lambda self, x: Jagged.from_sizes(self.dense(x.values), [x.total, *[0] * (len(x) - 1)]), 0, "empty samples"),
+        (lambda self, x: x.with_values(self.dense(x.values).sqrt()), 0, "finite"),
+        (lambda self, x: x.with_values(self.dense(x.values).detach() + self.dense.bias), 0, "dense.weight"),
+    ],
+)
+def test_a_broken_encoder_is_told_which_promise_it_breaks(fault, widen, sentence):
+    with pytest.raises(ContractError, match=sentence):
+        check_encoder(broken_encoder(fault, widen=widen))
+
+
+@pytest.mark.usefixtures("forget")
+def test_an_aggregator_that_averages_padding_is_found():
+    @AGGREGATORS.register("broken")
+    class Broken(Aggregator):
+        """An aggregator that counts padding."""
+
+        def __init__(self, in_features: int) -> None:
+            super().__init__()
+            self.out_features = in_features
+
+        def forward(self, sequence: Jagged) -> torch.Tensor:
+            return sequence.to_padded().mean(dim=1)
+
+    with pytest.raises(ContractError, match="a sample alone gives"):
+        check_aggregator(Broken)
+
+
+@pytest.mark.usefixtures("forget")
+def test_an_option_without_a_description_is_found():
+    @AGGREGATORS.register("broken")
+    class Broken(Aggregator):
+        """An aggregator with a secret."""
+
+        def __init__(self, in_features: int, *, secret: int = 1) -> None:
+            super().__init__()
+
+        def forward(self, sequence: Jagged) -> torch.Tensor:
+            raise NotImplementedError
+
+    with pytest.raises(ContractError, match="secret"):
+        check_aggregator(Broken)
