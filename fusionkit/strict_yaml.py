@@ -7,10 +7,11 @@ line. Documents are built from the parser's events on an explicit stack, so nest
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -18,6 +19,7 @@ from fusionkit.errors import Problem, RecipeError
 
 MAX_DEPTH = 32
 MAX_NODES = 100_000
+MAX_DIGITS = 1000
 
 Path = tuple[str | int, ...]
 
@@ -48,8 +50,8 @@ def read_scalar(text: str) -> Any:
         return None
     if _BOOL.fullmatch(text):
         return text.lower() == "true"
-    if _INT.fullmatch(text) and len(text) <= 19:
-        return int(text)
+    if _INT.fullmatch(text):
+        return int(text) if len(text) <= MAX_DIGITS else text
     if _FLOAT.fullmatch(text):
         return float(text)
     if infinite := _INF.fullmatch(text):
@@ -75,7 +77,11 @@ def read_yaml(text: str, source: str) -> Document:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise RecipeError([Problem(place, f"not YAML: {error.problem}")], source=source) from None
-    except yaml.YAMLError as error:
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"not YAML: the character {chr(error.character)!r} is not allowed"
+        raise RecipeError([Problem(f"line {line}", message)], source=source) from None
+    except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version of thousands of digits
         raise RecipeError([Problem("", f"not YAML: {error}")], source=source) from None
     except _RefusedError as refused:
         raise RecipeError([refused.problem], source=source) from None
@@ -95,6 +101,13 @@ class _RefusedError(Exception):
         self.problem = problem
 
 
+class _Extent(NamedTuple):
+    """How large and how deep a value is with every alias in it spelt out; long text counts as several nodes."""
+
+    nodes: int
+    depth: int = 0
+
+
 @dataclass
 class _Open:
     """A collection that is being built."""
@@ -103,6 +116,7 @@ class _Open:
     path: Path
     anchor: str | None
     nodes: int = 1
+    depth: int = 1
     key: str | None = None
 
 
@@ -112,7 +126,7 @@ class _Builder:
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _stack: list[_Open] = field(default_factory=list)
-    _anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
+    _anchors: dict[str, tuple[Any, _Extent]] = field(default_factory=dict)
     _documents: int = 0
 
     def take(self, event: yaml.Event) -> None:
@@ -126,12 +140,13 @@ class _Builder:
             raise _RefusedError(Problem(f"line {line}", f"the tag {tag!r}", "recipes hold plain data, without tags"))
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0] and event.style is None
-            self._place(read_scalar(event.value) if plain else event.value, event.value, line, event.anchor, 1)
+            value = read_scalar(event.value) if plain else event.value
+            self._place(value, event.value, line, event.anchor, _Extent(1 + len(event.value) // 64))
         elif isinstance(event, yaml.AliasEvent):
             if event.anchor not in self._anchors:
                 raise _RefusedError(Problem(f"line {line}", f"the alias *{event.anchor} stands for nothing before it"))
-            value, nodes = self._anchors[event.anchor]
-            self._place(value, None, line, None, nodes)
+            value, extent = self._anchors[event.anchor]
+            self._place(copy.deepcopy(value), None, line, None, extent)  # so that an override changes one place only
         elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
             if len(self._stack) >= MAX_DEPTH:
                 raise _RefusedError(Problem(f"line {line}", f"nested deeper than {MAX_DEPTH} levels"))
@@ -142,7 +157,7 @@ class _Builder:
             self._stack.append(_Open(empty, path, event.anchor))
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             done = self._stack.pop()
-            self._place(done.value, None, line, done.anchor, done.nodes)
+            self._place(done.value, None, line, done.anchor, _Extent(done.nodes, done.depth))
 
     def _next_path(self) -> Path:
         if not self._stack:
@@ -154,7 +169,7 @@ class _Builder:
         if self._stack and isinstance(self._stack[-1].value, dict) and self._stack[-1].key is None:
             raise _RefusedError(Problem(f"line {line}", "a collection or an alias as a key", "keys are plain words"))
 
-    def _place(self, value: Any, as_key: str | None, line: int, anchor: str | None, nodes: int) -> None:
+    def _place(self, value: Any, as_key: str | None, line: int, anchor: str | None, extent: _Extent) -> None:
         if not self._stack:
             self.value = value
             return
@@ -164,11 +179,14 @@ class _Builder:
                 self._refuse_as_key(line)
             self._start_key(str(as_key), line)
             return
-        top.nodes += nodes
+        top.nodes += extent.nodes
+        top.depth = max(top.depth, 1 + extent.depth)
+        if len(self._stack) + extent.depth > MAX_DEPTH:
+            raise _RefusedError(Problem(f"line {line}", f"nested deeper than {MAX_DEPTH} levels, aliases spelt out"))
         if top.nodes > MAX_NODES:
             raise _RefusedError(Problem(f"line {line}", f"more than {MAX_NODES} values, aliases spelt out"))
         if anchor is not None:
-            self._anchors[anchor] = (value, nodes)
+            self._anchors[anchor] = (value, extent)
         self.lines.setdefault(self._next_path(), line)
         if isinstance(top.value, list):
             top.value.append(value)
@@ -192,13 +210,16 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(read_scalar(text), str) else '"'
+    plain = text.isprintable() and isinstance(read_scalar(text), str)
+    style = None if plain else '"'  # quoted, everything that is not printable is escaped
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _represent_float(dumper: yaml.SafeDumper, number: float) -> yaml.ScalarNode:
     special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
     text = repr(number)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")  # what YAML 1.1 also reads as a number, so it needs no tag
     return dumper.represent_scalar("tag:yaml.org,2002:float", special.get(text, text))
 
 
