@@ -247,5 +247,5 @@ def test_an_inner_split_of_one_group_is_refused() -> None:
     split = Split("f", tuple(row.id for row in rows[:2]), tuple(row.id for row in rows[2:]))
     with pytest.raises(DataError, match="fold f, training part: 1 groups cannot be divided in two; at least two"):
         inner_split(split, rows, 0.5, seed=0)
-    with pytest.raises(DataError, match="fraction 1.5 is not between 0 and 1"):
+    with pytest.raises(DataError, match=r"fraction 1\.5 is not between 0 and 1"):
         inner_split(split, rows, 1.5, seed=0)

@@ -106,7 +106,8 @@ class Samples(TorchDataset[Sample]):
         inputs = {}
         for name in self.modalities:
             if name in raw:
-                values = raw[name]
+                # A copy, so that a transform that works in place spoils neither the cache nor what the dataset holds.
+                values = raw[name].clone() if self.transforms[name] else raw[name]
                 generator = generator_for(self.seed, draw.epoch, draw.index, name)
                 for transform in self.transforms[name]:
                     values = transform(values, generator, training=self.training)
