@@ -95,7 +95,9 @@ class Transformer(Aggregator):
 def _positions(padded: Tensor) -> Tensor:
     """Sinusoidal codes ``(time, width)``: sines in even features, cosines in odd ones."""
     time, width = padded.shape[1:]
-    feature = torch.arange(width, device=padded.device, dtype=torch.float32)
+    # Angles need more digits than half precision has.
+    precise = torch.promote_types(padded.dtype, torch.float32)
+    feature = torch.arange(width, device=padded.device, dtype=precise)
     rate = torch.exp(-math.log(10_000.0) * 2 * (feature // 2) / width)
     angle = torch.arange(time, device=padded.device)[:, None] * rate
     return torch.where(feature % 2 == 0, angle.sin(), angle.cos()).to(padded.dtype)
