@@ -149,6 +149,15 @@ def test_what_is_drawn_for_a_sample_does_not_depend_on_which_others_are_loaded()
     assert torch.equal(found[0], batch.inputs["m"][0])
 
 
+def test_two_samples_draw_different_numbers() -> None:
+    noise = {"v": [TRANSFORMS.build("gaussian_noise", (2,), None, sigma=1.0)]}
+    samples = Samples(
+        Counted({n: torch.zeros(1, 2) for n in range(4)}), ["s0", "s1", "s2", "s3"], transforms=noise, training=True
+    )
+    (batch,) = batches_of(samples, 1)
+    assert len({tuple(row) for row in batch.inputs["v"].values.tolist()}) == 4
+
+
 def test_loading_leaves_the_generator_of_the_process_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()

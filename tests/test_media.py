@@ -82,6 +82,28 @@ def test_a_truncated_flac_is_refused(tmp_path: Path) -> None:
         read_audio(path)
 
 
+def test_a_reader_that_returns_fewer_samples_than_the_header_promises_is_not_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(1000), 8000)
+    read = soundfile.read
+    monkeypatch.setattr(soundfile, "read", lambda *given, **options: read(*given, frames=400, **options))
+    with pytest.raises(DataError, match="is truncated: it holds 400 of 1000 samples"):
+        read_audio(path)
+
+
+def test_a_flac_that_states_no_length_is_refused_since_damage_would_go_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(1000), 8000)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="does not state its length, so damage could not be detected; encode it"):
+        read_audio(path)
+
+
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"")

@@ -16,6 +16,8 @@ from fusionkit.errors import DataError, Problem
 AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
+# libsndfile gives the largest number of 64 bits where a header leaves the length open.
+_MOST_FRAMES = 2**62
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ def read_header(path: Path) -> AudioHeader:
     """Reads the header of a wav or flac file, without decoding its sound.
 
     Raises:
-        DataError: The file is missing, no sound file, or a wav that ends before its header says.
+        DataError: The file is missing, no sound file, a wav that ends before its header says, or a flac that states no
+            length.
     """
     import soundfile
 
@@ -53,6 +56,9 @@ def read_header(path: Path) -> AudioHeader:
         info = soundfile.info(str(path))
     except soundfile.LibsndfileError as error:
         raise DataError([Problem(str(path), f"cannot be read as sound ({_reason(error)})")]) from error
+    if info.frames > _MOST_FRAMES:
+        remedy = "encode it into a file instead of a pipe, which writes the length into its header"
+        raise DataError([Problem(str(path), "does not state its length, so damage could not be detected", remedy)])
     return AudioHeader(int(info.frames), int(info.samplerate), int(info.channels))
 
 
