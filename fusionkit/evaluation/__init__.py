@@ -1,0 +1,7 @@
+"""Evaluation: a finished run to its card, and a card back to the run."""
+
+from fusionkit.evaluation.branches import TrainedBranches, trained_branches
+from fusionkit.evaluation.card import evaluate, make_card
+from fusionkit.evaluation.verification import Finding, Verification, verify
+
+__all__ = ["Finding", "TrainedBranches", "Verification", "evaluate", "make_card", "trained_branches", "verify"]

@@ -1,0 +1,202 @@
+"""A run's card: every figure with its interval, and everything that says how it came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionkit.assembly import Assembly, assemble
+from fusionkit.data.splits import split_hash
+from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
+from fusionkit.evaluation.predictions import Predictions, predict_test_part
+from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
+from fusionkit.interfaces import LossHead
+from fusionkit.model import FusionModel, build
+from fusionkit.runs import RunFolder, describe_environment
+from fusionkit.spec import Recipe
+
+FORMAT = 1
+
+Card = dict[str, Any]
+"""A card as plain data; `make_card` states its keys."""
+
+
+def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> Card:
+    """Evaluates a finished run on its test part and leaves the card and the predictions in its folder.
+
+    Args:
+        run: The run.
+        device: Where to compute; a GPU where there is one, when left out.
+        resamples: Resamples of the bootstrap intervals.
+
+    Returns:
+        The card.
+
+    Raises:
+        RunError: The run has not finished, or its weights are damaged or of another network.
+    """
+    card, predictions = make_card(run, device=device, resamples=resamples)
+    run.write_predictions(predictions.tensors(), predictions.metadata())
+    run.write_metrics(card)
+    return run.read_metrics()
+
+
+def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> tuple[Card, Predictions]:
+    """Evaluates a finished run without touching its folder.
+
+    The card holds ``protocol``, ``selection``, ``seed``, ``recipe``, hashes, environment, and per target and branch
+
+    - ``samples``: how many test samples the figures are over. A uni-modal branch is judged on the samples that have
+      its modality, the ensemble on those that have any, the fused branch on all; a target that is not known excludes
+      a sample from all of them.
+    - ``metrics``: those of the loss head, and the loss where there are scores, each with a bootstrap interval.
+    - ``confusion`` where the target has classes: rows are true, columns predicted.
+    - ``where``, of the fused branch and the ensemble, for modalities that some samples lack: their metrics over the
+      samples that have the modality, so that fused and uni-modal can be compared on the same samples.
+
+    Args:
+        run: The run.
+        device: Where to compute; a GPU where there is one, when left out.
+        resamples: Resamples of the bootstrap intervals.
+
+    Raises:
+        RunError: The run has not finished, or its weights are damaged or of another network.
+    """
+    recipe = run.recipe
+    branches = trained_branches(recipe)
+    assembly = assemble(recipe)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = trained_model(run, assembly)
+    predictions = predict_test_part(model, assembly, branches, chosen)
+    environment = describe_environment(str(chosen))
+    card: Card = {
+        "format": FORMAT,
+        "protocol": describe_protocol(assembly),
+        "selection": {"rule": recipe.train.select, "label": assembly.selection_label},
+        "seed": recipe.train.seed,
+        "recipe": recipe.plain(),
+        "recipe_sha256": recipe_hash(recipe),
+        "weights_sha256": run.sha256_of_weights(),
+        "commit": environment["commit"],
+        "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")},
+        "device": environment["device"],
+        "platform": environment["platform"],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "training": run.environment,
+        "intervals": {
+            "method": "percentile bootstrap over groups, or over samples that have none",
+            "level": 0.95,
+            "units": len(set(predictions.groups)),
+            "resamples": resamples,
+            "seed": SEED,
+        },
+        "targets": {
+            target: _describe_target(model, assembly.recipe.model.targets[target].type, target, predictions, resamples)
+            for target in model.targets
+        },
+    }
+    return card, predictions
+
+
+def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
+    """The network of a run with its final weights.
+
+    Raises:
+        RunError: There are none, or they are of another network.
+    """
+    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+        model = build(assembly.recipe)
+    if assembly.recipe.train.precision == "64-true":
+        model = model.double()
+    weights, _ = run.load_weights()
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{run.path}: the weights are of another network ({error})") from None
+    return model
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """The sha256 of a complete recipe, as 64 hexadecimal digits."""
+    text = json.dumps(recipe.plain(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_protocol(assembly: Assembly) -> dict[str, Any]:
+    """Which samples were trained on and reported, and what the result may be called."""
+    return {
+        "folds": assembly.recipe.data.folds.model_dump(mode="json"),
+        "fold": assembly.split.name,
+        "split_hash": split_hash(assembly.split),
+        "label": assembly.overlap_label,
+        "train": len(assembly.train_ids),
+        "validation": len(assembly.validation_ids),
+        "test": len(assembly.test_ids),
+    }
+
+
+def _describe_target(
+    model: FusionModel, kind: str, target: str, predictions: Predictions, resamples: int
+) -> dict[str, Any]:
+    head = model.head(target)
+    described = {name: _describe_branch(model, target, name, predictions, resamples) for name in predictions.trained}
+    for name in {FUSED, ENSEMBLE} & set(described):
+        described[name]["where"] = _where_present(head, target, name, predictions)
+    return {
+        "type": kind,
+        "classes": list(getattr(head, "classes", getattr(head, "labels", ()))) or None,
+        "score": head.score,
+        "higher_is_better": head.higher_is_better,
+        "branches": described,
+    }
+
+
+def _describe_branch(
+    model: FusionModel, target: str, branch: str, predictions: Predictions, resamples: int
+) -> dict[str, Any]:
+    head = model.head(target, branch if branch in model.modalities else None)
+    targets = predictions.targets[target]
+    rows = (head.known(targets) & predictions.spoken(branch)).nonzero().flatten()
+    if not len(rows):
+        return {"trained": predictions.trained[branch], "samples": 0, "metrics": {}}
+    said, wanted = predictions.distributions[branch][target][rows], targets[rows]
+    values, losses = dict(head.metrics(said, wanted)), None
+    if branch in predictions.scores:
+        losses = head.loss(predictions.scores[branch][target][rows], wanted)
+        values["loss"] = float(losses.double().mean())
+    groups = [predictions.groups[row] for row in rows.tolist()]
+    limits = bootstrap_limits(head, said, wanted, groups, losses, resamples=resamples)
+    figures = {name: _figure(value, limits.get(name)) for name, value in values.items()}
+    confusion = getattr(head, "confusion", None)
+    matrix = {} if confusion is None else {"confusion": confusion(said, wanted).tolist()}
+    return {"trained": predictions.trained[branch], "samples": len(rows), "metrics": figures, **matrix}
+
+
+def _figure(value: float, limits: tuple[float, float] | None) -> dict[str, float | None]:
+    low, high = limits or (None, None)
+    return {"value": value if math.isfinite(value) else None, "low": low, "high": high}
+
+
+def _where_present(head: LossHead, target: str, branch: str, predictions: Predictions) -> dict[str, Any]:
+    targets, said = predictions.targets[target], predictions.distributions[branch][target]
+    known, described = head.known(targets), {}
+    for modality, mask in _partly(predictions.present).items():
+        rows = (known & mask).nonzero().flatten()
+        values = head.metrics(said[rows], targets[rows]) if len(rows) else {}
+        described[modality] = {
+            "samples": len(rows),
+            "metrics": {name: value if math.isfinite(value) else None for name, value in values.items()},
+        }
+    return described
+
+
+def _partly(present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: mask for name, mask in present.items() if not bool(mask.all())}

@@ -1,0 +1,149 @@
+"""What a trained network says of the reported samples, branch by branch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fusionkit.assembly import Assembly
+from fusionkit.evaluation.branches import ENSEMBLE, FUSED, TrainedBranches
+from fusionkit.interfaces import Batch, ModelOutput
+from fusionkit.jagged import Jagged
+from fusionkit.model import FusionModel
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was said of every test sample.
+
+    Args:
+        sample_ids: The samples, in the order of all rows.
+        groups: The group of every sample; its id where it has none.
+        present: By modality, which samples have it.
+        targets: Encoded targets.
+        scores: By branch and target, ``(samples, out_features)``; for branches that have scores.
+        distributions: By branch and target; a row of a branch that is not `spoken` means nothing.
+        trained: By branch, how it was trained.
+    """
+
+    sample_ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    present: Mapping[str, Tensor]
+    targets: Mapping[str, Tensor]
+    scores: Mapping[str, Mapping[str, Tensor]]
+    distributions: Mapping[str, Mapping[str, Tensor]]
+    trained: Mapping[str, str]
+
+    def spoken(self, branch: str) -> Tensor:
+        """Which samples a branch says something of: those with its modality, of the ensemble with any, fused all."""
+        if branch == FUSED:
+            return torch.ones(len(self.sample_ids), dtype=torch.bool)
+        if branch == ENSEMBLE:
+            return torch.stack(list(self.present.values())).any(dim=0)
+        return self.present[branch]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For the run folder: ``distribution/<target>/<branch>``, ``target/<target>`` and ``present/<modality>``."""
+        stored = {f"target/{name}": values for name, values in self.targets.items()}
+        stored |= {f"present/{name}": mask for name, mask in self.present.items()}
+        for branch, of in self.distributions.items():
+            unspoken = ~self.spoken(branch)[:, None]
+            for target, values in of.items():
+                stored[f"distribution/{target}/{branch}"] = values.masked_fill(unspoken, torch.nan)
+        return stored
+
+    def metadata(self) -> dict[str, str]:
+        """Sample ids and groups, as JSON lists."""
+        return {"samples": json.dumps(self.sample_ids), "groups": json.dumps(self.groups)}
+
+
+def predict_test_part(
+    model: FusionModel, assembly: Assembly, branches: TrainedBranches, device: torch.device
+) -> Predictions:
+    """Runs the network over the test part, every sample once, in evaluation mode."""
+    model = model.to(device).eval()
+    dtype = next(model.parameters()).dtype
+    modalities = None if branches.fused else tuple(branches.unimodal)
+    outputs: list[ModelOutput] = []
+    batches: list[Batch] = []
+    with torch.inference_mode():
+        for batch in assembly.loader(assembly.test_ids, training=False):
+            batches.append(batch)
+            inputs = {name: _converted(value, dtype) for name, value in batch.to(device).inputs.items()}
+            outputs.append(model(inputs, unimodal=bool(branches.unimodal), fused=branches.fused, modalities=modalities))
+        return _gathered(model, assembly, branches, outputs, batches)
+
+
+def _gathered(
+    model: FusionModel,
+    assembly: Assembly,
+    branches: TrainedBranches,
+    outputs: list[ModelOutput],
+    batches: list[Batch],
+) -> Predictions:
+    sample_ids = tuple(name for batch in batches for name in batch.sample_ids)
+    group_of = {row.id: row.group if row.group is not None else row.id for row in assembly.dataset.rows}
+    names = [name for name in branches.names if name != ENSEMBLE]
+    labels = {FUSED: "fused", ENSEMBLE: "average of networks trained alone", **branches.unimodal}
+    scores = {
+        branch: {
+            target: torch.cat([_of_branch(output, branch)[target] for output in outputs]).cpu()
+            for target in model.targets
+        }
+        for branch in names
+    }
+    present = {name: torch.cat([output.present[name] for output in outputs]).cpu() for name in model.modalities}
+    model = model.cpu()
+    distributions = {
+        branch: {
+            target: model.head(target, None if branch == FUSED else branch).distribution(values)
+            for target, values in of.items()
+        }
+        for branch, of in scores.items()
+    }
+    if branches.ensemble:
+        distributions[ENSEMBLE] = {
+            target: average_of_present({name: distributions[name][target] for name in branches.alone}, present)
+            for target in model.targets
+        }
+    return Predictions(
+        sample_ids=sample_ids,
+        groups=tuple(group_of[name] for name in sample_ids),
+        present=present,
+        targets={name: torch.cat([batch.targets[name] for batch in batches]) for name in model.targets},
+        scores=scores,
+        distributions=distributions,
+        trained={name: labels[name] for name in branches.names},
+    )
+
+
+def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+    r"""The ensemble: the mean of the distributions of the modalities that a sample has; zero where it has none.
+
+    .. math::
+        p_i = \frac{\sum_{m \in M_i} p_{m,i}}{|M_i|}
+
+    Example:
+        >>> said = {"a": torch.tensor([[1.0], [3.0]]), "b": torch.tensor([[3.0], [0.0]])}
+        >>> average_of_present(said, {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])})
+        tensor([[2.],
+                [3.]])
+    """
+    masks = torch.stack([present[name] for name in distributions])[..., None]
+    said = torch.stack(list(distributions.values())).masked_fill(~masks, 0.0)
+    return said.sum(dim=0) / masks.sum(dim=0).clamp(min=1)
+
+
+def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:
+    return output.fused if branch == FUSED else output.unimodal[branch]
+
+
+def _converted(value: Jagged, dtype: torch.dtype) -> Jagged:
+    """Inputs in double precision for a network in double precision; whole numbers are the encoders' business."""
+    if dtype != torch.float64 or not value.values.is_floating_point():
+        return value
+    return Jagged.from_sizes(value.values.to(dtype), value.sizes)

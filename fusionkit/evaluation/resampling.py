@@ -1,0 +1,120 @@
+"""Bootstrap intervals of metrics: whole groups are resampled, for samples of one group are no independent evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from fusionkit.interfaces import LossHead
+from fusionkit.loss_heads import Classification, Ordinal
+from fusionkit.loss_heads.categorical import ECE_BINS
+
+RESAMPLES = 1000
+SEED = 0
+
+Limits = tuple[float, float]
+
+
+def bootstrap_limits(
+    head: LossHead,
+    distribution: Tensor,
+    targets: Tensor,
+    groups: Sequence[str],
+    losses: Float[Tensor, " samples"] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+) -> dict[str, Limits]:
+    """The 2.5 % and 97.5 % quantiles of every metric over resamples of whole groups.
+
+    A metric that is not defined in some resamples is described by the others. Groups are few in small test parts (an
+    actor pair has two): the limits are then coarse and too narrow, and the spread over folds says more.
+
+    Args:
+        head: What names the metrics.
+        distribution: What the branch says of every sample.
+        targets: The known targets.
+        groups: The group of every sample; its id where it has none.
+        losses: The loss of every sample, where there are scores.
+        resamples: How many resamples.
+        seed: The seed of the resampling.
+
+    Returns:
+        Limits by metric; nothing where there are fewer than two groups.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2:
+        return {}
+    place = {name: position for position, name in enumerate(names)}
+    group_of = torch.tensor([place[group] for group in groups])
+    counts = draw_counts(len(names), resamples, seed)
+    values = dict(resampled_metrics(head, distribution, targets, counts, group_of))
+    if losses is not None:
+        sums = _by_group(losses.double(), group_of, len(names))
+        sizes = _by_group(torch.ones_like(losses, dtype=torch.float64), group_of, len(names))
+        values["loss"] = (counts @ sums) / (counts @ sizes)
+    limits = {}
+    for name, drawn in values.items():
+        defined = drawn[~drawn.isnan()]
+        if len(defined):
+            low, high = torch.quantile(defined, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+            limits[name] = (low, high)
+    return limits
+
+
+def draw_counts(groups: int, resamples: int, seed: int) -> Float[Tensor, "resamples groups"]:
+    """How often every group stands in every resample; each resample draws as many groups as there are."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(groups, (resamples, groups), generator=generator)
+    return torch.zeros(resamples, groups, dtype=torch.float64).scatter_add_(
+        1, drawn, torch.ones(resamples, groups, dtype=torch.float64)
+    )
+
+
+def resampled_metrics(
+    head: LossHead,
+    distribution: Tensor,
+    targets: Tensor,
+    counts: Float[Tensor, "resamples groups"],
+    group_of: Int[Tensor, " samples"],
+) -> Mapping[str, Float[Tensor, " resamples"]]:
+    """`LossHead.metrics` of every resample; all at once for heads whose metrics follow from a confusion matrix."""
+    if type(head) in (Classification, Ordinal):
+        return _from_confusion(head, distribution, targets, counts, group_of)
+    drawn = []
+    for resample in counts:
+        rows = torch.repeat_interleave(torch.arange(len(targets)), resample.long()[group_of])
+        drawn.append(head.metrics(distribution[rows], targets[rows]))
+    return {name: torch.tensor([each[name] for each in drawn], dtype=torch.float64) for name in drawn[0]}
+
+
+def _from_confusion(
+    head: LossHead, distribution: Tensor, targets: Tensor, counts: Tensor, group_of: Tensor
+) -> dict[str, Tensor]:
+    classes, groups = distribution.shape[1], counts.shape[1]
+    predicted = head.predict(distribution)
+    cells = torch.nn.functional.one_hot(targets * classes + predicted, classes * classes).double()
+    confusion = (counts @ _by_group(cells, group_of, groups)).reshape(-1, classes, classes)
+    right, rows, columns = confusion.diagonal(dim1=1, dim2=2), confusion.sum(2), confusion.sum(1)
+    total = rows.sum(1)
+    distance = (torch.arange(classes)[:, None] - torch.arange(classes)).abs()
+    confidence, likeliest = distribution.double().max(dim=1)
+    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64)[1:-1]
+    surplus = confidence - (likeliest == targets).double()
+    bins = torch.nn.functional.one_hot(torch.bucketize(confidence, edges), ECE_BINS) * surplus[:, None]
+    # A class without samples gives 0/0, which the mean over classes leaves out, as the metrics do.
+    every = {
+        "accuracy": right.sum(1) / total,
+        "uar": (right / rows).nanmean(1),
+        "f1": (2 * right / (rows + columns)).nanmean(1),
+        "ece": (counts @ _by_group(bins, group_of, groups)).abs().sum(1) / total,
+        "mae": (confusion * distance).sum((1, 2)) / total,
+    }
+    return {name: every[name] for name in head.metrics(distribution, targets)}
+
+
+def _by_group(values: Tensor, group_of: Tensor, groups: int) -> Tensor:
+    return values.new_zeros(groups, *values.shape[1:]).index_add(0, group_of, values)

@@ -1,0 +1,315 @@
+"""A run's card: figures, intervals, the ensemble, absence, and whether the figures hold."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fusionkit import build, load_recipe
+from fusionkit.assembly import assemble
+from fusionkit.errors import RunError
+from fusionkit.evaluation import evaluate, trained_branches, verify
+from fusionkit.evaluation.predictions import average_of_present
+from fusionkit.evaluation.resampling import bootstrap_limits, draw_counts, resampled_metrics
+from fusionkit.loss_heads import Classification, Multilabel, Ordinal, Regression
+from fusionkit.runs import RunFolder
+
+CLASSES = ("rest", "walk", "run")
+
+
+def recipe(strategy="late_fusion", *, missing=0.3, **train):
+    modalities = {
+        "motion": {"features": 3, "min_length": 2, "max_length": 4, "missing": missing},
+        "posture": {"features": 4, "min_length": 1, "max_length": 1, "missing": missing},
+    }
+    return load_recipe(
+        {
+            "schema": 1,
+            "data": {
+                "dataset": {
+                    "type": "synthetic",
+                    "modalities": modalities,
+                    "classes": list(CLASSES),
+                    "groups": 6,
+                    "samples": 2,
+                    "regression": True,
+                },
+                "folds": {"type": "group_kfold", "folds": 2},
+            },
+            "model": {
+                "modalities": {"motion": {}, "posture": {}},
+                "fusion": "concat",
+                "targets": {"label": "classification", "strength": "regression"},
+                "fused_hidden": 4,
+            },
+            "train": {"strategy": strategy, **train},
+        }
+    )
+
+
+def finished_run(folder, *, seed=0, **options):
+    """A run whose weights are drawn, not trained."""
+    chosen = recipe(**options)
+    run = RunFolder.create(folder, chosen)
+    torch.manual_seed(seed)
+    run.save_weights(build(assemble(chosen).recipe).state_dict(), {})
+    return run
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    run = finished_run(tmp_path_factory.mktemp("runs") / "run")
+    return run, evaluate(run, device="cpu")
+
+
+def predictions_of(run):
+    tensors, metadata = run.read_predictions()
+    arrays = {name: tensor.double().numpy() for name, tensor in tensors.items()}
+    return arrays, json.loads(metadata["samples"]), json.loads(metadata["groups"])
+
+
+def test_a_card_says_how_its_figures_came_about(evaluated):
+    run, card = evaluated
+    assert card["format"] == 1
+    assert card["protocol"]["fold"] == "fold1"
+    assert card["protocol"]["label"] == "speaker-independent"
+    assert (card["protocol"]["train"], card["protocol"]["validation"], card["protocol"]["test"]) == (18, 0, 18)
+    assert len(card["protocol"]["split_hash"]) == 64
+    assert card["selection"] == {"rule": "last", "label": "last epoch"}
+    assert card["recipe"] == run.recipe.plain()
+    assert card["weights_sha256"] == run.sha256_of_weights()
+    assert card["versions"]["torch"] == torch.__version__
+    assert card["device"] == "cpu"
+    assert {"commit", "time", "platform", "training", "seed", "recipe_sha256"} <= set(card)
+    assert card["targets"]["label"]["classes"] == list(CLASSES)
+    assert run.read_metrics() == card
+
+
+def test_every_trained_branch_is_reported_and_says_how_it_was_trained(evaluated):
+    _, card = evaluated
+    for target in ("label", "strength"):
+        trained = {name: branch["trained"] for name, branch in card["targets"][target]["branches"].items()}
+        assert trained == {
+            "fused": "fused",
+            "motion": "alone",
+            "posture": "alone",
+            "ensemble": "average of networks trained alone",
+        }
+
+
+@pytest.mark.parametrize(
+    ("strategy", "names", "main"),
+    [
+        ("end_to_end", ("fused", "motion", "posture"), "fused"),
+        ("unimodal", ("motion", "posture", "ensemble"), "ensemble"),
+        ({"type": "unimodal", "modality": "posture"}, ("posture",), "posture"),
+        ("late_fusion", ("fused", "motion", "posture", "ensemble"), "fused"),
+    ],
+)
+def test_the_branches_of_a_card_follow_from_the_strategy(tmp_path, strategy, names, main):
+    run = finished_run(tmp_path / "run", strategy=strategy)
+    branches = trained_branches(run.recipe)
+    assert branches.names == names
+    assert branches.main == main
+    assert tuple(evaluate(run, device="cpu", resamples=2)["targets"]["label"]["branches"]) == names
+
+
+def test_figures_are_those_of_the_stored_predictions_over_the_samples_that_have_the_modality(evaluated):
+    run, card = evaluated
+    stored, samples, _ = predictions_of(run)
+    assert len(samples) == card["protocol"]["test"] == len(set(samples))
+    wanted = stored["target/label"]
+    assert 0 < stored["present/motion"].sum() < len(samples)
+    for branch, has in {
+        "fused": np.ones(len(samples), bool),
+        "motion": stored["present/motion"] > 0,
+        "posture": stored["present/posture"] > 0,
+        "ensemble": (stored["present/motion"] + stored["present/posture"]) > 0,
+    }.items():
+        said = stored[f"distribution/label/{branch}"]
+        described = card["targets"]["label"]["branches"][branch]
+        np.testing.assert_array_equal(np.isnan(said).any(axis=1), ~has)
+        predicted = said[has].argmax(axis=1)
+        assert described["samples"] == has.sum()
+        assert described["metrics"]["accuracy"]["value"] == pytest.approx((predicted == wanted[has]).mean(), abs=1e-12)
+        confusion = np.zeros((3, 3), int)
+        np.add.at(confusion, (wanted[has].astype(int), predicted), 1)
+        assert described["confusion"] == confusion.tolist()
+    error = np.abs(stored["distribution/strength/fused"][:, 0] - stored["target/strength"]).mean()
+    assert card["targets"]["strength"]["branches"]["fused"]["metrics"]["mae"]["value"] == pytest.approx(
+        error, abs=1e-12
+    )
+
+
+def test_the_ensemble_averages_the_modalities_that_a_sample_has(evaluated):
+    run, _ = evaluated
+    stored, samples, _ = predictions_of(run)
+    for row in range(len(samples)):
+        said = [
+            stored[f"distribution/label/{name}"][row]
+            for name in ("motion", "posture")
+            if stored[f"present/{name}"][row]
+        ]
+        np.testing.assert_allclose(stored["distribution/label/ensemble"][row], np.mean(said, axis=0), rtol=0, atol=1e-7)
+
+
+def test_a_sample_without_any_modality_gives_the_ensemble_nothing_to_average():
+    said = {"a": torch.tensor([[0.2, 0.8]]), "b": torch.tensor([[0.6, 0.4]])}
+    nobody = {"a": torch.tensor([False]), "b": torch.tensor([False])}
+    assert average_of_present(said, nobody).tolist() == [[0.0, 0.0]]
+
+
+def test_the_fused_branch_is_also_judged_on_the_samples_of_each_modality_that_some_lack(evaluated):
+    run, card = evaluated
+    stored, _, _ = predictions_of(run)
+    right = stored["distribution/label/fused"].argmax(axis=1) == stored["target/label"]
+    for branch in ("motion", "posture"):
+        has = stored[f"present/{branch}"] > 0
+        where = card["targets"]["label"]["branches"]["fused"]["where"][branch]
+        assert where["samples"] == has.sum()
+        assert where["metrics"]["accuracy"] == pytest.approx(right[has].mean(), abs=1e-12)
+
+
+def test_nothing_stands_under_where_when_no_modality_is_missing(tmp_path):
+    card = evaluate(finished_run(tmp_path / "run", missing=0.0), device="cpu", resamples=2)
+    assert card["targets"]["label"]["branches"]["fused"]["where"] == {}
+
+
+def test_intervals_resample_whole_groups(evaluated):
+    run, card = evaluated
+    stored, _, groups = predictions_of(run)
+    right = stored["distribution/label/fused"].argmax(axis=1) == stored["target/label"]
+    names = sorted(set(groups))
+    assert card["intervals"]["units"] == len(names) == 3
+    counts = draw_counts(len(names), 1000, 0).numpy()
+    assert (counts.sum(axis=1) == len(names)).all()
+    rows_of = [np.flatnonzero(np.array(groups) == name) for name in names]
+    drawn = []
+    for resample in counts:
+        rows = np.concatenate([np.tile(rows, int(times)) for rows, times in zip(rows_of, resample, strict=True)])
+        drawn.append(right[rows].mean())
+    figure = card["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]
+    np.testing.assert_allclose([figure["low"], figure["high"]], np.quantile(drawn, [0.025, 0.975]), rtol=0, atol=1e-12)
+    assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_the_interval_of_the_loss_resamples_the_losses():
+    head = Regression(1, None)
+    losses = torch.rand(9, generator=torch.Generator().manual_seed(3)).double()
+    groups = [f"g{index // 2}" for index in range(9)]
+    low, high = bootstrap_limits(head, torch.zeros(9, 1), torch.zeros(9), groups, losses)["loss"]
+    counts = draw_counts(5, 1000, 0).numpy()
+    weights = counts[:, [index // 2 for index in range(9)]]
+    drawn = (weights * losses.numpy()).sum(axis=1) / weights.sum(axis=1)
+    np.testing.assert_allclose([low, high], np.quantile(drawn, [0.025, 0.975]), rtol=0, atol=1e-12)
+
+
+def test_a_single_group_has_no_interval():
+    assert bootstrap_limits(Regression(1, None), torch.zeros(4, 1), torch.zeros(4), ["a"] * 4) == {}
+
+
+@pytest.mark.parametrize("head", [Classification(1, None, classes=CLASSES), Ordinal(1, None, classes=CLASSES)])
+def test_metrics_of_all_resamples_at_once_equal_the_heads_own_one_by_one(head):
+    generator = torch.Generator().manual_seed(1)
+    said = torch.rand(20, 3, generator=generator).softmax(dim=1)
+    targets = torch.randint(3, (20,), generator=generator)
+    targets[:4] = 2  # a group of one class alone: some classes are absent from some resamples
+    group_of = torch.arange(20) // 4
+    counts = draw_counts(5, 50, 0)
+    together = resampled_metrics(head, said, targets, counts, group_of)
+    for position, resample in enumerate(counts):
+        rows = torch.repeat_interleave(torch.arange(20), resample.long()[group_of])
+        for name, value in head.metrics(said[rows], targets[rows]).items():
+            assert float(together[name][position]) == pytest.approx(value, abs=1e-12), name
+
+
+@pytest.mark.parametrize("head", [Regression(1, None, outputs=2), Multilabel(1, None, labels=("a", "b"))])
+def test_heads_without_a_fast_path_are_resampled_one_by_one(head):
+    said, targets = torch.rand(6, 2), torch.tensor([[0.0, 1.0]] * 3 + [[1.0, 0.0]] * 3)
+    groups = [f"g{index}" for index in range(6)]
+    limits = bootstrap_limits(head, said, targets, groups, resamples=20)
+    assert set(limits) <= set(head.metrics(said, targets))
+    assert limits
+
+
+def test_an_evaluation_again_gives_the_same_figures(evaluated):
+    run, card = evaluated
+    again = evaluate(run, device="cpu")
+    assert again["targets"] == card["targets"]
+
+
+def test_an_unfinished_run_is_not_evaluated(tmp_path):
+    run = RunFolder.create(tmp_path / "run", recipe())
+    with pytest.raises(RunError, match="has not finished"):
+        evaluate(run, device="cpu")
+
+
+def test_a_verified_card_holds_and_its_file_is_left_alone(evaluated):
+    run, _ = evaluated
+    before = run.metrics_file.read_bytes()
+    report = verify(run.metrics_file, device="cpu")
+    assert report.holds
+    assert report.broken == ()
+    assert {"recipe_sha256", "weights_sha256", "protocol.split_hash"} <= {item.what for item in report.findings}
+    assert "targets.label.ensemble.accuracy" in {item.what for item in report.findings}
+    assert run.metrics_file.read_bytes() == before
+
+
+def test_verify_tells_weights_that_were_exchanged(tmp_path):
+    run = finished_run(tmp_path / "run")
+    evaluate(run, device="cpu", resamples=2)
+    torch.manual_seed(99)
+    run.save_weights(build(assemble(run.recipe).recipe).state_dict(), {})
+    broken = {finding.what for finding in verify(run.path, device="cpu").broken}
+    assert "weights_sha256" in broken
+    assert any(name.startswith("targets.") for name in broken)
+    assert "recipe_sha256" not in broken
+
+
+def test_verify_tells_weights_that_were_damaged(tmp_path):
+    run = finished_run(tmp_path / "run")
+    evaluate(run, device="cpu", resamples=2)
+    file = run.path / "weights.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(bytes(content))
+    report = verify(run.path, device="cpu")
+    assert not report.holds
+    assert "damaged" in report.broken[0].found
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "broken"),
+    [
+        (
+            ("targets", "label", "branches", "fused", "metrics", "accuracy", "value"),
+            0.999,
+            "targets.label.fused.accuracy",
+        ),
+        (("targets", "label", "branches", "motion", "samples"), 1, "targets.label.motion.samples"),
+        (("protocol", "split_hash"), "0" * 64, "protocol.split_hash"),
+        (("recipe_sha256",), "0" * 64, "recipe_sha256"),
+    ],
+)
+def test_verify_tells_a_statement_that_was_altered(evaluated, tmp_path, place, value, broken):
+    run, card = evaluated
+    altered = json.loads(json.dumps(card))
+    node = altered
+    for key in place[:-1]:
+        node = node[key]
+    node[place[-1]] = value
+    (tmp_path / "card.json").write_text(json.dumps(altered))
+    assert [finding.what for finding in verify(tmp_path / "card.json", run.path, device="cpu").broken] == [broken]
+
+
+def test_verify_refuses_what_is_no_card(evaluated, tmp_path):
+    run, _ = evaluated
+    (tmp_path / "card.json").write_text('{"accuracy": 1}')
+    with pytest.raises(RunError, match=r"is no card; a card is the metrics\.json of a run"):
+        verify(tmp_path / "card.json", run.path)
+    (tmp_path / "card.json").write_text('{"format": 7, "targets": {}}')
+    with pytest.raises(RunError, match="format 7"):
+        verify(tmp_path / "card.json", run.path)
