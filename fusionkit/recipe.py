@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fusionkit.errors import RecipeError
+from fusionkit.errors import Problem, RecipeError
+from fusionkit.findings import Finding
 from fusionkit.registry import REGISTRIES, Component, import_plugins
-from fusionkit.spec import ComponentSpec, Finding, Recipe, parse, read_document
+from fusionkit.spec import ComponentSpec, Recipe, parse, read_document, written_place
 from fusionkit.strict_yaml import Document
 
 R = TypeVar("R", bound=BaseModel)
@@ -38,8 +39,10 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
         RecipeError: Every problem of the document, with place, value and remedy.
     """
     plugins = document.value.get("plugins", [])
-    listed = plugins if isinstance(plugins, list) else []
-    problems = import_plugins([module for module in listed if isinstance(module, str)])
+    problems = [
+        Problem(_with_line(problem.place, document), problem.message, problem.remedy)
+        for problem in import_plugins(plugins if isinstance(plugins, list) else [])
+    ]
     try:
         checked = parse(record, document, name, check_component)
     except RecipeError as error:
@@ -63,30 +66,41 @@ def build_component(spec: ComponentSpec, *wired: Any) -> Any:
     return REGISTRIES[spec.kind].build(spec.type, *wired, **spec.options)
 
 
+def _with_line(place: str, document: Document) -> str:
+    index = int(place.removeprefix("plugins[").removesuffix("]"))
+    return written_place(("plugins", index), document)
+
+
 def json_schema() -> dict[str, Any]:
     """A JSON Schema of recipes by which an editor completes component names and their options."""
     schema = Recipe.model_json_schema(by_alias=True)
     definitions = schema["$defs"]
     for spec in ComponentSpec.__subclasses__():
-        components = list(REGISTRIES[spec.kind])
-        definitions[spec.__name__] = {
-            "title": spec.kind,
-            "anyOf": [
-                {"enum": [component.name for component in components], "type": "string"},
-                *[_component_schema(component, definitions) for component in components],
-            ],
-        }
-    for modality in (definitions["ModalitySpec"]["properties"],):
-        for key in ("encoder", "transforms"):
-            chain = modality[key]
-            several = {name: chain.pop(name) for name in ("type", "items", "minItems") if name in chain}
-            chain["anyOf"] = [several["items"], several]
+        if spec.kind in REGISTRIES:
+            components = list(REGISTRIES[spec.kind])
+            bare = [component.name for component in components if not _required(component)]
+            definitions[spec.__name__] = {
+                "title": spec.kind,
+                "anyOf": [
+                    *([{"enum": bare, "type": "string"}] if bare else []),
+                    *[_component_schema(spec.kind, component, definitions) for component in components],
+                ],
+            }
+    modality = definitions["ModalitySpec"]["properties"]
+    for key in ("encoder", "transforms"):
+        several = {name: modality[key].pop(name) for name in ("type", "items", "minItems") if name in modality[key]}
+        modality[key]["anyOf"] = [several["items"], several]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "fusionkit recipe"}
 
 
-def _component_schema(component: Component[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    options = component.options.model_json_schema(ref_template="#/$defs/{model}")
-    definitions.update(options.pop("$defs", {}))
+def _required(component: Component[Any]) -> list[str]:
+    return [name for name, field in component.options.model_fields.items() if field.is_required()]
+
+
+def _component_schema(kind: str, component: Component[Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    prefix = f"{kind}.{component.name}."  # two components may each have a record of one name
+    options = component.options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
+    definitions.update({f"{prefix}{name}": nested for name, nested in options.pop("$defs", {}).items()})
     return {
         "type": "object",
         "title": component.name,

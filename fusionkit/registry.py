@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+import warnings
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic.errors import PydanticUserError
 
 from fusionkit import interfaces
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.spec import Finding
+from fusionkit.findings import Finding, findings
 
 T = TypeVar("T", bound=ABC)
 C = TypeVar("C")
@@ -45,10 +47,10 @@ class Component(Generic[T]):
 
     def check(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """The options as plain data with every default written out, and everything that is wrong with them."""
-        checked, findings = self._check(options)
-        return (dict(checked.model_dump(mode="json")) if checked else {}), findings
+        checked, found = self._check(options)
+        return (dict(checked.model_dump(mode="json")) if checked else {}), found
 
-    def build(self, *wired: Any, **options: Any) -> T:
+    def build(self, /, *wired: Any, **options: Any) -> T:
         """Constructs the component from what the model wires and what the recipe sets.
 
         Raises:
@@ -58,17 +60,24 @@ class Component(Generic[T]):
         return self.cls(*wired, **{name: getattr(checked, name) for name in type(checked).model_fields})
 
     def _checked(self, options: Mapping[str, Any]) -> BaseModel:
-        checked, findings = self._check(options)
+        checked, found = self._check(options)
         if checked is None:
-            places = [".".join(map(str, (self.name, *place))) for place, _, _ in findings]
-            raise RecipeError([Problem(place, *rest) for place, (_, *rest) in zip(places, findings, strict=True)])
+            places = [".".join(map(str, (self.name, *place))) for place, _, _ in found]
+            raise RecipeError([Problem(place, *rest) for place, (_, *rest) in zip(places, found, strict=True)])
         return checked
 
     def _check(self, options: Mapping[str, Any]) -> tuple[BaseModel | None, list[Finding]]:
         try:
-            return self.options.model_validate_json(json.dumps(dict(options))), []
+            text = json.dumps(dict(options))
+        except (TypeError, ValueError, RecursionError) as error:
+            return None, [((), f"the options are no plain data ({error})", "numbers, text, lists and mappings are")]
+        try:
+            return self.options.model_validate_json(text), []
         except ValidationError as error:
-            return None, [_finding(item, self.options) for item in error.errors(include_url=False)]
+            return None, [_finding(found) for found in findings(error, json.loads(text), self._known)]
+
+    def _known(self, place: tuple[str | int, ...]) -> Sequence[str]:
+        return () if place else tuple(self.options.model_fields)
 
 
 class Registry(Generic[T]):
@@ -90,7 +99,8 @@ class Registry(Generic[T]):
 
         Raises:
             TypeError: The class does not implement the interface, or its constructor has ``*args``, ``**kwargs``, an
-                untyped parameter, or other wired parameters than its kind.
+                untyped parameter, a type or default that a recipe cannot state, or other wired parameters than its
+                kind.
             ValueError: The name is taken or is no name.
         """
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
@@ -98,6 +108,12 @@ class Registry(Generic[T]):
 
         def add(cls: type[C]) -> type[C]:
             # A module that is executed again (python -m, a notebook cell) brings the same class anew: that is no clash.
+            if not (inspect.isclass(cls) and issubclass(cls, self.interface)):
+                raise TypeError(f"{self.kind} {name!r}: {cls!r} is no subclass of {self.interface.__name__}")
+            if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+                raise TypeError(f"{self.kind} {name!r}: {cls.__qualname__} does not implement {', '.join(missing)}")
+            if not cls.__module__.startswith("fusionkit."):
+                importlib.import_module(self.home)  # so that fusionkit's own names are taken
             taken = self._components.get(name)
             if taken is not None and (taken.cls.__module__, taken.cls.__qualname__) != (
                 cls.__module__,
@@ -106,8 +122,6 @@ class Registry(Generic[T]):
                 raise ValueError(
                     f"{self.kind} {name!r} is taken by {taken.cls.__module__}.{taken.cls.__qualname__}; choose another"
                 )
-            if not (inspect.isclass(cls) and issubclass(cls, self.interface)):
-                raise TypeError(f"{self.kind} {name!r}: {cls!r} is no subclass of {self.interface.__name__}")
             self._components[name] = Component(name, cast(type[T], cls), _options_model(self.kind, name, cls))
             return cls
 
@@ -128,7 +142,7 @@ class Registry(Generic[T]):
         """The problem of a name that is not registered."""
         return Problem(place, f"unknown {self.kind} {name!r}", did_you_mean(name, self.names()))
 
-    def build(self, name: str, *wired: Any, **options: Any) -> T:
+    def build(self, name: str, /, *wired: Any, **options: Any) -> T:
         """Constructs the component of a name.
 
         Raises:
@@ -150,9 +164,9 @@ class Registry(Generic[T]):
 
     def _load(self) -> None:
         if not self._loaded:
-            self._loaded = True
             importlib.import_module(self.home)
             load_entry_points()
+            self._loaded = True
 
 
 ENCODERS: Registry[interfaces.Encoder] = Registry("encoder", interfaces.Encoder, "fusionkit.encoders")
@@ -188,61 +202,105 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 """Every registry by its kind."""
 
 
-def import_plugins(modules: Sequence[str]) -> list[Problem]:
-    """Imports the modules that a user listed under ``plugins:``; what cannot be imported is reported."""
+def import_plugins(modules: Sequence[Any]) -> list[Problem]:
+    """Imports the modules that a user listed under ``plugins:``; what cannot be imported is reported.
+
+    A plugin is a user's own program, so whatever it raises is the user's to mend and listed with the other problems.
+    """
     problems = []
     for index, module in enumerate(modules):
+        if not isinstance(module, str):
+            continue  # the spec reports what is no name
+        place = f"plugins[{index}]"
+        if not all(part.isidentifier() for part in module.split(".")):
+            problems.append(Problem(place, f"{module!r} is no module name", "write it as in an import statement"))
+            continue
         try:
             importlib.import_module(module)
         except ImportError as error:
             remedy = "a plugin is a module that Python can import from here (installed, or on PYTHONPATH)"
-            problems.append(Problem(f"plugins[{index}]", f"cannot import {module!r} ({error})", remedy))
-        except (TypeError, ValueError) as error:
-            problems.append(Problem(f"plugins[{index}]", f"{module!r} could not register: {error}"))
+            problems.append(Problem(place, f"cannot import {module!r} ({error})", remedy))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            problems.append(Problem(place, f"{module!r} fails while it is imported ({reason})", "mend the module"))
     return problems
 
 
 @cache
 def load_entry_points() -> None:
-    """Imports installed plugins, those of the entry-point group ``fusionkit.plugins``, once."""
+    """Imports installed plugins, those of the entry-point group ``fusionkit.plugins``, once.
+
+    Raises:
+        RecipeError: Some cannot be imported; all of them are listed.
+    """
+    problems = []
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        entry_point.load()
+        try:
+            entry_point.load()
+        except Exception as error:
+            place = f"installed plugin {entry_point.name!r} ({entry_point.value})"
+            reason = f"fails while it is imported ({type(error).__name__}: {error})"
+            problems.append(Problem(place, reason, "update or uninstall its package"))
+    if problems:
+        raise RecipeError(problems)
 
 
-def _finding(item: Any, options: type[BaseModel]) -> Finding:
-    if item["type"] == "extra_forbidden" and len(item["loc"]) == 1:
-        return item["loc"], "unknown option", did_you_mean(str(item["loc"][0]), options.model_fields)
-    if item["type"] == "missing":
-        return item["loc"], "missing", "this option has no default"
-    message = item["msg"].removeprefix("Value error, ")
-    return item["loc"], f"{message[0].lower()}{message[1:]}, given {item['input']!r}", ""
+def _finding(found: Finding) -> Finding:
+    place, message, remedy = found
+    if len(place) == 1 and message == "unknown key":
+        return place, "unknown option", remedy if remedy != "none is known" else "it has no options"
+    if len(place) == 1 and message == "missing":
+        return place, message, "this option has no default"
+    return found
 
 
 def _options_model(kind: str, name: str, cls: type) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     constructor: Any = cls.__init__  # type: ignore[misc]
-    hints = get_type_hints(constructor, include_extras=True)
+    where = f"{kind} {name!r}"
+    try:
+        hints = get_type_hints(constructor, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"{where}: a type of the constructor is not known ({error}); import it at run time") from None
     wired = []
-    for parameter in list(inspect.signature(constructor).parameters.values())[1:]:
-        where = f"{kind} {name!r}: parameter {parameter.name!r}"
-        if constructor is object.__init__:
-            break
+    parameters = list(inspect.signature(constructor).parameters.values())[1:]
+    for parameter in parameters if constructor is not object.__init__ else []:
+        which = f"{where}: parameter {parameter.name!r}"
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise TypeError(f"{where} is variadic; a signature is a schema, so name every option")
+            raise TypeError(f"{which} is variadic; a signature is a schema, so name every option")
         if parameter.name not in hints:
-            raise TypeError(f"{where} has no type; annotate it")
+            raise TypeError(f"{which} has no type; annotate it")
         if parameter.kind is not parameter.KEYWORD_ONLY:
             wired.append(parameter.name)
             continue
+        if parameter.name == "type" or parameter.name.startswith("_"):
+            raise TypeError(f"{which} cannot be an option: `type` names the component, and names start with a letter")
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[parameter.name] = (hints[parameter.name], default)
     _check_wired(kind, name, cls, tuple(wired))
-    described = _described_arguments(inspect.getdoc(cls) or "")
-    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
-    model: type[BaseModel] = create_model(f"{name}_options", __config__=config, **fields)
-    for option, field in model.model_fields.items():
-        field.description = described.get(option)
-    model.model_rebuild(force=True)
+    return _record_of(where, name, fields, _described_arguments(inspect.getdoc(cls) or ""))
+
+
+def _record_of(where: str, name: str, fields: dict[str, Any], described: Mapping[str, str]) -> type[BaseModel]:
+    config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=(), validate_default=True
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # an option may be called `copy` or `json`
+            model: type[BaseModel] = create_model(f"{name}_options", __config__=config, **fields)
+            for option, field in model.model_fields.items():
+                field.description = described.get(option)
+            model.model_rebuild(force=True)
+        model.model_json_schema()
+        model.model_validate({})
+    except PydanticUserError as error:
+        raise TypeError(f"{where}: an option has a type that a recipe cannot state ({error.message})") from None
+    except ValidationError as error:
+        wrong = [item for item in error.errors(include_url=False) if item["type"] != "missing"]
+        if wrong:
+            (option, *_), message = wrong[0]["loc"], wrong[0]["msg"]
+            raise TypeError(f"{where}: the default of {option!r} is none that a recipe may set ({message})") from None
     return model
 
 

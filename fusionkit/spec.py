@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.strict_yaml import Document, read_yaml
-
-Finding = tuple[tuple[str | int, ...], str, str]
-"""A place below a component, what is wrong there, and what would be right."""
+from fusionkit.errors import Problem, RecipeError
+from fusionkit.findings import Finding, Place, findings, shown
+from fusionkit.strict_yaml import MAX_DEPTH, Document, read_yaml
 
 ComponentCheck = Callable[[str, str, Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Finding]]]
 """``check(kind, name, options)`` gives the completed options and what is wrong with them."""
@@ -38,6 +37,11 @@ class Record(BaseModel):
     )
 
 
+def _refusal(message: str, remedy: str) -> PydanticCustomError:
+    kind: Any = "component_missing" if message == "missing" else "component"
+    return PydanticCustomError(kind, "{message}", {"message": message, "remedy": remedy})
+
+
 class ComponentSpec(Record):
     """A component by name, with its options beside it; a bare name takes every default."""
 
@@ -53,24 +57,27 @@ class ComponentSpec(Record):
     @model_validator(mode="before")
     @classmethod
     def _from_bare_name(cls, value: Any) -> Any:
-        return {"type": value} if isinstance(value, str) else value
+        if isinstance(value, str):
+            return {"type": value}
+        if isinstance(value, Mapping) and "type" not in value:
+            raise _refusal("no component is named", f"write type: and the name of a component ({cls.kind})")
+        if not isinstance(value, Mapping | ComponentSpec):
+            remedy = "write its name, or a mapping of type: and its options"
+            raise _refusal(f"a component ({cls.kind}) is expected, given {shown(value)}", remedy)
+        return value
 
     @model_validator(mode="after")
     def _checked(self, info: ValidationInfo) -> Self:
         check: ComponentCheck | None = (info.context or {}).get("check")
         if check is None:
             return self
-        completed, findings = check(self.kind, self.type, self.options)
-        if findings:
+        completed, found = check(self.kind, self.type, self.options)
+        if found:
             raise ValidationError.from_exception_data(
                 self.type,
                 [
-                    InitErrorDetails(
-                        type=PydanticCustomError("component", "{message}", {"message": message, "remedy": remedy}),
-                        loc=place,
-                        input=None,
-                    )
-                    for place, message, remedy in findings
+                    InitErrorDetails(type=_refusal(message, remedy), loc=place, input=None)
+                    for place, message, remedy in found
                 ],
             )
         return self.model_copy(update=dict(completed))
@@ -264,21 +271,24 @@ def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         RecipeError: The file cannot be read, is not YAML, or an override cannot be applied.
     """
     if isinstance(source, Mapping):
-        document, name = Document(json.loads(json.dumps(dict(source), default=_refuse)), {}), ""
+        problems: list[Problem] = []
+        document, name = Document(_plain(source, (), problems), {}), ""
     else:
         name = str(source)
         try:
-            document = read_yaml(Path(source).read_text(encoding="utf-8"), name)
-        except (OSError, UnicodeDecodeError) as error:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
             raise RecipeError([Problem("", f"cannot be read ({reason})")], source=name) from None
+        document, problems = read_yaml(text, name), []
     if not isinstance(document.value, dict):
-        given = "an empty document" if document.value is None else type(document.value).__name__
-        raise RecipeError([Problem("", f"a mapping of keys is expected, found {given}")], source=name)
-    problems = [problem for text in overrides if (problem := _override(document.value, text))]
+        given = "an empty document" if document.value is None else shown(document.value)
+        raise RecipeError([Problem("", f"a mapping of keys is expected, given {given}")], source=name)
+    overridden: dict[Place, str] = {}
+    problems += [problem for text in overrides if (problem := _override(document.value, text, overridden))]
     if problems:
         raise RecipeError(problems, source=name)
-    return document, name
+    return replace(document, overridden=overridden), name
 
 
 def parse(record: type[R], document: Document, name: str, check: ComponentCheck | None = None) -> R:
@@ -290,76 +300,85 @@ def parse(record: type[R], document: Document, name: str, check: ComponentCheck 
     try:
         return record.model_validate_json(json.dumps(document.value), context={"check": check})
     except ValidationError as error:
-        problems = [_problem(item, record, document) for item in error.errors(include_url=False)]
+        found = findings(error, document.value, lambda place: _known_keys(record, place))
+        problems = [Problem(written_place(path, document), message, remedy) for path, message, remedy in found]
         raise RecipeError(problems, source=name) from None
 
 
-def _refuse(value: object) -> None:
-    raise RecipeError(f"a spec holds plain data (numbers, text, lists, mappings), given a {type(value).__name__}")
+def written_place(path: Place, document: Document) -> str:
+    """A key path as messages show it, with the line or the override that it comes from."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    for end in range(len(path), 0, -1):
+        if path[:end] in document.overridden:
+            return f"override {document.overridden[path[:end]]!r}: {place}"
+        if path[:end] in document.lines:
+            return f"line {document.lines[path[:end]]}: {place}"
+    return place
 
 
-def _override(tree: dict[str, Any], text: str) -> Problem | None:
+def _plain(value: Any, place: Place, problems: list[Problem]) -> Any:
+    """Mappings as dicts, sequences as lists, everything else that is no plain value a problem."""
+    if isinstance(value, str):
+        return _text(value, place, problems)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if len(place) >= MAX_DEPTH:
+        problems.append(Problem(written_place(place, Document(None, {})), f"nested deeper than {MAX_DEPTH} levels"))
+        return None
+    if isinstance(value, Mapping):
+        texts = [_text(str(key), place, problems) for key in value]
+        return {key: _plain(value, (*place, key), problems) for key, value in zip(texts, value.values(), strict=True)}
+    if isinstance(value, list | tuple):
+        return [_plain(item, (*place, index), problems) for index, item in enumerate(value)]
+    message = f"a value of type {type(value).__name__} is no plain data"
+    where = written_place(place, Document(None, {}))
+    problems.append(Problem(where, message, "a spec holds numbers, text, lists and mappings"))
+    return None
+
+
+def _text(text: str, place: Place, problems: list[Problem]) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        problems.append(Problem(written_place(place, Document(None, {})), f"{text!r} is not Unicode text"))
+    return text
+
+
+def _override(tree: dict[str, Any], text: str, overridden: dict[Place, str]) -> Problem | None:
     path, separator, value_text = text.partition("=")
     keys = path.split(".")
+    where = f"override {text!r}"
     if not separator or not all(keys):
-        return Problem(f"override {text!r}", "is not key.path=value", "for example train.epochs=10")
+        return Problem(where, "is not key.path=value", "for example train.epochs=10")
     try:
-        value = read_yaml(value_text, f"override {text!r}").value
+        value = read_yaml(value_text, where).value
     except RecipeError as error:
-        return Problem(f"override {text!r}", str(error.problems[0]))
+        return Problem(where, str(error.problems[0]))
     node: Any = tree
+    place: Place = ()
     for key, following in zip(keys, [*keys[1:], None], strict=True):
         slot: Any = key
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                return Problem(f"override {text!r}", f"{key!r} is no position in a list of {len(node)}")
+            if key not in map(str, range(len(node))):
+                return Problem(where, f"{key!r} is no position in a list of {len(node)}", "positions count from 0")
             slot = int(key)
+        place = (*place, slot)
         if following is None:
             node[slot] = value
+            overridden[place] = text
             return None
         below = node[slot] if isinstance(node, list) else node.get(key)
         if isinstance(below, str):
             below = {"type": below}  # a bare name is a component that takes every default
         elif below is None:
             below = {}
+            overridden.setdefault(place, text)
         elif not isinstance(below, dict | list):
-            return Problem(f"override {text!r}", f"{key!r} holds {below!r}, which has no keys")
+            return Problem(where, f"{key!r} holds {shown(below)}, which has no keys")
         node[slot] = below
         node = below
     return None
 
 
-def _problem(item: Any, record: type[BaseModel], document: Document) -> Problem:
-    path = _as_written(item["loc"], document.value)
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
-    line = next((document.lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in document.lines), None)
-    place = f"line {line}: {place}" if line else place
-    if item["type"] == "component":
-        return Problem(place, item["ctx"]["message"], item["ctx"]["remedy"])
-    if item["type"] == "extra_forbidden":
-        return Problem(place, "unknown key", did_you_mean(str(path[-1]), _known_keys(record, path[:-1])))
-    if item["type"] == "missing":
-        return Problem(place, "missing", "this key has no default")
-    message = item["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(item["input"], dict | list | tuple) else f", given {item['input']!r}"
-    return Problem(place, f"{message[0].lower()}{message[1:]}{given}")
-
-
-def _as_written(loc: Sequence[str | int], tree: Any) -> tuple[str | int, ...]:
-    """Drops what validation adds to a place: positions in a chain of one that was written without a list."""
-    path: list[str | int] = []
-    for part in loc:
-        if isinstance(part, int) and not isinstance(tree, list):
-            continue
-        path.append(part)
-        if isinstance(tree, dict):
-            tree = tree.get(part)
-        elif isinstance(tree, list) and isinstance(part, int) and part < len(tree):
-            tree = tree[part]
-    return tuple(path)
-
-
-def _known_keys(record: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+def _known_keys(record: type[BaseModel], path: Place) -> list[str]:
     fields: Any = record  # a record, or the annotation of a mapping of records
     for part in path:
         found = getattr(fields, "model_fields", {}).get(part)

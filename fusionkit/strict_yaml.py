@@ -33,10 +33,11 @@ _NAN = re.compile(r"\.(nan|NaN|NAN)")
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed document and the line of every key path in it (from 1)."""
+    """A parsed document, the line of every key path in it (from 1), and the overrides that set key paths later."""
 
     value: Any
     lines: Mapping[Path, int]
+    overridden: Mapping[Path, str] = field(default_factory=dict)
 
 
 def read_scalar(text: str) -> Any:
@@ -140,6 +141,8 @@ class _Builder:
             raise _RefusedError(Problem(f"line {line}", f"the tag {tag!r}", "recipes hold plain data, without tags"))
         if isinstance(event, yaml.ScalarEvent):
             plain = event.implicit[0] and event.style is None
+            if any("\ud800" <= character <= "\udfff" for character in event.value):
+                raise _RefusedError(Problem(f"line {line}", f"{event.value!r} is not Unicode text"))
             value = read_scalar(event.value) if plain else event.value
             self._place(value, event.value, line, event.anchor, _Extent(1 + len(event.value) // 64))
         elif isinstance(event, yaml.AliasEvent):

@@ -1,0 +1,157 @@
+"""What pydantic finds wrong, in the words of a recipe: where, what was given, what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from fusionkit.errors import did_you_mean
+
+Place = tuple[str | int, ...]
+Finding = tuple[Place, str, str]
+"""A place in plain data, what is wrong there, and what would be right."""
+
+_EXPECTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "string_type": "text",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "set_type": "a list",
+    "frozen_set_type": "a list",
+    "dict_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+    "none_required": "null",
+    "greater_than": "a number above {gt}",
+    "greater_than_equal": "a number of at least {ge}",
+    "less_than": "a number below {lt}",
+    "less_than_equal": "a number of at most {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    "string_too_short": "text of at least {min_length} characters",
+    "string_too_long": "text of at most {max_length} characters",
+    "string_pattern_mismatch": "text of the form {pattern}",
+}
+
+_MISSING = ("missing", "component_missing")
+
+_LENGTHS = {
+    "too_short": "{actual_length} entries are too few: at least {min_length}",
+    "too_long": "{actual_length} entries are too many: at most {max_length}",
+}
+
+
+def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], Iterable[str]]) -> list[Finding]:
+    """Everything an error lists, each mistake once.
+
+    Args:
+        error: What validation raised.
+        data: The plain data that were validated: pydantic's places also name members of unions and positions in
+            lists of one that were written without a list, the data do not.
+        known_keys: The keys that are allowed at a place, for the remedy of an unknown one.
+    """
+    found: list[Finding] = []
+    expected: dict[Place, list[str]] = {}  # members of a union each say what they would have taken
+    for item in error.errors(include_url=False):
+        place = as_written(item["loc"], data, item["type"])
+        wanted = _expected(item)
+        if wanted is None:
+            found.append((place, *_other(item, place, known_keys)))
+        elif place in expected:
+            expected[place] += [wanted] if wanted not in expected[place] else []
+        else:
+            expected[place] = [wanted]
+            found.append((place, "", _remedy(item)))
+    places = {place for place, _, _ in found}
+    return [
+        (place, message or _sentence(expected[place], at(data, place)), remedy)
+        for place, message, remedy in found
+        # of a union, the member that came furthest tells most
+        if message or not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+    ]
+
+
+def shown(value: Any) -> str:
+    """A value as a message quotes it, cut where it is long.
+
+    Example:
+        >>> shown("x" * 100)
+        "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
+    """
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "..."
+
+
+def as_written(loc: Sequence[str | int], data: Any, kind: str = "") -> Place:
+    """Drops from a place what the data do not have."""
+    place: list[str | int] = []
+    for index, part in enumerate(loc):
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif kind in _MISSING and index == len(loc) - 1:
+            data = None
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            continue
+        place.append(part)
+    return tuple(place)
+
+
+def at(data: Any, place: Place) -> Any:
+    """The value at a place; None where there is none."""
+    for part in place:
+        if isinstance(data, dict):
+            data = data.get(part)
+        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
+            data = data[part]
+        else:
+            return None
+    return data
+
+
+def _expected(item: Any) -> str | None:
+    if item["loc"] and item["loc"][-1] == "[key]":
+        return None
+    template = _EXPECTED.get(item["type"])
+    return None if template is None else template.format(**item.get("ctx", {}))
+
+
+def _remedy(item: Any) -> str:
+    if item["type"] not in ("literal_error", "enum") or not isinstance(item["input"], str):
+        return ""
+    words = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+    remedy = did_you_mean(item["input"], words)
+    return remedy if remedy.startswith("did") else ""
+
+
+def _sentence(expected: Sequence[str], given: Any) -> str:
+    return f"{' or '.join(expected)} is expected, given {shown(given)}"
+
+
+def _other(item: Any, place: Place, known_keys: Callable[[Place], Iterable[str]]) -> tuple[str, str]:
+    kind, context = item["type"], item.get("ctx", {})
+    if kind in ("component", "component_missing"):
+        return context["message"], context["remedy"]
+    if kind == "extra_forbidden":
+        return "unknown key", did_you_mean(str(place[-1]), known_keys(place[:-1]))
+    if kind == "missing":
+        return "missing", "this key has no default"
+    if item["loc"] and item["loc"][-1] == "[key]":
+        return f"{item['input']!r} is no name", "a name is letters, digits and underscores, a letter first"
+    if kind in _LENGTHS:
+        return _LENGTHS[kind].format(**context), ""
+    message = str(context["error"]) if kind in ("value_error", "assertion_error") else item["msg"]
+    given = "" if kind == "value_error" and isinstance(item["input"], Mapping) else f", given {shown(item['input'])}"
+    return f"{message[:1].lower()}{message[1:]}{given}", ""
