@@ -113,7 +113,7 @@ class RunFolder:
             RunError: They cannot be written.
         """
         write_tensors(self._weights_file, state, metadata)
-        self._checkpoint_file.unlink(missing_ok=True)
+        self.discard_checkpoint()
 
     def load_weights(self) -> TensorFile:
         """The final weights and what was said of them.
@@ -150,6 +150,10 @@ class RunFolder:
             RunError: The file is damaged.
         """
         return read_tensors(self._checkpoint_file) if self._checkpoint_file.is_file() else None
+
+    def discard_checkpoint(self) -> None:
+        """Forgets what there is to resume from; the training then starts anew."""
+        self._checkpoint_file.unlink(missing_ok=True)
 
     def append_log(self, record: Mapping[str, Any]) -> None:
         """Adds a line to the log.

@@ -1,0 +1,80 @@
+"""Gradients: of one loss, scaled, merged over batches and processes, measured and clipped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from fusionkit.interfaces import GradientScale
+from fusionkit.parallel import world_size
+
+
+def gradients_of(
+    loss: Tensor, parameters: Sequence[nn.Parameter], scaler: torch.amp.GradScaler | None, share: float
+) -> list[Tensor | None]:
+    """The gradients of a share of a loss, None where a parameter plays no role in it; the graph is kept."""
+    if not loss.requires_grad:
+        return [None] * len(parameters)
+    scaled = (loss if scaler is None else scaler.scale(loss)) * share
+    return list(torch.autograd.grad(scaled, list(parameters), retain_graph=True, allow_unused=True))
+
+
+def apply_scale(gradient: Tensor, scale: GradientScale) -> Tensor:
+    r"""A gradient that is scaled and made noisy.
+
+    .. math::
+        g' = s g + n \, \mathrm{std}(g) \, z, \qquad z \sim N(0, 1)
+
+    with the population deviation, which a single number has too.
+    """
+    scaled = gradient * scale.scale
+    if isinstance(scale.noise, Tensor) or scale.noise:
+        scaled = scaled + scale.noise * gradient.std(correction=0) * torch.randn_like(gradient)
+    return scaled
+
+
+def accumulate(
+    parameters: Sequence[nn.Parameter],
+    gradients: Sequence[Tensor | None],
+    scales: Sequence[GradientScale | None],
+) -> None:
+    """Adds gradients, scaled, to what the parameters hold already."""
+    for parameter, gradient, scale in zip(parameters, gradients, scales, strict=True):
+        if gradient is None:
+            continue
+        change = gradient if scale is None else apply_scale(gradient, scale)
+        parameter.grad = change if parameter.grad is None else parameter.grad + change
+
+
+def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
+    """Averages the gradients over all processes, in one transfer per dtype.
+
+    This takes the place of a wrapper that overlaps transfers with the backward pass, because no such wrapper knows
+    gradients per loss term, or parameters that learn in one step and are frozen in the next. A parameter without a
+    gradient in one process counts as zero there; without one in any, it stays without.
+    """
+    if world_size() == 1:
+        return
+    held = torch.tensor([float(p.grad is not None) for p in parameters], device=parameters[0].device)
+    dist.all_reduce(held)
+    moving = [p for p, count in zip(parameters, held.tolist(), strict=True) if count]
+    for dtype in sorted({p.dtype for p in moving}, key=str):
+        group = [p for p in moving if p.dtype == dtype]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in group])
+        dist.all_reduce(flat)
+        flat /= world_size()
+        for parameter, mean in zip(group, torch.split(flat, [p.numel() for p in group]), strict=True):
+            parameter.grad = mean.view_as(parameter)
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm of all gradients together; not finite as soon as one number of them is not."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def rescale(parameters: Sequence[nn.Parameter], clip_norm: float, norm: Tensor) -> None:
+    """Shortens the gradients to a norm, where theirs is larger."""
+    nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)

@@ -1,0 +1,89 @@
+"""What a training tells: the log, TensorBoard, and a bar with losses and the remaining time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from fusionkit.runs import RunFolder
+
+
+class Journal:
+    """Writes what happens in a training; only the first of several processes does.
+
+    The log has a line per optimizer step and one per epoch. TensorBoard is given the epochs, which costs a step
+    nothing. No line holds a time, so a resumed run writes the very log of one that was not interrupted.
+
+    Args:
+        run: The run folder.
+        records: Lines of the log that count already; what a stopped run wrote after them is dropped.
+        step: Optimizer steps so far, over all stages.
+        progress: Show a bar.
+        active: Whether this process writes.
+    """
+
+    def __init__(self, run: RunFolder, *, records: int, step: int, progress: bool, active: bool) -> None:
+        self.records = records
+        self._run, self._active = run, active
+        self._bar: Progress | None = None
+        if active:
+            run.truncate_log(records)
+            self._events = SummaryWriter(run.tensorboard, purge_step=step)
+            self._bar = _bar() if progress else None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if self._active:
+            self._events.close()
+
+    def stage(self, name: str, steps: int, done: int) -> None:
+        """A stage begins, or goes on after a resume."""
+        if self._bar is not None:
+            self._task = self._bar.add_task(name, total=steps, completed=done, losses="")
+
+    def step(self, record: Mapping[str, Any]) -> None:
+        """An optimizer step is done."""
+        self._append(record)
+        if self._bar is not None:
+            shown = "  ".join(f"{name} {value:.3f}" for name, value in record["terms"].items())
+            self._bar.update(self._task, advance=1, losses=f"epoch {record['epoch']}  {shown}")
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """An epoch is done."""
+        self._append(record)
+        if self._active:
+            for name in ("training", "validation"):
+                if record[name] is not None:
+                    tag = f"{record['stage']}/{name}_loss"
+                    self._events.add_scalar(tag, record[name], record["step"])
+            tag = f"{record['stage']}/learning_rate"
+            self._events.add_scalar(tag, record["lr"], record["step"])
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        self.records += 1
+        if self._active:
+            self._run.append_log(record)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+    )

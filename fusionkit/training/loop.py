@@ -1,0 +1,325 @@
+"""The loop: stages, epochs, steps, validation, selection and checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fusionkit.assembly import Assembly, Feed
+from fusionkit.errors import RunError, TrainingError
+from fusionkit.interfaces import Balancer, Batch, OptimizerRecipe, Schedule, Stage
+from fusionkit.model import FusionModel
+from fusionkit.parallel import world_size
+from fusionkit.recipe import build_component
+from fusionkit.runs import RunFolder
+from fusionkit.training.checkpoint import (
+    Checkpoint,
+    Position,
+    load_module,
+    load_optimizer_state,
+    optimizer_state,
+)
+from fusionkit.training.interruption import Interrupted, Listener
+from fusionkit.training.journal import Journal
+from fusionkit.training.parts import Parts
+from fusionkit.training.stages import stages_of
+from fusionkit.training.steps import Learner, Moment, Teacher
+from fusionkit.training.validation import monitored_loss
+
+
+def fit(
+    fabric: Fabric, model: FusionModel, assembly: Assembly, run: RunFolder, *, progress: bool = False
+) -> list[dict[str, Any]]:
+    """Trains a network in place, from the run's checkpoint on where there is one.
+
+    Args:
+        fabric: A launched Fabric.
+        model: The network, freshly built and on any device: a balancer's resets go back to its weights.
+        assembly: The recipe and its samples.
+        run: Where log and checkpoints go.
+        progress: Show a bar with losses and remaining time.
+
+    Returns:
+        By stage: its name, how many epochs it ran, which one was selected, and the monitored losses.
+
+    Raises:
+        TrainingError: A loss or a gradient is not finite, or a stage has nothing to train.
+        RunError: The checkpoint is damaged or of another network, or the disk is full.
+        Interrupted: A signal came; the checkpoint is written.
+    """
+    with Listener() as listener:
+        return _Fit(fabric, model, assembly, run, listener).run(progress)
+
+
+class _Fit:
+    """The state of one training; what must survive a stop is what `_checkpoint` gathers."""
+
+    def __init__(
+        self, fabric: Fabric, model: FusionModel, assembly: Assembly, run: RunFolder, listener: Listener
+    ) -> None:
+        recipe = assembly.recipe
+        self._fabric, self._assembly, self._run, self._listener = fabric, assembly, run, listener
+        self._spec = recipe.train
+        self._model, self._parts = model, Parts(model)
+        self._balancer: Balancer = build_component(recipe.train.balancer, model.modalities, model.targets)
+        for module in (model, self._balancer):
+            fabric.to_device(module)
+            if self._spec.precision == "64-true":
+                module.double()
+        self._stages = stages_of(recipe, self._balancer)
+        self._schedule: Schedule = build_component(self._spec.scheduler)
+        needs_initial = self._balancer.uses("plan") or any(stage.becomes_teacher for stage in self._stages)
+        self._initial = self._parts.snapshot((*model.modalities, "fusion")) if needs_initial else None
+        self._teacher: Teacher | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+        self._taught: dict[str, Tensor] = {}
+        self._best: dict[str, Tensor] = {}
+        self._position = Position(processes=fabric.world_size)
+        self._saved_at = time.monotonic()
+
+    def run(self, progress: bool) -> list[dict[str, Any]]:
+        """All stages that are left."""
+        resumed = self._load()
+        position = self._position
+        journal = Journal(
+            self._run,
+            records=position.records,
+            step=position.total_steps,
+            progress=progress,
+            active=self._fabric.is_global_zero,
+        )
+        with journal:
+            self._journal = journal
+            while position.stage < len(self._stages):
+                self._run_stage(self._stages[position.stage], resumed)
+                resumed = None
+        self._parts.release()
+        return position.summaries
+
+    def _run_stage(self, stage: Stage, resumed: Checkpoint | None) -> None:
+        position, spec = self._position, self._spec
+        balancer = None if stage.becomes_teacher else self._balancer
+        parameters = [*self._parts.parameters(stage.trains), *(balancer.parameters() if balancer else ())]
+        if not parameters:
+            raise TrainingError(f"stage {stage.name}: nothing is left to train, every parameter of its parts is frozen")
+        recipe: OptimizerRecipe = build_component(spec.optimizer)
+        optimizer = self._optimizer = recipe.make(parameters)
+        if resumed is not None:
+            load_optimizer_state(optimizer, resumed.optimizer)
+        teacher = None if balancer is None else self._teach()
+        learner = Learner(
+            self._fabric,
+            self._model,
+            stage,
+            spec,
+            balancer=balancer,
+            parts=self._parts,
+            optimizer=optimizer,
+            initial=self._initial,
+            teacher=teacher,
+        )
+        feed, validation = self._feeds(stage)
+        steps = spec.epochs * math.ceil(feed.count(position.epoch) / spec.accumulate)
+        self._journal.stage(stage.name, steps, position.step)
+        while position.epoch < spec.epochs and not self._patience_is_over():
+            self._run_epoch(stage, learner, feed, recipe.lr)
+            self._end_epoch(stage, validation, recipe.lr)
+        self._end_stage(stage)
+
+    def _run_epoch(self, stage: Stage, learner: Learner, feed: Feed, lr: float) -> None:
+        position, spec = self._position, self._spec
+        count = feed.count(position.epoch)
+        for batches in _groups(feed.epoch(position.epoch, position.batch), spec.accumulate):
+            moment = Moment(position.epoch, position.step, spec.epochs, lr * self._factor(len(batches), count))
+            self._seed(stage, position.step)
+            moved = [self._to_device(batch) for batch in batches]
+            outcome = learner(moved, moment, self._listener.received or 0)
+            position.batch += len(batches)
+            position.step += 1
+            position.total_steps += 1
+            position.loss_sum += outcome.loss
+            position.loss_count += 1
+            self._journal.step(
+                {
+                    "step": position.total_steps,
+                    "stage": stage.name,
+                    "epoch": position.epoch,
+                    "lr": moment.lr,
+                    "loss": outcome.loss,
+                    "terms": outcome.terms,
+                }
+            )
+            self._leave_if_asked(outcome.signal)
+            self._save_if_due()
+
+    def _end_epoch(self, stage: Stage, validation: Feed | None, lr: float) -> None:
+        """Validates, selects, and goes on to the next epoch."""
+        position = self._position
+        training = position.loss_sum / max(1, position.loss_count)
+        measured = None if validation is None else self._validate(stage, validation)
+        if measured is not None and measured < min(position.losses, default=math.inf):
+            position.best_epoch = position.epoch
+            self._best = self._parts.snapshot(stage.trains)
+        self._journal.epoch(
+            {
+                "step": position.total_steps,
+                "stage": stage.name,
+                "epoch": position.epoch,
+                "lr": lr * self._factor(0, position.batch),
+                "training": training,
+                "validation": measured,
+            }
+        )
+        monitored = training if measured is None else measured
+        position.next_epoch(monitored if math.isfinite(monitored) else math.inf)
+        self._leave_if_asked(0)
+        self._save_if_due()
+
+    def _end_stage(self, stage: Stage) -> None:
+        """Takes the selected epoch's weights, and goes on to the next stage."""
+        position = self._position
+        if self._best:
+            self._parts.restore(self._best)
+        self._best = {}
+        if stage.becomes_teacher:
+            self._taught |= self._parts.snapshot(stage.trains)
+            self._parts.restore(self._initial or {}, stage.trains)
+        selected = position.epoch - 1 if position.best_epoch is None else position.best_epoch
+        position.next_stage(
+            {"name": stage.name, "epochs": position.epoch, "selected": selected, "losses": position.losses}
+        )
+        self._optimizer = None
+        self._save()
+
+    def _validate(self, stage: Stage, feed: Feed) -> float:
+        self._parts.evaluate()
+
+        def batches() -> Iterator[Batch]:
+            for batch in feed.epoch(0):
+                self._leave_if_asked(0)
+                yield self._to_device(batch)
+
+        with torch.no_grad(), self._fabric.autocast():
+            loss = monitored_loss(self._model, batches(), stage.branches)
+        return float(self._fabric.broadcast(loss))
+
+    def _feeds(self, stage: Stage) -> tuple[Feed, Feed | None]:
+        assembly, fused = self._assembly, "fused" in stage.branches
+        names = None if fused else [name for name in self._model.modalities if name in stage.branches]
+        feed = assembly.feed(
+            assembly.train_ids,
+            training=True,
+            modalities=names,
+            rank=self._fabric.global_rank,
+            world_size=self._fabric.world_size,
+        )
+        if not assembly.validation_ids:
+            return feed, None
+        return feed, assembly.feed(assembly.validation_ids, training=False, modalities=names)
+
+    def _factor(self, batches: int, count: int) -> float:
+        """The factor on the learning rate of a step that takes this many batches of the epoch's count."""
+        position, spec = self._position, self._spec
+        before = (position.epoch + position.batch / count) / spec.epochs
+        after = (position.epoch + (position.batch + batches) / count) / spec.epochs
+        warm = min(1.0, after / spec.warmup) if spec.warmup else 1.0
+        return warm * self._schedule.factor(before, position.losses)
+
+    def _patience_is_over(self) -> bool:
+        position, patience = self._position, self._spec.patience
+        if patience is None:
+            return False
+        best = -1 if position.best_epoch is None else position.best_epoch
+        return position.epoch - 1 - best >= patience
+
+    def _seed(self, stage: Stage, step: int) -> None:
+        """Seeds what a step may draw (dropout, noise), so that it depends on nothing that was drawn before."""
+        purpose = f"{self._spec.seed}/{stage.name}/{step}/{self._fabric.global_rank}"
+        torch.manual_seed(int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little") >> 1)
+
+    def _to_device(self, batch: Batch) -> Batch:
+        moved = batch.to(self._fabric.device, non_blocking=True)
+        return _doubled(moved) if self._spec.precision == "64-true" else moved
+
+    def _teach(self) -> Teacher | None:
+        """The teachers that are trained by now."""
+        names = tuple(name for name in self._model.modalities if any(_belongs(key, name) for key in self._taught))
+        if not names:
+            return None
+        if self._teacher is None or self._teacher.modalities != names:
+            model = copy.deepcopy(self._model).eval().requires_grad_(False)
+            state = model.state_dict()
+            for key, value in self._taught.items():
+                state[key].copy_(value)
+            self._teacher = Teacher(model, names)
+        return self._teacher
+
+    def _leave_if_asked(self, signal: int) -> None:
+        """Leaves with a checkpoint after a signal; several processes leave together, after the same step."""
+        received = signal if world_size() > 1 else self._listener.received
+        if received:
+            self._save()
+            raise Interrupted(received)
+
+    def _save_if_due(self) -> None:
+        if time.monotonic() - self._saved_at >= self._spec.checkpoint_seconds:
+            self._save()
+
+    def _save(self) -> None:
+        if not self._fabric.is_global_zero:
+            return
+        self._position.records = self._journal.records
+        groups = {
+            "model": self._model.state_dict(),
+            "balancer": self._balancer.state_dict(),
+            "teacher": self._taught,
+            "best": self._best,
+        }
+        optimizer = {} if self._optimizer is None else optimizer_state(self._optimizer)
+        scaler = self._fabric.strategy.precision.state_dict()
+        self._run.save_checkpoint(*Checkpoint(self._position, groups, optimizer, scaler).pack())
+        self._saved_at = time.monotonic()
+
+    def _load(self) -> Checkpoint | None:
+        found = self._run.load_checkpoint()
+        if found is None:
+            return None
+        checkpoint = Checkpoint.unpack(*found)
+        processes = checkpoint.position.processes
+        if processes != self._fabric.world_size:
+            raise RunError(
+                f"{self._run.path}: was trained by {processes} processes, now {self._fabric.world_size}; an exact "
+                f"resume needs {processes}"
+            )
+        load_module(self._model, checkpoint.groups.get("model", {}), "network")
+        load_module(self._balancer, checkpoint.groups.get("balancer", {}), "balancer")
+        self._fabric.strategy.precision.load_state_dict(dict(checkpoint.scaler))
+        device = self._fabric.device
+        self._taught = {key: value.to(device) for key, value in checkpoint.groups.get("teacher", {}).items()}
+        self._best = {key: value.to(device) for key, value in checkpoint.groups.get("best", {}).items()}
+        self._position = checkpoint.position
+        return checkpoint
+
+
+def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    while group := list(itertools.islice(batches, size)):
+        yield group
+
+
+def _belongs(key: str, modality: str) -> bool:
+    return key.startswith(f"branches.{modality}.")
+
+
+def _doubled(batch: Batch) -> Batch:
+    inputs = {n: v.to(torch.float64) if v.dtype.is_floating_point else v for n, v in batch.inputs.items()}
+    targets = {n: v.double() if v.is_floating_point() else v for n, v in batch.targets.items()}
+    return Batch(inputs, targets, batch.sample_ids)

@@ -1,0 +1,24 @@
+"""The stages of a training."""
+
+from __future__ import annotations
+
+from fusionkit.errors import RecipeError
+from fusionkit.interfaces import Balancer, Stage, Strategy
+from fusionkit.recipe import build_component
+from fusionkit.spec import Recipe
+
+
+def stages_of(recipe: Recipe, balancer: Balancer) -> tuple[Stage, ...]:
+    """The stages of a training: the balancer's teachers, then those of the strategy.
+
+    Raises:
+        RecipeError: The strategy or the teachers need uni-modal heads that the model has not.
+    """
+    model = recipe.model
+    if balancer.teachers and not model.unimodal_heads:
+        raise RecipeError(
+            f"the balancer {recipe.train.balancer.type!r} wants uni-modal teachers; set model.unimodal_heads: true"
+        )
+    strategy: Strategy = build_component(recipe.train.strategy, tuple(model.modalities), model.unimodal_heads)
+    teachers = [Stage(f"teacher_{name}", (name,), (name,), becomes_teacher=True) for name in balancer.teachers]
+    return (*teachers, *strategy.stages())

@@ -1,0 +1,101 @@
+"""From a recipe to a finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from fusionkit.assembly import assemble
+from fusionkit.errors import RecipeError
+from fusionkit.model import build
+from fusionkit.recipe import load_recipe
+from fusionkit.runs import RunFolder
+from fusionkit.spec import Recipe
+from fusionkit.training.loop import fit
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    out: str | os.PathLike[str],
+    overrides: Sequence[str] = (),
+    *,
+    resume: bool = True,
+    progress: bool = False,
+    accelerator: str = "auto",
+) -> RunFolder:
+    """Trains what a recipe describes, or goes on where a stopped training of it left off.
+
+    Weights, log and checkpoints of a resumed training are bit for bit those of one that was not stopped. A run that
+    is finished returns at once. Under ``torchrun`` or ``fabric run`` every process calls this, and their gradients are
+    those of one process on the union of their batches.
+
+    Args:
+        recipe: The recipe.
+        out: The run folder.
+        overrides: ``key.path=value``.
+        resume: Go on from the checkpoint; else start from the beginning again.
+        progress: Show a bar with losses and remaining time.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
+
+    Raises:
+        RecipeError: The recipe is wrong.
+        DataError: The data are missing, damaged or contradict the recipe.
+        RunError: The folder is of another recipe, is damaged or cannot be written.
+        TrainingError: A loss or a gradient is not finite.
+        Interrupted: A signal came; the checkpoint is written, and the process ends with status 130 or 143.
+    """
+    assembly = assemble(load_recipe(recipe, overrides))
+    fabric = make_fabric(assembly.recipe, accelerator)
+    run = RunFolder(out)
+    if fabric.is_global_zero:
+        RunFolder.create(out, assembly.recipe, device=_device_name(fabric.device))
+        if not resume and not run.finished:
+            run.discard_checkpoint()
+    fabric.barrier()
+    if run.finished:
+        return run
+    seed = assembly.recipe.train.seed
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
+    torch.manual_seed(seed)
+    model = build(assembly.recipe, assembly.dataset)
+    stages = fit(fabric, model, assembly, run, progress=progress)
+    if fabric.is_global_zero:
+        run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
+    fabric.barrier()
+    return run
+
+
+def make_fabric(recipe: Recipe, accelerator: str = "auto") -> Fabric:
+    """A launched Fabric: one device, or those of the processes that ``torchrun`` or ``fabric run`` started.
+
+    Raises:
+        RecipeError: The precision needs a GPU and there is none.
+    """
+    precision = recipe.train.precision
+    if precision == "16-mixed" and (accelerator == "cpu" or not torch.cuda.is_available()):
+        raise RecipeError("train.precision: '16-mixed' needs a CUDA device; on a CPU take bf16-mixed or 32-true")
+    if "LT_CLI_USED" in os.environ:
+        fabric = Fabric(precision=precision)
+    elif torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+        strategy = "ddp" if world > 1 else "auto"
+        fabric = Fabric(
+            accelerator=accelerator, strategy=strategy, devices=local, num_nodes=world // local, precision=precision
+        )
+    else:
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _device_name(device: torch.device) -> str:
+    return f"{device}: {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)

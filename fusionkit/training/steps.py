@@ -1,0 +1,260 @@
+"""One optimizer step: forward, loss terms, the balancer's hooks, gradients, update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from fusionkit.errors import TrainingError
+from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
+from fusionkit.model import FusionModel
+from fusionkit.parallel import world_size
+from fusionkit.spec import TrainSpec
+from fusionkit.training.gradients import accumulate, apply_scale, gradient_norm, gradients_of, reduce_gradients, rescale
+from fusionkit.training.parts import Parts
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The frozen, separately trained uni-modal networks that a balancer asked for.
+
+    Args:
+        model: A network whose branches of these modalities are trained.
+        modalities: The modalities.
+    """
+
+    model: FusionModel
+    modalities: tuple[str, ...]
+
+    def __call__(self, batch: Batch) -> ModelOutput:
+        """The teachers' features and scores of a batch."""
+        with torch.no_grad():
+            output: ModelOutput = self.model(batch.inputs, modalities=self.modalities, unimodal=True, fused=False)
+        return output
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a step happens: finished epochs and steps of the stage, its epochs, and the learning rate."""
+
+    epoch: int
+    step: int
+    epochs: int
+    lr: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step gave: its loss and loss terms, and the signal that some process was sent."""
+
+    loss: float
+    terms: Mapping[str, float]
+    signal: int
+
+
+class Learner:
+    """The optimizer steps of one stage.
+
+    Args:
+        fabric: Device, precision and processes.
+        model: The network.
+        stage: What learns, from which branches.
+        spec: Precision and clipping.
+        balancer: Merges the terms and bends the gradients; None sums them.
+        parts: The parts of the network.
+        optimizer: The optimizer of the stage's parameters.
+        initial: The network's initial weights, for a balancer that resets parts.
+        teacher: The balancer's teachers.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: FusionModel,
+        stage: Stage,
+        spec: TrainSpec,
+        *,
+        balancer: Balancer | None,
+        parts: Parts,
+        optimizer: torch.optim.Optimizer,
+        initial: Mapping[str, Tensor] | None,
+        teacher: Teacher | None,
+    ) -> None:
+        self._fabric, self._model, self._balancer, self._stage, self._spec = fabric, model, balancer, stage, spec
+        self._parts, self._optimizer, self._initial, self._teacher = parts, optimizer, initial, teacher
+        self._hooks = frozenset(hook for hook in HOOKS if balancer is not None and balancer.uses(hook))
+        self._lasting = () if balancer is None else tuple(balancer.parameters())
+        self._terms = frozenset(f"{branch}/{target}" for branch in stage.branches for target in model.targets)
+        self._mixed = spec.precision.endswith("mixed")
+        self._told_dtype = torch.float64 if spec.precision == "64-true" else torch.float32
+
+    def __call__(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:
+        """Learns from the batches of one optimizer step.
+
+        Raises:
+            TrainingError: A loss term or a gradient is not finite; the weights are left as they were.
+        """
+        plan = self._plan(batches[0], moment)
+        trains = self._stage.trains if plan.trains is None else plan.trains
+        self._parts.train(trains)
+        parameters = [*self._parts.parameters(trains), *self._lasting]
+        self._optimizer.zero_grad()
+        rows = [self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)) for batch in batches]
+        names = tuple(rows[0])
+        told = torch.stack([torch.stack([row[name].detach() for name in names]) for row in rows]).mean(dim=0)
+        reduce_gradients(parameters)
+        self._fabric.strategy.precision.unscale_gradients(self._optimizer)
+        norm = gradient_norm(parameters)
+        *values, norm_value, signum = self._on_host(told, norm, signal)
+        terms = dict(zip(names, values, strict=True))
+        self._check_finite(terms, norm_value, batches, moment, parameters)
+        if self._spec.clip_norm is not None:
+            rescale(parameters, self._spec.clip_norm, norm)
+        self._set_rate(moment.lr)
+        self._fabric.strategy.optimizer_step(self._optimizer)
+        return Outcome(terms.pop(TOTAL), terms, int(signum))
+
+    def _plan(self, batch: Batch, moment: Moment) -> Plan:
+        if self._balancer is None or "plan" not in self._hooks:
+            return Plan()
+        plan = self._balancer.plan(self._step_of(batch, moment, None, None))
+        for name in plan.resets:
+            assert self._initial is not None
+            self._parts.restore(self._initial, (name,))
+            for parameter in self._parts.parameters((name,)):
+                self._optimizer.state.pop(parameter, None)
+        return plan
+
+    def _learn_from(
+        self, batch: Batch, moment: Moment, plan: Plan, parameters: list[nn.Parameter], share: float
+    ) -> dict[str, Tensor]:
+        """Adds the gradients of a batch, and returns its loss terms and their total."""
+        wanted = self._terms if plan.terms is None else self._terms & frozenset(plan.terms)
+        step = self._step_of(batch, moment, None, self._teacher(batch) if self._teacher else None)
+        with self._fabric.autocast():
+            output = self._forward(batch, wanted, step)
+        step = replace(step, output=self._widened(output))
+        weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
+        found = self._model.losses(step.output or output, batch.targets, weights)
+        terms = {name: term for name, term in found.items() if name in wanted}
+        weighted = self._balancer.weigh(terms, step) if self._balancer else terms
+        if not weighted:
+            raise TrainingError(f"stage {self._stage.name}, step {moment.step}: the balancer leaves no loss term")
+        total = torch.stack(tuple(weighted.values())).sum()
+        self._backward(total, weighted, terms, step=step, plan=plan, parameters=parameters, share=share)
+        return {**terms, TOTAL: total}
+
+    def _forward(self, batch: Batch, wanted: Collection[str], step: Step) -> ModelOutput:
+        branches = {name.partition("/")[0] for name in wanted}
+        fused = "fused" in branches
+        heads = tuple(name for name in self._model.modalities if name in branches)
+        hook: FeatureHook | None = None
+        if fused and self._balancer is not None and "replace_features" in self._hooks:
+            hook = partial(self._balancer.replace_features, step=step)
+        output: ModelOutput = self._model(
+            batch.inputs, unimodal=bool(heads), fused=fused, modalities=None if fused else heads, replace=hook
+        )
+        return replace(output, unimodal={name: output.unimodal[name] for name in heads if name in output.unimodal})
+
+    def _backward(
+        self,
+        total: Tensor,
+        weighted: Mapping[str, Tensor],
+        terms: Mapping[str, Tensor],
+        *,
+        step: Step,
+        plan: Plan,
+        parameters: list[nn.Parameter],
+        share: float,
+    ) -> None:
+        if "gradient_scales" not in self._hooks and not plan.separate_gradients:
+            self._fabric.backward(total * share if share != 1.0 else total)
+            return
+        balancer, output = self._balancer, step.output
+        assert balancer is not None
+        assert output is not None
+        scales = balancer.gradient_scales(terms, step) if "gradient_scales" in self._hooks else {}
+        for name, features in output.features.items():
+            if f"features/{name}" in scales and features.requires_grad:
+                features.register_hook(  # type: ignore[no-untyped-call]
+                    partial(apply_scale, scale=scales[f"features/{name}"])
+                )
+        scaler = getattr(self._fabric.strategy.precision, "scaler", None)
+        gradients: Sequence[Tensor | None]
+        if plan.separate_gradients:
+            columns = {name: gradients_of(term, parameters, scaler, share) for name, term in weighted.items()}
+            gradients = balancer.combine(columns, step)
+        else:
+            gradients = gradients_of(total, parameters, scaler, share)
+        part_of = {id(p): name for name in self._model.modalities for p in self._parts.parameters((name,))}
+        scale_of = [scales.get(part_of.get(id(parameter), "")) for parameter in parameters]
+        accumulate(parameters, gradients, scale_of)
+
+    def _step_of(self, batch: Batch, moment: Moment, output: ModelOutput | None, teacher: ModelOutput | None) -> Step:
+        return Step(moment.epoch, moment.step, moment.epochs, output, batch.targets, batch.sample_ids, teacher)
+
+    def _widened(self, output: ModelOutput) -> ModelOutput:
+        """The scores in single precision, in which losses are computed."""
+        if not self._mixed:
+            return output
+        fused = {target: scores.float() for target, scores in output.fused.items()}
+        unimodal = {name: {t: s.float() for t, s in scores.items()} for name, scores in output.unimodal.items()}
+        return replace(output, fused=fused, unimodal=unimodal)
+
+    def _on_host(self, told: Tensor, norm: Tensor, signal: int) -> list[float]:
+        """Terms, norm and signal in one transfer; the terms as means over the union of all processes' batches."""
+        told = told.to(self._told_dtype)
+        row = torch.cat([told, norm.to(told).reshape(1), told.new_tensor([float(signal)])])
+        if world_size() > 1:
+            dist.all_reduce(row[:-2].div_(world_size()))
+            dist.all_reduce(row[-1:], op=dist.ReduceOp.MAX)
+        values: list[float] = row.tolist()
+        return values
+
+    def _check_finite(
+        self,
+        terms: Mapping[str, float],
+        norm: float,
+        batches: Sequence[Batch],
+        moment: Moment,
+        parameters: list[nn.Parameter],
+    ) -> None:
+        wrong = [f"the loss term {name}" for name, value in terms.items() if name != TOTAL and not math.isfinite(value)]
+        if not wrong and not math.isfinite(terms[TOTAL]):
+            wrong = ["the total of the weighted loss terms"]
+        if not wrong and not math.isfinite(norm) and self._spec.precision != "16-mixed":  # there the step is skipped
+            named = [*self._model.named_parameters(), *(self._balancer.named_parameters() if self._balancer else ())]
+            learning = {id(parameter) for parameter in parameters}
+            wrong = [
+                f"the gradient of {name}"
+                for name, parameter in named
+                if id(parameter) in learning and parameter.grad is not None and not parameter.grad.isfinite().all()
+            ] or ["the norm of the gradient"]
+        if not wrong:
+            return
+        ids = [name for batch in batches for name in batch.sample_ids]
+        if world_size() > 1:
+            gathered: list[list[str]] = [[] for _ in range(world_size())]
+            dist.all_gather_object(gathered, ids)
+            ids = [name for part in gathered for name in part]
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise TrainingError(
+            f"stage {self._stage.name}, epoch {moment.epoch}, step {moment.step}: {', '.join(wrong[:3])}{more} "
+            f"{'is' if len(wrong) == 1 else 'are'} not finite; samples of this step: {', '.join(ids)}; look at these "
+            "samples, lower train.optimizer.lr or set train.clip_norm; the last checkpoint is from before this step"
+        )
+
+    def _set_rate(self, lr: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+
+
+TOTAL = "total"
+HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")

@@ -1,0 +1,45 @@
+"""The loss by which epochs are selected and plateaus are seen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import torch
+from torch import Tensor
+
+from fusionkit.interfaces import Batch, ModelOutput
+from fusionkit.model import FusionModel
+
+
+def monitored_loss(model: FusionModel, batches: Iterable[Batch], branches: Collection[str]) -> float:
+    """The mean loss over all samples of what a stage is after, summed over targets.
+
+    That is the fused branch where the stage trains it, since no other is active in testing: so networks with and
+    without uni-modal losses are selected alike. Without it, the uni-modal branches of the stage count. No balancer
+    weighs them.
+
+    Args:
+        model: The network, in evaluation mode.
+        batches: The validation samples.
+        branches: The branches whose terms the stage trains.
+    """
+    fused = "fused" in branches
+    heads = () if fused else tuple(name for name in model.modalities if name in branches)
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, Tensor] = {}
+    for batch in batches:
+        output: ModelOutput = model(batch.inputs, unimodal=not fused, fused=fused, modalities=None if fused else heads)
+        for name, term in model.losses(output, batch.targets).items():
+            count = _count(model, output, batch, name)
+            sums[name] = sums.get(name, 0.0) + term.double() * count
+            counts[name] = counts.get(name, 0) + count
+    if not sums:
+        return float("nan")
+    return float(torch.stack([sums[name] / counts[name].clamp(min=1) for name in sums]).sum())
+
+
+def _count(model: FusionModel, output: ModelOutput, batch: Batch, term: str) -> Tensor:
+    """How many samples a term is the mean of."""
+    branch, _, target = term.partition("/")
+    known = model.head(target).known(batch.targets[target])
+    return known.sum() if branch == "fused" else (known & output.present[branch]).sum()
