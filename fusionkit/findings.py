@@ -58,10 +58,14 @@ def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], It
         known_keys: The keys that are allowed at a place, for the remedy of an unknown one.
     """
     found: list[Finding] = []
+    tentative: set[Place] = set()  # what counts only where nothing is wrong below it
     expected: dict[Place, list[str]] = {}  # members of a union each say what they would have taken
     for item in error.errors(include_url=False):
         place = as_written(item["loc"], data, item["type"])
         wanted = _expected(item)
+        if wanted is not None or item["type"] == "too_short":
+            # of a union, the member that came furthest tells most; wrong entries of a list are not counted as entries
+            tentative.add(place)
         if wanted is None:
             found.append((place, *_other(item, place, known_keys)))
         elif place in expected:
@@ -73,8 +77,7 @@ def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], It
     return [
         (place, message or _sentence(expected[place], at(data, place)), remedy)
         for place, message, remedy in found
-        # of a union, the member that came furthest tells most
-        if message or not any(len(other) > len(place) and other[: len(place)] == place for other in places)
+        if place not in tentative or not any(other != place and other[: len(place)] == place for other in places)
     ]
 
 

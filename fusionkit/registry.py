@@ -299,8 +299,8 @@ def _record_of(where: str, name: str, fields: dict[str, Any], described: Mapping
     except ValidationError as error:
         wrong = [item for item in error.errors(include_url=False) if item["type"] != "missing"]
         if wrong:
-            (option, *_), message = wrong[0]["loc"], wrong[0]["msg"]
-            raise TypeError(f"{where}: the default of {option!r} is none that a recipe may set ({message})") from None
+            given, message = wrong[0]["loc"][0], wrong[0]["msg"]
+            raise TypeError(f"{where}: the default of {given!r} is none that a recipe may set ({message})") from None
     return model
 
 

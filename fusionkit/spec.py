@@ -153,7 +153,7 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
-Chain = Annotated[tuple[EncoderSpec, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+Chain = Annotated[tuple[EncoderSpec, ...], Field(min_length=1), BeforeValidator(_as_tuple)]
 """One encoder, or several that follow each other."""
 
 Transforms = Annotated[tuple[TransformSpec, ...], BeforeValidator(_as_tuple)]
