@@ -243,6 +243,13 @@ def test_log_mel_bands_are_triangles_on_the_mel_scale():
         np.testing.assert_allclose(array(result), np.log(np.maximum(power @ filters, 1e-4)), rtol=0, atol=1e-3)
 
 
+def test_mixed_precision_does_not_reach_the_powers_of_a_spectrum():
+    encoder, batch = LogMel((), bands=6, sample_rate=8000, window=128, hop=32), sequences(500).to(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = encoder(batch)
+    assert torch.equal(mixed.values, encoder(batch).values)
+
+
 def test_more_mel_bands_than_bins_can_fill_and_edges_out_of_order_are_refused():
     with pytest.raises(RecipeError, match="contain no bin; fewer bands or a longer window"):
         LogMel((), bands=128, window=256)

@@ -70,8 +70,10 @@ class WaveSegments(nn.Module):
 
     def forward(self, waves: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
         """Columns ``(bins,)`` or segments ``(1, bins, columns)``; `describe` maps complex columns to real ones."""
-        # There is nothing to learn here, so no graph is kept unless somebody wants the gradient of the wave.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad):
+        # There is nothing to learn here, so no graph is kept unless somebody wants the gradient of the wave; and
+        # powers span more digits than the half precision that autocast would put filters into.
+        graph = torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad)
+        with graph, torch.autocast(waves.device.type, enabled=False):
             clips = waves.with_values(waves.values.reshape(-1))
             if self.standardize:
                 clips = _standardized(clips)
