@@ -63,20 +63,22 @@ class FeatureNorm(nn.Module):
         )
 
     def _masked(self, x: Tensor, present: Tensor | None) -> Tensor:
-        ones = x.new_ones(len(x)) if present is None else present.to(x.dtype)
+        wide = x.to(torch.promote_types(x.dtype, self.running_mean.dtype))  # sums of half precision lose their counts
+        rows = wide if present is None else torch.where(present[:, None], wide, 0.0)
+        ones = wide.new_ones(len(x)) if present is None else present.to(wide.dtype)
         count = sum_over_processes(ones.sum())
-        rows = count.clamp(min=1.0)
-        mean = sum_over_processes((ones[:, None] * x).sum(dim=0)) / rows
-        variance = sum_over_processes((ones[:, None] * (x - mean).square()).sum(dim=0)) / rows
+        divisor = count.clamp(min=1.0)
+        mean = sum_over_processes(rows.sum(dim=0)) / divisor
+        variance = sum_over_processes((ones[:, None] * (rows - mean).square()).sum(dim=0)) / divisor
         enough = count >= 2
         with torch.no_grad():
-            step = torch.where(enough, self.momentum, 0.0).to(x.dtype)
-            unbiased = variance * rows / (rows - 1).clamp(min=1.0)
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), step.to(self.running_mean.dtype))
-            self.running_var.lerp_(unbiased.to(self.running_var.dtype), step.to(self.running_var.dtype))
+            step = enough.to(self.running_mean.dtype) * self.momentum
+            unbiased = variance * divisor / (divisor - 1).clamp(min=1.0)
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), step)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), step)
         mean = torch.where(enough, mean, self.running_mean)
         variance = torch.where(enough, variance, self.running_var)
-        return (x - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return ((wide - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias).to(x.dtype)
 
 
 class Scoring(nn.Sequential):

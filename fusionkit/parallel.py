@@ -35,9 +35,10 @@ def mean_over_union(values: Tensor, weights: Tensor | None = None) -> Tensor:
         >>> mean_over_union(torch.tensor([1.0, 2.0, 6.0]))
         tensor(3.)
     """
-    count = values.new_tensor(float(len(values)))
+    wide = torch.promote_types(values.dtype, torch.float32)  # half precision cannot count beyond a few hundred
+    count = torch.tensor(float(len(values)), dtype=wide, device=values.device)
     if world_size() > 1:
         with torch.no_grad():
             count = sum_over_processes(count)
     weighted = values if weights is None else values * weights
-    return world_size() * weighted.sum() / count.clamp(min=1.0)
+    return world_size() * weighted.sum(dtype=wide) / count.clamp(min=1.0)
