@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import Aggregator, Dataset, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
 from fusionkit.layers import FeatureNorm
-from fusionkit.parallel import mean_over_union
+from fusionkit.parallel import mean_over_union, world_size
 from fusionkit.recipe import build_component, check_document, load_recipe
+from fusionkit.registry import REGISTRIES
 from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec, Recipe, read_document
 
 Inputs = Mapping[str, Jagged | Tensor]
+
+
+class ByName(nn.ModuleDict):
+    """Modules by the names of a recipe, which may be those of a module's own attributes, such as ``type``."""
+
+    def __setitem__(self, key: str, module: nn.Module) -> None:
+        self._modules[key] = module
 
 
 class Branch(nn.Module):
@@ -51,30 +60,50 @@ class Branch(nn.Module):
         self.aggregator = aggregator
         self.norm = FeatureNorm(aggregator.out_features)
         self.dropout = nn.Dropout(dropout)
-        self.heads = nn.ModuleDict(heads)
+        self.heads = ByName(heads)
         self.out_features = aggregator.out_features
         self.encoded_shape = encoders[-1].out_shape
 
     def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
         """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
         sequence = self._encode(elements)
-        if all(sequence.sizes):
-            return self.dropout(self.norm(self.aggregator(sequence))), sequence
         rows = [index for index, size in enumerate(sequence.sizes) if size]
-        features = self.norm.weight.new_zeros(len(sequence), self.out_features)
-        if rows:
-            present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
-            encoded = self.dropout(self.norm(self.aggregator(present)))
-            where = torch.tensor(rows, device=features.device)
-            features = features.to(encoded.dtype).index_copy(0, where, encoded)
-        return features, sequence
+        if rows and len(rows) == len(sequence):
+            return self.dropout(self.norm(self.aggregator(sequence))), sequence
+        if not rows:
+            # where several processes share a batch, each takes part in the statistics that the others need
+            nothing = self.norm.weight.new_zeros(0, self.out_features)
+            shared = self.training and world_size() > 1
+            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), sequence
+        present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
+        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence)), sequence
+
+    def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
+        """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
+        rows = [index for index, size in enumerate(sizes) if size]
+        if len(rows) < len(sizes):
+            features = features[torch.tensor(rows, dtype=torch.int64, device=features.device)]
+        if not rows and not (self.training and world_size() > 1):
+            heads = {target: head for target, head in self.heads.items() if isinstance(head, LossHead)}
+            return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
+        return {target: _spread(head(features), rows, len(sizes)) for target, head in self.heads.items()}
 
     def _encode(self, elements: Jagged) -> Jagged:
+        for encoder in self.encoders:
+            if elements.total == 0:
+                break
+            elements = encoder(elements)
         if elements.total == 0:
             return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
-        for encoder in self.encoders:
-            elements = encoder(elements)
         return elements
+
+
+def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
+    """Rows at their places in a batch that is zero elsewhere."""
+    if len(where) == batch:
+        return rows
+    index = torch.tensor(where, dtype=torch.int64, device=rows.device)
+    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, index, rows)
 
 
 class FusionModel(nn.Module):
@@ -98,11 +127,11 @@ class FusionModel(nn.Module):
 
     def __init__(self, branches: Mapping[str, Branch], fusion: Fusion, heads: Mapping[str, LossHead]) -> None:
         super().__init__()
-        self.branches = nn.ModuleDict(branches)
+        self.branches = ByName(branches)
         self.fusion = fusion
-        self.heads = nn.ModuleDict(heads)
+        self.heads = ByName(heads)
         self.placeholders = nn.ParameterDict(
-            {name: nn.Parameter(torch.zeros(branch.out_features)) for name, branch in branches.items()}
+            {f"of_{name}": nn.Parameter(torch.zeros(branch.out_features)) for name, branch in branches.items()}
         )
 
     @property
@@ -156,6 +185,7 @@ class FusionModel(nn.Module):
         """
         batch = self._packed(inputs)
         wanted = self.modalities if modalities is None else tuple(modalities)
+        self._refuse_unknown("modalities", wanted)
         features: dict[str, Tensor] = {}
         sequences: dict[str, Jagged] = {}
         everyone: dict[str, bool] = {}
@@ -167,8 +197,9 @@ class FusionModel(nn.Module):
             features[name], sequences[name] = self.branch(name)(elements)
             present[name] = sequences[name].present
             everyone[name] = all(sequences[name].sizes)
-        score_branches = self.training if unimodal is None else unimodal
-        branch_scores = {name: self._scores(name, features[name]) for name in wanted} if score_branches else {}
+        branch_scores: dict[str, dict[str, Tensor]] = {}
+        if self.training if unimodal is None else unimodal:
+            branch_scores = {name: self.branch(name).scores(features[name], sequences[name].sizes) for name in wanted}
         return ModelOutput(
             fused=self._fuse(features, present, everyone, sequences, replace) if fused else {},
             unimodal={name: scores for name, scores in branch_scores.items() if scores},
@@ -193,7 +224,7 @@ class FusionModel(nn.Module):
             weights: By term, a weight per sample.
 
         Raises:
-            ShapeError: A target of the model is missing from `targets`.
+            ShapeError: A target of the model is missing from `targets`, or has another number of samples.
         """
         absent = sorted(set(self.targets) - set(targets))
         if absent:
@@ -202,6 +233,9 @@ class FusionModel(nn.Module):
         terms = {}
         for target in self.targets:
             known = self.head(target).known(targets[target])
+            batch = len(next(iter(output.present.values())))
+            if len(known) != batch:
+                raise ShapeError(f"targets: {target!r} has {len(known)} samples, the output has {batch}")
             for branch, scores in _by_branch(output, target).items():
                 counts = known if branch == "fused" else known & output.present[branch]
                 head = self.head(target, None if branch == "fused" else branch)
@@ -210,9 +244,7 @@ class FusionModel(nn.Module):
         return terms
 
     def _packed(self, inputs: Inputs) -> dict[str, Jagged]:
-        unknown = [name for name in inputs if name not in self.branches]
-        if unknown:
-            raise ShapeError(f"inputs: unknown modality {unknown[0]!r}; {did_you_mean(unknown[0], self.modalities)}")
+        self._refuse_unknown("inputs", inputs)
         if not inputs:
             raise ShapeError(f"inputs: no modality is given; known: {', '.join(self.modalities)}")
         packed = {name: as_jagged(name, value, self.branch(name).in_shape) for name, value in inputs.items()}
@@ -225,8 +257,10 @@ class FusionModel(nn.Module):
                 packed[name] = Jagged.empty(len(like), self.branch(name).in_shape, like=like.values)
         return packed
 
-    def _scores(self, modality: str, features: Tensor) -> dict[str, Tensor]:
-        return {target: head(features) for target, head in self.branch(modality).heads.items()}
+    def _refuse_unknown(self, where: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.branches:
+                raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, self.modalities)}")
 
     def _fuse(
         self,
@@ -241,8 +275,8 @@ class FusionModel(nn.Module):
             features, present = replace(features, present)
             masks = dict(present)
         filled = {}
-        for name, mask in masks.items():
-            placeholder = self.placeholders[name].to(features[name].dtype)
+        for name in self.modalities:
+            mask, placeholder = masks[name], self.placeholders[f"of_{name}"].to(features[name].dtype)
             filled[name] = features[name] if mask is None else torch.where(mask[:, None], features[name], placeholder)
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
         vector = self.fusion(filled, masks, **extra)
@@ -362,51 +396,57 @@ def _lacks_classes(target: LossHeadSpec) -> str:
 
 def _wire(spec: ModelSpec) -> FusionModel:
     problems: list[Problem] = []
-    branches = {}
+    branches: dict[str, Branch] = {}
     for name, modality in spec.modalities.items():
         try:
-            branches[name] = _wire_branch(spec, modality)
+            branches[name] = _wire_branch(spec, modality, problems)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.modalities.{name}", str(error)))
     fusion, heads = None, {}
-    if not problems:
-        wired: list[dict[str, int]] = [{name: branch.out_features for name, branch in branches.items()}]
+    if len(branches) == len(spec.modalities):
         try:
-            fusion = _wire_fusion(spec, branches, wired)
-            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden)
+            fusion = _wire_fusion(spec, branches)
+            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, problems)
         except (FusionKitError, ValueError) as error:
-            problems.append(Problem("model", str(error)))
+            problems.append(Problem("model.fusion", str(error)))
     if problems or fusion is None:
-        raise RecipeError(problems)
+        raise RecipeError(list(dict.fromkeys(problems)))  # a head is built once per branch: one mistake, one problem
     return FusionModel(branches, fusion, heads)
 
 
-def _wire_fusion(spec: ModelSpec, branches: Mapping[str, Branch], wired: list[dict[str, int]]) -> Fusion:
-    from fusionkit.registry import FUSIONS
-
-    if FUSIONS.get(spec.fusion.type).cls.reads_sequences:
+def _wire_fusion(spec: ModelSpec, branches: Mapping[str, Branch]) -> Fusion:
+    wired = [{name: branch.out_features for name, branch in branches.items()}]
+    if REGISTRIES["fusion"].get(spec.fusion.type).cls.reads_sequences:
         wired.append({name: branch.encoded_shape[0] for name, branch in branches.items()})
     fusion: Fusion = build_component(spec.fusion, *wired)
     return fusion
 
 
-def _wire_branch(spec: ModelSpec, modality: ModalitySpec) -> Branch:
+def _wire_branch(spec: ModelSpec, modality: ModalitySpec, problems: list[Problem]) -> Branch:
     if modality.shape is None:
         raise ShapeError("the shape of an element is not known; state `shape:` or give the dataset")
     shape, encoders = modality.shape, []
     for encoder_spec in modality.encoder:
         encoder: Encoder = build_component(encoder_spec, shape)
         encoders.append(encoder)
-        shape = encoder.out_shape
+        shape = tuple(encoder.out_shape)
     if len(shape) != 1:
         raise ShapeError(
             f"the encoder {modality.encoder[-1].type!r} gives elements of shape {shape}, an aggregator reads vectors; "
             "add an encoder that gives vectors, such as mlp or timm"
         )
     aggregator: Aggregator = build_component(modality.aggregator, shape[0])
-    heads = _wire_heads(spec, aggregator.out_features, spec.unimodal_hidden) if spec.unimodal_heads else {}
+    heads: dict[str, LossHead] = {}
+    if spec.unimodal_heads:
+        heads = _wire_heads(spec, aggregator.out_features, spec.unimodal_hidden, problems)
     return Branch(modality.shape, encoders, aggregator, heads, spec.dropout)
 
 
-def _wire_heads(spec: ModelSpec, in_features: int, hidden: int | None) -> dict[str, LossHead]:
-    return {name: build_component(target, in_features, hidden) for name, target in spec.targets.items()}
+def _wire_heads(spec: ModelSpec, in_features: int, hidden: int | None, problems: list[Problem]) -> dict[str, LossHead]:
+    heads = {}
+    for name, target in spec.targets.items():
+        try:
+            heads[name] = build_component(target, in_features, hidden)
+        except (FusionKitError, ValueError) as error:
+            problems.append(Problem(f"model.targets.{name}", str(error)))
+    return heads
