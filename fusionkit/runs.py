@@ -10,7 +10,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,7 +64,7 @@ class RunFolder:
                     f"{run.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
                 )
             return run
-        if run.path.exists() and (not run.path.is_dir() or any(run.path.iterdir())):
+        if run.path.exists() and (not run.path.is_dir() or not all(map(_is_of_a_begun_run, run.path.iterdir()))):
             raise RunError(f"{run.path}: exists and is no run (it holds no recipe.yaml); take a new or empty folder")
         try:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -155,17 +155,17 @@ class RunFolder:
         """Forgets what there is to resume from; the training then starts anew."""
         self._checkpoint_file.unlink(missing_ok=True)
 
-    def append_log(self, record: Mapping[str, Any]) -> None:
-        """Adds a line to the log.
+    def append_log(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Adds lines to the log.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: They cannot be written.
         """
-        line = json.dumps(_finite(record), separators=(",", ":")) + "\n"
+        lines = "".join(json.dumps(_finite(record), separators=(",", ":")) + "\n" for record in records)
 
         def append() -> None:
             with self._log_file.open("a", encoding="utf-8") as file:
-                file.write(line)
+                file.write(lines)
 
         _guarded(self._log_file, append)
 
@@ -242,6 +242,11 @@ class RunFolder:
     @property
     def _predictions_file(self) -> Path:
         return self.path / "predictions.safetensors"
+
+
+def _is_of_a_begun_run(path: Path) -> bool:
+    """Whether a file is what `RunFolder.create` leaves when it is killed before the folder is a run."""
+    return path.name in ("environment.json", ".environment.json.partial", ".recipe.yaml.partial")
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +36,8 @@ class Journal:
             self._events = SummaryWriter(run.tensorboard, purge_step=step)
             self._bar = _bar() if progress else None
         self._task: Any = None
+        self._untold: list[Mapping[str, Any]] = []
+        self._told_at = time.monotonic()
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -46,6 +49,7 @@ class Journal:
     ) -> None:
         if self._bar is not None:
             self._bar.stop()
+        self.flush()
         if self._active:
             self._events.close()
 
@@ -64,6 +68,7 @@ class Journal:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """An epoch is done."""
         self._append(record)
+        self.flush()
         if self._active:
             for name in ("training", "validation"):
                 if record[name] is not None:
@@ -72,10 +77,18 @@ class Journal:
             tag = f"{record['stage']}/learning_rate"
             self._events.add_scalar(tag, record["lr"], record["step"])
 
+    def flush(self) -> None:
+        """Brings what was told to the log: before a checkpoint, after an epoch, and every second."""
+        if self._untold and self._active:
+            self._run.append_log(self._untold)
+        self._untold = []
+        self._told_at = time.monotonic()
+
     def _append(self, record: Mapping[str, Any]) -> None:
         self.records += 1
-        if self._active:
-            self._run.append_log(record)
+        self._untold.append(record)
+        if time.monotonic() - self._told_at > 1.0:
+            self.flush()
 
 
 def _bar() -> Progress:

@@ -244,7 +244,10 @@ class _Fit:
     def _seed(self, stage: Stage, step: int) -> None:
         """Seeds what a step may draw (dropout, noise), so that it depends on nothing that was drawn before."""
         purpose = f"{self._spec.seed}/{stage.name}/{step}/{self._fabric.global_rank}"
-        torch.manual_seed(int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little") >> 1)
+        seed = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little") >> 1
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed looks for every kind of device: 0.7 ms a step
+        if self._fabric.device.type != "cpu":
+            torch.get_device_module(self._fabric.device).manual_seed(seed)
 
     def _to_device(self, batch: Batch) -> Batch:
         moved = batch.to(self._fabric.device, non_blocking=True)
@@ -277,6 +280,7 @@ class _Fit:
     def _save(self) -> None:
         if not self._fabric.is_global_zero:
             return
+        self._journal.flush()
         self._position.records = self._journal.records
         groups = {
             "model": self._model.state_dict(),

@@ -24,6 +24,7 @@ class Parts:
         self._parts = model.parts()
         self._learnable = {id(parameter) for parameter in model.parameters() if parameter.requires_grad}
         self._trained: frozenset[str] | None = None
+        self._found: dict[frozenset[str], list[nn.Parameter]] = {}
 
     def train(self, names: Collection[str]) -> None:
         """Lets these parts learn and freezes the others, batch statistics included."""
@@ -50,14 +51,17 @@ class Parts:
 
     def parameters(self, names: Collection[str]) -> list[nn.Parameter]:
         """The parameters of these parts that may learn."""
-        found = {
-            id(parameter): parameter
-            for name, part in self._parts.items()
-            if name in names
-            for parameter in part.parameters()
-            if id(parameter) in self._learnable
-        }
-        return list(found.values())
+        wanted = frozenset(names)
+        if wanted not in self._found:
+            found = {
+                id(parameter): parameter
+                for name, part in self._parts.items()
+                if name in wanted
+                for parameter in part.parameters()
+                if id(parameter) in self._learnable
+            }
+            self._found[wanted] = list(found.values())
+        return self._found[wanted]
 
     def snapshot(self, names: Collection[str]) -> dict[str, Tensor]:
         """A copy of the weights and batch statistics of these parts, by their names in the network's state."""
