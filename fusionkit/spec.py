@@ -208,9 +208,12 @@ class ModelSpec(Record):
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
-        taken = {"fused", "fusion", "ensemble"} & set(self.modalities)
-        if taken:
-            raise ValueError(f"the name {min(taken)!r} is the library's own; call the modality something else")
+        for what, names, own in (
+            ("modality", self.modalities, {"fused", "fusion", "ensemble", "training"}),
+            ("target", self.targets, {"training"}),
+        ):
+            if taken := own & set(names):
+                raise ValueError(f"the name {min(taken)!r} is the library's own; call the {what} something else")
         return self
 
 

@@ -177,11 +177,17 @@ def test_a_wrong_value_is_reported_with_place_value_and_what_is_expected(given, 
         ("1st", "modalities.1st: '1st' is no name; a name is letters, digits and underscores, a letter first"),
         ("a.b", "'a.b' is no name"),
         ("a/b", "'a/b' is no name"),
+        ("training", "the name 'training' is the library's own; call the modality something else"),
         ("fused", "the name 'fused' is the library's own; call the modality something else"),
     ],
 )
 def test_a_modality_needs_a_name_that_term_names_and_files_can_hold(name, message):
     assert message in problems_of(ModelSpec, {"modalities": {name: {}}, "targets": {"y": "regression"}})
+
+
+def test_a_target_may_not_take_a_name_of_the_library():
+    model = {"modalities": {"a": {}}, "targets": {"training": "regression"}}
+    assert "the name 'training' is the library's own; call the target something else" in problems_of(ModelSpec, model)
 
 
 def test_a_model_without_modalities_or_targets_is_refused():
