@@ -1,0 +1,211 @@
+"""The runs of an experiment: which there are, which are finished, and how one is done."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fusionkit.assembly import open_dataset
+from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
+from fusionkit.experiments.spec import Experiment, folder_name
+from fusionkit.interfaces import Folds, LossHead, Split
+from fusionkit.model import complete_model
+from fusionkit.recipe import build_component, load_recipe
+from fusionkit.runs import RunFolder
+from fusionkit.spec import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Args:
+        variant: The variant that trains.
+        fold: The name of the fold.
+        seed: The seed.
+        recipe: The complete recipe as plain data, fold and seed included.
+        folder: The run folder.
+    """
+
+    variant: str
+    fold: str
+    seed: int
+    recipe: Mapping[str, Any]
+    folder: str
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.variant}, {self.fold}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """An experiment met with its data: what is run, and what is compared.
+
+    Args:
+        experiment: The experiment.
+        folds: Its folds, in order.
+        metric: The metric that is compared.
+        higher_is_better: Whether more of it is better.
+        jobs: Every run; all variants of a fold and seed follow each other.
+        out: The folder of the runs.
+    """
+
+    experiment: Experiment
+    folds: tuple[Split, ...]
+    metric: str
+    higher_is_better: bool
+    jobs: tuple[Job, ...]
+    out: Path
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that failed, and why.
+
+    Args:
+        job: The run.
+        error: The message.
+        traceback: Where it came from; empty for errors that say enough.
+    """
+
+    job: Job
+    error: str
+    traceback: str = ""
+
+
+def make_agenda(experiment: Experiment, out: Path) -> Agenda:
+    """Opens the dataset and lists every run.
+
+    Raises:
+        RecipeError: The experiment names folds or a metric that there are not.
+        RunError: A folder holds a run of another recipe.
+    """
+    folds = fold_splits(experiment)
+    jobs = plan_jobs(experiment, folds, out)
+    metric, higher_is_better = compared_metric(experiment)
+    return Agenda(experiment, folds, metric, higher_is_better, jobs, out)
+
+
+def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
+    """The folds that an experiment runs over, in its order.
+
+    Raises:
+        RecipeError: It names folds that there are not; all of them are listed.
+    """
+    recipe = experiment.first_recipe
+    folds: Folds = build_component(recipe.data.folds)
+    splits = folds.split(open_dataset(recipe.data.dataset).rows)
+    if experiment.spec.folds == "all":
+        return splits
+    chosen, problems = [], []
+    by_name = {split.name: split for split in splits}
+    for index, wanted in enumerate(experiment.spec.folds):
+        if isinstance(wanted, int) and 0 <= wanted < len(splits):
+            chosen.append(splits[wanted])
+        elif wanted in by_name:
+            chosen.append(by_name[str(wanted)])
+        else:
+            remedy = f"a position from 0 to {len(splits) - 1}, or a name; {did_you_mean(str(wanted), by_name)}"
+            problems.append(Problem(f"folds[{index}]", f"no fold {wanted!r}", remedy))
+    if problems:
+        raise RecipeError(problems)
+    return tuple(chosen)
+
+
+def compared_metric(experiment: Experiment) -> tuple[str, bool]:
+    """The metric that is compared, and whether more of it is better.
+
+    Raises:
+        RecipeError: The target's loss head has no such metric.
+    """
+    recipe = experiment.first_recipe
+    dataset = open_dataset(recipe.data.dataset)
+    spec = complete_model(recipe.model, dataset).targets[experiment.target]
+    with torch.random.fork_rng(devices=[]):  # the weights of this head are drawn in vain
+        head: LossHead = build_component(spec, 1, None)
+    stated = [value for row in dataset.rows if (value := row.targets.get(experiment.target)) is not None][:8]
+    targets = torch.stack([head.encode(value) for value in stated])
+    with torch.no_grad():
+        known = [*head.metrics(head.distribution(head(torch.zeros(len(targets), 1))), targets), "loss"]
+    metric = experiment.spec.metric or head.score
+    if metric not in known:
+        raise RecipeError([Problem("metric", f"{spec.type} has no {metric!r}", did_you_mean(metric, known))])
+    return metric, head.higher_is_better if metric == head.score else metric not in {"loss", "ece", "mae", "rmse"}
+
+
+def plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path) -> tuple[Job, ...]:
+    """Every run of an experiment.
+
+    Raises:
+        RecipeError: A variant does not fit the data; every problem of every variant is listed.
+        RunError: A folder holds a run of another recipe; all of them are listed.
+    """
+    recipes = _complete(experiment)
+    jobs = []
+    for fold in folds:
+        for seed in experiment.spec.seeds:
+            for variant, recipe in recipes.items():
+                folder = out / "runs" / folder_name(variant) / folder_name(fold.name) / str(seed)
+                plain = recipe.plain()
+                plain["data"]["fold"], plain["train"]["seed"] = fold.name, seed
+                jobs.append(Job(variant, fold.name, seed, plain, str(folder)))
+    foreign = [job.folder for job in jobs if _is_of_another_recipe(job)]
+    if foreign:
+        listed = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
+        raise RunError(f"{out}: holds runs of another recipe ({listed}); choose another folder, or remove them")
+    return tuple(jobs)
+
+
+def _complete(experiment: Experiment) -> dict[str, Recipe]:
+    """The recipes with what their datasets say of shapes and classes, as run folders hold them."""
+    complete, problems = {}, []
+    for variant, recipe in experiment.recipes.items():
+        try:
+            model = complete_model(recipe.model, open_dataset(recipe.data.dataset))
+            complete[variant] = recipe.model_copy(update={"model": model})
+        except RecipeError as error:
+            problems += [
+                Problem(f"variants.{variant}: {problem.place}", problem.message, problem.remedy)
+                for problem in error.problems
+            ]
+    if problems:
+        raise RecipeError(problems)
+    return complete
+
+
+def is_finished(job: Job) -> bool:
+    """Whether a run needs nothing more."""
+    run = RunFolder(job.folder)
+    return run.finished and run.metrics_file.is_file()
+
+
+def do(job: Job, *, progress: bool = False) -> Failure | None:
+    """Trains (or resumes) and evaluates one run; what goes wrong is returned, so that others go on."""
+    from fusionkit.evaluation import evaluate
+    from fusionkit.training import train
+
+    try:
+        run = RunFolder(job.folder)
+        if not run.finished:
+            run = train(load_recipe(job.recipe), job.folder, progress=progress)
+        evaluate(run)
+    except FusionKitError as error:
+        return Failure(job, str(error))
+    except Exception as error:  # reported with the result; the other runs are worth having
+        return Failure(job, f"{type(error).__name__}: {error}", traceback.format_exc())
+    return None
+
+
+def _is_of_another_recipe(job: Job) -> bool:
+    try:
+        run = RunFolder.open(job.folder)
+    except RunError:
+        return False  # nothing was begun; what else may lie there, the training refuses
+    return run.recipe.plain() != load_recipe(job.recipe).plain()

@@ -1,0 +1,223 @@
+"""From the cards of an experiment's runs to one document: values, summaries, comparisons and inferior cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from fusionkit.evaluation.branches import ENSEMBLE, FUSED
+from fusionkit.experiments.jobs import Agenda, Failure
+from fusionkit.experiments.spec import Column, Experiment
+from fusionkit.experiments.statistics import compare, mean_interval
+from fusionkit.interfaces import Split
+from fusionkit.runs import RunFolder, describe_environment
+
+FORMAT = 1
+MARGIN = 1e-12  # values that differ by rounding alone are equal
+
+Key = tuple[str, str, int]
+"""Variant, fold and seed of a run."""
+
+Cards = Mapping[Key, Mapping[str, Any]]
+
+
+def read_cards(agenda: Agenda, failures: Sequence[Failure]) -> dict[Key, dict[str, Any]]:
+    """The cards of all runs that did not fail."""
+    failed = {failure.job.folder for failure in failures}
+    return {
+        (job.variant, job.fold, job.seed): RunFolder.open(job.folder).read_metrics()
+        for job in agenda.jobs
+        if job.folder not in failed
+    }
+
+
+def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
+    """The document that an experiment leaves.
+
+    Args:
+        agenda: What was run.
+        failures: The runs that failed.
+    """
+    experiment, cards = agenda.experiment, read_cards(agenda, failures)
+    environment = describe_environment("cpu")
+    return {
+        "format": FORMAT,
+        "experiment": experiment.spec.model_dump(mode="json", by_alias=True),
+        "recipes": {variant: recipe.plain() for variant, recipe in experiment.recipes.items()},
+        "target": experiment.target,
+        "metric": agenda.metric,
+        "higher_is_better": agenda.higher_is_better,
+        "folds": [_describe_fold(fold, cards) for fold in agenda.folds],
+        "seeds": list(experiment.spec.seeds),
+        **_shared_by(cards),
+        "commit": environment["commit"],
+        "versions": {key: environment[key] for key in ("fusionkit", "torch", "python")},
+        "platform": environment["platform"],
+        "command": environment["command"],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "notes": [*experiment.notes, *_notes_on_splits(agenda.folds, cards)],
+        "columns": [asdict(column) for column in experiment.columns],
+        "rows": _rows(agenda, cards),
+        "summary": summarise(agenda, cards),
+        "confusion": _confusions(experiment, cards),
+        "failures": [
+            {
+                "variant": failure.job.variant,
+                "fold": failure.job.fold,
+                "seed": failure.job.seed,
+                "error": failure.error,
+                "traceback": failure.traceback,
+            }
+            for failure in failures
+        ],
+    }
+
+
+def summarise(agenda: Agenda, cards: Cards) -> dict[str, dict[str, Any]]:
+    """Per column: the value of every fold (mean over seeds), mean, interval, comparison and inferior cases.
+
+    A fold counts where every seed of it has a value, so that a failed run cannot shift a mean unseen.
+    """
+    experiment = agenda.experiment
+    ratio = fmean(len(fold.test) / len(fold.train) for fold in agenda.folds)
+    values = {column.name: _by_fold(agenda, cards, column.runs, column.branch, None) for column in experiment.columns}
+    first = values[experiment.columns[0].name]
+    summary = {}
+    for position, column in enumerate(experiment.columns):
+        by_fold = values[column.name]
+        comparison = compare(by_fold, first, ratio) if position and by_fold else None
+        summary[column.name] = {
+            "by_fold": by_fold,
+            **(asdict(mean_interval(list(by_fold.values()))) if by_fold else {"mean": None, "low": None, "high": None}),
+            "interval": "Student's t over folds, seeds averaged first",
+            "comparison": comparison and comparison.plain(),
+            **_inferior(agenda, column, cards),
+        }
+    return summary
+
+
+def _inferior(agenda: Agenda, column: Column, cards: Cards) -> dict[str, Any]:
+    """The folds where some separately trained uni-modal network beats a fused column on the same samples."""
+    if column.branch not in (FUSED, ENSEMBLE):
+        return {"inferior": None, "compared_folds": None}
+    source = agenda.experiment.alone
+    inferior: dict[str, str] = {}
+    compared: set[str] = set()
+    most: dict[str, float] = {}
+    for modality in agenda.experiment.recipes[source].model.modalities:
+        alone = _by_fold(agenda, cards, source, modality, None)
+        fused = _by_fold(agenda, cards, column.runs, column.branch, modality)
+        for fold in (fold for fold in alone if fold in fused):
+            compared.add(fold)
+            margin = (alone[fold] - fused[fold]) * (1 if agenda.higher_is_better else -1)
+            if margin > max(MARGIN, most.get(fold, 0.0)):
+                inferior[fold], most[fold] = modality, margin
+    return {"inferior": inferior, "compared_folds": len(compared)}
+
+
+def _by_fold(agenda: Agenda, cards: Cards, variant: str, branch: str, where: str | None) -> dict[str, float]:
+    """The mean over seeds of a branch by fold; over the samples that have the modality `where`, if it is given."""
+    values, seeds = {}, agenda.experiment.spec.seeds
+    for fold in agenda.folds:
+        found = [_value(agenda, cards.get((variant, fold.name, seed)), branch, where) for seed in seeds]
+        known = [value for value in found if value is not None]
+        if len(known) == len(seeds):
+            values[fold.name] = fmean(known)
+    return values
+
+
+def _value(agenda: Agenda, card: Mapping[str, Any] | None, branch: str, where: str | None) -> float | None:
+    described = card and card["targets"][agenda.experiment.target]["branches"].get(branch)
+    if not described:
+        return None
+    if where in described.get("where", {}):
+        value: float | None = described["where"][where]["metrics"].get(agenda.metric)
+    else:
+        value = described["metrics"].get(agenda.metric, {}).get("value")
+    return value
+
+
+def _rows(agenda: Agenda, cards: Cards) -> list[dict[str, Any]]:
+    """One row per column, fold and seed; and one per separately trained modality that is no column."""
+    experiment = agenda.experiment
+    folders = {(job.variant, job.fold, job.seed): Path(job.folder).relative_to(agenda.out) for job in agenda.jobs}
+    read = {(column.runs, column.branch) for column in experiment.columns}
+    modalities = experiment.recipes[experiment.alone].model.modalities
+    extra = [Column(name, experiment.alone, name, True) for name in modalities if (experiment.alone, name) not in read]
+    rows = []
+    for column in (*experiment.columns, *extra):
+        for (variant, fold, seed), card in cards.items():
+            described = card["targets"][experiment.target]["branches"].get(column.branch)
+            if variant == column.runs and described:
+                rows.append(
+                    {
+                        "variant": None if column in extra else column.name,
+                        "branch": column.branch,
+                        "trained": described["trained"],
+                        "fold": fold,
+                        "seed": seed,
+                        "samples": described["samples"],
+                        **described["metrics"].get(agenda.metric, {"value": None, "low": None, "high": None}),
+                        "metrics": {name: figure["value"] for name, figure in described["metrics"].items()},
+                        "run": folders[variant, fold, seed].as_posix(),
+                    }
+                )
+    return rows
+
+
+def _confusions(experiment: Experiment, cards: Cards) -> dict[str, Any]:
+    """Confusion matrices summed over folds and seeds, rows true and columns predicted, where there are classes."""
+    matrices: dict[str, list[list[int]]] = {}
+    classes: list[str] | None = None
+    for column in experiment.columns:
+        for (variant, _, _), card in cards.items():
+            target = card["targets"][experiment.target]
+            matrix = target["branches"].get(column.branch, {}).get("confusion")
+            if variant == column.runs and matrix is not None:
+                classes = target["classes"]
+                before = matrices.get(column.name, [[0] * len(matrix)] * len(matrix))
+                matrices[column.name] = [
+                    [a + b for a, b in zip(*rows, strict=True)] for rows in zip(before, matrix, strict=True)
+                ]
+    return {"classes": classes, "matrices": matrices}
+
+
+def _describe_fold(fold: Split, cards: Cards) -> dict[str, Any]:
+    hashes = sorted({card["protocol"]["split_hash"] for key, card in cards.items() if key[1] == fold.name})
+    return {
+        "name": fold.name,
+        "split_hash": hashes[0] if len(hashes) == 1 else None,
+        "train": len(fold.train),
+        "test": len(fold.test),
+    }
+
+
+def _shared_by(cards: Cards) -> dict[str, Any]:
+    """What all runs say of themselves; several labels stand together."""
+
+    def labels(section: str, key: str) -> str:
+        return " / ".join(sorted({str(card[section][key]) for card in cards.values()}))
+
+    return {
+        "protocol": {
+            "label": labels("protocol", "label"),
+            "folds": next((card["protocol"]["folds"] for card in cards.values()), None),
+        },
+        "selection": labels("selection", "label"),
+        "device": " / ".join(sorted({str(card["training"].get("device")) for card in cards.values()})),
+    }
+
+
+def _notes_on_splits(folds: Sequence[Split], cards: Cards) -> list[str]:
+    described = [_describe_fold(fold, cards) for fold in folds]
+    differing = [fold["name"] for fold in described if fold["split_hash"] is None]
+    with_runs = {key[1] for key in cards}
+    return [
+        f"Variants were not trained on the same split of fold {name!r}; do not compare them."
+        for name in differing
+        if name in with_runs
+    ]

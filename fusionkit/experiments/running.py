@@ -1,0 +1,102 @@
+"""An experiment from its file to its table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
+from fusionkit.experiments.pool import run_jobs
+from fusionkit.experiments.results import make_results
+from fusionkit.experiments.spec import load_experiment
+from fusionkit.report.figures import draw_figures
+from fusionkit.report.tables import markdown
+
+
+def run_experiment(
+    path: str | Path,
+    out: str | Path,
+    *,
+    processes: int | None = None,
+    progress: bool = False,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Runs the variants of an experiment over folds and seeds, and compares them.
+
+    Every variant's recipe is checked before anything runs. A run is a run folder,
+    ``out/runs/<variant>/<fold>/<seed>``. Finished ones are kept, begun ones resumed, so an experiment that was stopped
+    goes on where it was when it is started again. A run that fails is reported with its error and stops no other. With
+    several processes a script calls this under ``if __name__ == "__main__":``, for workers import it.
+
+    Args:
+        path: The experiment file.
+        out: The folder of the runs; ``results.json``, ``table.md`` and ``figures`` are left in it.
+        processes: Runs at a time, each on one thread; as many as there are processors when left out.
+        progress: Show a bar with the remaining time.
+        overrides: ``key.path=value``; a first key of the experiment format (such as ``seeds``) changes the
+            experiment, any other the recipe of every variant.
+
+    Returns:
+        What ``results.json`` holds: experiment, protocol, rows, summary, failures and environment.
+
+    Raises:
+        RecipeError: Every problem of the experiment file and of all its recipes.
+        RunError: The folder holds runs of other recipes.
+    """
+    out = Path(out)
+    agenda = make_agenda(load_experiment(path, overrides), out)
+    waiting = [job for job in agenda.jobs if not is_finished(job)]
+    with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
+        failures = run_jobs(waiting, processes or _processors(), report)
+    results = make_results(agenda, failures)
+    out.mkdir(parents=True, exist_ok=True)
+    _replace(out / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    _replace(out / "table.md", markdown(results))
+    draw_figures(results, out / "figures")
+    return results
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+@contextmanager
+def _progress(waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[Job, Failure | None], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        # The speed is that of the last runs, however long ago: a run may take minutes.
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, speed_estimate_period=86400) as bar:
+        task = bar.add_task(f"runs ({kept} kept)" if kept else "runs", total=waiting)
+
+        def report(job: Job, failure: Failure | None) -> None:
+            if failure is not None:
+                bar.console.print(f"[red]failed[/red] {job.name}: {failure.error}", highlight=False)
+            bar.advance(task)
+
+        yield report

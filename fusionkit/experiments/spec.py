@@ -1,0 +1,264 @@
+"""What an experiment file may say, and every recipe that follows from it, checked before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
+from fusionkit.recipe import check_document, load_recipe
+from fusionkit.shipped import find_recipe
+from fusionkit.spec import Name, Recipe, Record, read_document
+
+VariantName = str
+"""A name of a variant: letters, digits, blanks and ``._+-``; it heads a column and names a folder."""
+
+
+class VariantSpec(Record):
+    """One column of the table: a recipe with overrides of its own, or a branch of another variant's runs."""
+
+    overrides: tuple[str, ...] = Field((), description="Changes to the recipe, each key.path=value.")
+    of: VariantName | None = Field(None, description="Read another variant's runs instead of training.")
+    branch: Name | None = Field(
+        None, description="What is read: fused, ensemble or a modality; fused where it is trained when left out."
+    )
+
+    @model_validator(mode="after")
+    def _trains_or_reads(self) -> Self:
+        if self.of is not None and self.overrides:
+            raise ValueError("a variant has overrides and trains, or reads the runs `of` another; not both")
+        if self.of is not None and self.branch is None:
+            raise ValueError("a variant that reads the runs `of` another says which branch: a modality, or ensemble")
+        return self
+
+
+class ReferenceSpec(Record):
+    """Published numbers that stand under the table, in the unit of the metric."""
+
+    source: str = Field(description="Where they stand, with what differs from this experiment.")
+    values: dict[VariantName, float] = Field(min_length=1, description="A number per variant.")
+
+
+class ExperimentSpec(Record):
+    """Variants of one recipe, over folds and seeds."""
+
+    version: Literal[1] = Field(alias="schema", description="Version of this format.")
+    recipe: str = Field(description="The recipe: a path relative to this file, or the name of a shipped one.")
+    variants: dict[VariantName, VariantSpec] = Field(
+        min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
+    )
+    folds: Literal["all"] | tuple[int | str, ...] = Field("all", description="Folds by position or name.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="Seeds of every fold.")
+    target: Name | None = Field(None, description="The target that is compared; may be left out where there is one.")
+    metric: str | None = Field(None, description="The metric that is compared; the loss head's own when left out.")
+    paper: ReferenceSpec | None = Field(None, description="Published numbers to stand beside.")
+
+    @model_validator(mode="after")
+    def _variants_can_name_folders(self) -> Self:
+        for name in self.variants:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 ._+-]*", name):
+                raise ValueError(
+                    f"variant {name!r}: a name is letters, digits, blanks and ._+-, no sign or blank first"
+                )
+        folders = [folder_name(name).lower() for name in self.variants]
+        for name, folder in zip(self.variants, folders, strict=True):
+            if folders.count(folder) > 1:
+                raise ValueError(f"variant {name!r}: another one would share its folder {folder!r}; rename one")
+        return self
+
+    @model_validator(mode="after")
+    def _variants_that_are_read_exist(self) -> Self:
+        for name, variant in self.variants.items():
+            if variant.of is None:
+                continue
+            if variant.of not in self.variants:
+                raise ValueError(f"variant {name!r} reads {variant.of!r}: {did_you_mean(variant.of, self.variants)}")
+            if self.variants[variant.of].of is not None:
+                raise ValueError(f"variant {name!r} reads {variant.of!r}, which reads another; name that one")
+        unknown = [name for name in (self.paper.values if self.paper else ()) if name not in self.variants]
+        if unknown:
+            raise ValueError(f"paper names no variant of the experiment: {', '.join(unknown)}")
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("a seed stands twice")
+        return self
+
+
+def folder_name(name: str) -> str:
+    """A name of a fold or variant as a folder: all but letters, digits and ``,+-_.`` is written as ``_``.
+
+    Example:
+        >>> folder_name("late fusion"), folder_name("A1,2")
+        ('late_fusion', 'A1,2')
+    """
+    return re.sub(r"[^A-Za-z0-9,+_.-]", "_", name).lstrip(".") or "_"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: which runs it reads, and which branch of them.
+
+    Args:
+        name: The variant.
+        runs: The variant whose runs are read.
+        branch: The branch that is read.
+        automatic: Whether the experiment did not list it.
+    """
+
+    name: str
+    runs: str
+    branch: str
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that is ready to run.
+
+    Args:
+        spec: What the file says.
+        recipes: A checked recipe by variant that trains, without fold and seed.
+        columns: The columns of the table, the ensemble among them.
+        alone: The variant whose runs hold the separately trained uni-modal networks.
+        target: The target that is compared.
+        notes: What was added or should be known.
+    """
+
+    spec: ExperimentSpec
+    recipes: Mapping[str, Recipe]
+    columns: tuple[Column, ...]
+    alone: str
+    target: str
+    notes: tuple[str, ...]
+
+    @property
+    def first_recipe(self) -> Recipe:
+        """The recipe of the first variant that trains."""
+        return next(iter(self.recipes.values()))
+
+
+def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Reads an experiment file and checks the recipe of every variant.
+
+    Args:
+        path: The YAML file.
+        overrides: ``key.path=value``; a first key of the experiment format (such as ``seeds``) changes the
+            experiment, any other the recipe of every variant, after the variant's own overrides.
+
+    Raises:
+        RecipeError: Every problem of the file and of all its recipes.
+
+    Example:
+        An experiment with two trained variants and one that is read from the first::
+
+            schema: 1
+            recipe: basic.yaml
+            variants:
+              late fusion: {overrides: [train.strategy=late_fusion]}
+              MRPN: {overrides: [model.fusion=mrpn]}
+              audio: {of: late fusion, branch: audio}
+    """
+    own = {field.alias or name for name, field in ExperimentSpec.model_fields.items()}
+    of_experiment = [text for text in overrides if text.partition("=")[0].split(".")[0] in own]
+    document, name = read_document(Path(path), of_experiment)
+    spec = check_document(ExperimentSpec, document, name)
+    of_recipe = [text for text in overrides if text not in of_experiment]
+    source = _recipe_path(spec.recipe, Path(path))
+    recipes, problems = _recipes(spec, source, of_recipe)
+    if problems:
+        raise RecipeError(problems, source=name)
+    recipes, alone, notes = _with_networks_alone(spec, source, of_recipe, recipes)
+    target = _target(spec, recipes, problems)
+    columns = _columns(spec, recipes, alone, problems)
+    problems += _contradictions(recipes)
+    if problems:
+        raise RecipeError(problems, source=name)
+    if any(column.automatic for column in columns) and not notes:
+        notes = (f"The row {ENSEMBLE!r} was added; it averages the uni-modal networks of {alone!r}.",)
+    return Experiment(spec, recipes, columns, alone, target, notes)
+
+
+def _recipe_path(recipe: str, experiment: Path) -> Path:
+    """The recipe beside the experiment, or the shipped one of that name."""
+    beside = experiment.parent / recipe
+    if beside.is_file():
+        return beside
+    try:
+        return find_recipe(recipe)
+    except RecipeError as error:
+        remedy = f"a path relative to the experiment file, or a shipped recipe; {error.problems[0].remedy}"
+        raise RecipeError([Problem("recipe", f"there is no {recipe!r}", remedy)], source=str(experiment)) from None
+
+
+def _recipes(spec: ExperimentSpec, source: Path, overrides: Sequence[str]) -> tuple[dict[str, Recipe], list[Problem]]:
+    recipes, problems = {}, []
+    for name, variant in spec.variants.items():
+        if variant.of is None:
+            try:
+                recipes[name] = load_recipe(source, [*variant.overrides, *overrides])
+                trained_branches(recipes[name])
+            except RecipeError as error:
+                problems += [
+                    Problem(f"variants.{name}: {problem.place}".rstrip(": "), problem.message, problem.remedy)
+                    for problem in error.problems
+                ]
+    return recipes, problems
+
+
+def _with_networks_alone(
+    spec: ExperimentSpec, source: Path, overrides: Sequence[str], recipes: dict[str, Recipe]
+) -> tuple[dict[str, Recipe], str, tuple[str, ...]]:
+    """Adds a variant that trains the uni-modal networks alone where the experiment lists none."""
+    listed = [name for name, recipe in recipes.items() if trained_branches(recipe).ensemble]
+    if listed:
+        read = [variant.of for variant in spec.variants.values() if variant.branch == ENSEMBLE]
+        return recipes, next((name for name in listed if name in read), listed[0]), ()
+    strategy = ["train.strategy=unimodal", "model.unimodal_heads=true"]
+    added = load_recipe(source, [*overrides, *strategy])
+    name = next(name for name in (ENSEMBLE, "unimodal", "networks alone") if name not in spec.variants)
+    note = f"No variant trains the uni-modal networks alone, so {name!r} was added ({', '.join(strategy)})."
+    return {**recipes, name: added}, name, (note,)
+
+
+def _target(spec: ExperimentSpec, recipes: Mapping[str, Recipe], problems: list[Problem]) -> str:
+    known = [set(recipe.model.targets) for recipe in recipes.values()]
+    shared = [name for name in next(iter(recipes.values())).model.targets if all(name in targets for targets in known)]
+    if spec.target is None and len(shared) != 1:
+        problems.append(Problem("target", "missing", f"the variants share several targets: {', '.join(shared)}"))
+    elif spec.target is not None and spec.target not in shared:
+        problems.append(Problem("target", f"not every variant has {spec.target!r}", did_you_mean(spec.target, shared)))
+    return spec.target or (shared[0] if shared else "")
+
+
+def _columns(
+    spec: ExperimentSpec, recipes: Mapping[str, Recipe], alone: str, problems: list[Problem]
+) -> tuple[Column, ...]:
+    columns = []
+    for name, variant in spec.variants.items():
+        source = variant.of or name
+        trained = trained_branches(recipes[source])
+        branch = variant.branch or trained.main
+        if branch not in trained.names:
+            place = f"variants.{name}.branch"
+            problems.append(Problem(place, f"{source!r} trains no {branch!r}", did_you_mean(branch, trained.names)))
+        columns.append(Column(name, source, branch))
+    if not any(column.branch == ENSEMBLE for column in columns):
+        taken = {column.name for column in columns}
+        name = next(name for name in (ENSEMBLE, "average of networks alone") if name not in taken)
+        columns.append(Column(name, alone, ENSEMBLE, automatic=True))
+    return tuple(columns)
+
+
+def _contradictions(recipes: Mapping[str, Recipe]) -> list[Problem]:
+    first = next(iter(recipes))
+    return [
+        Problem(f"variants.{name}", "other data.folds than the first variant", "a paired comparison needs the same")
+        for name, recipe in recipes.items()
+        if recipe.data.folds != recipes[first].data.folds
+        or recipe.data.allow_group_overlap != recipes[first].data.allow_group_overlap
+    ]

@@ -1,0 +1,1 @@
+"""Reports: tables and figures from the documents that runs and experiments leave, and from nothing else."""

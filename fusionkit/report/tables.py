@@ -1,0 +1,178 @@
+"""An experiment's results as a table: folds below each other and variants beside each other, as the paper's Tables 1-3.
+
+A star marks an inferior case: a fold where some separately trained uni-modal network beats the fused one on the same
+samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHARES = frozenset({"accuracy", "uar", "f1", "ece", "exact"})
+"""Metrics between 0 and 1, shown in per cent."""
+
+NOTHING = "-"
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TableText:
+    """A table as text.
+
+    Args:
+        title: What is compared.
+        header: Names of the columns, the first one empty.
+        folds: A row per fold.
+        summary: Rows below them: mean, interval, difference, tests, inferior cases.
+        captions: What a reader must know, sentence by sentence.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    folds: tuple[tuple[str, ...], ...]
+    summary: tuple[tuple[str, ...], ...]
+    captions: tuple[str, ...]
+
+
+def table_text(results: Results) -> TableText:
+    """The table of an experiment's results."""
+    names = [column["name"] for column in results["columns"]]
+    of = results["summary"]
+    unit = ", %" if results["metric"] in SHARES else ""
+    folds = tuple(
+        (fold["name"], *(_fold_cell(results, of[name], fold["name"]) for name in names)) for fold in results["folds"]
+    )
+    return TableText(
+        title=f"{results['metric']}{unit} of {results['target']}",
+        header=("", *names),
+        folds=folds,
+        summary=tuple((label, *cells) for label, cells in _summary(results, [of[name] for name in names])),
+        captions=tuple(_captions(results)),
+    )
+
+
+def markdown(results: Results) -> str:
+    """The table as Markdown, with its captions."""
+    text = table_text(results)
+    lines = [f"**{text.title}**", "", _line(text.header), _line(["---", *["---:"] * (len(text.header) - 1)])]
+    lines += [_line(row) for row in text.folds]
+    lines += [_line([f"**{row[0]}**", *row[1:]]) for row in text.summary]
+    return "\n".join([*lines, "", *(f"- {caption}" for caption in text.captions)]) + "\n"
+
+
+def rich_table(results: Results) -> RenderableType:
+    """The table for a terminal of 80 columns."""
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    text = table_text(results)
+    table = Table(title=text.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
+    for position, name in enumerate(text.header):
+        table.add_column(name, justify="right" if position else "left", no_wrap=not position, overflow="fold")
+    for row in text.folds:
+        table.add_row(*row)
+    table.add_section()
+    for row in text.summary:
+        table.add_row(*row, style="bold" if row[0] == "mean" else None)
+    return Group(table, *(Text(caption, style="dim") for caption in text.captions))
+
+
+def format_value(value: float | None, metric: str, *, signed: bool = False) -> str:
+    """A value of a metric: shares in per cent with one decimal, others with three significant digits.
+
+    Example:
+        >>> format_value(0.9147, "accuracy"), format_value(-0.02, "uar", signed=True), format_value(1.23456, "mae")
+        ('91.5', '-2.0', '1.23')
+    """
+    if value is None:
+        return NOTHING
+    sign = "+" if signed else ""
+    return f"{100 * value:{sign}.1f}" if metric in SHARES else f"{value:{sign}.3g}"
+
+
+def format_p(p: float | None) -> str:
+    """A p value with three decimals.
+
+    Example:
+        >>> format_p(0.0625), format_p(0.0001)
+        ('0.062', '<0.001')
+    """
+    if p is None:
+        return NOTHING
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _fold_cell(results: Results, column: Mapping[str, Any], fold: str) -> str:
+    star = "*" if fold in (column["inferior"] or ()) else ""
+    return format_value(column["by_fold"].get(fold), results["metric"]) + star
+
+
+def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    metric = results["metric"]
+    compared = [column["comparison"] or {} for column in columns]
+    differences = [comparison.get("difference") or {} for comparison in compared]
+    rows = [
+        ("mean", [format_value(column["mean"], metric) for column in columns]),
+        ("95 % from", [format_value(column["low"], metric) for column in columns]),
+        ("to", [format_value(column["high"], metric) for column in columns]),
+        ("difference", [format_value(each.get("mean"), metric, signed=True) for each in differences]),
+        ("p Wilcoxon", [format_p(each.get("wilcoxon_p")) for each in compared]),
+        ("p t-test", [format_p(each.get("t_p")) for each in compared]),
+        ("p corrected", [format_p(each.get("corrected_t_p")) for each in compared]),
+        ("inferior", [_inferior_cell(column) for column in columns]),
+    ]
+    paper = results["experiment"]["paper"]
+    if paper:
+        names = [column["name"] for column in results["columns"]]
+        rows.append(("paper", [format_value(paper["values"].get(name), metric) for name in names]))
+    return rows
+
+
+def _inferior_cell(column: Mapping[str, Any]) -> str:
+    return NOTHING if column["inferior"] is None else f"{len(column['inferior'])}/{column['compared_folds']}"
+
+
+def _captions(results: Results) -> list[str]:
+    seeds, first = results["seeds"], results["columns"][0]["name"]
+    of_seeds = f"the mean of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    captions = [
+        f"Protocol: {results['protocol']['label']}; epoch: {results['selection']}. A fold is {of_seeds}.",
+        "The interval is Student's t over folds. Differences and tests are paired over folds, against "
+        f"{first!r}; the corrected test (Nadeau and Bengio) allows for training parts that overlap.",
+        "A star and the row 'inferior' mark folds where the best separately trained uni-modal network beats the column "
+        "on the same samples.",
+    ]
+    paper = results["experiment"]["paper"]
+    captions += [f"Paper: {paper['source']}."] if paper else []
+    captions += _coverage(results)
+    captions += results["notes"]
+    captions += [
+        f"FAILED: {each['variant']}, {each['fold']}, seed {each['seed']}: {each['error']}"
+        for each in results["failures"]
+    ]
+    return captions
+
+
+def _coverage(results: Results) -> list[str]:
+    """Which columns are over fewer samples than others, since samples lack a modality."""
+    samples: dict[str, int] = {}
+    for row in results["rows"]:
+        if row["variant"] is not None:
+            samples[row["variant"]] = samples.get(row["variant"], 0) + row["samples"]
+    most = max(samples.values(), default=0)
+    fewer = [f"{name} {100 * count / most:.0f} %" for name, count in samples.items() if count < most]
+    if not fewer or results["failures"]:
+        return []
+    return [f"Columns over the samples that have their modality only: {', '.join(fewer)} of all."]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

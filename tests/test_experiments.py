@@ -1,0 +1,461 @@
+"""Experiments: what a file may say, statistics over folds, inferior cases, and runs that are kept, fail and resume."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fusionkit import load_recipe
+from fusionkit.errors import RecipeError, RunError
+from fusionkit.experiments import load_experiment, run_experiment
+from fusionkit.experiments.jobs import Failure, make_agenda
+from fusionkit.experiments.results import make_results
+from fusionkit.experiments.statistics import compare, corrected_t_test, mean_interval, paired_t_test, wilcoxon_test
+from fusionkit.runs import RunFolder
+
+RECIPE = """
+schema: 1
+data:
+  dataset:
+    type: synthetic
+    classes: [rest, walk]
+    modalities:
+      motion: {features: 3, min_length: 1, max_length: 1}
+      posture: {features: 2, min_length: 1, max_length: 1}
+    groups: 6
+    samples: 2
+  folds: {type: group_kfold, folds: 3}
+model:
+  modalities: {motion: {}, posture: {}}
+  fusion: concat
+  targets: {label: classification}
+  fused_hidden: 4
+train: {epochs: 2}
+"""
+
+EXPERIMENT = """
+schema: 1
+recipe: recipe.yaml
+variants:
+  late fusion: {overrides: [train.strategy=late_fusion]}
+  N2: {overrides: [model.fusion=mrpn]}
+  motion: {of: late fusion, branch: motion}
+seeds: [0, 1]
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Writes the recipe and an experiment file, and gives the path of the latter."""
+
+    def write(text=EXPERIMENT, recipe=RECIPE):
+        (tmp_path / "recipe.yaml").write_text(recipe)
+        path = tmp_path / "experiment.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+# What a file may say
+
+
+def test_an_ensemble_row_is_added_and_reads_the_variant_that_trains_networks_alone(experiment):
+    loaded = load_experiment(experiment())
+    assert [(column.name, column.runs, column.branch) for column in loaded.columns] == [
+        ("late fusion", "late fusion", "fused"),
+        ("N2", "N2", "fused"),
+        ("motion", "late fusion", "motion"),
+        ("ensemble", "late fusion", "ensemble"),
+    ]
+    assert loaded.notes == ("The row 'ensemble' was added; it averages the uni-modal networks of 'late fusion'.",)
+    assert list(loaded.recipes) == ["late fusion", "N2"]
+
+
+def test_uni_modal_networks_are_added_where_no_variant_trains_them_alone(experiment):
+    loaded = load_experiment(experiment("schema: 1\nrecipe: recipe.yaml\nvariants: {N1: {}}\n"))
+    assert list(loaded.recipes) == ["N1", "ensemble"]
+    assert loaded.recipes["ensemble"].train.strategy.type == "unimodal"
+    assert [(column.name, column.branch) for column in loaded.columns] == [("N1", "fused"), ("ensemble", "ensemble")]
+    assert "No variant trains the uni-modal networks alone" in loaded.notes[0]
+
+
+def test_an_ensemble_that_is_listed_is_not_added_again(experiment):
+    text = EXPERIMENT + "  ensemble: {of: late fusion, branch: ensemble}\n"
+    text = text.replace("seeds: [0, 1]\n", "") + "seeds: [0]\n"
+    loaded = load_experiment(experiment(text))
+    assert [column.name for column in loaded.columns] == ["late fusion", "N2", "motion", "ensemble"]
+    assert loaded.notes == ()
+
+
+def test_every_problem_of_every_variant_is_reported_at_once(experiment):
+    text = """
+    schema: 1
+    recipe: recipe.yaml
+    variants:
+      one: {overrides: [model.fusion=concatt]}
+      two: {overrides: [train.epochs=0, train.lerning=1]}
+      three: {overrides: [train]}
+    """
+    with pytest.raises(RecipeError) as caught:
+        load_experiment(experiment(text))
+    message = str(caught.value)
+    assert "4 problems" in message
+    assert "variants.one: " in message
+    assert "unknown fusion 'concatt'" in message
+    assert "variants.two" in message
+    assert "variants.three: override 'train'" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("variants: {a: {}, b: {of: c, branch: motion}}", "'b' reads 'c'"),
+        ("variants: {a: {}, b: {of: a}}", "says which branch"),
+        ("variants: {a: {}, b: {of: a, branch: motion, overrides: [train.epochs=1]}}", "not both"),
+        ("variants: {a: {}, b: {of: a, branch: motoin}}", "did you mean 'motion'"),
+        ("variants: {a: {}, b: {overrides: ['data.folds={type: group_kfold, folds: 2}']}}", "other data.folds"),
+        ("variants: {a: {}}\ntarget: lable", "did you mean 'label'"),
+        ("variants: {a: {}}\nseeds: [1, 1]", "a seed stands twice"),
+        ("variants: {a/b: {}}", "letters, digits, blanks"),
+        ("variants: {a b: {}, a_b: {}}", "share its folder 'a_b'"),
+        ("variants: {a: {}}\npaper: {source: x, values: {b: 1.0}}", "no variant of the experiment: b"),
+        ("variants: {a: {}}\nfold: all", "did you mean 'folds'"),
+    ],
+)
+def test_a_mistake_in_an_experiment_file_says_what_would_be_right(experiment, text, said):
+    with pytest.raises(RecipeError, match=said):
+        load_experiment(experiment(f"schema: 1\nrecipe: recipe.yaml\n{text}\n"))
+
+
+def test_a_recipe_that_does_not_exist_is_named(experiment):
+    with pytest.raises(RecipeError, match=r"there is no 'nowhere\.yaml'; a path relative to the experiment file"):
+        load_experiment(experiment("schema: 1\nrecipe: nowhere.yaml\nvariants: {a: {}}\n"))
+
+
+def test_overrides_change_the_experiment_or_every_recipe(experiment):
+    loaded = load_experiment(experiment(), ["seeds=[7]", "train.epochs=1"])
+    assert loaded.spec.seeds == (7,)
+    assert {recipe.train.epochs for recipe in loaded.recipes.values()} == {1}
+
+
+@pytest.mark.parametrize(
+    ("override", "said"), [("folds=[9, fold2]", r"folds\[0\]: no fold 9"), ("metric=acuracy", "acc")]
+)
+def test_folds_and_metrics_that_there_are_not_are_told_before_anything_runs(experiment, tmp_path, override, said):
+    with pytest.raises(RecipeError, match=said):
+        run_experiment(experiment(), tmp_path / "out", overrides=[override])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_with_runs_of_another_recipe_is_refused_before_anything_runs(experiment, tmp_path):
+    agenda = make_agenda(load_experiment(experiment()), tmp_path / "out")
+    RunFolder.create(agenda.jobs[0].folder, load_recipe(agenda.jobs[1].recipe))
+    with pytest.raises(RunError, match="holds runs of another recipe"):
+        make_agenda(load_experiment(experiment()), tmp_path / "out")
+
+
+# Statistics over folds
+
+DIFFERENCES = [0.021, -0.013, 0.044, 0.005, 0.038, 0.012, -0.002]
+
+
+def test_the_interval_is_students_t_over_folds():
+    values = np.array([0.81, 0.76, 0.9, 0.84, 0.79])
+    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    interval = mean_interval(list(values))
+    np.testing.assert_allclose([interval.mean, interval.low, interval.high], [values.mean(), low, high], atol=1e-12)
+
+
+def test_a_single_fold_has_a_mean_and_no_interval_or_test():
+    assert mean_interval([0.5]) == mean_interval((0.5,))
+    assert (mean_interval([0.5]).low, paired_t_test([0.1])) == (None, None)
+
+
+def test_wilcoxon_is_scipys_exact_test():
+    assert wilcoxon_test(DIFFERENCES) == pytest.approx(stats.wilcoxon(DIFFERENCES, method="exact").pvalue, abs=1e-12)
+
+
+def test_wilcoxon_counts_all_sign_patterns_where_there_are_ties():
+    tied = np.array([0.1, 0.1, -0.1, 0.2, 0.2, 0.3])
+    ranks = stats.rankdata(np.abs(tied))
+    observed = ranks[tied > 0].sum()
+    sums = [ranks[np.array(signs)].sum() for signs in itertools.product([True, False], repeat=len(tied))]
+    tails = [np.mean([value <= observed for value in sums]), np.mean([value >= observed for value in sums])]
+    assert wilcoxon_test(list(tied)) == pytest.approx(min(1, 2 * min(tails)), abs=1e-12)
+
+
+def test_equal_variants_have_a_p_of_one():
+    assert wilcoxon_test([0.0, 0.0, 0.0]) == 1.0
+    assert paired_t_test([0.0, 0.0, 0.0]) == 1.0
+    assert paired_t_test([0.1, 0.1, 0.1]) == 0.0
+
+
+def test_the_paired_t_test_is_scipys():
+    assert paired_t_test(DIFFERENCES) == pytest.approx(stats.ttest_1samp(DIFFERENCES, 0).pvalue, abs=1e-10)
+
+
+def test_the_corrected_test_widens_the_variance_by_test_to_train():
+    d = np.array(DIFFERENCES)
+    t = d.mean() / np.sqrt((1 / 7 + 0.5) * d.var(ddof=1))
+    assert corrected_t_test(DIFFERENCES, 0.5) == pytest.approx(2 * stats.t.sf(abs(t), 6), abs=1e-12)
+    assert corrected_t_test(DIFFERENCES, 0.5) > paired_t_test(DIFFERENCES)
+
+
+def test_a_comparison_is_over_the_folds_that_both_have():
+    found = compare({"a": 0.9, "b": 0.8}, {"b": 0.7, "c": 0.1}, 0.5)
+    assert found.folds == 1
+    assert found.difference.mean == pytest.approx(0.1)
+    assert compare({"a": 0.9}, {"b": 0.7}, 0.5) is None
+
+
+# From cards to results
+
+
+def card(fold, branches, where=None):
+    """A card with accuracies by branch."""
+    described = {
+        name: {
+            "trained": "alone",
+            "samples": 8,
+            "metrics": {"accuracy": {"value": value, "low": None, "high": None}},
+            "confusion": [[3, 1], [2, 2]],
+            "where": {},
+        }
+        for name, value in branches.items()
+    }
+    if where:
+        described["fused"]["where"] = {
+            name: {"samples": 4, "metrics": {"accuracy": value}} for name, value in where.items()
+        }
+    return {
+        "protocol": {"split_hash": fold, "label": "speaker-independent", "folds": {"type": "group_kfold"}},
+        "selection": {"label": "last epoch"},
+        "training": {"device": "cpu"},
+        "targets": {"label": {"classes": ["rest", "walk"], "branches": described}},
+    }
+
+
+LATE = {  # by fold and seed: fused, motion, posture, ensemble
+    ("fold1", 0): (0.8, 0.7, 0.6, 0.75),
+    ("fold1", 1): (0.9, 0.7, 0.6, 0.75),
+    ("fold2", 0): (0.5, 0.8, 0.3, 0.7),
+    ("fold2", 1): (0.6, 0.6, 0.4, 0.5),
+    ("fold3", 0): (0.7, 0.6, 0.9, 0.8),
+    ("fold3", 1): (0.7, 0.6, 0.5, 0.6),
+}
+N2 = {"fold1": (0.6, 0.7), "fold2": (0.9, 0.9), "fold3": (0.7, 0.7)}
+
+
+@pytest.fixture
+def agenda(experiment, tmp_path):
+    """The agenda of the experiment with a hand-made card in every run folder."""
+    agenda = make_agenda(load_experiment(experiment()), tmp_path / "out")
+    for job in agenda.jobs:
+        if job.variant == "N2":
+            branches = {"fused": N2[job.fold][job.seed]}
+        else:
+            branches = dict(zip(("fused", "motion", "posture", "ensemble"), LATE[job.fold, job.seed], strict=True))
+        write_card(job, card(job.fold, branches))
+    return agenda
+
+
+def write_card(job, content):
+    folder = Path(job.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.yaml").write_text("{}")
+    (folder / "metrics.json").write_text(json.dumps(content))
+
+
+def test_a_summary_averages_seeds_first_and_then_folds(agenda):
+    summary = make_results(agenda, [])["summary"]["late fusion"]
+    assert summary["by_fold"] == pytest.approx({"fold1": 0.85, "fold2": 0.55, "fold3": 0.7})
+    assert summary["mean"] == pytest.approx(0.7)
+    low, high = stats.t.interval(0.95, 2, loc=0.7, scale=stats.sem([0.85, 0.55, 0.7]))
+    assert (summary["low"], summary["high"]) == pytest.approx((low, high))
+    assert summary["comparison"] is None
+
+
+def test_variants_are_compared_with_the_first_one(agenda):
+    comparison = make_results(agenda, [])["summary"]["N2"]["comparison"]
+    differences = [0.65 - 0.85, 0.9 - 0.55, 0.0]
+    assert comparison["difference"]["mean"] == pytest.approx(np.mean(differences))
+    assert comparison["wilcoxon_p"] == 1.0
+    assert comparison["t_p"] == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+    assert comparison["corrected_t_p"] == pytest.approx(corrected_t_test(differences, 8 / 16))
+
+
+def test_inferior_cases_are_the_folds_where_the_best_uni_modal_network_beats_the_column(agenda):
+    # Means over seeds of motion: .7 .7 .6, of posture: .6 .35 .7; of late fusion: .85 .55 .7, of N2: .65 .9 .7.
+    summary = make_results(agenda, [])["summary"]
+    assert summary["late fusion"]["inferior"] == {"fold2": "motion"}
+    assert summary["N2"]["inferior"] == {"fold1": "motion"}
+    assert summary["ensemble"]["inferior"] == {"fold2": "motion"}  # .6 against .7; in fold 3 posture's .7 equals it
+    assert summary["motion"]["inferior"] is None
+    assert summary["N2"]["compared_folds"] == 3
+
+
+def test_a_network_of_a_modality_that_samples_lack_is_compared_on_the_samples_that_have_it(agenda):
+    for job in agenda.jobs:
+        if job.variant == "N2" and job.fold == "fold1":
+            write_card(job, card(job.fold, {"fused": 0.5}, where={"motion": 0.75}))
+    summary = make_results(agenda, [])["summary"]
+    assert summary["N2"]["by_fold"]["fold1"] == 0.5
+    assert summary["N2"]["inferior"] == {"fold1": "posture"}  # .6 beats .5; motion's .7 does not beat .75
+
+
+def test_a_fold_with_a_failed_seed_does_not_count(agenda):
+    failed = next(job for job in agenda.jobs if (job.variant, job.fold, job.seed) == ("N2", "fold2", 1))
+    results = make_results(agenda, [Failure(failed, "out of luck")])
+    assert set(results["summary"]["N2"]["by_fold"]) == {"fold1", "fold3"}
+    assert results["failures"][0]["error"] == "out of luck"
+    assert results["summary"]["N2"]["comparison"]["folds"] == 2
+
+
+def test_rows_hold_every_value_and_the_modalities_that_are_no_column(agenda):
+    results = make_results(agenda, [])
+    rows = results["rows"]
+    assert len(rows) == 5 * 6  # four columns and posture
+    posture = [row for row in rows if row["branch"] == "posture"]
+    assert {row["variant"] for row in posture} == {None}
+    found = next(row for row in rows if row["variant"] == "N2" and row["fold"] == "fold1" and row["seed"] == 1)
+    assert (found["value"], found["run"]) == (0.7, "runs/N2/fold1/1")
+    assert results["confusion"]["matrices"]["N2"] == [[18, 6], [12, 12]]
+
+
+def test_different_splits_under_one_name_are_noted(agenda):
+    job = next(job for job in agenda.jobs if job.variant == "N2" and job.fold == "fold1")
+    changed = card("another split", {"fused": 0.5})
+    write_card(job, changed)
+    assert any("same split of fold 'fold1'" in note for note in make_results(agenda, [])["notes"])
+
+
+# Runs
+
+
+def quick(path, out, **options):
+    return run_experiment(path, out, overrides=["seeds=[0]", "train.epochs=1"], **options)
+
+
+def figures(results):
+    """What a repetition must give again: everything but times and commands."""
+    return {name: results[name] for name in ("summary", "rows", "confusion", "folds", "columns")}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """An experiment that has been run in this process."""
+    folder = tmp_path_factory.mktemp("experiment")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    return folder, quick(folder / "experiment.yaml", folder / "out", processes=1)
+
+
+def test_an_experiment_leaves_results_a_table_and_figures(done):
+    folder, results = done
+    assert json.loads((folder / "out" / "results.json").read_text()) == results
+    assert results["failures"] == []
+    assert results["selection"] == "last epoch"
+    assert results["protocol"]["label"] == "speaker-independent"
+    assert all(len(fold["split_hash"]) == 64 for fold in results["folds"])
+    assert [len(column["by_fold"]) for column in results["summary"].values()] == [3, 3, 3, 3]
+    assert "| fold1 |" in (folder / "out" / "table.md").read_text()
+    assert {path.name for path in (folder / "out" / "figures").iterdir()} == {"folds.png", "confusion.png"}
+
+
+def test_a_row_of_another_variants_branch_is_that_branch_of_its_card(done):
+    folder, results = done
+    card = RunFolder.open(folder / "out" / "runs" / "late_fusion" / "fold2" / "0").read_metrics()
+    stated = card["targets"]["label"]["branches"]["motion"]["metrics"]["accuracy"]["value"]
+    assert results["summary"]["motion"]["by_fold"]["fold2"] == stated
+
+
+def test_finished_runs_are_kept_untouched(done):
+    folder, results = done
+    files = [path for path in (folder / "out" / "runs").rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    assert len(before) >= 6
+    again = quick(folder / "experiment.yaml", folder / "out", processes=1)
+    assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in before} == before
+    assert figures(again) == figures(results)
+
+
+def test_a_run_that_fails_is_reported_and_stops_no_other(experiment, tmp_path):
+    text = EXPERIMENT + "  broken: {overrides: [train.optimizer.lr=1.0e+30, train.optimizer.type=sgd]}\n"
+    text = text.replace("seeds: [0, 1]\n", "")
+    results = run_experiment(experiment(text), tmp_path / "out", processes=1, overrides=["folds=[0]"])
+    assert [(failure["variant"], failure["fold"]) for failure in results["failures"]] == [("broken", "fold1")]
+    assert "not finite" in results["failures"][0]["error"]
+    assert results["summary"]["broken"]["mean"] is None
+    assert results["summary"]["N2"]["by_fold"].keys() == {"fold1"}
+    assert "FAILED: broken, fold1" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_a_run_that_was_killed_while_its_folder_was_made_is_made_anew(done, tmp_path):
+    folder, results = done
+    begun = tmp_path / "out" / "runs" / "N2" / "fold1" / "0"
+    begun.mkdir(parents=True)
+    (begun / "environment.json").write_text("{}")
+    (begun / ".recipe.yaml.partial").write_text("schema:")
+    again = quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
+    assert again["failures"] == []
+    assert figures(again) == figures(results)
+
+
+@pytest.mark.slow
+def test_several_processes_give_what_one_gives(done):
+    folder, results = done
+    assert figures(quick(folder / "experiment.yaml", folder / "parallel", processes=2)) == figures(results)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_experiment_resumes_to_the_same_result(done, tmp_path, signum):
+    folder, results = done
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from fusionkit.experiments import run_experiment\n"
+        "if __name__ == '__main__':\n"
+        "    run_experiment(sys.argv[1], sys.argv[2], processes=2, overrides=['seeds=[0]', 'train.epochs=1'])\n"
+    )
+    out = tmp_path / "out"
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(folder / "experiment.yaml"), str(out)], stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: any(out.rglob("metrics.json")))
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not (out / "results.json").exists()
+    if signum == signal.SIGINT:
+        assert "KeyboardInterrupt" in said
+    wait_for(lambda: not any(is_running(script.name, pid) for pid in os.listdir("/proc") if pid.isdigit()))
+    assert figures(quick(folder / "experiment.yaml", out, processes=1)) == figures(results)
+
+
+def wait_for(condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def is_running(script, pid):
+    """Whether a process belongs to the script: its workers name it in the arguments that they were spawned with."""
+    try:
+        return script in Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return False
