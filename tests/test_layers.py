@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError, config
 from torch import Tensor, nn
 
 from fusionkit.errors import ShapeError
@@ -136,9 +137,15 @@ def test_scoring_without_a_hidden_width_is_one_dense_unit():
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 1)])
-def test_an_input_of_another_shape_is_refused_with_both(shape):
+def test_an_input_of_another_shape_is_refused_with_both(shape, monkeypatch):
+    monkeypatch.setattr(config, "jaxtyping_disable", True)  # the message that users see
     with pytest.raises(ShapeError, match=r"FeatureNorm: input \(.*\) is not \(rows, 3\)"):
         FeatureNorm(3)(torch.zeros(shape))
+
+
+def test_shapes_that_annotations_state_are_checked_in_tests():
+    with pytest.raises(TypeCheckError):
+        FeatureNorm(3)(torch.zeros(2, 3, 1))
 
 
 def test_one_process_is_its_own_union():
