@@ -174,6 +174,8 @@ class Learner:
         parameters: list[nn.Parameter],
         share: float,
     ) -> None:
+        if not total.requires_grad:
+            return  # no sample of the batch has what the stage trains
         if "gradient_scales" not in self._hooks and not plan.separate_gradients:
             self._fabric.backward(total * share if share != 1.0 else total)
             return
