@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, without its yellow, which is too pale on white."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73")
+"""The three of Okabe and Ito's palette that are dark enough on white."""
+
+KINDS = ("fused", "uni-modal", "ensemble")  # in the order of the colours
+KIND_OF = {"fused": "fused", "ensemble": "ensemble"}
 
 INK, FAINT = "#1A1A1A", "#D9D9D9"
 DPI = 150
@@ -46,15 +49,16 @@ def draw_figures(results: Results, folder: str | Path) -> tuple[Path, ...]:
 
 
 def draw_folds(results: Results) -> Figure:
-    """A row per variant: a dot per fold, and the mean with its 95 % interval over folds.
+    """A row per variant: a dot per fold, and below them the mean with its 95 % interval over folds.
 
     An open dot is an inferior case: there some separately trained uni-modal network beats the fused one.
     """
     names = [column["name"] for column in results["columns"]]
     figure, (axes,) = _canvas(7.2, 1.5 + 0.48 * len(names))
     scale = 100 if results["metric"] in SHARES else 1
-    for row, name in enumerate(names):
-        _draw_row(axes, row, results["summary"][name], scale, COLOURS[row % len(COLOURS)])
+    kinds = [KIND_OF.get(column["branch"], "uni-modal") for column in results["columns"]]
+    for row, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        _draw_row(axes, row, results["summary"][name], scale, COLOURS[KINDS.index(kind)])
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
@@ -62,9 +66,8 @@ def draw_folds(results: Results) -> Figure:
     better = "higher" if results["higher_is_better"] else "lower"
     unit = " (%)" if scale == 100 else ""
     axes.set_xlabel(f"{results['metric']}{unit} of {results['target']}, {better} is better")
-    figure.suptitle(
-        "Dots: folds (open: a uni-modal network is better). Bars: mean, 95 % interval over folds", fontsize=9
-    )
+    some_inferior = any(column["inferior"] for column in results["summary"].values())
+    _add_legend(figure, [kind for kind in KINDS if kind in kinds], some_inferior)
     return figure
 
 
@@ -122,6 +125,7 @@ def draw_learning_curves(log: Sequence[Mapping[str, Any]]) -> Figure:
                 axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=".", markersize=4)
         axes.set_title(stage, fontsize=10)
         axes.set_xlabel("epoch")
+        axes.margins(y=0.15)
         axes.grid(color=FAINT, linewidth=0.8)
         axes.set_axisbelow(True)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -139,16 +143,37 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
 def _draw_row(axes: Axes, row: int, column: Mapping[str, Any], scale: int, colour: str) -> None:
     values = [scale * value for value in column["by_fold"].values()]
     inferior = [fold in (column["inferior"] or ()) for fold in column["by_fold"]]
-    # Dots of equal folds would hide each other on one line: they take turns a little above and below it.
-    heights = [row + 0.16 * ((position % 3) - 1) for position in range(len(values))]
+    # Dots of equal folds would hide each other on one line: they take turns on three.
+    heights = [row - 0.14 + 0.12 * ((position % 3) - 1) for position in range(len(values))]
     faces = ["white" if bad else colour for bad in inferior]
-    axes.scatter(values, heights, s=26, facecolors=faces, edgecolors=colour, linewidths=1.2, zorder=2)
+    axes.scatter(values, heights, s=24, facecolors=faces, edgecolors=colour, linewidths=1.3, zorder=2)
     if column["mean"] is None:
         return
-    mean = scale * column["mean"]
-    axes.vlines(mean, row - 0.32, row + 0.32, color=INK, linewidth=2.2, zorder=3)
+    height = row + 0.24
     if column["low"] is not None:
-        axes.hlines(row, scale * column["low"], scale * column["high"], color=INK, linewidth=1.4, zorder=3)
+        axes.hlines(height, scale * column["low"], scale * column["high"], color=INK, linewidth=1.4, zorder=3)
+    axes.scatter([scale * column["mean"]], [height], marker="D", s=26, color=INK, zorder=4)
+
+
+def _add_legend(figure: Figure, kinds: Sequence[str], some_inferior: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    def mark(label: str, colour: str, face: str, marker: str = "o", width: float = 0.0) -> Line2D:
+        return Line2D([], [], color=colour, mfc=face, marker=marker, linewidth=width, label=label, ms=5)
+
+    colours = [COLOURS[KINDS.index(kind)] for kind in kinds]
+    marks = [mark(kind, colour, colour) for kind, colour in zip(kinds, colours, strict=True)]
+    marks += [mark("worse than a uni-modal network", COLOURS[0], "white")] if some_inferior else []
+    marks += [mark("mean, 95 % interval", INK, INK, "D", 1.4)]
+    figure.legend(
+        handles=marks,
+        loc="outside upper center",
+        ncols=len(marks),
+        fontsize=8,
+        frameon=False,
+        columnspacing=1.2,
+        handletextpad=0.3,
+    )
 
 
 def _draw_matrix(axes: Axes, matrix: NDArray[np.float64], classes: Sequence[str], *, label_rows: bool) -> None:
@@ -163,6 +188,7 @@ def _draw_matrix(axes: Axes, matrix: NDArray[np.float64], classes: Sequence[str]
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(classes)), classes if label_rows else [""] * len(classes), fontsize=8)
     axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
 def _telling(results: Results) -> list[str]:

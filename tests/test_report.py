@@ -1,0 +1,229 @@
+"""Tables and figures of an experiment's results."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+
+from fusionkit.errors import RunError
+from fusionkit.report.figures import (
+    COLOURS,
+    draw_confusions,
+    draw_figures,
+    draw_folds,
+    draw_learning_curves,
+    save_figure,
+)
+from fusionkit.report.tables import markdown, rich_table, table_text
+
+FOLDS = [f"A{odd},{odd + 1}" for odd in range(1, 24, 2)]
+NAMES = ["late fusion", "AM", "VM", "ensemble", "N0", "N1", "N2"]
+BRANCHES = ["fused", "audio", "video", "ensemble", "fused", "fused", "fused"]
+
+
+def results(metric="accuracy"):
+    """Hand-made results of the paper's size: twelve folds and seven variants."""
+    summary = {}
+    for position, name in enumerate(NAMES):
+        by_fold = {fold: 0.5 + 0.05 * position + 0.01 * place for place, fold in enumerate(FOLDS)}
+        difference = {"mean": 0.05 * position}
+        compared = {"difference": difference, "wilcoxon_p": 0.0005, "t_p": 0.04, "corrected_t_p": 0.0625}
+        summary[name] = {
+            "by_fold": by_fold,
+            "mean": 0.555 + 0.05 * position,
+            "low": 0.53 + 0.05 * position,
+            "high": 0.58 + 0.05 * position,
+            "comparison": compared if position else None,
+            "inferior": None if name in ("AM", "VM") else {"A9,10": "video"} if name == "N2" else {},
+            "compared_folds": None if name in ("AM", "VM") else 12,
+        }
+    return {
+        "metric": metric,
+        "higher_is_better": True,
+        "target": "emotion",
+        "folds": [{"name": fold} for fold in FOLDS],
+        "seeds": [0, 1],
+        "columns": [{"name": name, "branch": branch} for name, branch in zip(NAMES, BRANCHES, strict=True)],
+        "summary": summary,
+        "rows": [{"variant": name, "samples": 120} for name in NAMES],
+        "confusion": {"classes": ["calm", "happy"], "matrices": {name: [[30, 10], [0, 0]] for name in NAMES}},
+        "protocol": {"label": "speaker-independent"},
+        "selection": "last epoch",
+        "experiment": {"paper": None},
+        "notes": [],
+        "failures": [],
+    }
+
+
+def cells(given):
+    text = table_text(given)
+    return {row[0]: dict(zip(text.header[1:], row[1:], strict=True)) for row in (*text.folds, *text.summary)}
+
+
+def test_folds_stand_below_each_other_and_variants_beside_each_other():
+    table = cells(results())
+    assert list(table)[:12] == FOLDS
+    assert table["A3,4"]["late fusion"] == "51.0"
+    assert table["mean"]["N2"] == "85.5"
+    assert (table["95 % from"]["N2"], table["to"]["N2"]) == ("83.0", "88.0")
+    assert (table["difference"]["late fusion"], table["difference"]["N2"]) == ("-", "+30.0")
+    assert (table["p Wilcoxon"]["N2"], table["p t-test"]["N2"], table["p corrected"]["N2"]) == (
+        "<0.001",
+        "0.040",
+        "0.062",
+    )
+
+
+def test_inferior_cases_are_starred_and_counted():
+    table = cells(results())
+    assert table["A9,10"]["N2"] == "84.0*"
+    assert [fold for fold in FOLDS if table[fold]["N2"].endswith("*")] == ["A9,10"]
+    assert (table["inferior"]["N2"], table["inferior"]["N0"], table["inferior"]["AM"]) == ("1/12", "0/12", "-")
+
+
+def test_a_metric_that_is_no_share_is_not_shown_in_per_cent():
+    given = results("mae")
+    given["summary"]["N0"]["by_fold"]["A1,2"] = 12.3456
+    assert cells(given)["A1,2"]["N0"] == "12.3"
+    assert table_text(given).title == "mae of emotion"
+
+
+def test_a_run_that_failed_leaves_a_gap_and_a_caption():
+    given = results()
+    del given["summary"]["N1"]["by_fold"]["A1,2"]
+    given["failures"] = [{"variant": "N1", "fold": "A1,2", "seed": 0, "error": "out of luck"}]
+    assert cells(given)["A1,2"]["N1"] == "-"
+    assert "FAILED: N1, A1,2, seed 0: out of luck" in markdown(given)
+
+
+def test_columns_over_fewer_samples_say_so():
+    given = results()
+    given["rows"][1]["samples"] = 90
+    assert "Columns over the samples that have their modality only: AM 75 % of all." in table_text(given).captions
+
+
+def test_published_numbers_stand_under_the_table_with_their_source():
+    given = results()
+    given["experiment"]["paper"] = {"source": "Table 2", "values": {"N2": 0.9147}}
+    assert cells(given)["paper"]["N2"] == "91.5"
+    assert cells(given)["paper"]["N1"] == "-"
+    assert "Paper: Table 2." in table_text(given).captions
+
+
+def test_protocol_selection_and_seeds_stand_under_every_table():
+    captions = table_text(results()).captions
+    assert captions[0] == "Protocol: speaker-independent; epoch: last epoch. A fold is the mean of 2 seeds."
+
+
+def test_seven_variants_fit_eighty_columns_whole():
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    with console.file:
+        console.print(rich_table(results()))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    row = next(line for line in text.splitlines() if "A9,10" in line)
+    assert row.split() == ["A9,10", "54.0", "59.0", "64.0", "69.0", "74.0", "79.0", "84.0*"]
+    assert "…" not in text
+
+
+def test_markdown_has_a_line_per_fold_of_as_many_cells_as_its_header():
+    lines = [line for line in markdown(results()).splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 12 + 8
+    assert {line.count("|") for line in lines} == {len(NAMES) + 2}
+
+
+def test_figures_are_written_as_png(tmp_path):
+    files = draw_figures(results(), tmp_path / "new" / "figures")
+    assert [file.name for file in files] == ["folds.png", "confusion.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
+
+
+def test_numbers_without_classes_have_no_confusion_figure(tmp_path):
+    given = results("mae")
+    given["confusion"] = {"classes": None, "matrices": {}}
+    assert [file.name for file in draw_figures(given, tmp_path)] == ["folds.png"]
+
+
+def test_an_experiment_whose_every_run_failed_has_no_figures(tmp_path):
+    given = results()
+    for column in given["summary"].values():
+        column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "comparison": None}
+    given["confusion"] = {"classes": None, "matrices": {}}
+    assert draw_figures(given, tmp_path) == ()
+    assert "| A1,2 | - |" in markdown(given)
+
+
+def test_open_dots_mark_inferior_cases():
+    axes = draw_folds(results()).axes[0]
+    dots = [item for item in axes.collections if len(item.get_offsets()) == 12 and hasattr(item, "get_sizes")]
+    faces = [sum(tuple(face[:3]) == (1, 1, 1) for face in item.get_facecolors()) for item in dots]
+    assert faces == [0, 0, 0, 0, 0, 0, 1]
+    assert [label.get_text() for label in axes.get_yticklabels()] == NAMES
+
+
+def test_nothing_of_a_figure_lies_outside_of_it(tmp_path):
+    given = results()
+    given["summary"]["ensemble"]["inferior"] = {"A1,2": "audio"}
+    for figure in (draw_folds(given), draw_confusions(given)):
+        save_figure(figure, tmp_path / "figure.png")
+        width, height = figure.canvas.get_width_height()
+        for item in (*figure.axes, *figure.legends, *figure.texts):
+            box = item.get_tightbbox(figure.canvas.get_renderer())
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= width
+            assert box.y1 <= height
+
+
+def test_confusions_are_per_cent_of_the_true_class_and_a_class_without_samples_is_empty():
+    figure = draw_confusions(results(), ["N2"])
+    assert [text.get_text() for text in figure.axes[0].texts] == ["75", "25"]
+    assert figure.axes[0].images[0].get_array().tolist() == [[75, 25], [0, 0]]
+
+
+def test_the_confusions_shown_are_those_of_the_first_and_the_last_fused_variant_and_the_ensemble():
+    assert [axes.get_title() for axes in draw_confusions(results()).axes] == ["late fusion", "N2", "ensemble"]
+
+
+def test_a_variant_without_confusions_is_told():
+    with pytest.raises(RunError, match="no confusion matrix of 'N9'; there are: late fusion"):
+        draw_confusions(results(), ["N9"])
+
+
+def test_learning_curves_have_a_panel_per_stage_and_skip_what_was_not_validated():
+    log = [{"step": 1, "stage": "audio", "epoch": 0, "loss": 2.0}]
+    for stage, validation in (("audio", 0.5), ("fusion", None)):
+        log += [{"stage": stage, "epoch": epoch, "training": 1.0, "validation": validation} for epoch in range(3)]
+    panels = draw_learning_curves(log).axes
+    assert [axes.get_title() for axes in panels] == ["audio", "fusion"]
+    assert [[line.get_label() for line in axes.lines] for axes in panels] == [["training", "validation"], ["training"]]
+    assert list(panels[0].lines[0].get_xdata()) == [1, 2, 3]
+    with pytest.raises(RunError, match="no epoch that has ended"):
+        draw_learning_curves(log[:1])
+
+
+def test_a_report_changes_nothing_of_the_results(tmp_path):
+    given = results()
+    before = copy.deepcopy(given)
+    draw_figures(given, tmp_path)
+    markdown(given)
+    assert given == before
+    assert json.loads(json.dumps(given)) == given
+
+
+def test_colours_are_dark_enough_on_white():
+    for colour in COLOURS:
+        channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+        luminance = sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+        assert 1.05 / (luminance + 0.05) >= 3.0, colour
+
+
+def test_tables_need_no_matplotlib():
+    code = "import sys; from fusionkit.report.tables import markdown; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
