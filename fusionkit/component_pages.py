@@ -135,10 +135,12 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _container(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """The type of a list or mapping; empty for anything else."""
+    """The type of a list, mapping or record; empty for anything else."""
     if schema.get("type") == "array":
         items = schema.get("items") or {"anyOf": schema.get("prefixItems", [{}])}
         return f"list of {_type(items, definitions)}"
+    if "properties" in schema:
+        return "{" + ", ".join(schema["properties"]) + "}"
     values = schema.get("additionalProperties")
     return f"mapping to {_type(values, definitions)}" if isinstance(values, dict) else ""
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 
+RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
+"""What the first lines of shipped files name for editors: the schemas that `fusionkit schema` prints."""
+
 
 def recipes_folder() -> Path:
     """Where the shipped recipes lie: inside the installed package, or beside it in a clone."""

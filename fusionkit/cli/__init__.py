@@ -1,0 +1,61 @@
+"""The command line: parse, call, print.
+
+Nothing here imports torch before a command needs it, so ``fusionkit --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+import fusionkit
+from fusionkit.cli import inspecting, running
+from fusionkit.errors import FusionKitError
+
+USER_ERROR = 2
+
+app = typer.Typer(
+    name="fusionkit",
+    help="Fuse several kinds of signal, and measure whether fusing helps.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+running.add_to(app)
+inspecting.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fusionkit {fusionkit.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fuse several kinds of signal, and measure whether fusing helps."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command; a user's mistake ends with its message and status 2, never with a traceback.
+
+    Args:
+        arguments: What follows the command's name; those of the process when left out.
+
+    Raises:
+        SystemExit: Always, with the status.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="fusionkit")
+    except FusionKitError as error:
+        sys.stdout.flush()
+        typer.echo(f"fusionkit: {error}", err=True)
+        sys.exit(USER_ERROR)

@@ -1,0 +1,264 @@
+"""Commands that look: check, list, show, recipes, schema."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fusionkit.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    in_bytes,
+    in_thousands,
+    plain,
+    print_json,
+    print_paragraph,
+    print_table,
+)
+from fusionkit.errors import FusionKitError, Problem, RecipeError
+
+if TYPE_CHECKING:
+    from fusionkit.component_pages import ComponentPage, Option
+    from fusionkit.inspection import ModelCost, Part
+    from fusionkit.interfaces import Dataset
+    from fusionkit.spec import Recipe
+
+LONGEST_DEFAULT = 60
+
+recipes_app = typer.Typer(help="Recipes that come with the library.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands."""
+    for command in (check, list_components, show, schema):
+        app.command(name="list" if command is list_components else None)(command)
+    app.add_typer(recipes_app, name="recipes")
+
+
+def check(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or the name of a shipped one.")],
+    overrides: OverridesArgument = None,
+    length: Annotated[
+        list[str] | None,
+        typer.Option("--length", metavar="MODALITY=N", help="Elements of a sample; assumed where it is not given."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a recipe; print shapes, parameters, FLOPs and memory.
+
+    No data are needed where the recipe states every shape of an element and every target's classes.
+    """
+    from fusionkit.inspection import measure
+    from fusionkit.model import build, is_complete
+    from fusionkit.recipe import load_recipe
+    from fusionkit.shipped import find_recipe
+
+    path = find_recipe(recipe)
+    loaded = load_recipe(path, overrides or ())
+    lengths = dict(_length(text) for text in length or ())
+    dataset = None if is_complete(loaded.model) else _dataset_for_shapes(loaded)
+    cost = measure(loaded, build(loaded, dataset), lengths)
+    if as_json:
+        print_json({"recipe": str(path), **_cost_record(cost)})
+    else:
+        _print_cost(recipe, cost)
+
+
+def list_components(
+    kind: Annotated[str | None, typer.Argument(help="Such as encoder or fusion; all kinds when left out.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the components that a recipe may name."""
+    from fusionkit.component_pages import registry_kind
+    from fusionkit.registry import REGISTRIES
+
+    kinds = [registry_kind(kind)] if kind else list(REGISTRIES)
+    found = {name: {component.name: component.summary for component in REGISTRIES[name]} for name in kinds}
+    if as_json:
+        print_json(found)
+        return
+    groups = [
+        [
+            (name if position == 0 else "", component, _reflowed(summary))
+            for position, (component, summary) in enumerate(components.items())
+        ]
+        for name, components in found.items()
+    ]
+    print_table("", ["kind", "name", "what it is"], groups)
+
+
+def show(
+    kind: Annotated[str, typer.Argument(help="Such as encoder or fusion.")],
+    name: Annotated[str, typer.Argument(help="The component's name in recipes.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show a component's formula, options and source."""
+    from fusionkit.component_pages import component_page
+
+    page = component_page(kind, name)
+    if as_json:
+        print_json(page)
+    else:
+        _print_page(page)
+
+
+def schema(
+    experiment: Annotated[bool, typer.Option("--experiment", help="That of experiments instead of recipes.")] = False,
+) -> None:
+    """Print the JSON Schema of recipes, for editors.
+
+    With it an editor completes the names of components and their options.
+    """
+    print_json(_experiment_schema() if experiment else _recipe_schema())
+
+
+@recipes_app.command("list")
+def list_recipes(as_json: JsonOption = False) -> None:
+    """List the recipes and experiments that come with the library."""
+    from fusionkit.shipped import shipped_recipes, summary_of
+
+    found = {name: summary_of(path) for name, path in shipped_recipes().items()}
+    if as_json:
+        print_json(found)
+    else:
+        print_table("", ["name", "what it is"], [list(found.items())], whole=(0,))
+
+
+@recipes_app.command("copy")
+def copy(
+    name: Annotated[str, typer.Argument(help="A recipe such as quickstart/recipe, or a folder such as quickstart.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder that receives the copies.")] = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Copy shipped recipes, to change them.
+
+    The schemas that their first lines name for editors are written beside them.
+    """
+    from fusionkit.shipped import EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
+
+    copies = copy_recipes(name, to)
+    schemas = {to / RECIPE_SCHEMA: _recipe_schema, to / EXPERIMENT_SCHEMA: _experiment_schema}
+    for path, make in schemas.items():
+        path.write_text(json.dumps(make(), indent=2) + "\n", encoding="utf-8")
+    written = [str(path) for path in (*copies, *schemas)]
+    if as_json:
+        print_json(written)
+    else:
+        typer.echo("\n".join(written))
+
+
+def _recipe_schema() -> dict[str, Any]:
+    from fusionkit.recipe import json_schema
+
+    return json_schema()
+
+
+def _experiment_schema() -> dict[str, Any]:
+    from fusionkit.experiments import ExperimentSpec
+
+    return {**ExperimentSpec.model_json_schema(by_alias=True), "title": "fusionkit experiment"}
+
+
+def _length(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not name or not number.isdecimal():
+        raise RecipeError([Problem(f"--length {text!r}", "is not modality=n", "for example --length audio=48000")])
+    return name, int(number)
+
+
+def _dataset_for_shapes(recipe: Recipe) -> Dataset:
+    """The dataset, where the recipe leaves out a shape or classes that it has to say."""
+    from fusionkit.recipe import build_component
+
+    try:
+        dataset: Dataset = build_component(recipe.data.dataset)
+    except FusionKitError as error:
+        absent = [f"model.modalities.{name}.shape" for name, of in recipe.model.modalities.items() if of.shape is None]
+        absent += [
+            f"model.targets.{name}.{key}"
+            for name, of in recipe.model.targets.items()
+            for key in ("classes", "labels")
+            if of.options.get(key) == []
+        ]
+        message = f"does not state {', '.join(absent)}, and the data that would are not at hand: {error}"
+        raise RecipeError([Problem("the recipe", message, "state these keys to check it without data")]) from error
+    return dataset
+
+
+def _cost_record(cost: ModelCost) -> Mapping[str, object]:
+    record: dict[str, object] = plain(cost)
+    record["memory"] = {**plain(cost.memory), "total": cost.memory.total}
+    return record
+
+
+def _print_cost(name: str, cost: ModelCost) -> None:
+    groups = [
+        [(modality, "input", f"{of.length:,} x {_shape(of.in_shape)}", "", ""), *_part_rows("", of.parts)]
+        for modality, of in cost.modalities.items()
+    ]
+    groups.append(_part_rows("fused", cost.fused))
+    print_table(f"{name} is valid", ["", "part", "gives", "parameters", "FLOPs"], groups, right=(3, 4))
+    memory = cost.memory
+    typer.echo(f"\nParameters {cost.parameters:,}, FLOPs per sample {in_thousands(cost.flops)}")
+    typer.echo(f"Memory in training {in_bytes(memory.total)} for a batch of {cost.batch_size}: ", nl=False)
+    parts = ("weights", "gradients", "optimizer", "activations")
+    typer.echo("\n  " + ", ".join(f"{part} {in_bytes(getattr(memory, part))}" for part in parts))
+    lengths = ", ".join(f"{modality} {of.length:,}" for modality, of in cost.modalities.items())
+    print_paragraph(
+        f"\nFor a sample of the assumed lengths in elements: {lengths} (others: --length MODALITY=N). Counted are the "
+        "FLOPs of matrix products, convolutions, attention and recurrent layers in a forward pass, a multiply-add as "
+        "two; element-wise operations and Fourier transforms are not. Memory is for 32-bit numbers and leaves out "
+        "the data, temporary results and PyTorch itself."
+    )
+
+
+def _part_rows(group: str, parts: Sequence[Part]) -> list[tuple[str, ...]]:
+    return [(group if position == 0 else "", *_part_row(part)) for position, part in enumerate(parts)]
+
+
+def _part_row(part: Part) -> tuple[str, str, str, str]:
+    gives = _shape(part.shape) if part.length is None else f"{part.length:,} x {_shape(part.shape)}"
+    return part.name, gives, f"{part.parameters:,}", in_thousands(part.flops)
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+
+
+def _print_page(page: ComponentPage) -> None:
+    print_paragraph(f"{page.kind} {page.name}: {_reflowed(page.summary)}")
+    if page.formula:
+        typer.echo(f"\nFormula\n{_indented(page.formula)}")
+    if page.text:
+        print_paragraph(f"\n{_reflowed(page.text)}")
+    if page.options:
+        rows = [_option_row(option) for option in page.options]
+        print_table("\nOptions", ["option", "takes", "default", "meaning"], [rows], whole=(0,))
+    else:
+        typer.echo("\nIt has no options.")
+    if page.source:
+        print_paragraph(f"\nSource: {_reflowed(page.source)}")
+    if page.example:
+        typer.echo(f"\nExample\n{_indented(page.example)}")
+
+
+def _option_row(option: Option) -> tuple[str, str, str, str]:
+    takes = f"{option.type}, {option.bounds}" if option.bounds else option.type
+    default = option.default if len(option.default) <= LONGEST_DEFAULT else "(long, see --json)"
+    return option.name, takes, default, _reflowed(option.description)
+
+
+def _indented(text: str) -> str:
+    return textwrap.indent(text, "  ")
+
+
+def _reflowed(text: str) -> str:
+    """A docstring's words: paragraphs without line breaks (lists keep theirs) and without markup."""
+    words = re.sub(r":math:`([^`]*)`|``([^`]*)``|`([^`]*)`", lambda found: next(filter(None, found.groups())), text)
+    return re.sub(r"(?<!\n)\n[ ]*(?![-\n])", " ", words)

@@ -1,0 +1,114 @@
+"""How results are printed: tables for people, JSON for machines."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of tables.")]
+OverridesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY.PATH=VALUE", help="Changes to the recipe, such as train.epochs=5."),
+]
+
+
+def console() -> Console:
+    """The terminal; 80 columns where the output is no terminal and COLUMNS does not say otherwise."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
+    return Console(width=width, highlight=False)
+
+
+def print_paragraph(text: str) -> None:
+    """Prints words, broken between them."""
+    console().print(text, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Prints a record or plain data as strict JSON, a number that is not finite as null."""
+    typer.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """Records and mappings as plain data."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def print_table(
+    title: str,
+    columns: Sequence[str],
+    groups: Iterable[Iterable[Sequence[str]]],
+    right: Iterable[int] = (),
+    whole: Iterable[int] = (),
+) -> None:
+    """Prints a table.
+
+    Args:
+        title: What stands above it; nothing when empty.
+        columns: Headings.
+        groups: Groups of rows of cells, with a line between one group and the next.
+        right: Positions of the columns that hold numbers.
+        whole: Positions of the columns that are never broken; those of numbers never are.
+    """
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    numbers, unbroken = set(right), {*right, *whole}
+    table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.title_justify, table.title_style = "left", "bold"
+    for position, name in enumerate(columns):
+        number = position in numbers
+        table.add_column(
+            escape(name), justify="right" if number else "left", no_wrap=position in unbroken, overflow="fold"
+        )
+    for rows in groups:
+        table.add_section()
+        for row in rows:
+            table.add_row(*map(escape, row))
+    console().print(table)
+
+
+def in_thousands(number: float) -> str:
+    """A count with a unit of thousands.
+
+    Example:
+        >>> in_thousands(512), in_thousands(99_328), in_thousands(10_904_960)
+        ('512', '99.3 k', '10.9 M')
+    """
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return str(int(number))
+
+
+def in_bytes(number: float) -> str:
+    """A size in memory.
+
+    Example:
+        >>> in_bytes(100), in_bytes(785_176)
+        ('100 B', '766.8 KiB')
+    """
+    for size, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{int(number)} B"

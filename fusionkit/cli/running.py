@@ -1,0 +1,149 @@
+"""Commands that train and evaluate: demo, train, evaluate, experiment, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fusionkit.cli.output import JsonOption, OverridesArgument, console, print_json, print_table
+
+DEMO = "quickstart/experiment"
+DOES_NOT_HOLD = RUNS_FAILED = 1
+
+OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder that receives the results.")]
+ProcessesOption = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Runs at the same time; one per core when left out.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands."""
+    for command in (demo, train, evaluate, experiment, verify):
+        app.command()(command)
+
+
+def demo(out: OutOption = Path("runs/demo"), processes: ProcessesOption = None, as_json: JsonOption = False) -> None:
+    """Compare networks on synthetic data, in about a minute."""
+    from fusionkit.shipped import find_recipe
+
+    _run_experiment(find_recipe(DEMO), out, processes, (), as_json)
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or the name of a shipped one.")],
+    out: OutOption,
+    overrides: OverridesArgument = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a recipe, or resume it, and evaluate it.
+
+    The folder holds the run afterwards: weights, log, metrics.json and all that it takes to make it again.
+    """
+    from fusionkit import evaluation, training
+    from fusionkit.shipped import find_recipe
+
+    run = training.train(find_recipe(recipe), out, tuple(overrides or ()), progress=not as_json)
+    _print_card(evaluation.evaluate(run), run.metrics_file, as_json)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a finished run, and write its metrics.json."""
+    from fusionkit import evaluation
+    from fusionkit.runs import RunFolder
+
+    folder = RunFolder.open(run)
+    _print_card(evaluation.evaluate(folder), folder.metrics_file, as_json)
+
+
+def experiment(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="An experiment's path, or the name of a shipped one.")],
+    out: OutOption,
+    overrides: OverridesArgument = None,
+    processes: ProcessesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train variants over folds and seeds, and compare them.
+
+    Started again it goes on where it was stopped: finished runs are kept.
+    """
+    from fusionkit.shipped import find_recipe
+
+    _run_experiment(find_recipe(file), out, processes, tuple(overrides or ()), as_json)
+
+
+def verify(
+    card: Annotated[Path, typer.Argument(metavar="CARD", help="A metrics.json, or the run folder that holds it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether the figures of a card hold.
+
+    The stored weights are evaluated again; the status is 1 where a figure does not hold.
+    """
+    from fusionkit import evaluation
+
+    verification = evaluation.verify(card)
+    if as_json:
+        print_json(verification.plain())
+    elif verification.holds:
+        typer.echo(f"{verification.card}: all {len(verification.findings)} statements hold")
+    else:
+        rows = [(finding.what, str(finding.stated), str(finding.found)) for finding in verification.broken]
+        print_table("Statements that do not hold", ["what", "stated", "found"], [rows])
+        count = f"{len(rows)} of {len(verification.findings)}"
+        typer.echo(f"{verification.card}: {count} statements do not hold")
+    if not verification.holds:
+        raise typer.Exit(DOES_NOT_HOLD)
+
+
+def _run_experiment(path: Path, out: Path, processes: int | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    from fusionkit.experiments import run_experiment
+    from fusionkit.report.tables import rich_table
+
+    results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
+    if as_json:
+        print_json(results)
+    else:
+        console().print(rich_table(results))
+        typer.echo(f"\nTable: {out / 'table.md'}")
+        typer.echo("".join(f"Figure: {figure}\n" for figure in sorted((out / "figures").glob("*"))), nl=False)
+        typer.echo(f"Everything as data: {out / 'results.json'}")
+    if results["failures"]:
+        typer.echo(f"fusionkit: {len(results['failures'])} runs failed; start it again to repeat them", err=True)
+        raise typer.Exit(RUNS_FAILED)
+
+
+def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
+    """The figures of a run, one table per target, with what they may be called."""
+    if as_json:
+        print_json(card)
+        return
+    protocol = card["protocol"]
+    for target, of in card["targets"].items():
+        names = list(dict.fromkeys(name for branch in of["branches"].values() for name in branch["metrics"]))
+        rows = [
+            [
+                branch,
+                str(figures["samples"]),
+                *(_figure(figures["metrics"].get(name), name == of["score"]) for name in names),
+            ]
+            for branch, figures in of["branches"].items()
+        ]
+        headings = ["branch", "samples", *(name.replace("_", " ") for name in names)]
+        print_table(f"{target} on fold {protocol['fold']}", headings, [rows], right=range(1, len(headings)))
+    labels = [label for label in (protocol["label"], card["selection"]["label"]) if label]
+    typer.echo(f"{'; '.join(labels)}; seed {card['seed']}; 95 % intervals by bootstrap")
+    typer.echo(f"All figures: {file}")
+
+
+def _figure(figure: Mapping[str, float | None] | None, with_interval: bool) -> str:
+    if not figure or figure["value"] is None:
+        return "-"
+    if not with_interval or figure["low"] is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
