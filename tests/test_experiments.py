@@ -151,7 +151,12 @@ def test_overrides_change_the_experiment_or_every_recipe(experiment):
 
 
 @pytest.mark.parametrize(
-    ("override", "said"), [("folds=[9, fold2]", r"folds\[0\]: no fold 9"), ("metric=acuracy", "acc")]
+    ("override", "said"),
+    [
+        ("folds=[9, fold2]", r"folds\[0\]: no fold 9"),
+        ("folds=[1, fold2]", r"folds\[1\]: fold 'fold2' stands twice"),
+        ("metric=acuracy", "acc"),
+    ],
 )
 def test_folds_and_metrics_that_there_are_not_are_told_before_anything_runs(experiment, tmp_path, override, said):
     with pytest.raises(RecipeError, match=said):

@@ -97,7 +97,7 @@ def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
     """The folds that an experiment runs over, in its order.
 
     Raises:
-        RecipeError: It names folds that there are not; all of them are listed.
+        RecipeError: It names folds that there are not, or one twice; all of them are listed.
     """
     recipe = experiment.first_recipe
     folds: Folds = build_component(recipe.data.folds)
@@ -114,6 +114,9 @@ def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
         else:
             remedy = f"a position from 0 to {len(splits) - 1}, or a name; {did_you_mean(str(wanted), by_name)}"
             problems.append(Problem(f"folds[{index}]", f"no fold {wanted!r}", remedy))
+            continue
+        if chosen[-1] in chosen[:-1]:
+            problems.append(Problem(f"folds[{index}]", f"fold {chosen[-1].name!r} stands twice", "list each once"))
     if problems:
         raise RecipeError(problems)
     return tuple(chosen)
