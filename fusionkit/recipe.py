@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from fusionkit.documents import parse, read_document, written_place
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.findings import Finding
 from fusionkit.registry import REGISTRIES, Component, import_plugins
-from fusionkit.spec import ComponentSpec, Recipe, parse, read_document, written_place
+from fusionkit.spec import ComponentSpec, Recipe
 from fusionkit.strict_yaml import Document
 
 R = TypeVar("R", bound=BaseModel)

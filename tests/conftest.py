@@ -10,7 +10,17 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Shapes that annotations state are checked in tests, never at run time; so before fusionkit is imported.
-CHECKED = ("aggregators", "balancers", "encoders", "fusions", "interfaces", "layers", "loss_heads", "model", "parallel")
+CHECKED = (
+    "aggregators",
+    "balancers",
+    "encoders",
+    "fusions",
+    "interfaces",
+    "layers",
+    "loss_heads",
+    "network",
+    "parallel",
+)
 install_import_hook([f"fusionkit.{module}" for module in CHECKED], "beartype.beartype")
 
 # A shared machine may pause a test at any point: that is no failure.

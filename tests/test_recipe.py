@@ -10,10 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from fusionkit.documents import read_document
 from fusionkit.errors import RecipeError
 from fusionkit.recipe import check_document, json_schema, load_recipe
 from fusionkit.registry import REGISTRIES
-from fusionkit.spec import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, Recipe, read_document
+from fusionkit.spec import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, Recipe
 from fusionkit.strict_yaml import read_yaml, write_yaml
 
 SHIPPED = sorted(

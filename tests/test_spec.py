@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fusionkit.documents import read_document
 from fusionkit.errors import RecipeError
 from fusionkit.recipe import check_document
-from fusionkit.spec import FusionSpec, ModelSpec, TrainSpec, read_document
+from fusionkit.spec import FusionSpec, ModelSpec, TrainSpec
 
 SMALL = "data: {batch_size: 4}\nchain:\n  - one\n  - {type: two, hop: 1}\nbare: lstm\nnothing:\n"
 

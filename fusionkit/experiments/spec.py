@@ -10,11 +10,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fusionkit.documents import read_document
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.recipe import check_document, load_recipe
 from fusionkit.shipped import find_recipe
-from fusionkit.spec import Name, Recipe, Record, read_document
+from fusionkit.spec import Name, Recipe, Record
 
 VariantName = str
 """A name of a variant: letters, digits, blanks and ``._+-``; it heads a column and names a folder."""

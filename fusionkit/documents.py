@@ -1,0 +1,149 @@
+"""Plain data that become records: files, mappings and overrides, with the place of every problem."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from fusionkit.errors import Problem, RecipeError
+from fusionkit.findings import Finding, Place, findings, shown
+from fusionkit.strict_yaml import MAX_DEPTH, Document, read_yaml
+
+ComponentCheck = Callable[[str, str, Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Finding]]]
+"""``check(kind, name, options)`` gives the completed options and what is wrong with them."""
+
+R = TypeVar("R", bound=BaseModel)
+
+
+def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[Document, str]:
+    """A file or mapping as plain data with overrides applied, and its name for messages.
+
+    Raises:
+        RecipeError: The file cannot be read, is not YAML, or an override cannot be applied.
+    """
+    if isinstance(source, Mapping):
+        problems: list[Problem] = []
+        document, name = Document(_plain(source, (), problems), {}), ""
+    else:
+        name = str(source)
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+            raise RecipeError([Problem("", f"cannot be read ({reason})")], source=name) from None
+        document, problems = read_yaml(text, name), []
+    if not isinstance(document.value, dict):
+        given = "an empty document" if document.value is None else shown(document.value)
+        raise RecipeError([Problem("", f"a mapping of keys is expected, given {given}")], source=name)
+    overridden: dict[Place, str] = {}
+    problems += [problem for text in overrides if (problem := _override(document.value, text, overridden))]
+    if problems:
+        raise RecipeError(problems, source=name)
+    return replace(document, overridden=overridden), name
+
+
+def parse(record: type[R], document: Document, name: str, check: ComponentCheck | None = None) -> R:
+    """Plain data as a checked record.
+
+    Raises:
+        RecipeError: Every problem of the data, with place, value and remedy.
+    """
+    try:
+        return record.model_validate_json(json.dumps(document.value), context={"check": check})
+    except ValidationError as error:
+        found = findings(error, document.value, lambda place: _known_keys(record, place))
+        problems = [Problem(written_place(path, document), message, remedy) for path, message, remedy in found]
+        raise RecipeError(problems, source=name) from None
+
+
+def written_place(path: Place, document: Document) -> str:
+    """A key path as messages show it, with the line or the override that it comes from."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
+    for end in range(len(path), 0, -1):
+        if path[:end] in document.overridden:
+            return f"override {document.overridden[path[:end]]!r}: {place}"
+        if path[:end] in document.lines:
+            return f"line {document.lines[path[:end]]}: {place}"
+    return place
+
+
+def _plain(value: Any, place: Place, problems: list[Problem]) -> Any:
+    """Mappings as dicts, sequences as lists, everything else that is no plain value a problem."""
+    if isinstance(value, str):
+        return _text(value, place, problems)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if len(place) >= MAX_DEPTH:
+        problems.append(Problem(written_place(place, Document(None, {})), f"nested deeper than {MAX_DEPTH} levels"))
+        return None
+    if isinstance(value, Mapping):
+        texts = [_text(str(key), place, problems) for key in value]
+        return {key: _plain(value, (*place, key), problems) for key, value in zip(texts, value.values(), strict=True)}
+    if isinstance(value, list | tuple):
+        return [_plain(item, (*place, index), problems) for index, item in enumerate(value)]
+    message = f"a value of type {type(value).__name__} is no plain data"
+    where = written_place(place, Document(None, {}))
+    problems.append(Problem(where, message, "a spec holds numbers, text, lists and mappings"))
+    return None
+
+
+def _text(text: str, place: Place, problems: list[Problem]) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        problems.append(Problem(written_place(place, Document(None, {})), f"{text!r} is not Unicode text"))
+    return text
+
+
+def _override(tree: dict[str, Any], text: str, overridden: dict[Place, str]) -> Problem | None:
+    path, separator, value_text = text.partition("=")
+    keys = path.split(".")
+    where = f"override {text!r}"
+    if not separator or not all(keys):
+        return Problem(where, "is not key.path=value", "for example train.epochs=10")
+    try:
+        value = read_yaml(value_text, where).value
+    except RecipeError as error:
+        return Problem(where, str(error.problems[0]))
+    node: Any = tree
+    place: Place = ()
+    for key, following in zip(keys, [*keys[1:], None], strict=True):
+        slot: Any = key
+        if isinstance(node, list):
+            if key not in map(str, range(len(node))):
+                return Problem(where, f"{key!r} is no position in a list of {len(node)}", "positions count from 0")
+            slot = int(key)
+        place = (*place, slot)
+        if following is None:
+            node[slot] = value
+            overridden[place] = text
+            return None
+        below = node[slot] if isinstance(node, list) else node.get(key)
+        if isinstance(below, str):
+            below = {"type": below}  # a bare name is a component that takes every default
+        elif below is None:
+            below = {}
+            overridden.setdefault(place, text)
+        elif not isinstance(below, dict | list):
+            return Problem(where, f"{key!r} holds {shown(below)}, which has no keys")
+        node[slot] = below
+        node = below
+    return None
+
+
+def _known_keys(record: type[BaseModel], path: Place) -> list[str]:
+    fields: Any = record  # a record, or the annotation of a mapping of records
+    for part in path:
+        found = getattr(fields, "model_fields", {}).get(part)
+        annotation = found.annotation if found else fields
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            fields = annotation
+        else:
+            arguments = getattr(annotation, "__args__", ())
+            fields = arguments[-1] if arguments else fields
+    if isinstance(fields, type) and issubclass(fields, BaseModel):
+        return [field.alias or name for name, field in fields.model_fields.items()]
+    return []

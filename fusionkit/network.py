@@ -1,0 +1,310 @@
+"""The network: branches, their fusion, and the losses of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.interfaces import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
+from fusionkit.jagged import Jagged
+from fusionkit.layers import FeatureNorm
+from fusionkit.parallel import mean_over_union, world_size
+
+Inputs = Mapping[str, Jagged | Tensor]
+
+
+class ByName(nn.ModuleDict):
+    """Modules by the names of a recipe, which may be those of a module's own attributes, such as ``type``."""
+
+    def __setitem__(self, key: str, module: nn.Module) -> None:
+        self._modules[key] = module
+
+
+class Branch(nn.Module):
+    r"""One modality, from its elements to its normalised feature vector and its own scores.
+
+    .. math::
+        \hat f_m = \mathrm{FeatureNorm}(A_m(F_m(x_m))), \qquad s_m = W \hat f_m + b
+
+    Args:
+        in_shape: Shape of one element.
+        encoders: The chain F_m.
+        aggregator: A_m.
+        heads: A loss head per target; empty where uni-modal losses are switched off.
+        dropout: Share of the normalised features that is dropped in training.
+
+    Source:
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (1), (8).
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        encoders: Sequence[Encoder],
+        aggregator: Aggregator,
+        heads: Mapping[str, LossHead],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.in_shape = in_shape
+        self.encoders = nn.ModuleList(encoders)
+        self.aggregator = aggregator
+        self.norm = FeatureNorm(aggregator.out_features)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = ByName(heads)
+        self.out_features = aggregator.out_features
+        self.encoded_shape = encoders[-1].out_shape
+
+    def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
+        """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
+        sequence = self._encode(elements)
+        rows = [index for index, size in enumerate(sequence.sizes) if size]
+        if rows and len(rows) == len(sequence):
+            return self.dropout(self.norm(self.aggregator(sequence))), sequence
+        if not rows:
+            # where several processes share a batch, each takes part in the statistics that the others need
+            nothing = self.norm.weight.new_zeros(0, self.out_features)
+            shared = self.training and world_size() > 1
+            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), sequence
+        present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
+        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence)), sequence
+
+    def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
+        """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
+        rows = [index for index, size in enumerate(sizes) if size]
+        if len(rows) < len(sizes):
+            features = features[torch.tensor(rows, dtype=torch.int64, device=features.device)]
+        if not rows and not (self.training and world_size() > 1):
+            heads = {target: head for target, head in self.heads.items() if isinstance(head, LossHead)}
+            return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
+        return {target: _spread(head(features), rows, len(sizes)) for target, head in self.heads.items()}
+
+    def _encode(self, elements: Jagged) -> Jagged:
+        for encoder in self.encoders:
+            if elements.total == 0:
+                break
+            elements = encoder(elements)
+        if elements.total == 0:
+            return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
+        return elements
+
+
+def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
+    """Rows at their places in a batch that is zero elsewhere."""
+    if len(where) == batch:
+        return rows
+    index = torch.tensor(where, dtype=torch.int64, device=rows.device)
+    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, index, rows)
+
+
+class FusionModel(nn.Module):
+    r"""N modalities, one fusion, K targets: N0, N1, N2 (MRPN) and everything between them.
+
+    .. math::
+        s = \mathrm{Scoring}(\mathrm{Fusion}(\hat f_1, \dots, \hat f_N)), \qquad
+        L = \sum_m \sum_k L_{m,k} + \sum_k L_{\mathrm{fused},k}
+
+    A missing modality enters the fusion as a learned placeholder; its branch has no loss and no batch statistic for
+    that sample. In evaluation mode no sample depends on another, and uni-modal branches are silent unless asked for.
+
+    Args:
+        branches: A branch per modality, in the order of fusion.
+        fusion: The fusion of the branches' features.
+        heads: A fused loss head per target.
+
+    Source:
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (7)-(9) and Fig. 7.
+    """
+
+    def __init__(self, branches: Mapping[str, Branch], fusion: Fusion, heads: Mapping[str, LossHead]) -> None:
+        super().__init__()
+        self.branches = ByName(branches)
+        self.fusion = fusion
+        self.heads = ByName(heads)
+        self.placeholders = nn.ParameterDict(
+            {f"of_{name}": nn.Parameter(torch.zeros(branch.out_features)) for name, branch in branches.items()}
+        )
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in the order of fusion."""
+        return tuple(self.branches)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets."""
+        return tuple(self.heads)
+
+    def branch(self, modality: str) -> Branch:
+        """The branch of a modality."""
+        branch = self.branches[modality]
+        assert isinstance(branch, Branch)
+        return branch
+
+    def head(self, target: str, modality: str | None = None) -> LossHead:
+        """The fused loss head of a target, or a modality's own."""
+        head = self.heads[target] if modality is None else self.branch(modality).heads[target]
+        assert isinstance(head, LossHead)
+        return head
+
+    def parts(self) -> dict[str, nn.ModuleList]:
+        """What a stage may train: every modality's branch, and ``"fusion"`` with placeholders and fused heads."""
+        parts = {name: nn.ModuleList([branch]) for name, branch in self.branches.items()}
+        return {**parts, "fusion": nn.ModuleList([self.fusion, self.heads, self.placeholders])}
+
+    def forward(
+        self,
+        inputs: Inputs,
+        *,
+        unimodal: bool | None = None,
+        fused: bool = True,
+        modalities: Sequence[str] | None = None,
+        replace: FeatureHook | None = None,
+    ) -> ModelOutput:
+        """Scores of a batch.
+
+        Args:
+            inputs: By modality a `Jagged`, or a tensor: ``(batch, *element)`` for one element each,
+                ``(batch, time, *element)`` for sequences of one length. A modality that is left out is missing.
+            unimodal: Score the uni-modal branches; in training mode by default, in evaluation mode not.
+            fused: Score the fused branch.
+            modalities: Compute these only; the fused branch takes the others as missing.
+            replace: Called with features and presence before fusion; what it returns is fused instead.
+
+        Raises:
+            ShapeError: An unknown modality, elements of another shape, or batches of different sizes.
+        """
+        batch = self._packed(inputs)
+        wanted = self.modalities if modalities is None else tuple(modalities)
+        self._refuse_unknown("modalities", wanted)
+        features: dict[str, Tensor] = {}
+        sequences: dict[str, Jagged] = {}
+        everyone: dict[str, bool] = {}
+        present: dict[str, Tensor] = {}
+        for name in self.modalities:
+            elements = batch[name]
+            if name not in wanted:
+                elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
+            features[name], sequences[name] = self.branch(name)(elements)
+            present[name] = sequences[name].present
+            everyone[name] = all(sequences[name].sizes)
+        branch_scores: dict[str, dict[str, Tensor]] = {}
+        if self.training if unimodal is None else unimodal:
+            branch_scores = {name: self.branch(name).scores(features[name], sequences[name].sizes) for name in wanted}
+        return ModelOutput(
+            fused=self._fuse(features, present, everyone, sequences, replace) if fused else {},
+            unimodal={name: scores for name, scores in branch_scores.items() if scores},
+            features=features,
+            present=present,
+        )
+
+    def losses(
+        self,
+        output: ModelOutput,
+        targets: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """Named loss terms: ``fused/<target>`` and ``<modality>/<target>``, each a mean over samples.
+
+        A sample counts in a term when its target is known and, in a modality's term, the modality is present. A
+        term without any such sample is zero.
+
+        Args:
+            output: What the model returned.
+            targets: Encoded targets, ``(batch,)`` or ``(batch, outputs)``; negative or NaN means missing.
+            weights: By term, a weight per sample.
+
+        Raises:
+            ShapeError: A target of the model is missing from `targets`, or has another number of samples.
+        """
+        absent = sorted(set(self.targets) - set(targets))
+        if absent:
+            raise ShapeError(f"targets: {absent} missing; a sample without a target is marked by a negative or NaN")
+        weights = weights or {}
+        terms = {}
+        for target in self.targets:
+            known = self.head(target).known(targets[target])
+            batch = len(next(iter(output.present.values())))
+            if len(known) != batch:
+                raise ShapeError(f"targets: {target!r} has {len(known)} samples, the output has {batch}")
+            for branch, scores in _by_branch(output, target).items():
+                counts = known if branch == "fused" else known & output.present[branch]
+                head = self.head(target, None if branch == "fused" else branch)
+                name = f"{branch}/{target}"
+                terms[name] = _term(head, scores, targets[target], counts, weights.get(name))
+        return terms
+
+    def _packed(self, inputs: Inputs) -> dict[str, Jagged]:
+        self._refuse_unknown("inputs", inputs)
+        if not inputs:
+            raise ShapeError(f"inputs: no modality is given; known: {', '.join(self.modalities)}")
+        packed = {name: as_jagged(name, value, self.branch(name).in_shape) for name, value in inputs.items()}
+        sizes = {name: len(value) for name, value in packed.items()}
+        if len(set(sizes.values())) > 1:
+            raise ShapeError(f"inputs: batches differ in size: {sizes}")
+        like = next(iter(packed.values()))
+        for name in self.modalities:
+            if name not in packed:
+                packed[name] = Jagged.empty(len(like), self.branch(name).in_shape, like=like.values)
+        return packed
+
+    def _refuse_unknown(self, where: str, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.branches:
+                raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, self.modalities)}")
+
+    def _fuse(
+        self,
+        features: Mapping[str, Tensor],
+        present: Mapping[str, Tensor],
+        everyone: Mapping[str, bool],
+        sequences: Mapping[str, Jagged],
+        replace: FeatureHook | None,
+    ) -> dict[str, Tensor]:
+        masks: dict[str, Tensor | None] = {name: None if everyone[name] else present[name] for name in features}
+        if replace is not None:
+            features, present = replace(features, present)
+            masks = dict(present)
+        filled = {}
+        for name in self.modalities:
+            mask, placeholder = masks[name], self.placeholders[f"of_{name}"].to(features[name].dtype)
+            filled[name] = features[name] if mask is None else torch.where(mask[:, None], features[name], placeholder)
+        extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
+        vector = self.fusion(filled, masks, **extra)
+        return {target: head(vector) for target, head in self.heads.items()}
+
+
+def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:
+    """A modality's input as a `Jagged` whose elements have `shape`.
+
+    Raises:
+        ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``.
+    """
+    if isinstance(value, Jagged):
+        if value.element_shape != shape:
+            raise ShapeError(f"{name}: elements of shape {value.element_shape}, the model was built for {shape}")
+        return value
+    if not isinstance(value, Tensor):
+        raise ShapeError(f"{name}: a Jagged or a tensor is expected, given {type(value).__name__}")
+    if value.ndim == len(shape) + 1 and tuple(value.shape[1:]) == shape:
+        return Jagged.from_sizes(value, (1,) * len(value))
+    if value.ndim == len(shape) + 2 and tuple(value.shape[2:]) == shape:
+        return Jagged.from_sizes(value.flatten(0, 1), (value.shape[1],) * len(value))
+    raise ShapeError(
+        f"{name}: a tensor of shape {tuple(value.shape)} is neither (batch, *{shape}) nor (batch, time, *{shape})"
+    )
+
+
+def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:
+    scores = {"fused": output.fused[target]} if target in output.fused else {}
+    return {**scores, **{name: of[target] for name, of in output.unimodal.items()}}
+
+
+def _term(head: LossHead, scores: Tensor, targets: Tensor, counts: Tensor, weights: Tensor | None) -> Tensor:
+    rows = counts.nonzero().flatten()  # possibly none; a head that sums over processes must be called all the same
+    values = head.loss(scores[rows], targets[rows])
+    return mean_over_union(values, None if weights is None else weights[rows])
