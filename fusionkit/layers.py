@@ -63,6 +63,8 @@ class FeatureNorm(nn.Module):
         )
 
     def _masked(self, x: Tensor, present: Tensor | None) -> Tensor:
+        if world_size() > 1 and torch.is_grad_enabled() and not x.requires_grad:
+            x = x.detach().requires_grad_()  # the sums of the backward pass need every process, one without rows too
         wide = x.to(torch.promote_types(x.dtype, self.running_mean.dtype))  # sums of half precision lose their counts
         rows = wide if present is None else torch.where(present[:, None], wide, 0.0)
         ones = wide.new_ones(len(x)) if present is None else present.to(wide.dtype)

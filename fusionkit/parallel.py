@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -16,10 +18,24 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     """The sum over all processes; gradients flow back to every one of them."""
     if world_size() == 1:
         return tensor
-    from torch.distributed.nn.functional import all_reduce
-
-    summed: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
+    summed: Tensor = _Sum.apply(tensor)
     return summed
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        summed = tensor.clone()
+        dist.all_reduce(summed)
+        return summed
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        summed = gradient.clone()
+        dist.all_reduce(summed)
+        return summed
 
 
 def mean_over_union(values: Tensor, weights: Tensor | None = None) -> Tensor:

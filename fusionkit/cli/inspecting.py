@@ -206,9 +206,9 @@ def _print_cost(name: str, cost: ModelCost) -> None:
     print_table(f"{name} is valid", ["", "part", "gives", "parameters", "FLOPs"], groups, right=(3, 4))
     memory = cost.memory
     typer.echo(f"\nParameters {cost.parameters:,}, FLOPs per sample {in_thousands(cost.flops)}")
-    typer.echo(f"Memory in training {in_bytes(memory.total)} for a batch of {cost.batch_size}: ", nl=False)
-    parts = ("weights", "gradients", "optimizer", "activations")
-    typer.echo("\n  " + ", ".join(f"{part} {in_bytes(getattr(memory, part))}" for part in parts))
+    kinds = ("weights", "gradients", "optimizer", "activations")
+    shares = ", ".join(f"{kind} {in_bytes(getattr(memory, kind))}" for kind in kinds)
+    print_paragraph(f"Memory in training {in_bytes(memory.total)} for a batch of {cost.batch_size}: {shares}")
     lengths = ", ".join(f"{modality} {of.length:,}" for modality, of in cost.modalities.items())
     print_paragraph(
         f"\nFor a sample of the assumed lengths in elements: {lengths} (others: --length MODALITY=N). Counted are the "

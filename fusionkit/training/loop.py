@@ -208,8 +208,8 @@ class _Fit:
                 self._leave_if_asked(0)
                 yield self._to_device(batch)
 
-        with torch.no_grad(), self._fabric.autocast():
-            loss = monitored_loss(self._model, batches(), stage.branches)
+        with torch.no_grad():
+            loss = monitored_loss(self._model, batches(), stage.branches, self._fabric.autocast)
         return float(self._fabric.broadcast(loss))
 
     def _feeds(self, stage: Stage) -> tuple[Feed, Feed | None]:

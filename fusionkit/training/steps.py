@@ -19,6 +19,11 @@ from fusionkit.parallel import world_size
 from fusionkit.spec import TrainSpec
 from fusionkit.training.gradients import accumulate, apply_scale, gradient_norm, gradients_of, reduce_gradients, rescale
 from fusionkit.training.parts import Parts
+from fusionkit.training.validation import widened
+
+
+TOTAL = "total"
+HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,6 @@ class Learner:
         self._hooks = frozenset(hook for hook in HOOKS if balancer is not None and balancer.uses(hook))
         self._lasting = () if balancer is None else tuple(balancer.parameters())
         self._terms = frozenset(f"{branch}/{target}" for branch in stage.branches for target in model.targets)
-        self._mixed = spec.precision.endswith("mixed")
         self._told_dtype = torch.float64 if spec.precision == "64-true" else torch.float32
 
     def __call__(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:
@@ -140,7 +144,7 @@ class Learner:
         step = self._step_of(batch, moment, None, self._teacher(batch) if self._teacher else None)
         with self._fabric.autocast():
             output = self._forward(batch, wanted, step)
-        step = replace(step, output=self._widened(output))
+        step = replace(step, output=widened(output))
         weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
         found = self._model.losses(step.output or output, batch.targets, weights)
         terms = {name: term for name, term in found.items() if name in wanted}
@@ -202,14 +206,6 @@ class Learner:
     def _step_of(self, batch: Batch, moment: Moment, output: ModelOutput | None, teacher: ModelOutput | None) -> Step:
         return Step(moment.epoch, moment.step, moment.epochs, output, batch.targets, batch.sample_ids, teacher)
 
-    def _widened(self, output: ModelOutput) -> ModelOutput:
-        """The scores in single precision, in which losses are computed."""
-        if not self._mixed:
-            return output
-        fused = {target: scores.float() for target, scores in output.fused.items()}
-        unimodal = {name: {t: s.float() for t, s in scores.items()} for name, scores in output.unimodal.items()}
-        return replace(output, fused=fused, unimodal=unimodal)
-
     def _on_host(self, told: Tensor, norm: Tensor, signal: int) -> list[float]:
         """Terms, norm and signal in one transfer; the terms as means over the union of all processes' batches."""
         told = told.to(self._told_dtype)
@@ -256,7 +252,3 @@ class Learner:
     def _set_rate(self, lr: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
-
-
-TOTAL = "total"
-HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -11,7 +13,12 @@ from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.model import FusionModel
 
 
-def monitored_loss(model: FusionModel, batches: Iterable[Batch], branches: Collection[str]) -> float:
+def monitored_loss(
+    model: FusionModel,
+    batches: Iterable[Batch],
+    branches: Collection[str],
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> float:
     """The mean loss over all samples of what a stage is after, summed over targets.
 
     That is the fused branch where the stage trains it, since no other is active in testing: so networks with and
@@ -22,13 +29,16 @@ def monitored_loss(model: FusionModel, batches: Iterable[Batch], branches: Colle
         model: The network, in evaluation mode.
         batches: The validation samples.
         branches: The branches whose terms the stage trains.
+        autocast: The precision of the forward pass.
     """
     fused = "fused" in branches
     heads = () if fused else tuple(name for name in model.modalities if name in branches)
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     for batch in batches:
-        output: ModelOutput = model(batch.inputs, unimodal=not fused, fused=fused, modalities=None if fused else heads)
+        with autocast():
+            output = model(batch.inputs, unimodal=not fused, fused=fused, modalities=None if fused else heads)
+        output = widened(output)
         for name, term in model.losses(output, batch.targets).items():
             count = _count(model, output, batch, name)
             sums[name] = sums.get(name, 0.0) + term.double() * count
@@ -43,3 +53,14 @@ def _count(model: FusionModel, output: ModelOutput, batch: Batch, term: str) -> 
     branch, _, target = term.partition("/")
     known = model.head(target).known(batch.targets[target])
     return known.sum() if branch == "fused" else (known & output.present[branch]).sum()
+
+
+def widened(output: ModelOutput) -> ModelOutput:
+    """The scores in single precision at least, in which losses are computed."""
+
+    def wide(scores: Tensor) -> Tensor:
+        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+    fused = {target: wide(scores) for target, scores in output.fused.items()}
+    unimodal = {name: {target: wide(scores) for target, scores in of.items()} for name, of in output.unimodal.items()}
+    return replace(output, fused=fused, unimodal=unimodal)
