@@ -91,8 +91,8 @@ def verify(
     """
     path = Path(card)
     path = RunFolder(path).metrics_file if path.is_dir() else path
-    folder = RunFolder.open(path.parent if run is None else run)
     stated = _read(path)
+    folder = RunFolder.open(path.parent if run is None else run)
     if stated.get("format") != FORMAT:
         raise RunError(f"{path}: a card of format {stated.get('format')!r}; this version reads format {FORMAT}")
     try:

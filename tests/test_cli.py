@@ -1,0 +1,287 @@
+"""The command line: what it prints, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fusionkit
+from fusionkit.cli import main
+from fusionkit.registry import REGISTRIES
+from fusionkit.runs import RunFolder
+
+TINY = """
+schema: 1
+data:
+  dataset:
+    type: synthetic
+    groups: 4
+    samples: 2
+    modalities:
+      motion: {features: 3, min_length: 2, max_length: 5}
+      posture: {features: 4, min_length: 1, max_length: 1}
+model:
+  modalities: {motion: {encoder: mlp}, posture: {encoder: mlp}}
+  targets: {label: classification}
+train: {epochs: 2}
+"""
+
+
+class Ended:
+    """How a command ended: status, and what it printed where."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+    @property
+    def record(self) -> Any:
+        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs a command in this process."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def run(*arguments: object) -> Ended:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        code = ended.value.code
+        return Ended(code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+def test_help_comes_without_torch_and_in_an_instant() -> None:
+    program = (
+        "import sys\n"
+        "from fusionkit.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    durations = []
+    for _ in range(3):
+        started = time.perf_counter()
+        ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        durations.append(time.perf_counter() - started)
+        assert ended.returncode == 0, ended.stderr
+        assert "experiment" in ended.stdout
+    assert min(durations) < 2.0  # 0.12 s where the machine is not busy
+
+
+def test_version_is_that_of_the_package(command: Any) -> None:
+    assert command("--version").out.strip() == f"fusionkit {fusionkit.__version__}"
+
+
+def test_train_leaves_a_card_and_prints_its_figures(command: Any, tiny: Path, tmp_path: Path) -> None:
+    ended = command("train", tiny, "--out", tmp_path / "run", "train.epochs=1")
+
+    assert ended.status == 0, ended.err
+    card = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    accuracy = card["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["value"]
+    assert f"{accuracy:.3f}" in ended.out
+    assert card["protocol"]["label"] in ended.out
+    assert str(tmp_path / "run" / "metrics.json") in ended.out.replace("\n", "")
+    assert RunFolder.open(tmp_path / "run").recipe.train.epochs == 1
+    assert max(map(len, ended.out.splitlines()[:-1])) <= 80
+
+
+def test_json_of_train_evaluate_and_verify_can_be_read(command: Any, tiny: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+
+    trained = command("train", tiny, "--out", run, "--json").record
+    evaluated = command("evaluate", run, "--json").record
+    verified = command("verify", run / "metrics.json", "--json")
+
+    assert trained["targets"] == evaluated["targets"]
+    assert verified.status == 0
+    assert verified.record["holds"] is True
+
+
+def test_verify_names_a_figure_that_does_not_hold_and_ends_with_1(command: Any, tiny: Path, tmp_path: Path) -> None:
+    command("train", tiny, "--out", tmp_path / "run")
+    file = tmp_path / "run" / "metrics.json"
+    card = json.loads(file.read_text())
+    card["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["value"] += 0.1
+    file.write_text(json.dumps(card))
+
+    ended = command("verify", file)
+
+    assert ended.status == 1
+    assert "targets.label.fused.accuracy" in ended.out
+
+
+def test_experiment_prints_its_table_and_names_its_files(command: Any, tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "experiment.yaml"
+    file.write_text(
+        "schema: 1\nrecipe: tiny.yaml\nvariants:\n  late: {overrides: [train.strategy=late_fusion]}\n  joint: {}\n"
+    )
+
+    ended = command("experiment", file, "--out", tmp_path / "out", "train.epochs=1", "--processes", "1")
+
+    assert ended.status == 0, ended.err
+    assert "ensemble" in ended.out
+    assert (tmp_path / "out" / "table.md").is_file()
+    assert "table.md" in ended.out
+    assert "results.json" in ended.out
+    again = command("experiment", file, "--out", tmp_path / "out", "train.epochs=1", "--processes", "1", "--json")
+    assert set(again.record["summary"]) >= {"late", "joint", "ensemble"}
+
+
+def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
+    command: Any, tiny: Path, tmp_path: Path
+) -> None:
+    ended = command("train", tiny, "--out", tmp_path / "run", "train.epoch=3", "model.fusion=nrpm", "train.seed=-1")
+
+    assert ended.status == 2
+    assert ended.out == ""
+    for said in ("3 problems", "did you mean 'epochs'?", "unknown fusion 'nrpm'", "train.seed"):
+        assert said in ended.err
+    assert "Traceback" not in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("train", "quickstart/recepi", "--out", "x"), "did you mean 'quickstart/recipe'"),
+        (("train", "quickstart/recipe"), "--out"),
+        (("evaluate", "nowhere"), "nowhere: is no run"),
+        (("verify", "nowhere"), "nowhere"),
+        (("experiment", "nowhere", "--out", "x"), "shipped recipes"),
+        (("list", "encodes"), "did you mean 'encoder'?"),
+        (("show", "encoder", "conv2d"), "did you mean 'conv1d'?"),
+        (("check", "quickstart/recipe", "--length", "motion"), "--length audio=48000"),
+        (("check", "quickstart/recipe", "--length", "motions=5"), "did you mean 'motion'?"),
+        (("recipes", "copy", "quickstat"), "did you mean 'quickstart'"),
+        (("trian",), "trian"),
+    ],
+)
+def test_a_mistake_ends_with_2_and_says_what_would_be_right(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    ended = command(*arguments)
+
+    assert ended.status == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_check_prints_shapes_from_input_to_fusion_in_80_columns(command: Any) -> None:
+    ended = command("check", "aver/ravdess_action_units")
+
+    assert ended.status == 0, ended.err
+    for said in ("log_mel", "(64,)", "action_units", "mrpn", "Parameters", "FLOPs per sample", "audio 48,000"):
+        assert said in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+def test_check_takes_other_lengths_and_prints_json(command: Any) -> None:
+    short = command("check", "aver/ravdess_action_units", "--length", "audio=16000", "--json").record
+    long = command("check", "aver/ravdess_action_units", "--length", "audio=32000", "--json").record
+
+    assert short["modalities"]["audio"]["length"] == 16000
+    assert (
+        1.8 < long["modalities"]["audio"]["parts"][0]["flops"] / short["modalities"]["audio"]["parts"][0]["flops"] < 2.2
+    )
+    assert short["memory"]["total"] == sum(value for name, value in short["memory"].items() if name != "total")
+
+
+def test_check_opens_the_data_where_the_recipe_does_not_state_the_shapes(command: Any, tiny: Path) -> None:
+    assert command("check", tiny, "--json").record["modalities"]["motion"]["in_shape"] == [3]
+
+
+def test_check_says_which_keys_to_state_where_the_data_are_absent(command: Any, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        "schema: 1\ndata: {dataset: {type: ts, train: absent.ts}}\n"
+        "model: {modalities: {series: {encoder: mlp}}, targets: {label: classification}}\n"
+    )
+
+    ended = command("check", file)
+
+    assert ended.status == 2
+    assert "model.modalities.series.shape, model.targets.label.classes" in ended.err
+    assert "absent.ts" in ended.err
+
+
+def test_list_and_show_know_every_component(command: Any) -> None:
+    listed = command("list", "--json").record
+
+    assert set(listed) == set(REGISTRIES)
+    for kind, components in listed.items():
+        for name, summary in components.items():
+            page = command("show", kind, name, "--json").record
+            assert page["summary"] == summary
+            assert all(option["description"] for option in page["options"]), (kind, name)
+
+
+def test_show_prints_formula_options_bounds_and_source_in_80_columns(command: Any) -> None:
+    ended = command("show", "aggregator", "gru")
+
+    for said in ("Formula", "hidden", "integer, > 0", "128", "Source", "Cho et al. 2014"):
+        assert said in ended.out
+    prose = [line for line in ended.out.splitlines() if not line.startswith("  ")]
+    assert max(map(len, prose)) <= 80
+
+
+def test_copied_recipes_are_valid_and_bring_the_schema_that_they_name(command: Any, tmp_path: Path) -> None:
+    ended = command("recipes", "copy", "quickstart", "--to", tmp_path / "mine")
+
+    assert ended.status == 0
+    for file in ("recipe.yaml", "experiment.yaml"):
+        first = (tmp_path / "mine" / file).read_text().splitlines()[0]
+        named = first.removeprefix("# yaml-language-server: $schema=")
+        assert json.loads((tmp_path / "mine" / named).read_text())["properties"]["schema"]["const"] == 1
+    assert command("check", tmp_path / "mine" / "recipe.yaml").status == 0
+    assert "exists already" in command("recipes", "copy", "quickstart", "--to", tmp_path / "mine").err
+
+
+def test_schema_knows_components_and_experiments(command: Any) -> None:
+    recipe = command("schema").record
+    experiment = command("schema", "--experiment").record
+
+    assert "log_mel" in json.dumps(recipe["$defs"]["EncoderSpec"])
+    assert "variants" in experiment["properties"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_training_ends_with_the_status_of_its_signal_and_can_go_on(tiny: Path, tmp_path: Path) -> None:
+    program = [
+        sys.executable,
+        "-m",
+        "fusionkit",
+        "train",
+        str(tiny),
+        "--out",
+        str(tmp_path / "run"),
+        "train.epochs=4000",
+    ]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run" / "log.jsonl").is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 143
+    assert b"Traceback" not in said
+    assert RunFolder.open(tmp_path / "run").load_checkpoint() is not None

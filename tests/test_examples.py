@@ -1,0 +1,72 @@
+"""The examples are executed, and what they show holds."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fusionkit.recipe import load_recipe
+from fusionkit.training import train
+
+FOLDER = Path(__file__).parent.parent / "examples"
+TESTED = {"custom_encoder", "plain_loop", "missing_modalities", "lightning_trainer"}
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    yield load
+    for name in TESTED:
+        sys.modules.pop(name, None)
+
+
+def test_every_example_is_tested_here() -> None:
+    assert {path.stem for path in FOLDER.glob("*.py")} == TESTED
+
+
+def test_custom_encoder_takes_less_than_40_lines_and_trains(example: Any, tmp_path: Path) -> None:
+    recipe = load_recipe(FOLDER / "custom_encoder.yaml", ["train.epochs=1"])
+
+    run = train(recipe, tmp_path / "run")
+
+    assert run.finished
+    assert recipe.model.modalities["motion"].encoder[0].options == {"scale": 2.0}
+    assert len((FOLDER / "custom_encoder.py").read_text().splitlines()) < 40
+
+
+def test_custom_encoder_keeps_our_contract(example: Any) -> None:
+    testing = importlib.import_module("fusionkit.testing")
+
+    testing.check_encoder(example("custom_encoder").Differences)
+
+
+def test_plain_loop_learns(example: Any) -> None:
+    assert example("plain_loop").main() > 0.9
+
+
+def test_missing_modalities_are_predicted_without_and_better_with_both(example: Any) -> None:
+    errors = example("missing_modalities").main()
+
+    assert errors["both"] < min(errors["heart only"], errors["motion only"])
+    assert max(errors.values()) < 0.2  # always answering the mean errs by 0.25
+
+
+# Lightning's own use of torch's trees is announced to change, and it advises more loader processes and log steps.
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore:The 'train_dataloader' does not have many workers")
+@pytest.mark.filterwarnings("ignore:The number of training batches", "ignore::DeprecationWarning:pytorch_lightning")
+def test_a_model_trains_inside_a_lightning_trainer(example: Any) -> None:
+    pytest.importorskip("pytorch_lightning", reason="pytorch-lightning is not installed (pip install '.[examples]')")
+
+    losses = example("lightning_trainer").main(epochs=8)
+
+    assert set(losses) == {"fused_label", "motion_label", "posture_label"}
+    assert losses["fused_label"] < 0.7  # guessing among four classes has 1.39
