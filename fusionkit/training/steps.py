@@ -21,7 +21,6 @@ from fusionkit.training.gradients import accumulate, apply_scale, gradient_norm,
 from fusionkit.training.parts import Parts
 from fusionkit.training.validation import widened
 
-
 TOTAL = "total"
 HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")
 
