@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.errors import ShapeError, TrainingError, did_you_mean
 from fusionkit.interfaces import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
 from fusionkit.layers import FeatureNorm
@@ -89,8 +89,17 @@ class Branch(nn.Module):
                 break
             elements = encoder(elements)
         if elements.total == 0:
+            self._refuse_to_leave_others_waiting()
             return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
         return elements
+
+    def _refuse_to_leave_others_waiting(self) -> None:
+        shared = self.training and world_size() > 1
+        if shared and any(isinstance(module, FeatureNorm) for module in self.encoders.modules()):
+            raise TrainingError(
+                "a whole batch of one process lacks a modality whose encoder has batch statistics, for which the other "
+                "processes would wait; use larger batches, or norm: layer in that encoder"
+            )
 
 
 def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
