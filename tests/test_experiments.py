@@ -289,11 +289,15 @@ def test_a_summary_averages_seeds_first_and_then_folds(agenda):
     assert summary["mean"] == pytest.approx(0.7)
     low, high = stats.t.interval(0.95, 2, loc=0.7, scale=stats.sem([0.85, 0.55, 0.7]))
     assert (summary["low"], summary["high"]) == pytest.approx((low, high))
-    assert summary["comparison"] is None
+    assert summary["against"] == {}
 
 
-def test_variants_are_compared_with_the_first_one(agenda):
-    comparison = make_results(agenda, [])["summary"]["N2"]["comparison"]
+def test_variants_are_compared_with_every_one_before_them(agenda):
+    summary = make_results(agenda, [])["summary"]
+    assert [tuple(column["against"]) for column in summary.values()] == [
+        tuple(list(summary)[:position]) for position in range(len(summary))
+    ]
+    comparison = summary["N2"]["against"]["late fusion"]
     differences = [0.65 - 0.85, 0.9 - 0.55, 0.0]
     assert comparison["difference"]["mean"] == pytest.approx(np.mean(differences))
     assert comparison["wilcoxon_p"] == 1.0
@@ -325,7 +329,7 @@ def test_a_fold_with_a_failed_seed_does_not_count(agenda):
     results = make_results(agenda, [Failure(failed, "out of luck")])
     assert set(results["summary"]["N2"]["by_fold"]) == {"fold1", "fold3"}
     assert results["failures"][0]["error"] == "out of luck"
-    assert results["summary"]["N2"]["comparison"]["folds"] == 2
+    assert results["summary"]["N2"]["against"]["late fusion"]["folds"] == 2
 
 
 def test_rows_hold_every_value_and_the_modalities_that_are_no_column(agenda):

@@ -38,7 +38,7 @@ def results(metric="accuracy"):
             "mean": 0.555 + 0.05 * position,
             "low": 0.53 + 0.05 * position,
             "high": 0.58 + 0.05 * position,
-            "comparison": compared if position else None,
+            "against": {NAMES[0]: compared} if position else {},
             "inferior": None if name in ("AM", "VM") else {"A9,10": "video"} if name == "N2" else {},
             "compared_folds": None if name in ("AM", "VM") else 12,
         }
@@ -152,7 +152,7 @@ def test_numbers_without_classes_have_no_confusion_figure(tmp_path):
 def test_an_experiment_whose_every_run_failed_has_no_figures(tmp_path):
     given = results()
     for column in given["summary"].values():
-        column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "comparison": None}
+        column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "against": {}}
     given["confusion"] = {"classes": None, "matrices": {}}
     assert draw_figures(given, tmp_path) == ()
     assert "| A1,2 | - |" in markdown(given)

@@ -78,23 +78,22 @@ def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
 
 
 def summarise(agenda: Agenda, cards: Cards) -> dict[str, dict[str, Any]]:
-    """Per column: the value of every fold (mean over seeds), mean, interval, comparison and inferior cases.
+    """Per column: the value of every fold (mean over seeds), mean, interval, comparisons and inferior cases.
 
     A fold counts where every seed of it has a value, so that a failed run cannot shift a mean unseen.
     """
     experiment = agenda.experiment
     ratio = fmean(len(fold.test) / len(fold.train) for fold in agenda.folds)
     values = {column.name: _by_fold(agenda, cards, column.runs, column.branch, None) for column in experiment.columns}
-    first = values[experiment.columns[0].name]
-    summary = {}
-    for position, column in enumerate(experiment.columns):
+    summary: dict[str, dict[str, Any]] = {}
+    for column in experiment.columns:
         by_fold = values[column.name]
-        comparison = compare(by_fold, first, ratio) if position and by_fold else None
+        compared = {other: compare(by_fold, values[other], ratio) for other in summary}  # with every column before it
         summary[column.name] = {
             "by_fold": by_fold,
             **(asdict(mean_interval(list(by_fold.values()))) if by_fold else {"mean": None, "low": None, "high": None}),
             "interval": "Student's t over folds, seeds averaged first",
-            "comparison": comparison and comparison.plain(),
+            "against": {other: comparison and comparison.plain() for other, comparison in compared.items()},
             **_inferior(agenda, column, cards),
         }
     return summary

@@ -117,7 +117,8 @@ def _fold_cell(results: Results, column: Mapping[str, Any], fold: str) -> str:
 
 def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     metric = results["metric"]
-    compared = [column["comparison"] or {} for column in columns]
+    first = results["columns"][0]["name"]
+    compared = [column["against"].get(first) or {} for column in columns]
     differences = [comparison.get("difference") or {} for comparison in compared]
     rows = [
         ("mean", [format_value(column["mean"], metric) for column in columns]),
