@@ -3,25 +3,63 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from fusionkit.registry import REGISTRIES, Component
+from fusionkit.report.tables import format_p, format_value, markdown
 from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
 
 def write_pages(docs: Path) -> None:
-    """Writes ``reference/generated/``: one page per kind, every component with its options, and a recipe's keys."""
+    """Writes a page per kind with its components and options, a recipe's keys, and the tables of results."""
     folder = docs / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     for kind, registry in REGISTRIES.items():
         parts = [f"# {kind.replace('_', ' ').capitalize()}\n", (inspect.getdoc(registry.interface) or "") + "\n"]
         parts += [_component(component) for component in registry]
         _write(folder / f"{kind}.md", "\n".join(parts))
-    places = {"": Recipe, "data": DataSpec, "model": ModelSpec, "model.modalities.NAME": ModalitySpec, "train": TrainSpec}
+    places = {
+        "": Recipe,
+        "data": DataSpec,
+        "model": ModelSpec,
+        "model.modalities.NAME": ModalitySpec,
+        "train": TrainSpec,
+    }
     _write(folder / "recipe_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
+    results = docs.parent / "benchmarks" / "results"
+    tables = [_results(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(results.glob("*.json"))]
+    (docs / "results" / "generated").mkdir(parents=True, exist_ok=True)
+    _write(docs / "results" / "generated" / "tables.md", "\n".join(tables))
+
+
+def _results(results: dict[str, Any]) -> str:
+    """An experiment's table, how it was made, and every comparison of a fused network with another."""
+    lines = [f"## {results['experiment']['recipe'].removesuffix('.yaml')}\n"]
+    lines += [
+        f"`{results['command']}`, {results['device']}, {results['platform']}, torch {results['versions']['torch']},"
+    ]
+    lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n", markdown(results)]
+    lines += ["Every difference, column minus the one it is compared with, paired over folds:\n"]
+    lines += [
+        "| | against | difference | 95 % interval | p Wilcoxon | p corrected |",
+        "| --- | --- | ---: | --- | ---: | ---: |",
+    ]
+    for name, column in results["summary"].items():
+        for other, comparison in column["against"].items():
+            if comparison is not None:
+                lines.append(f"| {name} | {other} | {_comparison(comparison, results['metric'])} |")
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(comparison: dict[str, Any], metric: str) -> str:
+    difference = comparison["difference"]
+    mean, low, high = (format_value(difference[key], metric, signed=True) for key in ("mean", "low", "high"))
+    tests = (format_p(comparison[key]) for key in ("wilcoxon_p", "corrected_t_p"))
+    return " | ".join([mean, f"{low} to {high}", *tests])
 
 
 def _keys(place: str, record: type[BaseModel]) -> str:
@@ -29,7 +67,9 @@ def _keys(place: str, record: type[BaseModel]) -> str:
     lines += ["| key | default | meaning |", "| --- | --- | --- |"]
     for name, field in record.model_fields.items():
         default = "required" if field.is_required() else f"`{_plain(field.default)}`"
-        lines.append(f"| `{field.alias or name}` | {default} | {field.description or inspect.getdoc(field.annotation)} |")
+        lines.append(
+            f"| `{field.alias or name}` | {default} | {field.description or inspect.getdoc(field.annotation)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
