@@ -32,6 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
         "scheduler": {"type": "plateau", "patience": 1},
         "optimizer": {"type": "adamw", "lr": 0.1},
     },
+    "an early epoch that is selected": {"optimizer": {"type": "sgd", "lr": 0.3}, "select": "inner", "epochs": 8},
     "accumulation, momentum, warm-up and cosine": {
         "accumulate": 2,
         "optimizer": {"type": "sgd", "lr": 0.1},
