@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from fusionkit.recipe import load_recipe
+from fusionkit.strict_yaml import read_yaml
 from fusionkit.training import train
 
 FOLDER = Path(__file__).parent.parent / "examples"
@@ -70,3 +72,16 @@ def test_a_model_trains_inside_a_lightning_trainer(example: Any) -> None:
 
     assert set(losses) == {"fused_label", "motion_label", "posture_label"}
     assert losses["fused_label"] < 0.7  # guessing among four classes has 1.39
+
+
+def test_the_python_of_the_readme_runs_and_its_recipe_is_valid() -> None:
+    readme = (FOLDER.parent / "README.md").read_text()
+    programs = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    recipes = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
+
+    assert programs
+    assert recipes
+    for program in programs:
+        exec(compile(program, "README.md", "exec"), {})
+    for recipe in recipes:
+        load_recipe(read_yaml(recipe, "README.md").value)
