@@ -36,6 +36,29 @@ def write_pages(docs: Path) -> None:
     _write(docs / "results" / "generated" / "tables.md", "\n".join(tables))
 
 
+README_RESULTS = ("ravdess_action_units_actor_pairs", "basic_motions")
+
+
+def summary_table(folder: Path) -> str:
+    """The README's table: every variant of experiments on real data, with mean, 95 % interval and inferior folds."""
+    lines = [
+        "| data and folds | variant | accuracy, % | 95 % interval | inferior folds |",
+        "| --- | --- | ---: | --- | ---: |",
+    ]
+    for path in (folder / f"{name}.json" for name in README_RESULTS):
+        results = json.loads(path.read_text(encoding="utf-8"))
+        title = f"{path.stem.replace('_', ' ')}, {len(results['folds'])} folds, {len(results['seeds'])} seeds"
+        if len(results["folds"]) == 1:
+            title = title.replace("1 folds", "1 fold")
+        for name, column in results["summary"].items():
+            mean, low, high = (format_value(column[key], results["metric"]) for key in ("mean", "low", "high"))
+            interval = "-" if column["low"] is None else f"{low} to {high}"
+            inferior = "-" if column["inferior"] is None else f"{len(column['inferior'])} of {column['compared_folds']}"
+            lines.append(f"| {title} | {name} | {mean} | {interval} | {inferior} |")
+            title = ""
+    return "\n".join(lines) + "\n"
+
+
 def _results(results: dict[str, Any]) -> str:
     """An experiment's table, how it was made, and every comparison of a fused network with another."""
     lines = [f"## {results['experiment']['recipe'].removesuffix('.yaml')}\n"]

@@ -1,0 +1,66 @@
+"""What README and docs say is what was measured, and what they show is what is there."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def generate():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_there_are_results():
+    assert RESULTS
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_result_says_how_where_and_on_what_it_was_made(path):
+    results = json.loads(path.read_text(encoding="utf-8"))
+    assert results["command"].startswith("fusionkit experiment recipes/")
+    assert results["device"] == "cpu"
+    assert re.fullmatch("[0-9a-f]{40}", results["commit"])
+    assert not results["failures"]
+    assert all(fold["split_hash"] for fold in results["folds"])
+    assert (ROOT / results["command"].split()[2]).is_file()
+
+
+def test_the_results_in_the_readme_are_those_that_were_measured():
+    table = generate().summary_table(ROOT / "benchmarks" / "results")
+    assert table in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_every_component_has_a_place_in_the_reference(tmp_path):
+    from fusionkit.registry import REGISTRIES
+
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    generate().write_pages(docs)
+    listed = (ROOT / "docs" / "reference" / "components.md").read_text(encoding="utf-8")
+    for kind, registry in REGISTRIES.items():
+        assert f"generated/{kind}" in listed
+        page = (docs / "reference" / "generated" / f"{kind}.md").read_text(encoding="utf-8")
+        for component in registry:
+            assert f"## {component.name}\n" in page
+            assert all(f"| `{option}` |" in page for option in component.options.model_fields)
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = list((ROOT / "docs").rglob("*.md"))
+    assert pages
+    for page in pages:
+        if "_build" in page.parts or "generated" in page.parts:
+            continue
+        for target in re.findall(r"\]\(([^)#]+\.md)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).is_file(), f"{page}: {target}"
