@@ -255,7 +255,7 @@ def test_a_verified_card_holds_and_its_file_is_left_alone(evaluated):
     assert report.holds
     assert report.broken == ()
     assert {"recipe_sha256", "weights_sha256", "protocol.split_hash"} <= {item.what for item in report.findings}
-    assert "targets.label.ensemble.accuracy" in {item.what for item in report.findings}
+    assert "targets.label.branches.ensemble.metrics.accuracy.value" in {item.what for item in report.findings}
     assert run.metrics_file.read_bytes() == before
 
 
@@ -288,10 +288,20 @@ def test_verify_tells_weights_that_were_damaged(tmp_path):
         (
             ("targets", "label", "branches", "fused", "metrics", "accuracy", "value"),
             0.999,
-            "targets.label.fused.accuracy",
+            "targets.label.branches.fused.metrics.accuracy.value",
         ),
-        (("targets", "label", "branches", "motion", "samples"), 1, "targets.label.motion.samples"),
+        (
+            ("targets", "label", "branches", "fused", "metrics", "accuracy", "low"),
+            "0.5",
+            "targets.label.branches.fused.metrics.accuracy.low",
+        ),
+        (("targets", "label", "branches", "motion", "samples"), 1, "targets.label.branches.motion.samples"),
+        (("targets", "label", "branches", "fused", "confusion"), [[9]], "targets.label.branches.fused.confusion"),
         (("protocol", "split_hash"), "0" * 64, "protocol.split_hash"),
+        (("protocol", "label"), "speaker-dependent", "protocol.label"),
+        (("selection", "label"), "selected by hand", "selection.label"),
+        (("recipe", "train", "epochs"), 999, "recipe.train.epochs"),
+        (("seed",), 7, "seed"),
         (("recipe_sha256",), "0" * 64, "recipe_sha256"),
     ],
 )
@@ -304,6 +314,18 @@ def test_verify_tells_a_statement_that_was_altered(evaluated, tmp_path, place, v
     node[place[-1]] = value
     (tmp_path / "card.json").write_text(json.dumps(altered))
     assert [finding.what for finding in verify(tmp_path / "card.json", run.path, device="cpu").broken] == [broken]
+
+
+@pytest.mark.parametrize("key", ["metrics", "samples"])
+def test_verify_tells_a_statement_that_was_removed(evaluated, tmp_path, key):
+    run, card = evaluated
+    altered = json.loads(json.dumps(card))
+    del altered["targets"]["label"]["branches"]["fused"][key]
+    (tmp_path / "card.json").write_text(json.dumps(altered))
+    broken = verify(tmp_path / "card.json", run.path, device="cpu").broken
+    assert broken
+    assert all(finding.what.startswith(f"targets.label.branches.fused.{key}") for finding in broken)
+    assert all(finding.stated is None for finding in broken)
 
 
 def test_verify_refuses_what_is_no_card(evaluated, tmp_path):

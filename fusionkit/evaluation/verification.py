@@ -10,11 +10,23 @@ from typing import Any
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.card import FORMAT, make_card
+from fusionkit.evaluation.resampling import RESAMPLES
 from fusionkit.runs import RunFolder
 
 TOLERANCE = 1e-5
 
-HASHES = ("recipe_sha256", "weights_sha256", "protocol.split_hash")
+CHECKED = (
+    "recipe_sha256",
+    "weights_sha256",
+    "protocol",
+    "selection",
+    "seed",
+    "recipe",
+    "training",
+    "intervals",
+    "targets",
+)
+"""Keys of a card whose statements follow from the run folder and its data."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,8 @@ class Verification:
     Args:
         card: The card.
         run: The run folder.
-        tolerance: How far two figures may lie apart and still agree; hashes and counts agree exactly.
-        findings: What was checked: hashes first, then figures.
+        tolerance: How far two numbers may lie apart and still agree; all else agrees exactly.
+        findings: What was checked: hashes first, figures last.
     """
 
     card: Path
@@ -76,9 +88,10 @@ def verify(
 ) -> Verification:
     """Evaluates the stored weights of a card again and says which statements hold.
 
-    Checked are the hashes of recipe, weights and split, the number of samples of every branch, and every figure. On
-    the machine that made the card figures agree to the last bit; another processor or a GPU adds in another order,
-    which the tolerance allows for.
+    Checked are all statements about protocol, selection, seed, recipe and training, the hashes, and every figure with
+    its interval and its confusion matrix. Only what a card says of the evaluation that made it (time, commit, versions
+    and device) cannot be made again. On the machine that made the card figures agree to the last bit; another processor
+    or a GPU adds in another order, which the tolerance allows for.
 
     Args:
         card: A ``metrics.json``, or the run folder that holds one.
@@ -96,41 +109,37 @@ def verify(
     if stated.get("format") != FORMAT:
         raise RunError(f"{path}: a card of format {stated.get('format')!r}; this version reads format {FORMAT}")
     try:
-        found, _ = make_card(folder, device=device, resamples=1)
+        found, _ = make_card(folder, device=device, resamples=_resamples(stated))
     except RunError as error:
-        damage = Finding("weights", _at(stated, "weights_sha256"), str(error), holds=False)
+        damage = Finding("weights", stated.get("weights_sha256"), str(error), holds=False)
         return Verification(path, folder.path, tolerance, (damage,))
-    findings = [_exact(what, _at(stated, what), _at(found, what)) for what in HASHES]
-    figures, again = dict(_figures(stated)), dict(_figures(found))
-    for what in {**figures, **again}:
-        findings.append(_compare(what, figures.get(what), again.get(what), tolerance))
+    said, again = (
+        dict(_statements({key: card.get(key) for key in CHECKED})) for card in (stated, json.loads(json.dumps(found)))
+    )
+    findings = [_compare(what, said.get(what), again.get(what), tolerance) for what in {**said, **again}]
     return Verification(path, folder.path, tolerance, tuple(findings))
 
 
-def _figures(card: Mapping[str, Any]) -> Iterator[tuple[str, float | int | None]]:
-    for target, of_target in card["targets"].items():
-        for branch, described in of_target["branches"].items():
-            place = f"targets.{target}.{branch}"
-            yield f"{place}.samples", described["samples"]
-            for name, figure in described["metrics"].items():
-                yield f"{place}.{name}", figure["value"]
+def _statements(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
+    """By place, whatever a card says there; lists, such as a confusion matrix, are one statement."""
+    if not isinstance(value, Mapping) or not value:
+        yield place, value
+        return
+    for key, item in value.items():
+        yield from _statements(item, f"{place}.{key}" if place else str(key))
 
 
-def _compare(what: str, stated: float | None, found: float | None, tolerance: float) -> Finding:
-    if what.endswith(".samples") or stated is None or found is None:
-        return _exact(what, stated, found)
-    return Finding(what, stated, found, holds=abs(stated - found) <= tolerance)
+def _compare(what: str, stated: Any, found: Any, tolerance: float) -> Finding:
+    numbers = all(isinstance(value, float) or type(value) is int for value in (stated, found))
+    holds = abs(stated - found) <= tolerance if numbers else stated == found
+    return Finding(what, stated, found, holds=holds)
 
 
-def _exact(what: str, stated: Any, found: Any) -> Finding:
-    return Finding(what, stated, found, holds=stated == found)
-
-
-def _at(card: Mapping[str, Any], path: str) -> Any:
-    value: Any = card
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+def _resamples(card: Mapping[str, Any]) -> int:
+    """How many resamples the card's intervals are of, so that they can be made again."""
+    intervals = card.get("intervals")
+    stated = intervals.get("resamples") if isinstance(intervals, Mapping) else None
+    return stated if type(stated) is int and 0 < stated <= 10 * RESAMPLES else RESAMPLES
 
 
 def _read(path: Path) -> dict[str, Any]:
