@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from typing import cast
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
 from fusionkit.data.splits import SplitLabel, check_split, inner_split
-from fusionkit.errors import Problem, RecipeError
+from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Folds, LossHead, Split, Transform
 from fusionkit.model import complete_model
 from fusionkit.recipe import build_component
@@ -29,15 +30,37 @@ SELECTION_LABELS: Mapping[str, str] = {
 """By ``train.select``, what every result says of how its epoch was chosen."""
 
 
-def open_dataset(spec: DatasetSpec) -> Dataset:
-    """The dataset of a spec; opened once per process for the same options, so that runs in one process share it."""
-    return _opened(spec.type, json.dumps(spec.options, sort_keys=True), os.getcwd())
+_shared: ContextVar[dict[tuple[str, str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
 
 
-@cache
-def _opened(name: str, options: str, folder: str) -> Dataset:
+@contextmanager
+def datasets_shared() -> Iterator[None]:
+    """Within it a dataset is opened once for the same options, so that the runs of an experiment share it.
+
+    Outside, every training opens its dataset anew: in a notebook the files may have changed since the last one.
+    """
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def open_dataset(spec: DatasetSpec, *, in_memory: bool = False) -> Dataset:
+    """The dataset of a spec.
+
+    Args:
+        spec: Its name and options.
+        in_memory: Keep every sample that was loaded once.
+    """
+    shared = _shared.get()
     # The folder is part of the key because relative paths among the options mean something else elsewhere.
-    dataset: Dataset = build_component(DatasetSpec(type=name, **json.loads(options)))
+    key = (spec.type, json.dumps(spec.options, sort_keys=True), os.getcwd(), in_memory)
+    if shared is not None and key in shared:
+        return shared[key]
+    dataset: Dataset = InMemory(open_dataset(spec)) if in_memory else build_component(spec)
+    if shared is not None:
+        shared[key] = dataset
     return dataset
 
 
@@ -62,11 +85,6 @@ class InMemory(Dataset):
     def length(self, index: int, modality: str) -> int:
         """Elements of a modality, as the dataset counts them."""
         return self._dataset.length(index, modality)
-
-
-@cache
-def _in_memory(dataset: Dataset) -> InMemory:
-    return InMemory(dataset)
 
 
 class Feed:
@@ -188,17 +206,16 @@ def assemble(recipe: Recipe) -> Assembly:
     Raises:
         RecipeError: The fold is unknown, or the dataset lacks a modality or a target of the recipe.
         DataError: The dataset is wrong, a group stands on both sides, or targets of any sample of the fold are no
-            targets of their heads; every problem is listed.
+            targets of their heads, or no training sample states a target; every problem is listed.
     """
-    dataset = open_dataset(recipe.data.dataset)
-    if recipe.data.cache:
-        dataset = _in_memory(dataset)
+    dataset = open_dataset(recipe.data.dataset, in_memory=recipe.data.cache)
     complete = recipe.model_copy(update={"model": complete_model(recipe.model, dataset)})
     split = pick_fold(recipe, dataset)
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap)
     encoders = _target_encoders(complete)
     chosen = {*split.train, *split.test}
     encode_targets([row for row in dataset.rows if row.id in chosen], encoders)
+    _check_targets_are_known(complete, dataset, split)
     train: tuple[str, ...] = split.train
     validation: tuple[str, ...] = ()
     if recipe.train.select == "inner":
@@ -206,6 +223,19 @@ def assemble(recipe: Recipe) -> Assembly:
     elif recipe.train.select == "best":
         validation = split.test
     return Assembly(complete, dataset, split, label, train, validation, split.test, encoders)
+
+
+def _check_targets_are_known(recipe: Recipe, dataset: Dataset, split: Split) -> None:
+    """Refuses a target that no training sample states: a network would be trained for it on nothing."""
+    training = set(split.train)
+    stated = [row.targets for row in dataset.rows if row.id in training]
+    problems = [
+        Problem(f"target {name}", f"none of the {len(stated)} training samples states it", "leave the target out")
+        for name in recipe.model.targets
+        if all(targets.get(name) is None for targets in stated)
+    ]
+    if problems:
+        raise DataError(problems, source=f"fold {split.name}")
 
 
 def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:

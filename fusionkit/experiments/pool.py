@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from fusionkit.assembly import datasets_shared
 from fusionkit.experiments.jobs import Failure, Job, do
 
 GRACE_SECONDS = 60.0
@@ -134,8 +135,9 @@ def _work(jobs: Connection[Any, Any]) -> None:
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        while True:
-            jobs.send(do(jobs.recv()))
+        with datasets_shared():
+            while True:
+                jobs.send(do(jobs.recv()))
     except (EOFError, OSError, KeyboardInterrupt):
         return
 
