@@ -13,13 +13,16 @@ import torch
 from small_runs import epochs_of, recipe, run_of, same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit.assembly import assemble, open_dataset
+from fusionkit.assembly import assemble, datasets_shared, open_dataset
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import BALANCERS
+from fusionkit.runs import RunFolder
+from fusionkit.spec import DatasetSpec
 from fusionkit.training import train
+from fusionkit.training.journal import Journal
 
 RATE = 0.01
 SGD = {"type": "sgd", "lr": RATE}
@@ -283,7 +286,7 @@ def test_overrides_are_applied(tmp_path: Path) -> None:
 def test_the_bar_shows_stages_and_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(recipe(strategy="late_fusion"), tmp_path / "run", progress=True, accelerator="cpu")
 
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     for text in ("motion", "posture", "fusion", "9/9"):
         assert text in shown
 
@@ -346,7 +349,59 @@ def test_bad_targets_of_every_row_are_reported_before_training(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_runs_of_one_process_share_a_dataset() -> None:
+def test_runs_of_an_experiment_share_a_dataset() -> None:
     spec = load_recipe(recipe()).data.dataset
 
-    assert open_dataset(spec) is open_dataset(load_recipe(recipe(epochs=9)).data.dataset)
+    with datasets_shared():
+        assert open_dataset(spec) is open_dataset(load_recipe(recipe(epochs=9)).data.dataset)
+
+
+def test_data_that_changed_between_two_trainings_are_read_anew(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    spec = DatasetSpec(type="manifest", path=str(table), modalities={"x": ["a"]}, targets=["y"])
+
+    table.write_text("a,y\n1,0\n")
+    before = open_dataset(spec)
+    table.write_text("a,y\n1,0\n2,1\n")
+
+    assert len(before.rows) == 1
+    assert len(open_dataset(spec).rows) == 2
+
+
+def test_a_target_that_no_training_sample_states_is_refused_before_training(tmp_path: Path) -> None:
+    lines = [f"{index},g{index % 4}," for index in range(8)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,who,y", *lines]) + "\n")
+    given = recipe()
+    given["data"] = {
+        "dataset": {
+            "type": "manifest",
+            "path": str(tmp_path / "table.csv"),
+            "modalities": {"x": ["a"]},
+            "targets": ["y"],
+            "group": "who",
+        },
+        "folds": {"type": "group_kfold", "folds": 2},
+    }
+    given["model"] = {"modalities": {"x": {}}, "targets": {"y": {"type": "classification", "classes": ["0", "1"]}}}
+
+    with pytest.raises(DataError, match="target y: none of the 4 training samples states it"):
+        train(given, tmp_path / "run", accelerator="cpu")
+
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_progress_line_is_legible_in_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    terms = {"fused/label": 0.018, "motion/label": 0.25, "posture/label": 1.5, "sound/label": 2.5}
+
+    with Journal(RunFolder(tmp_path), records=0, step=0, progress=True, active=True) as journal:
+        journal.stage("joint", 300_000, 179_999)
+        journal.step({"epoch": 59, "terms": terms})
+
+    captured = capsys.readouterr()
+    assert captured.out == ""  # machines may read what the command prints
+    assert "180000/300000" in captured.err
+    assert " left epoch 59  fused/label 0.018" in captured.err
+    assert max(map(len, captured.err.splitlines())) <= 80

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,10 +44,13 @@ def train(
     The folder holds the run afterwards: weights, log, metrics.json and all that it takes to make it again.
     """
     from fusionkit import evaluation, training
+    from fusionkit.assembly import datasets_shared
     from fusionkit.shipped import find_recipe
 
-    run = training.train(find_recipe(recipe), out, tuple(overrides or ()), progress=not as_json)
-    _print_card(evaluation.evaluate(run), run.metrics_file, as_json)
+    with _told_when_stopped(), datasets_shared():
+        run = training.train(find_recipe(recipe), out, tuple(overrides or ()), progress=not as_json)
+        card = evaluation.evaluate(run)
+    _print_card(card, run.metrics_file, as_json)
 
 
 def evaluate(
@@ -94,18 +98,29 @@ def verify(
         typer.echo(f"{verification.card}: all {len(verification.findings)} statements hold")
     else:
         rows = [(finding.what, str(finding.stated), str(finding.found)) for finding in verification.broken]
-        print_table("Statements that do not hold", ["what", "stated", "found"], [rows])
+        print_table("Statements that do not hold", ["what", "stated", "found"], [rows], whole=(0,))
         count = f"{len(rows)} of {len(verification.findings)}"
         typer.echo(f"{verification.card}: {count} statements do not hold")
     if not verification.holds:
         raise typer.Exit(DOES_NOT_HOLD)
 
 
+@contextmanager
+def _told_when_stopped() -> Iterator[None]:
+    """Says after Ctrl-C or SIGTERM how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        typer.echo("fusionkit: stopped; the same command goes on where it was", err=True)
+        raise
+
+
 def _run_experiment(path: Path, out: Path, processes: int | None, overrides: tuple[str, ...], as_json: bool) -> None:
     from fusionkit.experiments import run_experiment
     from fusionkit.report.tables import rich_table
 
-    results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
+    with _told_when_stopped():
+        results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
     if as_json:
         print_json(results)
     else:
