@@ -38,7 +38,7 @@ def find_recipe(name: str | Path) -> Path:
     shipped = shipped_recipes()
     found = shipped.get(str(name).removesuffix(".yaml"))
     if found is None:
-        remedy = f"shipped recipes: {did_you_mean(str(name), shipped)}"
+        remedy = f"shipped recipes, {did_you_mean(str(name), shipped)}"
         raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])
     return found
 
@@ -61,7 +61,8 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
         The copies.
 
     Raises:
-        RecipeError: There is no such recipe, or a file of that name exists already; then nothing is copied.
+        RecipeError: There is no such recipe, a file of that name exists already, or the folder cannot be made; then
+            nothing is copied.
     """
     shipped = shipped_recipes()
     wanted = [path for key, path in shipped.items() if key == name or key.startswith(f"{name.rstrip('/')}/")]
@@ -72,7 +73,10 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
     taken = [Problem(str(copy), "exists already", "choose another folder") for copy in copies.values() if copy.exists()]
     if taken:
         raise RecipeError(taken)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecipeError([Problem(str(folder), f"cannot be made a folder ({error.strerror})")]) from None
     for path, copy in copies.items():
         shutil.copyfile(path, copy)
     return tuple(copies.values())

@@ -155,6 +155,9 @@ Transforms = Annotated[tuple[TransformSpec, ...], BeforeValidator(_as_tuple)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """A name of a modality or target: it becomes part of term names and file names."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""A seed that every generator of random numbers takes: NumPy's has 32 bits."""
+
 
 class DataSpec(Record):
     """Which samples, divided how, in batches of what size."""
@@ -234,7 +237,7 @@ class TrainSpec(Record):
         None, gt=0, description="Epochs without a better validation loss after which a stage stops; not with last."
     )
     checkpoint_seconds: float = Field(60.0, ge=0.0, description="Least time between two resumable checkpoints.")
-    seed: int = Field(0, ge=0, description="Seed of weights, order of samples and augmentation.")
+    seed: Seed = Field(0, description="Seed of weights, order of samples and augmentation.")
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:

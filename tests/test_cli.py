@@ -124,7 +124,7 @@ def test_verify_names_a_figure_that_does_not_hold_and_ends_with_1(command: Any, 
     ended = command("verify", file)
 
     assert ended.status == 1
-    assert "targets.label.fused.accuracy" in ended.out
+    assert "targets.label.branches.fused.metrics.accuracy.value" in ended.out
 
 
 def test_experiment_prints_its_table_and_names_its_files(command: Any, tiny: Path, tmp_path: Path) -> None:
@@ -170,6 +170,11 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("check", "quickstart/recipe", "--length", "motion"), "--length audio=48000"),
         (("check", "quickstart/recipe", "--length", "motions=5"), "did you mean 'motion'?"),
         (("recipes", "copy", "quickstat"), "did you mean 'quickstart'"),
+        (("recipes", "copy", "quickstart", "--to", "/dev/null"), "/dev/null: cannot be made a folder"),
+        (("check", "quickstart/experiment"), "is an experiment, not a recipe; run it with `fusionkit experiment`"),
+        (("experiment", "quickstart/recipe", "--out", "x"), "is a recipe, not an experiment"),
+        (("check", "quickstart/recipe", f"train.seed={10**23}"), "train.seed: a number below 4294967296 is expected"),
+        (("check", "quickstart/recipe", f"data.folds.seed={10**23}"), "data.folds.seed: a number below 4294967296"),
         (("trian",), "trian"),
     ],
 )
@@ -284,4 +289,5 @@ def test_an_interrupted_training_ends_with_the_status_of_its_signal_and_can_go_o
 
     assert process.returncode == 143
     assert b"Traceback" not in said
+    assert b"stopped; the same command goes on where it was" in said
     assert RunFolder.open(tmp_path / "run").load_checkpoint() is not None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -398,6 +400,21 @@ def test_finished_runs_are_kept_untouched(done):
     again = quick(folder / "experiment.yaml", folder / "out", processes=1)
     assert {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in before} == before
     assert figures(again) == figures(results)
+
+
+def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done, tmp_path, monkeypatch):
+    folder, results = done
+    shutil.copytree(folder / "out" / "runs", tmp_path / "out" / "runs")
+
+    def full(source, target):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("fusionkit.experiments.running.os.replace", full)
+        with pytest.raises(RunError, match=r"\(No space left on device\); every run is kept"):
+            quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
+    assert figures(quick(folder / "experiment.yaml", tmp_path / "out", processes=1)) == figures(results)
 
 
 def test_a_run_that_fails_is_reported_and_stops_no_other(experiment, tmp_path):

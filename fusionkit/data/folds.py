@@ -17,9 +17,9 @@ from fusionkit.data.splits import by_group, draw_units, natural_order, split_off
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Folds, Row, Split
 from fusionkit.registry import FOLDS
+from fusionkit.spec import Seed
 
 FoldCount = Annotated[int, Field(ge=2)]
-Seed = Annotated[int, Field(ge=0)]
 
 
 @FOLDS.register("actor_pairs")

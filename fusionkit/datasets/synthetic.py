@@ -14,6 +14,7 @@ from torch import Tensor
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, RawTarget, Row
 from fusionkit.registry import DATASETS
+from fusionkit.spec import Seed
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -88,7 +89,7 @@ class Synthetic(Dataset):
         samples: Annotated[int, Field(ge=1)] = 5,
         group_offset: Annotated[float, Field(ge=0)] = 0.3,
         regression: bool = False,
-        seed: Annotated[int, Field(ge=0)] = 0,
+        seed: Seed = 0,
     ) -> None:
         _check(modalities, classes)
         self._made, self._seed, self._group_offset = dict(modalities), seed, group_offset

@@ -64,7 +64,7 @@ def number(cell: Cell) -> float | None:
         return None
     try:
         value = float(cell)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
 

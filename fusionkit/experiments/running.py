@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fusionkit.assembly import datasets_shared
+from fusionkit.errors import RunError
 from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
@@ -45,18 +47,23 @@ def run_experiment(
 
     Raises:
         RecipeError: Every problem of the experiment file and of all its recipes.
-        RunError: The folder holds runs of other recipes.
+        RunError: The folder holds runs of other recipes, or the results cannot be written.
     """
     out = Path(out)
-    agenda = make_agenda(load_experiment(path, overrides), out)
-    waiting = [job for job in agenda.jobs if not is_finished(job)]
-    with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
-        failures = run_jobs(waiting, processes or _processors(), report)
+    with datasets_shared():
+        agenda = make_agenda(load_experiment(path, overrides), out)
+        waiting = [job for job in agenda.jobs if not is_finished(job)]
+        with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
+            failures = run_jobs(waiting, processes or _processors(), report)
     results = make_results(agenda, failures)
-    out.mkdir(parents=True, exist_ok=True)
-    _replace(out / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    _replace(out / "table.md", markdown(results))
-    draw_figures(results, out / "figures")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _replace(out / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+        _replace(out / "table.md", markdown(results))
+        draw_figures(results, out / "figures")
+    except OSError as error:
+        remedy = "every run is kept; start it again to write them"
+        raise RunError(f"{out}: the results cannot be written ({error.strerror or error}); {remedy}") from error
     return results
 
 
@@ -66,8 +73,12 @@ def _processors() -> int:
 
 def _replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,7 +15,7 @@ from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.recipe import check_document, load_recipe
 from fusionkit.shipped import find_recipe
-from fusionkit.spec import Name, Recipe, Record
+from fusionkit.spec import Name, Recipe, Record, Seed
 
 VariantName = str
 """A name of a variant: letters, digits, blanks and ``._+-``; it heads a column and names a folder."""
@@ -55,7 +55,7 @@ class ExperimentSpec(Record):
         min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
     )
     folds: Literal["all"] | tuple[int | str, ...] = Field("all", description="Folds by position or name.")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0,), min_length=1, description="Seeds of every fold.")
+    seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Seeds of every fold.")
     target: Name | None = Field(None, description="The target that is compared; may be left out where there is one.")
     metric: str | None = Field(None, description="The metric that is compared; the loss head's own when left out.")
     paper: ReferenceSpec | None = Field(None, description="Published numbers to stand beside.")
@@ -167,6 +167,8 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     own = {field.alias or name for name, field in ExperimentSpec.model_fields.items()}
     of_experiment = [text for text in overrides if text.partition("=")[0].split(".")[0] in own]
     document, name = read_document(Path(path), of_experiment)
+    if "model" in document.value and "variants" not in document.value:
+        raise RecipeError("is a recipe, not an experiment; run it with `fusionkit train`", source=name)
     spec = check_document(ExperimentSpec, document, name)
     of_recipe = [text for text in overrides if text not in of_experiment]
     source = _recipe_path(spec.recipe, Path(path))
