@@ -54,7 +54,6 @@ def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
         "folds": [_describe_fold(fold, cards) for fold in agenda.folds],
         "seeds": list(experiment.spec.seeds),
         **_shared_by(cards),
-        "commit": environment["commit"],
         "versions": {key: environment[key] for key in ("fusionkit", "torch", "python")},
         "platform": environment["platform"],
         "command": environment["command"],
@@ -207,7 +206,8 @@ def _shared_by(cards: Cards) -> dict[str, Any]:
             "folds": next((card["protocol"]["folds"] for card in cards.values()), None),
         },
         "selection": labels("selection", "label"),
-        "device": " / ".join(sorted({str(card["training"].get("device")) for card in cards.values()})),
+        "device": labels("training", "device"),
+        "commit": labels("training", "commit"),
     }
 
 
