@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fusionkit.registry import REGISTRIES, Component
+from fusionkit.report.figures import draw_folds, save_figure
 from fusionkit.report.tables import format_p, format_value, markdown
 from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
@@ -31,9 +32,10 @@ def write_pages(docs: Path) -> None:
     }
     _write(folder / "recipe_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
     results = docs.parent / "benchmarks" / "results"
-    tables = [_results(json.loads(path.read_text(encoding="utf-8"))) for path in sorted(results.glob("*.json"))]
-    (docs / "results" / "generated").mkdir(parents=True, exist_ok=True)
-    _write(docs / "results" / "generated" / "tables.md", "\n".join(tables))
+    generated = docs / "results" / "generated"
+    generated.mkdir(parents=True, exist_ok=True)
+    tables = [_results(path, generated) for path in sorted(results.glob("*.json"))]
+    _write(generated / "tables.md", "\n".join(tables))
 
 
 README_RESULTS = ("ravdess_action_units_actor_pairs", "basic_motions")
@@ -59,13 +61,17 @@ def summary_table(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _results(results: dict[str, Any]) -> str:
-    """An experiment's table, how it was made, and every comparison of a fused network with another."""
-    lines = [f"## {results['experiment']['recipe'].removesuffix('.yaml')}\n"]
+def _results(path: Path, generated: Path) -> str:
+    """An experiment's table and figure, how it was made, and every comparison of two columns."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    lines = [f"## {path.stem.replace('_', ' ')}\n"]
     lines += [
         f"`{results['command']}`, {results['device']}, {results['platform']}, torch {results['versions']['torch']},"
     ]
     lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n", markdown(results)]
+    if len(results["folds"]) > 1:
+        save_figure(draw_folds(results), generated / f"{path.stem}.png")
+        lines += [f"![Accuracy of every fold and variant](../results/generated/{path.stem}.png)\n"]
     lines += ["Every difference, column minus the one it is compared with, paired over folds:\n"]
     lines += [
         "| | against | difference | 95 % interval | p Wilcoxon | p corrected |",
