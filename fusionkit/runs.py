@@ -219,6 +219,11 @@ class RunFolder:
         return read_tensors(self._predictions_file)
 
     @property
+    def curves_file(self) -> Path:
+        """Where the figure of the learning curves stands."""
+        return self.path / "learning_curves.png"
+
+    @property
     def metrics_file(self) -> Path:
         """Where the figures of the run stand."""
         return self.path / "metrics.json"

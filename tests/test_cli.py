@@ -98,6 +98,7 @@ def test_train_leaves_a_card_and_prints_its_figures(command: Any, tiny: Path, tm
     assert f"{accuracy:.3f}" in ended.out
     assert card["protocol"]["label"] in ended.out
     assert str(tmp_path / "run" / "metrics.json") in ended.out.replace("\n", "")
+    assert (tmp_path / "run" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
     assert RunFolder.open(tmp_path / "run").recipe.train.epochs == 1
     assert max(map(len, ended.out.splitlines()[:-1])) <= 80
 

@@ -45,12 +45,16 @@ def train(
     """
     from fusionkit import evaluation, training
     from fusionkit.assembly import datasets_shared
+    from fusionkit.report.figures import draw_learning_curves, save_figure
     from fusionkit.shipped import find_recipe
 
     with _told_when_stopped(), datasets_shared():
         run = training.train(find_recipe(recipe), out, tuple(overrides or ()), progress=not as_json)
         card = evaluation.evaluate(run)
+    save_figure(draw_learning_curves(run.read_log()), run.curves_file)
     _print_card(card, run.metrics_file, as_json)
+    if not as_json:
+        console().print(f"Learning curves: {run.curves_file}", soft_wrap=True)
 
 
 def evaluate(
