@@ -185,7 +185,7 @@ class FusionModel(nn.Module):
             replace: Called with features and presence before fusion; what it returns is fused instead.
 
         Raises:
-            ShapeError: An unknown modality, elements of another shape, or batches of different sizes.
+            ShapeError: An unknown modality, elements of another shape or precision, or batches of different sizes.
         """
         batch = self._packed(inputs)
         wanted = self.modalities if modalities is None else tuple(modalities)
@@ -247,6 +247,14 @@ class FusionModel(nn.Module):
                 terms[name] = _term(head, scores, targets[target], counts, weights.get(name))
         return terms
 
+    def _refuse_other_precision(self, packed: Mapping[str, Jagged]) -> None:
+        own = next(self.placeholders.parameters()).dtype
+        for name, value in packed.items():
+            given = value.values.dtype
+            if given.is_floating_point and (given == torch.float64) != (own == torch.float64):
+                remedy = f"convert them with .to({own})"
+                raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; {remedy}")
+
     def _packed(self, inputs: Inputs) -> dict[str, Jagged]:
         self._refuse_unknown("inputs", inputs)
         if not inputs:
@@ -255,6 +263,7 @@ class FusionModel(nn.Module):
         sizes = {name: len(value) for name, value in packed.items()}
         if len(set(sizes.values())) > 1:
             raise ShapeError(f"inputs: batches differ in size: {sizes}")
+        self._refuse_other_precision(packed)
         like = next(iter(packed.values()))
         for name in self.modalities:
             if name not in packed:

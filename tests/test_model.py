@@ -338,6 +338,16 @@ def test_inputs_that_do_not_fit_are_refused_by_name():
         model(inputs, modalities=("m0", "m9"))
 
 
+@pytest.mark.parametrize("wide", [True, False])
+def test_numbers_of_another_precision_are_refused_by_name(wide):
+    spec = spec_of(2)
+    model = network(spec)
+    inputs = {name: value.to_padded()[:, 0] for name, value in batch_of(spec, [1, 1]).items()}
+
+    with pytest.raises(ShapeError, match=r"m0: numbers are torch.float\d\d, .*; convert them with \.to\(torch.float"):
+        model(inputs | {"m0": inputs["m0"].float()}) if wide else model.float()(inputs)
+
+
 def test_targets_that_do_not_fit_are_refused_by_name():
     spec = spec_of(2, "N1", BOTH)
     model = network(spec).eval()

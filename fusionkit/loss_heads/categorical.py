@@ -23,7 +23,8 @@ def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> N
     """
     if len(names) < least:
         remedy = f"list at least {least}; they may be left out only where the dataset states them"
-        raise RecipeError([Problem(option, f"{len(names)} given", remedy)], source=kind)
+        given = f"{len(names)} given ({', '.join(names)})" if names else "0 given"
+        raise RecipeError([Problem(option, given, remedy)], source=kind)
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise RecipeError(
