@@ -249,7 +249,7 @@ def card(fold, branches, where=None):
     return {
         "protocol": {"split_hash": fold, "label": "speaker-independent", "folds": {"type": "group_kfold"}},
         "selection": {"label": "last epoch"},
-        "training": {"device": "cpu"},
+        "training": {"device": "cpu", "commit": "0" * 40},
         "targets": {"label": {"classes": ["rest", "walk"], "branches": described}},
     }
 
