@@ -69,9 +69,10 @@ def _results(path: Path, generated: Path) -> str:
         f"`{results['command']}`, {results['device']}, {results['platform']}, torch {results['versions']['torch']},"
     ]
     lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n", markdown(results)]
-    if len(results["folds"]) > 1:
-        save_figure(draw_folds(results), generated / f"{path.stem}.png")
-        lines += [f"![Accuracy of every fold and variant](../results/generated/{path.stem}.png)\n"]
+    if len(results["folds"]) < 2:
+        return "\n".join(lines) + "\n"  # one fold: there is nothing to pair
+    save_figure(draw_folds(results), generated / f"{path.stem}.png")
+    lines += [f"![Accuracy of every fold and variant](../results/generated/{path.stem}.png)\n"]
     lines += ["Every difference, column minus the one it is compared with, paired over folds:\n"]
     lines += [
         "| | against | difference | 95 % interval | p Wilcoxon | p corrected |",
