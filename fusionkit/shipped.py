@@ -38,7 +38,8 @@ def find_recipe(name: str | Path) -> Path:
     shipped = shipped_recipes()
     found = shipped.get(str(name).removesuffix(".yaml"))
     if found is None:
-        remedy = f"shipped recipes, {did_you_mean(str(name), shipped)}"
+        close = did_you_mean(str(name), shipped)
+        remedy = "`fusionkit recipes list` names the shipped recipes" if close.startswith("known") else close
         raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])
     return found
 

@@ -53,7 +53,9 @@ class ComponentSpec(Record):
         if isinstance(value, str):
             return {"type": value}
         if isinstance(value, Mapping) and "type" not in value:
-            raise _refusal("no component is named", f"write type: and the name of a component ({cls.kind})")
+            raise _refusal(
+                "no component is named", f"write type: and the name of a component (`fusionkit list {cls.kind}`)"
+            )
         if not isinstance(value, Mapping | ComponentSpec):
             remedy = "write its name, or a mapping of type: and its options"
             raise _refusal(f"a component ({cls.kind}) is expected, given {shown(value)}", remedy)

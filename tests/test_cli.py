@@ -97,6 +97,7 @@ def test_train_leaves_a_card_and_prints_its_figures(command: Any, tiny: Path, tm
     accuracy = card["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["value"]
     assert f"{accuracy:.3f}" in ended.out
     assert card["protocol"]["label"] in ended.out
+    assert "Trained together with the fused branch: motion, posture." in ended.out
     assert str(tmp_path / "run" / "metrics.json") in ended.out.replace("\n", "")
     assert (tmp_path / "run" / "learning_curves.png").read_bytes().startswith(b"\x89PNG")
     assert RunFolder.open(tmp_path / "run").recipe.train.epochs == 1
@@ -226,7 +227,7 @@ def test_check_says_which_keys_to_state_where_the_data_are_absent(command: Any, 
 
     assert ended.status == 2
     assert "model.modalities.series.shape, model.targets.label.classes" in ended.err
-    assert "absent.ts" in ended.err
+    assert "\n  - absent.ts: no such file" in ended.err
 
 
 def test_list_and_show_know_every_component(command: Any) -> None:

@@ -81,7 +81,7 @@ def test_an_ensemble_row_is_added_and_reads_the_variant_that_trains_networks_alo
         ("motion", "late fusion", "motion"),
         ("ensemble", "late fusion", "ensemble"),
     ]
-    assert loaded.notes == ("The row 'ensemble' was added; it averages the uni-modal networks of 'late fusion'.",)
+    assert loaded.notes == ("The column 'ensemble' was added; it averages the uni-modal networks of 'late fusion'.",)
     assert list(loaded.recipes) == ["late fusion", "N2"]
 
 

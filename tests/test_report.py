@@ -104,7 +104,7 @@ def test_a_run_that_failed_leaves_a_gap_and_a_caption():
 def test_columns_over_fewer_samples_say_so():
     given = results()
     given["rows"][1]["samples"] = 90
-    assert "Columns over the samples that have their modality only: AM 75 % of all." in table_text(given).captions
+    assert "Columns over those samples only that have their modality: AM 75 % of all." in table_text(given).captions
 
 
 def test_published_numbers_stand_under_the_table_with_their_source():
@@ -117,7 +117,7 @@ def test_published_numbers_stand_under_the_table_with_their_source():
 
 def test_protocol_selection_and_seeds_stand_under_every_table():
     captions = table_text(results()).captions
-    assert captions[0] == "Protocol: speaker-independent; epoch: last epoch. A fold is the mean of 2 seeds."
+    assert captions[0] == "Protocol: speaker-independent; epoch: last epoch. A fold's figure is the mean of 2 seeds."
 
 
 def test_seven_variants_fit_eighty_columns_whole():

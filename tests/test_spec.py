@@ -164,7 +164,10 @@ def problems_of(record, value) -> str:
         ({"patience": 3}, "patience needs a validation set: choose select: inner (or best)"),
         ({"optimizer": None}, "optimizer: a component (optimizer) is expected, given null; write its name, or"),
         ({"optimizer": ["adamw"]}, "optimizer: a component (optimizer) is expected, given ['adamw']; write its name"),
-        ({"optimizer": {"lr": 0.1}}, "optimizer: no component is named; write type: and the name of a component"),
+        (
+            {"optimizer": {"lr": 0.1}},
+            "optimizer: no component is named; write type: and the name of a component (`fusionkit list optimizer`)",
+        ),
         ({"optimizer": {"type": 3}}, "optimizer.type: text is expected, given 3"),
     ],
 )

@@ -21,7 +21,7 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.errors import FusionKitError, Problem, RecipeError
+from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError
 
 if TYPE_CHECKING:
     from fusionkit.component_pages import ComponentPage, Option
@@ -186,8 +186,10 @@ def _dataset_for_shapes(recipe: Recipe) -> Dataset:
             for key in ("classes", "labels")
             if of.options.get(key) == []
         ]
-        message = f"does not state {', '.join(absent)}, and the data that would are not at hand: {error}"
-        raise RecipeError([Problem("the recipe", message, "state these keys to check it without data")]) from error
+        message = f"does not state {', '.join(absent)}, and its dataset, which would, cannot be opened"
+        wrong = error.problems if isinstance(error, DataError | RecipeError) else [Problem("", str(error))]
+        stated = Problem("the recipe", message, "mend what follows, or state these keys to check it without data")
+        raise RecipeError([stated, *wrong]) from error
     return dataset
 
 

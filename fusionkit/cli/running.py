@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fusionkit.cli.output import JsonOption, OverridesArgument, console, print_json, print_table
+from fusionkit.cli.output import JsonOption, OverridesArgument, console, print_json, print_paragraph, print_table
 
 DEMO = "quickstart/experiment"
 DOES_NOT_HOLD = RUNS_FAILED = 1
@@ -154,10 +154,20 @@ def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
             for branch, figures in of["branches"].items()
         ]
         headings = ["branch", "samples", *(name.replace("_", " ") for name in names)]
-        print_table(f"{target} on fold {protocol['fold']}", headings, [rows], right=range(1, len(headings)))
-    labels = [label for label in (protocol["label"], card["selection"]["label"]) if label]
-    typer.echo(f"{'; '.join(labels)}; seed {card['seed']}; 95 % intervals by bootstrap")
-    typer.echo(f"All figures: {file}")
+        print_table(f"Target {target}, fold {protocol['fold']}", headings, [rows], right=range(1, len(headings)))
+        typer.echo()
+    branches = {name: figures for of in card["targets"].values() for name, figures in of["branches"].items()}
+    jointly = [name for name, figures in branches.items() if figures["trained"] == "jointly"]
+    if jointly:
+        print_paragraph(
+            f"Trained together with the fused branch: {', '.join(jointly)}. Whether fusing helps, an experiment says, "
+            "which trains each modality alone as well."
+        )
+    print_paragraph(
+        f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. In brackets: 95 % "
+        "intervals by bootstrap."
+    )
+    typer.echo(f"Everything as data: {file}")
 
 
 def _figure(figure: Mapping[str, float | None] | None, with_interval: bool) -> str:

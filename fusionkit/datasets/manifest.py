@@ -50,7 +50,9 @@ class Manifest(Dataset):
     Args:
         path: The table: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
         modalities: By modality: the column that holds its files, the columns that hold its numbers, or a column with
-            options (``column``, ``rate``, ``layout``, ``tensor``).
+            options: ``column``; ``rate``, elements per second of arrays; ``layout``, ``sequence`` (an array's first
+            axis is time), ``static`` (an array is one element) or ``auto`` (static where it has one axis); ``tensor``,
+            which one of a safetensors file.
         targets: Columns that are targets, or by target its column, or several columns for a target of several numbers.
         group: The column of the group, such as the actor.
         id: The column of a unique name; without it a sample is named after its row, counted from 1.

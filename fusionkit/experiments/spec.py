@@ -182,7 +182,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     if problems:
         raise RecipeError(problems, source=name)
     if any(column.automatic for column in columns) and not notes:
-        notes = (f"The row {ENSEMBLE!r} was added; it averages the uni-modal networks of {alone!r}.",)
+        notes = (f"The column {ENSEMBLE!r} was added; it averages the uni-modal networks of {alone!r}.",)
     return Experiment(spec, recipes, columns, alone, target, notes)
 
 
@@ -232,7 +232,9 @@ def _target(spec: ExperimentSpec, recipes: Mapping[str, Recipe], problems: list[
     known = [set(recipe.model.targets) for recipe in recipes.values()]
     shared = [name for name in next(iter(recipes.values())).model.targets if all(name in targets for targets in known)]
     if spec.target is None and len(shared) != 1:
-        problems.append(Problem("target", "missing", f"the variants share several targets: {', '.join(shared)}"))
+        remedy = f"write target: {shared[0]}" if shared else "give every variant a target of the same name"
+        message = f"not said, and the variants share {', '.join(shared) or 'none'}"
+        problems.append(Problem("target", message, remedy))
     elif spec.target is not None and spec.target not in shared:
         problems.append(Problem("target", f"not every variant has {spec.target!r}", did_you_mean(spec.target, shared)))
     return spec.target or (shared[0] if shared else "")

@@ -65,7 +65,7 @@ def draw_folds(results: Results) -> Figure:
     axes.set_axisbelow(True)
     better = "higher" if results["higher_is_better"] else "lower"
     unit = " (%)" if scale == 100 else ""
-    axes.set_xlabel(f"{results['metric']}{unit} of {results['target']}, {better} is better")
+    axes.set_xlabel(f"{results['metric']} of {results['target']}{unit}, {better} is better")
     some_inferior = any(column["inferior"] for column in results["summary"].values())
     _add_legend(figure, [kind for kind in KINDS if kind in kinds], some_inferior)
     return figure

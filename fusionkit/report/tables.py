@@ -49,7 +49,7 @@ def table_text(results: Results) -> TableText:
         (fold["name"], *(_fold_cell(results, of[name], fold["name"]) for name in names)) for fold in results["folds"]
     )
     return TableText(
-        title=f"{results['metric']}{unit} of {results['target']}",
+        title=f"{results['metric']} of {results['target']}{unit}",
         header=("", *names),
         folds=folds,
         summary=tuple((label, *cells) for label, cells in _summary(results, [of[name] for name in names])),
@@ -143,9 +143,9 @@ def _inferior_cell(column: Mapping[str, Any]) -> str:
 
 def _captions(results: Results) -> list[str]:
     seeds, first = results["seeds"], results["columns"][0]["name"]
-    of_seeds = f"the mean of {len(seeds)} seeds" if len(seeds) > 1 else "one seed"
+    of_seeds = f"the mean of {len(seeds)} seeds" if len(seeds) > 1 else "that of one seed"
     captions = [
-        f"Protocol: {results['protocol']['label']}; epoch: {results['selection']}. A fold is {of_seeds}.",
+        f"Protocol: {results['protocol']['label']}; epoch: {results['selection']}. A fold's figure is {of_seeds}.",
         "The interval is Student's t over folds. Differences and tests are paired over folds, against "
         f"{first!r}; the corrected test (Nadeau and Bengio) allows for training parts that overlap.",
         "A star and the row 'inferior' mark folds where the best separately trained uni-modal network beats the column "
@@ -172,7 +172,7 @@ def _coverage(results: Results) -> list[str]:
     fewer = [f"{name} {100 * count / most:.0f} %" for name, count in samples.items() if count < most]
     if not fewer or results["failures"]:
         return []
-    return [f"Columns over the samples that have their modality only: {', '.join(fewer)} of all."]
+    return [f"Columns over those samples only that have their modality: {', '.join(fewer)} of all."]
 
 
 def _line(cells: Sequence[str]) -> str:
