@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -24,11 +20,18 @@ from fusionkit.errors import RunError
 from fusionkit.recipe import load_recipe
 from fusionkit.spec import Recipe
 from fusionkit.strict_yaml import write_yaml
-
-TensorFile = tuple[dict[str, Tensor], dict[str, str]]
-"""Tensors by name, and text by name."""
-
-_HASH = "sha256"
+from fusionkit.whole_files import (
+    TensorFile,
+    as_json,
+    content_hash,
+    finite,
+    guarded,
+    read_json,
+    read_tensors,
+    sync,
+    write_file,
+    write_tensors,
+)
 
 
 class RunFolder:
@@ -70,8 +73,8 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made ({error.strerror})") from error
-        _write(run.path / "environment.json", _as_json(describe_environment(device)))
-        _write(run._recipe_file, write_yaml(plain).encode())  # last: it is what makes the folder a run
+        write_file(run.path / "environment.json", as_json(describe_environment(device)))
+        write_file(run._recipe_file, write_yaml(plain).encode())  # last: it is what makes the folder a run
         return run
 
     @classmethod
@@ -94,7 +97,7 @@ class RunFolder:
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, commit, device, platform and command of the training."""
-        return _read_json(self.path / "environment.json")
+        return read_json(self.path / "environment.json")
 
     @property
     def tensorboard(self) -> Path:
@@ -140,7 +143,7 @@ class RunFolder:
             RunError: It cannot be written; the previous checkpoint is intact.
         """
         if self._log_file.is_file():
-            _guarded(self._log_file, lambda: _sync(self._log_file))
+            guarded(self._log_file, lambda: sync(self._log_file))
         write_tensors(self._checkpoint_file, state, metadata)
 
     def load_checkpoint(self) -> TensorFile | None:
@@ -161,13 +164,13 @@ class RunFolder:
         Raises:
             RunError: They cannot be written.
         """
-        lines = "".join(json.dumps(_finite(record), separators=(",", ":")) + "\n" for record in records)
+        lines = "".join(json.dumps(finite(record), separators=(",", ":")) + "\n" for record in records)
 
         def append() -> None:
             with self._log_file.open("a", encoding="utf-8") as file:
                 file.write(lines)
 
-        _guarded(self._log_file, append)
+        guarded(self._log_file, append)
 
     def truncate_log(self, records: int) -> None:
         """Keeps the first records of the log, and drops what a stopped run wrote after its checkpoint.
@@ -179,7 +182,7 @@ class RunFolder:
         if len(lines) < records:
             raise RunError(f"{self._log_file}: holds {len(lines)} records, the checkpoint counts {records}")
         if len(lines) > records:
-            _write(self._log_file, b"".join(lines[:records]))
+            write_file(self._log_file, b"".join(lines[:records]))
 
     def read_log(self) -> list[dict[str, Any]]:
         """The records of the log."""
@@ -192,7 +195,7 @@ class RunFolder:
         Raises:
             RunError: They cannot be written.
         """
-        _write(self.metrics_file, _as_json(metrics))
+        write_file(self.metrics_file, as_json(metrics))
 
     def read_metrics(self) -> dict[str, Any]:
         """The figures of the run.
@@ -200,7 +203,7 @@ class RunFolder:
         Raises:
             RunError: It has not been evaluated.
         """
-        return _read_json(self.metrics_file)
+        return read_json(self.metrics_file)
 
     def write_predictions(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Writes what the network said of the reported samples.
@@ -254,68 +257,6 @@ def _is_of_a_begun_run(path: Path) -> bool:
     return path.name in ("environment.json", ".environment.json.partial", ".recipe.yaml.partial")
 
 
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors and text as one safetensors file that is replaced in one piece or not at all.
-
-    The file carries a sha256 over everything else in it inside its own metadata. So one rename puts content and hash
-    in place together; a hash in a file beside it could disagree with it after a crash between two renames.
-
-    Args:
-        path: The file.
-        tensors: Tensors by name, on any device.
-        metadata: Text by name; the name ``sha256`` is the file's own.
-
-    Raises:
-        RunError: It cannot be written, on a full disk for example; the previous file is intact.
-    """
-    if _HASH in metadata:
-        raise ValueError(f"metadata: the name {_HASH!r} is the file's own")
-    stored = _separate(tensors)
-    sealed = {**metadata, _HASH: content_hash(stored, metadata)}
-    _write(Path(path), safetensors.torch.save(stored, sealed))
-
-
-def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
-    """The tensors and the text of a file that `write_tensors` made, checked against its hash.
-
-    Raises:
-        RunError: The file is missing, truncated, altered, or carries no hash.
-    """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file") from None
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(
-            f"{path}: is damaged and cannot be read ({error}); restore it from a copy or delete it"
-        ) from None
-    stated = metadata.pop(_HASH, None)
-    if stated is None:
-        raise RunError(f"{path}: carries no {_HASH}, so it was not written by fusionkit or has been altered")
-    if stated != content_hash(tensors, metadata):
-        raise RunError(
-            f"{path}: is damaged, its content does not match its {_HASH}; restore it from a copy or delete it"
-        )
-    return tensors, metadata
-
-
-def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The sha256 over names, dtypes, shapes and bytes of tensors, and over text by name, in any order.
-
-    Example:
-        >>> content_hash({"w": torch.zeros(2)}, {}) == content_hash({"w": torch.zeros(2, 1)}, {})
-        False
-    """
-    digest = hashlib.sha256()
-    described = {name: [str(tensor.dtype), list(tensor.shape)] for name, tensor in sorted(tensors.items())}
-    digest.update(json.dumps([described, dict(sorted(metadata.items()))]).encode())
-    for name in described:
-        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
 def describe_environment(device: str) -> dict[str, Any]:
     """Versions, commit, device, platform and command: what a result must carry to be made again."""
     return {
@@ -355,75 +296,3 @@ def _differing_keys(there: Any, given: Any, place: str = "") -> list[str]:
             for text in _differing_keys(there.get(key), given.get(key), f"{place}.{key}" if place else str(key))
         ]
     return [] if there == given else [f"{place} ({json.dumps(there)} there, {json.dumps(given)} given)"]
-
-
-def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, and none sharing memory with another, as safetensors asks for."""
-    stored: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, tensor in tensors.items():
-        kept = tensor.detach().cpu().contiguous()
-        storage = kept.untyped_storage()
-        if storage.data_ptr() in taken or storage.nbytes() != kept.nbytes:
-            kept = kept.clone()
-        taken.add(kept.untyped_storage().data_ptr())
-        stored[name] = kept
-    return stored
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replaces a file in one piece: written beside it, brought to the disk, renamed over it."""
-    partial = path.with_name(f".{path.name}.partial")
-
-    def replace() -> None:
-        try:
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
-
-    _guarded(path, replace)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _guarded(path: Path, write: Callable[[], None]) -> None:
-    try:
-        write()
-    except OSError as error:
-        state = "the previous file is intact" if path.exists() else "nothing was written"
-        raise RunError(f"{path}: cannot be written ({error.strerror}); {state}") from error
-
-
-def _as_json(value: Mapping[str, Any]) -> bytes:
-    return (json.dumps(_finite(value), indent=2) + "\n").encode()
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
-    return value
-
-
-def _finite(value: Any) -> Any:
-    """Plain data in which numbers that are not finite, unknown to JSON, are None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value

@@ -15,7 +15,8 @@ from small_runs import recipe
 
 from fusionkit.errors import RunError
 from fusionkit.recipe import load_recipe
-from fusionkit.runs import RunFolder, content_hash, read_tensors, write_tensors
+from fusionkit.runs import RunFolder
+from fusionkit.whole_files import content_hash, read_tensors, write_tensors
 
 TENSORS = {
     "weights": torch.arange(6.0).reshape(2, 3),

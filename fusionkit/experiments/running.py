@@ -17,6 +17,7 @@ from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import load_experiment
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
+from fusionkit.whole_files import replace_file
 
 
 def run_experiment(
@@ -58,8 +59,8 @@ def run_experiment(
     results = make_results(agenda, failures)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _replace(out / "results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-        _replace(out / "table.md", markdown(results))
+        replace_file(out / "results.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
+        replace_file(out / "table.md", markdown(results).encode())
         draw_figures(results, out / "figures")
     except OSError as error:
         remedy = "every run is kept; start it again to write them"
@@ -69,16 +70,6 @@ def run_experiment(
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -1,0 +1,178 @@
+"""Files that are replaced in one piece or not at all, and tensors in them that are checked when they are read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fusionkit.errors import RunError
+
+TensorFile = tuple[dict[str, Tensor], dict[str, str]]
+"""Tensors by name, and text by name."""
+
+_HASH = "sha256"
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors and text as one safetensors file that is replaced in one piece or not at all.
+
+    The file carries a sha256 over everything else in it inside its own metadata. So one rename puts content and hash
+    in place together; a hash in a file beside it could disagree with it after a crash between two renames.
+
+    Args:
+        path: The file.
+        tensors: Tensors by name, on any device.
+        metadata: Text by name; the name ``sha256`` is the file's own.
+
+    Raises:
+        RunError: It cannot be written, on a full disk for example; the previous file is intact.
+    """
+    if _HASH in metadata:
+        raise ValueError(f"metadata: the name {_HASH!r} is the file's own")
+    stored = _separate(tensors)
+    sealed = {**metadata, _HASH: content_hash(stored, metadata)}
+    write_file(Path(path), safetensors.torch.save(stored, sealed))
+
+
+def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
+    """The tensors and the text of a file that `write_tensors` made, checked against its hash.
+
+    Raises:
+        RunError: The file is missing, truncated, altered, or carries no hash.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(
+            f"{path}: is damaged and cannot be read ({error}); restore it from a copy or delete it"
+        ) from None
+    stated = metadata.pop(_HASH, None)
+    if stated is None:
+        raise RunError(f"{path}: carries no {_HASH}, so it was not written by fusionkit or has been altered")
+    if stated != content_hash(tensors, metadata):
+        raise RunError(
+            f"{path}: is damaged, its content does not match its {_HASH}; restore it from a copy or delete it"
+        )
+    return tensors, metadata
+
+
+def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """The sha256 over names, dtypes, shapes and bytes of tensors, and over text by name, in any order.
+
+    Example:
+        >>> content_hash({"w": torch.zeros(2)}, {}) == content_hash({"w": torch.zeros(2, 1)}, {})
+        False
+    """
+    digest = hashlib.sha256()
+    described = {name: [str(tensor.dtype), list(tensor.shape)] for name, tensor in sorted(tensors.items())}
+    digest.update(json.dumps([described, dict(sorted(metadata.items()))]).encode())
+    for name in described:
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, contiguous, and none sharing memory with another, as safetensors asks for."""
+    stored: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        kept = tensor.detach().cpu().contiguous()
+        storage = kept.untyped_storage()
+        if storage.data_ptr() in taken or storage.nbytes() != kept.nbytes:
+            kept = kept.clone()
+        taken.add(kept.untyped_storage().data_ptr())
+        stored[name] = kept
+    return stored
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replaces a file in one piece.
+
+    Raises:
+        RunError: It cannot be written; the previous file is intact.
+    """
+    guarded(path, lambda: replace_file(path, data))
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replaces a file in one piece: written beside it, brought to the disk, renamed over it.
+
+    Raises:
+        OSError: It cannot be written; the previous file is intact and nothing is left beside it.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Brings a file or a folder's list of files to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def guarded(path: Path, write: Callable[[], None]) -> None:
+    """Calls what writes a file.
+
+    Raises:
+        RunError: It failed; says which file, why, and what is left of it.
+    """
+    try:
+        write()
+    except OSError as error:
+        state = "the previous file is intact" if path.exists() else "nothing was written"
+        raise RunError(f"{path}: cannot be written ({error.strerror}); {state}") from error
+
+
+def as_json(value: Mapping[str, Any]) -> bytes:
+    """Plain data as JSON, with what `finite` leaves of it."""
+    return (json.dumps(finite(value), indent=2) + "\n").encode()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The data of a JSON file.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({error})") from None
+    return value
+
+
+def finite(value: Any) -> Any:
+    """Plain data in which numbers that are not finite, unknown to JSON, are None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return value
