@@ -17,7 +17,7 @@ copyright = "2026, the fusionkit authors"
 version = release = fusionkit.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build", "reference/generated/recipe_keys.md", "results/generated"]  # the last two are included
+exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generated"]  # the last two are included
 html_theme = "furo"
 html_title = f"fusionkit {version}"
 

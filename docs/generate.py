@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from fusionkit.experiments.spec import ExperimentSpec, ReferenceSpec, VariantSpec
 from fusionkit.registry import REGISTRIES, Component
 from fusionkit.report.figures import draw_folds, save_figure
 from fusionkit.report.tables import format_p, format_value, markdown
@@ -16,7 +17,7 @@ from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
 
 def write_pages(docs: Path) -> None:
-    """Writes a page per kind with its components and options, a recipe's keys, and the tables of results."""
+    """Writes a page per kind with its components, the keys of recipes and experiments, and the tables of results."""
     folder = docs / "reference" / "generated"
     folder.mkdir(parents=True, exist_ok=True)
     for kind, registry in REGISTRIES.items():
@@ -31,6 +32,8 @@ def write_pages(docs: Path) -> None:
         "train": TrainSpec,
     }
     _write(folder / "recipe_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
+    places = {"": ExperimentSpec, "variants.NAME": VariantSpec, "paper": ReferenceSpec}
+    _write(folder / "experiment_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
     generated.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from fusionkit.evaluation import evaluate
 from fusionkit.recipe import load_recipe
 from fusionkit.strict_yaml import read_yaml
 from fusionkit.training import train
@@ -85,3 +87,27 @@ def test_the_python_of_the_readme_runs_and_its_recipe_is_valid() -> None:
         exec(compile(program, "README.md", "exec"), {})
     for recipe in recipes:
         load_recipe(read_yaml(recipe, "README.md").value)
+
+
+def test_the_page_on_trained_networks_does_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sensor = {"features": 3, "min_length": 8, "max_length": 12}
+    modalities = {"accelerometer": sensor, "gyroscope": sensor}
+    recipe = {
+        "schema": 1,
+        "data": {"dataset": {"type": "synthetic", "groups": 4, "samples": 1, "modalities": modalities}},
+        "model": {
+            "modalities": {name: {"encoder": "conv1d"} for name in modalities},
+            "targets": {"label": "classification"},
+        },
+        "train": {"epochs": 1},
+    }
+    evaluate(train(recipe, "runs/first"))
+    page = (FOLDER.parent / "docs" / "how_to" / "trained_network.md").read_text()
+
+    known: dict[str, Any] = {}
+    for program in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(program, "trained_network.md", "exec"), known)
+
+    assert known["probabilities"].shape == (2, 4)
+    assert known["predictions"]["distribution/label/fused"].shape == (len(json.loads(known["about"]["samples"])), 4)
