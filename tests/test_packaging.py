@@ -10,7 +10,6 @@ import tomllib
 import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -40,7 +39,8 @@ def test_import_loads_neither_fabric_nor_figures_nor_media() -> None:
 def test_import_costs_at_most_1_3_times_torch() -> None:
     pairs = [(python("import torch"), python("import fusionkit; fusionkit.build")) for _ in range(5)]
 
-    assert median(ours / torchs for torchs, ours in pairs) <= 1.3
+    torchs, ours = zip(*pairs, strict=True)
+    assert min(ours) / min(torchs) <= 1.3  # the least of several: whatever else the machine does only adds
 
 
 def test_every_public_name_can_be_imported() -> None:
