@@ -136,7 +136,7 @@ def draw_learning_curves(log: Sequence[Mapping[str, Any]]) -> Figure:
 
 def save_figure(figure: Figure, path: str | Path) -> Path:
     """Writes a figure as a PNG file and returns its path."""
-    figure.savefig(path, format="png")
+    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.08)  # long class names leave blank margins
     return Path(path)
 
 
