@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -239,6 +240,25 @@ def test_list_and_show_know_every_component(command: Any) -> None:
             page = command("show", kind, name, "--json").record
             assert page["summary"] == summary
             assert all(option["description"] for option in page["options"]), (kind, name)
+
+
+def test_a_plugin_is_listed_shown_and_in_the_schema() -> None:
+    examples = Path(__file__).parent.parent / "examples"
+
+    def said(*words: str) -> str:
+        call = [sys.executable, "-m", "fusionkit", *words, "--plugin", "custom_encoder"]
+        environment = {**os.environ, "PYTHONPATH": str(examples)}
+        return subprocess.run(call, capture_output=True, text=True, check=True, env=environment).stdout
+
+    assert "differences" in json.loads(said("list", "encoder", "--json"))["encoder"]
+    assert "What the differences are multiplied by" in said("show", "encoder", "differences")
+    assert '"differences"' in said("schema")
+
+
+def test_a_plugin_that_cannot_be_imported_is_named(command: Any) -> None:
+    ended = command("list", "--plugin", "no_such_module")
+    assert ended.status == 2
+    assert "no_such_module" in ended.err
 
 
 def test_show_prints_formula_options_bounds_and_source_in_80_columns(command: Any) -> None:

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 
 LONGEST_DEFAULT = 60
 
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="A module of your own components; may be repeated."),
+]
+
 recipes_app = typer.Typer(help="Recipes that come with the library.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -70,11 +75,22 @@ def check(
         _print_cost(recipe, cost)
 
 
+def _import(plugins: list[str] | None) -> None:
+    """Imports the user's own modules, so that their components are known."""
+    from fusionkit.registry import import_plugins
+
+    problems = import_plugins(plugins or [])
+    if problems:
+        raise RecipeError(problems)
+
+
 def list_components(
     kind: Annotated[str | None, typer.Argument(help="Such as encoder or fusion; all kinds when left out.")] = None,
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the components that a recipe may name."""
+    _import(plugins)
     from fusionkit.component_pages import registry_kind
     from fusionkit.registry import REGISTRIES
 
@@ -96,9 +112,11 @@ def list_components(
 def show(
     kind: Annotated[str, typer.Argument(help="Such as encoder or fusion.")],
     name: Annotated[str, typer.Argument(help="The component's name in recipes.")],
+    plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a component's formula, options and source."""
+    _import(plugins)
     from fusionkit.component_pages import component_page
 
     page = component_page(kind, name)
@@ -110,11 +128,13 @@ def show(
 
 def schema(
     experiment: Annotated[bool, typer.Option("--experiment", help="That of experiments instead of recipes.")] = False,
+    plugins: PluginOption = None,
 ) -> None:
     """Print the JSON Schema of recipes, for editors.
 
     With it an editor completes the names of components and their options.
     """
+    _import(plugins)
     print_json(_experiment_schema() if experiment else _recipe_schema())
 
 
