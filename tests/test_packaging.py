@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 import tomllib
 import zipfile
 from importlib.metadata import entry_points
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -19,11 +19,12 @@ ROOT = Path(__file__).parent.parent
 
 
 def python(program: str) -> float:
-    """Runs a program in a fresh interpreter and returns its seconds."""
-    started = time.perf_counter()
+    """Runs a program in a fresh interpreter and returns its processor seconds: waiting for others does not count."""
+    before = os.times()
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    return time.perf_counter() - started
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def test_import_loads_neither_fabric_nor_figures_nor_media() -> None:
@@ -39,8 +40,7 @@ def test_import_loads_neither_fabric_nor_figures_nor_media() -> None:
 def test_import_costs_at_most_1_3_times_torch() -> None:
     pairs = [(python("import torch"), python("import fusionkit; fusionkit.build")) for _ in range(5)]
 
-    torchs, ours = zip(*pairs, strict=True)
-    assert min(ours) / min(torchs) <= 1.3  # the least of several: whatever else the machine does only adds
+    assert median(ours / torchs for torchs, ours in pairs) <= 1.3
 
 
 def test_every_public_name_can_be_imported() -> None:
