@@ -19,8 +19,9 @@ from fusionkit.data.splits import SplitLabel, check_split, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Folds, LossHead, Split, Transform
 from fusionkit.model import complete_model
+from fusionkit.preparation import Prepared
 from fusionkit.recipe import build_component
-from fusionkit.spec import DatasetSpec, Recipe
+from fusionkit.spec import DataSpec, PrepareSpec, Recipe
 
 SELECTION_LABELS: Mapping[str, str] = {
     "last": "last epoch",
@@ -30,7 +31,7 @@ SELECTION_LABELS: Mapping[str, str] = {
 """By ``train.select``, what every result says of how its epoch was chosen."""
 
 
-_shared: ContextVar[dict[tuple[str, str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
+_shared: ContextVar[dict[tuple[str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
 
 
 @contextmanager
@@ -46,22 +47,23 @@ def datasets_shared() -> Iterator[None]:
         _shared.reset(token)
 
 
-def open_dataset(spec: DatasetSpec, *, in_memory: bool = False) -> Dataset:
-    """The dataset of a spec.
-
-    Args:
-        spec: Its name and options.
-        in_memory: Keep every sample that was loaded once.
-    """
+def open_dataset(data: DataSpec) -> Dataset:
+    """The dataset of a recipe, with its films as they were prepared, and kept in memory where the recipe says so."""
     shared = _shared.get()
+    plain = data.model_dump(mode="json", include={"dataset", "prepare"})
     # The folder is part of the key because relative paths among the options mean something else elsewhere.
-    key = (spec.type, json.dumps(spec.options, sort_keys=True), os.getcwd(), in_memory)
+    key = (json.dumps(plain, sort_keys=True), os.getcwd(), data.cache)
     if shared is not None and key in shared:
         return shared[key]
-    dataset: Dataset = InMemory(open_dataset(spec)) if in_memory else build_component(spec)
+    dataset = InMemory(open_dataset(data.model_copy(update={"cache": False}))) if data.cache else _opened(data)
     if shared is not None:
         shared[key] = dataset
     return dataset
+
+
+def _opened(data: DataSpec) -> Dataset:
+    dataset: Dataset = build_component(data.dataset)
+    return Prepared(dataset, data.prepare or PrepareSpec()) if dataset.clips else dataset
 
 
 class InMemory(Dataset):
@@ -208,8 +210,11 @@ def assemble(recipe: Recipe) -> Assembly:
         DataError: The dataset is wrong, a group stands on both sides, or targets of any sample of the fold are no
             targets of their heads, or no training sample states a target; every problem is listed.
     """
-    dataset = open_dataset(recipe.data.dataset, in_memory=recipe.data.cache)
-    complete = recipe.model_copy(update={"model": complete_model(recipe.model, dataset)})
+    dataset = open_dataset(recipe.data)
+    data = recipe.data
+    if dataset.clips and data.prepare is None:
+        data = data.model_copy(update={"prepare": PrepareSpec()})  # so that the run states what it was trained on
+    complete = recipe.model_copy(update={"model": complete_model(recipe.model, dataset), "data": data})
     split = pick_fold(recipe, dataset)
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap)
     encoders = _target_encoders(complete)

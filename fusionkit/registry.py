@@ -178,6 +178,7 @@ STRATEGIES: Registry[interfaces.Strategy] = Registry("strategy", interfaces.Stra
 TRANSFORMS: Registry[interfaces.Transform] = Registry("transform", interfaces.Transform, "fusionkit.transforms")
 DATASETS: Registry[interfaces.Dataset] = Registry("dataset", interfaces.Dataset, "fusionkit.datasets")
 FOLDS: Registry[interfaces.Folds] = Registry("folds", interfaces.Folds, "fusionkit.data.folds")
+DETECTORS: Registry[interfaces.FaceDetector] = Registry("detector", interfaces.FaceDetector, "fusionkit.faces")
 OPTIMIZERS: Registry[interfaces.OptimizerRecipe] = Registry(
     "optimizer", interfaces.OptimizerRecipe, "fusionkit.optimization"
 )
@@ -195,6 +196,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
         TRANSFORMS,
         DATASETS,
         FOLDS,
+        DETECTORS,
         OPTIMIZERS,
         SCHEDULERS,
     )

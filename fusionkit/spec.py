@@ -132,6 +132,12 @@ class FoldsSpec(ComponentSpec):
     kind = "folds"
 
 
+class DetectorSpec(ComponentSpec):
+    """A face detector."""
+
+    kind = "detector"
+
+
 class OptimizerSpec(ComponentSpec):
     """An optimizer."""
 
@@ -161,10 +167,60 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed that every generator of random numbers takes: NumPy's has 32 bits."""
 
 
+class FaceSpec(Record):
+    """How a film becomes a sequence of square face crops."""
+
+    size: int = Field(112, gt=0, le=1024, description="Height and width of a crop in pixels.")
+    grey: bool = Field(False, description="Keep brightness alone: one channel instead of red, green and blue.")
+    detector: DetectorSpec = Field(DetectorSpec(type="dlib_hog"), description="What finds the faces.")
+    every: int = Field(5, gt=0, description="Frames from one detection to the next; boxes between are interpolated.")
+    margin: float = Field(
+        0.2, ge=0.0, le=2.0, description="What is added to the face's box on every side, as a share of its side."
+    )
+    smoothing: float = Field(
+        0.2, ge=0.0, description="Standard deviation, in seconds, of the Gaussian that smooths the boxes over time."
+    )
+    no_face: Literal["missing", "center", "drop", "fail"] = Field(
+        "missing",
+        description="A film without a face: its video is missing, is the middle of the image, the clip is dropped, or "
+        "the preparation fails.",
+    )
+    several: Literal["largest", "central", "missing", "drop", "fail"] = Field(
+        "largest", description="Several faces in a frame: the largest is followed, the most central, or as for no_face."
+    )
+    gaps: Literal["interpolate", "missing", "drop", "fail"] = Field(
+        "interpolate", description="A face in some of the looked-at frames only, but in no less than least_seen."
+    )
+    least_seen: float = Field(
+        0.5, gt=0.0, le=1.0, description="Share of the looked-at frames with a face below which a film has no face."
+    )
+
+
+class PrepareSpec(Record):
+    """How films and sounds become what training reads."""
+
+    cache: str = Field(
+        "~/.cache/fusionkit", min_length=1, description="The folder of prepared clips; results do not depend on it."
+    )
+    frame_rate: float = Field(
+        30.0, gt=0.0, le=1000.0, description="Frames per second; of a film with another or a varying rate the nearest."
+    )
+    sample_rate: int = Field(16000, gt=0, description="Samples of sound per second.")
+    face: FaceSpec = Field(FaceSpec(), description="How faces are cut out.")
+    damaged: Literal["drop", "missing", "fail"] = Field(
+        "drop",
+        description="A film or sound that cannot be read: the clip is dropped, the modality is missing, or the "
+        "preparation fails.",
+    )
+
+
 class DataSpec(Record):
     """Which samples, divided how, in batches of what size."""
 
     dataset: DatasetSpec = Field(description="Where the samples come from.")
+    prepare: PrepareSpec | None = Field(
+        None, description="How films are prepared, where the dataset is of films; null takes the defaults below."
+    )
     folds: FoldsSpec = Field(FoldsSpec(type="holdout"), description="How samples are divided into train and test.")
     fold: int | str = Field(0, description="Which fold one run trains and reports: its position or its name.")
     batch_size: int = Field(16, gt=0, description="Samples per batch and process.")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fusionkit.data.batching import EpochBatches
-from fusionkit.data.loading import Sample, Samples, collate, encode_targets, make_loader
-from fusionkit.errors import DataError
-from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row, Transform
+from fusionkit.data.loading import Sample, Samples, collate, encode_targets, generator_for, make_loader
+from fusionkit.errors import DataError, RecipeError
+from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
 from fusionkit.registry import DATASETS, TRANSFORMS
 
 MADE = {
@@ -187,17 +187,71 @@ def test_a_cache_loads_every_sample_once_and_without_one_they_are_loaded_anew() 
         assert dataset.loads == loads
 
 
-@pytest.mark.parametrize("cache", [True, False])
-def test_a_transform_that_works_in_place_spoils_neither_cache_nor_dataset(cache: bool) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_transform_that_writes_into_what_it_is_given_is_refused(whole: bool) -> None:
     class InPlace(Transform):
         def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
-            return values.add_(1)
+            return values.add_(1) if whole else values[:1].mul_(2)
 
-    kept = torch.zeros(1, 2)
-    samples = Samples(Counted({0: kept}), ["s0"], transforms={"v": [InPlace()]}, cache=cache)
-    for batch in batches_of(samples, 2):
-        assert batch.inputs["v"].values.tolist() == [[1.0, 1.0]]
-    assert not kept.any()
+    samples = Samples(Counted({0: torch.zeros(1, 2)}), ["s0"], transforms={"v": [InPlace()]})
+    with pytest.raises(RecipeError, match=r"transforms\[0\]: InPlace writes into what it is given"):
+        batches_of(samples, 1)
+
+
+class Shifted(DeviceTransform):
+    """Adds a number that is drawn once per sample."""
+
+    def draw(self, length: int, generator: torch.Generator) -> Tensor:
+        return torch.rand(1, 1, generator=generator).expand(length, 1)
+
+    def apply(self, values: Tensor, parameters: Tensor) -> Tensor:
+        return values + parameters
+
+
+def test_a_device_transform_is_pending_until_the_batch_is_moved_and_the_same_as_on_the_cpu() -> None:
+    samples = Samples(Counted({}), ["s0", "s1"], transforms={"v": [Shifted(), Shifted()]}, training=True, seed=5)
+    raw = Samples(Counted({}), ["s0", "s1"], seed=5)
+
+    batch, plain = batches_of(samples, 1)[0], batches_of(raw, 1)[0]
+    assert torch.equal(batch.inputs["v"].values, plain.inputs["v"].values)
+    moved = batch.to("cpu")
+    assert not moved.pending
+    for position, index in enumerate(samples.indices):
+        generator = generator_for(5, 0, index, "v")
+        expected = plain.inputs["v"][position]
+        for _ in range(2):
+            expected = expected + torch.rand(1, generator=generator)
+        assert torch.equal(moved.inputs["v"][position], expected)
+
+
+def test_a_device_transform_draws_nothing_in_evaluation() -> None:
+    samples = Samples(Counted({}), ["s0"], transforms={"v": [Shifted()]})
+    assert not batches_of(samples, 1)[0].pending
+
+
+def test_a_transform_after_one_on_the_device_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"modalities.v.transforms: Standardize stands too late"):
+        Samples(Counted({}), ["s0"], transforms={"v": [Shifted(), TRANSFORMS.build("standardize", (2,), None)]})
+
+
+def test_modalities_whose_transforms_draw_together_are_given_the_same_numbers() -> None:
+    class Drawn(Transform):
+        together = True
+
+        def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
+            return torch.rand(1, 2, generator=generator)
+
+    class TwoModalities(Counted):
+        def __init__(self) -> None:
+            super().__init__({})
+            self.modalities = {"v": ModalityInfo((2,)), "w": ModalityInfo((2,))}
+
+        def load(self, index: int):
+            return {"v": torch.zeros(1, 2), "w": torch.zeros(1, 2)}
+
+    samples = Samples(TwoModalities(), ["s0"], transforms={"v": [Drawn()], "w": [Drawn()]}, training=True)
+    batch = batches_of(samples, 1)[0]
+    assert torch.equal(batch.inputs["v"].values, batch.inputs["w"].values)
 
 
 def test_an_all_nan_vector_is_refused_with_row_and_modality() -> None:

@@ -20,7 +20,7 @@ from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import BALANCERS
 from fusionkit.runs import RunFolder
-from fusionkit.spec import DatasetSpec
+from fusionkit.spec import DatasetSpec, DataSpec
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
 
@@ -350,15 +350,15 @@ def test_bad_targets_of_every_row_are_reported_before_training(tmp_path: Path) -
 
 
 def test_runs_of_an_experiment_share_a_dataset() -> None:
-    spec = load_recipe(recipe()).data.dataset
+    spec = load_recipe(recipe()).data
 
     with datasets_shared():
-        assert open_dataset(spec) is open_dataset(load_recipe(recipe(epochs=9)).data.dataset)
+        assert open_dataset(spec) is open_dataset(load_recipe(recipe(epochs=9)).data)
 
 
 def test_data_that_changed_between_two_trainings_are_read_anew(tmp_path: Path) -> None:
     table = tmp_path / "table.csv"
-    spec = DatasetSpec(type="manifest", path=str(table), modalities={"x": ["a"]}, targets=["y"])
+    spec = DataSpec(dataset=DatasetSpec(type="manifest", path=str(table), modalities={"x": ["a"]}, targets=["y"]))
 
     table.write_text("a,y\n1,0\n")
     before = open_dataset(spec)

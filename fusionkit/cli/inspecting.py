@@ -194,10 +194,10 @@ def _length(text: str) -> tuple[str, int]:
 
 def _dataset_for_shapes(recipe: Recipe) -> Dataset:
     """The dataset, where the recipe leaves out a shape or classes that it has to say."""
-    from fusionkit.recipe import build_component
+    from fusionkit.assembly import open_dataset
 
     try:
-        dataset: Dataset = build_component(recipe.data.dataset)
+        dataset = open_dataset(recipe.data)
     except FusionKitError as error:
         absent = [f"model.modalities.{name}.shape" for name, of in recipe.model.modalities.items() if of.shape is None]
         absent += [

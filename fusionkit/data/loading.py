@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from torch.utils.data import Dataset as TorchDataset
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.media import check_finite
 from fusionkit.data.splits import unknown_samples
-from fusionkit.errors import DataError, Problem, did_you_mean
-from fusionkit.interfaces import Batch, Dataset, RawTarget, Row, Transform
+from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
+from fusionkit.interfaces import Batch, Dataset, DeviceTransform, RawTarget, Row, Transform
 from fusionkit.jagged import Jagged
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
@@ -37,11 +37,19 @@ class Draw:
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample, transformed and encoded; a modality that it lacks is left out of `inputs`."""
+    """One sample, transformed and encoded; a modality that it lacks is left out of `inputs`.
+
+    Args:
+        id: Its name.
+        inputs: By modality, its elements.
+        targets: By target, the encoded value.
+        drawn: By modality, what each `DeviceTransform` of it drew, in order; empty in evaluation.
+    """
 
     id: str
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
+    drawn: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
 
 class Samples(TorchDataset[Sample]):
@@ -76,6 +84,7 @@ class Samples(TorchDataset[Sample]):
         self.dataset, self.training, self.seed = dataset, training, seed
         self.modalities = tuple(dataset.modalities if modalities is None else modalities)
         self.transforms = {name: tuple((transforms or {}).get(name, ())) for name in self.modalities}
+        _check_order(self.transforms)
         self.indices = _positions(dataset, ids, self.modalities)
         encoded = encode_targets([dataset.rows[index] for index in self.indices], encoders or {})
         self._targets = {
@@ -103,16 +112,31 @@ class Samples(TorchDataset[Sample]):
             DataError: A file is damaged, or holds numbers that are not finite, or elements of another shape.
         """
         raw = self._load(draw.index)
-        inputs = {}
+        inputs, drawn = {}, {}
         for name in self.modalities:
             if name in raw:
-                # A copy, so that a transform that works in place spoils neither the cache nor what the dataset holds.
-                values = raw[name].clone() if self.transforms[name] else raw[name]
-                generator = generator_for(self.seed, draw.epoch, draw.index, name)
-                for transform in self.transforms[name]:
-                    values = transform(values, generator, training=self.training)
-                inputs[name] = values
-        return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index])
+                inputs[name], drawn[name] = self._transformed(raw[name], draw, name)
+        return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index], drawn)
+
+    def _transformed(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A modality after its transforms on the CPU, and what those on the device are to be given."""
+        own = generator_for(self.seed, draw.epoch, draw.index, modality)
+        drawn = []
+        for position, transform in enumerate(self.transforms[modality]):
+            if isinstance(transform, DeviceTransform):
+                drawn += [transform.draw(len(values), own)] if self.training else []
+                continue
+            generator = own
+            if transform.together:
+                generator = generator_for(self.seed, draw.epoch, draw.index, f"together/{type(transform).__name__}")
+            version = values._version
+            transformed = transform(values, generator, training=self.training)
+            if values._version != version:
+                place = f"model.modalities.{modality}.transforms[{position}]"
+                message = f"{type(transform).__name__} writes into what it is given, which would spoil the data"
+                raise RecipeError([Problem(place, message, "return a new tensor: values + 1 instead of values += 1")])
+            values = transformed
+        return values, tuple(drawn)
 
     def _load(self, index: int) -> Mapping[str, Tensor]:
         if self._cached is not None and index in self._cached:
@@ -125,7 +149,8 @@ class Samples(TorchDataset[Sample]):
             if tuple(values.shape[1:]) != expected:
                 message = f"elements of shape {tuple(values.shape[1:])}, the dataset states {expected}"
                 raise DataError([Problem(place, message)])
-            check_finite(values, place)
+            if values.is_floating_point():
+                check_finite(values, place)
         if self._cached is not None:
             self._cached[index] = raw
         return raw
@@ -175,10 +200,27 @@ def collate(samples: Sequence[Sample], element_shapes: Mapping[str, tuple[int, .
     return Batch(inputs, targets, tuple(sample.id for sample in samples))
 
 
+def _collate_with_pending(
+    samples: Sequence[Sample],
+    element_shapes: Mapping[str, tuple[int, ...]],
+    transforms: Mapping[str, tuple[DeviceTransform, ...]],
+) -> Batch:
+    """A batch that carries the transforms which its device is to compute."""
+    batch = collate(samples, element_shapes)
+    pending = {}
+    for name, steps in transforms.items():
+        drawn = [sample.drawn[name] for sample in samples if sample.drawn.get(name)]
+        if drawn:
+            pending[name] = tuple(zip(steps, map(torch.cat, zip(*drawn, strict=True)), strict=True))
+    return replace(batch, pending=pending)
+
+
 def make_loader(
     samples: Samples, batches: EpochBatches, *, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader[Sample]:
     """A loader that yields a `Batch` for each entry of `batches`; call ``batches.set_epoch`` before each epoch.
+
+    Transforms of kind `DeviceTransform` are computed by `Batch.to`, on the device that it is given.
 
     Args:
         samples: The samples.
@@ -189,7 +231,11 @@ def make_loader(
     return DataLoader(
         samples,
         batch_sampler=_Draws(batches),
-        collate_fn=functools.partial(collate, element_shapes=samples.element_shapes),
+        collate_fn=functools.partial(
+            _collate_with_pending,
+            element_shapes=samples.element_shapes,
+            transforms={name: _on_device(chain) for name, chain in samples.transforms.items()},
+        ),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
@@ -221,6 +267,22 @@ class _Draws(torch.utils.data.Sampler[list[Draw]]):
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
+
+
+def _on_device(chain: Sequence[Transform]) -> tuple[DeviceTransform, ...]:
+    return tuple(transform for transform in chain if isinstance(transform, DeviceTransform))
+
+
+def _check_order(transforms: Mapping[str, Sequence[Transform]]) -> None:
+    problems = []
+    for name, chain in transforms.items():
+        kinds = [isinstance(transform, DeviceTransform) for transform in chain]
+        if kinds != sorted(kinds):
+            late = next(type(chain[i]).__name__ for i in range(1, len(kinds)) if kinds[i - 1] and not kinds[i])
+            remedy = "write those that are computed on the device, such as spatial, last"
+            problems.append(Problem(f"model.modalities.{name}.transforms", f"{late} stands too late", remedy))
+    if problems:
+        raise RecipeError(problems)
 
 
 def _positions(dataset: Dataset, ids: Sequence[str], modalities: Sequence[str]) -> tuple[int, ...]:

@@ -101,7 +101,7 @@ def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
     """
     recipe = experiment.first_recipe
     folds: Folds = build_component(recipe.data.folds)
-    splits = folds.split(open_dataset(recipe.data.dataset).rows)
+    splits = folds.split(open_dataset(recipe.data).rows)
     if experiment.spec.folds == "all":
         return splits
     chosen, problems = [], []
@@ -129,7 +129,7 @@ def compared_metric(experiment: Experiment) -> tuple[str, bool]:
         RecipeError: The target's loss head has no such metric.
     """
     recipe = experiment.first_recipe
-    dataset = open_dataset(recipe.data.dataset)
+    dataset = open_dataset(recipe.data)
     spec = complete_model(recipe.model, dataset).targets[experiment.target]
     with torch.random.fork_rng(devices=[]):  # the weights of this head are drawn in vain
         head: LossHead = build_component(spec, 1, None)
@@ -171,7 +171,7 @@ def _complete(experiment: Experiment) -> dict[str, Recipe]:
     complete, problems = {}, []
     for variant, recipe in experiment.recipes.items():
         try:
-            model = complete_model(recipe.model, open_dataset(recipe.data.dataset))
+            model = complete_model(recipe.model, open_dataset(recipe.data))
             complete[variant] = recipe.model_copy(update={"model": model})
         except RecipeError as error:
             problems += [

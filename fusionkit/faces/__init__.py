@@ -1,0 +1,5 @@
+"""Face detectors."""
+
+from fusionkit.faces.center import Center
+
+__all__ = ["Center"]

@@ -1,0 +1,63 @@
+"""The contracts of the library, one class per kind, and the records that pass between them.
+
+Axes: ``batch`` samples, ``time`` elements of one sample, ``total`` elements of all samples, ``features`` of a vector,
+``classes`` or ``outputs`` of a target. A modality is always a `Jagged`; a target is a tensor in which a missing value
+is negative (integers) or NaN (floats).
+
+Constructor parameters before ``*`` are wired by the model (`wired`), those after it are what a recipe may set.
+"""
+
+from fusionkit.interfaces.data import (
+    Batch,
+    Box,
+    Clip,
+    Dataset,
+    DeviceTransform,
+    FaceDetector,
+    Folds,
+    ModalityInfo,
+    RawTarget,
+    Row,
+    Split,
+    Transform,
+)
+from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
+from fusionkit.interfaces.training import (
+    Balancer,
+    GradientScale,
+    OptimizerRecipe,
+    Plan,
+    Schedule,
+    Stage,
+    Step,
+    Strategy,
+)
+
+__all__ = [
+    "Aggregator",
+    "Balancer",
+    "Batch",
+    "Box",
+    "Clip",
+    "Dataset",
+    "DeviceTransform",
+    "Encoder",
+    "FaceDetector",
+    "FeatureHook",
+    "Folds",
+    "Fusion",
+    "GradientScale",
+    "LossHead",
+    "ModalityInfo",
+    "ModelOutput",
+    "OptimizerRecipe",
+    "Plan",
+    "RawTarget",
+    "Row",
+    "Schedule",
+    "Split",
+    "Stage",
+    "Step",
+    "Strategy",
+    "Transform",
+]

@@ -1,0 +1,230 @@
+"""The contracts of data: datasets, folds, transforms, face detectors, and the batches that a loader yields."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fusionkit.jagged import Jagged
+
+RawTarget = str | int | float | tuple[float, ...] | tuple[str, ...]
+"""A target as a data file states it: a class by name, a number, several numbers, or several names."""
+
+
+@dataclass(frozen=True)
+class ModalityInfo:
+    """What a dataset says of one modality.
+
+    Args:
+        shape: Shape of one element; ``()`` for a wave, ``(channels,)`` for a sensor, ``(channels, height, width)``.
+        rate: Elements per second; None where the elements are no samples of time.
+    """
+
+    shape: tuple[int, ...]
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is known of a sample without loading it.
+
+    Args:
+        id: A name, unique in the dataset.
+        group: What must not stand on both sides of a split, such as the actor; None where there is none.
+        part: The dataset's own part, ``"train"`` or ``"test"``; None where it has none.
+        targets: Targets as the data state them; a missing one is None or left out.
+        place: Where the sample is stated, for error messages: a file and row.
+    """
+
+    id: str
+    group: str | None
+    part: str | None
+    targets: Mapping[str, RawTarget | None]
+    place: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The films and sounds of one sample, which are prepared once before anything is trained.
+
+    Args:
+        film: The film that the faces are cut from; None where there is none.
+        sound: The file of the sound; None takes the film's own sound, if it has any.
+    """
+
+    film: Path | None
+    sound: Path | None = None
+
+
+class Dataset(ABC):
+    """Samples with named modalities, targets and a group.
+
+    `modalities` and `rows` are known after construction; `load` reads one sample. Problems with many rows are
+    raised together as one `DataError`. A dataset of films states its `clips` instead: what `fusionkit prepare` makes of
+    them is loaded in its place, as the modalities ``video`` and ``audio``.
+    """
+
+    wired: ClassVar[tuple[str, ...]] = ()
+    modalities: Mapping[str, ModalityInfo]
+    rows: Sequence[Row]
+    #: Classes of targets, in order, where the dataset states them; a recipe may leave its classes out then.
+    classes: Mapping[str, tuple[str, ...]]
+    #: By row id, what is prepared before it can be loaded; empty where `load` reads the samples themselves.
+    clips: Mapping[str, Clip] = MappingProxyType({})
+    #: What a user should know of the files: what is missing, was left out or mended, and why.
+    notes: Sequence[str] = ()
+
+    @abstractmethod
+    def load(self, index: int) -> Mapping[str, Tensor]:
+        """Every modality that the sample has, ``(length, *shape)``; a missing one is left out.
+
+        Raises:
+            DataError: A file is missing, damaged or of another shape.
+        """
+
+    def length(self, index: int, modality: str) -> int:
+        """Elements of one modality of a sample, for batches by budget; loads the sample unless overridden."""
+        values = self.load(index).get(modality)
+        return 0 if values is None else len(values)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One fold: which samples train and which are reported on.
+
+    Args:
+        name: The fold's name, such as ``A1,2``.
+        train: Ids of the training samples, in the dataset's order.
+        test: Ids of the samples that results are reported on, in the dataset's order.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+class Folds(ABC):
+    """A protocol: how a dataset is divided into training and test samples, as often as the protocol says."""
+
+    wired: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
+        """The folds, in order.
+
+        Raises:
+            DataError: The rows lack the groups or parts that the protocol needs.
+        """
+
+
+class Transform(ABC):
+    """One sample's modality to the same modality, on the CPU, random only through the generator it is given.
+
+    `in_shape` is the shape of an element and `rate` the elements per second, where the dataset knows it. A transform
+    returns a new tensor or a view, and never writes into what it is given.
+    """
+
+    wired: ClassVar[tuple[str, ...]] = ("in_shape", "rate")
+    #: Whether all modalities of a sample whose transforms set it are given the same generator, to draw alike.
+    together: bool = False
+
+    @abstractmethod
+    def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
+        """Transforms ``(length, *in_shape)``; in evaluation it draws nothing from the generator."""
+
+
+class DeviceTransform(Transform):
+    """A transform in two halves: the sample's generator draws on the CPU, the device computes on the packed batch.
+
+    What is drawn is a function of seed, epoch and sample alone, like every other draw; only the arithmetic moves. In a
+    chain these stand after all transforms that are no `DeviceTransform`. Elements keep their shape, number and dtype.
+    """
+
+    @abstractmethod
+    def draw(self, length: int, generator: torch.Generator) -> Tensor:
+        """The parameters of every element of a sample, ``(length, parameters)``; called in training only."""
+
+    @abstractmethod
+    def apply(self, values: Tensor, parameters: Tensor) -> Tensor:
+        """Transforms packed elements ``(total, *in_shape)`` by their parameters ``(total, parameters)``."""
+
+    def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
+        """Both halves at once, for one sample."""
+        return self.apply(values, self.draw(len(values), generator)) if training else values
+
+
+@dataclass(frozen=True)
+class Box:
+    """A face in an image, in pixels from the upper left corner; it may reach beyond the image.
+
+    Args:
+        left: The first column.
+        top: The first row.
+        right: One behind the last column.
+        bottom: One behind the last row.
+        score: How sure the detector is, on a scale of its own; higher is surer.
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float = 0.0
+
+
+class FaceDetector(ABC):
+    """Finds the faces in an image."""
+
+    wired: ClassVar[tuple[str, ...]] = ()
+    #: Whether it looks at the image at all; one that does not is asked once per film, and gets no margin.
+    looks: ClassVar[bool] = True
+
+    @abstractmethod
+    def detect(self, image: Tensor) -> Sequence[Box]:
+        """The faces of an image ``(height, width, 3)`` uint8 red, green, blue, in no particular order."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loader yields: packed modalities, encoded targets and the ids of the samples.
+
+    Args:
+        inputs: By modality, the packed elements.
+        targets: By target, the encoded values.
+        sample_ids: The samples.
+        pending: By modality, transforms that are still to be computed, each with its drawn parameters; `to` does it.
+    """
+
+    inputs: Mapping[str, Jagged]
+    targets: Mapping[str, Tensor]
+    sample_ids: tuple[str, ...]
+    pending: Mapping[str, tuple[tuple[DeviceTransform, Tensor], ...]] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Moves inputs and targets to a device and computes there what is pending."""
+        inputs = {name: value.to(device, non_blocking=non_blocking) for name, value in self.inputs.items()}
+        for name, steps in self.pending.items():
+            for transform, parameters in steps:
+                values = transform.apply(inputs[name].values, parameters.to(device, non_blocking=non_blocking))
+                inputs[name] = inputs[name].with_values(values)
+        targets = {name: value.to(device, non_blocking=non_blocking) for name, value in self.targets.items()}
+        return Batch(inputs, targets, self.sample_ids)
+
+    def pin_memory(self) -> Batch:
+        """Copies to page-locked memory."""
+        return Batch(
+            {name: value.pin_memory() for name, value in self.inputs.items()},
+            {name: value.pin_memory() for name, value in self.targets.items()},
+            self.sample_ids,
+            {
+                name: tuple((transform, parameters.pin_memory()) for transform, parameters in steps)
+                for name, steps in self.pending.items()
+            },
+        )

@@ -1,0 +1,136 @@
+"""The contracts of a network's parts: encoders, aggregators, fusions and loss heads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from fusionkit.interfaces.data import RawTarget
+from fusionkit.jagged import Jagged
+
+
+class Encoder(nn.Module, ABC):
+    """Elements to elements: `F_m` of the paper; encoders chain.
+
+    A subclass takes the shape of one element, declares `out_shape`, may change the lengths, never lets one sample
+    see another, keeps an empty sample empty, and is not called when the whole batch is empty.
+    """
+
+    wired: ClassVar[tuple[str, ...]] = ("in_shape",)
+    out_shape: tuple[int, ...]
+
+    @abstractmethod
+    def forward(self, elements: Jagged) -> Jagged:
+        """Encodes the elements of every sample: ``(total, *in_shape)`` to ``(total', *out_shape)``."""
+
+
+class Aggregator(nn.Module, ABC):
+    """A sequence of vectors to one vector: `A_m` of the paper (its SAC).
+
+    It is only given samples with at least one element: the model keeps absent samples away, so they are never
+    computed and never enter a batch statistic.
+    """
+
+    wired: ClassVar[tuple[str, ...]] = ("in_features",)
+    out_features: int
+
+    @abstractmethod
+    def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
+        """Summarises every sample's sequence ``(length_i, in_features)``."""
+
+
+class Fusion(nn.Module, ABC):
+    """One vector per modality to one vector: the paper's FusionComponent up to Scoring.
+
+    `in_features` maps every modality, in the recipe's order, to its width. Rows of absent samples hold the model's
+    learned placeholder. ``present[m]`` is None where every sample has the modality (the common case, in which
+    nothing is masked). A fusion that sets `reads_sequences` has a further wired parameter ``sequence_features``
+    (mapping of modality to width of an element) and is also given the encoders' sequences.
+    """
+
+    wired: ClassVar[tuple[str, ...]] = ("in_features",)
+    reads_sequences: ClassVar[bool] = False
+    out_features: int
+
+    @abstractmethod
+    def forward(
+        self,
+        features: Mapping[str, Float[Tensor, "batch _"]],
+        present: Mapping[str, Bool[Tensor, " batch"] | None],
+        sequences: Mapping[str, Jagged] | None = None,
+    ) -> Float[Tensor, "batch out_features"]:
+        """Fuses the features of all modalities."""
+
+
+class LossHead(nn.Module, ABC):
+    """Scores from features, a loss per sample, predictions and their metrics, for one target.
+
+    `in_features` is the width of what it reads; `hidden` is None for one dense unit (the paper's uni-modal branch,
+    eqs. 8, 9) or the hidden width of its Scoring (the fused branch, eq. 2). `loss` and `metrics` are only given
+    samples whose target is `known`.
+    """
+
+    wired: ClassVar[tuple[str, ...]] = ("in_features", "hidden")
+    #: The metric of `metrics` that summarises it in one number, and whether more is better.
+    score: ClassVar[str]
+    higher_is_better: ClassVar[bool] = True
+    out_features: int
+
+    @abstractmethod
+    def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
+        """The scores."""
+
+    @abstractmethod
+    def encode(self, value: RawTarget | None) -> Tensor:
+        """One sample's target as the data state it, as a tensor; None becomes the mark of a missing target.
+
+        Raises:
+            ValueError: The value is no target of this head; the message names what would be.
+        """
+
+    @abstractmethod
+    def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
+        """The loss of each sample; the mean of it is the loss term."""
+
+    @abstractmethod
+    def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
+        """What an ensemble may average: probabilities of classes, or predicted numbers."""
+
+    @abstractmethod
+    def predict(self, distribution: Tensor) -> Tensor:
+        """The prediction: class indices, sets of labels, or numbers."""
+
+    @abstractmethod
+    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
+        """Named figures of merit over samples whose target is known; NaN where one is not defined."""
+
+    def known(self, targets: Tensor) -> Bool[Tensor, " batch"]:
+        """Which samples state the target (of several numbers, at least one)."""
+        stated = ~targets.isnan() if targets.is_floating_point() else targets >= 0
+        return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a `FusionModel` returns. Absent modalities have zeros in `features` and in `unimodal`.
+
+    Args:
+        fused: Scores of the fused branch by target, ``(batch, out_features)``; empty when only branches were asked for.
+        unimodal: Scores by modality and target; empty in evaluation mode unless asked for.
+        features: Normalised features f^_m by modality, before fusion, ``(batch, features)``.
+        present: Which samples have the modality, ``(batch,)`` bool.
+    """
+
+    fused: Mapping[str, Tensor]
+    unimodal: Mapping[str, Mapping[str, Tensor]]
+    features: Mapping[str, Tensor]
+    present: Mapping[str, Tensor]
+
+
+FeatureHook = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
+"""`Balancer.replace_features` with its step bound, as the model calls it."""
