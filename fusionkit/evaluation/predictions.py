@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fusionkit.assembly import Assembly
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED, TrainedBranches
+from fusionkit.evaluation.features import overheard, stored_features
 from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
@@ -28,6 +29,7 @@ class Predictions:
         scores: By branch and target, ``(samples, out_features)``; for branches that have scores.
         distributions: By branch and target; a row of a branch that is not `spoken` means nothing.
         trained: By branch, how it was trained.
+        features: What figures of features are drawn from, as `stored_features` names it.
     """
 
     sample_ids: tuple[str, ...]
@@ -37,6 +39,7 @@ class Predictions:
     scores: Mapping[str, Mapping[str, Tensor]]
     distributions: Mapping[str, Mapping[str, Tensor]]
     trained: Mapping[str, str]
+    features: Mapping[str, Tensor]
 
     def spoken(self, branch: str) -> Tensor:
         """Which samples a branch says something of: those with its modality, of the ensemble with any, fused all."""
@@ -47,8 +50,12 @@ class Predictions:
         return self.present[branch]
 
     def tensors(self) -> dict[str, Tensor]:
-        """For the run folder: ``distribution/<target>/<branch>``, ``target/<target>`` and ``present/<modality>``."""
-        stored = {f"target/{name}": values for name, values in self.targets.items()}
+        """For the run folder.
+
+        ``distribution/<target>/<branch>``, ``target/<target>``, ``present/<modality>``, and the features that
+        `stored_features` names.
+        """
+        stored = {f"target/{name}": values for name, values in self.targets.items()} | dict(self.features)
         stored |= {f"present/{name}": mask for name, mask in self.present.items()}
         for branch, of in self.distributions.items():
             unspoken = ~self.spoken(branch)[:, None]
@@ -70,12 +77,12 @@ def predict_test_part(
     modalities = None if branches.fused else tuple(branches.unimodal)
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), overheard(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(batch)
             inputs = {name: _converted(value, dtype) for name, value in batch.to(device).inputs.items()}
             outputs.append(model(inputs, unimodal=bool(branches.unimodal), fused=branches.fused, modalities=modalities))
-        return _gathered(model, assembly, branches, outputs, batches)
+        return _gathered(model, assembly, branches, outputs, batches, heard=heard)
 
 
 def _gathered(
@@ -84,6 +91,8 @@ def _gathered(
     branches: TrainedBranches,
     outputs: list[ModelOutput],
     batches: list[Batch],
+    *,
+    heard: Mapping[str, list[Tensor]],
 ) -> Predictions:
     sample_ids = tuple(name for batch in batches for name in batch.sample_ids)
     group_of = {row.id: row.group if row.group is not None else row.id for row in assembly.dataset.rows}
@@ -118,6 +127,11 @@ def _gathered(
         scores=scores,
         distributions=distributions,
         trained={name: labels[name] for name in branches.names},
+        features=stored_features(
+            {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in present},
+            {name: torch.cat(parts) for name, parts in heard.items()},
+            present,
+        ),
     )
 
 
