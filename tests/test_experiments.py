@@ -132,7 +132,7 @@ def test_every_problem_of_every_variant_is_reported_at_once(experiment):
         ("variants: {a: {}}\nseeds: [1, 1]", "a seed stands twice"),
         ("variants: {a/b: {}}", "letters, digits, blanks"),
         ("variants: {a b: {}, a_b: {}}", "share its folder 'a_b'"),
-        ("variants: {a: {}}\npaper: {source: x, values: {b: 1.0}}", "no variant of the experiment: b"),
+        ("variants: {a: {}}\npaper: {source: x, values: {b: 1.0}}", r"paper\.values\.b: no variant of the experiment"),
         ("variants: {a: {}}\nfold: all", "did you mean 'folds'"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 
 from fusionkit.assembly import open_dataset
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
+from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
 from fusionkit.interfaces import Folds, LossHead, Split
 from fusionkit.model import complete_model
@@ -84,13 +85,23 @@ def make_agenda(experiment: Experiment, out: Path) -> Agenda:
     """Opens the dataset and lists every run.
 
     Raises:
-        RecipeError: The experiment names folds or a metric that there are not.
+        RecipeError: The experiment names folds or a metric that there are not, or published numbers do not fit them.
         RunError: A folder holds a run of another recipe.
     """
     folds = fold_splits(experiment)
     jobs = plan_jobs(experiment, folds, out)
     metric, higher_is_better = compared_metric(experiment)
+    names = [split.name for split in protocol_splits(experiment)]
+    if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, metric)):
+        raise RecipeError(problems)
     return Agenda(experiment, folds, metric, higher_is_better, jobs, out)
+
+
+def protocol_splits(experiment: Experiment) -> tuple[Split, ...]:
+    """Every fold of the protocol, whether the experiment runs it or not."""
+    recipe = experiment.first_recipe
+    folds: Folds = build_component(recipe.data.folds)
+    return folds.split(open_dataset(recipe.data).rows)
 
 
 def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
@@ -99,9 +110,7 @@ def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
     Raises:
         RecipeError: It names folds that there are not, or one twice; all of them are listed.
     """
-    recipe = experiment.first_recipe
-    folds: Folds = build_component(recipe.data.folds)
-    splits = folds.split(open_dataset(recipe.data).rows)
+    splits = protocol_splits(experiment)
     if experiment.spec.folds == "all":
         return splits
     chosen, problems = [], []

@@ -93,28 +93,39 @@ def summarise(agenda: Agenda, cards: Cards) -> dict[str, dict[str, Any]]:
             **(asdict(mean_interval(list(by_fold.values()))) if by_fold else {"mean": None, "low": None, "high": None}),
             "interval": "Student's t over folds, seeds averaged first",
             "against": {other: comparison and comparison.plain() for other, comparison in compared.items()},
-            **_inferior(agenda, column, cards),
+            **_against_networks_alone(agenda, column, cards, ratio),
         }
     return summary
 
 
-def _inferior(agenda: Agenda, column: Column, cards: Cards) -> dict[str, Any]:
-    """The folds where some separately trained uni-modal network beats a fused column on the same samples."""
+def _against_networks_alone(agenda: Agenda, column: Column, cards: Cards, ratio: float) -> dict[str, Any]:
+    """A fused column against the separately trained uni-modal networks, each on the samples that have its modality.
+
+    ``inferior`` are the folds where the best of them beats it, ``over_alone`` is the comparison with the one whose
+    mean over folds is best. That one is chosen by the very figures that are compared, in favour of not fusing.
+    """
+    nothing = {"inferior": None, "compared_folds": None, "over_alone": None}
     if column.branch not in (FUSED, ENSEMBLE):
-        return {"inferior": None, "compared_folds": None}
-    source = agenda.experiment.alone
+        return nothing
+    better = 1 if agenda.higher_is_better else -1
     inferior: dict[str, str] = {}
     compared: set[str] = set()
     most: dict[str, float] = {}
-    for modality in agenda.experiment.recipes[source].model.modalities:
-        alone = _by_fold(agenda, cards, source, modality, None)
+    over: dict[str, dict[str, Any]] = {}
+    for modality in agenda.experiment.recipes[column.alone].model.modalities:
+        alone = _by_fold(agenda, cards, column.alone, modality, None)
         fused = _by_fold(agenda, cards, column.runs, column.branch, modality)
         for fold in (fold for fold in alone if fold in fused):
             compared.add(fold)
-            margin = (alone[fold] - fused[fold]) * (1 if agenda.higher_is_better else -1)
+            margin = (alone[fold] - fused[fold]) * better
             if margin > max(MARGIN, most.get(fold, 0.0)):
                 inferior[fold], most[fold] = modality, margin
-    return {"inferior": inferior, "compared_folds": len(compared)}
+        comparison = compare(fused, alone, ratio)
+        if comparison is not None:
+            mean = fmean(alone[fold] for fold in alone if fold in fused)
+            over[modality] = {"modality": modality, "alone": mean, **comparison.plain()}
+    best = max(over.values(), key=lambda each: better * float(each["alone"]), default=None)
+    return {"inferior": inferior, "compared_folds": len(compared), "over_alone": best}
 
 
 def _by_fold(agenda: Agenda, cards: Cards, variant: str, branch: str, where: str | None) -> dict[str, float]:
@@ -144,8 +155,12 @@ def _rows(agenda: Agenda, cards: Cards) -> list[dict[str, Any]]:
     experiment = agenda.experiment
     folders = {(job.variant, job.fold, job.seed): Path(job.folder).relative_to(agenda.out) for job in agenda.jobs}
     read = {(column.runs, column.branch) for column in experiment.columns}
-    modalities = experiment.recipes[experiment.alone].model.modalities
-    extra = [Column(name, experiment.alone, name, True) for name in modalities if (experiment.alone, name) not in read]
+    extra = [
+        Column(modality, source, modality, source, automatic=True)
+        for source in dict.fromkeys(column.alone for column in experiment.columns)
+        for modality in experiment.recipes[source].model.modalities
+        if (source, modality) not in read
+    ]
     rows = []
     for column in (*experiment.columns, *extra):
         for (variant, fold, seed), card in cards.items():

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from fusionkit.documents import read_document
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
+from fusionkit.experiments.reference import ReferenceSpec, misnamed
 from fusionkit.recipe import check_document, load_recipe
 from fusionkit.shipped import find_recipe
 from fusionkit.spec import Name, Recipe, Record, Seed
@@ -29,6 +30,11 @@ class VariantSpec(Record):
     branch: Name | None = Field(
         None, description="What is read: fused, ensemble or a modality; fused where it is trained when left out."
     )
+    alone: VariantName | None = Field(
+        None,
+        description="The variant whose separately trained uni-modal networks a fused one must beat; the experiment's "
+        "first when left out. For experiments that train them in several ways, each to be compared with its own.",
+    )
 
     @model_validator(mode="after")
     def _trains_or_reads(self) -> Self:
@@ -37,13 +43,6 @@ class VariantSpec(Record):
         if self.of is not None and self.branch is None:
             raise ValueError("a variant that reads the runs `of` another says which branch: a modality, or ensemble")
         return self
-
-
-class ReferenceSpec(Record):
-    """Published numbers that stand under the table, in the unit of the metric."""
-
-    source: str = Field(description="Where they stand, with what differs from this experiment.")
-    values: dict[VariantName, float] = Field(min_length=1, description="A number per variant.")
 
 
 class ExperimentSpec(Record):
@@ -58,7 +57,7 @@ class ExperimentSpec(Record):
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Seeds of every fold.")
     target: Name | None = Field(None, description="The target that is compared; may be left out where there is one.")
     metric: str | None = Field(None, description="The metric that is compared; the loss head's own when left out.")
-    paper: ReferenceSpec | None = Field(None, description="Published numbers to stand beside.")
+    paper: ReferenceSpec | None = Field(None, description="Published numbers to stand beside ours.")
 
     @model_validator(mode="after")
     def _variants_can_name_folders(self) -> Self:
@@ -82,9 +81,6 @@ class ExperimentSpec(Record):
                 raise ValueError(f"variant {name!r} reads {variant.of!r}: {did_you_mean(variant.of, self.variants)}")
             if self.variants[variant.of].of is not None:
                 raise ValueError(f"variant {name!r} reads {variant.of!r}, which reads another; name that one")
-        unknown = [name for name in (self.paper.values if self.paper else ()) if name not in self.variants]
-        if unknown:
-            raise ValueError(f"paper names no variant of the experiment: {', '.join(unknown)}")
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("a seed stands twice")
         return self
@@ -108,12 +104,14 @@ class Column:
         name: The variant.
         runs: The variant whose runs are read.
         branch: The branch that is read.
+        alone: The variant whose separately trained uni-modal networks it is judged against.
         automatic: Whether the experiment did not list it.
     """
 
     name: str
     runs: str
     branch: str
+    alone: str
     automatic: bool = False
 
 
@@ -173,6 +171,7 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
     of_recipe = [text for text in overrides if text not in of_experiment]
     source = _recipe_path(spec.recipe, Path(path))
     recipes, problems = _recipes(spec, source, of_recipe)
+    problems += misnamed(spec.paper, spec.variants) if spec.paper else []
     if problems:
         raise RecipeError(problems, source=name)
     recipes, alone, notes = _with_networks_alone(spec, source, of_recipe, recipes)
@@ -251,11 +250,16 @@ def _columns(
         if branch not in trained.names:
             place = f"variants.{name}.branch"
             problems.append(Problem(place, f"{source!r} trains no {branch!r}", did_you_mean(branch, trained.names)))
-        columns.append(Column(name, source, branch))
+        judge = variant.alone or alone
+        if judge not in recipes or not trained_branches(recipes[judge]).ensemble:
+            able = [each for each, recipe in recipes.items() if trained_branches(recipe).ensemble]
+            message = f"{judge!r} trains no uni-modal networks alone"
+            problems.append(Problem(f"variants.{name}.alone", message, did_you_mean(judge, able)))
+        columns.append(Column(name, source, branch, judge))
     if not any(column.branch == ENSEMBLE for column in columns):
         taken = {column.name for column in columns}
         name = next(name for name in (ENSEMBLE, "average of networks alone") if name not in taken)
-        columns.append(Column(name, alone, ENSEMBLE, automatic=True))
+        columns.append(Column(name, alone, ENSEMBLE, alone, automatic=True))
     return tuple(columns)
 
 
