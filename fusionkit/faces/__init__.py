@@ -1,5 +1,6 @@
 """Face detectors."""
 
 from fusionkit.faces.center import Center
+from fusionkit.faces.dlib_hog import DlibHog
 
-__all__ = ["Center"]
+__all__ = ["Center", "DlibHog"]
