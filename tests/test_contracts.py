@@ -46,6 +46,9 @@ ENCODER_EXAMPLES = [
     ("conv1d", (3,), {"channels": [4], "kernel": 1, "stride": 1, "norm": "none"}, None),
     ("timm", (2, 32, 32), {"model": "test_resnet", "in_channels": 2}, (2, 1, 0)),
     ("timm", (3, 64, 32), {"model": "test_vit"}, (2, 1, 0)),
+    ("conv2d", (1, 9, 8), {"channels": [4, 6], "mean": [0.1], "std": [2.0], "dropout": 0.1}, (2, 1, 0)),
+    ("conv2d", (3, 5, 8), {"channels": [8, 4], "kernel": 5, "pooling": "stride", "norm": "group"}, (2, 1, 0)),
+    ("conv2d", (2, 6, 6), {"channels": [4], "pooling": "mean", "norm": "none"}, (2, 1, 0)),
     ("spectrogram", (), {**WAVE, "segment_seconds": 0.1, "segment_hop_seconds": 0.02}, WAVE_LENGTHS),
     ("spectrogram", (1,), {**WAVE, "segment_seconds": 0.1, "mode": "per_segment", "scale": "power"}, WAVE_LENGTHS),
     ("spectrogram", (), {**WAVE, "segment_seconds": None, "scale": "magnitude"}, WAVE_LENGTHS),
@@ -82,7 +85,7 @@ LOSS_HEAD_EXAMPLES = [
 BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
 TRANSFORM_OPTIONS: dict[str, dict] = {}
 DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}}
-NEEDS_FILES = {"manifest", "ts", "ravdess_action_units", "given"}
+NEEDS_FILES = {"manifest", "ts", "ravdess_action_units", "fer2013", "given"}
 ROWS = [Row(f"clip{n}", f"{1 + n // 3:02}", None, {}, "") for n in range(24)]
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from fusionkit.errors import Problem, RecipeError, RunError, ShapeError, did_you_mean
+from fusionkit.encoders.batch_statistics import running_statistics
+from fusionkit.encoders.pixels import Pixels
+from fusionkit.encoders.weights import load_weights, pretrained_weights_are_needed
+from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import Encoder
 from fusionkit.jagged import Jagged
 from fusionkit.registry import ENCODERS
@@ -23,9 +23,10 @@ class TimmImage(Encoder):
     .. math::
         F(x) = \mathrm{Pool}(\mathrm{Network}(x))
 
-    For frames of a film, face crops and the segments that `spectrogram` and `log_mel` cut. Images are float tensors,
-    scaled as the weights expect. In training the network's own batch norms see the batch's elements; a batch of a
-    single element uses their running statistics. In evaluation no image depends on another.
+    For frames of a film, face crops and the segments that `spectrogram` and `log_mel` cut. Bytes are scaled to 0..1,
+    floats taken as they are; `mean` and `std` standardise them after that, as pretrained weights expect. In training
+    the network's own batch norms see the batch's elements; a batch of a single element uses their running statistics.
+    In evaluation no image depends on another.
 
     Args:
         in_shape: ``(channels, height, width)``.
@@ -35,9 +36,14 @@ class TimmImage(Encoder):
             names them (or with ``network.`` before, as in this encoder's own state); None starts at random.
         pretrained: Fetch timm's weights of that model through the network; excludes `weights`.
         drop_rate: Dropout before the missing classifier, 0 to below 1, where the network has one.
+        mean: Subtracted from every channel: one number, or one per channel.
+        std: Divides every channel after that, positive.
+        adapt_channels: Lets `weights` of one input channel serve several, and those of several serve one: kernels of
+            the first convolution are repeated and divided by the number of channels, or summed over them.
 
     Raises:
-        RecipeError: timm knows no such model, or both `weights` and `pretrained` are given.
+        RecipeError: timm knows no such model, both `weights` and `pretrained` are given, or `mean` or `std` do not fit
+            the channels.
         RunError: `weights` is missing, damaged, or lacks or adds tensors.
         ShapeError: `in_shape` is no image, or a tensor of `weights` has another shape.
 
@@ -61,23 +67,29 @@ class TimmImage(Encoder):
         weights: str | None = None,
         pretrained: bool = False,
         drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        adapt_channels: bool = False,
     ) -> None:
         super().__init__()
         _check_shape(in_shape, in_channels)
         if weights is not None and pretrained:
             raise RecipeError([Problem("pretrained", "given beside weights", "choose one of them")], source="timm")
+        self.pixels = Pixels(in_shape[0], mean, std, source="timm")
+        pretrained = pretrained and pretrained_weights_are_needed()
         self.network = _create(model, in_shape, pretrained=pretrained, drop_rate=drop_rate)
         # Networks with a hidden unit in their head say so here; their `num_features` is the width before it.
         self.out_shape = (int(getattr(self.network, "head_hidden_size", None) or self.network.num_features),)
         if weights is not None:
-            _load_strictly(self.network, Path(weights).expanduser())
+            load_weights(self.network, weights, source="timm", adapt_channels=adapt_channels)
 
     def forward(self, elements: Jagged) -> Jagged:
         """Encodes every image."""
-        if self.training and elements.total == 1:
-            with _running_statistics(self.network):
-                return elements.with_values(self.network(elements.values))
-        return elements.with_values(self.network(elements.values))
+        images = self.pixels(elements.values)
+        if images.is_cuda:  # the layout in which tensor cores convolve; on CPUs it made no difference
+            images = images.contiguous(memory_format=torch.channels_last)
+        with running_statistics(self.network, where=self.training and elements.total == 1):
+            return elements.with_values(self.network(images))
 
 
 def _check_shape(in_shape: tuple[int, ...], in_channels: int | None) -> None:
@@ -104,56 +116,3 @@ def _create(model: str, in_shape: tuple[int, ...], *, pretrained: bool, drop_rat
     return timm.create_model(
         model, pretrained=pretrained, in_chans=in_shape[0], num_classes=0, drop_rate=drop_rate, **sized
     )
-
-
-def _load_strictly(network: nn.Module, path: Path) -> None:
-    own = network.state_dict()
-    given = _read(path)
-    if given and all(name.startswith("network.") for name in given):
-        given = {name.removeprefix("network."): tensor for name, tensor in given.items()}
-    missing, unexpected = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
-    if missing or unexpected:
-        found = [
-            f"{what}: {_some(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
-        ]
-        raise RunError(
-            f"timm: {path} does not hold this network's tensors; {'; '.join(found)}. "
-            "It needs the same model and no classifier"
-        )
-    for name, tensor in own.items():
-        if given[name].shape != tensor.shape:
-            raise ShapeError(
-                f"timm: {path}: {name} has shape {tuple(given[name].shape)}, the network's is {tuple(tensor.shape)}"
-            )
-    network.load_state_dict(dict(given))
-
-
-def _read(path: Path) -> Mapping[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise RunError(f"timm: weights {path} do not exist")
-    try:
-        tensors: Mapping[str, Tensor] = load_file(path)
-    except SafetensorError as error:
-        raise RunError(f"timm: {path} is no safetensors file, or damaged ({error})") from error
-    return tensors
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
-
-
-@contextmanager
-def _running_statistics(network: nn.Module) -> Iterator[None]:
-    """Lets batch norms read their running statistics: those of a single element may not exist."""
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
-    for norm in norms:
-        norm.training = False
-    try:
-        yield
-    finally:
-        for norm in norms:
-            norm.training = True
