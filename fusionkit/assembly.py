@@ -39,8 +39,9 @@ def datasets_shared() -> Iterator[None]:
     """Within it a dataset is opened once for the same options, so that the runs of an experiment share it.
 
     Outside, every training opens its dataset anew: in a notebook the files may have changed since the last one.
+    Within another one, the datasets of that are shared.
     """
-    token = _shared.set({})
+    token = _shared.set({} if (shared := _shared.get()) is None else shared)
     try:
         yield
     finally:
@@ -211,10 +212,7 @@ def assemble(recipe: Recipe) -> Assembly:
             targets of their heads, or no training sample states a target; every problem is listed.
     """
     dataset = open_dataset(recipe.data)
-    data = recipe.data
-    if dataset.clips and data.prepare is None:
-        data = data.model_copy(update={"prepare": PrepareSpec()})  # so that the run states what it was trained on
-    complete = recipe.model_copy(update={"model": complete_model(recipe.model, dataset), "data": data})
+    complete = complete_recipe(recipe, dataset)
     split = pick_fold(recipe, dataset)
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap)
     encoders = _target_encoders(complete)
@@ -228,6 +226,18 @@ def assemble(recipe: Recipe) -> Assembly:
     elif recipe.train.select == "best":
         validation = split.test
     return Assembly(complete, dataset, split, label, train, validation, split.test, encoders)
+
+
+def complete_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
+    """A recipe with the shapes, classes and preparation that its dataset goes by, as run folders hold it.
+
+    Raises:
+        RecipeError: The dataset lacks a modality or a target of the recipe, or contradicts its shapes.
+    """
+    data = recipe.data
+    if dataset.clips and data.prepare is None:
+        data = data.model_copy(update={"prepare": PrepareSpec()})
+    return recipe.model_copy(update={"model": complete_model(recipe.model, dataset), "data": data})
 
 
 def _check_targets_are_known(recipe: Recipe, dataset: Dataset, split: Split) -> None:

@@ -112,3 +112,17 @@ def in_bytes(number: float) -> str:
         if number >= size:
             return f"{number / size:.1f} {unit}"
     return f"{int(number)} B"
+
+
+def in_time(hours: float) -> str:
+    """A duration, in the unit that suits it.
+
+    Example:
+        >>> in_time(0.001), in_time(0.2), in_time(30.25), in_time(2400)
+        ('4 s', '12 min', '30.2 h', '100.0 days')
+    """
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    if hours < 1:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionkit.cli.output import JsonOption, OverridesArgument, console, print_json, print_paragraph, print_table
+from fusionkit.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    console,
+    in_time,
+    print_json,
+    print_paragraph,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from fusionkit.experiments.cost import ExperimentCost
 
 DEMO = "quickstart/experiment"
 DOES_NOT_HOLD = RUNS_FAILED = 1
@@ -72,17 +83,27 @@ def evaluate(
 def experiment(
     file: Annotated[str, typer.Argument(metavar="FILE", help="An experiment's path, or the name of a shipped one.")],
     out: OutOption,
+    *,
     overrides: OverridesArgument = None,
     processes: ProcessesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the cost; train nothing.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train variants over folds and seeds, and compare them.
 
-    Started again it goes on where it was stopped: finished runs are kept.
+    What it will cost is printed first, from timed steps. Started again it goes on where it was stopped: finished runs
+    are kept.
     """
+    from fusionkit.assembly import datasets_shared
+    from fusionkit.experiments import estimate_experiment
     from fusionkit.shipped import find_recipe
 
-    _run_experiment(find_recipe(file), out, processes, tuple(overrides or ()), as_json)
+    path, changes = find_recipe(file), tuple(overrides or ())
+    with datasets_shared():
+        if dry_run or not as_json:
+            _print_experiment_cost(estimate_experiment(path, out, processes=processes, overrides=changes), as_json)
+        if not dry_run:
+            _run_experiment(path, out, processes, changes, as_json)
 
 
 def verify(
@@ -135,6 +156,26 @@ def _run_experiment(path: Path, out: Path, processes: int | None, overrides: tup
     if results["failures"]:
         typer.echo(f"fusionkit: {len(results['failures'])} runs failed; start it again to repeat them", err=True)
         raise typer.Exit(RUNS_FAILED)
+
+
+def _print_experiment_cost(cost: ExperimentCost, as_json: bool) -> None:
+    if as_json:
+        print_json(cost.plain())
+        return
+    if not cost.variants:
+        typer.echo("Every run is finished; the results are written again.")
+        return
+    rows = [
+        [each.variant, str(each.runs), in_time(each.run_hours), in_time(each.runs * each.run_hours)]
+        for each in cost.variants
+    ]
+    title = f"Cost on {cost.device}, from timed steps"
+    print_table(title, ["variant", "runs left", "a run", "its runs"], [rows], right=(1, 2, 3))
+    elements = ", ".join(f"{name} {count:,}" for name, count in cost.elements.items())
+    print_paragraph(
+        f"\n{cost.clips:,} clips with {elements} elements. {cost.runs} runs are left, about {in_time(cost.hours)} with "
+        f"{min(cost.processes, cost.runs)} at a time.\n"
+    )
 
 
 def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import open_dataset
+from fusionkit.assembly import complete_recipe, open_dataset
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
@@ -180,8 +180,7 @@ def _complete(experiment: Experiment) -> dict[str, Recipe]:
     complete, problems = {}, []
     for variant, recipe in experiment.recipes.items():
         try:
-            model = complete_model(recipe.model, open_dataset(recipe.data))
-            complete[variant] = recipe.model_copy(update={"model": model})
+            complete[variant] = complete_recipe(recipe, open_dataset(recipe.data))
         except RecipeError as error:
             problems += [
                 Problem(f"variants.{variant}: {problem.place}", problem.message, problem.remedy)

@@ -11,6 +11,7 @@ from typing import Any
 
 from fusionkit.assembly import datasets_shared
 from fusionkit.errors import RunError
+from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
@@ -70,6 +71,28 @@ def run_experiment(
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def estimate_experiment(
+    path: str | Path, out: str | Path, *, processes: int | None = None, overrides: Sequence[str] = ()
+) -> ExperimentCost:
+    """What is left of an experiment will cost, from timed steps; nothing is written.
+
+    Args:
+        path: The experiment file.
+        out: The folder of the runs; those that are finished cost nothing any more.
+        processes: Runs at a time; as many as there are processors when left out.
+        overrides: ``key.path=value``.
+
+    Raises:
+        RecipeError: Every problem of the experiment file and of all its recipes.
+        DataError: The data are missing, damaged, or not prepared.
+        RunError: The folder holds runs of other recipes.
+    """
+    with datasets_shared():
+        agenda = make_agenda(load_experiment(path, overrides), Path(out))
+        waiting = [job for job in agenda.jobs if not is_finished(job)]
+        return estimate_cost(agenda, waiting, processes or _processors())
 
 
 @contextmanager

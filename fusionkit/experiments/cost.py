@@ -1,0 +1,105 @@
+"""What an experiment will cost before it is begun: clips, elements, runs, and hours from timed steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from fusionkit.assembly import Assembly, assemble
+from fusionkit.experiments.jobs import Agenda, Job
+from fusionkit.recipe import load_recipe
+
+if TYPE_CHECKING:
+    from fusionkit.training.timing import StageTime
+
+
+@dataclass(frozen=True)
+class VariantCost:
+    """What the runs of one variant that are left will cost.
+
+    Args:
+        variant: The variant.
+        runs: Runs that are left.
+        stages: The timed stages of one run.
+    """
+
+    variant: str
+    runs: int
+    stages: tuple[StageTime, ...]
+
+    @property
+    def run_hours(self) -> float:
+        """Hours of one run."""
+        return sum(stage.seconds for stage in self.stages) / 3600
+
+
+@dataclass(frozen=True)
+class ExperimentCost:
+    """What is left of an experiment.
+
+    Args:
+        device: Where the steps were timed.
+        clips: Samples of the folds, each counted once.
+        elements: By modality, the elements of these samples: frames of a film, samples of a wave.
+        variants: By variant, what its runs will cost.
+        processes: Runs at a time.
+    """
+
+    device: str
+    clips: int
+    elements: Mapping[str, int]
+    variants: tuple[VariantCost, ...]
+    processes: int
+
+    @property
+    def runs(self) -> int:
+        """Runs that are left."""
+        return sum(variant.runs for variant in self.variants)
+
+    @property
+    def hours(self) -> float:
+        """Hours on this device, if the processes do not slow each other down."""
+        total = sum(variant.runs * variant.run_hours for variant in self.variants)
+        return total / max(1, min(self.processes, self.runs))
+
+    def plain(self) -> dict[str, Any]:
+        """The cost as plain data, sums included."""
+        return {**asdict(self), "runs": self.runs, "hours": self.hours}
+
+
+def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> ExperimentCost:
+    """Times a few steps of every variant on the first fold that is left, and counts.
+
+    Args:
+        agenda: The experiment.
+        waiting: Its runs that are left.
+        processes: Runs at a time.
+
+    Raises:
+        DataError: The samples cannot be read.
+    """
+    from fusionkit.training.start import make_fabric
+    from fusionkit.training.timing import time_stages
+
+    first: dict[str, Job] = {}
+    for job in waiting:
+        first.setdefault(job.variant, job)
+    assemblies = {variant: assemble(load_recipe(job.recipe)) for variant, job in first.items()}
+    variants = tuple(
+        VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
+        for variant, assembly in assemblies.items()
+    )
+    clips, elements = _counted(agenda, list(assemblies.values()))
+    device = str(make_fabric(next(iter(assemblies.values())).recipe).device) if assemblies else "nothing is left"
+    return ExperimentCost(device, clips, elements, variants, processes)
+
+
+def _counted(agenda: Agenda, assemblies: Sequence[Assembly]) -> tuple[int, Mapping[str, int]]:
+    ids = {name for fold in agenda.folds for name in (*fold.train, *fold.test)}
+    elements: dict[str, int] = {}
+    for assembly in assemblies[:1]:
+        positions = [index for index, row in enumerate(assembly.dataset.rows) if row.id in ids]
+        for modality in assembly.recipe.model.modalities:
+            elements[modality] = sum(assembly.dataset.length(index, modality) for index in positions)
+    return len(ids), elements

@@ -1,0 +1,92 @@
+"""What an experiment is said to cost: counts that hold, and times that come from its own steps."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from small_runs import recipe
+from typer.testing import CliRunner
+
+from fusionkit.assembly import assemble
+from fusionkit.cli import app
+from fusionkit.experiments import estimate_experiment, run_experiment
+from fusionkit.recipe import load_recipe
+from fusionkit.training import timing
+from fusionkit.training.timing import time_stages
+from fusionkit.whole_files import as_json
+
+EXPERIMENT = {
+    "schema": 1,
+    "recipe": "recipe.yaml",
+    "variants": {"late": {"overrides": ["train.strategy=late_fusion"]}, "joint": {}},
+    "seeds": [0, 1],
+}
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    (tmp_path / "recipe.yaml").write_bytes(as_json(recipe(epochs=2)))
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(as_json(EXPERIMENT))
+    return path
+
+
+def test_stages_are_those_of_the_strategy_and_their_steps_are_epochs_times_batches() -> None:
+    assembly = assemble(load_recipe(recipe(epochs=3), ["train.strategy=late_fusion", "train.accumulate=2"]))
+
+    times = time_stages(assembly, rounds=1, accelerator="cpu")
+
+    batches = assembly.feed(assembly.train_ids, training=True).count(0)
+    assert [stage.name for stage in times] == [*assembly.recipe.model.modalities, "fusion"]
+    assert [stage.steps for stage in times] == [3 * -(-batches // 2)] * len(times)
+    assert all(stage.seconds > 0 for stage in times)
+
+
+def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 8))  # every look at the clock is 8 seconds after the one before
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+    assembly = assemble(load_recipe(recipe(epochs=1), ["data.batch_size=6"]))
+
+    (stage,) = time_stages(assembly, samples=2, accelerator="cpu")
+
+    batches = assembly.feed(assembly.train_ids, training=True).count(0)
+    assert stage.timed_samples == 2
+    assert stage.step_seconds == pytest.approx(8 / 2 * len(assembly.train_ids) / batches)
+
+
+def test_timing_draws_nothing_from_the_generator_of_the_process() -> None:
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    time_stages(assemble(load_recipe(recipe(epochs=1))), rounds=1, accelerator="cpu")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_runs_that_are_finished_cost_nothing_any_more(experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    folds = "folds=[0]"
+    before = estimate_experiment(experiment, out, processes=1, overrides=[folds])
+    assert {each.variant: each.runs for each in before.variants} == {"late": 2, "joint": 2}
+    assert before.hours == pytest.approx(sum(each.runs * each.run_hours for each in before.variants))
+    assert not out.exists()
+
+    run_experiment(experiment, out, processes=1, overrides=[folds])
+    after = estimate_experiment(experiment, out, processes=1, overrides=[folds])
+    assert (after.runs, after.hours) == (0, 0)
+
+
+def test_a_dry_run_says_clips_runs_and_time_and_trains_nothing(experiment: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = CliRunner().invoke(app, ["experiment", str(experiment), "--out", str(out), "--dry-run", "--processes", "1"])
+    assert said.exit_code == 0, said.output
+    assert "from timed steps" in said.output
+    assert "clips with" in said.output
+    assert all(len(line) <= 80 for line in said.output.splitlines())
+    assert not out.exists()
+
+    as_data = CliRunner().invoke(app, ["experiment", str(experiment), "--out", str(out), "--dry-run", "--json"])
+    record = json.loads(as_data.stdout)
+    assert record["runs"] == sum(each["runs"] for each in record["variants"])
+    assert record["clips"] > 0
