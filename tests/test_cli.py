@@ -169,7 +169,7 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("verify", "nowhere"), "nowhere"),
         (("experiment", "nowhere", "--out", "x"), "shipped recipes"),
         (("list", "encodes"), "did you mean 'encoder'?"),
-        (("show", "encoder", "conv1x"), "did you mean 'conv1d'?"),
+        (("show", "encoder", "log_mell"), "did you mean 'log_mel'?"),
         (("check", "quickstart/recipe", "--length", "motion"), "--length audio=48000"),
         (("check", "quickstart/recipe", "--length", "motions=5"), "did you mean 'motion'?"),
         (("recipes", "copy", "quickstat"), "did you mean 'quickstart'"),
