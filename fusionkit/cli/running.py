@@ -165,6 +165,8 @@ def _print_experiment_cost(cost: ExperimentCost, as_json: bool) -> None:
     if not cost.variants:
         typer.echo("Every run is finished; the results are written again.")
         return
+    if cost.pretraining:
+        print_paragraph(f"Trained first, and not counted below: {', '.join(cost.pretraining)}.\n")
     rows = [
         [each.variant, str(each.runs), in_time(each.run_hours), in_time(each.runs * each.run_hours)]
         for each in cost.variants

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.experiments.beginnings import missing_pretraining
 from fusionkit.experiments.jobs import Agenda, Job
 from fusionkit.recipe import load_recipe
 
@@ -44,6 +46,7 @@ class ExperimentCost:
         elements: By modality, the elements of these samples: frames of a film, samples of a wave.
         variants: By variant, what its runs will cost.
         processes: Runs at a time.
+        pretraining: Recipes that are trained first; their cost is not counted.
     """
 
     device: str
@@ -51,6 +54,7 @@ class ExperimentCost:
     elements: Mapping[str, int]
     variants: tuple[VariantCost, ...]
     processes: int
+    pretraining: tuple[str, ...] = ()
 
     @property
     def runs(self) -> int:
@@ -86,13 +90,15 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
     for job in waiting:
         first.setdefault(job.variant, job)
     assemblies = {variant: assemble(load_recipe(job.recipe)) for variant, job in first.items()}
-    variants = tuple(
-        VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
-        for variant, assembly in assemblies.items()
-    )
+    with without_pretrained_weights():  # they need not be there yet, and change no time
+        variants = tuple(
+            VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
+            for variant, assembly in assemblies.items()
+        )
+    pretraining = tuple(todo.recipe for todo in missing_pretraining(agenda.experiment))
     clips, elements = _counted(agenda, list(assemblies.values()))
     device = str(make_fabric(next(iter(assemblies.values())).recipe).device) if assemblies else "nothing is left"
-    return ExperimentCost(device, clips, elements, variants, processes)
+    return ExperimentCost(device, clips, elements, variants, processes, pretraining)
 
 
 def _counted(agenda: Agenda, assemblies: Sequence[Assembly]) -> tuple[int, Mapping[str, int]]:

@@ -50,6 +50,11 @@ class ExperimentSpec(Record):
 
     version: Literal[1] = Field(alias="schema", description="Version of this format.")
     recipe: str = Field(description="The recipe: a path relative to this file, or the name of a shipped one.")
+    pretraining: dict[str, str] = Field(
+        {},
+        description="By run folder, a recipe that is trained into it first, where an encoder of the experiment is to "
+        "start from a file in that folder which is not there yet.",
+    )
     variants: dict[VariantName, VariantSpec] = Field(
         min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
     )
