@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -79,7 +79,7 @@ def predict_test_part(
     batches: list[Batch] = []
     with torch.inference_mode(), overheard(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
-            batches.append(batch)
+            batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
             inputs = {name: _converted(value, dtype) for name, value in batch.to(device).inputs.items()}
             outputs.append(model(inputs, unimodal=bool(branches.unimodal), fused=branches.fused, modalities=modalities))
         return _gathered(model, assembly, branches, outputs, batches, heard=heard)
