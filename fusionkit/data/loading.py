@@ -129,9 +129,9 @@ class Samples(TorchDataset[Sample]):
             generator = own
             if transform.together:
                 generator = generator_for(self.seed, draw.epoch, draw.index, f"together/{type(transform).__name__}")
-            version = values._version
+            version = 0 if values.is_inference() else values._version  # what was loaded in inference mode counts none
             transformed = transform(values, generator, training=self.training)
-            if values._version != version:
+            if not values.is_inference() and values._version != version:
                 place = f"model.modalities.{modality}.transforms[{position}]"
                 message = f"{type(transform).__name__} writes into what it is given, which would spoil the data"
                 raise RecipeError([Problem(place, message, "return a new tensor: values + 1 instead of values += 1")])
