@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fusionkit.experiments.spec import ExperimentSpec, ReferenceSpec, VariantSpec
+from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
+from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
 from fusionkit.registry import REGISTRIES, Component
-from fusionkit.report.figures import draw_folds, save_figure
+from fusionkit.report.canvas import save_figure
+from fusionkit.report.figures import draw_folds
 from fusionkit.report.tables import format_p, format_value, markdown
 from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
@@ -32,7 +34,12 @@ def write_pages(docs: Path) -> None:
         "train": TrainSpec,
     }
     _write(folder / "recipe_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
-    places = {"": ExperimentSpec, "variants.NAME": VariantSpec, "paper": ReferenceSpec}
+    places = {
+        "": ExperimentSpec,
+        "variants.NAME": VariantSpec,
+        "paper": ReferenceSpec,
+        "paper.also": SourceSpec,
+    }
     _write(folder / "experiment_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"

@@ -11,14 +11,10 @@ import pytest
 from rich.console import Console
 
 from fusionkit.errors import RunError
-from fusionkit.report.figures import (
-    COLOURS,
-    draw_confusions,
-    draw_figures,
-    draw_folds,
-    draw_learning_curves,
-    save_figure,
-)
+from fusionkit.report.canvas import COLOURS, save_figure
+from fusionkit.report.confusion import draw_confusions
+from fusionkit.report.curves import draw_learning_curves
+from fusionkit.report.figures import draw_figures, draw_folds
 from fusionkit.report.tables import markdown, rich_table, table_text
 
 FOLDS = [f"A{odd},{odd + 1}" for odd in range(1, 24, 2)]

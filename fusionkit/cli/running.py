@@ -18,6 +18,7 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
+from fusionkit.cli.reporting import print_report
 
 if TYPE_CHECKING:
     from fusionkit.experiments.cost import ExperimentCost
@@ -56,7 +57,8 @@ def train(
     """
     from fusionkit import evaluation, training
     from fusionkit.assembly import datasets_shared
-    from fusionkit.report.figures import draw_learning_curves, save_figure
+    from fusionkit.report.canvas import save_figure
+    from fusionkit.report.curves import draw_learning_curves
     from fusionkit.shipped import find_recipe
 
     with _told_when_stopped(), datasets_shared():
@@ -142,17 +144,19 @@ def _told_when_stopped() -> Iterator[None]:
 
 def _run_experiment(path: Path, out: Path, processes: int | None, overrides: tuple[str, ...], as_json: bool) -> None:
     from fusionkit.experiments import run_experiment
+    from fusionkit.report.page import write_report
     from fusionkit.report.tables import rich_table
 
     with _told_when_stopped():
         results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
+        written = write_report(out)
     if as_json:
         print_json(results)
     else:
         console().print(rich_table(results))
         typer.echo(f"\nTable: {out / 'table.md'}")
-        typer.echo("".join(f"Figure: {figure}\n" for figure in sorted((out / "figures").glob("*"))), nl=False)
         typer.echo(f"Everything as data: {out / 'results.json'}")
+        print_report(written)
     if results["failures"]:
         typer.echo(f"fusionkit: {len(results['failures'])} runs failed; start it again to repeat them", err=True)
         raise typer.Exit(RUNS_FAILED)

@@ -1,29 +1,23 @@
-"""Figures of an experiment's results, in colours that colour-blind readers tell apart."""
+"""The values of every fold and variant as figures, with their means and intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from fusionkit.errors import RunError
+from fusionkit.report.canvas import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
+from fusionkit.report.confusion import draw_confusions
 from fusionkit.report.tables import SHARES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73")
-"""The three of Okabe and Ito's palette that are dark enough on white."""
-
 KINDS = ("fused", "uni-modal", "ensemble")  # in the order of the colours
-KIND_OF = {"fused": "fused", "ensemble": "ensemble"}
-
-INK, FAINT = "#1A1A1A", "#D9D9D9"
-DPI = 150
+MOST_FOLDS, MOST_PANELS = 48, 12
 
 Results = Mapping[str, Any]
 
@@ -48,96 +42,108 @@ def draw_figures(results: Results, folder: str | Path) -> tuple[Path, ...]:
     return tuple(files)
 
 
+def kind_of(branch: str) -> str:
+    """Whether a branch is fused, uni-modal or the ensemble."""
+    return branch if branch in KINDS else "uni-modal"
+
+
 def draw_folds(results: Results) -> Figure:
     """A row per variant: a dot per fold, and below them the mean with its 95 % interval over folds.
 
     An open dot is an inferior case: there some separately trained uni-modal network beats the fused one.
+
+    Raises:
+        RunError: No variant has a value.
     """
+    if not any(column["by_fold"] for column in results["summary"].values()):
+        raise RunError("no fold of any variant has a value")
     names = [column["name"] for column in results["columns"]]
-    figure, (axes,) = _canvas(7.2, 1.5 + 0.48 * len(names))
-    scale = 100 if results["metric"] in SHARES else 1
-    kinds = [KIND_OF.get(column["branch"], "uni-modal") for column in results["columns"]]
+    figure, (axes,) = canvas(7.2, 1.5 + 0.48 * len(names))
+    kinds = [kind_of(column["branch"]) for column in results["columns"]]
     for row, (name, kind) in enumerate(zip(names, kinds, strict=True)):
-        _draw_row(axes, row, results["summary"][name], scale, COLOURS[KINDS.index(kind)])
-    axes.set_yticks(range(len(names)), names)
+        _draw_row(axes, row, results["summary"][name], _scale(results), COLOURS[KINDS.index(kind)])
+    axes.set_yticks(range(len(names)), fitting(names, 26))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
-    axes.set_axisbelow(True)
-    better = "higher" if results["higher_is_better"] else "lower"
-    unit = " (%)" if scale == 100 else ""
-    axes.set_xlabel(f"{results['metric']} of {results['target']}{unit}, {better} is better")
+    axes.set_xlabel(_axis(results))
     some_inferior = any(column["inferior"] for column in results["summary"].values())
     _add_legend(figure, [kind for kind in KINDS if kind in kinds], some_inferior)
     return figure
 
 
-def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> Figure:
-    """Confusion matrices side by side, summed over folds and seeds; cells are per cent of a true class.
+def draw_fold_intervals(results: Results) -> Figure:
+    """A panel per variant: the value of every fold with its 95 % bootstrap interval over groups of its samples.
 
-    Args:
-        results: An experiment's results.
-        variants: Which; the first fused column, the last one and the ensemble when left out.
+    With several seeds value and limits are means over them. A line is the mean over folds.
 
     Raises:
-        RunError: A variant has no confusion matrix.
+        RunError: There is no interval, or there are more folds or variants than a figure can show.
     """
-    matrices = results["confusion"]["matrices"]
-    chosen = list(variants) if variants is not None else _telling(results)
-    unknown = [name for name in chosen if name not in matrices]
-    if unknown:
-        raise RunError(f"no confusion matrix of {unknown[0]!r}; there are: {', '.join(matrices)}")
-    classes = results["confusion"]["classes"]
-    side = max(2.6, 0.42 * len(classes))
-    longest = 0.085 * max(map(len, classes))
-    figure, panels = _canvas(side * len(chosen) + longest + 0.6, side + longest + 0.8, panels=len(chosen))
-    for position, name in enumerate(chosen):
-        _draw_matrix(panels[position], np.asarray(matrices[name], dtype=float), classes, label_rows=position == 0)
-        panels[position].set_title(name, fontsize=10)
-    panels[0].set_ylabel("true")
-    figure.supxlabel("predicted; cells are % of the true class, over all folds and seeds", fontsize=9)
+    columns = [column for column in results["columns"] if results["summary"][column["name"]]["by_fold"]]
+    folds = [fold["name"] for fold in results["folds"]]
+    if len(folds) > MOST_FOLDS:
+        raise RunError(f"{len(folds)} folds are more than a figure shows legibly; the table lists them")
+    limits = {column["name"]: _limits(results, column["name"]) for column in columns}
+    if not any(limits.values()):
+        raise RunError("no test part has two groups to resample, so no fold has an interval of its own")
+    chosen = columns[:MOST_PANELS]
+    side_by_side = min(4, len(chosen))
+    rows = -(-len(chosen) // side_by_side)
+    height = rows * (0.55 + 0.19 * max(3, len(folds))) + 0.5
+    figure, panels = canvas(min(WIDEST, 1.2 + 2.2 * side_by_side), height, len(chosen), side_by_side)
+    titles = fitting([column["name"] for column in chosen], 26)
+    labels = fitting(folds, 16)
+    for position, (axes, column) in enumerate(zip(panels, chosen, strict=True)):
+        if position:
+            axes.sharex(panels[0])
+        _draw_fold_panel(axes, results, column, folds, limits[column["name"]])
+        axes.set_yticks(range(len(folds)), labels if position % side_by_side == 0 else [""] * len(folds))
+        axes.set_title(titles[position], fontsize=10)
+    figure.supxlabel(_axis(results), fontsize=9)
     return figure
 
 
-def draw_learning_curves(log: Sequence[Mapping[str, Any]]) -> Figure:
-    """Training and validation losses over epochs, a panel per stage of a training.
-
-    Args:
-        log: The records of a run's log.
-
-    Raises:
-        RunError: No epoch has ended yet.
-    """
-    from matplotlib.ticker import MaxNLocator
-
-    epochs = [record for record in log if "training" in record]
-    if not epochs:
-        raise RunError("the log holds no epoch that has ended")
-    stages = list(dict.fromkeys(record["stage"] for record in epochs))
-    figure, panels = _canvas(3.2 * len(stages) + 0.4, 2.8, panels=len(stages))
-    for axes, stage in zip(panels, stages, strict=True):
-        for name, colour in zip(("training", "validation"), COLOURS, strict=False):
-            points = [
-                (record["epoch"] + 1, record[name])
-                for record in epochs
-                if record["stage"] == stage and record[name] is not None
-            ]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=name, color=colour, marker=".", markersize=4)
-        axes.set_title(stage, fontsize=10)
-        axes.set_xlabel("epoch")
-        axes.margins(y=0.15)
-        axes.grid(color=FAINT, linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.legend(fontsize=8, frameon=False)
-    panels[0].set_ylabel("loss")
-    return figure
+def _draw_fold_panel(
+    axes: Axes,
+    results: Results,
+    column: Mapping[str, Any],
+    folds: Sequence[str],
+    limits: Mapping[str, tuple[float, float]],
+) -> None:
+    scale, summary = _scale(results), results["summary"][column["name"]]
+    colour = COLOURS[KINDS.index(kind_of(column["branch"]))]
+    if summary["mean"] is not None:
+        axes.axvline(scale * summary["mean"], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    for row, fold in enumerate(folds):
+        if fold in limits:
+            low, high = limits[fold]
+            axes.hlines(row, scale * low, scale * high, color=colour, linewidth=1.4, zorder=2)
+        if fold in summary["by_fold"]:
+            face = "white" if fold in (summary["inferior"] or ()) else colour
+            value = scale * summary["by_fold"][fold]
+            axes.scatter([value], [row], s=26, facecolors=face, edgecolors=colour, linewidths=1.3, zorder=3)
+    axes.set_ylim(len(folds) - 0.4, -0.6)
+    axes.grid(axis="x", color=FAINT, linewidth=0.8)
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Writes a figure as a PNG file and returns its path."""
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.08)  # long class names leave blank margins
-    return Path(path)
+def _limits(results: Results, name: str) -> dict[str, tuple[float, float]]:
+    """By fold, the limits of a variant's runs, meant over seeds; of folds whose every run has them."""
+    found = {}
+    for fold in results["summary"][name]["by_fold"]:
+        rows = [row for row in results["rows"] if row["variant"] == name and row.get("fold") == fold]
+        if rows and all(row["low"] is not None and row["high"] is not None for row in rows):
+            found[fold] = (fmean(row["low"] for row in rows), fmean(row["high"] for row in rows))
+    return found
+
+
+def _scale(results: Results) -> int:
+    return 100 if results["metric"] in SHARES else 1
+
+
+def _axis(results: Results) -> str:
+    better = "higher" if results["higher_is_better"] else "lower"
+    unit = " (%)" if results["metric"] in SHARES else ""
+    return f"{results['metric']} of {results['target']}{unit}, {better} is better"
 
 
 def _draw_row(axes: Axes, row: int, column: Mapping[str, Any], scale: int, colour: str) -> None:
@@ -174,41 +180,3 @@ def _add_legend(figure: Figure, kinds: Sequence[str], some_inferior: bool) -> No
         columnspacing=1.2,
         handletextpad=0.3,
     )
-
-
-def _draw_matrix(axes: Axes, matrix: NDArray[np.float64], classes: Sequence[str], *, label_rows: bool) -> None:
-    rows = matrix.sum(axis=1, keepdims=True)
-    share = 100 * np.divide(matrix, rows, out=np.zeros_like(matrix), where=rows > 0)
-    axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
-    for true, predicted in np.ndindex(share.shape):
-        value = share[true, predicted]
-        if value >= 0.5:
-            ink = "white" if value > 55 else INK
-            axes.text(predicted, true, f"{value:.0f}", ha="center", va="center", color=ink, fontsize=8)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(range(len(classes)), classes if label_rows else [""] * len(classes), fontsize=8)
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def _telling(results: Results) -> list[str]:
-    """The first fused column, the last one, and the ensemble: what a reader compares first."""
-    drawn = [column for column in results["columns"] if column["name"] in results["confusion"]["matrices"]]
-    fused = [column["name"] for column in drawn if column["branch"] == "fused"]
-    ensemble = [column["name"] for column in drawn if column["branch"] == "ensemble"]
-    chosen = [*fused[:1], *fused[-1:], *ensemble[:1]] or [column["name"] for column in drawn[:3]]
-    return list(dict.fromkeys(chosen))
-
-
-def _canvas(width: float, height: float, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure that no window shows, and its panels side by side."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    axes = list(figure.subplots(1, panels, squeeze=False)[0])
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.tick_params(colors=INK, labelsize=9)
-    return figure, axes

@@ -6,9 +6,12 @@ samples.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from fusionkit.report.published import published
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,9 +63,9 @@ def table_text(results: Results) -> TableText:
 def markdown(results: Results) -> str:
     """The table as Markdown, with its captions."""
     text = table_text(results)
-    lines = [f"**{text.title}**", "", _line(text.header), _line(["---", *["---:"] * (len(text.header) - 1)])]
-    lines += [_line(row) for row in text.folds]
-    lines += [_line([f"**{row[0]}**", *row[1:]]) for row in text.summary]
+    lines = [f"**{text.title}**", "", *markdown_heading(text.header)]
+    lines += [markdown_line(row) for row in text.folds]
+    lines += [markdown_line([f"**{row[0]}**", *row[1:]]) for row in text.summary]
     return "\n".join([*lines, "", *(f"- {caption}" for caption in text.captions)]) + "\n"
 
 
@@ -130,10 +133,9 @@ def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tup
         ("p corrected", [format_p(each.get("corrected_t_p")) for each in compared]),
         ("inferior", [_inferior_cell(column) for column in columns]),
     ]
-    paper = results["experiment"]["paper"]
+    paper = published(results)
     if paper:
-        names = [column["name"] for column in results["columns"]]
-        rows.append(("paper", [format_value(paper["values"].get(name), metric) for name in names]))
+        rows.append(("paper", [format_value(paper.means.get(column["name"]), metric) for column in results["columns"]]))
     return rows
 
 
@@ -151,8 +153,8 @@ def _captions(results: Results) -> list[str]:
         "A star and the row 'inferior' mark folds where the best separately trained uni-modal network beats the column "
         "on the same samples.",
     ]
-    paper = results["experiment"]["paper"]
-    captions += [f"Paper: {paper['source']}."] if paper else []
+    paper = published(results)
+    captions += [f"Paper: {paper.source}."] if paper else []
     captions += _coverage(results)
     captions += results["notes"]
     captions += [
@@ -175,5 +177,21 @@ def _coverage(results: Results) -> list[str]:
     return [f"Columns over those samples only that have their modality: {', '.join(fewer)} of all."]
 
 
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+def markdown_line(cells: Sequence[str]) -> str:
+    r"""A row of a Markdown table, whatever its cells hold.
+
+    Example:
+        >>> markdown_line(["a|b", "<i>"])
+        '| a\\\\|b | &lt;i> |'
+    """
+    return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def markdown_heading(header: Sequence[str]) -> list[str]:
+    """The first two lines of a Markdown table, whose columns but the first hold numbers."""
+    return [markdown_line(header), markdown_line(["---", *["---:"] * (len(header) - 1)])]
+
+
+def markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is, on one line and without becoming HTML."""
+    return " ".join(re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text.replace("&", "&amp;")).split())

@@ -1,0 +1,154 @@
+"""The folder that an experiment leaves, as a report reads it: its results, and of its runs predictions and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionkit.errors import RunError
+from fusionkit.report.tables import Results
+from fusionkit.runs import RunFolder
+from fusionkit.whole_files import read_json
+
+FORMAT = 1
+NEEDED = (
+    *("experiment", "recipes", "target", "metric", "higher_is_better", "folds", "seeds", "protocol", "selection"),
+    *("columns", "rows", "summary", "confusion", "failures", "notes"),
+    *("versions", "platform", "device", "commit", "command", "time"),
+)
+"""Keys of the results that a report reads."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a run said of its reported samples, of one target.
+
+    Args:
+        targets: Encoded targets; negative or NaN where one is not known.
+        distributions: By branch; NaN where a branch says nothing of a sample.
+        features: ``feature/<modality>``, ``feature/fused`` and ``adapted/<modality>``; NaN where a modality is missing.
+        feature_rows: The rows of `targets` that the rows of `features` belong to.
+    """
+
+    targets: NDArray[Any]
+    distributions: Mapping[str, NDArray[np.float64]]
+    features: Mapping[str, NDArray[np.float64]]
+    feature_rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TargetKind:
+    """What the compared target is.
+
+    Args:
+        type: The loss head's name in recipes.
+        classes: Its classes or labels; empty for numbers.
+        has_calibration: Whether its cards state a calibration error.
+    """
+
+    type: str
+    classes: tuple[str, ...]
+    has_calibration: bool
+
+
+class ExperimentFolder:
+    """What `fusionkit experiment` left in a folder; make one with `open`.
+
+    Args:
+        path: The folder.
+        results: What its ``results.json`` holds.
+    """
+
+    def __init__(self, path: Path, results: Results) -> None:
+        self.path, self.results = path, results
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """The experiment of a folder.
+
+        Raises:
+            RunError: It holds no results, or they are damaged or of another format.
+        """
+        folder = Path(path)
+        file = folder / "results.json"
+        if not folder.is_dir():
+            raise RunError(f"{folder}: is no folder; name the one that `fusionkit experiment` wrote with --out")
+        if (folder / "recipe.yaml").is_file() and not file.is_file():
+            raise RunError(f"{folder}: holds one run; a report is of an experiment (`fusionkit experiment`)")
+        if not file.is_file():
+            raise RunError(
+                f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
+            )
+        results = read_json(file)
+        if not isinstance(results, dict) or results.get("format") != FORMAT:
+            stated = results.get("format") if isinstance(results, dict) else None
+            raise RunError(f"{file}: results of format {stated}; this version reads format {FORMAT}")
+        missing = [key for key in NEEDED if key not in results]
+        if missing:
+            raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
+        return cls(folder, results)
+
+    def rows(self, column: str) -> list[Mapping[str, Any]]:
+        """The rows of a column's runs, fold by fold and seed by seed."""
+        return [row for row in self.results["rows"] if row["variant"] == column]
+
+    def runs_of_variants(self) -> dict[str, list[str]]:
+        """The run folders by variant that trains, in the order of the columns."""
+        runs: dict[str, dict[str, None]] = {}
+        for column in self.results["columns"]:
+            for row in self.rows(column["name"]):
+                runs.setdefault(column["runs"], {})[row["run"]] = None
+        return {variant: list(of) for variant, of in runs.items()}
+
+    def target_kind(self) -> TargetKind:
+        """What the compared target is, as the first run's card says.
+
+        Raises:
+            RunError: There is no run, or its card cannot be read.
+        """
+        if not self.results["rows"]:
+            raise RunError("no run has finished")
+        row = self.results["rows"][0]
+        target = RunFolder.open(self.path / row["run"]).read_metrics()["targets"][self.results["target"]]
+        return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
+
+    def said(self, run: str) -> Said:
+        """What a run said of its reported samples.
+
+        Raises:
+            RunError: The run is not there any more, or its predictions are damaged.
+        """
+        tensors, _ = RunFolder.open(self.path / run).read_predictions()
+        target = self.results["target"]
+        if f"target/{target}" not in tensors:
+            raise RunError(f"{self.path / run}: its predictions hold no target {target!r}")
+        start = f"distribution/{target}/"
+        arrays = {
+            name: tensor.double().numpy() if tensor.is_floating_point() else tensor.numpy()
+            for name, tensor in tensors.items()
+        }
+        return Said(
+            targets=arrays[f"target/{target}"],
+            distributions={
+                name.removeprefix(start): values for name, values in arrays.items() if name.startswith(start)
+            },
+            features={name: values for name, values in arrays.items() if name.startswith(("feature/", "adapted/"))},
+            feature_rows=arrays.get("feature_rows", np.arange(0)),
+        )
+
+    def log(self, run: str) -> list[dict[str, Any]]:
+        """The records of a run's log.
+
+        Raises:
+            RunError: The run is not there any more, or its log is damaged.
+        """
+        folder = RunFolder.open(self.path / run)
+        try:
+            return folder.read_log()
+        except ValueError as error:
+            raise RunError(f"{folder.path}: its log cannot be read ({error})") from None

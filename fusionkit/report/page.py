@@ -1,0 +1,114 @@
+"""The report of an experiment: one HTML page that needs nothing else, the same as Markdown, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import fusionkit
+from fusionkit.errors import RunError
+from fusionkit.report.document import Missing, Picture, Section, as_markdown, missing_sentence, picture
+from fusionkit.report.folder import ExperimentFolder
+from fusionkit.report.gallery import Gallery
+from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
+from fusionkit.report.table_figure import draw_table
+from fusionkit.report.tables import Results
+from fusionkit.whole_files import replace_file
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `write_report` wrote.
+
+    Args:
+        html: The page.
+        markdown: The same as Markdown.
+        figures: The figures, each a PNG file.
+        missing: What could not be drawn, each with its reason.
+    """
+
+    html: Path
+    markdown: Path
+    figures: tuple[Path, ...]
+    missing: tuple[str, ...]
+
+
+def write_report(experiment: str | Path, out: str | Path | None = None) -> Report:
+    """Writes ``report.html``, ``report.md`` and ``figures/`` of an experiment.
+
+    What cannot be drawn, because runs were removed or the target has no classes, is replaced by a sentence.
+
+    Args:
+        experiment: The folder that `run_experiment` left.
+        out: Where the report goes; beside the results when left out.
+
+    Raises:
+        RunError: The folder holds no results, they are damaged, or the report cannot be written.
+    """
+    source = ExperimentFolder.open(experiment)
+    out = Path(out) if out is not None else source.path
+    figures = out / "figures"
+    try:
+        figures.mkdir(parents=True, exist_ok=True)
+        sections, table = make_sections(source, figures)
+        title, subtitle = title_of(source.results)
+        html, markdown = out / "report.html", out / "report.md"
+        replace_file(html, as_html(title, subtitle, sections, source.results).encode())
+        replace_file(markdown, as_markdown(title, sections, out).encode())
+    except OSError as error:
+        raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
+    blocks = [block for each in sections for block in each.blocks]
+    drawn = [block.file for block in (table, *blocks) if isinstance(block, Picture)]
+    missing = tuple(missing_sentence(block.what, block.why) for block in blocks if isinstance(block, Missing))
+    return Report(html, markdown, tuple(drawn), missing)
+
+
+def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing]:
+    """The sections of a report, with the table as a figure, which the page does not need.
+
+    Args:
+        source: The experiment.
+        figures: The folder that receives the figures.
+    """
+    results = source.results
+    table = picture(figures / "table.png", lambda: draw_table(results), what="Table", alt="The table.", caption="")
+    sections = (
+        short_section(results),
+        table_section(results),
+        paper_section(results),
+        *Gallery(source, figures).sections(),
+        notes_section(results),
+        recipe_section(results),
+    )
+    return tuple(each for each in sections if each is not None), table
+
+
+def title_of(results: Results) -> tuple[str, str]:
+    """The title of a report and the line below it."""
+    modalities = next(iter(results["recipes"].values()))["model"]["modalities"]
+    folds, seeds = len(results["folds"]), len(results["seeds"])
+    counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
+    return (
+        f"Does fusing help? {' + '.join(modalities)}",
+        f"{results['metric']} of {results['target']}, {counted}, {results['protocol']['label']}, "
+        f"{results['selection']}; {results['time'][:10]}",
+    )
+
+
+def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Results) -> str:
+    """The report as one HTML page; whatever names hold, they are shown and never run."""
+    from jinja2 import Environment, StrictUndefined
+
+    template = resources.files("fusionkit.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+    # The template has no blocks of its own that would need a loader, and every value is escaped.
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
+    return page.render(
+        title=title,
+        subtitle=subtitle,
+        sections=sections,
+        time=results["time"],
+        version=fusionkit.__version__,
+        sentence_of=missing_sentence,
+    )

@@ -1,0 +1,179 @@
+"""Published numbers beside ours: per fold, in the mean, and where the publications contradict each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from fusionkit.report.published import Published
+from fusionkit.report.tables import SHARES, Results, format_value
+
+NOT_MEASURED = "not measured"
+ROUNDING = 0.00051
+"""Shares that differ by less agree: publications round to a tenth of a per cent, or cut it off."""
+
+
+@dataclass(frozen=True)
+class PlainTable:
+    """A table of text: a heading per column, rows below, the first column naming the row."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def fold_table(results: Results, paper: Published) -> PlainTable | None:
+    """Fold by fold, ours and the paper's beside each other; None where the paper states no folds.
+
+    A star marks an inferior case, in ours and in the paper's own numbers.
+    """
+    names = [column["name"] for column in results["columns"] if column["name"] in paper.folds]
+    if not names:
+        return None
+    inferior = inferior_in_paper(results, paper)
+    header = ["", *(f"{name}, {whose}" for name in names for whose in ("ours", "paper"))]
+    rows = []
+    for fold in _all_folds(results, paper):
+        cells = [fold]
+        for name in names:
+            own = results["summary"][name]
+            star = "*" if fold in (own["inferior"] or ()) else ""
+            value = own["by_fold"].get(fold)
+            cells.append(
+                NOT_MEASURED if value is None else format_value(value, results["metric"]) + star,
+            )
+            theirs = format_value(paper.folds[name].get(fold), results["metric"])
+            cells.append(theirs + ("*" if fold in inferior.get(name, {}) else ""))
+        rows.append(tuple(cells))
+    return PlainTable(tuple(header), tuple(rows))
+
+
+def mean_table(results: Results, paper: Published) -> PlainTable:
+    """Variant by variant: our mean, every published one, and both over the folds that both have."""
+    metric = results["metric"]
+    header = ["", "ours, all our folds", paper.source, *(source for source, _ in paper.also)]
+    with_folds = any(paper.folds.values())
+    header += ["folds of both", "ours there", "paper there", "difference"] if with_folds else ["difference"]
+    rows = []
+    for name in (column["name"] for column in results["columns"] if column["name"] in paper.variants):
+        own = results["summary"][name]
+        cells = [name, NOT_MEASURED if own["mean"] is None else format_value(own["mean"], metric)]
+        cells += [format_value(paper.means.get(name), metric)]
+        cells += [format_value(values.get(name), metric) for _, values in paper.also]
+        if with_folds:
+            theirs = paper.folds.get(name, {})
+            shared = [fold for fold in own["by_fold"] if fold in theirs]
+            ours_there = fmean(own["by_fold"][fold] for fold in shared) if shared else None
+            theirs_there = fmean(theirs[fold] for fold in shared) if shared else None
+            cells += [f"{len(shared)} of {len(theirs)}" if theirs else "-"]
+            cells += [format_value(ours_there, metric), format_value(theirs_there, metric)]
+            cells += [_difference(ours_there, theirs_there, metric)]
+        else:
+            cells += [_difference(own["mean"], paper.means.get(name), metric)]
+        rows.append(tuple(cells))
+    return PlainTable(tuple(header), tuple(rows))
+
+
+def inferior_in_paper(results: Results, paper: Published) -> dict[str, dict[str, tuple[str, float, float]]]:
+    """By fused variant and fold: the uni-modal variant that beats it in the paper's own numbers, and both numbers."""
+    better = 1 if results["higher_is_better"] else -1
+    found: dict[str, dict[str, tuple[str, float, float]]] = {}
+    for column in results["columns"]:
+        if column["branch"] not in ("fused", "ensemble") or column["name"] not in paper.folds:
+            continue
+        for fold, value in paper.folds[column["name"]].items():
+            rivals = {
+                name: paper.folds[name][fold]
+                for name in _uni_modal(results["columns"], column)
+                if fold in paper.folds.get(name, {})
+            }
+            best = max(rivals, key=lambda name: better * rivals[name], default=None)
+            if best is not None and better * (rivals[best] - value) > 1e-9:
+                found.setdefault(column["name"], {})[fold] = (best, rivals[best], value)
+    return found
+
+
+def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
+    """Where the published numbers do not agree with each other, a sentence each."""
+    sentences = []
+    for name in paper.variants:
+        by_fold = paper.folds.get(name)
+        said = {}
+        if name in paper.means:
+            said[paper.source if name in paper.stated or not by_fold else f"the folds of {paper.source}"] = paper.means[
+                name
+            ]
+        if by_fold and name in paper.stated:
+            said[f"the mean of the folds of {paper.source}"] = fmean(by_fold.values())
+        said |= {source: values[name] for source, values in paper.also if name in values}
+        if len(said) > 1 and max(said.values()) - min(said.values()) > _tolerance(results):
+            listed = ", ".join(f"{value} ({source})" for source, value in _precisely(said, results).items())
+            sentences.append(f"{name}: {listed}.")
+    return tuple(sentences)
+
+
+def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
+    """What stands under the tables: selection, inferior cases of both, folds that only one side has, and remarks."""
+    metric = results["metric"]
+    sentences = [
+        f"Ours: {results['protocol']['label']}, epoch: {results['selection']}, "
+        f"{len(results['seeds'])} {'seed' if len(results['seeds']) == 1 else 'seeds'} a fold. "
+        "Numbers of a paper come from other weights, sizes and machines: they are set beside ours, not tested against."
+    ]
+    sentences += _fold_sentences(results, paper)
+    for name, cases in inferior_in_paper(results, paper).items():
+        listed = "; ".join(
+            f"{fold}: {rival} {format_value(theirs, metric)} against {format_value(value, metric)}"
+            for fold, (rival, theirs, value) in cases.items()
+        )
+        sentences.append(f"Inferior cases in the paper's own numbers of {name}: {listed}.")
+    ours = [name for name in paper.variants if results["summary"].get(name, {}).get("inferior")]
+    for name in ours:
+        cases_of_ours = results["summary"][name]["inferior"]
+        listed = "; ".join(f"{fold}: {modality}" for fold, modality in cases_of_ours.items())
+        sentences.append(f"Inferior cases in ours of {name}: {listed}.")
+    return (*sentences, *paper.remarks)
+
+
+def _fold_sentences(results: Results, paper: Published) -> list[str]:
+    ours = {fold["name"] for fold in results["folds"]}
+    theirs = list(dict.fromkeys(fold for by_fold in paper.folds.values() for fold in by_fold))
+    if not theirs:
+        return []
+    absent = [fold for fold in theirs if fold not in ours]
+    alone = [fold for fold in ours if fold not in theirs]
+    sentences = []
+    if absent:
+        sentences.append(f"Folds of the paper that were not run here: {', '.join(absent)}.")
+    if alone:
+        sentences.append(f"Folds that the paper does not have: {', '.join(sorted(alone))}.")
+    return sentences
+
+
+def _all_folds(results: Results, paper: Published) -> list[str]:
+    """The paper's folds in its order, then those of ours that it does not have."""
+    theirs = [fold for by_fold in paper.folds.values() for fold in by_fold]
+    return list(dict.fromkeys([*theirs, *(fold["name"] for fold in results["folds"])]))
+
+
+def _uni_modal(columns: Sequence[Mapping[str, Any]], fused: Mapping[str, Any]) -> list[str]:
+    """The uni-modal columns that a fused one is judged against: those of its own networks alone, else all."""
+    of_any = [column for column in columns if column["branch"] not in ("fused", "ensemble")]
+    own = [column for column in of_any if column["runs"] == fused.get("alone")]
+    return [column["name"] for column in own or of_any]
+
+
+def _difference(ours: float | None, theirs: float | None, metric: str) -> str:
+    return format_value(None if ours is None or theirs is None else ours - theirs, metric, signed=True)
+
+
+def _tolerance(results: Results) -> float:
+    return ROUNDING if results["metric"] in SHARES else 1e-9
+
+
+def _precisely(said: Mapping[str, float], results: Results) -> dict[str, str]:
+    """Numbers with one more digit than tables show, since contradictions are small."""
+    if results["metric"] in SHARES:
+        return {source: f"{100 * value:.2f}" for source, value in said.items()}
+    return {source: f"{value:.4g}" for source, value in said.items()}

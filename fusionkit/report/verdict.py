@@ -1,0 +1,217 @@
+"""What the numbers say, in plain words: does fusing help, by how much, and what of it is larger than noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fusionkit.report.tables import SHARES, Results, format_value
+
+LEVEL = 0.05
+MOST_LISTED = 6
+
+NOISE = (
+    "Larger than noise means p < 0.05 in the paired t-test over folds that allows for training parts that overlap "
+    "(Nadeau and Bengio), each test for itself."
+)
+
+
+def verdict(results: Results) -> tuple[str, ...]:
+    """The answer, sentence by sentence; every one follows from the numbers."""
+    sentences = [_headline(results)]
+    best = _best_fused(results)
+    if best is not None:
+        sentences += _against_ensemble(results, best)
+    sentences += _against_first(results)
+    sentences += _inferior(results)
+    sentences += _cautions(results)
+    if best is not None and len(results["folds"]) > 1:
+        sentences.append(NOISE)
+    return tuple(sentences)
+
+
+def _headline(results: Results) -> str:
+    judged = {name: over for name in _fused(results) if (over := results["summary"][name].get("over_alone"))}
+    best = _best_fused(results)
+    if best is None or best not in judged:
+        if not any(column["by_fold"] for column in results["summary"].values()):
+            return "No answer: no fold of any variant has a value."
+        return "No answer: no fused network could be compared with networks that were trained on one modality alone."
+    over, better = judged[best], _sign(results)
+    gain = better * over["difference"]["mean"]
+    mean = results["summary"][best]["mean"]
+    same = abs(over["alone"] + over["difference"]["mean"] - mean) < 1e-9
+    where = "" if same else " on the samples that have it"
+    rival = f"the best network of one modality alone, {over['modality']} ({_amount(over['alone'], results)}){where}"
+    which = best if len(judged) == 1 else f"{best}, the best of {len(judged)} fused networks,"
+    numbers = f"{which} reaches {_amount(mean, results)} {_measure(results)}, {_by(gain, results)} than {rival}"
+    if over["folds"] < 2:
+        return f"Whether fusing helps is unclear, for one fold cannot tell a gain from noise. On it {numbers}."
+    numbers += f"; 95 % interval of the difference {_interval(over['difference'], results)}, over {over['folds']} folds"
+    surely = [name for name in judged if _surely(judged[name], better)]
+    surely_worse = [name for name in judged if _surely(judged[name], -better)]
+    return f"{_answer(len(judged), surely, surely_worse)}: {numbers}. {_how_many(judged, surely, surely_worse)}"
+
+
+def _answer(fused: int, surely: Sequence[str], surely_worse: Sequence[str]) -> str:
+    if len(surely) == fused:
+        return "Fusing helps"
+    if surely:
+        return "Fusing helps in some forms, not in all"
+    if len(surely_worse) == fused:
+        return "Fusing does not help, it harms"
+    if surely_worse:
+        return "Fusing does not help"
+    return "Whether fusing helps is unclear"
+
+
+def _how_many(judged: Mapping[str, Any], surely: Sequence[str], surely_worse: Sequence[str]) -> str:
+    unclear = [name for name in judged if name not in surely and name not in surely_worse]
+    if len(judged) == 1:
+        return "That is larger than noise." if not unclear else "That is within noise."
+    parts = []
+    for names, said in (
+        (surely, "better than one modality alone by more than noise"),
+        (surely_worse, "worse by more than noise"),
+        (unclear, "within noise of it"),
+    ):
+        if names:
+            every = "all of them" if len(names) == len(judged) else _listed(names)
+            parts.append(f"{said}: {every}")
+    return f"{'; '.join(parts)}."[0].upper() + f"{'; '.join(parts)}."[1:]
+
+
+def _against_ensemble(results: Results, best: str) -> list[str]:
+    """The best fused network against the plain average of networks that were trained alone."""
+    ensembles = [column["name"] for column in results["columns"] if column["branch"] == "ensemble"]
+    if not ensembles or results["summary"][ensembles[0]]["mean"] is None:
+        return []
+    name = ensembles[0]
+    comparison, sign = _comparison(results, best, name)
+    if comparison is None:
+        return []
+    gain = sign * _sign(results) * comparison["difference"]["mean"]
+    reached = _amount(results["summary"][name]["mean"], results)
+    said = f"The plain average of the networks trained alone, {name}, reaches {reached}"
+    return [f"{said}; {best} is {_by(gain, results)}{_noise_words(comparison)}."]
+
+
+def _against_first(results: Results) -> list[str]:
+    """Which columns differ from the first one by more than noise."""
+    first = results["columns"][0]["name"]
+    others = [name for name in _fused(results) if name != first]
+    found = {name: results["summary"][name]["against"].get(first) for name in others}
+    compared = {name: comparison for name, comparison in found.items() if comparison and comparison["folds"] > 1}
+    if not compared:
+        return []
+    sure = [name for name, comparison in compared.items() if _is_sure(comparison)]
+    unsure = [name for name in compared if name not in sure]
+
+    def told(names: Sequence[str]) -> str:
+        better = _sign(results)
+        return _listed([f"{name} ({_by(better * compared[name]['difference']['mean'], results)})" for name in names])
+
+    parts = [f"larger than noise for {told(sure)}"] if sure else []
+    parts += [f"within noise for {told(unsure)}"] if unsure else []
+    return [f"Against {first}, the first column, the difference is {'; '.join(parts)}."]
+
+
+def _inferior(results: Results) -> list[str]:
+    """In which folds a network of one modality beats a fused one."""
+    judged = {
+        name: results["summary"][name]
+        for name in _fused(results)
+        if results["summary"][name]["inferior"] is not None and results["summary"][name]["compared_folds"]
+    }
+    if not judged:
+        return []
+    if not any(column["inferior"] for column in judged.values()):
+        return ["There is no inferior case: in no fold does a network of one modality alone beat a fused one."]
+    clear = [name for name, column in judged.items() if not column["inferior"]]
+    parts = []
+    for name, column in judged.items():
+        if column["inferior"]:
+            cases = [f"{fold}: {modality}" for fold, modality in column["inferior"].items()]
+            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} ({_listed(cases)})")
+    if clear:
+        parts.append(f"{_listed(clear)} in none")
+    return [f"Inferior cases, folds in which one modality alone beats the fused network: {'; '.join(parts)}."]
+
+
+def _cautions(results: Results) -> list[str]:
+    cautions = []
+    if "speaker-dependent" in results["protocol"]["label"]:
+        cautions.append(
+            "Careful: the protocol is speaker-dependent, the same people are trained on and tested on, which raises "
+            "every number; do not compare it with results on unseen people."
+        )
+    if "reported" in results["selection"]:
+        cautions.append(f"Careful: the epoch was selected on what is reported ({results['selection']}).")
+    if results["failures"]:
+        runs = "1 run" if len(results["failures"]) == 1 else f"{len(results['failures'])} runs"
+        cautions.append(f"Careful: {runs} failed; their folds do not count for the variants that they belong to.")
+    return cautions
+
+
+def _fused(results: Results) -> list[str]:
+    return [column["name"] for column in results["columns"] if column["branch"] == "fused"]
+
+
+def _best_fused(results: Results) -> str | None:
+    with_mean = [name for name in _fused(results) if results["summary"][name]["mean"] is not None]
+    return max(with_mean, key=lambda name: _sign(results) * results["summary"][name]["mean"], default=None)
+
+
+def _comparison(results: Results, name: str, other: str) -> tuple[Mapping[str, Any] | None, int]:
+    """A column against another, whichever of the two stands first; and the sign that makes it `name` minus `other`."""
+    forward = results["summary"][name]["against"].get(other)
+    if forward:
+        return forward, 1
+    return results["summary"][other]["against"].get(name), -1
+
+
+def _sign(results: Results) -> int:
+    return 1 if results["higher_is_better"] else -1
+
+
+def _is_sure(comparison: Mapping[str, Any]) -> bool:
+    p = comparison["corrected_t_p"]
+    return p is not None and p < LEVEL
+
+
+def _surely(comparison: Mapping[str, Any], better: int) -> bool:
+    return _is_sure(comparison) and better * comparison["difference"]["mean"] > 0
+
+
+def _noise_words(comparison: Mapping[str, Any]) -> str:
+    if comparison["folds"] < 2:
+        return ""
+    return ", which is larger than noise" if _is_sure(comparison) else ", which is within noise"
+
+
+def _amount(value: float, results: Results) -> str:
+    return format_value(value, results["metric"]) + (" %" if results["metric"] in SHARES else "")
+
+
+def _measure(results: Results) -> str:
+    return f"({results['metric']} of {results['target']})"
+
+
+def _by(gain: float, results: Results) -> str:
+    """How much better or worse; numbers without a share are named better and worse, whichever way they count."""
+    size = format_value(abs(gain), results["metric"])
+    if float(size) == 0:
+        return "no better"
+    points = " points" if results["metric"] in SHARES else ""
+    return f"{size}{points} {'better' if gain > 0 else 'worse'}"
+
+
+def _interval(difference: Mapping[str, Any], results: Results) -> str:
+    low, high = (format_value(difference[key], results["metric"], signed=True) for key in ("low", "high"))
+    return f"{low} to {high}" + (" points" if results["metric"] in SHARES else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = list(names[:MOST_LISTED])
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
