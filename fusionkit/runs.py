@@ -136,6 +136,18 @@ class RunFolder:
         """
         return content_hash(*self.load_weights())
 
+    def encoder_file(self, modality: str) -> Path:
+        """Where the trained encoder of a modality stands, if the recipe exports it."""
+        return self.path / f"encoder_{modality}.safetensors"
+
+    def save_encoder(self, modality: str, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+        """Writes the trained encoder of a modality, from which other networks may start.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        write_tensors(self.encoder_file(modality), state, metadata)
+
     def save_checkpoint(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Writes the state to resume from, after making sure that the log up to here is on the disk.
 

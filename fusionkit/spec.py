@@ -294,6 +294,11 @@ class TrainSpec(Record):
     patience: int | None = Field(
         None, gt=0, description="Epochs without a better validation loss after which a stage stops; not with last."
     )
+    export: tuple[Name, ...] = Field(
+        (),
+        description="Modalities whose last encoder is left as encoder_NAME.safetensors in the run folder, for the "
+        "`weights` of encoders that are to start from it.",
+    )
     checkpoint_seconds: float = Field(60.0, ge=0.0, description="Least time between two resumable checkpoints.")
     seed: Seed = Field(0, description="Seed of weights, order of samples and augmentation.")
 
@@ -312,6 +317,14 @@ class Recipe(Record):
     data: DataSpec
     model: ModelSpec
     train: TrainSpec = Field(TrainSpec(), description="How the network learns.")
+
+    @model_validator(mode="after")
+    def _exports_are_modalities(self) -> Self:
+        unknown = [name for name in self.train.export if name not in self.model.modalities]
+        if unknown:
+            known = ", ".join(self.model.modalities)
+            raise ValueError(f"train.export names {', '.join(unknown)}, the modalities are {known}")
+        return self
 
     def plain(self) -> dict[str, Any]:
         """The recipe as plain data, every default written out."""

@@ -1,4 +1,4 @@
-"""Sound files (wav, flac) to waves, with damage detected."""
+"""Sound files (wav, flac, and compressed ones) to waves, with damage detected."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from fusionkit.data.compressed_audio import COMPRESSED_SUFFIXES, decode_compressed
 from fusionkit.errors import DataError, Problem
 
-AUDIO_SUFFIXES = frozenset({".wav", ".flac"})
+AUDIO_SUFFIXES = frozenset({".wav", ".flac"}) | COMPRESSED_SUFFIXES
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 # libsndfile gives the largest number of 64 bits where a header leaves the length open.
@@ -40,7 +41,7 @@ class AudioHeader:
 
 
 def read_header(path: Path) -> AudioHeader:
-    """Reads the header of a wav or flac file, without decoding its sound.
+    """Reads the header of a sound file; a compressed one is decoded, since no header states its exact length.
 
     Raises:
         DataError: The file is missing, no sound file, a wav that ends before its header says, or a flac that states no
@@ -50,6 +51,9 @@ def read_header(path: Path) -> AudioHeader:
 
     if not path.is_file():
         raise DataError([Problem(str(path), "no such file")])
+    if path.suffix.lower() in COMPRESSED_SUFFIXES:
+        decoded, own = decode_compressed(path)
+        return AudioHeader(decoded.shape[1], own, len(decoded))
     if path.suffix.lower() == ".wav":
         _check_wav_is_whole(path)
     try:
@@ -63,7 +67,7 @@ def read_header(path: Path) -> AudioHeader:
 
 
 def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
-    """Reads a wav or flac file as one wave in -1..1: several channels are averaged, and resampled if need be.
+    """Reads a sound file as one wave in -1..1: several channels are averaged, and resampled if need be.
 
     Args:
         path: The file.
@@ -75,6 +79,17 @@ def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
     Raises:
         DataError: The file is missing, damaged, shorter than its header says, or holds numbers that are not finite.
     """
+    channels, own = decode_compressed(path) if path.suffix.lower() in COMPRESSED_SUFFIXES else _read_plain(path)
+    wave = channels.mean(dim=0)
+    if rate is not None and rate != own:
+        from torchaudio.functional import resample
+
+        wave = resample(wave, own, rate)
+    return wave
+
+
+def _read_plain(path: Path) -> tuple[Tensor, int]:
+    """The channels of a wav or flac file, and samples per second."""
     import soundfile
 
     header = read_header(path)
@@ -84,12 +99,7 @@ def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
         raise DataError([Problem(str(path), f"is damaged ({_reason(error)})", "copy it again")]) from error
     if len(frames) != header.frames:
         raise _truncated(path, f"{len(frames)} of {header.frames} samples")
-    wave = torch.from_numpy(frames).mean(dim=1)
-    if rate is not None and rate != header.rate:
-        from torchaudio.functional import resample
-
-        wave = resample(wave, header.rate, rate)
-    return wave
+    return torch.from_numpy(frames).T, header.rate
 
 
 def _check_wav_is_whole(path: Path) -> None:

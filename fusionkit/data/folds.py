@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from fusionkit.data.files import existing_file, read_text
+from fusionkit.data.part_folds import WithParts  # noqa: F401 - it registers itself
 from fusionkit.data.splits import by_group, draw_units, natural_order, split_off, unknown_samples
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Folds, Row, Split

@@ -3,7 +3,19 @@
 from fusionkit.datasets.fer2013 import Fer2013
 from fusionkit.datasets.manifest import Manifest
 from fusionkit.datasets.ravdess import RavdessActionUnits
+from fusionkit.datasets.ravdess_fer2013 import RavdessFer2013
+from fusionkit.datasets.ravdess_sound import RavdessSound
 from fusionkit.datasets.synthetic import Synthetic
 from fusionkit.datasets.ts import Ts
+from fusionkit.datasets.voxceleb import VoxCeleb
 
-__all__ = ["Fer2013", "Manifest", "RavdessActionUnits", "Synthetic", "Ts"]
+__all__ = [
+    "Fer2013",
+    "Manifest",
+    "RavdessActionUnits",
+    "RavdessFer2013",
+    "RavdessSound",
+    "Synthetic",
+    "Ts",
+    "VoxCeleb",
+]

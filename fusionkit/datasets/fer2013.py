@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -51,9 +50,8 @@ class Fer2013(Dataset):
         wanted = ("Training", *_TEST_USAGES[test])
         faces = find_faces(root)
         if twins == "drop":
-            prints = {face.id: hashlib.sha256(face.read().numpy().tobytes()).digest() for face in faces}
-            tested = {prints[face.id] for face in faces if face.usage != "Training"}
-            faces = [face for face in faces if face.usage != "Training" or prints[face.id] not in tested]
+            tested = {face.fingerprint for face in faces if face.usage != "Training"}
+            faces = [face for face in faces if face.usage != "Training" or face.fingerprint not in tested]
         self._faces = [face for face in faces if face.usage in wanted]
         self.modalities = {"face": ModalityInfo((1, SIDE, SIDE))}
         self.classes = {"emotion": EMOTIONS}

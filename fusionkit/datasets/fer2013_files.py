@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import tarfile
 from collections import Counter
@@ -37,14 +38,32 @@ class Face:
         usage: One of `USAGES`.
         emotion: One of `EMOTIONS`.
         place: Where it stands, for error messages.
-        read: Gives its pixels, ``(1, 48, 48)`` uint8; raises `DataError` where it is damaged.
+        stored: Gives its bytes: those of an image file, or of its pixels.
+        encoded: Whether they are those of an image file.
     """
 
     id: str
     usage: str
     emotion: str
     place: str
-    read: Callable[[], Tensor]
+    stored: Callable[[], bytes]
+    encoded: bool = True
+
+    def read(self) -> Tensor:
+        """The pixels, ``(1, 48, 48)`` uint8.
+
+        Raises:
+            DataError: The file is gone or damaged.
+        """
+        data = self.stored()
+        if self.encoded:
+            return decode_face(data, self.place)
+        return torch.from_numpy(np.frombuffer(data, dtype=np.uint8).reshape(1, SIDE, SIDE).copy())
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal for faces of the same bytes."""
+        return hashlib.sha256(self.stored()).digest()
 
 
 def find_faces(root: str) -> list[Face]:
@@ -87,7 +106,7 @@ def decode_face(data: bytes, place: str) -> Tensor:
 def _of_folder(root: Path) -> list[Face]:
     files = sorted(path for part in ("train", "test") for path in (root / part).rglob("*") if path.is_file())
     named = ((path.relative_to(root).as_posix(), path) for path in files)
-    return _sorted_out(root, ((name, partial(_read, path, f"{root.name}/{name}")) for name, path in named))
+    return _sorted_out(root, ((name, partial(_bytes_of, path)) for name, path in named))
 
 
 def _of_tar(path: Path) -> list[Face]:
@@ -103,19 +122,15 @@ def _of_tar(path: Path) -> list[Face]:
         raise DataError([Problem(str(path), message, "copy it again")])
     named = ((member.name.removeprefix("./"), member) for member in members)
     return _sorted_out(
-        path,
-        (
-            (name, partial(_read, path, f"{path.name}: {name}", member.offset_data, member.size))
-            for name, member in named
-        ),
+        path, ((name, partial(_bytes_of, path, member.offset_data, member.size)) for name, member in named)
     )
 
 
-def _sorted_out(root: Path, files: Iterator[tuple[str, Callable[[], Tensor]]]) -> list[Face]:
+def _sorted_out(root: Path, files: Iterator[tuple[str, Callable[[], bytes]]]) -> list[Face]:
     """The faces of ``part/emotion/Usage_N.jpg``, with every file that is something else told."""
     faces: list[Face] = []
     wrong: dict[str, list[str]] = {}
-    for name, read in files:
+    for name, stored in files:
         path = PurePosixPath(name)
         if path.name.startswith(".") or path.name == "Thumbs.db":
             continue  # what file managers leave
@@ -129,7 +144,7 @@ def _sorted_out(root: Path, files: Iterator[tuple[str, Callable[[], Tensor]]]) -
         elif USAGES.get(usage) != part:
             wrong.setdefault(f"are named as none of {part}/'s", []).append(name)
         else:
-            faces.append(Face(path.with_suffix("").as_posix(), usage, emotion, name, read))
+            faces.append(Face(path.with_suffix("").as_posix(), usage, emotion, f"{root.name}: {name}", stored))
     problems = [
         Problem(str(root), f"{len(names)} files {what}, such as {names[0]}", "train/happy/Training_1.jpg, for example")
         for what, names in wrong.items()
@@ -191,16 +206,15 @@ def _of_row(row: Mapping[str, str | None], line: int, place: str, problems: list
         problems.append(Problem(f"{place}: pixels", "not all are whole numbers from 0 to 255"))
     if len(problems) > before:
         return None
-    pixels = torch.from_numpy(np.array(words, dtype=np.uint8).reshape(1, SIDE, SIDE))
-    return Face(f"{usage}_{line}", usage, EMOTIONS[int(code)], place, pixels.clone)
+    stored = partial(bytes, np.array(words, dtype=np.uint8).tobytes())
+    return Face(f"{usage}_{line}", usage, EMOTIONS[int(code)], place, stored, encoded=False)
 
 
-def _read(path: Path, place: str, offset: int = 0, size: int = -1) -> Tensor:
-    """The face in a file, or in a stretch of it."""
+def _bytes_of(path: Path, offset: int = 0, size: int = -1) -> bytes:
+    """What stands in a file, or in a stretch of it."""
     try:
         with path.open("rb") as file:
             file.seek(offset)
-            data = file.read(size)
+            return file.read(size)
     except OSError as error:
         raise DataError([Problem(str(path), f"cannot be read ({error.strerror})")]) from error
-    return decode_face(data, place)

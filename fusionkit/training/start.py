@@ -19,6 +19,7 @@ from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
+from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
 
 
@@ -61,7 +62,10 @@ def train(
             run.discard_checkpoint()
     fabric.barrier()
     if run.finished:
+        if fabric.is_global_zero:
+            export_encoders(run, assembly.recipe)
         return run
+    check_exports(assembly.recipe)
     seed = assembly.recipe.train.seed
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
@@ -70,6 +74,7 @@ def train(
     stages = fit(fabric, model, assembly, run, progress=progress)
     if fabric.is_global_zero:
         run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
+        export_encoders(run, assembly.recipe)
     fabric.barrier()
     return run
 

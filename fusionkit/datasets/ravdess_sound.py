@@ -1,0 +1,109 @@
+"""The sound of RAVDESS alone: files of modality 03, or of any other that a sound file is named after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
+from fusionkit.data.files import at_place, expand_path
+from fusionkit.data.media import check_finite
+from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName
+from fusionkit.errors import DataError, Problem
+from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.registry import DATASETS
+
+_CHANNELS = {"speech": (1,), "song": (2,), "both": (1, 2)}
+_SHOWN = 20
+
+
+@DATASETS.register("ravdess_sound")
+class RavdessSound(Dataset):
+    """RAVDESS as sound alone: a wave per clip, for the audio networks (AM) of the paper.
+
+    Modality: ``audio``, a wave. Targets: ``emotion`` (eight), ``intensity`` (normal, strong), ``statement`` (kids,
+    dogs) and ``sex`` (male, female). The group is the actor, as ``07``.
+
+    Args:
+        root: The folder of ``03-CC-EE-II-SS-RR-AA.wav`` (or another sound format); folders within it, such as
+            ``Actor_07``, are searched too.
+        channel: ``speech``, ``song`` or ``both``.
+        sample_rate: Samples per second that all sound is resampled to.
+
+    Raises:
+        DataError: The folder holds no sound, names are wrong, or a clip stands twice; the problems are counted.
+
+    Source:
+        Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        channel: Literal["speech", "song", "both"] = "speech",
+        sample_rate: Annotated[int, Field(gt=0)] = 16000,
+    ) -> None:
+        folder = expand_path(root)
+        self.sample_rate = sample_rate
+        found = find_sounds(folder, _CHANNELS[channel])
+        self.names = tuple(found)
+        self._files = tuple(found.values())
+        self.modalities = {"audio": ModalityInfo((), float(sample_rate))}
+        self.classes = {"emotion": EMOTIONS, "intensity": INTENSITIES, "statement": STATEMENTS, "sex": SEXES}
+        self.rows = [
+            Row(name.clip, name.group, None, name.targets, path.relative_to(folder).as_posix())
+            for name, path in found.items()
+        ]
+
+    def load(self, index: int) -> Mapping[str, Tensor]:
+        """The wave ``(length,)``."""
+        path, place = self._files[index], f"{self.rows[index].place}: audio"
+        try:
+            wave = read_audio(path, rate=self.sample_rate)
+        except DataError as error:
+            raise at_place(error, place) from error
+        check_finite(wave, f"{place}: {path}")
+        return {"audio": wave}
+
+    def length(self, index: int, modality: str) -> int:
+        """Elements of a wave, read from the header of its file."""
+        return read_header(self._files[index]).length_at(self.sample_rate)
+
+
+def find_sounds(folder: Path, channels: tuple[int, ...]) -> Mapping[RavdessName, Path]:
+    """The sound files of some channels, clip by clip in the order of their names.
+
+    Raises:
+        DataError: There are none, names are wrong, or a clip stands twice.
+    """
+    problems: list[Problem] = []
+    found: dict[str, tuple[RavdessName, Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+        place = path.relative_to(folder).as_posix()
+        try:
+            name = RavdessName.parse(path.stem)
+        except ValueError as error:
+            problems.append(Problem(place, str(error)))
+            continue
+        if name.clip in found:
+            problems.append(Problem(place, f"is the same clip as {found[name.clip][1].relative_to(folder).as_posix()}"))
+        elif name.channel in channels:
+            found[name.clip] = (name, path)
+    if len(problems) > _SHOWN:
+        problems[_SHOWN:] = [Problem(str(folder), f"{len(problems)} files are wrong altogether")]
+    if not found and not problems:
+        what = "no such folder" if not folder.is_dir() else "holds no sound of the wanted channel"
+        remedy = "point root at the folder of 03-01-EE-II-SS-RR-AA.wav, or above it"
+        problems.append(Problem(str(folder), what, remedy))
+    if problems:
+        raise DataError(problems, source="ravdess_sound")
+    return {name: path for _, (name, path) in sorted(found.items(), key=lambda item: _order(item[1][0]))}
+
+
+def _order(name: RavdessName) -> tuple[int, str]:
+    return name.actor, name.clip
