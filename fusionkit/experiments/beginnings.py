@@ -69,7 +69,9 @@ def check_networks(jobs: Sequence[Job]) -> None:
     Raises:
         RecipeError: Networks that cannot be built; all of them are listed.
     """
-    first = {job.variant: job for job in reversed(jobs)}
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(job.variant, job)
     problems = []
     for variant, job in first.items():
         try:

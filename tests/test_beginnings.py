@@ -1,0 +1,99 @@
+"""What is done before the runs of an experiment: missing encoders are trained, and every network is built once."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionkit.errors import RecipeError
+from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
+from fusionkit.experiments.beginnings import missing_pretraining
+from fusionkit.whole_files import as_json
+
+USAGES = ("Training", "Training", "PublicTest")
+CONV: dict[str, Any] = {"type": "conv2d", "channels": [2, 2]}
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> dict[str, Any]:
+    """A recipe on made faces in the layout of Kaggle's csv."""
+    draws = np.random.default_rng(0)
+    lines = ["emotion,pixels,Usage"]
+    for emotion in range(7):
+        for usage in USAGES:
+            pixels = " ".join(map(str, draws.integers(0, 256, 48 * 48)))
+            lines.append(f"{emotion},{pixels},{usage}")
+    (tmp_path / "fer2013.csv").write_text("\n".join(lines) + "\n")
+    return {
+        "schema": 1,
+        "data": {"dataset": {"type": "fer2013", "root": str(tmp_path / "fer2013.csv")}, "folds": "given"},
+        "model": {
+            "modalities": {"face": {"encoder": [CONV]}},
+            "fusion": "concat",
+            "targets": {"emotion": "classification"},
+        },
+        "train": {"epochs": 1},
+    }
+
+
+def written(folder: Path, recipe: dict[str, Any], export: list[str]) -> Path:
+    """An experiment whose encoder starts from what a recipe beside it leaves."""
+    first, main = copy.deepcopy(recipe), copy.deepcopy(recipe)
+    first["train"]["export"] = export
+    runs = folder / "runs" / "first"
+    main["model"]["modalities"]["face"]["encoder"] = [{**CONV, "weights": str(runs / "encoder_face.safetensors")}]
+    (folder / "first.yaml").write_bytes(as_json(first))
+    (folder / "main.yaml").write_bytes(as_json(main))
+    path = folder / "experiment.yaml"
+    experiment = {
+        "schema": 1,
+        "recipe": "main.yaml",
+        "pretraining": {str(runs): str(folder / "first.yaml")},
+        "variants": {"alone": {"overrides": ["train.strategy=unimodal"]}, "joint": {}},
+    }
+    path.write_bytes(as_json(experiment))
+    return path
+
+
+def test_the_encoders_that_an_experiment_starts_from_are_trained_first_and_only_once(
+    tmp_path: Path, faces: dict[str, Any]
+) -> None:
+    path = written(tmp_path, faces, export=["face"])
+    weights = tmp_path / "runs" / "first" / "encoder_face.safetensors"
+    (todo,) = missing_pretraining(load_experiment(path))
+    assert todo.wanted == (weights,)
+    cost = estimate_experiment(path, tmp_path / "out", processes=1)
+    assert cost.pretraining == (str(tmp_path / "first.yaml"),)
+    assert not weights.exists()
+
+    results = run_experiment(path, tmp_path / "out", processes=1)
+
+    assert not results["failures"]
+    made = weights.stat().st_mtime_ns
+    assert not missing_pretraining(load_experiment(path))
+    run_experiment(path, tmp_path / "out", processes=1)
+    assert weights.stat().st_mtime_ns == made
+
+
+def test_a_pretraining_that_does_not_leave_the_wanted_file_is_said_before_any_run(
+    tmp_path: Path, faces: dict[str, Any]
+) -> None:
+    path = written(tmp_path, faces, export=[])
+    with pytest.raises(RecipeError, match=r"leaves no encoder_face.safetensors; .*train.export"):
+        run_experiment(path, tmp_path / "out", processes=1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_networks_that_cannot_be_built_are_all_listed_before_any_run(tmp_path: Path, faces: dict[str, Any]) -> None:
+    path = written(tmp_path, faces, export=["face"])
+    absent = "model.modalities.face.encoder.0.weights=nowhere.safetensors"
+    with pytest.raises(RecipeError) as caught:
+        run_experiment(path, tmp_path / "out", processes=1, overrides=[absent])
+    places = [problem.place for problem in caught.value.problems]
+    assert [place.split(":")[0] for place in places] == ["variants.alone", "variants.joint"]
+    assert "nowhere.safetensors do not exist" in str(caught.value)
+    assert not (tmp_path / "out").exists()
