@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import load_experiment
+from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
 from fusionkit.whole_files import replace_file
@@ -61,7 +61,7 @@ def run_experiment(
         waiting = [job for job in agenda.jobs if not is_finished(job)]
         check_networks(waiting)
         with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
-            failures = run_jobs(waiting, processes or _processors(), report)
+            failures = run_jobs(waiting, processes or processors(), report)
     results = make_results(agenda, failures)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -72,10 +72,6 @@ def run_experiment(
         remedy = "every run is kept; start it again to write them"
         raise RunError(f"{out}: the results cannot be written ({error.strerror or error}); {remedy}") from error
     return results
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def estimate_experiment(
@@ -97,36 +93,10 @@ def estimate_experiment(
     with datasets_shared():
         agenda = make_agenda(load_experiment(path, overrides), Path(out))
         waiting = [job for job in agenda.jobs if not is_finished(job)]
-        return estimate_cost(agenda, waiting, processes or _processors())
+        return estimate_cost(agenda, waiting, processes or processors())
 
 
 @contextmanager
 def _progress(waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[Job, Failure | None], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("remaining"),
-        # The speed is that of the last runs, however long ago: a run may take minutes.
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown, speed_estimate_period=86400) as bar:
-        task = bar.add_task(f"runs ({kept} kept)" if kept else "runs", total=waiting)
-
-        def report(job: Job, failure: Failure | None) -> None:
-            if failure is not None:
-                bar.console.print(f"[red]failed[/red] {job.name}: {failure.error}", highlight=False)
-            bar.advance(task)
-
-        yield report
+    with progress_bar("runs", waiting, kept, shown=shown) as advance:
+        yield lambda job, failure: advance(f"{job.name}: {failure.error}" if failure else "")

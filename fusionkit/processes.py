@@ -1,0 +1,214 @@
+"""Jobs on several processes, none of which can take the others down with it, and a bar that says how far they are."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
+
+import torch
+
+GRACE_SECONDS = 60.0
+"""How long a stopped job may take to write what it needs to go on."""
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Death:
+    """A process that ended in the middle of its job, killed for want of memory for example.
+
+    Args:
+        status: Its exit status; negative is the signal that ended it.
+    """
+
+    status: int | None
+
+
+def run_jobs(
+    jobs: Sequence[J],
+    do: Callable[[J], R],
+    processes: int,
+    ended: Callable[[J, R | Death], None],
+    *,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Does all jobs, each on one thread, and tells of every end as it comes.
+
+    With one process they run in this one; with several in workers that start as fresh interpreters and take one job
+    after another. A worker that dies ends its job alone. Whatever is raised here, Ctrl-C for example, is told to the
+    workers as SIGTERM, and waited for.
+
+    Args:
+        jobs: The jobs, in order; with several processes they, `do` and `around` are pickled.
+        do: What is done with each.
+        processes: How many run at a time.
+        ended: Called in this process with a job and what came of it.
+        around: What each worker stays in from its first job to its last.
+    """
+    if min(processes, len(jobs)) <= 1:
+        _run_here(jobs, do, ended)
+    else:
+        _run_in_workers(jobs, do, min(processes, len(jobs)), ended, around)
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
+    """A bar on standard error with the remaining time; gives what advances it by one, and says what failed, if any.
+
+    Args:
+        what: What is counted, such as ``"runs"``.
+        waiting: How many are to be done.
+        kept: How many are done already.
+        shown: Whether anything is printed.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        # The speed is that of the last ends, however long ago: a run may take minutes.
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not shown, speed_estimate_period=86400) as bar:
+        task = bar.add_task(f"{what} ({kept} kept)" if kept else what, total=waiting)
+
+        def advance(failed: str = "") -> None:
+            if failed:
+                bar.console.print(f"[red]failed[/red] {escape(failed)}", highlight=False)
+            bar.advance(task)
+
+        yield advance
+
+
+def _run_here(jobs: Sequence[J], do: Callable[[J], R], ended: Callable[[J, R | Death], None]) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker, so that the numbers do not depend on how many there are
+    try:
+        for job in jobs:
+            ended(job, do(job))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_in_workers(
+    jobs: Sequence[J],
+    do: Callable[[J], R],
+    processes: int,
+    ended: Callable[[J, R | Death], None],
+    around: Callable[[], AbstractContextManager[None]],
+) -> None:
+    waiting = deque(jobs)
+    workers: list[_Worker[J, R]] = [_Worker(do, around) for _ in range(processes)]
+    try:
+        for worker in workers:
+            worker.start(waiting.popleft())
+        while busy := [worker for worker in workers if worker.job is not None]:
+            ready = connection.wait([worker.connection for worker in busy])
+            for worker in [worker for worker in busy if worker.connection in ready]:
+                job, result = worker.take_result()
+                ended(job, result)
+                if waiting:
+                    worker.start(waiting.popleft())
+    finally:
+        for worker in workers:
+            worker.ask_to_stop()
+        for worker in workers:
+            worker.wait_for_end()
+
+
+class _Worker(Generic[J, R]):
+    """A process that does one job after another, and is replaced when it dies."""
+
+    def __init__(self, do: Callable[[J], R], around: Callable[[], AbstractContextManager[None]]) -> None:
+        self.job: J | None = None
+        self._work = (do, around)
+        self._spawn()
+
+    def _spawn(self) -> None:
+        # A fresh interpreter: a fork would copy threads and locks of torch in whatever state they are.
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, *self._work))
+        self.process.start()
+        theirs.close()
+
+    def start(self, job: J) -> None:
+        """Gives the worker a job."""
+        if not self.process.is_alive():
+            self.connection.close()
+            self._spawn()
+        self.connection.send(job)
+        self.job = job
+
+    def take_result(self) -> tuple[J, R | Death]:
+        """What came of the job, once the connection is ready; it is ready too when the process has died."""
+        job, self.job = self.job, None
+        assert job is not None
+        result: R | Death
+        try:
+            result = self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            result = Death(self.process.exitcode)
+        return job, result
+
+    def ask_to_stop(self) -> None:
+        """Sends an idle worker home, and asks a busy one to end."""
+        if self.job is None:
+            self.connection.close()
+        else:
+            self.process.terminate()
+
+    def wait_for_end(self) -> None:
+        """Waits; a worker that does not end is killed, what it has written stays."""
+        self.process.join(GRACE_SECONDS)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+
+def _work(jobs: Connection[Any, Any], do: Callable[[J], R], around: Callable[[], AbstractContextManager[None]]) -> None:
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # Ctrl-C reaches the terminal's processes; these are told by the main one, and only once
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        with around():
+            while True:
+                jobs.send(do(jobs.recv()))
+    except (EOFError, OSError, KeyboardInterrupt):
+        return
+
+
+def _end_with_parent() -> None:
+    """Two processes must never write one file: when the main process is killed, its workers stop too."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
