@@ -209,8 +209,17 @@ class PrepareSpec(Record):
     face: FaceSpec = Field(FaceSpec(), description="How faces are cut out.")
     damaged: Literal["drop", "missing", "fail"] = Field(
         "drop",
-        description="A film or sound that cannot be read: the clip is dropped, the modality is missing, or the "
-        "preparation fails.",
+        description="A film or sound that is not there or cannot be read: the clip is dropped, the modality is "
+        "missing, or the preparation fails.",
+    )
+    incomplete: Literal["keep", "missing", "drop", "fail"] = Field(
+        "drop", description="A film or sound that holds less than its header promises, or breaks off: as for damaged."
+    )
+    no_sound: Literal["missing", "drop", "fail"] = Field(
+        "missing", description="A film without sound, where the dataset states no file of it either."
+    )
+    silent: Literal["keep", "missing", "drop", "fail"] = Field(
+        "keep", description="Sound that is never louder than a thousandth of full scale (-60 dB)."
     )
 
 

@@ -27,7 +27,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
     """Writes tensors and text as one safetensors file that is replaced in one piece or not at all.
 
     The file carries a sha256 over everything else in it inside its own metadata. So one rename puts content and hash
-    in place together; a hash in a file beside it could disagree with it after a crash between two renames.
+    in place together; a hash in a file beside it could disagree with it after a crash between two renames. The same
+    tensors and text give the same bytes.
 
     Args:
         path: The file.
@@ -41,7 +42,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
         raise ValueError(f"metadata: the name {_HASH!r} is the file's own")
     stored = _separate(tensors)
     sealed = {**metadata, _HASH: content_hash(stored, metadata)}
-    write_file(Path(path), safetensors.torch.save(stored, sealed))
+    write_file(Path(path), _in_order(safetensors.torch.save(stored, sealed)))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
@@ -83,6 +84,16 @@ def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     for name in described:
         digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _in_order(data: bytes) -> bytes:
+    """A safetensors file with its metadata sorted by name, which otherwise come in an order of chance."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[end:]))
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

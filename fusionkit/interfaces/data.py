@@ -185,6 +185,8 @@ class FaceDetector(ABC):
     wired: ClassVar[tuple[str, ...]] = ()
     #: Whether it looks at the image at all; one that does not is asked once per film, and gets no margin.
     looks: ClassVar[bool] = True
+    #: What its findings depend on besides its options, such as a hash of its weights: others are looked for anew.
+    version: str = ""
 
     @abstractmethod
     def detect(self, image: Tensor) -> Sequence[Box]:
