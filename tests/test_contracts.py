@@ -85,7 +85,18 @@ LOSS_HEAD_EXAMPLES = [
 BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
 TRANSFORM_OPTIONS: dict[str, dict] = {}
 DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}}
-NEEDS_FILES = {"manifest", "ts", "ravdess_action_units", "fer2013", "given"}
+NEEDS_FILES = {
+    "manifest",
+    "ts",
+    "crema_d",
+    "fer2013",
+    "given",
+    "ravdess",
+    "ravdess_action_units",
+    "ravdess_fer2013",
+    "ravdess_sound",
+    "voxceleb",
+}
 ROWS = [Row(f"clip{n}", f"{1 + n // 3:02}", None, {}, "") for n in range(24)]
 
 

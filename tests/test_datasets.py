@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from fusionkit.datasets.ravdess import RavdessName
+from fusionkit.datasets.ravdess_names import RavdessName
 from fusionkit.datasets.synthetic import SyntheticModality
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Dataset

@@ -1,221 +1,158 @@
-"""RAVDESS: actors who speak two statements with eight emotions."""
+"""RAVDESS: actors who speak two statements with eight emotions, filmed."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, ClassVar
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.data.audio import read_audio, read_header
-from fusionkit.data.files import at_place, expand_path
-from fusionkit.data.media import check_finite
-from fusionkit.datasets.tables import number, read_table
+from fusionkit.datasets.film_counts import count_clips
+from fusionkit.datasets.film_files import MediaFile, OtherFiles, find_media, not_prepared, read_names, stands_twice
+from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, INTENSITIES, SEXES, STATEMENTS, WHOLE, RavdessName
 from fusionkit.errors import DataError, Problem
-from fusionkit.interfaces import Dataset, ModalityInfo, RawTarget, Row
+from fusionkit.interfaces import Clip, Dataset, Row
 from fusionkit.registry import DATASETS
 
-EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-INTENSITIES = ("normal", "strong")
-STATEMENTS = ("kids", "dogs")
-SEXES = ("male", "female")
+Channel = Literal["speech", "song"]
+Sound = Literal["either", "film", "file"]
+
+_FILM, _SILENT_FILM, _SOUND = 1, 2, 3
+_WANTED = "RAVDESS's zip archives (Video_Speech_Actor_01.zip, ...) or what was unpacked from them"
+
+_Take = dict[int, list[MediaFile]]
+"""The files of one take by modality; more than one of a modality is a mistake."""
 
 
-@dataclass(frozen=True)
-class RavdessName:
-    """What the name of a RAVDESS file says: ``MM-VV-EE-II-SS-RR-AA``.
+@DATASETS.register("ravdess")
+class Ravdess(Dataset):
+    """RAVDESS as it is distributed: films and sounds of 24 actors, 1,440 takes of speech.
 
-    Args:
-        modality: 1 film with sound, 2 film without, 3 sound alone.
-        channel: 1 speech, 2 song.
-        emotion: One of eight.
-        intensity: ``normal`` or ``strong``; neutral is never strong.
-        statement: ``kids`` ("Kids are talking by the door") or ``dogs`` ("Dogs are sitting by the door").
-        repetition: 1 or 2.
-        actor: 1 to 24; odd actors are male.
+    Every take is one row, whichever of its files are there: film with sound (01), silent film (02), sound alone (03).
+    Its id is the name without the modality, as ``01-06-02-01-02-12``. The film is 01, or 02 where that is missing; what
+    is missing altogether is a missing modality. Targets: ``emotion`` (eight), ``intensity`` (normal, strong),
+    ``statement`` (kids, dogs) and ``sex`` (male, female). The group is the actor, as ``07``.
 
-    Source:
-        Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391.
-
-    Example:
-        >>> name = RavdessName.parse("03-01-06-02-01-02-12")
-        >>> name.emotion, name.sex, name.clip
-        ('fearful', 'female', '01-06-02-01-02-12')
-    """
-
-    modality: int
-    channel: int
-    emotion: str
-    intensity: str
-    statement: str
-    repetition: int
-    actor: int
-
-    highest: ClassVar[tuple[int, ...]] = (3, 2, 8, 2, 2, 2, 24)
-
-    @classmethod
-    def parse(cls, name: str) -> RavdessName:
-        """Reads a name without its ending.
-
-        Raises:
-            ValueError: It is no name of RAVDESS; the message says which field is wrong.
-        """
-        if not re.fullmatch(r"\d\d(-\d\d){6}", name):
-            raise ValueError(f"{name!r} is not seven numbers of two digits, such as 03-01-06-01-02-01-12")
-        codes = [int(code) for code in name.split("-")]
-        fields = ("modality", "channel", "emotion", "intensity", "statement", "repetition", "actor")
-        for field, code, highest in zip(fields, codes, cls.highest, strict=True):
-            if not 1 <= code <= highest:
-                raise ValueError(f"{name!r}: the {field} {code:02} is outside 01..{highest:02}")
-        modality, channel, emotion, intensity, statement, repetition, actor = codes
-        return cls(
-            modality,
-            channel,
-            EMOTIONS[emotion - 1],
-            INTENSITIES[intensity - 1],
-            STATEMENTS[statement - 1],
-            repetition,
-            actor,
-        )
-
-    @property
-    def sex(self) -> str:
-        """``male`` or ``female``."""
-        return SEXES[(self.actor + 1) % 2]
-
-    @property
-    def group(self) -> str:
-        """The actor with two digits."""
-        return f"{self.actor:02}"
-
-    @property
-    def clip(self) -> str:
-        """The name without its modality: what the sound and the film of one take share."""
-        codes = (
-            self.channel,
-            EMOTIONS.index(self.emotion) + 1,
-            INTENSITIES.index(self.intensity) + 1,
-            STATEMENTS.index(self.statement) + 1,
-            self.repetition,
-            self.actor,
-        )
-        return "-".join(f"{code:02}" for code in codes)
-
-    @property
-    def targets(self) -> Mapping[str, RawTarget | None]:
-        """Everything that a network may be asked for."""
-        return {"emotion": self.emotion, "intensity": self.intensity, "statement": self.statement, "sex": self.sex}
-
-
-@DATASETS.register("ravdess_action_units")
-class RavdessActionUnits(Dataset):
-    """RAVDESS as sound and facial action units: a wave and one vector of 35 numbers per clip.
-
-    Modalities: ``audio``, a wave, and ``action_units``, 17 intensities and 18 presences averaged over the clip.
-    Targets: ``emotion`` (eight), ``intensity`` (normal, strong), ``statement`` (kids, dogs) and ``sex`` (male, female).
-    The group is the actor, as ``07``. A clip that has only one of the modalities is a sample that lacks the other.
+    Films are prepared once (`fusionkit prepare`); then ``video`` is a sequence of face crops and ``audio`` a wave.
 
     Args:
-        root: The folder that holds ``audio/03-01-EE-II-SS-RR-AA.flac`` (or ``.wav``) and ``action_units.csv``, whose
-            first column ``clip`` names each row ``01-01-EE-II-SS-RR-AA``.
-        sample_rate: Samples per second that all sound is resampled to.
+        root: The folder of the download, in any arrangement: zip archives that are read without being unpacked,
+            folders unpacked from them, all files in one folder, or a mixture.
+        channels: ``speech``, ``song`` or both.
+        sound: Where the sound is from: the film's own, else the sound file (``either``), or only one of the two:
+            ``film`` or ``file``.
+        other_files: Films and sounds whose names are none of RAVDESS: ``refuse`` them, or ``ignore`` them.
+
+    Raises:
+        DataError: The root or every clip is missing, an archive is damaged, names are wrong, or files stand twice.
+            Actors that are incomplete or missing are no error: `notes` counts them.
 
     Source:
-        Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391; action units by Luna-Jimenez et al.
-        2021, https://doi.org/10.3390/app12010327.
+        Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391; films and sounds:
+        https://doi.org/10.5281/zenodo.1188976.
     """
 
-    def __init__(self, *, root: str, sample_rate: Annotated[int, Field(gt=0)] = 16000) -> None:
-        folder = expand_path(root)
-        self.sample_rate = sample_rate
-        problems: list[Problem] = []
-        names: dict[str, tuple[RavdessName, str]] = {}
-        self._waves = _find_waves(folder / "audio", names, problems)
-        self._units = _read_units(folder / "action_units.csv", names, problems)
-        if problems:
-            raise DataError(problems, source=str(folder))
-        width = len(next(iter(self._units.values())))
-        self.modalities = {
-            "audio": ModalityInfo((), float(sample_rate)),
-            "action_units": ModalityInfo((width,)),
+    def __init__(
+        self,
+        *,
+        root: str,
+        channels: Annotated[list[Channel], Field(min_length=1)] = ["speech"],  # noqa: B006 - a recipe states a list
+        sound: Sound = "either",
+        other_files: OtherFiles = "refuse",
+    ) -> None:
+        tree = find_media(root, _WANTED)
+        named, ignored, strange = read_names(tree.files, _name_of, other_files)
+        problems, notes = [*tree.problems, *strange], [*tree.notes, *ignored]
+        takes, names = _takes(named, channels)
+        left = sum(CHANNELS[name.channel - 1] not in channels for _, name in named)
+        if left:
+            notes.append(f"{left:,} files of other channels are left out; `channels` names those that are read")
+        copies = [files for take in takes.values() for files in take.values()]
+        problems += stands_twice(copies, "keep one of them, or point root at the folder that holds each once")
+        if sound == "file":
+            problems += _without_file(takes)
+        self.clips = {
+            clip: found for clip in sorted(takes) if (found := _clip_of(takes[clip], sound)) != Clip(None, None)
         }
+        if not self.clips and not problems:
+            problems.append(Problem("", f"holds no clip of {' or '.join(channels)}", f"root holds {_WANTED}"))
+        if problems:
+            raise DataError(problems, source=str(tree.root))
+        self.modalities = {}
         self.classes = {"emotion": EMOTIONS, "intensity": INTENSITIES, "statement": STATEMENTS, "sex": SEXES}
         self.rows = [
-            Row(id=clip, group=name.group, part=None, targets=name.targets, place=place)
-            for clip, (name, place) in sorted(names.items())
+            Row(clip, names[clip].group, None, names[clip].targets, _place_of(takes[clip])) for clip in self.clips
         ]
+        self.notes = (*_counts(names, self.clips), *_sources(takes, self.clips), *notes)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The wave ``(length,)`` and the action units ``(1, 35)`` of a clip."""
-        row = self.rows[index]
-        loaded = {}
-        if row.id in self._waves:
-            path = self._waves[row.id]
-            try:
-                loaded["audio"] = read_audio(path, rate=self.sample_rate)
-            except DataError as error:
-                raise at_place(error, f"{row.place}: audio") from error
-            check_finite(loaded["audio"], f"{row.place}: audio: {path}")
-        if row.id in self._units:
-            loaded["action_units"] = self._units[row.id][None]
-        return loaded
-
-    def length(self, index: int, modality: str) -> int:
-        """Elements of a modality, read from the header of a sound file."""
-        clip = self.rows[index].id
-        if modality == "action_units":
-            return int(clip in self._units)
-        return read_header(self._waves[clip]).length_at(self.sample_rate) if clip in self._waves else 0
+        """Refuses: a film is prepared before it is loaded."""
+        raise not_prepared(self.rows[index])
 
 
-def _find_waves(folder: Path, names: dict[str, tuple[RavdessName, str]], problems: list[Problem]) -> Mapping[str, Path]:
-    waves: dict[str, Path] = {}
-    files = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".flac", ".wav"))
-    if not files:
-        problems.append(Problem(str(folder), "holds no .flac or .wav file", "point root at the folder above audio/"))
-    for path in files:
-        name = _parsed(path.stem, f"audio/{path.name}", problems)
-        if name is None:
-            continue
-        if name.clip in waves:
-            problems.append(Problem(f"audio/{path.name}", f"is the same clip as audio/{waves[name.clip].name}"))
-        waves[name.clip] = path
-        names[name.clip] = (name, f"audio/{path.name}")
-    return waves
+def _name_of(file: MediaFile) -> RavdessName:
+    name = RavdessName.parse(file.name)
+    if file.is_film == (name.modality == _SOUND):
+        kind, says = ("film", "sound alone (03)") if file.is_film else ("sound", f"a film ({name.modality:02})")
+        raise ValueError(f"{file.path.name!r} is a {kind} by its ending, but its name says {says}")
+    return name
 
 
-def _read_units(path: Path, names: dict[str, tuple[RavdessName, str]], problems: list[Problem]) -> Mapping[str, Tensor]:
-    try:
-        table = read_table(str(path))
-    except DataError as error:
-        problems += error.problems
-        return {}
-    columns = [column for column in table.columns if column != "clip"]
-    units: dict[str, Tensor] = {}
-    for row in table.rows:
-        name = _parsed(str(row.cells.get("clip", "")), row.place, problems)
-        numbers = [number(row.cells.get(column, "")) for column in columns]
-        bad = [column for column, value in zip(columns, numbers, strict=True) if value is None]
-        if bad:
-            shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")
-            problems.append(Problem(f"{row.place}: action_units", f"no finite number in {len(bad)} columns: {shown}"))
-        if name is None:
-            continue
-        if name.clip in units:
-            problems.append(Problem(row.place, f"clip {row.cells['clip']!r} stands twice"))
-        units[name.clip] = torch.tensor([0.0 if value is None else value for value in numbers])
-        names[name.clip] = (name, row.place)
-    return units
+def _takes(
+    named: Sequence[tuple[MediaFile, RavdessName]], channels: Sequence[str]
+) -> tuple[dict[str, _Take], dict[str, RavdessName]]:
+    takes: dict[str, _Take] = defaultdict(lambda: defaultdict(list))
+    names = {}
+    for file, name in named:
+        if CHANNELS[name.channel - 1] in channels:
+            takes[name.clip][name.modality].append(file)
+            names[name.clip] = name
+    return takes, names
 
 
-def _parsed(name: str, place: str, problems: list[Problem]) -> RavdessName | None:
-    try:
-        return RavdessName.parse(name)
-    except ValueError as error:
-        problems.append(Problem(place, str(error)))
-        return None
+def _clip_of(take: _Take, sound: Sound) -> Clip:
+    """The film and the sound of a take; neither where the option `sound` leaves nothing of it."""
+    films = take.get(_FILM) or take.get(_SILENT_FILM) or []
+    files = take.get(_SOUND, [])
+    own = bool(take.get(_FILM))
+    if sound == "film" or (sound == "either" and own):
+        files = []
+    return Clip(films[0].path if films else None, files[0].path if files else None)
+
+
+def _without_file(takes: Mapping[str, _Take]) -> list[Problem]:
+    lacking = [clip for clip in sorted(takes) if not takes[clip].get(_SOUND)]
+    if not lacking:
+        return []
+    message = f"{len(lacking):,} takes have no sound file, such as {lacking[0]}"
+    return [Problem("", message, "unpack Audio_Speech_Actors_01-24.zip beside the films, or set sound: either")]
+
+
+def _place_of(take: _Take) -> str:
+    return next(take[modality][0].place for modality in (_FILM, _SILENT_FILM, _SOUND) if take.get(modality))
+
+
+def _counts(names: Mapping[str, RavdessName], clips: Mapping[str, Clip]) -> list[str]:
+    notes = []
+    for number, channel in enumerate(CHANNELS, start=1):
+        spoken = [(names[clip].group, names[clip].emotion) for clip in clips if names[clip].channel == number]
+        if spoken:
+            notes += count_clips(f"{channel} clips", spoken, WHOLE[channel], EMOTIONS)
+    return notes
+
+
+def _sources(takes: Mapping[str, _Take], clips: Mapping[str, Clip]) -> list[str]:
+    """What the films and the sounds are, and how many clips lack them."""
+    films, sounds = Counter[str](), Counter[str]()
+    for name, clip in clips.items():
+        own = bool(takes[name].get(_FILM))
+        films["none" if clip.film is None else "with sound (01)" if own else "silent (02)"] += 1
+        sounds["a sound file (03)" if clip.sound is not None else "the film's own" if own else "none"] += 1
+    said = [
+        f"{what}: " + ", ".join(f"{kind} {count:,}" for kind, count in sorted(kinds.items()))
+        for what, kinds in (("films", films), ("sounds", sounds))
+    ]
+    absent = len(takes) - len(clips)
+    return said + ([f"{absent:,} takes are sound files alone, which sound: film leaves out"] if absent else [])
