@@ -109,11 +109,10 @@ def section(title: str, *blocks: Block, folded: Mapping[str, Sequence[Block]] | 
 
 
 def picture(file: Path, draw: Callable[[], Figure], *, what: str, alt: str, caption: str) -> Picture | Missing:
-    """Draws a figure into a file; where that is impossible, the file is removed and the sentence says why."""
+    """Draws a figure into a file; where that is impossible, a sentence says why."""
     try:
         figure = draw()
     except RunError as error:
-        file.unlink(missing_ok=True)
         return Missing(what, str(error))
     save_figure(figure, file)
     content = file.read_bytes()

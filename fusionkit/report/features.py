@@ -58,15 +58,18 @@ def in_the_plane(features: NDArray[np.float64], *, perplexity: float = 30.0, see
         raise RunError(f"{len(features)} samples are too few for a plane; it takes {FEWEST}")
     if not np.ptp(features, axis=0).max() > 0:
         raise RunError("all samples have the same features")
+    centred = (features - features.mean(axis=0)) / np.ptp(features, axis=0).max()
+    return _embedded(centred, min(perplexity, (len(features) - 1) / 3), seed)
+
+
+def _embedded(features: NDArray[np.float64], perplexity: float, seed: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    centred = (features - features.mean(axis=0)) / np.ptp(features, axis=0).max()
     begin = "pca" if min(features.shape) >= 2 else "random"
-    bounded = min(perplexity, (len(features) - 1) / 3)
-    plane = TSNE(2, perplexity=bounded, init=begin, random_state=seed)
+    plane = TSNE(2, perplexity=perplexity, init=begin, random_state=seed)
     with threadpool_limits(1):
-        points: NDArray[np.float64] = plane.fit_transform(centred)
+        points: NDArray[np.float64] = plane.fit_transform(features)
     return points
 
 

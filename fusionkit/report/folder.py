@@ -114,7 +114,7 @@ class ExperimentFolder:
         if not self.results["rows"]:
             raise RunError("no run has finished")
         row = self.results["rows"][0]
-        target = RunFolder.open(self.path / row["run"]).read_metrics()["targets"][self.results["target"]]
+        target = self._run(row["run"]).read_metrics()["targets"][self.results["target"]]
         return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
 
     def said(self, run: str) -> Said:
@@ -123,7 +123,7 @@ class ExperimentFolder:
         Raises:
             RunError: The run is not there any more, or its predictions are damaged.
         """
-        tensors, _ = RunFolder.open(self.path / run).read_predictions()
+        tensors, _ = self._run(run).read_predictions()
         target = self.results["target"]
         if f"target/{target}" not in tensors:
             raise RunError(f"{self.path / run}: its predictions hold no target {target!r}")
@@ -147,8 +147,13 @@ class ExperimentFolder:
         Raises:
             RunError: The run is not there any more, or its log is damaged.
         """
-        folder = RunFolder.open(self.path / run)
+        folder = self._run(run)
         try:
             return folder.read_log()
         except ValueError as error:
             raise RunError(f"{folder.path}: its log cannot be read ({error})") from None
+
+    def _run(self, run: str) -> RunFolder:
+        if not (self.path / run).is_dir():
+            raise RunError(f"the folder {run} is not beside results.json any more")
+        return RunFolder.open(self.path / run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -11,18 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import FUSED
 from fusionkit.report.calibration import Calibration, draw_calibration, pooled
+from fusionkit.report.clouds import gather_clouds
 from fusionkit.report.confusion import MOST_NUMBERS, draw_confusions, most_confused
 from fusionkit.report.curves import draw_term_curves
-from fusionkit.report.document import Block, Missing, Section, Table, picture, section
-from fusionkit.report.features import Cloud, class_indices, draw_features
+from fusionkit.report.document import Block, Missing, Paragraph, Section, Table, picture, section
+from fusionkit.report.features import draw_features
 from fusionkit.report.figures import draw_fold_intervals, draw_folds
 from fusionkit.report.folder import ExperimentFolder, Said
 from fusionkit.report.numbers import Pairs, draw_numbers
 from fusionkit.report.tables import NOTHING, format_value
 
 MOST_MATRICES = 9
+FILES = tuple(
+    f"{name}.png"
+    for name in (
+        *("folds", "fold_intervals", "confusion", "features", "features_adapted"),
+        *("learning_curves", "calibration", "numbers"),
+    )
+)
+"""The figures that there may be."""
 
 Kind = Literal["classes", "labels", "numbers"]
 
@@ -105,90 +113,66 @@ class Gallery:
         return [Table(header, tuple(rows), words=True)]
 
     def _features(self) -> Section:
-        what, blocks = "Features in the plane", list[Block]()
+        what, drawn = "Features in the plane", list[Block]()
         try:
-            kind = self._experiment.target_kind()
-            fold, seed, found = self._fold_with_features()
+            found = gather_clouds(self._experiment)
         except RunError as error:
             return section("Features", Missing(what, str(error)))
-        clouds, adapted, names = _clouds(found, kind.classes)
-        where = f"{fold}, seed {seed}"
-        blocks.append(
+        where = f"{found.fold}, seed {found.seed}"
+        drawn.append(
             picture(
                 self._folder / "features.png",
-                lambda: draw_features(clouds, names, what=self._results["target"]),
+                lambda: draw_features(found.clouds, found.classes, what=self._results["target"]),
                 what=what,
-                alt=f"t-SNE of the features of {', '.join(cloud.title for cloud in clouds)}, {where}.",
+                alt=f"t-SNE of the features of {', '.join(cloud.title for cloud in found.clouds)}, {where}.",
                 caption=f"t-SNE of the reported samples of {where}: the normalised features of every modality that was "
                 "trained alone, and the fused vector of every fused network. 'Nearest alike' is the share of samples "
                 "whose nearest neighbour, by all features, is of their class. Distances between far clusters, and "
                 "their sizes, mean nothing in such a plane.",
             )
         )
-        if adapted:
-            side_by_side = 3 if len(adapted) % 3 == 0 else 2
-            blocks.append(
+        if found.adapted:
+            columns = len(found.adapted) // found.modalities
+            drawn.append(
                 picture(
                     self._folder / "features_adapted.png",
-                    lambda: draw_features(adapted, names, side_by_side=side_by_side, what=self._results["target"]),
+                    lambda: draw_features(
+                        found.adapted, found.classes, side_by_side=columns, what=self._results["target"]
+                    ),
                     what="Features before and after the residual perceptrons",
                     alt=f"t-SNE of every modality's features alone, in the joint network, and adapted, {where}.",
                     caption="What joint training and the residual perceptrons make of each modality: its features "
                     "trained alone, in the joint network before the perceptron, and behind it.",
                 )
             )
-        return section("Features", *blocks)
-
-    def _fold_with_features(self) -> tuple[str, int, list[tuple[str, str, Said]]]:
-        """The first fold and seed of which every wanted run holds features: titles, branches and what was said."""
-        reasons: list[str] = []
-        wanted = _feature_sources(self._results)
-        for fold in self._results["folds"]:
-            for seed in self._results["seeds"]:
-                found = []
-                for title, branch, runs in wanted:
-                    run = runs.get((fold["name"], seed))
-                    if run is None:
-                        break
-                    try:
-                        said = self._experiment.said(run)
-                    except RunError as error:
-                        reasons.append(str(error))
-                        break
-                    if f"feature/{branch}" not in said.features:
-                        reasons.append("the runs were evaluated by an earlier version, which kept no features")
-                        break
-                    found.append((title, branch, said))
-                if found and len(found) == len(wanted):
-                    return fold["name"], seed, found
-        raise RunError(reasons[0] if reasons else "no fold has a run of every network")
+        return section("Features", *drawn)
 
     def _learning(self) -> Section:
         logs: dict[str, list[Any]] = {}
-        unread = []
+        unread: list[str] = []
         for variant, runs in self._experiment.runs_of_variants().items():
             for run in runs:
                 try:
-                    logs.setdefault(variant, []).append(self._experiment.log(run))
+                    log = self._experiment.log(run)
                 except RunError as error:
                     unread.append(str(error))
+                else:
+                    logs.setdefault(variant, []).append(log)
+        if not logs and unread:
+            return section("Learning curves", Missing("Learning curves", unread[0]))
         validated = any(record.get("validation") is not None for of in logs.values() for log in of for record in log)
-        caption = (
-            "The training loss of every term by epoch, the mean over all folds and seeds in a band from the least to "
-            "the greatest run. "
-        ) + (
-            "Dashed: losses on the validation samples."
-            if validated
-            else f"There are no validation losses: with the rule '{self._results['selection']}' no sample is set aside."
+        with_rule = (
+            f"There are no validation losses: with the rule '{self._results['selection']}' no sample is set aside."
         )
         shown = picture(
             self._folder / "learning_curves.png",
             lambda: draw_term_curves(logs),
-            what="Learning curves" if not unread else f"Learning curves ({unread[0]})",
+            what="Learning curves",
             alt=f"Loss terms over epochs of {', '.join(logs)}.",
-            caption=caption,
+            caption="The training loss of every term by epoch, the mean over all folds and seeds in a band from the "
+            "least to the greatest run. " + ("Dashed: losses on validation samples." if validated else with_rule),
         )
-        return section("Learning curves", shown)
+        return section("Learning curves", shown, *_unread(unread))
 
     def _calibration(self) -> Section:
         found: dict[str, Calibration] = {}
@@ -198,15 +182,16 @@ class Gallery:
             parts = [(said.distributions[branch], said.targets) for said in self._of_column(name, branch)]
             own = [row["metrics"].get("ece") for row in self._experiment.rows(name)]
             known = [value for value in own if value is not None]
-            if not parts or not known:
-                continue
-            found[name] = pooled(parts)
-            cells = (100 * found[name].ece, 100 * fmean(known), 100 * found[name].surplus)
-            rows.append((name, f"{cells[0]:.1f}", f"{cells[1]:.1f}", f"{cells[2]:+.1f}"))
+            try:
+                found[name] = pooled(parts)
+            except RunError:
+                continue  # the table and the figure lack it, which says enough
+            own_mean = f"{100 * fmean(known):.1f}" if known else NOTHING
+            rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+.1f}"))
         shown = picture(
             self._folder / "calibration.png",
             lambda: draw_calibration(found, {c["name"]: c["branch"] for c in self._results["columns"]}),
-            what="Calibration" + (f" ({self._unread[0]})" if self._unread else ""),
+            what="Calibration",
             alt="Reliability diagrams: "
             + "; ".join(f"{name} ECE {100 * each.ece:.1f} %" for name, each in found.items()),
             caption="How often a network is right when it says how sure it is, over the reported samples of all folds "
@@ -214,9 +199,10 @@ class Gallery:
             "samples are stated with that confidence. ECE is their mean distance from the line.",
         )
         if not rows:
-            return section("Calibration", shown)
+            why = self._unread[0] if self._unread else "no variant has predictions"
+            return section("Calibration", Missing("Calibration", why))
         header = ("", "ECE, all samples, %", "mean of the runs' own ECE, %", "confidence minus accuracy, points")
-        return section("Calibration", shown, Table(header, tuple(rows)))
+        return section("Calibration", shown, Table(header, tuple(rows)), *_unread(self._unread))
 
     def _numbers(self) -> Section:
         if self._kind() != "numbers":
@@ -236,11 +222,11 @@ class Gallery:
         shown = picture(
             self._folder / "numbers.png",
             lambda: draw_numbers(pairs, self._results["target"]),
-            what="Predicted against true numbers" + (f" ({self._unread[0]})" if self._unread else ""),
+            what="Predicted against true numbers",
             alt=f"Predicted against true {self._results['target']} of {', '.join(pairs)}.",
             caption="Every reported sample of all folds and seeds; on the dashed line a prediction is right.",
         )
-        return section("Predicted and true numbers", shown)
+        return section("Predicted and true numbers", shown, *_unread(self._unread))
 
     def _kind(self) -> Kind:
         try:
@@ -269,52 +255,17 @@ class Gallery:
         return said
 
 
-def _feature_sources(results: Mapping[str, Any]) -> list[tuple[str, str, Mapping[tuple[str, int], str]]]:
-    """Modalities that were trained alone, then fused networks: title, branch, and run by fold and seed."""
-    alone: dict[str, dict[tuple[str, int], str]] = {}
-    fused: dict[str, dict[tuple[str, int], str]] = {
-        column["name"]: {} for column in results["columns"] if column["branch"] == FUSED
-    }
-    judge = next((column.get("alone") for column in results["columns"] if column.get("alone")), None)
-    sources = {column["name"]: column["runs"] for column in results["columns"]}
-    for row in results["rows"]:
-        place = (row["fold"], row["seed"])
-        if row["trained"] == "alone" and (row["variant"] is None or judge in (None, sources[row["variant"]])):
-            alone.setdefault(row["branch"], {}).setdefault(place, row["run"])
-        elif row["variant"] in fused:
-            fused[row["variant"]][place] = row["run"]
-    listed: list[tuple[str, str, Mapping[tuple[str, int], str]]]
-    listed = [(f"{name}, alone", name, runs) for name, runs in alone.items()]
-    return listed + [(f"{name}, fused", FUSED, runs) for name, runs in fused.items()]
-
-
-def _clouds(
-    found: Sequence[tuple[str, str, Said]], classes: Sequence[str]
-) -> tuple[list[Cloud], list[Cloud], tuple[str, ...]]:
-    """The clouds of the first figure, those of the second, and the names of their classes."""
-    clouds, adapted = [], list[Cloud]()
-    targets, names = class_indices(found[0][2].targets, classes)
-    alone = {branch: said for _, branch, said in found if branch != FUSED}
-
-    def cloud(title: str, said: Said, feature: str) -> Cloud:
-        return Cloud(title, said.features[feature], targets[said.feature_rows])
-
-    for title, branch, said in found:
-        clouds.append(cloud(title, said, f"feature/{branch}"))
-    bent = [(title, said) for title, _, said in found if any(name.startswith("adapted/") for name in said.features)]
-    if bent:
-        title, said = bent[-1]
-        for name in (name.removeprefix("adapted/") for name in said.features if name.startswith("adapted/")):
-            network = title.removesuffix(", fused")
-            adapted += [cloud(f"{name}, alone", alone[name], f"feature/{name}")] if name in alone else []
-            adapted.append(cloud(f"{name} in {network}", said, f"feature/{name}"))
-            adapted.append(cloud(f"{name} in {network}, adapted", said, f"adapted/{name}"))
-    return clouds, adapted, names
-
-
 def _columns(values: NDArray[Any]) -> NDArray[np.float64]:
     wide = values.astype(np.float64)
     return wide[:, None] if wide.ndim == 1 else wide
+
+
+def _unread(reasons: Sequence[str]) -> list[Block]:
+    """What a figure leaves out."""
+    if not reasons:
+        return []
+    runs = "1 run is" if len(reasons) == 1 else f"{len(reasons)} runs are"
+    return [Paragraph(f"{runs} left out: {reasons[0]}{', ...' if len(reasons) > 1 else ''}.")]
 
 
 def _no_confusion(kind: Kind) -> str:

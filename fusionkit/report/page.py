@@ -11,7 +11,7 @@ import fusionkit
 from fusionkit.errors import RunError
 from fusionkit.report.document import Missing, Picture, Section, as_markdown, missing_sentence, picture
 from fusionkit.report.folder import ExperimentFolder
-from fusionkit.report.gallery import Gallery
+from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
 from fusionkit.report.table_figure import draw_table
 from fusionkit.report.tables import Results
@@ -53,14 +53,16 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
     try:
         figures.mkdir(parents=True, exist_ok=True)
         sections, table = make_sections(source, figures)
+        blocks = [block for each in sections for block in each.blocks]
+        drawn = [block.file for block in (table, *blocks) if isinstance(block, Picture)]
+        for stale in {figures / name for name in FILES} - set(drawn):
+            stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
         title, subtitle = title_of(source.results)
         html, markdown = out / "report.html", out / "report.md"
         replace_file(html, as_html(title, subtitle, sections, source.results).encode())
         replace_file(markdown, as_markdown(title, sections, out).encode())
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
-    blocks = [block for each in sections for block in each.blocks]
-    drawn = [block.file for block in (table, *blocks) if isinstance(block, Picture)]
     missing = tuple(missing_sentence(block.what, block.why) for block in blocks if isinstance(block, Missing))
     return Report(html, markdown, tuple(drawn), missing)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from fusionkit.report.published import Published
+from fusionkit.report.published import Published, short_source
 from fusionkit.report.tables import SHARES, Results, format_value
 
 NOT_MEASURED = "not measured"
@@ -52,7 +52,8 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
 def mean_table(results: Results, paper: Published) -> PlainTable:
     """Variant by variant: our mean, every published one, and both over the folds that both have."""
     metric = results["metric"]
-    header = ["", "ours, all our folds", paper.source, *(source for source, _ in paper.also)]
+    sources = (paper.source, *(source for source, _ in paper.also))
+    header = ["", "ours, all our folds", *map(short_source, sources)]
     with_folds = any(paper.folds.values())
     header += ["folds of both", "ours there", "paper there", "difference"] if with_folds else ["difference"]
     rows = []
@@ -96,17 +97,16 @@ def inferior_in_paper(results: Results, paper: Published) -> dict[str, dict[str,
 
 def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
     """Where the published numbers do not agree with each other, a sentence each."""
-    sentences = []
+    sentences, main = [], short_source(paper.source)
     for name in paper.variants:
         by_fold = paper.folds.get(name)
         said = {}
         if name in paper.means:
-            said[paper.source if name in paper.stated or not by_fold else f"the folds of {paper.source}"] = paper.means[
-                name
-            ]
+            of_folds = bool(by_fold) and name not in paper.stated
+            said[f"the mean of the folds of {main}" if of_folds else main] = paper.means[name]
         if by_fold and name in paper.stated:
-            said[f"the mean of the folds of {paper.source}"] = fmean(by_fold.values())
-        said |= {source: values[name] for source, values in paper.also if name in values}
+            said[f"the mean of the folds of {main}"] = fmean(by_fold.values())
+        said |= {short_source(source): values[name] for source, values in paper.also if name in values}
         if len(said) > 1 and max(said.values()) - min(said.values()) > _tolerance(results):
             listed = ", ".join(f"{value} ({source})" for source, value in _precisely(said, results).items())
             sentences.append(f"{name}: {listed}.")
@@ -145,9 +145,9 @@ def _fold_sentences(results: Results, paper: Published) -> list[str]:
     alone = [fold for fold in ours if fold not in theirs]
     sentences = []
     if absent:
-        sentences.append(f"Folds of the paper that were not run here: {', '.join(absent)}.")
+        sentences.append(f"Folds of the paper that were not run here: {'; '.join(absent)}.")
     if alone:
-        sentences.append(f"Folds that the paper does not have: {', '.join(sorted(alone))}.")
+        sentences.append(f"Folds that the paper does not have: {'; '.join(sorted(alone))}.")
     return sentences
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -63,3 +64,13 @@ def published(results: Mapping[str, Any]) -> Published | None:
         remarks=tuple(paper.get("remarks") or ()),
         stated=frozenset(stated),
     )
+
+
+def short_source(source: str) -> str:
+    """A source as a heading: without its address, and without what stands behind a semicolon.
+
+    Example:
+        >>> short_source("Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, Table 2; epoch not stated")
+        'Chang and Skarbek 2021, Table 2'
+    """
+    return re.sub(r"[,(]?\s*https?://[^\s,;)]+\)?", "", source).split(";")[0].strip(" ,") or source

@@ -65,7 +65,8 @@ def paper_section(results: Results) -> Section | None:
         return None
     means = mean_table(results, paper)
     blocks: list[Block] = [
-        Paragraph(f"Published numbers from {paper.source}, beside ours. A star marks an inferior case."),
+        Paragraph("Published numbers beside ours. A star marks an inferior case."),
+        Points((f"{paper.source}.", *(f"{source}." for source, _ in paper.also))),
         Table(means.header, means.rows),
     ]
     by_fold = fold_table(results, paper)
@@ -73,7 +74,7 @@ def paper_section(results: Results) -> Section | None:
     blocks.append(Points(paper_sentences(results, paper)))
     disagreeing = contradictions(results, paper)
     if disagreeing:
-        blocks.append(Paragraph("The publication contradicts itself; none of these numbers is to be quoted alone:"))
+        blocks.append(Paragraph("Published numbers contradict each other; none is to be quoted as if it were another:"))
         blocks.append(Points(disagreeing))
     return section("Beside the paper", *blocks)
 

@@ -36,6 +36,8 @@ def _headline(results: Results) -> str:
     if best is None or best not in judged:
         if not any(column["by_fold"] for column in results["summary"].values()):
             return "No answer: no fold of any variant has a value."
+        if best is not None and "over_alone" not in results["summary"][best]:
+            return "No answer: an earlier version wrote these results; `fusionkit experiment` writes them anew."
         return "No answer: no fused network could be compared with networks that were trained on one modality alone."
     over, better = judged[best], _sign(results)
     gain = better * over["difference"]["mean"]
@@ -132,10 +134,10 @@ def _inferior(results: Results) -> list[str]:
     for name, column in judged.items():
         if column["inferior"]:
             cases = [f"{fold}: {modality}" for fold, modality in column["inferior"].items()]
-            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} ({_listed(cases)})")
+            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} ({_listed(cases, '; ')})")
     if clear:
         parts.append(f"{_listed(clear)} in none")
-    return [f"Inferior cases, folds in which one modality alone beats the fused network: {'; '.join(parts)}."]
+    return [f"Inferior cases, folds in which one modality alone beats the fused network: {', '.join(parts)}."]
 
 
 def _cautions(results: Results) -> list[str]:
@@ -211,7 +213,7 @@ def _interval(difference: Mapping[str, Any], results: Results) -> str:
     return f"{low} to {high}" + (" points" if results["metric"] in SHARES else "")
 
 
-def _listed(names: Sequence[str]) -> str:
+def _listed(names: Sequence[str], between: str = ", ") -> str:
     shown = list(names[:MOST_LISTED])
     more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
+    return between.join(shown) + (f" and {more} more" if more else "")
