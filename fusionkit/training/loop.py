@@ -33,7 +33,7 @@ from fusionkit.training.journal import Journal
 from fusionkit.training.parts import Parts
 from fusionkit.training.stages import stages_of
 from fusionkit.training.steps import Learner, Moment, Teacher
-from fusionkit.training.validation import monitored_loss
+from fusionkit.training.validation import monitored_loss, validation_losses
 
 
 def fit(
@@ -165,7 +165,8 @@ class _Fit:
         """Validates, selects, and goes on to the next epoch."""
         position = self._position
         training = position.loss_sum / max(1, position.loss_count)
-        measured = None if validation is None else self._validate(stage, validation)
+        terms = None if validation is None else self._validate(stage, validation)
+        measured = None if terms is None else monitored_loss(terms)
         if measured is not None and measured < min(position.losses, default=math.inf):
             position.best_epoch = position.epoch
             self._best = self._parts.snapshot(stage.trains)
@@ -177,6 +178,7 @@ class _Fit:
                 "lr": lr * self._factor(0, position.batch),
                 "training": training,
                 "validation": measured,
+                "validation_terms": terms,
             }
         )
         monitored = training if measured is None else measured
@@ -200,7 +202,7 @@ class _Fit:
         self._optimizer = None
         self._save()
 
-    def _validate(self, stage: Stage, feed: Feed) -> float:
+    def _validate(self, stage: Stage, feed: Feed) -> dict[str, float]:
         self._parts.evaluate()
 
         def batches() -> Iterator[Batch]:
@@ -209,8 +211,8 @@ class _Fit:
                 yield self._to_device(batch)
 
         with torch.no_grad():
-            loss = monitored_loss(self._model, batches(), stage.branches, self._fabric.autocast)
-        return float(self._fabric.broadcast(loss))
+            losses = validation_losses(self._model, batches(), stage.branches, self._fabric.autocast)
+        return dict(self._fabric.broadcast(losses))
 
     def _feeds(self, stage: Stage) -> tuple[Feed, Feed | None]:
         assembly, fused = self._assembly, "fused" in stage.branches

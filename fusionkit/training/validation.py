@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
@@ -13,17 +13,13 @@ from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.model import FusionModel
 
 
-def monitored_loss(
+def validation_losses(
     model: FusionModel,
     batches: Iterable[Batch],
     branches: Collection[str],
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> float:
-    """The mean loss over all samples of what a stage is after, summed over targets.
-
-    That is the fused branch where the stage trains it, since no other is active in testing: so networks with and
-    without uni-modal losses are selected alike. Without it, the uni-modal branches of the stage count. No balancer
-    weighs them.
+) -> dict[str, float]:
+    """The mean loss over all samples, by loss term, of the branches that a stage trains; no balancer weighs them.
 
     Args:
         model: The network, in evaluation mode.
@@ -32,20 +28,33 @@ def monitored_loss(
         autocast: The precision of the forward pass.
     """
     fused = "fused" in branches
-    heads = () if fused else tuple(name for name in model.modalities if name in branches)
+    heads = tuple(name for name in model.modalities if name in branches)
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     for batch in batches:
         with autocast():
-            output = model(batch.inputs, unimodal=not fused, fused=fused, modalities=None if fused else heads)
+            output = model(batch.inputs, unimodal=bool(heads), fused=fused, modalities=None if fused else heads)
         output = widened(output)
         for name, term in model.losses(output, batch.targets).items():
-            count = _count(model, output, batch, name)
-            sums[name] = sums.get(name, 0.0) + term.double() * count
-            counts[name] = counts.get(name, 0) + count
-    if not sums:
-        return float("nan")
-    return float(torch.stack([sums[name] / counts[name].clamp(min=1) for name in sums]).sum())
+            if name.partition("/")[0] in branches:
+                count = _count(model, output, batch, name)
+                sums[name] = sums.get(name, 0.0) + term.double() * count
+                counts[name] = counts.get(name, 0) + count
+    return {name: float(sums[name] / counts[name].clamp(min=1)) for name in sums}
+
+
+def monitored_loss(losses: Mapping[str, float]) -> float:
+    """The loss by which a stage is judged: that of the fused branch where the stage trains it, summed over targets.
+
+    No other branch is active in testing, so networks with and without uni-modal losses are selected alike. Without
+    the fused one, the uni-modal branches of the stage count. NaN where there is no validation sample.
+
+    Example:
+        >>> monitored_loss({"fused/emotion": 0.5, "audio/emotion": 1.0}), monitored_loss({"audio/emotion": 1.0})
+        (0.5, 1.0)
+    """
+    fused = [value for name, value in losses.items() if name.startswith("fused/")]
+    return sum(fused or losses.values()) if losses else float("nan")
 
 
 def _count(model: FusionModel, output: ModelOutput, batch: Batch, term: str) -> Tensor:
