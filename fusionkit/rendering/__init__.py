@@ -1,0 +1,11 @@
+"""Rendered films: drawn faces that speak with synthesised voices, in the layouts of RAVDESS and CREMA-D.
+
+They stand in for films that cannot be passed on: what reads, prepares and learns from the real ones does so with
+these. What a network scores on them says nothing about people.
+"""
+
+from fusionkit.rendering.films import FilmSettings
+from fusionkit.rendering.layouts import Rendered, render_crema_d, render_ravdess
+from fusionkit.rendering.sheet import contact_sheet
+
+__all__ = ["FilmSettings", "Rendered", "contact_sheet", "render_crema_d", "render_ravdess"]

@@ -1,0 +1,305 @@
+"""How emotions look and sound, what people confuse them with, and what one clip shows of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+ACTIONS = (
+    "inner_brow_raise",  # 1, in the numbers of FACS
+    "outer_brow_raise",  # 2
+    "brow_lower",  # 4
+    "lid_raise",  # 5
+    "cheek_raise",  # 6
+    "lid_tighten",  # 7
+    "nose_wrinkle",  # 9
+    "upper_lip_raise",  # 10
+    "lip_corner_pull",  # 12
+    "lip_corner_drop",  # 15
+    "chin_raise",  # 17
+    "lip_stretch",  # 20
+    "lip_press",  # 23 and 24
+    "jaw_drop",  # 26
+    "lid_droop",  # 43, partly
+    "head_down",  # 54
+)
+"""What a face does, from 0 to 1: the action units of Ekman and Friesen's FACS that the drawn face knows."""
+
+CUES = (
+    "pitch",  # semitones above the speaker's base
+    "pitch_range",  # semitones, how far stressed syllables stand out
+    "pitch_slope",  # semitones from the first to the last syllable, beside the usual fall
+    "tempo",  # natural logarithm of the speed
+    "energy",  # decibels
+    "brightness",  # decibels per octave above 500 Hz
+    "breath",  # 0 to 1: noise in the glottal source
+    "roughness",  # 0 to 1: cycles of unequal length and strength
+    "tremor",  # 0 to 1: shaking of pitch and strength, 6 to 7 times a second
+    "attack",  # 0 to 1: how abruptly syllables begin
+    "smile",  # natural logarithm of the shift of formants: spread lips shorten the vocal tract
+)
+"""What a voice does, relative to the speaker's neutral voice."""
+
+FACES: Mapping[str, Mapping[str, float]] = {
+    "neutral": {},
+    "calm": {"lip_corner_pull": 0.22, "lid_droop": 0.16, "inner_brow_raise": 0.08, "cheek_raise": 0.08},
+    "happy": {"cheek_raise": 0.75, "lip_corner_pull": 0.95, "lid_tighten": 0.1, "upper_lip_raise": 0.2},
+    "sad": {
+        "inner_brow_raise": 0.9,
+        "brow_lower": 0.3,
+        "lip_corner_drop": 0.9,
+        "chin_raise": 0.6,
+        "lid_droop": 0.42,
+        "head_down": 0.5,
+    },
+    "angry": {"brow_lower": 1.0, "lid_raise": 0.35, "lid_tighten": 0.6, "lip_press": 0.8, "chin_raise": 0.2},
+    "fearful": {
+        "inner_brow_raise": 0.95,
+        "outer_brow_raise": 0.35,
+        "brow_lower": 0.45,
+        "lid_raise": 0.9,
+        "lip_stretch": 0.95,
+        "lip_corner_drop": 0.25,
+        "jaw_drop": 0.22,
+    },
+    "disgust": {
+        "brow_lower": 0.5,
+        "lid_tighten": 0.75,
+        "nose_wrinkle": 1.0,
+        "upper_lip_raise": 0.9,
+        "lip_corner_drop": 0.4,
+        "cheek_raise": 0.3,
+    },
+    "surprised": {"inner_brow_raise": 0.95, "outer_brow_raise": 1.0, "lid_raise": 0.85, "jaw_drop": 0.8},
+}
+"""The prototype of each emotion in the face; what is not named is 0."""
+
+VOICES: Mapping[str, Mapping[str, float]] = {
+    "neutral": {"pitch_range": 1.6, "breath": 0.12},
+    "calm": {"pitch": -1.2, "pitch_range": 1.1, "tempo": -0.12, "energy": -3, "brightness": -1.2, "breath": 0.3},
+    "happy": {
+        "pitch": 4,
+        "pitch_range": 3.6,
+        "tempo": 0.08,
+        "energy": 4,
+        "brightness": 1.2,
+        "breath": 0.08,
+        "attack": 0.4,
+        "smile": 0.07,
+    },
+    "sad": {
+        "pitch": -1.0,
+        "pitch_range": 0.8,
+        "pitch_slope": -2,
+        "tempo": -0.2,
+        "energy": -5,
+        "brightness": -2.2,
+        "breath": 0.5,
+        "tremor": 0.2,
+        "smile": -0.03,
+    },
+    "angry": {
+        "pitch": 3.4,
+        "pitch_range": 3.2,
+        "pitch_slope": -1,
+        "tempo": 0.1,
+        "energy": 7,
+        "brightness": 2.6,
+        "breath": 0.05,
+        "roughness": 0.55,
+        "attack": 1.0,
+    },
+    "fearful": {
+        "pitch": 5.5,
+        "pitch_range": 1.8,
+        "pitch_slope": 1,
+        "tempo": 0.2,
+        "energy": 1,
+        "brightness": 0.4,
+        "breath": 0.4,
+        "roughness": 0.25,
+        "tremor": 0.9,
+        "attack": 0.3,
+    },
+    "disgust": {
+        "pitch": -2.2,
+        "pitch_range": 2.2,
+        "pitch_slope": -2,
+        "tempo": -0.2,
+        "energy": 1,
+        "brightness": 0.8,
+        "breath": 0.15,
+        "roughness": 0.8,
+        "attack": 0.5,
+        "smile": -0.06,
+    },
+    "surprised": {
+        "pitch": 5.5,
+        "pitch_range": 4.0,
+        "pitch_slope": 6,
+        "tempo": 0.02,
+        "energy": 3,
+        "brightness": 0.6,
+        "breath": 0.2,
+        "attack": 0.5,
+    },
+}
+"""The prototype of each emotion in the voice; what is not named is 0."""
+
+FACE_CONFUSIONS: Mapping[str, Mapping[str, float]] = {
+    "neutral": {"calm": 0.30, "sad": 0.10},
+    "calm": {"neutral": 0.34, "happy": 0.06},
+    "happy": {"calm": 0.12, "surprised": 0.05},
+    "sad": {"neutral": 0.10, "fearful": 0.14, "disgust": 0.06},
+    "angry": {"disgust": 0.26, "neutral": 0.06},
+    "fearful": {"surprised": 0.30, "sad": 0.08},
+    "disgust": {"angry": 0.28, "sad": 0.05},
+    "surprised": {"fearful": 0.24, "happy": 0.04},
+}
+"""How often a face leans towards another emotion: the share of clips, by the emotion that was meant."""
+
+VOICE_CONFUSIONS: Mapping[str, Mapping[str, float]] = {
+    "neutral": {"calm": 0.20, "sad": 0.12, "disgust": 0.06},
+    "calm": {"neutral": 0.22, "sad": 0.22},
+    "happy": {"angry": 0.14, "surprised": 0.20, "fearful": 0.06},
+    "sad": {"calm": 0.24, "neutral": 0.12, "fearful": 0.06},
+    "angry": {"happy": 0.24, "disgust": 0.10},
+    "fearful": {"surprised": 0.12, "happy": 0.10, "sad": 0.12},
+    "disgust": {"neutral": 0.16, "angry": 0.12, "sad": 0.12},
+    "surprised": {"happy": 0.26, "fearful": 0.14},
+}
+"""The same for the voice."""
+
+CUE_SPREAD: Mapping[str, float] = {
+    "pitch": 1.5,
+    "pitch_range": 0.7,
+    "pitch_slope": 1.4,
+    "tempo": 0.09,
+    "energy": 2.0,
+    "brightness": 0.8,
+    "breath": 0.12,
+    "roughness": 0.14,
+    "tremor": 0.16,
+    "attack": 0.2,
+    "smile": 0.03,
+}
+"""One unit of variation of each cue, in the cue's own unit; of each action it is `ACTION_SPREAD`."""
+
+ACTION_SPREAD = 0.16
+STRENGTHS: Mapping[str, float] = {"low": 0.55, "normal": 0.85, "strong": 1.2}
+"""How far the prototype is gone towards, by intensity."""
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How one actor expresses every emotion: gains and habits in the order of `ACTIONS` and `CUES`.
+
+    Args:
+        face_gain: Factor on each action.
+        face_habit: What the face does always, added to each action.
+        voice_gain: Factor on each cue.
+        voice_habit: Added to each cue.
+    """
+
+    face_gain: np.ndarray
+    face_habit: np.ndarray
+    voice_gain: np.ndarray
+    voice_habit: np.ndarray
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator, ambiguity: float = 1.0) -> Manner:
+        """An actor's manner; with ambiguity 0 every actor plays by the book."""
+        actions, cues = len(ACTIONS), len(CUES)
+        gains = [np.exp(0.25 * ambiguity * generator.standard_normal(size)) for size in (actions, cues)]
+        habits = [ambiguity * generator.standard_normal(size) for size in (actions, cues)]
+        return cls(gains[0], 0.6 * ACTION_SPREAD * habits[0], gains[1], 0.6 * _cue_spread() * habits[1])
+
+
+@dataclass(frozen=True)
+class Expression:
+    """What one clip shows: each of `ACTIONS` at its height and each of `CUES`.
+
+    Args:
+        face: Actions, 0 to about 1.3.
+        voice: Cues, in their units.
+    """
+
+    face: np.ndarray
+    voice: np.ndarray
+
+
+def express(
+    emotion: str, intensity: str, manner: Manner, generator: np.random.Generator, ambiguity: float = 1.0
+) -> Expression:
+    r"""What an actor shows of an emotion in one take; face and voice are drawn independently of each other.
+
+    .. math::
+        x = g \odot s \left( (1 - m)\, P_e + m\, P_o \right) + h + a \sigma z
+
+    P are the prototypes of the emotion e and of the emotion o that it leans towards, which is drawn from
+    `FACE_CONFUSIONS` or `VOICE_CONFUSIONS` and often is e itself; m, how far it leans, is drawn from Beta(4, 3), less
+    far when played strongly; s is the intensity; g and h are the actor's gains and habits, a z of the take's spread.
+
+    Args:
+        emotion: One of `EMOTIONS`.
+        intensity: ``low``, ``normal`` or ``strong``.
+        manner: The actor's.
+        generator: The take's.
+        ambiguity: 0 shows the prototypes; 1 what people take for one another about as often as the tables say; the
+            tables' shares and the spread grow with it.
+
+    Source:
+        The prototypes follow Ekman and Friesen's EMFACS for faces and, for voices, the directions that Juslin and
+        Laukka 2003, https://doi.org/10.1037/0033-2909.129.5.770, table 7, and Scherer 2003,
+        https://doi.org/10.1016/S0167-6393(02)00084-5, report. The directions of the confusions are those that studies
+        of recognition by people report (fear with surprise and disgust with anger in faces; calm, neutral and sad, or
+        happy, angry and surprised in voices); all numbers are ours.
+    """
+    strength = STRENGTHS[intensity]
+    drawn: dict[str, Any] = {"strength": strength, "generator": generator, "ambiguity": ambiguity}
+    face = _blend(emotion, FACES, ACTIONS, FACE_CONFUSIONS, **drawn)
+    voice = _blend(emotion, VOICES, CUES, VOICE_CONFUSIONS, **drawn)
+    face_noise = ambiguity * ACTION_SPREAD * generator.standard_normal(len(ACTIONS))
+    voice_noise = ambiguity * _cue_spread() * generator.standard_normal(len(CUES))
+    lowest = np.array([-math.inf, 0.3, -math.inf, -0.5, -math.inf, -math.inf, 0, 0, 0, 0, -math.inf])
+    return Expression(
+        np.clip(face * manner.face_gain + manner.face_habit + face_noise, 0.0, 1.3),
+        np.maximum(voice * manner.voice_gain + manner.voice_habit + voice_noise, lowest),
+    )
+
+
+def _blend(
+    emotion: str,
+    prototypes: Mapping[str, Mapping[str, float]],
+    names: tuple[str, ...],
+    confusions: Mapping[str, Mapping[str, float]],
+    *,
+    strength: float,
+    generator: np.random.Generator,
+    ambiguity: float,
+) -> np.ndarray:
+    """The prototype of an emotion, leaning towards another, and as strong as the intensity says."""
+    point, lean = generator.random(), generator.beta(4.0, 3.0)
+    shown = _vector(prototypes[emotion], names)
+    for other, share in confusions[emotion].items():
+        point -= share * ambiguity
+        if point < 0:
+            mixed = min(1.0, lean / math.sqrt(strength)) * min(1.0, ambiguity)
+            shown = (1 - mixed) * shown + mixed * _vector(prototypes[other], names)
+            break
+    resting = _vector(prototypes["neutral"], names)
+    return resting + strength * (shown - resting)
+
+
+def _vector(values: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:
+    return np.array([values.get(name, 0.0) for name in names])
+
+
+def _cue_spread() -> np.ndarray:
+    return _vector(CUE_SPREAD, CUES)
