@@ -85,6 +85,7 @@ LOSS_HEAD_EXAMPLES = [
 BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
 TRANSFORM_OPTIONS: dict[str, dict] = {}
 DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}}
+FOLDS_OPTIONS: dict[str, dict] = {"holdout": {"test": 2, "folds": 3}}
 NEEDS_FILES = {
     "manifest",
     "ts",
@@ -97,7 +98,7 @@ NEEDS_FILES = {
     "ravdess_sound",
     "voxceleb",
 }
-ROWS = [Row(f"clip{n}", f"{1 + n // 3:02}", None, {}, "") for n in range(24)]
+ROWS = [Row(f"clip{n}", f"{1 + n // 2:02}", None, {"sex": ("m", "f")[n // 2 % 2]}, "") for n in range(24)]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_datasets_keep_their_promises(name):
 
 @pytest.mark.parametrize("name", [name for name in FOLDS.names() if name not in NEEDS_FILES])
 def test_protocols_keep_their_promises(name):
-    check_folds(FOLDS.get(name).cls, ROWS)
+    check_folds(FOLDS.get(name).cls, ROWS, FOLDS_OPTIONS.get(name))
 
 
 def test_a_class_that_is_not_registered_is_told_how():

@@ -78,6 +78,7 @@ def test_a_card_says_how_its_figures_came_about(evaluated):
     assert card["protocol"]["label"] == "speaker-independent"
     assert (card["protocol"]["train"], card["protocol"]["validation"], card["protocol"]["test"]) == (18, 0, 18)
     assert len(card["protocol"]["split_hash"]) == 64
+    assert card["protocol"]["test_groups"] == sorted(set(predictions_of(run)[2]), key=int)
     assert card["selection"] == {"rule": "last", "label": "last epoch"}
     assert card["recipe"] == run.recipe.plain()
     assert card["weights_sha256"] == run.sha256_of_weights()

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.data.splits import check_split, inner_split, overlapping_groups, split_hash
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Row, Split
 from fusionkit.registry import FOLDS
 
@@ -15,7 +16,7 @@ PUBLISHED = [[2, 5, 14, 15, 16], [3, 6, 7, 13, 18], [10, 11, 12, 19, 20], [8, 17
 
 def rows_of(groups: list[str | None], per_group: int = 2, part: str | None = None) -> list[Row]:
     return [
-        Row(f"{group}-{take}-{n}", group, part, {}, f"row {n}")
+        Row(f"{group}-{take}-{n}", group, part, {"sex": "mf"[n % 2]}, f"row {n}")
         for n, group in enumerate(groups)
         for take in range(per_group)
     ]
@@ -27,6 +28,21 @@ def actors(count: int, per_group: int = 2) -> list[Row]:
 
 def groups_of(names: tuple[str, ...]) -> set[str]:
     return {name.split("-")[0] for name in names}
+
+
+def crema_d_rows(per_actor: int = 1) -> list[Row]:
+    """91 actors of whom 48 are male, one behind the other."""
+    return [
+        Row(f"{actor}-{take}", str(actor), None, {"sex": "male" if actor < 1049 else "female"}, "")
+        for actor in range(1001, 1092)
+        for take in range(per_actor)
+    ]
+
+
+def test_actor_pairs_of_24_actors_are_12_folds_of_a_man_and_a_woman() -> None:
+    folds = FOLDS.build("actor_pairs").split(actors(24))
+    assert [fold.name for fold in folds] == [f"A{n},{n + 1}" for n in range(1, 24, 2)]
+    assert [groups_of(fold.test) for fold in folds] == [{f"{n:02}", f"{n + 1:02}"} for n in range(1, 24, 2)]
 
 
 def test_actor_pairs_are_1_2_then_3_4_whatever_the_order_and_padding_of_the_groups() -> None:
@@ -53,6 +69,8 @@ def test_groups_that_are_no_numbers_pair_in_natural_order() -> None:
         ("group_kfold", {"folds": 3}),
         ("leave_one_group_out", {}),
         ("group_kfold", {"groups": PUBLISHED, "absent": "drop"}),
+        ("balanced_groups", {"folds": 3}),
+        ("holdout", {"folds": 4, "test": 5}),
         ("random_kfold", {"folds": 4}),
     ],
 )
@@ -106,6 +124,120 @@ def test_holdout_takes_whole_groups_and_single_samples_where_there_are_none() ->
     assert (fold.name, len(fold.test), len(fold.train)) == ("holdout", 2, 6)
 
 
+def test_a_holdout_of_a_number_of_groups_in_several_parts_has_no_group_twice() -> None:
+    rows = crema_d_rows(2)
+    folds = FOLDS.build("holdout", test=14, folds=5, seed=3).split(rows)
+    assert [fold.name for fold in folds] == [f"holdout{n}" for n in range(1, 6)]
+    tested = [groups_of(fold.test) for fold in folds]
+    assert [len(groups) for groups in tested] == [14] * 5
+    assert len(set.union(*tested)) == 70
+    for fold in folds:
+        train, validation = inner_split(fold, rows, 14 / 77, seed=0)
+        sides = [groups_of(names) for names in (train, validation, fold.test)]
+        assert [len(side) for side in sides] == [63, 14, 14]
+        assert len(set.union(*sides)) == 91
+        assert check_split(fold, rows) == "speaker-independent"
+
+
+def test_a_holdout_of_samples_ignores_groups_and_must_be_called_speaker_dependent() -> None:
+    rows = crema_d_rows(82)[:7442]
+    (fold,) = FOLDS.build("holdout", test=744, of="samples").split(rows)
+    assert (len(fold.train), len(fold.test)) == (6698, 744)
+    assert len(overlapping_groups(fold, rows)) == 91
+    with pytest.raises(
+        DataError, match=r"fold holdout: groups on both sides: 1001, 1002, .* allow_group_overlap: true"
+    ):
+        check_split(fold, rows)
+    assert check_split(fold, rows, allow_group_overlap=True) == "speaker-dependent"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"test": 10}, "holdout: 10 groups cannot be set aside of 10; fewer, so that groups to train on are left"),
+        ({"test": 4, "folds": 3}, "holdout: 3 parts of 4 groups cannot be set aside of 10"),
+        ({"test": 20, "of": "samples"}, "holdout: 20 samples cannot be set aside of 20"),
+        ({"test": 0.4, "folds": 3}, "holdout: 3 parts of 4 groups cannot be set aside of 10"),
+    ],
+)
+def test_a_holdout_larger_than_what_is_there_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        FOLDS.build("holdout", **options).split(actors(10))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("given_size", [1.5, 0, -1, 1.0])
+def test_a_holdout_is_a_share_below_one_or_a_whole_number(given_size: float) -> None:
+    with pytest.raises(RecipeError, match=r"holdout\.test: "):
+        FOLDS.build("holdout", test=given_size)
+
+
+def test_nine_balanced_folds_of_91_actors_hold_10_or_11_with_sexes_as_even_as_they_can_be() -> None:
+    rows = crema_d_rows(2)
+    sex = {row.group: row.targets["sex"] for row in rows}
+    folds = FOLDS.build("balanced_groups", by="sex", folds=9, seed=0).split(rows)
+    assert [fold.name for fold in folds] == [f"S{n}" for n in range(1, 10)]
+    counts = [Counter(sex[group] for group in groups_of(fold.test)) for fold in folds]
+    assert {count.total() for count in counts} == {10, 11}
+    assert {count["male"] for count in counts} == {5, 6}
+    assert {count["female"] for count in counts} == {4, 5}
+    assert sum(counts, Counter()) == {"male": 48, "female": 43}
+    again = FOLDS.build("balanced_groups", by="sex", folds=9, seed=0).split(rows[::-1])
+    assert [groups_of(fold.test) for fold in again] == [groups_of(fold.test) for fold in folds]
+    assert FOLDS.build("balanced_groups", by="sex", folds=9, seed=1).split(rows) != folds
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=2, max_size=40), st.integers(2, 9), st.integers(0, 99))
+def test_balanced_folds_cover_every_group_once_and_differ_by_one_in_every_class(
+    classes: list[str], folds: int, seed: int
+) -> None:
+    rows = [Row(str(n), f"g{n}", None, {"by": name}, "") for n, name in enumerate(classes)]
+    protocol = FOLDS.build("balanced_groups", by="by", folds=folds, seed=seed)
+    if len(classes) < folds:
+        with pytest.raises(DataError, match=f"balanced_groups: {len(classes)} groups cannot fill {folds} folds"):
+            protocol.split(rows)
+        return
+    splits = protocol.split(rows)
+    assert sorted(name for split in splits for name in split.test) == sorted(row.id for row in rows)
+    assert max(len(split.test) for split in splits) - min(len(split.test) for split in splits) <= 1
+    for name in set(classes):
+        counts = [sum(classes[int(sample)] == name for sample in split.test) for split in splits]
+        assert max(counts) - min(counts) <= 1
+
+
+@given(st.integers(2, 60), st.integers(1, 6), st.integers(1, 12), st.integers(0, 99), st.booleans())
+def test_drawn_parts_are_disjoint_of_the_size_asked_for_and_the_same_at_every_call(
+    groups: int, folds: int, size: int, seed: int, of_samples: bool
+) -> None:
+    rows = actors(groups, 3)
+    units = len(rows) if of_samples else groups
+    options = {"test": size, "folds": folds, "seed": seed, "of": "samples" if of_samples else "groups"}
+    protocol = FOLDS.build("holdout", **options)
+    if size * folds > units or size == units:
+        with pytest.raises(DataError, match="cannot be set aside"):
+            protocol.split(rows)
+        return
+    splits = protocol.split(rows)
+    assert protocol.split(rows) == splits
+    tested = [name for split in splits for name in split.test]
+    assert len(tested) == len(set(tested)) == folds * size * (1 if of_samples else 3)
+    for split in splits:
+        assert check_split(split, rows, allow_group_overlap=of_samples)
+        assert set(split.train) == {row.id for row in rows} - set(split.test)
+
+
+def test_groups_whose_class_is_unknown_or_several_cannot_be_balanced() -> None:
+    rows = [Row("1", "a", None, {"sex": "m"}, ""), Row("2", "a", None, {"sex": "f"}, ""), Row("3", "b", None, {}, "")]
+    with pytest.raises(DataError) as caught:
+        FOLDS.build("balanced_groups", folds=2).split(rows)
+    assert str(caught.value).splitlines() == [
+        "2 problems",
+        "  - balanced_groups: sex is not known of 1 of 2 groups, such as b; targets: sex",
+        "  - balanced_groups: 1 groups have several values of sex, such as a: m and f; balance by a target that is one "
+        "per group",
+    ]
+
+
 def test_given_takes_the_parts_of_the_dataset() -> None:
     rows = rows_of(["a"], part="train") + rows_of(["b"], part="test")
     (fold,) = FOLDS.build("given").split(rows)
@@ -145,7 +277,7 @@ def test_given_reports_samples_that_the_file_or_the_dataset_lacks(tmp_path: Path
     assert "sample '02-0-1' is in no fold" in str(caught.value)
 
 
-@pytest.mark.parametrize("protocol", ["actor_pairs", "group_kfold", "leave_one_group_out"])
+@pytest.mark.parametrize("protocol", ["actor_pairs", "balanced_groups", "group_kfold", "leave_one_group_out"])
 def test_a_protocol_of_groups_refuses_samples_without_one(protocol: str) -> None:
     with pytest.raises(DataError, match="2 of 4 samples have no group; this protocol divides by groups"):
         FOLDS.build(protocol).split(rows_of(["a", None]))

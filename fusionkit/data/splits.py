@@ -97,28 +97,48 @@ def inner_split(
     """
     by_id = {row.id: row for row in rows}
     training = [by_id[name] for name in split.train]
-    chosen = draw_units(training, fraction, seed, place=f"fold {split.name}, training part")
+    place = f"fold {split.name}, training part"
+    if not 0 < fraction < 1:
+        raise DataError([Problem(place, f"the fraction {fraction} is not between 0 and 1")])
+    (chosen,) = draw_units(training, fraction, seed, place=place)
     train = tuple(name for name in split.train if name not in chosen)
     return train, tuple(name for name in split.train if name in chosen)
 
 
-def draw_units(rows: Sequence[Row], fraction: float, seed: int, *, place: str) -> frozenset[str]:
-    """The ids of a random share of the groups; of the samples where no row has a group.
+def draw_units(
+    rows: Sequence[Row], size: float, seed: int, *, place: str, parts: int = 1, groups: bool = True
+) -> tuple[frozenset[str], ...]:
+    """The ids of random parts of the groups (of the samples where no row has a group) that have no unit in common.
+
+    Args:
+        rows: The rows.
+        size: How much is in a part: a share of the units, below 1 (at least one unit is, and one is left), or their
+            number.
+        seed: Which units.
+        place: What draws, for messages.
+        parts: How many parts.
+        groups: Draw groups where there are some; otherwise always samples.
 
     Raises:
-        DataError: The fraction is outside 0..1, there are fewer than two units, or only some rows have a group.
+        DataError: The size is no share and no number, there are too few units, or only some rows have a group.
     """
-    if not 0 < fraction < 1:
-        raise DataError([Problem(place, f"the fraction {fraction} is not between 0 and 1")])
-    grouped = any(row.group is not None for row in rows)
+    grouped = groups and any(row.group is not None for row in rows)
     units = by_group(rows) if grouped else {row.id: (row.id,) for row in rows}
-    names = sorted(units, key=natural_order)
+    names, kind = sorted(units, key=natural_order), "groups" if grouped else "samples"
+    if size <= 0 or (size >= 1 and size != int(size)):
+        raise DataError([Problem(place, f"{size} is neither a share between 0 and 1 nor a number of {kind}")])
     if len(names) < 2:
-        kind = "groups" if grouped else "samples"
         raise DataError([Problem(place, f"{len(names)} {kind} cannot be divided in two", f"at least two {kind}")])
-    count = min(max(1, round(fraction * len(names))), len(names) - 1)
+    count = int(size) if size >= 1 else min(max(1, round(size * len(names))), len(names) - 1)
+    if count >= len(names) or count * parts > len(names):
+        wanted = f"{parts} parts of {count}" if parts > 1 else str(count)
+        message = f"{wanted} {kind} cannot be set aside of {len(names)}"
+        raise DataError([Problem(place, message, f"fewer, so that {kind} to train on are left")])
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed)).tolist()
-    return frozenset(name for position in order[:count] for name in units[names[position]])
+    return tuple(
+        frozenset(name for position in order[part * count : (part + 1) * count] for name in units[names[position]])
+        for part in range(parts)
+    )
 
 
 def by_group(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:

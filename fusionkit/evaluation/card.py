@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.assembly import Assembly, assemble
-from fusionkit.data.splits import split_hash
+from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
@@ -131,7 +131,9 @@ def recipe_hash(recipe: Recipe) -> str:
 
 
 def describe_protocol(assembly: Assembly) -> dict[str, Any]:
-    """Which samples were trained on and reported, and what the result may be called."""
+    """Which samples were trained on and reported, the groups among the reported, and what the result may be called."""
+    tested = set(assembly.test_ids)
+    groups = {row.group for row in assembly.dataset.rows if row.id in tested and row.group is not None}
     return {
         "folds": assembly.recipe.data.folds.model_dump(mode="json"),
         "fold": assembly.split.name,
@@ -140,6 +142,7 @@ def describe_protocol(assembly: Assembly) -> dict[str, Any]:
         "train": len(assembly.train_ids),
         "validation": len(assembly.validation_ids),
         "test": len(assembly.test_ids),
+        "test_groups": sorted(groups, key=natural_order),
     }
 
 

@@ -1,0 +1,7 @@
+"""Protocols: how a dataset is divided into training and test samples, as often as the protocol says."""
+
+from fusionkit.data.folds.drawn import Holdout, RandomKFold
+from fusionkit.data.folds.given import Given
+from fusionkit.data.folds.groups import ActorPairs, BalancedGroups, GroupKFold, LeaveOneGroupOut
+
+__all__ = ["ActorPairs", "BalancedGroups", "Given", "GroupKFold", "Holdout", "LeaveOneGroupOut", "RandomKFold"]
