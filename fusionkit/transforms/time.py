@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import torch
@@ -22,16 +23,22 @@ class TimeSlice(Transform):
         s \sim U\{0, \ldots, n - n'\}
 
     n elements at r per second become n'. Training only: in evaluation, and where the sample is no longer than the
-    minimum, it passes unchanged. Every modality draws its own slice.
+    minimum, it passes unchanged. The slice is a view: of a clip that is mapped into memory only the slice is read.
+
+    Each modality draws its own slice, unless `together` is set. Then all modalities that set it draw the same two
+    numbers u and v between 0 and 1, and each takes :math:`n' = m + u (n - m)` elements, m those of the minimum, from
+    :math:`s = v (n - n')` on, rounded: the same seconds of all of them. Begin and end agree within the difference of
+    the modalities' lengths in seconds, and one element of each. Give them the same `min_seconds`.
 
     Args:
         min_seconds: The shortest slice, in seconds.
+        together: Whether the modality is cut at the same instants as others that set it; the paper does not say which.
 
     Raises:
         DataError: The modality has no rate, so a second of it is not defined.
 
     Source:
-        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, section 4.4.
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, section 4.4 and Fig. 9.
 
     Example:
         >>> slicer = TimeSlice((), 10.0, min_seconds=1.0)
@@ -40,17 +47,57 @@ class TimeSlice(Transform):
     """
 
     def __init__(
-        self, in_shape: tuple[int, ...], rate: float | None, *, min_seconds: Annotated[float, Field(gt=0)] = 1.0
+        self,
+        in_shape: tuple[int, ...],
+        rate: float | None,
+        *,
+        min_seconds: Annotated[float, Field(gt=0)] = 1.0,
+        together: bool = False,
     ) -> None:
         self._shortest = _elements("time_slice", min_seconds, rate)
+        self.together = together
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
         """Cuts ``(length, *in_shape)``."""
         if not training or len(values) <= self._shortest:
             return values
+        if self.together:
+            start, stop = _same_seconds(self._shortest, len(values), generator)
+            return values[start:stop]
         length = _draw(self._shortest, len(values), generator)
         start = _draw(0, len(values) - length, generator)
         return values[start : start + length]
+
+
+@TRANSFORMS.register("subsample")
+class Subsample(Transform):
+    r"""Every k-th element, to do less work on films whose frames resemble their neighbours.
+
+    .. math::
+        x'_t = x_{\varphi + k t}, \qquad \varphi \sim U\{0, \ldots, \min(k, n) - 1\}
+
+    In training the phase is random, so that all frames are learnt from in the course of epochs; in evaluation it
+    is 0. The result is a view: nothing of a clip that is mapped into memory is copied. Not for waves, whose higher
+    frequencies would fold onto lower ones.
+
+    Args:
+        every: k, of how many elements one is kept.
+
+    Example:
+        >>> Subsample((), 30.0, every=3)(torch.arange(8.0), torch.Generator(), training=False).tolist()
+        [0.0, 3.0, 6.0]
+    """
+
+    def __init__(
+        self, in_shape: tuple[int, ...], rate: float | None, *, every: Annotated[int, Field(ge=1)] = 2
+    ) -> None:
+        self.every = every
+
+    def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
+        """Thins ``(length, *in_shape)``."""
+        phases = min(self.every, len(values))
+        phase = _draw(0, phases - 1, generator) if training and phases > 1 else 0
+        return values[phase :: self.every]
 
 
 @TRANSFORMS.register("time_mask")
@@ -99,3 +146,11 @@ def _elements(name: str, seconds: float, rate: float | None) -> int:
 def _draw(lowest: int, highest: int, generator: torch.Generator) -> int:
     """A whole number between two bounds, both included."""
     return int(torch.randint(lowest, highest + 1, (), generator=generator))
+
+
+def _same_seconds(shortest: int, length: int, generator: torch.Generator) -> tuple[int, int]:
+    """Begin and end of a slice that shares of the sample's own length define; at least ``shortest`` elements apart."""
+    share, place = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    wanted = shortest + share * (length - shortest)
+    start = place * (length - wanted)
+    return math.floor(start + 0.5), min(length, math.floor(start + wanted + 0.5))

@@ -3,5 +3,15 @@
 from fusionkit.data.folds.drawn import Holdout, RandomKFold
 from fusionkit.data.folds.given import Given
 from fusionkit.data.folds.groups import ActorPairs, BalancedGroups, GroupKFold, LeaveOneGroupOut
+from fusionkit.data.folds.parts import WithParts
 
-__all__ = ["ActorPairs", "BalancedGroups", "Given", "GroupKFold", "Holdout", "LeaveOneGroupOut", "RandomKFold"]
+__all__ = [
+    "ActorPairs",
+    "BalancedGroups",
+    "Given",
+    "GroupKFold",
+    "Holdout",
+    "LeaveOneGroupOut",
+    "RandomKFold",
+    "WithParts",
+]
