@@ -143,7 +143,8 @@ def _known_keys(record: type[BaseModel], path: Place) -> list[str]:
             fields = annotation
         else:
             arguments = getattr(annotation, "__args__", ())
-            fields = arguments[-1] if arguments else fields
+            records = [each for each in arguments if isinstance(each, type) and issubclass(each, BaseModel)]
+            fields = (records or arguments)[-1] if arguments else fields
     if isinstance(fields, type) and issubclass(fields, BaseModel):
         return [field.alias or name for name, field in fields.model_fields.items()]
     return []
