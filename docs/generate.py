@@ -44,7 +44,7 @@ def write_pages(docs: Path) -> None:
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
     generated.mkdir(parents=True, exist_ok=True)
-    tables = [_results(path, generated) for path in sorted(results.glob("*.json"))]
+    tables = [_section(path, generated) for path in sorted(results.glob("*.json"))]
     _write(generated / "tables.md", "\n".join(tables))
 
 
@@ -71,28 +71,53 @@ def summary_table(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _results(path: Path, generated: Path) -> str:
-    """An experiment's table and figure, how it was made, and every comparison of two columns."""
+def _section(path: Path, generated: Path) -> str:
+    """What a result file says, by its kind: an experiment, where it states none, or a single training."""
     results = json.loads(path.read_text(encoding="utf-8"))
     lines = [f"## {path.stem.replace('_', ' ')}\n"]
     lines += [
         f"`{results['command']}`, {results['device']}, {results['platform']}, torch {results['versions']['torch']},"
     ]
-    lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n", markdown(results)]
+    lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n"]
+    kinds = {"experiment": _experiment, "training": _training}
+    return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
+
+
+def _training(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """The table of a single training that is reported on several sets."""
+    level = f"{results['intervals']['level']:.0%} interval ({results['intervals']['method']})"
+    lines = [
+        f"| set | samples | accuracy | {level} | mean recall | accuracy without twins | samples |",
+        "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
+    ]
+    for test, of in results["tests"].items():
+        value, low, high = (format_value(of["accuracy"][key], "accuracy") for key in ("value", "low", "high"))
+        alone = of["without_twins"]
+        figures = [value, f"{low} to {high}", format_value(of["uar"], "uar")]
+        figures += [format_value(alone["accuracy"]["value"], "accuracy"), str(alone["samples"])]
+        lines.append(f"| {test} | {of['samples']} | {' | '.join(figures)} |")
+    minutes = results["wall_seconds"] / 60
+    lines += [f"\nTwins are {results['twins']}. {len(results['epochs'])} epochs in {minutes:.0f} minutes.\n"]
+    return lines
+
+
+def _experiment(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """An experiment's table and figure, and every comparison of two columns."""
+    lines = [markdown(results)]
     if len(results["folds"]) < 2:
-        return "\n".join(lines) + "\n"  # one fold: there is nothing to pair
-    save_figure(draw_folds(results), generated / f"{path.stem}.png")
-    lines += [f"![Accuracy of every fold and variant](../results/generated/{path.stem}.png)\n"]
+        return lines  # one fold: there is nothing to pair
+    save_figure(draw_folds(results), generated / f"{name}.png")
+    lines += [f"![Accuracy of every fold and variant](../results/generated/{name}.png)\n"]
     lines += ["Every difference, column minus the one it is compared with, paired over folds:\n"]
     lines += [
         "| | against | difference | 95 % interval | p Wilcoxon | p corrected |",
         "| --- | --- | ---: | --- | ---: | ---: |",
     ]
-    for name, column in results["summary"].items():
-        for other, comparison in column["against"].items():
+    for column, of in results["summary"].items():
+        for other, comparison in of["against"].items():
             if comparison is not None:
-                lines.append(f"| {name} | {other} | {_comparison(comparison, results['metric'])} |")
-    return "\n".join(lines) + "\n"
+                lines.append(f"| {column} | {other} | {_comparison(comparison, results['metric'])} |")
+    return lines
 
 
 def _comparison(comparison: dict[str, Any], metric: str) -> str:

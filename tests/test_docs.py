@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from fusionkit.shipped import find_recipe
+
 ROOT = Path(__file__).parent.parent
+#: By kind of result, the command that trains, and what such a result must have.
+COMMANDS = {
+    "experiment": ("experiment", lambda results: results["summary"]),
+    "training": ("train", lambda results: results["tests"]),
+}
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 
@@ -27,12 +34,25 @@ def test_there_are_results():
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_says_how_where_and_on_what_it_was_made(path):
     results = json.loads(path.read_text(encoding="utf-8"))
-    assert results["command"].startswith("fusionkit experiment recipes/")
+    verb, made = COMMANDS[results.get("kind", "experiment")]
+    assert results["command"].startswith(f"fusionkit {verb} ")
     assert results["device"] == "cpu"
     assert re.fullmatch("[0-9a-f]{40}", results["commit"])
     assert not results["failures"]
     assert all(fold["split_hash"] for fold in results["folds"])
-    assert (ROOT / results["command"].split()[2]).is_file()
+    assert find_recipe(results["command"].split()[2]).is_file()
+    assert made(results)
+
+
+def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():
+    results = json.loads((ROOT / "benchmarks" / "results" / "pretrain_fer2013.json").read_text(encoding="utf-8"))
+    assert list(results["tests"]) == ["PublicTest", "PrivateTest"]
+    for of in results["tests"].values():
+        cells = of["confusion"]
+        assert sum(map(sum, cells)) == of["samples"] == 3589
+        right = sum(row[place] for place, row in enumerate(cells))
+        assert of["accuracy"]["value"] == pytest.approx(right / 3589)
+        assert of["accuracy"]["low"] < of["accuracy"]["value"] < of["accuracy"]["high"]
 
 
 def test_the_results_in_the_readme_are_those_that_were_measured():
