@@ -16,6 +16,7 @@ from fusionkit.datasets.film_files import (
     MediaTree,
     OtherFiles,
     find_media,
+    no_clip,
     not_prepared,
     read_names,
     stands_twice,
@@ -91,7 +92,7 @@ class CremaD(Dataset):
         spoken = [(names[clip].actor, EMOTIONS[names[clip].emotion]) for clip in self.clips]
         actors = _read_actors(tree.root / DEMOGRAPHICS, demographics, {actor for actor, _ in spoken}, problems)
         if not self.clips and not problems:
-            problems.append(Problem("", "holds no clip", f"root holds {_WANTED}"))
+            problems.append(no_clip(tree, "clip", _WANTED))
         if problems:
             raise DataError(problems, source=str(tree.root))
         self.modalities = {}

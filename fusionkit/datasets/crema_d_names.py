@@ -7,8 +7,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fusionkit.errors import did_you_mean
-
 EMOTIONS: Mapping[str, str] = {
     "ANG": "anger",
     "DIS": "disgust",
@@ -85,7 +83,7 @@ class CremaDName:
             ("level", level, LEVELS),
         ):
             if given not in known:
-                raise ValueError(f"{name!r}: unknown {what} {given} ({did_you_mean(given, known)})")
+                raise ValueError(f"{name!r}: unknown {what} {given} (known: {', '.join(known)})")
         return cls(actor, sentence, emotion, level)
 
     @property

@@ -249,6 +249,11 @@ def listed(problems: Sequence[Problem], what: str) -> list[Problem]:
     return [*problems[:_SHOWN], Problem("", f"{len(problems):,} {what} altogether")]
 
 
+def no_clip(tree: MediaTree, what: str, wanted: str) -> Problem:
+    """The problem of a folder without a clip, with what was found instead."""
+    return Problem("", f"holds no {what}", "; ".join(tree.notes) or f"root holds {wanted}")
+
+
 def not_prepared(row: Row) -> DataError:
     """What loading a film without its preparation is answered with."""
     remedy = "open the dataset with fusionkit.assembly.open_dataset, which loads what `fusionkit prepare` made of it"

@@ -10,7 +10,15 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.datasets.film_counts import count_clips
-from fusionkit.datasets.film_files import MediaFile, OtherFiles, find_media, not_prepared, read_names, stands_twice
+from fusionkit.datasets.film_files import (
+    MediaFile,
+    OtherFiles,
+    find_media,
+    no_clip,
+    not_prepared,
+    read_names,
+    stands_twice,
+)
 from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, INTENSITIES, SEXES, STATEMENTS, WHOLE, RavdessName
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, Dataset, Row
@@ -77,7 +85,7 @@ class Ravdess(Dataset):
             clip: found for clip in sorted(takes) if (found := _clip_of(takes[clip], sound)) != Clip(None, None)
         }
         if not self.clips and not problems:
-            problems.append(Problem("", f"holds no clip of {' or '.join(channels)}", f"root holds {_WANTED}"))
+            problems.append(no_clip(tree, f"clip of {' or '.join(channels)}", _WANTED))
         if problems:
             raise DataError(problems, source=str(tree.root))
         self.modalities = {}
