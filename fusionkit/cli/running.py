@@ -1,4 +1,4 @@
-"""Commands that train and evaluate: demo, train, evaluate, experiment, verify."""
+"""Commands that train and evaluate: train, evaluate, experiment, verify."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ from fusionkit.cli.reporting import print_report
 if TYPE_CHECKING:
     from fusionkit.experiments.cost import ExperimentCost
 
-DEMO = "quickstart/experiment"
 DOES_NOT_HOLD = RUNS_FAILED = 1
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder that receives the results.")]
@@ -34,15 +33,8 @@ ProcessesOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (demo, train, evaluate, experiment, verify):
+    for command in (train, evaluate, experiment, verify):
         app.command()(command)
-
-
-def demo(out: OutOption = Path("runs/demo"), processes: ProcessesOption = None, as_json: JsonOption = False) -> None:
-    """Compare networks on synthetic data, in about a minute."""
-    from fusionkit.shipped import find_recipe
-
-    _run_experiment(find_recipe(DEMO), out, processes, (), as_json)
 
 
 def train(
@@ -61,7 +53,7 @@ def train(
     from fusionkit.report.curves import draw_learning_curves
     from fusionkit.shipped import find_recipe
 
-    with _told_when_stopped(), datasets_shared():
+    with told_when_stopped(), datasets_shared():
         run = training.train(find_recipe(recipe), out, tuple(overrides or ()), progress=not as_json)
         card = evaluation.evaluate(run)
     save_figure(draw_learning_curves(run.read_log()), run.curves_file)
@@ -96,16 +88,9 @@ def experiment(
     What it will cost is printed first, from timed steps. Started again it goes on where it was stopped: finished runs
     are kept.
     """
-    from fusionkit.assembly import datasets_shared
-    from fusionkit.experiments import estimate_experiment
     from fusionkit.shipped import find_recipe
 
-    path, changes = find_recipe(file), tuple(overrides or ())
-    with datasets_shared():
-        if dry_run or not as_json:
-            _print_experiment_cost(estimate_experiment(path, out, processes=processes, overrides=changes), as_json)
-        if not dry_run:
-            _run_experiment(path, out, processes, changes, as_json)
+    perform_experiment(find_recipe(file), out, processes, tuple(overrides or ()), as_json, dry_run=dry_run)
 
 
 def verify(
@@ -133,8 +118,8 @@ def verify(
 
 
 @contextmanager
-def _told_when_stopped() -> Iterator[None]:
-    """Says after Ctrl-C or SIGTERM how to go on."""
+def told_when_stopped() -> Iterator[None]:
+    """Within it Ctrl-C and SIGTERM end in a sentence that says how to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
@@ -142,12 +127,36 @@ def _told_when_stopped() -> Iterator[None]:
         raise
 
 
-def _run_experiment(path: Path, out: Path, processes: int | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    from fusionkit.experiments import run_experiment
+def perform_experiment(
+    path: Path,
+    out: Path,
+    processes: int | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    *,
+    dry_run: bool = False,
+) -> None:
+    """Says what an experiment will cost, runs it, and reports.
+
+    Args:
+        path: The experiment file.
+        out: The folder of the runs.
+        processes: Runs at a time.
+        overrides: ``key.path=value``.
+        as_json: Print the results as JSON, and nothing else.
+        dry_run: Stop after the cost.
+    """
+    from fusionkit.assembly import datasets_shared
+    from fusionkit.experiments import estimate_experiment, run_experiment
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import rich_table
 
-    with _told_when_stopped():
+    with told_when_stopped(), datasets_shared():
+        if dry_run or not as_json:
+            cost = estimate_experiment(path, out, processes=processes, overrides=overrides)
+            _print_experiment_cost(cost, as_json)
+        if dry_run:
+            return
         results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
         written = write_report(out)
     if as_json:

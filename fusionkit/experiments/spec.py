@@ -261,7 +261,9 @@ def _columns(
             message = f"{judge!r} trains no uni-modal networks alone"
             problems.append(Problem(f"variants.{name}.alone", message, did_you_mean(judge, able)))
         columns.append(Column(name, source, branch, judge))
-    if not any(column.branch == ENSEMBLE for column in columns):
+    # Of one modality alone the ensemble is that modality.
+    several = len(recipes[alone].model.modalities) > 1
+    if several and not any(column.branch == ENSEMBLE for column in columns):
         taken = {column.name for column in columns}
         name = next(name for name in (ENSEMBLE, "average of networks alone") if name not in taken)
         columns.append(Column(name, alone, ENSEMBLE, alone, automatic=True))
