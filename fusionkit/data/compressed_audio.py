@@ -78,7 +78,8 @@ def _mp3_states_its_length(path: Path) -> bool:
         if head[:3] == b"ID3":  # a tag before the sound, its size in four times seven bits
             size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
             file.seek(10 + size)
-        return any(mark in file.read(512) for mark in (b"Xing", b"Info"))
+        first = file.read(512)
+    return b"Xing" in first or b"Info" in first
 
 
 def _check_last_page(path: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.data.splits import natural_order, split_hash
+from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
@@ -112,7 +113,8 @@ def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
     Raises:
         RunError: There are none, or they are of another network.
     """
-    with torch.random.fork_rng(devices=[]):  # the weights that are drawn here are replaced at once
+    # The weights that are drawn here are replaced at once, and so would be those that the training started from.
+    with torch.random.fork_rng(devices=[]), without_pretrained_weights():
         model = build(assembly.recipe)
     if assembly.recipe.train.precision == "64-true":
         model = model.double()
