@@ -115,7 +115,10 @@ NEEDS_FILES = {
     "ravdess_sound",
     "voxceleb",
 }
-ROWS = [Row(f"clip{n}", f"{1 + n // 2:02}", None, {"sex": ("m", "f")[n // 2 % 2]}, "") for n in range(24)]
+ROWS = [
+    Row(f"clip{n}", f"{1 + n // 2:02}", ("train", "test")[n % 2], {"sex": ("m", "f")[n // 2 % 2]}, "")
+    for n in range(24)
+]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +323,7 @@ class FaultyDetector(FaceDetector):
         (lambda image: (Box(4.0, 0.0, 4.0, 9.0),), "has an area"),
         (lambda image: (Box(0.0, 0.0, math.nan, 9.0),), "finite"),
         (lambda image: () if image.is_contiguous() else (Box(0.0, 0.0, 1.0, 1.0),), "also as a view"),
-        (lambda image: () if image.fill_(0) is image else (), "does not write into the image"),
+        (lambda image: tuple(image.fill_(0)[:0]), "does not write into the image"),
         (lambda image: (Box(0.0, 0.0, 1.0, 1.0, float(torch.rand(()))),), "the same faces"),
     ],
 )
