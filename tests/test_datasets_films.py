@@ -1,8 +1,11 @@
 import os
 import random
+import re
+import subprocess
 import time
 import zipfile
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,13 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.data.archives import fingerprint, is_member, open_member
+from fusionkit.data.splits import check_split
 from fusionkit.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
 from fusionkit.datasets.film_counts import ranges
 from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
 from fusionkit.errors import DataError
-from fusionkit.interfaces import Clip, Dataset
+from fusionkit.interfaces import Clip, Dataset, Row
 from fusionkit.recipe import build_component
-from fusionkit.spec import DatasetSpec
+from fusionkit.registry import FOLDS
+from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
+from fusionkit.spec import DatasetSpec, FoldsSpec
+from fusionkit.strict_yaml import read_yaml
 
 FILM = b"film" * 300
 SOUND = b"sound" * 300
@@ -574,6 +581,110 @@ def test_the_28_films_without_sound_and_the_four_wrong_ones_are_clips_of_the_dat
     assert len(SILENT) == 28
     assert set(BROKEN) | SILENT <= set(ALL)
     assert not set(BROKEN) & SILENT
+
+
+# Rendered films
+
+
+def settings() -> FilmSettings:
+    return FilmSettings(size=(32, 32), head=0.6, frame_rate=5, seconds=0.5, sound_rate=8000)
+
+
+def test_rendered_ravdess_is_listed_completely_also_when_it_is_packed(tmp_path: Path) -> None:
+    rendered = render_ravdess(
+        tmp_path / "films",
+        actors=(3, 4),
+        emotions=("neutral", "happy"),
+        statements=(1,),
+        repetitions=(1,),
+        modalities=(1, 2, 3),
+        settings=settings(),
+    )
+    data = opened("ravdess", root=str(rendered.root))
+    names = sorted(path.stem[3:] for path in rendered.files if path.stem.startswith("01"))
+    assert [row.id for row in data.rows] == names
+    assert len(names) == 6
+    assert {clip.film for clip in data.clips.values()} == {p for p in rendered.files if p.stem.startswith("01")}
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    for actor in (3, 4):
+        with zipfile.ZipFile(packed / f"Video_Speech_Actor_{actor:02}.zip", "w") as archive:
+            for path in rendered.files:
+                if path.parent.name == f"Actor_{actor:02}":
+                    archive.write(path, f"Actor_{actor:02}/{path.name}")
+    again = opened("ravdess", root=str(packed))
+    assert [(row.id, row.group, row.targets) for row in again.rows] == [
+        (row.id, row.group, row.targets) for row in data.rows
+    ]
+    for name, clip in again.clips.items():
+        assert content_of(clip.film) == data.clips[name].film.read_bytes()
+
+
+@pytest.mark.parametrize("container", ["flv", "mp4"])
+def test_rendered_crema_d_is_listed_completely_with_its_demographics(tmp_path: Path, container: str) -> None:
+    rendered = render_crema_d(
+        tmp_path / "films",
+        actors=(1003, 1004),
+        emotions=("ANG", "NEU"),
+        sentences=("IEO", "DFA"),
+        container=container,
+        settings=settings(),
+    )
+    data = opened("crema_d", root=str(rendered.root))
+    assert places(data, rendered.root) == {
+        (f"VideoFlash/{name}.{container}", f"AudioWAV/{name}.wav") for name in {path.stem for path in rendered.files}
+    }
+    assert {row.group: row.targets["sex"] for row in data.rows} == {"1003": "male", "1004": "female"}
+
+
+# Documents
+
+PAGE = Path(__file__).parent.parent / "docs" / "how_to" / "emotion_films.md"
+
+
+@cache
+def crema_d_rows() -> list[Row]:
+    return [
+        Row(name.clip, name.actor, None, {"sex": "male" if name.actor < "1049" else "female"}, "")
+        for name in distributed_clips()
+    ]
+
+
+def test_the_protocols_in_the_docs_are_what_the_docs_say() -> None:
+    ravdess = [Row(take, take[-2:], None, {}, "") for actor in range(1, 25) for take in takes(actor)]
+    rows = {"actor_pairs": ravdess, "group_kfold": ravdess, "leave_one_group_out": ravdess, "random_kfold": ravdess}
+    found = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("| ") and "`folds: " in line:
+            snippet = line.split("`folds: ")[1].split("`")[0]
+            spec = FoldsSpec.model_validate(read_yaml(f"folds: {snippet}", "docs").value["folds"])
+            chosen = rows.get(spec.type) or crema_d_rows()
+            splits = build_component(spec).split(chosen)
+            dependent = "allow_group_overlap: true" in line
+            labels = {check_split(split, chosen, dependent) for split in splits}
+            found.append((spec.type, len(splits), len(splits[0].train), len(splits[0].test), *labels))
+    assert found == [
+        ("actor_pairs", 12, 1320, 120, "speaker-independent"),
+        ("balanced_groups", 9, found[1][2], 7442 - found[1][2], "speaker-independent"),
+        ("group_kfold", 5, 1140, 300, "speaker-independent"),
+        ("leave_one_group_out", 24, 1380, 60, "speaker-independent"),
+        ("holdout", 5, found[4][2], 7442 - found[4][2], "speaker-independent"),
+        ("holdout", 1, 6698, 744, "speaker-dependent"),
+        ("random_kfold", 10, 1296, 144, "speaker-dependent"),
+    ]
+
+
+def test_lists_of_training_and_test_clips_become_folds_as_the_docs_say(tmp_path: Path) -> None:
+    rows = crema_d_rows()
+    lists = {"test": rows[::10], "train": [row for n, row in enumerate(rows) if n % 10]}
+    for part, chosen in lists.items():
+        lines = "".join(f"{row.id},{row.id.split('_')[2]}\r\n" for row in chosen)
+        (tmp_path / f"{part}.csv").write_bytes(b"\xef\xbb\xbf" + lines.encode())
+    command = re.search(r"^\(echo id,fold\n(?:.*\n)*?.*> folds\.csv$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    subprocess.run(["bash", "-c", command.group()], cwd=tmp_path, check=True)
+    (split,) = FOLDS.build("given", file=str(tmp_path / "folds.csv")).split(rows)
+    assert split.test == tuple(row.id for row in lists["test"])
+    assert split.train == tuple(row.id for row in lists["train"])
 
 
 # Archives
