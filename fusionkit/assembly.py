@@ -198,9 +198,11 @@ class Assembly:
 
     def _transforms(self, modality: str) -> list[Transform]:
         info = self.dataset.modalities[modality]
-        return [
-            build_component(spec, info.shape, info.rate) for spec in self.recipe.model.modalities[modality].transforms
-        ]
+        transforms, rate = list[Transform](), info.rate
+        for spec in self.recipe.model.modalities[modality].transforms:
+            transforms.append(build_component(spec, info.shape, rate))
+            rate = None if rate is None else rate / transforms[-1].keeps_every
+        return transforms
 
 
 def assemble(recipe: Recipe) -> Assembly:

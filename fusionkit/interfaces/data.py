@@ -134,6 +134,8 @@ class Transform(ABC):
     wired: ClassVar[tuple[str, ...]] = ("in_shape", "rate")
     #: Whether all modalities of a sample whose transforms set it are given the same generator, to draw alike.
     together: bool = False
+    #: Of how many elements it keeps one: the rate that transforms after it are given is divided by it.
+    keeps_every: int = 1
 
     @abstractmethod
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:

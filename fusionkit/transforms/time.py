@@ -91,7 +91,7 @@ class Subsample(Transform):
     def __init__(
         self, in_shape: tuple[int, ...], rate: float | None, *, every: Annotated[int, Field(ge=1)] = 2
     ) -> None:
-        self.every = every
+        self.every = self.keeps_every = every
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
         """Thins ``(length, *in_shape)``."""
