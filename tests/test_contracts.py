@@ -115,6 +115,7 @@ NEEDS_FILES = {
     "ravdess_sound",
     "voxceleb",
 }
+FILMS = {"ravdess": "01-01-06-02-01-02-12.mp4", "crema_d": "1001_IEO_ANG_HI.flv"}
 ROWS = [
     Row(f"clip{n}", f"{1 + n // 2:02}", ("train", "test")[n % 2], {"sex": ("m", "f")[n // 2 % 2]}, "")
     for n in range(24)
@@ -180,6 +181,12 @@ def test_face_detectors_keep_their_promises(name, options):
 @pytest.mark.parametrize("name", [name for name in DATASETS.names() if name not in NEEDS_FILES])
 def test_datasets_keep_their_promises(name):
     check_dataset(DATASETS.get(name).cls, DATASET_OPTIONS.get(name))
+
+
+@pytest.mark.parametrize("name", FILMS)
+def test_datasets_of_films_keep_their_promises(tmp_path, name):
+    (tmp_path / FILMS[name]).write_bytes(b"film")
+    check_dataset(DATASETS.get(name).cls, {"root": str(tmp_path)})
 
 
 @pytest.mark.parametrize("name", [name for name in FOLDS.names() if name not in NEEDS_FILES])
