@@ -153,7 +153,7 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
 
     It is registered and described; has rows with unique ids; states classes that its rows' targets belong to; loads
     modalities it has announced, in their shapes, the same at every call and after a copy to a worker; and knows the
-    lengths without contradiction.
+    lengths without contradiction. A dataset of films announces no modalities; each of its rows has a film or a sound.
 
     Args:
         cls: The dataset's class.
@@ -173,6 +173,12 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
         stated = {row.targets.get(target) for row in dataset.rows} - {None}
         strange = sorted(str(value) for value in stated if str(value) not in classes)
         promise(not strange, f"{name}: the classes of {target} hold every target of its rows, also {strange}")
+    if dataset.clips:
+        promise(list(dataset.clips) == ids, f"{name}: every sample has its clip, in the order of the rows")
+        empty = [key for key, clip in dataset.clips.items() if clip.film is None and clip.sound is None]
+        promise(not empty, f"{name}: every clip has a film or a sound, also {empty[:3]}")
+        promise(not dataset.modalities, f"{name}: what is prepared announces the modalities, not the films")
+        return
     worker = copy.deepcopy(dataset)
     for index in range(min(samples, len(ids))):
         loaded, again = dataset.load(index), worker.load(index)
