@@ -208,6 +208,16 @@ class Shifted(DeviceTransform):
         return values + parameters
 
 
+def test_what_was_loaded_in_inference_mode_is_transformed_as_ever_afterwards() -> None:
+    expected = batches_of(samples_of(made(), cache=True), 1)
+    samples = samples_of(made(), cache=True)
+    with torch.inference_mode():
+        inside = batches_of(samples, 1)
+    after = batches_of(samples, 1)
+    assert all(same(*pair) for pair in zip(inside, expected, strict=True))
+    assert all(same(*pair) for pair in zip(after, expected, strict=True))
+
+
 def test_a_device_transform_is_pending_until_the_batch_is_moved_and_the_same_as_on_the_cpu() -> None:
     samples = Samples(Counted({}), ["s0", "s1"], transforms={"v": [Shifted(), Shifted()]}, training=True, seed=5)
     raw = Samples(Counted({}), ["s0", "s1"], seed=5)
