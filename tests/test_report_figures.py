@@ -202,7 +202,9 @@ def test_learning_curves_have_a_panel_per_variant_and_a_line_per_term():
     figure = draw_term_curves({"N1": [log(("audio",)), log(("audio",))], "N0": [log((), validated=False)]})
     assert [axes.get_title() for axes in figure.axes] == ["N1", "N0"]
     labels = [[line.get_label() for line in axes.lines] for axes in figure.axes]
-    assert labels == [["fused", "audio", "validation fused", "validation audio"], ["fused"]]
+    terms = ["fused/emotion", "audio/emotion"]
+    assert labels == [[*terms, *(f"validation {term}" for term in terms)], terms[:1]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fused", "audio", "training", "validation"]
     colours = [line.get_color() for line in figure.axes[0].lines]
     assert colours[:2] == colours[2:]
     assert figure.axes[1].lines[0].get_color() == colours[0]

@@ -103,6 +103,7 @@ def test_a_page_is_whole_loads_nothing_and_shows_every_figure(reported):
         assert len(image["alt"]) > 20
         assert base64.b64decode(image["src"].partition(",")[2]).startswith(b"\x89PNG")
     assert all(link.startswith(("#", "https://doi.org/")) for link in page.links)
+    assert "https://doi.org/10.3390/s21165452" in page.links
     anchors = re.findall(r'<section id="([^"]+)"', text)
     assert {link for link in page.links if link.startswith("#")} == {f"#{anchor}" for anchor in anchors}
 

@@ -80,8 +80,8 @@ def test_inferior_cases_are_marked_in_ours_and_in_the_papers():
     assert inferior_in_paper(results, found) == {"N2": {"A9,10": ("VM", 0.873, 0.865)}}
     assert cells(fold_table(results, found))["A1,2"]["N2, ours"].endswith("*")
     text = " ".join(paper_sentences(results, found))
-    assert "Inferior cases in the paper's own numbers of N2: A9,10: VM 87.3 against 86.5." in text
-    assert "Inferior cases in ours of N2: A1,2: audio." in text
+    assert "Inferior cases in the paper's own numbers: N2 in A9,10 (VM 87.3 against 86.5)." in text
+    assert "Inferior cases in ours: N2 in A1,2 (audio)." in text
 
 
 def test_a_fused_network_of_the_paper_is_judged_against_the_uni_modal_ones_of_its_own_kind():
@@ -128,7 +128,15 @@ def test_selection_missing_folds_and_remarks_stand_under_the_tables():
     assert "Ours: speaker-independent, epoch: last epoch, 1 seed a fold." in text
     assert "Folds of the paper that were not run here: A9,10." in text
     assert "Folds that the paper does not have: A5,6." in text
+    assert "Inferior cases in ours: none." in text
     assert text.endswith("The paper does not say which epoch it reports.")
+
+
+def test_without_uni_modal_folds_the_papers_inferior_cases_cannot_be_told():
+    results, found = paper_of(folds={"N2": {"A1,2": 97.5}})
+    assert any("its own inferior cases cannot be told" in sentence for sentence in paper_sentences(results, found))
+    results, found = paper_of(folds={"N2": {"A1,2": 97.5}, "VM": {"A1,2": 90.0}})
+    assert "There is no inferior case in the paper's own numbers." in paper_sentences(results, found)
 
 
 def test_only_means_are_published():

@@ -64,7 +64,7 @@ def _with_features(experiment: ExperimentFolder, run: str | None, branch: str) -
     said = experiment.said(run)
     if f"feature/{branch}" not in said.features:
         raise RunError(
-            f"{run} was evaluated by an earlier version, which kept no features; `fusionkit evaluate` adds them"
+            f"{run} was evaluated by an earlier version, which kept no features; fusionkit evaluate adds them"
         )
     return said
 
@@ -103,6 +103,7 @@ def _clouds(fold: str, seed: int, found: Sequence[tuple[str, str, Said]], classe
         network, said = bent[-1][0].removesuffix(f", {FUSED}"), bent[-1][1]
         modalities = [name.removeprefix("adapted/") for name in said.features if name.startswith("adapted/")]
         every_alone = set(modalities) <= set(alone)
+        modalities.sort(key=lambda name: list(alone).index(name) if name in alone else len(alone))
         for name in modalities:
             adapted += [cloud(f"{name}, alone", alone[name], f"feature/{name}")] if every_alone else []
             adapted.append(cloud(f"{name} in {network}", said, f"feature/{name}"))

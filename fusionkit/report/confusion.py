@@ -32,7 +32,7 @@ def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> 
         RunError: A variant has no confusion matrix.
     """
     matrices = results["confusion"]["matrices"]
-    chosen = list(variants) if variants is not None else _telling(results)
+    chosen = list(variants) if variants is not None else telling_columns(results)
     unknown = [name for name in chosen if name not in matrices]
     if unknown or not chosen:
         named = repr(unknown[0]) if unknown else "any variant"
@@ -76,7 +76,7 @@ def _side(classes: int) -> float:
     """The side of a matrix in inches."""
     if classes > MOST_NAMES:
         return 4.6
-    return max(2.6, (0.42 if classes <= MOST_NUMBERS else 0.21) * classes)
+    return max(2.6, (0.37 if classes <= MOST_NUMBERS else 0.15) * classes)
 
 
 def _draw_matrix(axes: Axes, matrix: NDArray[np.float64]) -> None:
@@ -103,11 +103,12 @@ def _label(axes: Axes, classes: int, labels: Sequence[str] | None, *, rows: bool
         return
     places, nothing = range(classes), [""] * classes
     shown = list(labels) if columns else nothing
-    axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-    axes.set_yticks(places, list(labels) if rows else nothing, fontsize=8)
+    size = 8 if classes <= MOST_NUMBERS else 7
+    axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
+    axes.set_yticks(places, list(labels) if rows else nothing, fontsize=size)
 
 
-def _telling(results: Results) -> list[str]:
+def telling_columns(results: Results) -> list[str]:
     """The first fused column, the last one, and the ensemble: what a reader compares first."""
     drawn = [column for column in results["columns"] if column["name"] in results["confusion"]["matrices"]]
     fused = [column["name"] for column in drawn if column["branch"] == "fused"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PANELS, MOST_TERMS = 18, 8
+DASHED = (0, (4, 2))
 
 Log = Sequence[Mapping[str, Any]]
 Curves = Mapping[str, NDArray[np.float64]]
@@ -102,16 +103,45 @@ def draw_term_curves(logs: Mapping[str, Sequence[Log]]) -> Figure:
     side_by_side = min(3, len(wanted))
     rows = -(-len(wanted) // side_by_side)
     width = min(WIDEST, 0.5 + 3.2 * side_by_side)
-    figure, panels = canvas(max(4.2, width), 2.55 * rows + 0.2, len(wanted), side_by_side)
+    figure, panels = canvas(max(4.2, width), 2.55 * rows + 0.5, len(wanted), side_by_side)
     branches = _branches(wanted)
+    _add_legend(figure, branches, any(name.startswith("validation") for *_, curves in wanted for name in curves))
     for position, (axes, (variant, stage, curves)) in enumerate(zip(panels, wanted, strict=True)):
         _draw_terms(axes, curves, branches)
         title = variant if stage == "joint" else f"{variant}: {stage}"
         axes.set_title(fitting([title], 34)[0], fontsize=10)
         if position % side_by_side == 0:
             axes.set_ylabel("loss")
-        _finish(axes, epochs=position + side_by_side >= len(wanted))
+        _finish(axes, epochs=position + side_by_side >= len(wanted), legend=False)
     return figure
+
+
+def _add_legend(figure: Figure, colours: Mapping[str, str], validated: bool) -> None:
+    """One for all panels: a colour per term, a line per kind of samples."""
+    from matplotlib.lines import Line2D
+
+    names = fitting([_shown(name, colours) for name in colours], 24)
+    marks = [
+        Line2D([], [], color=colour, linewidth=3, label=name)
+        for name, colour in zip(names, colours.values(), strict=True)
+    ]
+    if validated:
+        marks += [Line2D([], [], color=INK, linewidth=1.5, label="training")]
+        marks += [Line2D([], [], color=INK, linewidth=1.5, linestyle=DASHED, label="validation")]
+    longest = 0.6 + 0.075 * max(len(str(mark.get_label())) for mark in marks)
+    figure.legend(
+        handles=marks,
+        loc="outside upper center",
+        ncols=max(1, min(len(marks), int(figure.get_figwidth() / longest))),
+        fontsize=8.5,
+        frameon=False,
+    )
+
+
+def _shown(name: str, every: Collection[str]) -> str:
+    """A term without its target, where there is one target only."""
+    targets = {each.partition("/")[2] for each in every}
+    return name if len(targets) > 1 else name.partition("/")[0]
 
 
 def _branches(wanted: Sequence[tuple[str, str, Curves]]) -> dict[str, str]:
@@ -127,7 +157,6 @@ def _term(name: str) -> str:
 
 
 def _draw_terms(axes: Axes, curves: Curves, colours: Mapping[str, str]) -> None:
-    targets = {name.partition("/")[2] for name in colours}
     # Training first, and no validation in total where it is told by term.
     by_term = any(name.startswith("validation ") for name in curves)
     names = sorted(name for name in curves if not (by_term and name == "validation"))
@@ -140,21 +169,20 @@ def _draw_terms(axes: Axes, curves: Curves, colours: Mapping[str, str]) -> None:
         low, high = np.nanmin(values[:, known], axis=0), np.nanmax(values[:, known], axis=0)
         dashed = name.startswith("validation")
         colour = colours.get(_term(name), INK)
-        shown = name if len(targets) > 1 else name.partition("/")[0]
         axes.plot(
             epochs + 1,
             mean,
             color=colour,
-            linestyle=(0, (4, 2)) if dashed else "-",
+            linestyle=DASHED if dashed else "-",
             linewidth=1.5,
             marker="." if len(epochs) == 1 else None,
-            label=fitting([shown], 24)[0],
+            label=name,
         )
         if len(values) > 1:
             axes.fill_between(epochs + 1, low, high, color=colour, alpha=0.13, linewidth=0)
 
 
-def _finish(axes: Axes, *, epochs: bool = True) -> None:
+def _finish(axes: Axes, *, epochs: bool = True, legend: bool = True) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if epochs:
@@ -162,7 +190,8 @@ def _finish(axes: Axes, *, epochs: bool = True) -> None:
     axes.margins(y=0.15)
     axes.grid(color=FAINT, linewidth=0.8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(fontsize=8, frameon=False)
+    if legend:
+        axes.legend(fontsize=8, frameon=False)
 
 
 def _table(of: Mapping[int, Sequence[tuple[int, float]]], runs: int) -> NDArray[np.float64]:

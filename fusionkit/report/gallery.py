@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fusionkit.errors import RunError
 from fusionkit.report.calibration import Calibration, draw_calibration, pooled
 from fusionkit.report.clouds import gather_clouds
-from fusionkit.report.confusion import MOST_NUMBERS, draw_confusions, most_confused
+from fusionkit.report.confusion import MOST_NUMBERS, draw_confusions, most_confused, telling_columns
 from fusionkit.report.curves import draw_term_curves
 from fusionkit.report.document import Block, Missing, Paragraph, Section, Table, picture, section
 from fusionkit.report.features import draw_features
@@ -91,6 +91,8 @@ class Gallery:
         if not names:
             return section("Confusions", Missing(what, _no_confusion(self._kind())))
         classes = self._results["confusion"]["classes"]
+        if len(classes) > MOST_NUMBERS:
+            names = telling_columns(self._results)  # each takes half a page
         shown = picture(
             self._folder / "confusion.png",
             lambda: draw_confusions(self._results, names),

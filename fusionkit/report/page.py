@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -102,8 +103,14 @@ def title_of(results: Results) -> tuple[str, str]:
 def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Results) -> str:
     """The report as one HTML page; whatever names hold, they are shown and never run."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup, escape
 
     template = resources.files("fusionkit.report").joinpath("page.html.j2").read_text(encoding="utf-8")
+
+    def with_links(text: str) -> Markup:
+        """Escaped text in which the address of a publication can be followed."""
+        return Markup(re.sub(r"(https://doi\.org/[\w./()-]*\w)", r'<a href="\1">\1</a>', str(escape(text))))
+
     # The template has no blocks of its own that would need a loader, and every value is escaped.
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
     return page.render(
@@ -113,4 +120,5 @@ def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Res
         time=results["time"],
         version=fusionkit.__version__,
         sentence_of=missing_sentence,
+        with_links=with_links,
     )

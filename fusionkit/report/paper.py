@@ -10,6 +10,7 @@ from typing import Any
 from fusionkit.report.published import Published, short_source
 from fusionkit.report.tables import SHARES, Results, format_value
 
+FUSING = ("fused", "ensemble")
 NOT_MEASURED = "not measured"
 ROUNDING = 0.00051
 """Shares that differ by less agree: publications round to a tenth of a per cent, or cut it off."""
@@ -81,7 +82,7 @@ def inferior_in_paper(results: Results, paper: Published) -> dict[str, dict[str,
     better = 1 if results["higher_is_better"] else -1
     found: dict[str, dict[str, tuple[str, float, float]]] = {}
     for column in results["columns"]:
-        if column["branch"] not in ("fused", "ensemble") or column["name"] not in paper.folds:
+        if column["branch"] not in FUSING or column["name"] not in paper.folds:
             continue
         for fold, value in paper.folds[column["name"]].items():
             rivals = {
@@ -115,25 +116,35 @@ def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
 
 def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
     """What stands under the tables: selection, inferior cases of both, folds that only one side has, and remarks."""
-    metric = results["metric"]
     sentences = [
         f"Ours: {results['protocol']['label']}, epoch: {results['selection']}, "
         f"{len(results['seeds'])} {'seed' if len(results['seeds']) == 1 else 'seeds'} a fold. "
         "Numbers of a paper come from other weights, sizes and machines: they are set beside ours, not tested against."
     ]
     sentences += _fold_sentences(results, paper)
-    for name, cases in inferior_in_paper(results, paper).items():
-        listed = "; ".join(
-            f"{fold}: {rival} {format_value(theirs, metric)} against {format_value(value, metric)}"
-            for fold, (rival, theirs, value) in cases.items()
-        )
-        sentences.append(f"Inferior cases in the paper's own numbers of {name}: {listed}.")
-    ours = [name for name in paper.variants if results["summary"].get(name, {}).get("inferior")]
-    for name in ours:
-        cases_of_ours = results["summary"][name]["inferior"]
-        listed = "; ".join(f"{fold}: {modality}" for fold, modality in cases_of_ours.items())
-        sentences.append(f"Inferior cases in ours of {name}: {listed}.")
+    sentences += _inferior_sentences(results, paper)
     return (*sentences, *paper.remarks)
+
+
+def _inferior_sentences(results: Results, paper: Published) -> list[str]:
+    metric, sentences = results["metric"], []
+    theirs = [
+        f"{name} in {fold} ({rival} {format_value(better, metric)} against {format_value(value, metric)})"
+        for name, cases in inferior_in_paper(results, paper).items()
+        for fold, (rival, better, value) in cases.items()
+    ]
+    if theirs:
+        sentences.append(f"Inferior cases in the paper's own numbers: {'; '.join(theirs)}.")
+    elif any(column["name"] in paper.folds for column in results["columns"] if column["branch"] not in FUSING):
+        sentences.append("There is no inferior case in the paper's own numbers.")
+    elif paper.folds:
+        sentences.append("The source states no uni-modal networks by fold, so its own inferior cases cannot be told.")
+    ours = [
+        f"{name} in {fold} ({modality})"
+        for name in paper.variants
+        for fold, modality in (results["summary"].get(name, {}).get("inferior") or {}).items()
+    ]
+    return [*sentences, f"Inferior cases in ours: {'; '.join(ours) or 'none'}."]
 
 
 def _fold_sentences(results: Results, paper: Published) -> list[str]:
@@ -159,7 +170,7 @@ def _all_folds(results: Results, paper: Published) -> list[str]:
 
 def _uni_modal(columns: Sequence[Mapping[str, Any]], fused: Mapping[str, Any]) -> list[str]:
     """The uni-modal columns that a fused one is judged against: those of its own networks alone, else all."""
-    of_any = [column for column in columns if column["branch"] not in ("fused", "ensemble")]
+    of_any = [column for column in columns if column["branch"] not in FUSING]
     own = [column for column in of_any if column["runs"] == fused.get("alone")]
     return [column["name"] for column in own or of_any]
 

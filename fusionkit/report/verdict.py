@@ -37,7 +37,7 @@ def _headline(results: Results) -> str:
         if not any(column["by_fold"] for column in results["summary"].values()):
             return "No answer: no fold of any variant has a value."
         if best is not None and "over_alone" not in results["summary"][best]:
-            return "No answer: an earlier version wrote these results; `fusionkit experiment` writes them anew."
+            return "No answer: an earlier version wrote these results; the command of the experiment writes them anew."
         return "No answer: no fused network could be compared with networks that were trained on one modality alone."
     over, better = judged[best], _sign(results)
     gain = better * over["difference"]["mean"]
