@@ -64,7 +64,11 @@ def open_dataset(data: DataSpec) -> Dataset:
 
 def _opened(data: DataSpec) -> Dataset:
     dataset: Dataset = build_component(data.dataset)
-    return Prepared(dataset, data.prepare or PrepareSpec()) if dataset.clips else dataset
+    if not dataset.clips:
+        return dataset
+    prepared = Prepared(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
+    prepared.require_prepared()
+    return prepared
 
 
 class InMemory(Dataset):

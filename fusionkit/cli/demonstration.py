@@ -43,7 +43,7 @@ def demo(
             actors=range(1, actors + 1),
             repetitions=(1,),
             processes=processes or processors(),
-            progress=lambda _done, _total: advance(),
+            progress=lambda _done, _total: advance(""),
         )
         contact_sheet(range(1, min(actors, 4) + 1)).save(sheet)
     if not as_json:

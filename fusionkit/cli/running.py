@@ -148,10 +148,15 @@ def perform_experiment(
     """
     from fusionkit.assembly import datasets_shared
     from fusionkit.experiments import estimate_experiment, run_experiment
+    from fusionkit.experiments.beginnings import prepare_films, recipes_of
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import rich_table
 
     with told_when_stopped(), datasets_shared():
+        if not dry_run:
+            for done in prepare_films(recipes_of(path, overrides), processes=processes, progress=not as_json):
+                if not as_json and done.kept < len(done.records):
+                    print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
         if dry_run or not as_json:
             cost = estimate_experiment(path, out, processes=processes, overrides=overrides)
             _print_experiment_cost(cost, as_json)

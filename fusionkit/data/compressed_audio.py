@@ -40,7 +40,7 @@ def decode_compressed(path: Path) -> tuple[Tensor, int]:
             if not container.streams.audio:
                 raise DataError([Problem(str(path), "holds no sound")])
             stream = container.streams.audio[0]
-            stream.thread_type = "NONE"
+            stream.codec_context.thread_type = "NONE"
             rate = int(stream.rate)
             promised = _promised_seconds(path, stream)
             channels = _decoded(container, stream)

@@ -1,20 +1,23 @@
-"""What must be there before the runs of an experiment begin: pretrained encoders, and networks that can be built."""
+"""What must be there before runs begin: prepared films, pretrained encoders, and networks that can be built."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError
 from fusionkit.experiments.jobs import Job
-from fusionkit.experiments.spec import Experiment
+from fusionkit.experiments.spec import Experiment, load_experiment
+from fusionkit.interfaces import Dataset
 from fusionkit.model import build
-from fusionkit.recipe import load_recipe
+from fusionkit.preparation import Preparation, prepare
+from fusionkit.recipe import build_component, load_recipe
 from fusionkit.shipped import find_recipe
-from fusionkit.spec import Recipe
+from fusionkit.spec import PrepareSpec, Recipe
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,44 @@ class Pretraining:
     recipe: str
     folder: Path
     wanted: tuple[Path, ...]
+
+
+def recipes_of(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
+    """The recipe of a file, or every recipe of an experiment.
+
+    Raises:
+        RecipeError: Every problem of the file.
+    """
+    document, _ = read_document(path)
+    if "variants" in document.value:
+        return tuple(load_experiment(path, overrides).recipes.values())
+    return (load_recipe(path, overrides),)
+
+
+def prepare_films(
+    recipes: Iterable[Recipe], *, processes: int | None = None, progress: bool = False, retry: bool = False
+) -> list[Preparation]:
+    """Prepares the films of recipes, those of the same dataset and settings once; nothing where there are none.
+
+    Args:
+        recipes: The recipes.
+        processes: Clips at a time.
+        progress: Show a bar with the remaining time.
+        retry: Do those again that were dropped or failed.
+
+    Raises:
+        DataError: A dataset cannot be opened.
+        RunError: A cache cannot be written.
+    """
+    wanted = {recipe.data.model_dump_json(include={"dataset", "prepare"}): recipe.data for recipe in recipes}
+    done = []
+    for data in wanted.values():
+        dataset: Dataset = build_component(data.dataset)
+        if dataset.clips:
+            spec = data.prepare or PrepareSpec()
+            kind = data.dataset.type
+            done.append(prepare(dataset, spec, kind=kind, processes=processes, progress=progress, retry=retry))
+    return done
 
 
 def missing_pretraining(experiment: Experiment) -> list[Pretraining]:

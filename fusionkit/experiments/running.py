@@ -10,7 +10,7 @@ from typing import Any
 
 from fusionkit.assembly import datasets_shared
 from fusionkit.errors import RunError
-from fusionkit.experiments.beginnings import check_networks, missing_pretraining, pretrain
+from fusionkit.experiments.beginnings import check_networks, missing_pretraining, prepare_films, pretrain
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
@@ -32,11 +32,11 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Runs the variants of an experiment over folds and seeds, and compares them.
 
-    Every variant's recipe is checked before anything runs, what its encoders start from is trained where the experiment
-    says how and it is not there, and every network is built once. A run is a run folder,
-    ``out/runs/<variant>/<fold>/<seed>``. Finished ones are kept, begun ones resumed, so an experiment that was stopped
-    goes on where it was when it is started again. A run that fails is reported with its error and stops no other. With
-    several processes a script calls this under ``if __name__ == "__main__":``, for workers import it.
+    Every variant's recipe is checked before anything runs. Films are prepared that are not, what encoders start from
+    is trained where the experiment says how and it is not there, and every network is built once. A run is a run
+    folder, ``out/runs/<variant>/<fold>/<seed>``. Finished ones are kept, begun ones resumed, so an experiment that was
+    stopped goes on where it was when it is started again. A run that fails is reported with its error and stops no
+    other. With several processes a script calls this under ``if __name__ == "__main__":``, for workers import it.
 
     Args:
         path: The experiment file.
@@ -55,7 +55,9 @@ def run_experiment(
     """
     out = Path(out)
     with datasets_shared():
-        agenda = make_agenda(load_experiment(path, overrides), out)
+        experiment = load_experiment(path, overrides)
+        prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
+        agenda = make_agenda(experiment, out)
         for todo in missing_pretraining(agenda.experiment):
             pretrain(todo, progress=progress)
         waiting = [job for job in agenda.jobs if not is_finished(job)]

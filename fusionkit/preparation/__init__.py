@@ -1,5 +1,6 @@
 """Films and sounds to what training reads: prepared once, loaded as often as wanted."""
 
 from fusionkit.preparation.prepared import Prepared
+from fusionkit.preparation.preparing import Preparation, prepare
 
-__all__ = ["Prepared"]
+__all__ = ["Preparation", "Prepared", "prepare"]

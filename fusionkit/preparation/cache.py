@@ -1,0 +1,202 @@
+"""The folder of prepared clips, and the only module that knows its file names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+from torch import Tensor
+
+from fusionkit.data.archives import fingerprint, open_member
+from fusionkit.data.files import expand_path
+from fusionkit.errors import DataError, Problem, RunError
+from fusionkit.interfaces import Clip
+from fusionkit.preparation.records import ClipRecord, Source
+from fusionkit.recipe import check_component
+from fusionkit.spec import PrepareSpec
+from fusionkit.whole_files import as_json, guarded, read_json, write_file, write_tensors
+
+FORMAT = 1
+"""Version of what preparation computes; raised whenever it would compute something else from the same film."""
+
+_ABSENT = "absent"
+_LONGEST_NAME = 100
+
+
+class Cache:
+    """Prepared clips of one kind of dataset and one way of preparing, a file each.
+
+    The folder is named after the dataset's kind and a hash of the settings, a clip's file after its id and a hash of
+    its sources' names, sizes and times of change. So a clip whose film has changed, or another dataset's clip of the
+    same id, has another file, and what is stale is never found. ``manifest.json`` repeats what the files say of
+    themselves, so that thousands are known from one; where it says nothing of a file, the file is asked.
+
+    Args:
+        dataset: The dataset's kind.
+        spec: How its clips are prepared.
+    """
+
+    def __init__(self, dataset: str, spec: PrepareSpec) -> None:
+        self.settings = _settings(spec)
+        digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+        self.folder = expand_path(spec.cache) / f"{dataset}-{digest[:12]}"
+
+    @property
+    def report_file(self) -> Path:
+        """What was not plain, file by file, as data; `written_report_file` says it in words."""
+        return self.folder / "report.json"
+
+    @property
+    def written_report_file(self) -> Path:
+        """The same for reading."""
+        return self.folder / "report.md"
+
+    def file_of(self, name: str, clip: Clip) -> Path:
+        """Where a clip is, or will be, as its sources are now."""
+        states = [[role, path.name, _state(path)] for role, path in _roles(clip)]
+        digest = hashlib.sha256(json.dumps([name, states]).encode()).hexdigest()
+        readable = re.sub(r"[^A-Za-z0-9,+=_.-]", "_", name).lstrip(".")[:_LONGEST_NAME]
+        return self.folder / f"{readable}-{digest[:10]}.safetensors"
+
+    def known(self, files: Mapping[str, Path]) -> dict[str, ClipRecord]:
+        """What is known of clips, by id; those that have no whole file are left out.
+
+        Args:
+            files: By id, the clip's file.
+        """
+        try:
+            sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.folder)}
+        except OSError:
+            return {}
+        listed = self._listed()
+        found = {}
+        for name, file in files.items():
+            size = sizes.get(file.name)
+            if size is None:
+                continue
+            record = listed[file.name][1] if listed.get(file.name, (None,))[0] == size else read_record(file)
+            if record is not None and record.id == name:
+                found[name] = record
+        return found
+
+    def create(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            RunError: It cannot be made.
+        """
+        guarded(self.folder, lambda: self.folder.mkdir(parents=True, exist_ok=True))
+
+    def forget_list(self) -> None:
+        """Removes the manifest before clips change: a killed preparation must not leave one that is wrong."""
+        self._manifest.unlink(missing_ok=True)
+
+    def write_list(self, records: Mapping[Path, ClipRecord]) -> None:
+        """Writes the manifest, of the given clips and of those of other datasets in the same folder.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        ours = {file.name: record for file, record in records.items()}
+        for file in self.folder.glob("*.safetensors"):
+            if file.name not in ours and (record := read_record(file)) is not None:
+                ours[file.name] = record
+        clips = {
+            name: {"bytes": (self.folder / name).stat().st_size, **record.plain()}
+            for name, record in sorted(ours.items())
+        }
+        write_file(self._manifest, as_json({"settings": self.settings, "clips": clips}))
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def _listed(self) -> dict[str, tuple[int, ClipRecord]]:
+        """By file name, the size and record in the manifest; nothing where there is none or it is damaged."""
+        if not self._manifest.is_file():
+            return {}
+        try:
+            clips = read_json(self._manifest)["clips"]
+            return {name: (int(clip["bytes"]), ClipRecord.of(clip)) for name, clip in clips.items()}
+        except (RunError, KeyError, TypeError, AttributeError):
+            return {}
+
+
+def write_clip(file: Path, record: ClipRecord, tensors: Mapping[str, Tensor]) -> ClipRecord:
+    """Writes a clip's file, and gives the record with the file's hash.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    plain = record.plain()
+    del plain["sha256"]
+    write_tensors(file, tensors, {"clip": json.dumps(plain, sort_keys=True)})
+    written = read_record(file)
+    assert written is not None
+    return written
+
+
+def read_record(file: Path) -> ClipRecord | None:
+    """What a clip's file says of it; None where the file is damaged."""
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata()
+        return ClipRecord.of({**json.loads(metadata["clip"]), "sha256": metadata["sha256"]})
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_clip(file: Path) -> dict[str, Tensor]:
+    """The modalities of a clip, mapped from its file: only what is used of them is read.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    try:
+        with safetensors.safe_open(file, framework="pt") as opened:
+            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, safetensors.SafetensorError) as error:
+        remedy = "delete it and run `fusionkit prepare RECIPE`"
+        raise DataError([Problem(str(file), f"is damaged ({error})", remedy)]) from error
+
+
+def describe_sources(clip: Clip) -> tuple[Source, ...]:
+    """The films and sounds of a clip, with the hashes of their bytes."""
+    return tuple(Source(role, path.name, _state(path), _hash(path)) for role, path in _roles(clip))
+
+
+def _roles(clip: Clip) -> list[tuple[str, Path]]:
+    return [(role, path) for role, path in (("film", clip.film), ("sound", clip.sound)) if path is not None]
+
+
+def _state(path: Path) -> str:
+    try:
+        return fingerprint(path)
+    except DataError:
+        return _ABSENT
+
+
+def _hash(path: Path) -> str:
+    try:
+        with open_member(path) as file:
+            digest = hashlib.sha256()
+            while part := file.read(1 << 20):
+                digest.update(part)
+            return digest.hexdigest()
+    except DataError:
+        return ""
+
+
+def _settings(spec: PrepareSpec) -> dict[str, Any]:
+    """All that decides what a clip becomes, with every default of the detector written out."""
+    plain = spec.model_dump(mode="json", exclude={"cache"})
+    detector = spec.face.detector
+    completed, found = check_component(detector.kind, detector.type, detector.options)
+    plain["face"]["detector"] = {"type": detector.type, **(detector.options if found else completed)}
+    return {"format": FORMAT, **plain}

@@ -1,0 +1,234 @@
+"""One clip: its film and sound to face crops and samples, with every departure and the recipe's policies."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from fusionkit.data.archives import is_member, open_member
+from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio
+from fusionkit.data.media import check_finite
+from fusionkit.errors import DataError, Problem
+from fusionkit.interfaces import Clip, FaceDetector
+from fusionkit.preparation.decoding import Film
+from fusionkit.preparation.pictures import Picture, find_picture
+from fusionkit.preparation.records import Departure, Status
+from fusionkit.preparation.sounds import SoundTrack, aligned, to_int16
+from fusionkit.spec import PrepareSpec
+
+SILENCE = 1e-3
+"""Share of full scale that silence stays below: -60 dB."""
+
+SHORT_SECONDS = 1.0
+APART_SECONDS = 0.1
+"""Seconds by which sound and picture may differ in length without a word."""
+
+_CLIPPED_SHARE = 1e-3
+"""Share of samples beyond full scale below which clipping is not worth a word: decoders overshoot a little."""
+
+
+class Refused(Exception):  # noqa: N818 - it is no error: a policy asks for it
+    """A policy drops the clip, or fails it."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a clip.
+
+    Args:
+        status: Whether it was prepared.
+        reason: Why not.
+        tensors: ``video`` uint8 ``(frames, channels, size, size)`` and ``audio`` int16 ``(samples,)``, those it has.
+        departures: What was not plain.
+    """
+
+    status: Status
+    reason: str = ""
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    departures: tuple[Departure, ...] = ()
+
+
+def prepare_clip(clip: Clip, spec: PrepareSpec, detector: FaceDetector) -> Outcome:
+    """Prepares one clip; what is wrong with its files is told in the outcome, as the policies say.
+
+    Args:
+        clip: Its film and sound.
+        spec: How it is prepared.
+        detector: What finds the faces.
+    """
+    work = _Work(spec, detector)
+    try:
+        work.read(clip)
+    except Refused as refused:
+        return Outcome(refused.status, refused.reason, {}, tuple(work.departures))
+    return Outcome("prepared", "", work.tensors, tuple(work.departures))
+
+
+class _Work:
+    """A clip in work: what was made of it so far, and what was not plain."""
+
+    def __init__(self, spec: PrepareSpec, detector: FaceDetector) -> None:
+        self.spec, self.detector = spec, detector
+        self.tensors: dict[str, Tensor] = {}
+        self.departures: list[Departure] = []
+
+    def read(self, clip: Clip) -> None:
+        """Reads film and sound.
+
+        Raises:
+            Refused: A policy says so.
+        """
+        if clip.film is not None:
+            self._read_film(clip.film, with_sound=clip.sound is None)
+        if clip.sound is not None:
+            self._read_sound(clip.sound)
+        if not self.tensors:
+            reasons = "; ".join(dict.fromkeys(departure.text for departure in self.departures))
+            raise Refused("dropped", f"nothing is left of it: {reasons or 'it states no film and no sound'}")
+        self._compare_lengths()
+
+    def _read_film(self, path: Path, *, with_sound: bool) -> None:
+        what = f"the film {path.name}"
+        track = SoundTrack() if with_sound else None
+        try:
+            with _on_disk(path) as file:
+                picture, losses, has_sound = find_picture(file, self.spec, self.detector, track)
+        except DataError as error:
+            self._apply("damaged", f"{what} {_said(error, path)}", "video" if not with_sound else "video and sound")
+            return
+        if losses and self._apply("incomplete", f"{what} {' and '.join(losses)}"):
+            return
+        self._take_picture(picture, what)
+        if track is not None:
+            self._take_track(track, picture, what, has_sound=has_sound)
+
+    def _take_picture(self, picture: Picture, what: str) -> None:
+        for kind, text in picture.departures:
+            self.note(kind, f"{what}: {text}")
+        if picture.refusal is not None:
+            key, text = picture.refusal
+            if key == "failed":
+                raise Refused("failed", f"{what}: {text}")
+            if key == "dropped":
+                raise Refused("dropped", f"{what}: {text}")
+            self._apply("damaged", f"{what} {text}", "video")
+        if picture.crops is None:
+            return
+        self.tensors["video"] = picture.crops
+        if picture.decoded == 1:
+            self.note("one frame", f"{what} is one frame")
+        if len(picture.crops) < SHORT_SECONDS * self.spec.frame_rate:
+            self.note("short", f"{what} lasts {len(picture.crops) / self.spec.frame_rate:.2f} s")
+
+    def _take_track(self, track: SoundTrack, picture: Picture, what: str, *, has_sound: bool) -> None:
+        rate = self.spec.sample_rate
+        wave = track.wave(rate)
+        if not len(wave):
+            self._apply("no_sound", f"{what} {'has an empty sound' if has_sound else 'has no sound'}", "audio")
+            return
+        if track.patched:
+            self.note("gaps in sound", f"{what} lacks {track.patched:.2f} s of sound in between: silence was put there")
+        late = 0.0 if track.start is None or picture.start is None else track.start - picture.start
+        self._take_wave(aligned(wave, late, rate), f"the sound of {what}")
+        if abs(late) > APART_SECONDS:
+            apart = f"{late:.2f} s late: silence was put before it" if late > 0 else f"{-late:.2f} s early: cut"
+            self.note("sound begins apart", f"the sound of {what} begins {apart}")
+
+    def _read_sound(self, path: Path) -> None:
+        what = f"the sound {path.name}"
+        losses: list[str] = []
+        try:
+            with _on_disk(path) as file:
+                if path.suffix.lower() in AUDIO_SUFFIXES:
+                    wave = read_audio(file, rate=self.spec.sample_rate)
+                else:
+                    wave, losses = _decode_sound(file, self.spec.sample_rate)
+            check_finite(wave, str(path))
+        except DataError as error:
+            self._apply("damaged", f"{what} {_said(error, path)}", "audio")
+            return
+        if losses and self._apply("incomplete", f"{what} {' and '.join(losses)}", "audio"):
+            return
+        if not len(wave):
+            self._apply("damaged", f"{what} is empty", "audio")
+            return
+        self._take_wave(wave, what)
+
+    def _take_wave(self, wave: Tensor, what: str) -> None:
+        """Takes a wave as the clip's sound, if it is one."""
+        try:
+            check_finite(wave, "")
+        except DataError as error:
+            self._apply("damaged", f"{what} holds numbers that are none: {error.problems[0].message}", "audio")
+            return
+        loudest = float(wave.abs().max())
+        if loudest < SILENCE and self._apply("silent", f"{what} is silent", "audio"):
+            return
+        samples, beyond = to_int16(wave)
+        if beyond > _CLIPPED_SHARE * len(samples):
+            self.note("clipped sound", f"{what}: {beyond} of {len(samples)} samples are beyond full scale and clipped")
+        self.tensors["audio"] = samples
+        if len(samples) < SHORT_SECONDS * self.spec.sample_rate:
+            self.note("short", f"{what} lasts {len(samples) / self.spec.sample_rate:.2f} s")
+
+    def _compare_lengths(self) -> None:
+        if not {"video", "audio"} <= set(self.tensors):
+            return
+        seen = len(self.tensors["video"]) / self.spec.frame_rate
+        heard = len(self.tensors["audio"]) / self.spec.sample_rate
+        if abs(seen - heard) > APART_SECONDS:
+            self.note("lengths apart", f"the picture lasts {seen:.2f} s, the sound {heard:.2f} s")
+
+    def note(self, kind: str, text: str) -> None:
+        """Notes what was not plain."""
+        self.departures.append(Departure(kind, text))
+
+    def _apply(self, key: str, text: str, modality: str = "video and sound") -> bool:
+        """Does what the recipe says of such a case; whether the modality is left out.
+
+        Raises:
+            Refused: The clip is dropped, or fails.
+        """
+        policy = getattr(self.spec, key)
+        if policy in ("drop", "fail"):
+            raise Refused("dropped" if policy == "drop" else "failed", text)
+        self.note(key.replace("_", " "), f"{text}: {'kept' if policy == 'keep' else f'{modality} left out'}")
+        return bool(policy != "keep")
+
+
+@contextmanager
+def _on_disk(path: Path) -> Iterator[Path]:
+    """A path that decoders can open; a member of an archive is unpacked for as long as it is needed."""
+    if not is_member(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(suffix=path.suffix) as unpacked, open_member(path) as member:
+        shutil.copyfileobj(member, unpacked)
+        unpacked.flush()
+        yield Path(unpacked.name)
+
+
+def _decode_sound(path: Path, rate: int) -> tuple[Tensor, list[str]]:
+    """The sound of a compressed file or film, and what is missing of it."""
+    track = SoundTrack()
+    with Film(path) as film:
+        if film.sound is None:
+            raise DataError([Problem(str(path), "holds no sound")])
+        for frame in film.frames(picture=False, sound=True):
+            track.add(frame)
+        return track.wave(rate), film.losses(picture=False)
+
+
+def _said(error: DataError, path: Path) -> str:
+    """What is wrong with a file, without its name."""
+    return "; ".join(problem.message for problem in error.problems) or f"cannot be read: {path.name}"

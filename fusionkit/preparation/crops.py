@@ -1,0 +1,108 @@
+"""Square face crops of one size out of the frames of a film."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fusionkit.interfaces import Box
+from fusionkit.preparation.pixels import Pixels, Reader, Region, upright_size
+
+
+def cut_fixed(
+    frames: Iterable[tuple[Any, int]], box_of: Callable[[Any], Box], *, size: int, grey: bool
+) -> Tensor | None:
+    """Cuts one box out of every frame.
+
+    Args:
+        frames: Decoded frames, each with how often it is taken.
+        box_of: The box of the film, asked for its first frame.
+        size: Height and width of a crop.
+        grey: Keep brightness alone.
+
+    Returns:
+        The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
+    """
+    crops: list[Pixels] = []
+    cut: Callable[[Any], Pixels] | None = None
+    for frame, copies in frames:
+        if cut is None:
+            cut = _fixed_cutter(box_of(frame), frame, size=size, grey=grey)
+        if copies:
+            crops += [cut(frame)] * copies
+    return torch.from_numpy(np.stack(crops)) if crops else None
+
+
+def cut_moving(frames: Iterable[tuple[Any, int]], boxes: Tensor, *, size: int, grey: bool) -> Tensor | None:
+    """Cuts a box of its own out of every frame.
+
+    Args:
+        frames: Decoded frames, each with how often it is taken.
+        boxes: Left, top, right and bottom in every frame that is taken, ``(frames, 4)``.
+        size: Height and width of a crop.
+        grey: Keep brightness alone.
+
+    Returns:
+        The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
+    """
+    crops: list[Pixels] = []
+    edges = boxes.tolist()
+    around = Box(*boxes.min(dim=0).values[:2].tolist(), *boxes.max(dim=0).values[2:].tolist())
+    cutter: _Cutter | None = None
+    for frame, copies in frames:
+        if cutter is None:
+            cutter = _Cutter(around, frame, size=size, grey=grey)
+        wanted = edges[len(crops) : len(crops) + copies]
+        if wanted:
+            pixels = cutter.read(frame)
+            crops += [cutter.cut(pixels, Box(*box)) for box in wanted]
+    return torch.from_numpy(np.stack(crops)) if crops else None
+
+
+def _fixed_cutter(box: Box, frame: Any, *, size: int, grey: bool) -> Callable[[Any], Pixels]:
+    height, width = upright_size(frame)
+    left, top = round(box.left), round(box.top)
+    side = max(1, round(max(box.right - box.left, box.bottom - box.top)))
+    if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+        return Reader("grey" if grey else "planes", Region(left, top, side, side), size)
+    cutter = _Cutter(box, frame, size=size, grey=grey)
+    return lambda frame: cutter.cut(cutter.read(frame), box)
+
+
+class _Cutter:
+    """Crops by boxes that are no whole pixels or reach over the edge, where the image is continued by its border.
+
+    Only what all boxes of a film cover is converted; Pillow scales with a filter as wide as the scale asks for.
+    """
+
+    def __init__(self, around: Box, frame: Any, *, size: int, grey: bool) -> None:
+        height, width = upright_size(frame)
+        left = min(max(math.floor(around.left), 0), width - 1)
+        top = min(max(math.floor(around.top), 0), height - 1)
+        right = max(min(math.ceil(around.right), width), left + 1)
+        bottom = max(min(math.ceil(around.bottom), height), top + 1)
+        self._left, self._top, self._size, self._grey = left, top, size, grey
+        self.read = Reader("grey" if grey else "image", Region(left, top, right - left, bottom - top))
+
+    def cut(self, pixels: Pixels, box: Box) -> Pixels:
+        """The crop of a box out of what `read` gave of a frame."""
+        from PIL import Image
+
+        image = pixels[0] if self._grey else pixels
+        left, right = box.left - self._left, box.right - self._left
+        top, bottom = box.top - self._top, box.bottom - self._top
+        first, last = math.floor(left), math.ceil(right)
+        highest, lowest = math.floor(top), math.ceil(bottom)
+        rows = np.arange(highest, lowest).clip(0, image.shape[0] - 1)
+        columns = np.arange(first, last).clip(0, image.shape[1] - 1)
+        inside = highest >= 0 and first >= 0 and lowest <= image.shape[0] and last <= image.shape[1]
+        part = image[highest:lowest, first:last] if inside else image[rows[:, None], columns]
+        exact = (left - first, top - highest, right - first, bottom - highest)
+        scaled = Image.fromarray(part).resize((self._size, self._size), Image.Resampling.BILINEAR, box=exact)
+        crop = np.asarray(scaled)
+        return crop[None] if self._grey else np.ascontiguousarray(crop.transpose(2, 0, 1))

@@ -1,0 +1,157 @@
+"""A film from its file to decoded frames, with everything that was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from fusionkit.errors import DataError, Problem
+
+_STATING_FORMATS = frozenset({"mov", "matroska", "flv", "avi", "asf"})
+"""Formats whose header states the duration; libav guesses that of others from what is there."""
+
+_FRAMES_SHORT = 2
+_SECONDS_SHORT = 0.25
+"""What may be missing of a promise: headers count frames that only serve to decode others, and round durations."""
+
+
+class Film:
+    """A film or a compressed sound, decoded from its beginning to its end on one thread.
+
+    A film that breaks off is decoded as far as it goes, often without an error of the decoder: so what was decoded is
+    held against what the header promises, and `losses` says afterwards what is missing.
+
+    Args:
+        path: The file; no network address, and it cannot refer to one.
+
+    Raises:
+        DataError: It is not there, or is no film or sound.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        self.path = path
+        try:
+            self._container: Any = av.open(
+                f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            )
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        streams = self._container.streams
+        covers = av.stream.Disposition.attached_pic
+        self.picture: Any = next((stream for stream in streams.video if not stream.disposition & covers), None)
+        self.sound: Any = next(iter(streams.audio), None)
+        self._frames = self._set_aside = self._broken_parts = self._broken_frames = 0
+        self._reached = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._container.close()
+
+    @property
+    def states_duration(self) -> bool:
+        """Whether the header says how long it is, so that a loss at the end would be noticed."""
+        return self._promised_seconds is not None or bool(self._promised_frames)
+
+    def frames(self, *, picture: bool, sound: bool) -> Iterator[Any]:
+        """The frames of picture and sound, as libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file."""
+        wanted = [stream for stream, asked in ((self.picture, picture), (self.sound, sound)) if asked and stream]
+        for stream in wanted:
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+        indices = {stream.index for stream in wanted}
+        counted = self.picture.index if picture and self.picture else None
+        for packet in self._packets():
+            if packet.stream_index in indices:
+                yield from self._decoded(packet, counted=packet.stream_index == counted)
+
+    def losses(self, *, picture: bool) -> list[str]:
+        """What is missing or broken, in words, once all frames were decoded; nothing of a whole film.
+
+        Args:
+            picture: Whether the picture was decoded.
+        """
+        found = []
+        if picture and self._frames + self._set_aside < self._promised_frames - _FRAMES_SHORT:
+            found.append(f"decodes to {self._frames} of {self._promised_frames} frames that its header promises")
+        elif self._promised_seconds is not None and self._reached < self._promised_seconds - _SECONDS_SHORT:
+            found.append(f"ends after {self._reached:.2f} of {self._promised_seconds:.2f} s that its header promises")
+        if self._broken_parts:
+            found.append(f"{_counted(self._broken_parts, 'part')} of it cannot be decoded")
+        if self._broken_frames:
+            found.append(f"{_counted(self._broken_frames, 'frame')} of it {_are(self._broken_frames)} damaged")
+        return found
+
+    @property
+    def _promised_frames(self) -> int:
+        """Frames that the header counts; other formats than mp4 count some that are none, or none at all."""
+        return self.picture.frames if self.picture is not None and "mov" in self._formats else 0
+
+    @property
+    def _promised_seconds(self) -> float | None:
+        known = self._container.duration is not None and self._formats & _STATING_FORMATS
+        return self._container.duration / 1e6 if known else None
+
+    @property
+    def _formats(self) -> frozenset[str]:
+        return frozenset(self._container.format.name.split(","))
+
+    def _packets(self) -> Iterator[Any]:
+        """The packets of the file and then, for each stream, what makes its decoder give its last frames."""
+        import av
+
+        start = (self._container.start_time or 0) / 1e6
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.FFmpegError:  # the file breaks off: what the decoders still hold is worth having
+                self._broken_parts += 1
+                for stream in (*self._container.streams.video, *self._container.streams.audio):
+                    last = av.Packet()
+                    last.stream = stream
+                    yield last
+                return
+            if packet.pts is not None:
+                end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - start
+                self._reached = max(self._reached, end)
+            yield packet
+
+    def _decoded(self, packet: Any, *, counted: bool) -> Iterator[Any]:
+        import av
+
+        self._broken_parts += packet.is_corrupt
+        self._set_aside += counted and packet.is_discard
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            self._broken_parts += not packet.is_corrupt
+            return
+        for frame in frames:
+            if counted:
+                self._frames += 1
+                self._broken_frames += frame.is_corrupt
+            yield frame
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """What libav says of a file that it cannot read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    return DataError([Problem(str(path), f"cannot be read as a film or sound ({reason.rstrip('.')})")])
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

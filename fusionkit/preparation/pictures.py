@@ -1,0 +1,161 @@
+"""The picture of a film: decoded, paced, its face found and cut out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionkit.errors import DataError
+from fusionkit.interfaces import Box, FaceDetector
+from fusionkit.preparation.crops import cut_fixed, cut_moving
+from fusionkit.preparation.decoding import Film
+from fusionkit.preparation.pacing import Pace
+from fusionkit.preparation.pixels import Reader, upright_size
+from fusionkit.preparation.sounds import SoundTrack
+from fusionkit.preparation.tracking import Track, follow_face
+from fusionkit.spec import PrepareSpec
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What became of a film's picture.
+
+    Args:
+        crops: The face crops, ``(frames, channels, size, size)`` uint8; None where there are none.
+        decoded: Frames that were decoded.
+        start: Seconds at which the picture begins; None where it is not stated.
+        departures: What was not plain, each with its kind.
+        refusal: ``dropped`` or ``failed`` by a policy, or ``unusable``, with the reason; None where nothing is refused.
+    """
+
+    crops: Tensor | None
+    decoded: int
+    start: float | None
+    departures: tuple[tuple[str, str], ...] = ()
+    refusal: tuple[str, str] | None = None
+
+
+def find_picture(
+    path: Path, spec: PrepareSpec, detector: FaceDetector, track: SoundTrack | None
+) -> tuple[Picture, list[str], bool]:
+    """Decodes a film, cuts the face out of its frames, and hands its sound on.
+
+    A detector that looks costs a second pass over the film, which is little beside the detection: so frames need not be
+    kept at full size until the face is known in all of them.
+
+    Args:
+        path: The film.
+        spec: How it is prepared.
+        detector: What finds the face.
+        track: Receives the sound; None where it is not wanted.
+
+    Returns:
+        The picture, what is missing of the film, and whether it has sound.
+
+    Raises:
+        DataError: The film cannot be opened, or changes its size or its sound's rate on the way.
+    """
+    with Film(path) as film:
+        has_sound = film.sound is not None
+        if film.picture is None:
+            for frame in film.frames(picture=False, sound=track is not None):
+                _hear(track, frame)
+            return Picture(None, 0, None, (), ("unusable", "holds no picture")), film.losses(picture=False), has_sound
+        pace = Pace(spec.frame_rate, film.picture.average_rate)
+        paced = pace(_seen(film, track))
+        if detector.looks:
+            found = _look(paced, detector, spec.face.every)
+            losses = film.losses(picture=True)
+        else:
+            crops = cut_fixed(
+                paced, lambda frame: _first_box(detector, frame), size=spec.face.size, grey=spec.face.grey
+            )
+            losses = film.losses(picture=True)
+            return _picture(pace, crops), losses, has_sound
+    return _followed(path, spec, pace, found), losses, has_sound
+
+
+@dataclass(frozen=True)
+class _Found:
+    """The faces by frame that was looked at, and the size of the frames."""
+
+    boxes: dict[int, tuple[Box, ...]]
+    height: int
+    width: int
+
+
+def _look(paced: Iterable[tuple[Any, int]], detector: FaceDetector, every: int) -> _Found:
+    boxes: dict[int, tuple[Box, ...]] = {}
+    position = height = width = 0
+    read = Reader("image")
+    for frame, copies in paced:
+        if not height:
+            height, width = upright_size(frame)
+        due = -(-position // every) * every
+        if due < position + copies:
+            boxes[due] = tuple(detector.detect(torch.from_numpy(read(frame).copy())))
+        position += copies
+    return _Found(boxes, height, width)
+
+
+def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Picture:
+    if not pace.given:
+        return _picture(pace, None)
+    try:
+        track: Track = follow_face(
+            found.boxes,
+            frames=pace.given,
+            height=found.height,
+            width=found.width,
+            frame_rate=spec.frame_rate,
+            spec=spec.face,
+        )
+    except DataError as error:
+        return _picture(pace, None, refusal=("failed", "; ".join(each.message for each in error.problems)))
+    departures = tuple(("faces", text) for text in track.departures)
+    if track.drop:
+        return _picture(pace, None, refusal=("dropped", "; ".join(track.departures)))
+    if track.boxes is None:
+        return _picture(pace, None, departures, found_none=True)
+    with Film(path) as film:
+        again = Pace(spec.frame_rate, film.picture.average_rate)
+        crops = cut_moving(again(_seen(film, None)), track.boxes, size=spec.face.size, grey=spec.face.grey)
+    return _picture(pace, crops, departures)
+
+
+def _picture(
+    pace: Pace,
+    crops: Tensor | None,
+    departures: tuple[tuple[str, str], ...] = (),
+    *,
+    refusal: tuple[str, str] | None = None,
+    found_none: bool = False,
+) -> Picture:
+    if crops is None and refusal is None and not found_none:
+        refusal = ("unusable", "holds no frame that can be decoded")
+    start = None if pace.start is None else float(pace.start)
+    return Picture(crops, pace.frames, start, (*pace.departures, *departures), refusal)
+
+
+def _seen(film: Film, track: SoundTrack | None) -> Iterator[Any]:
+    """The frames of the picture; those of the sound are handed on meanwhile."""
+    for frame in film.frames(picture=True, sound=track is not None):
+        if hasattr(frame, "sample_rate"):
+            _hear(track, frame)
+        else:
+            yield frame
+
+
+def _hear(track: SoundTrack | None, frame: Any) -> None:
+    if track is not None:
+        track.add(frame)
+
+
+def _first_box(detector: FaceDetector, frame: Any) -> Box:
+    height, width = upright_size(frame)
+    return detector.detect(torch.zeros(height, width, 3, dtype=torch.uint8))[0]

@@ -1,0 +1,87 @@
+"""What is known of a prepared clip, and of what was not plain about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Status = Literal["prepared", "dropped", "failed"]
+
+
+@dataclass(frozen=True)
+class Departure:
+    """Something that was not plain about a film or sound.
+
+    Args:
+        kind: A few words by which departures are counted, such as ``"no sound"``.
+        text: What was found, and what was made of it.
+    """
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A film or sound that a clip was prepared from.
+
+    Args:
+        role: ``film`` or ``sound``.
+        name: The file's name.
+        state: Its size and the time of its last change; ``absent`` where it is not there.
+        sha256: The hash of its bytes; empty where it is not there.
+    """
+
+    role: str
+    name: str
+    state: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """What the cache says of a clip.
+
+    Args:
+        id: The clip.
+        status: Whether it was prepared, dropped by a policy, or failed.
+        reason: Why it was dropped or failed.
+        detector: The version of the face detector.
+        sources: What it was prepared from.
+        lengths: Elements by modality; one that is missing is left out.
+        departures: What was not plain.
+        sha256: The hash of the file's content.
+    """
+
+    id: str
+    status: Status
+    reason: str
+    detector: str
+    sources: tuple[Source, ...]
+    lengths: Mapping[str, int]
+    departures: tuple[Departure, ...]
+    sha256: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """The record as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> ClipRecord:
+        """The record of plain data.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: A field is of another kind.
+        """
+        return cls(
+            id=plain["id"],
+            status=plain["status"],
+            reason=plain["reason"],
+            detector=plain["detector"],
+            sources=tuple(Source(**source) for source in plain["sources"]),
+            lengths=dict(plain["lengths"]),
+            departures=tuple(Departure(**departure) for departure in plain["departures"]),
+            sha256=plain["sha256"],
+        )
