@@ -40,7 +40,7 @@ def fitting(names: Sequence[str], longest: int = 20) -> tuple[str, ...]:
 
     Example:
         >>> fitting(["calm", "a_name_of_thirty_characters_or_so"], 12)
-        ('calm', 'a_nam…s or s')
+        ('calm', 'a_nam…_or_so')
         >>> fitting(["price_in_$"])
         ('price_in_\\$',)
     """

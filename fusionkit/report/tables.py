@@ -182,7 +182,7 @@ def markdown_line(cells: Sequence[str]) -> str:
 
     Example:
         >>> markdown_line(["a|b", "<i>"])
-        '| a\\\\|b | &lt;i> |'
+        '| a\\|b | &lt;i> |'
     """
     return "| " + " | ".join(markdown_text(cell).replace("|", "\\|") for cell in cells) + " |"
 
