@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.assembly import open_dataset
 from fusionkit.data.archives import fingerprint, is_member, open_member
 from fusionkit.data.splits import check_split
 from fusionkit.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
@@ -19,10 +21,11 @@ from fusionkit.datasets.film_counts import ranges
 from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset, Row
+from fusionkit.preparation import prepare
 from fusionkit.recipe import build_component
 from fusionkit.registry import FOLDS
 from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
-from fusionkit.spec import DatasetSpec, FoldsSpec
+from fusionkit.spec import DatasetSpec, DataSpec, DetectorSpec, FaceSpec, FoldsSpec, PrepareSpec
 from fusionkit.strict_yaml import read_yaml
 
 FILM = b"film" * 300
@@ -635,6 +638,53 @@ def test_rendered_crema_d_is_listed_completely_with_its_demographics(tmp_path: P
         (f"VideoFlash/{name}.{container}", f"AudioWAV/{name}.wav") for name in {path.stem for path in rendered.files}
     }
     assert {row.group: row.targets["sex"] for row in data.rows} == {"1003": "male", "1004": "female"}
+
+
+def prepared(name: str, root: Path, cache: Path, **options: object) -> Dataset:
+    spec = PrepareSpec(
+        cache=str(cache), frame_rate=5.0, sample_rate=8000, face=FaceSpec(size=16, detector=DetectorSpec(type="center"))
+    )
+    data = DataSpec(dataset=DatasetSpec(type=name, root=str(root), **options), prepare=spec)
+    prepare(opened(name, root=str(root), **options), spec, kind=name, processes=1)
+    return open_dataset(data)
+
+
+def test_films_of_ravdess_give_the_same_crops_and_waves_from_folders_and_from_archives(tmp_path: Path) -> None:
+    rendered = render_ravdess(
+        tmp_path / "films",
+        actors=(3,),
+        emotions=("happy",),
+        intensities=(1,),
+        statements=(1,),
+        modalities=(1, 2, 3),
+        settings=settings(),
+    )
+    packed = tmp_path / "packed"
+    packed.mkdir()
+    with zipfile.ZipFile(packed / "Video_Speech_Actor_03.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in rendered.files:
+            archive.write(path, f"Actor_03/{path.name}")
+    for options in ({}, {"sound": "file"}):
+        plain = prepared("ravdess", rendered.root, tmp_path / "cache1", **options)
+        inside = prepared("ravdess", packed, tmp_path / "cache2", **options)
+        assert [row.id for row in plain.rows] == [row.id for row in inside.rows]
+        assert len(plain.rows) == 2
+        for index in range(2):
+            first, second = plain.load(index), inside.load(index)
+            assert sorted(first) == ["audio", "video"]
+            assert all(torch.equal(first[modality], second[modality]) for modality in first)
+
+
+def test_films_of_crema_d_are_prepared_and_a_mended_one_has_its_sound_alone(tmp_path: Path) -> None:
+    rendered = render_crema_d(
+        tmp_path / "films", actors=(1064,), emotions=("SAD", "DIS"), sentences=("TIE", "IEO"), settings=settings()
+    )
+    data = prepared("crema_d", rendered.root, tmp_path / "cache")
+    assert len(rendered.files) == 2 * 8
+    assert len(data.rows) == 7
+    for index, row in enumerate(data.rows):
+        assert sorted(data.load(index)) == (["audio"] if row.id == "1064_TIE_SAD_XX" else ["audio", "video"])
+    assert "1064_TIE_SAD_XX: the film has no duration; its wav is used alone" in data.notes
 
 
 # Documents
