@@ -116,6 +116,7 @@ def test_few_samples_and_one_feature_have_a_plane(samples, width):
     features = np.random.default_rng(0).normal(size=(samples, width))
     points = in_the_plane(features)
     assert points.shape == (samples, 2)
+    np.testing.assert_array_equal(points, in_the_plane(features))
     assert np.isfinite(points).all()
 
 
