@@ -13,9 +13,12 @@ from torch import Tensor
 from fusionkit.data.audio import AUDIO_SUFFIXES
 from fusionkit.data.files import at_place, expand_path
 from fusionkit.data.media import Layout, MediaInfo, ReadOptions, describe_media, read_media
-from fusionkit.datasets.tables import Cell, Table, TableRow, number, read_table, typed_column
+from fusionkit.datasets.film_columns import FilmColumns
+from fusionkit.datasets.film_files import not_prepared
+from fusionkit.datasets.table_targets import targets_of
+from fusionkit.datasets.tables import Cell, Table, TableRow, number, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
-from fusionkit.interfaces import Dataset, ModalityInfo, RawTarget, Row
+from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
 
 
@@ -47,25 +50,34 @@ class Manifest(Dataset):
     the first file that can be read; a file that differs is refused when it is loaded. Every problem of every row is
     reported at once, before anything is loaded.
 
+    With ``film`` or ``sound`` the rows are clips instead, which `fusionkit prepare` makes the modalities ``video`` and
+    ``audio`` of. A film or sound that is not there is then no error, unless all are: `notes` tells of it, and the
+    recipe's ``data.prepare.damaged`` says what becomes of it.
+
     Args:
         path: The table: ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``.
         modalities: By modality: the column that holds its files, the columns that hold its numbers, or a column with
             options: ``column``; ``rate``, elements per second of arrays; ``layout``, ``sequence`` (an array's first
             axis is time), ``static`` (an array is one element) or ``auto`` (static where it has one axis); ``tensor``,
-            which one of a safetensors file.
+            which one of a safetensors file. Not beside films.
+        film: The column of the films that faces are cut out of.
+        sound: The column of the sounds of clips; where it is empty, or without it, a clip's sound is that of its film.
         targets: Columns that are targets, or by target its column, or several columns for a target of several numbers.
         group: The column of the group, such as the actor.
         id: The column of a unique name; without it a sample is named after its row, counted from 1.
         part: The column that says ``train`` or ``test``, for the protocol `given`.
         root: The folder that relative paths of files start from; without it that of the table.
         sample_rate: Samples per second that all sound is resampled to; without it every file must have the first's.
+            Not beside films.
     """
 
     def __init__(
         self,
         *,
         path: str,
-        modalities: dict[str, str | list[str] | FileColumn],
+        modalities: dict[str, str | list[str] | FileColumn] | None = None,
+        film: str | None = None,
+        sound: str | None = None,
         targets: dict[str, str | list[str]] | list[str] | None = None,
         group: str | None = None,
         id: str | None = None,
@@ -76,8 +88,13 @@ class Manifest(Dataset):
         table = read_table(path)
         self._root = table.path.parent if root is None else expand_path(root)
         named = targets if isinstance(targets, dict) else {name: name for name in targets or ()}
-        _check_columns(table, modalities, named, {"group": group, "id": id, "part": part})
-        self._sources = {name: _source_of(given) for name, given in modalities.items()}
+        films = FilmColumns(film, sound)
+        beside = films.refused_beside({"modalities": modalities, "sample_rate": sample_rate})
+        if beside:
+            raise DataError(beside, source=str(table.path))
+        others = {"film": film, "sound": sound, "group": group, "id": id, "part": part}
+        _check_columns(table, modalities or {}, named, others)
+        self._sources = {name: _source_of(given) for name, given in (modalities or {}).items()}
         self._options = {
             name: ReadOptions(sample_rate, source.rate, source.layout, source.tensor)
             for name, source in self._sources.items()
@@ -85,7 +102,8 @@ class Manifest(Dataset):
         }
         self._table_rows = table.rows
         problems = self._problems_with_values() + _problems_with_names(table, id, part)
-        values, classes = _targets_of(table, named, problems)
+        values, classes = targets_of(table, named, problems)
+        clips, self.notes = films.read(table.rows, self._root, problems)
         if problems:
             raise DataError(problems, source=str(table.path))
         self.modalities = self._describe_modalities(table)
@@ -100,9 +118,12 @@ class Manifest(Dataset):
             )
             for position, row in enumerate(table.rows)
         ]
+        self.clips = dict(zip((row.id for row in self.rows), clips, strict=True)) if clips else {}
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """Reads the files and numbers of one row."""
+        """Reads the files and numbers of one row; refuses clips, which are prepared before they are loaded."""
+        if self.clips:
+            raise not_prepared(self.rows[index])
         row = self._table_rows[index]
         loaded = {}
         for name, source in self._sources.items():
@@ -215,8 +236,9 @@ def _check_columns(
         for column in columns
         if column not in table.columns
     ]
-    if not modalities:
-        problems.append(Problem("modalities", "is empty", "name at least one modality and its column"))
+    if not modalities and others["film"] is None and others["sound"] is None:
+        remedy = "name at least one modality and its column, or the column of films: film: COLUMN"
+        problems.append(Problem("modalities", "is empty", remedy))
     if problems:
         raise DataError(problems, source=str(table.path))
 
@@ -250,42 +272,6 @@ def _problems_with_names(table: Table, id_column: str | None, part_column: str |
         if part not in (None, "train", "test"):
             problems.append(Problem(row.place, f"part {part!r}", "train or test"))
     return problems
-
-
-def _targets_of(
-    table: Table, targets: Mapping[str, str | list[str]], problems: list[Problem]
-) -> tuple[list[dict[str, RawTarget | None]], Mapping[str, tuple[str, ...]]]:
-    """Every row's targets, and the classes of those that are words or whole numbers."""
-    values: list[dict[str, RawTarget | None]] = [{} for _ in table.rows]
-    classes: dict[str, tuple[str, ...]] = {}
-    for name, given in targets.items():
-        if isinstance(given, list):
-            for row, stated in zip(table.rows, values, strict=True):
-                stated[name] = _several_numbers(row, name, given, problems)
-            continue
-        known = [(position, row.cells[given]) for position, row in enumerate(table.rows) if given in row.cells]
-        column = typed_column([cell for _, cell in known])
-        for stated in values:
-            stated[name] = None
-        for (position, _), value in zip(known, column, strict=True):
-            values[position][name] = value
-        if column and not any(isinstance(value, float) for value in column):
-            classes[name] = tuple(str(value) for value in sorted(set(column)))
-    return values, classes
-
-
-def _several_numbers(
-    row: TableRow, target: str, columns: Sequence[str], problems: list[Problem]
-) -> tuple[float, ...] | None:
-    cells = {column: row.cells[column] for column in columns if column in row.cells}
-    numbers = {column: number(cell) for column, cell in cells.items()}
-    problems += [
-        Problem(f"{row.place}: {target}", f"column {column!r} holds {cells[column]!r}, not a finite number")
-        for column, value in numbers.items()
-        if value is None
-    ]
-    stated = tuple(float("nan") if (value := numbers.get(column)) is None else value for column in columns)
-    return stated if cells else None
 
 
 def _text(row: TableRow, column: str | None) -> str | None:
