@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -51,15 +52,23 @@ class Pace:
         """Every frame, with how often it is to be taken."""
         before: Any = None
         then = 0
+        # A frame waits until the film is known to last as long as its last instant asks for: T only grows.
+        waiting: deque[tuple[Any, int]] = deque()
         for frame in frames:
             at = self._place(frame, None if before is None else then)
             if before is not None:
-                yield before, self._up_to(self._instants_before(then + at))
+                waiting.append((before, self._instants_before(then + at)))
+            while waiting and waiting[0][1] <= self._instants_until(at):
+                first, total = waiting.popleft()
+                yield first, self._up_to(total)
             before, then = frame, at
             self.frames += 1
-        if before is not None:
-            end = (then + self._period(before)) * self._time_base * self._rate
-            yield before, self._up_to(max(1, (2 * end.numerator + end.denominator) // (2 * end.denominator)))
+        if before is None:
+            return
+        last = max(1, self._instants_until(then + self._period(before)))
+        for first, total in waiting:
+            yield first, self._up_to(min(total, last))
+        yield before, self._up_to(last)
 
     @property
     def departures(self) -> list[tuple[str, str]]:
@@ -109,6 +118,11 @@ class Pace:
         """How many instants of the wanted rate come no later than half the given ticks."""
         ticks = self._time_base * self._rate
         return doubled * ticks.numerator // (2 * ticks.denominator) + 1
+
+    def _instants_until(self, ticks: int) -> int:
+        """How many instants a film has that lasts so many ticks."""
+        end = ticks * self._time_base * self._rate
+        return (2 * end.numerator + end.denominator) // (2 * end.denominator)
 
     def _up_to(self, total: int) -> int:
         copies = max(0, total - self.given)
