@@ -1,4 +1,4 @@
-"""Sphinx settings; `python docs/generate.py` writes the reference and the result tables before Sphinx reads them."""
+"""Sphinx settings; reference, result tables and figures of augmentation are made before Sphinx reads the pages."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import figures
 import generate
 
 import fusionkit
@@ -32,3 +33,4 @@ autodoc_member_order = "bysource"
 suppress_warnings = ["mystnb.unknown_mime_type"]
 
 generate.write_pages(Path(__file__).parent)
+figures.draw_figures(Path(__file__).parent / "explanation" / "generated")

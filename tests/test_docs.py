@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,11 +21,16 @@ COMMANDS = {
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 
-def generate():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    module = importlib.util.module_from_spec(spec)
+def module_of(name):
+    """A script of the documentation as a module."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def generate():
+    return module_of("generate")
 
 
 def test_there_are_results():
@@ -84,3 +90,22 @@ def test_links_between_pages_lead_somewhere():
             continue
         for target in re.findall(r"\]\(([^)#]+\.md)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).is_file(), f"{page}: {target}"
+
+
+def test_every_figure_of_augmentation_is_shown_and_made():
+    page = (ROOT / "docs" / "explanation" / "augmentation.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"\]\(generated/(\w+)\.png\)", page))
+    assert shown == set(module_of("figures").DRAWINGS)
+
+
+@pytest.mark.slow
+def test_figures_are_drawn_and_drawn_again_only_where_what_they_show_changed(tmp_path):
+    figures = module_of("figures")
+    figures.draw_figures(tmp_path)
+    made = {path.stem: path.stat() for path in tmp_path.glob("*.png")}
+    assert set(made) == set(figures.DRAWINGS)
+    assert all(state.st_size > 20_000 for state in made.values())
+    (tmp_path / "segments.png").unlink()
+    figures.draw_figures(tmp_path)
+    again = {path.stem: path.stat() for path in tmp_path.glob("*.png")}
+    assert {name for name in made if again[name].st_mtime_ns != made[name].st_mtime_ns} == {"segments"}
