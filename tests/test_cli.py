@@ -143,6 +143,7 @@ def test_experiment_prints_its_table_and_names_its_files(command: Any, tiny: Pat
     assert (tmp_path / "out" / "table.md").is_file()
     assert "table.md" in ended.out
     assert "results.json" in ended.out
+    assert ended.out.splitlines()[-1] == f"Open this page: {tmp_path / 'out' / 'report.html'}"
     again = command("experiment", file, "--out", tmp_path / "out", "train.epochs=1", "--processes", "1", "--json")
     assert set(again.record["summary"]) >= {"late", "joint", "ensemble"}
 
