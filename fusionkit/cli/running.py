@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -119,12 +123,21 @@ def verify(
 
 @contextmanager
 def told_when_stopped() -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end in a sentence that says how to go on."""
+    """Within it Ctrl-C and SIGTERM end in a sentence that says how to go on, and every process ends with this one."""
+    listens = threading.current_thread() is threading.main_thread()  # signals reach no other
+    previous = signal.signal(signal.SIGTERM, _leave) if listens else None
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
         typer.echo("fusionkit: stopped; the same command goes on where it was", err=True)
         raise
+    finally:
+        if listens:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    sys.exit(128 + signum)
 
 
 def perform_experiment(

@@ -62,14 +62,23 @@ def prepare_films(
         DataError: A dataset cannot be opened.
         RunError: A cache cannot be written.
     """
-    wanted = {recipe.data.model_dump_json(include={"dataset", "prepare"}): recipe.data for recipe in recipes}
+    wanted = {recipe.data.model_dump_json(include={"dataset", "prepare"}): recipe for recipe in recipes}
     done = []
-    for data in wanted.values():
+    for recipe in wanted.values():
+        data = recipe.data
         dataset: Dataset = build_component(data.dataset)
         if dataset.clips:
-            spec = data.prepare or PrepareSpec()
-            kind = data.dataset.type
-            done.append(prepare(dataset, spec, kind=kind, processes=processes, progress=progress, retry=retry))
+            done.append(
+                prepare(
+                    dataset,
+                    data.prepare or PrepareSpec(),
+                    kind=data.dataset.type,
+                    plugins=recipe.plugins,
+                    processes=processes,
+                    progress=progress,
+                    retry=retry,
+                )
+            )
     return done
 
 

@@ -85,6 +85,11 @@ class Cache:
                 found[name] = record
         return found
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether manifest and reports are there; a preparation that was killed leaves no manifest."""
+        return all(file.is_file() for file in (self._manifest, self.report_file, self.written_report_file))
+
     def create(self) -> None:
         """Makes the folder.
 

@@ -26,8 +26,10 @@ SILENCE = 1e-3
 """Share of full scale that silence stays below: -60 dB."""
 
 SHORT_SECONDS = 1.0
+"""What is shorter is worth a word: it fills no segment of a second."""
+
 APART_SECONDS = 0.1
-"""Seconds by which sound and picture may differ in length without a word."""
+"""Seconds by which sound and picture may differ at either end without a word."""
 
 _CLIPPED_SHARE = 1e-3
 """Share of samples beyond full scale below which clipping is not worth a word: decoders overshoot a little."""
@@ -98,54 +100,56 @@ class _Work:
         self._compare_lengths()
 
     def _read_film(self, path: Path, *, with_sound: bool) -> None:
-        what = f"the film {path.name}"
+        what = f"film {path.name}"
         track = SoundTrack() if with_sound else None
+        both = "video and audio are" if with_sound else "the video is"
         try:
             with _on_disk(path) as file:
-                picture, losses, has_sound = find_picture(file, self.spec, self.detector, track)
+                film = find_picture(file, self.spec, self.detector, track)
         except DataError as error:
-            self._apply("damaged", f"{what} {_said(error, path)}", "video" if not with_sound else "video and sound")
+            self._leaves_out("damaged", f"{what} {_said(error)}", both)
             return
-        if losses and self._apply("incomplete", f"{what} {' and '.join(losses)}"):
+        if film.losses and self._leaves_out("incomplete", f"{what} {' and '.join(film.losses)}", both):
             return
-        self._take_picture(picture, what)
+        if film.lacks_duration:
+            self._note("no duration", f"{what} does not state its duration: a loss at its end would go unseen")
+        self._take_picture(film.picture, what)
         if track is not None:
-            self._take_track(track, picture, what, has_sound=has_sound)
+            self._take_track(track, film.picture.start, what)
 
     def _take_picture(self, picture: Picture, what: str) -> None:
         for kind, text in picture.departures:
-            self.note(kind, f"{what}: {text}")
+            self._note(kind, f"{what}: {text}")
         if picture.refusal is not None:
-            key, text = picture.refusal
-            if key == "failed":
-                raise Refused("failed", f"{what}: {text}")
-            if key == "dropped":
-                raise Refused("dropped", f"{what}: {text}")
-            self._apply("damaged", f"{what} {text}", "video")
+            status, text = picture.refusal
+            if status == "unusable":
+                self._leaves_out("damaged", f"{what} {text}", "the video is")
+                return
+            self._note("faces", f"{what}: {text}")
+            raise Refused(status, f"{what}: {text}")
         if picture.crops is None:
             return
         self.tensors["video"] = picture.crops
         if picture.decoded == 1:
-            self.note("one frame", f"{what} is one frame")
-        if len(picture.crops) < SHORT_SECONDS * self.spec.frame_rate:
-            self.note("short", f"{what} lasts {len(picture.crops) / self.spec.frame_rate:.2f} s")
+            self._note("one frame", f"{what} is one frame")
+        self._note_if_short(len(picture.crops) / self.spec.frame_rate, what)
 
-    def _take_track(self, track: SoundTrack, picture: Picture, what: str, *, has_sound: bool) -> None:
-        rate = self.spec.sample_rate
-        wave = track.wave(rate)
-        if not len(wave):
-            self._apply("no_sound", f"{what} {'has an empty sound' if has_sound else 'has no sound'}", "audio")
+    def _take_track(self, track: SoundTrack, start: float | None, what: str) -> None:
+        late = 0.0 if track.start is None or start is None else track.start - start
+        wave = aligned(track.wave(self.spec.sample_rate), late, self.spec.sample_rate)
+        if not track.rate or not len(wave):
+            self._leaves_out("no_sound", f"{what} has no sound", "the audio is")
             return
         if track.patched:
-            self.note("gaps in sound", f"{what} lacks {track.patched:.2f} s of sound in between: silence was put there")
-        late = 0.0 if track.start is None or picture.start is None else track.start - picture.start
-        self._take_wave(aligned(wave, late, rate), f"the sound of {what}")
+            gaps = f"{what} lacks {track.patched:.2f} s of sound in between: silence was put there"
+            self._note("gaps in sound", gaps)
         if abs(late) > APART_SECONDS:
-            apart = f"{late:.2f} s late: silence was put before it" if late > 0 else f"{-late:.2f} s early: cut"
-            self.note("sound begins apart", f"the sound of {what} begins {apart}")
+            done = "after the picture: silence was put before it" if late > 0 else "before the picture: that was cut"
+            self._note("sound begins apart", f"the sound of {what} begins {abs(late):.2f} s {done}")
+        self._take_wave(wave, f"the sound of {what}")
 
     def _read_sound(self, path: Path) -> None:
-        what = f"the sound {path.name}"
+        what = f"sound {path.name}"
         losses: list[str] = []
         try:
             with _on_disk(path) as file:
@@ -153,33 +157,31 @@ class _Work:
                     wave = read_audio(file, rate=self.spec.sample_rate)
                 else:
                     wave, losses = _decode_sound(file, self.spec.sample_rate)
-            check_finite(wave, str(path))
         except DataError as error:
-            self._apply("damaged", f"{what} {_said(error, path)}", "audio")
+            self._leaves_out("damaged", f"{what} {_said(error)}", "the audio is")
             return
-        if losses and self._apply("incomplete", f"{what} {' and '.join(losses)}", "audio"):
+        if losses and self._leaves_out("incomplete", f"{what} {' and '.join(losses)}", "the audio is"):
             return
         if not len(wave):
-            self._apply("damaged", f"{what} is empty", "audio")
+            self._leaves_out("damaged", f"{what} is empty", "the audio is")
             return
         self._take_wave(wave, what)
 
     def _take_wave(self, wave: Tensor, what: str) -> None:
         """Takes a wave as the clip's sound, if it is one."""
         try:
-            check_finite(wave, "")
+            check_finite(wave, what)
         except DataError as error:
-            self._apply("damaged", f"{what} holds numbers that are none: {error.problems[0].message}", "audio")
+            self._leaves_out("damaged", f"of {what} {_said(error)}", "the audio is")
             return
         loudest = float(wave.abs().max())
-        if loudest < SILENCE and self._apply("silent", f"{what} is silent", "audio"):
+        if loudest < SILENCE and self._leaves_out("silent", f"{what} is silence", "the audio is"):
             return
         samples, beyond = to_int16(wave)
         if beyond > _CLIPPED_SHARE * len(samples):
-            self.note("clipped sound", f"{what}: {beyond} of {len(samples)} samples are beyond full scale and clipped")
+            self._note("clipped", f"{what} is beyond full scale in {beyond} of {len(samples)} samples: clipped")
         self.tensors["audio"] = samples
-        if len(samples) < SHORT_SECONDS * self.spec.sample_rate:
-            self.note("short", f"{what} lasts {len(samples) / self.spec.sample_rate:.2f} s")
+        self._note_if_short(len(samples) / self.spec.sample_rate, what)
 
     def _compare_lengths(self) -> None:
         if not {"video", "audio"} <= set(self.tensors):
@@ -187,23 +189,33 @@ class _Work:
         seen = len(self.tensors["video"]) / self.spec.frame_rate
         heard = len(self.tensors["audio"]) / self.spec.sample_rate
         if abs(seen - heard) > APART_SECONDS:
-            self.note("lengths apart", f"the picture lasts {seen:.2f} s, the sound {heard:.2f} s")
+            text = f"the picture lasts {seen:.2f} s, the sound {heard:.2f} s: both are kept whole"
+            self._note("lengths apart", text)
 
-    def note(self, kind: str, text: str) -> None:
-        """Notes what was not plain."""
+    def _note_if_short(self, seconds: float, what: str) -> None:
+        if seconds < SHORT_SECONDS:
+            self._note("short", f"{what} lasts {seconds:.2f} s")
+
+    def _note(self, kind: str, text: str) -> None:
         self.departures.append(Departure(kind, text))
 
-    def _apply(self, key: str, text: str, modality: str = "video and sound") -> bool:
-        """Does what the recipe says of such a case; whether the modality is left out.
+    def _leaves_out(self, key: str, text: str, modality: str) -> bool:
+        """Does what the recipe says of such a case; whether the modality is left out, or kept as it is.
 
         Raises:
             Refused: The clip is dropped, or fails.
         """
         policy = getattr(self.spec, key)
+        made_of_it = {
+            "keep": "kept as it is",
+            "missing": f"{modality} left out",
+            "drop": "the clip is dropped",
+            "fail": f"data.prepare.{key} is fail",
+        }
+        self._note(key.replace("_", " "), f"{text}: {made_of_it[policy]}")
         if policy in ("drop", "fail"):
             raise Refused("dropped" if policy == "drop" else "failed", text)
-        self.note(key.replace("_", " "), f"{text}: {'kept' if policy == 'keep' else f'{modality} left out'}")
-        return bool(policy != "keep")
+        return bool(policy == "missing")
 
 
 @contextmanager
@@ -229,6 +241,6 @@ def _decode_sound(path: Path, rate: int) -> tuple[Tensor, list[str]]:
         return track.wave(rate), film.losses(picture=False)
 
 
-def _said(error: DataError, path: Path) -> str:
+def _said(error: DataError) -> str:
     """What is wrong with a file, without its name."""
-    return "; ".join(problem.message for problem in error.problems) or f"cannot be read: {path.name}"
+    return "; ".join(problem.message for problem in error.problems)

@@ -33,6 +33,8 @@ class Film:
     def __init__(self, path: Path) -> None:
         import av
 
+        if not path.is_file():
+            raise DataError([Problem(str(path), "is not there")])
         self.path = path
         try:
             self._container: Any = av.open(
@@ -56,9 +58,9 @@ class Film:
         self._container.close()
 
     @property
-    def states_duration(self) -> bool:
-        """Whether the header says how long it is, so that a loss at the end would be noticed."""
-        return self._promised_seconds is not None or bool(self._promised_frames)
+    def lacks_duration(self) -> bool:
+        """Whether the header does not say how long it is, though films of this format say it."""
+        return bool(self._formats & _STATING_FORMATS) and not self._promised_frames and self._promised_seconds is None
 
     def frames(self, *, picture: bool, sound: bool) -> Iterator[Any]:
         """The frames of picture and sound, as libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file."""
@@ -84,9 +86,9 @@ class Film:
         elif self._promised_seconds is not None and self._reached < self._promised_seconds - _SECONDS_SHORT:
             found.append(f"ends after {self._reached:.2f} of {self._promised_seconds:.2f} s that its header promises")
         if self._broken_parts:
-            found.append(f"{_counted(self._broken_parts, 'part')} of it cannot be decoded")
+            found.append(f"has {_counted(self._broken_parts, 'part')} that cannot be decoded")
         if self._broken_frames:
-            found.append(f"{_counted(self._broken_frames, 'frame')} of it {_are(self._broken_frames)} damaged")
+            found.append(f"has {_counted(self._broken_frames, 'damaged frame')}")
         return found
 
     @property
@@ -151,7 +153,3 @@ def unreadable(path: Path, error: Exception) -> DataError:
 
 def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _are(number: int) -> str:
-    return "is" if number == 1 else "are"

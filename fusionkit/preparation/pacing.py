@@ -97,7 +97,7 @@ class Pace:
             self.start = None if stamp is None else stamp * self._time_base
             self._mended += stamp is None
             return 0
-        at = None if stamp is None else stamp + self._shift
+        at: int | None = None if stamp is None else stamp + self._shift
         if at is None or at <= then:
             self._mended += 1
             return then + self._period(frame)

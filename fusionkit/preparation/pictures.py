@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from fusionkit.preparation.sounds import SoundTrack
 from fusionkit.preparation.tracking import Track, follow_face
 from fusionkit.spec import PrepareSpec
 
+Refusal = Literal["dropped", "failed", "unusable"]
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -30,19 +32,33 @@ class Picture:
         decoded: Frames that were decoded.
         start: Seconds at which the picture begins; None where it is not stated.
         departures: What was not plain, each with its kind.
-        refusal: ``dropped`` or ``failed`` by a policy, or ``unusable``, with the reason; None where nothing is refused.
+        refusal: ``dropped`` or ``failed`` by a policy of faces, or ``unusable``, with the reason; None where nothing is
+            refused.
     """
 
     crops: Tensor | None
     decoded: int
     start: float | None
     departures: tuple[tuple[str, str], ...] = ()
-    refusal: tuple[str, str] | None = None
+    refusal: tuple[Refusal, str] | None = None
 
 
-def find_picture(
-    path: Path, spec: PrepareSpec, detector: FaceDetector, track: SoundTrack | None
-) -> tuple[Picture, list[str], bool]:
+@dataclass(frozen=True)
+class FilmContent:
+    """What was found in a film, beside its sound.
+
+    Args:
+        picture: What became of its picture.
+        losses: What is missing of it, in words.
+        lacks_duration: Whether its header states no duration.
+    """
+
+    picture: Picture
+    losses: list[str]
+    lacks_duration: bool
+
+
+def find_picture(path: Path, spec: PrepareSpec, detector: FaceDetector, track: SoundTrack | None) -> FilmContent:
     """Decodes a film, cuts the face out of its frames, and hands its sound on.
 
     A detector that looks costs a second pass over the film, which is little beside the detection: so frames need not be
@@ -54,30 +70,25 @@ def find_picture(
         detector: What finds the face.
         track: Receives the sound; None where it is not wanted.
 
-    Returns:
-        The picture, what is missing of the film, and whether it has sound.
-
     Raises:
         DataError: The film cannot be opened, or changes its size or its sound's rate on the way.
     """
     with Film(path) as film:
-        has_sound = film.sound is not None
         if film.picture is None:
             for frame in film.frames(picture=False, sound=track is not None):
                 _hear(track, frame)
-            return Picture(None, 0, None, (), ("unusable", "holds no picture")), film.losses(picture=False), has_sound
+            picture = Picture(None, 0, None, (), ("unusable", "holds no picture"))
+            return FilmContent(picture, film.losses(picture=False), film.lacks_duration)
         pace = Pace(spec.frame_rate, film.picture.average_rate)
         paced = pace(_seen(film, track))
-        if detector.looks:
-            found = _look(paced, detector, spec.face.every)
-            losses = film.losses(picture=True)
-        else:
+        if not detector.looks:
             crops = cut_fixed(
                 paced, lambda frame: _first_box(detector, frame), size=spec.face.size, grey=spec.face.grey
             )
-            losses = film.losses(picture=True)
-            return _picture(pace, crops), losses, has_sound
-    return _followed(path, spec, pace, found), losses, has_sound
+            return FilmContent(_picture(pace, crops), film.losses(picture=True), film.lacks_duration)
+        found = _look(paced, detector, spec.face.every)
+        losses = film.losses(picture=True)
+    return FilmContent(_followed(path, spec, pace, found), losses, film.lacks_duration)
 
 
 @dataclass(frozen=True)
@@ -133,7 +144,7 @@ def _picture(
     crops: Tensor | None,
     departures: tuple[tuple[str, str], ...] = (),
     *,
-    refusal: tuple[str, str] | None = None,
+    refusal: tuple[Refusal, str] | None = None,
     found_none: bool = False,
 ) -> Picture:
     if crops is None and refusal is None and not found_none:

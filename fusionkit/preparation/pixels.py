@@ -76,8 +76,17 @@ class Reader:
                 before, now = (f"{size[0]} x {size[1]}" for size in (self._source, source))
                 raise DataError([Problem("", f"its picture changes from {before} to {now} pixels")])
             self._graph, self._source = self._built(frame), source
-        self._graph.vpush(frame)
-        return self._pixels(self._graph.vpull())
+        return self._pixels(self._converted(frame))
+
+    def _converted(self, frame: Any) -> Any:
+        import av
+
+        try:
+            self._graph.vpush(frame)
+            return self._graph.vpull()
+        except av.FFmpegError as error:
+            message = f"its frames cannot be converted ({error.strerror or error})"
+            raise DataError([Problem("", message)]) from error
 
     def _built(self, frame: Any) -> Any:
         import av

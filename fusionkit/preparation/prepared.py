@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fusionkit.errors import DataError, Problem
+from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Dataset, ModalityInfo
 from fusionkit.preparation.cache import Cache, read_clip
 from fusionkit.preparation.records import ClipRecord
@@ -35,11 +35,7 @@ class Prepared(Dataset):
         self.cache = Cache(kind, spec)
         self.classes, self.clips = dataset.classes, dataset.clips
         self.files: Mapping[str, Path] = {name: self.cache.file_of(name, clip) for name, clip in dataset.clips.items()}
-        version = build_component(spec.face.detector).version
-        known = self.cache.known(self.files)
-        self.records: Mapping[str, ClipRecord] = {
-            name: record for name, record in known.items() if record.detector == version
-        }
+        self.records: Mapping[str, ClipRecord] = _current(self.cache.known(self.files), spec)
         dropped = [record for record in self.records.values() if record.status == "dropped"]
         gone = {record.id for record in dropped}
         self.rows = [row for row in dataset.rows if row.id not in gone]
@@ -86,6 +82,18 @@ class Prepared(Dataset):
         """Elements of a modality, from what the cache says of the clip."""
         record = self.records.get(self.rows[index].id)
         return 0 if record is None else record.lengths.get(modality, 0)
+
+
+def _current(known: Mapping[str, ClipRecord], spec: PrepareSpec) -> Mapping[str, ClipRecord]:
+    """The clips whose faces the detector of the recipe found, as it is installed here.
+
+    Where it is not installed, as on a machine that only trains, the cache is believed.
+    """
+    try:
+        version = build_component(spec.face.detector).version
+    except RecipeError:
+        return known
+    return {name: record for name, record in known.items() if record.detector == version}
 
 
 def _notes(dropped: list[ClipRecord]) -> list[str]:
