@@ -124,7 +124,7 @@ def test_the_pixels_of_a_seed_stay_what_they_were() -> None:
     # Made by this very code; raise layouts.RENDERER when it changes on purpose.
     frame = next(iter(ravdess_scene(2, "happy", 2, 1, 1).play(SMALL).frames())).astype(np.int64)
     assert frame.shape == (48, 64, 3)
-    assert frame.mean() == pytest.approx(79.63, abs=0.05)
+    assert frame.mean() == pytest.approx(140.24, abs=0.05)
 
 
 def test_the_mouth_opens_with_the_voice() -> None:
@@ -175,6 +175,15 @@ def test_every_statement_can_be_pronounced() -> None:
     for text in (*RAVDESS_STATEMENTS.values(), *CREMA_D_STATEMENTS.values()):
         assert len(pronounce(text)) == len(text.split())
         assert any(syllable.stressed for syllable in pronounce(text))
+
+
+def test_a_close_up_leaves_hair_out_rather_than_the_chin() -> None:
+    actor, words = Actor.cast("02", "female"), pronounce(RAVDESS_STATEMENTS[1])
+    take = perform(actor, "calm", "normal", words, "x", size=(96, 96), head=0.6, sound_rate=16000)
+    for pose in take.poses:
+        assert pose.y - pose.scale < 0, "the top of the head"
+        assert pose.y + (1 + actor.look.chin) * pose.scale < 96 * 1.03, "the chin"
+        assert pose.y - 0.45 * pose.scale > 0, "the brows"
 
 
 def test_points_turn_with_the_head() -> None:
@@ -333,12 +342,13 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
             emotions=["hapy"],
             modalities=(),
             processes=0,
-            settings=FilmSettings(size=(63, 48), frame_rate=0, sound_rate=44100, seconds=0.1, ambiguity=-1.0),
+            settings=FilmSettings(size=(63, 48), head=2.0, frame_rate=0, sound_rate=44100, seconds=0.1, ambiguity=-1.0),
         )
     text = str(caught.value)
     for told in (
-        "9 problems",
+        "10 problems",
         "size: (63, 48) is not two even numbers from 32; try (192, 144)",
+        "head: 2.0 is outside 0.1..0.8",
         "frame_rate: 0 is outside 1..120",
         "seconds: 0.1 is outside 0.5..60",
         "sound_rate: 44100 is no multiple of 200 from 8000 to 48000; try 48000",

@@ -48,7 +48,7 @@ CUES = (
 
 FACES: Mapping[str, Mapping[str, float]] = {
     "neutral": {},
-    "calm": {"lip_corner_pull": 0.22, "lid_droop": 0.16, "inner_brow_raise": 0.08, "cheek_raise": 0.08},
+    "calm": {"lip_corner_pull": 0.34, "lid_droop": 0.22, "inner_brow_raise": 0.1, "cheek_raise": 0.1},
     "happy": {"cheek_raise": 0.75, "lip_corner_pull": 0.95, "lid_tighten": 0.1, "upper_lip_raise": 0.2},
     "sad": {
         "inner_brow_raise": 0.9,
@@ -69,12 +69,12 @@ FACES: Mapping[str, Mapping[str, float]] = {
         "jaw_drop": 0.22,
     },
     "disgust": {
-        "brow_lower": 0.5,
-        "lid_tighten": 0.75,
+        "brow_lower": 0.6,
+        "lid_tighten": 0.9,
         "nose_wrinkle": 1.0,
         "upper_lip_raise": 0.9,
-        "lip_corner_drop": 0.4,
-        "cheek_raise": 0.3,
+        "lip_corner_drop": 0.75,
+        "chin_raise": 0.5,
     },
     "surprised": {"inner_brow_raise": 0.95, "outer_brow_raise": 1.0, "lid_raise": 0.85, "jaw_drop": 0.8},
 }
@@ -153,45 +153,45 @@ VOICES: Mapping[str, Mapping[str, float]] = {
 """The prototype of each emotion in the voice; what is not named is 0."""
 
 FACE_CONFUSIONS: Mapping[str, Mapping[str, float]] = {
-    "neutral": {"calm": 0.30, "sad": 0.10},
-    "calm": {"neutral": 0.34, "happy": 0.06},
-    "happy": {"calm": 0.12, "surprised": 0.05},
-    "sad": {"neutral": 0.10, "fearful": 0.14, "disgust": 0.06},
-    "angry": {"disgust": 0.26, "neutral": 0.06},
-    "fearful": {"surprised": 0.30, "sad": 0.08},
-    "disgust": {"angry": 0.28, "sad": 0.05},
-    "surprised": {"fearful": 0.24, "happy": 0.04},
+    "neutral": {"calm": 0.24, "sad": 0.08},
+    "calm": {"neutral": 0.26, "happy": 0.06},
+    "happy": {"calm": 0.10, "surprised": 0.04},
+    "sad": {"neutral": 0.08, "fearful": 0.11, "disgust": 0.05},
+    "angry": {"disgust": 0.21, "neutral": 0.05},
+    "fearful": {"surprised": 0.24, "sad": 0.06},
+    "disgust": {"angry": 0.22, "sad": 0.04},
+    "surprised": {"fearful": 0.19, "happy": 0.03},
 }
 """How often a face leans towards another emotion: the share of clips, by the emotion that was meant."""
 
 VOICE_CONFUSIONS: Mapping[str, Mapping[str, float]] = {
-    "neutral": {"calm": 0.20, "sad": 0.12, "disgust": 0.06},
-    "calm": {"neutral": 0.22, "sad": 0.22},
-    "happy": {"angry": 0.14, "surprised": 0.20, "fearful": 0.06},
-    "sad": {"calm": 0.24, "neutral": 0.12, "fearful": 0.06},
-    "angry": {"happy": 0.24, "disgust": 0.10},
-    "fearful": {"surprised": 0.12, "happy": 0.10, "sad": 0.12},
-    "disgust": {"neutral": 0.16, "angry": 0.12, "sad": 0.12},
-    "surprised": {"happy": 0.26, "fearful": 0.14},
+    "neutral": {"calm": 0.16, "sad": 0.10, "disgust": 0.05},
+    "calm": {"neutral": 0.18, "sad": 0.18},
+    "happy": {"angry": 0.12, "surprised": 0.16, "fearful": 0.05},
+    "sad": {"calm": 0.19, "neutral": 0.10, "fearful": 0.05},
+    "angry": {"happy": 0.19, "disgust": 0.08},
+    "fearful": {"surprised": 0.10, "happy": 0.08, "sad": 0.10},
+    "disgust": {"neutral": 0.13, "angry": 0.10, "sad": 0.10},
+    "surprised": {"happy": 0.21, "fearful": 0.11},
 }
 """The same for the voice."""
 
 CUE_SPREAD: Mapping[str, float] = {
-    "pitch": 1.5,
-    "pitch_range": 0.7,
-    "pitch_slope": 1.4,
-    "tempo": 0.09,
-    "energy": 2.0,
-    "brightness": 0.8,
-    "breath": 0.12,
-    "roughness": 0.14,
-    "tremor": 0.16,
-    "attack": 0.2,
-    "smile": 0.03,
+    "pitch": 0.7,
+    "pitch_range": 0.35,
+    "pitch_slope": 0.7,
+    "tempo": 0.045,
+    "energy": 1.0,
+    "brightness": 0.4,
+    "breath": 0.06,
+    "roughness": 0.07,
+    "tremor": 0.08,
+    "attack": 0.1,
+    "smile": 0.015,
 }
 """One unit of variation of each cue, in the cue's own unit; of each action it is `ACTION_SPREAD`."""
 
-ACTION_SPREAD = 0.16
+ACTION_SPREAD = 0.08
 STRENGTHS: Mapping[str, float] = {"low": 0.55, "normal": 0.85, "strong": 1.2}
 """How far the prototype is gone towards, by intensity."""
 
@@ -216,7 +216,7 @@ class Manner:
     def draw(cls, generator: np.random.Generator, ambiguity: float = 1.0) -> Manner:
         """An actor's manner; with ambiguity 0 every actor plays by the book."""
         actions, cues = len(ACTIONS), len(CUES)
-        gains = [np.exp(0.25 * ambiguity * generator.standard_normal(size)) for size in (actions, cues)]
+        gains = [np.exp(0.15 * ambiguity * generator.standard_normal(size)) for size in (actions, cues)]
         habits = [ambiguity * generator.standard_normal(size) for size in (actions, cues)]
         return cls(gains[0], 0.6 * ACTION_SPREAD * habits[0], gains[1], 0.6 * _cue_spread() * habits[1])
 
@@ -294,7 +294,8 @@ def _blend(
             shown = (1 - mixed) * shown + mixed * _vector(prototypes[other], names)
             break
     resting = _vector(prototypes["neutral"], names)
-    return resting + strength * (shown - resting)
+    blend: np.ndarray = resting + strength * (shown - resting)
+    return blend
 
 
 def _vector(values: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:

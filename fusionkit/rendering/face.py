@@ -74,8 +74,8 @@ def _draw_upper_folds(canvas: Canvas, look: Look, a: Mapping[str, float]) -> Non
             furrow = np.array([0.055 - 0.40j, 0.045 - 0.32j, 0.06 - 0.24j])
             canvas.stroke(mirrored(furrow, side), _fold(look, frown), 0.022)
         if a["nose_wrinkle"] > 0.2:
-            for y in (-0.12j, -0.05j):
-                line = np.array([0.015, 0.095 - 0.045j]) + y
+            for height in (-0.12j, -0.05j):
+                line = np.array([0.015, 0.095 - 0.045j]) + height
                 canvas.stroke(mirrored(line, side), _fold(look, a["nose_wrinkle"]), 0.02)
 
 

@@ -17,6 +17,8 @@ class FilmSettings:
 
     Args:
         size: Width and height, pixels; even, at least 32.
+        head: Half height of the head, in heights of the frame, 0.1 to 0.8; from about 0.55 on it is a close-up that
+            needs no detector of faces.
         frame_rate: Frames per second, 1 to 120.
         seconds: Length of a clip spoken at the neutral tempo, 0.5 to 60.
         sound_rate: Samples of sound per second, a multiple of 200 from 8,000 to 48,000.
@@ -25,6 +27,7 @@ class FilmSettings:
     """
 
     size: tuple[int, int] = (192, 144)
+    head: float = 0.41
     frame_rate: int = 25
     seconds: float = 1.8
     sound_rate: int = 48000
@@ -36,6 +39,8 @@ class FilmSettings:
         found = []
         if len(self.size) != 2 or any(side < 32 or side % 2 for side in self.size):
             found.append(Problem("size", f"{self.size} is not two even numbers from 32", "try (192, 144)"))
+        if not 0.1 <= self.head <= 0.8:
+            found.append(Problem("head", f"{self.head} is outside 0.1..0.8"))
         if not 1 <= self.frame_rate <= 120:
             found.append(Problem("frame_rate", f"{self.frame_rate} is outside 1..120"))
         if not 0.5 <= self.seconds <= 60:
@@ -83,6 +88,7 @@ class Scene:
             self.name,
             seed=settings.seed,
             size=settings.size,
+            head=settings.head,
             frame_rate=settings.frame_rate,
             seconds=settings.seconds,
             sound_rate=settings.sound_rate,

@@ -142,22 +142,23 @@ class Studio:
     turn: float
 
     @classmethod
-    def draw(cls, generator: np.random.Generator) -> Studio:
-        """A take."""
-        direction = np.array([generator.normal(0, 0.5), generator.normal(-0.35, 0.2), 0.85])
+    def draw(cls, generator: np.random.Generator, head: float = 0.41) -> Studio:
+        """A take, with a head of about half a height that is given; a close-up leaves hair out rather than the chin."""
+        direction = np.array([generator.normal(0, 0.22), generator.normal(-0.35, 0.1), 0.85])
         direction /= np.linalg.norm(direction)
-        backdrop = generator.uniform(70, 235) * np.array([1.0, 1.0, 1.0]) + generator.normal(0, 9, size=3)
+        backdrop = generator.uniform(175, 225) + generator.normal(0, 5, size=3)
+        up = min(0.25, max(0.0, 0.06 + 0.8 * (head - 0.41)))
         return cls(
             light=(float(direction[0]), float(direction[1]), float(direction[2])),
-            contrast=float(generator.uniform(0.25, 0.6)),
-            exposure=float(generator.uniform(0.82, 1.12)),
-            tint=_rgb(1 + np.array([0.04, 0.0, -0.04]) * generator.standard_normal()),
-            noise=float(generator.uniform(1.5, 5.0)),
-            backdrop=(_rgb(backdrop), _rgb(backdrop * generator.uniform(0.6, 0.95))),
-            centre=(0.5 + float(generator.normal(0, 0.02)), 0.47 + float(generator.normal(0, 0.015))),
-            size=0.37 * math.exp(0.05 * generator.standard_normal()),
-            tilt=0.04 * float(generator.standard_normal()),
-            turn=0.09 * float(generator.standard_normal()),
+            contrast=float(generator.uniform(0.2, 0.4)),
+            exposure=float(generator.uniform(0.92, 1.06)),
+            tint=_rgb(1 + np.array([0.03, 0.0, -0.03]) * generator.standard_normal()),
+            noise=float(generator.uniform(1.5, 4.0)),
+            backdrop=(_rgb(backdrop), _rgb(backdrop * generator.uniform(0.8, 0.95))),
+            centre=(0.5 + head * float(generator.normal(0, 0.02)), 0.5 + head * float(generator.normal(-up, 0.02))),
+            size=head * math.exp(0.025 * generator.standard_normal()),
+            tilt=0.025 * float(generator.standard_normal()),
+            turn=0.05 * float(generator.standard_normal()),
         )
 
 

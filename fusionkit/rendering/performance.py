@@ -64,6 +64,7 @@ def perform(
     *,
     seed: int = 0,
     size: tuple[int, int] = (192, 144),
+    head: float = 0.41,
     frame_rate: int = 25,
     seconds: float = 1.8,
     sound_rate: int = 48000,
@@ -79,6 +80,7 @@ def perform(
         take: The clip's name: two takes of one name and seed are the same.
         seed: The seed of everything.
         size: Width and height of the frames, pixels.
+        head: Half height of the head, in heights of the frame.
         frame_rate: Frames per second.
         seconds: Length at the neutral tempo.
         sound_rate: Samples of sound per second.
@@ -94,7 +96,7 @@ def perform(
         rate=sound_rate,
     )
     generator = generator_for(seed, take, "film")
-    studio = Studio.draw(generator)
+    studio = Studio.draw(generator, head)
     count = max(1, math.floor(speech.seconds * frame_rate))
     time = (np.arange(count) + 0.5) / frame_rate
     poses = _poses(studio, expression, size, time, generator)
@@ -116,12 +118,12 @@ def _poses(
     scale = studio.size * height
     return tuple(
         Pose(
-            x=width * studio.centre[0] + 0.05 * scale * sway[0][i],
-            y=height * studio.centre[1] + 0.035 * scale * sway[1][i] + 0.3 * nod * scale,
+            x=width * studio.centre[0] + 0.03 * scale * sway[0][i],
+            y=height * studio.centre[1] + 0.025 * scale * sway[1][i] + 0.3 * nod * scale,
             scale=scale * (1 + 0.012 * sway[2][i]),
-            roll=studio.tilt + 0.035 * sway[3][i],
-            yaw=studio.turn + 0.05 * sway[4][i],
-            pitch=nod + 0.04 * sway[5][i],
+            roll=studio.tilt + 0.025 * sway[3][i],
+            yaw=studio.turn + 0.035 * sway[4][i],
+            pitch=nod + 0.03 * sway[5][i],
         )
         for i in range(len(time))
     )
