@@ -80,6 +80,7 @@ class InMemory(Dataset):
 
     def __init__(self, dataset: Dataset) -> None:
         self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
+        self.clips, self.notes = dataset.clips, dataset.notes
         self._dataset = dataset
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 

@@ -249,7 +249,7 @@ class ModalitySpec(Record):
     shape: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(
         None, description="Shape of one element; taken from the dataset when left out."
     )
-    transforms: Transforms = Field((), description="What happens to a sample on the CPU before it is packed.")
+    transforms: Transforms = Field((), description="What happens to a sample, in training at random, before the encoder.")
     encoder: Chain = Field((EncoderSpec(type="identity"),), description="Elements to elements; several chain.")
     aggregator: AggregatorSpec = Field(AggregatorSpec(type="mean"), description="A sequence to one vector.")
 

@@ -87,8 +87,8 @@ def find_picture(path: Path, spec: PrepareSpec, detector: FaceDetector, track: S
             )
             return FilmContent(_picture(pace, crops), film.losses(picture=True), film.lacks_duration)
         found = _look(paced, detector, spec.face.every)
-        losses = film.losses(picture=True)
-    return FilmContent(_followed(path, spec, pace, found), losses, film.lacks_duration)
+        losses, lacks_duration = film.losses(picture=True), film.lacks_duration
+    return FilmContent(_followed(path, spec, pace, found), losses, lacks_duration)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Pictu
             spec=spec.face,
         )
     except DataError as error:
-        return _picture(pace, None, refusal=("failed", "; ".join(each.message for each in error.problems)))
+        return _picture(pace, None, refusal=("failed", "; ".join(map(str, error.problems))))
     departures = tuple(("faces", text) for text in track.departures)
     if track.drop:
         return _picture(pace, None, refusal=("dropped", "; ".join(track.departures)))
