@@ -79,7 +79,7 @@ def _section(path: Path, generated: Path) -> str:
         f"`{results['command']}`, {results['device']}, {results['platform']}, torch {results['versions']['torch']},"
     ]
     lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n"]
-    kinds = {"experiment": _experiment, "training": _training}
+    kinds = {"experiment": _experiment, "training": _training, "preparation": _preparation}
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
 
@@ -98,6 +98,27 @@ def _training(results: dict[str, Any], name: str, generated: Path) -> list[str]:
         lines.append(f"| {test} | {of['samples']} | {' | '.join(figures)} |")
     minutes = results["wall_seconds"] / 60
     lines += [f"\nTwins are {results['twins']}. {len(results['epochs'])} epochs in {minutes:.0f} minutes.\n"]
+    return lines
+
+
+def _preparation(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """The tables of preparation beside bare decoding, and with several processes."""
+    level = f"{results['intervals']['level']:.0%} interval"
+    lines = [
+        f"| films | frames/s decoded | prepared | share of the rate | {level} | of processor time | noise |",
+        "| --- | ---: | ---: | ---: | --- | ---: | --- |",
+    ]
+    for row in results["against_decoding"]:
+        rates = [f"{row['frames_per_second'][key]:.0f}" for key in ("decoding", "preparation")]
+        ratio, noise = row["ratio"], row["noise"]
+        figures = [*rates, f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
+        figures += [f"{row['processor_ratio']['median']:.2f}", f"{noise['low']:.2f} to {noise['high']:.2f}"]
+        lines.append(f"| {row['films']} | {' | '.join(figures)} |")
+    scaling, load = results["scaling"], results["load"]
+    lines += [f"\nNoise is decoding against decoding in the same round. {scaling['films']}:\n"]
+    lines += ["| processes | seconds | of them start-up, timed alone |", "| ---: | ---: | ---: |"]
+    lines += [f"| {n} | {seconds:.1f} | {scaling['start_up'][n]:.1f} |" for n, seconds in scaling["seconds"].items()]
+    lines += [f"\nLoad {load['before']:.1f} to {load['after']:.1f} on {results['processors']} processors.\n"]
     return lines
 
 

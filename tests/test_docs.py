@@ -40,14 +40,27 @@ def test_there_are_results():
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_result_says_how_where_and_on_what_it_was_made(path):
     results = json.loads(path.read_text(encoding="utf-8"))
-    verb, made = COMMANDS[results.get("kind", "experiment")]
-    assert results["command"].startswith(f"fusionkit {verb} ")
     assert results["device"] == "cpu"
     assert re.fullmatch("[0-9a-f]{40}", results["commit"])
     assert not results["failures"]
+    if results.get("kind") == "preparation":
+        assert (ROOT / results["command"].split()[1]).is_file()
+        return
+    verb, made = COMMANDS[results.get("kind", "experiment")]
+    assert results["command"].startswith(f"fusionkit {verb} ")
     assert all(fold["split_hash"] for fold in results["folds"])
     assert find_recipe(results["command"].split()[2]).is_file()
     assert made(results)
+
+
+def test_the_speed_of_preparation_is_that_of_its_rounds():
+    results = json.loads((ROOT / "benchmarks" / "results" / "prepare.json").read_text(encoding="utf-8"))
+    assert results["against_decoding"]
+    for row in results["against_decoding"]:
+        assert len(row["rounds"]) >= 5
+        ratios = sorted((first + again) / 2 / own for first, own, again in row["rounds"])
+        assert row["ratio"]["median"] == pytest.approx(ratios[len(ratios) // 2])
+        assert row["ratio"]["low"] <= row["ratio"]["median"] <= row["ratio"]["high"]
 
 
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():

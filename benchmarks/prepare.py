@@ -1,0 +1,250 @@
+"""Speed of preparation beside bare decoding of the same films, and with several processes, as a result file.
+
+Usage: python benchmarks/prepare.py benchmarks/results/prepare.json
+
+Every round decodes a film with nothing else done, prepares it, and decodes it again, on one thread each. So each
+preparation stands between two decodings of its own, and the two decodings of a round say what noise there is.
+Preparation is all from the film to its file in the cache, without detection: picture and sound decoded, paced, cut,
+scaled, converted, written and hashed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+
+from fusionkit.interfaces import Clip
+from fusionkit.preparation import prepare
+from fusionkit.preparation.cache import describe_sources, write_clip
+from fusionkit.preparation.clips import prepare_clip
+from fusionkit.preparation.records import ClipRecord
+from fusionkit.recipe import build_component
+from fusionkit.registry import DATASETS
+from fusionkit.runs import describe_environment
+from fusionkit.spec import DetectorSpec, FaceSpec, PrepareSpec
+from fusionkit.whole_files import as_json, write_file
+
+ROUNDS = 5
+SCALING_ROUNDS = 2
+COPIES = 8
+SECONDS = 6
+RATE = 30
+LEVEL = 0.95
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Films:
+    """Films that are timed together.
+
+    Args:
+        title: What they are.
+        paths: Where they are.
+        frame_rate: Frames per second that they are prepared with: their own.
+    """
+
+    title: str
+    paths: tuple[Path, ...]
+    frame_rate: float
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that something took, by the clock and of the processor."""
+
+    clock: float
+    processor: float
+
+
+def timed(do: Callable[[], object]) -> Timing:
+    """Does something and says how long it took."""
+    clock, processor = time.perf_counter(), time.process_time()
+    do()
+    return Timing(time.perf_counter() - clock, time.process_time() - processor)
+
+
+def write_film(path: Path, width: int, height: int, seconds: float = SECONDS) -> None:
+    """Writes a film of a textured scene that pans behind a moving face-sized disc, with grain and a stereo sound."""
+    generator = np.random.default_rng(0)
+    coarse = generator.integers(0, 256, (height // 8 + 40, width // 8 + 40, 3), dtype=np.uint8)
+    scene = coarse.repeat(8, axis=0).repeat(8, axis=1)
+    for axis in (0, 1):  # means over neighbours: edges as soft as a lens makes them
+        scene = np.mean([np.roll(scene, shift, axis) for shift in range(-4, 5)], axis=0).astype(np.uint8)
+    rows, columns = np.ogrid[:height, :width]
+    with av.open(str(path), "w") as container:
+        picture = container.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "23"})
+        picture.width, picture.height, picture.pix_fmt = width, height, "yuv420p"
+        sound = container.add_stream("aac", rate=48000, layout="stereo")
+        for index in range(round(seconds * RATE)):
+            shift = index % 240
+            image = scene[shift // 2 : shift // 2 + height, shift : shift + width].copy()
+            x, y = width / 2 + width / 8 * np.sin(index / 15), height / 2 + height / 10 * np.cos(index / 11)
+            image[(columns - x) ** 2 + (rows - y) ** 2 < (height / 5) ** 2] = (200, 160, 130)
+            image[::2] += generator.integers(0, 4, (height + 1) // 2 * width * 3, dtype=np.uint8).reshape(-1, width, 3)
+            container.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        instants = np.arange(round(seconds * 48000)) / 48000
+        wave = 0.2 * np.sin(2 * np.pi * (200 + 40 * instants) * instants).astype(np.float32)
+        for start in range(0, len(wave), 1024):
+            frame = av.AudioFrame.from_ndarray(np.stack([wave[start : start + 1024]] * 2), "fltp", "stereo")
+            frame.sample_rate, frame.pts = 48000, start
+            container.mux(sound.encode(frame))
+        for stream in (picture, sound):
+            container.mux(stream.encode(None))
+
+
+def decode(films: Films) -> int:
+    """Decodes the picture of films on one thread and does nothing with it; the number of frames."""
+    frames = 0
+    for path in films.paths:
+        with av.open(str(path)) as container:
+            container.streams.video[0].thread_type = "NONE"
+            container.streams.video[0].codec_context.thread_count = 1
+            for _ in container.decode(video=0):
+                frames += 1
+    return frames
+
+
+def spec_of(films: Films, cache: Path) -> PrepareSpec:
+    """Preparation without detection."""
+    face = FaceSpec(size=112, grey=False, detector=DetectorSpec(type="center"))
+    return PrepareSpec(cache=str(cache), frame_rate=films.frame_rate, face=face)
+
+
+def prepare_each(films: Films, folder: Path) -> None:
+    """Prepares films in this process, each to its file."""
+    spec = spec_of(films, folder)
+    detector = build_component(spec.face.detector)
+    for path in films.paths:
+        clip = Clip(path)
+        outcome = prepare_clip(clip, spec, detector)
+        if set(outcome.tensors) != {"video", "audio"}:
+            sys.exit(f"{path.name} was not prepared: {outcome.reason}")
+        lengths = {name: len(values) for name, values in outcome.tensors.items()}
+        record = ClipRecord(path.stem, "prepared", "", detector.version, describe_sources(clip), lengths, ())
+        write_clip(folder / f"{path.stem}.safetensors", record, outcome.tensors)
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """The median with its percentile-bootstrap interval."""
+    drawn = np.random.default_rng(0).choice(values, (DRAWS, len(values)))
+    low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"median": statistics.median(values), "low": float(low), "high": float(high)}
+
+
+def against_decoding(films: Films, folder: Path) -> dict[str, Any]:
+    """Rate of preparation as a share of the rate of decoding, and the noise of the measurement."""
+    frames = decode(films)  # also brings the films into memory
+    prepare_each(films, folder)
+    rounds = [
+        (timed(lambda: decode(films)), timed(lambda: prepare_each(films, folder)), timed(lambda: decode(films)))
+        for _ in range(ROUNDS)
+    ]
+    return {
+        "films": films.title,
+        "frames": frames,
+        "frames_per_second": {
+            "decoding": frames / statistics.median([(first.clock + again.clock) / 2 for first, _, again in rounds]),
+            "preparation": frames / statistics.median([own.clock for _, own, _ in rounds]),
+        },
+        "ratio": interval([(first.clock + again.clock) / 2 / own.clock for first, own, again in rounds]),
+        "processor_ratio": interval(
+            [(first.processor + again.processor) / 2 / own.processor for first, own, again in rounds]
+        ),
+        "noise": interval([first.clock / again.clock for first, _, again in rounds]),
+        "rounds": [[timing.clock for timing in each] for each in rounds],
+        "processor_rounds": [[timing.processor for timing in each] for each in rounds],
+    }
+
+
+def prepare_all(films: Films, folder: Path, processes: int) -> None:
+    """Prepares films as `fusionkit prepare` does, into an empty cache."""
+    table = folder / "films.csv"
+    table.write_text("film\n" + "".join(f"{path}\n" for path in films.paths))
+    dataset = DATASETS.build("manifest", path=str(table), film="film")
+    cache = folder / "cache"
+    shutil.rmtree(cache, ignore_errors=True)
+    done = prepare(dataset, spec_of(films, cache), kind="manifest", processes=processes)
+    if done.count("prepared") != len(films.paths):
+        sys.exit(f"{dict(done.failed)}")
+
+
+def scaling(films: Films, tiny: Films, folder: Path) -> dict[str, Any]:
+    """Seconds for copies of a film with one and two processes; the same for two tiny films, which is the start-up."""
+    seconds: dict[str, list[float]] = {}
+    for _ in range(SCALING_ROUNDS):
+        for processes in (1, 2):
+            for what, given in (("all", films), ("start", tiny)):
+                timing = timed(lambda given=given, processes=processes: prepare_all(given, folder, processes))
+                seconds.setdefault(f"{what} {processes}", []).append(timing.clock)
+    whole = {processes: seconds[f"all {processes}"] for processes in (1, 2)}
+    return {
+        "films": f"{len(films.paths)} copies of: {films.title}",
+        "seconds": {str(processes): statistics.median(values) for processes, values in whole.items()},
+        "start_up": {str(processes): statistics.median(seconds[f"start {processes}"]) for processes in (1, 2)},
+        "speed_up": interval([one / two for one, two in zip(whole[1], whole[2], strict=True)]),
+        "rounds": seconds,
+    }
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    """Everything that the result file says."""
+    films = []
+    for width, height in ((1280, 720), (640, 480)):
+        path = folder / f"{height}.mp4"
+        write_film(path, width, height)
+        films.append(Films(f"{width}x{height} H.264, {SECONDS} s at {RATE} frames/s", (path,), RATE))
+    tiny = folder / "tiny.mp4"
+    write_film(tiny, 64, 64, 0.2)
+    copies = []
+    for index in range(COPIES):
+        copies.append(folder / f"copy{index}.mp4")
+        shutil.copy(films[1].paths[0], copies[-1])
+    several = Films(films[1].title, tuple(copies), RATE)
+    twice = (tiny, folder / "tiny2.mp4")
+    shutil.copy(*twice)
+    given = os.environ.get("FUSIONKIT_DATA")
+    if given and (real := tuple(sorted(Path(given).glob("grid/*.mpg")))):
+        films.append(Films(f"{len(real)} films of GRID, 360x288 MPEG-1, 3 s at 25 frames/s", real, 25))
+    environment: Mapping[str, Any] = describe_environment("cpu")
+    load = os.getloadavg()[0]
+    rows = [against_decoding(each, folder) for each in films]
+    scaled = scaling(several, Films("", twice, RATE), folder)
+    return {
+        "format": 1,
+        "kind": "preparation",
+        "command": "python benchmarks/prepare.py benchmarks/results/prepare.json",
+        "device": "cpu",
+        "platform": platform.platform(),
+        "processors": len(os.sched_getaffinity(0)),
+        "load": {"before": load, "after": os.getloadavg()[0]},
+        "commit": environment["commit"],
+        "uncommitted_changes": environment.get("uncommitted_changes"),
+        "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")} | {"av": av.__version__},
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+        "intervals": {"method": "percentile bootstrap of the median of rounds", "level": LEVEL},
+        "preparation": {"detector": "center", "size": 112, "grey": False, "sound": True, "threads": 1},
+        "against_decoding": rows,
+        "scaling": scaled,
+        "failures": [],
+    }
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        write_file(Path(sys.argv[1]), as_json(result_of(Path(name))))
