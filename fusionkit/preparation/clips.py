@@ -17,6 +17,7 @@ from fusionkit.data.media import check_finite
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, FaceDetector
 from fusionkit.preparation.decoding import Film
+from fusionkit.preparation.pacing import LONGEST_GAP
 from fusionkit.preparation.pictures import Picture, find_picture
 from fusionkit.preparation.records import Departure, Status
 from fusionkit.preparation.sounds import SoundTrack, aligned, to_int16
@@ -136,9 +137,15 @@ class _Work:
 
     def _take_track(self, track: SoundTrack, start: float | None, what: str) -> None:
         late = 0.0 if track.start is None or start is None else track.start - start
-        wave = aligned(track.wave(self.spec.sample_rate), late, self.spec.sample_rate)
-        if not track.rate or not len(wave):
-            self._leaves_out("no_sound", f"{what} has no sound", "the audio is")
+        if abs(late) > LONGEST_GAP:
+            text = f"the sound of {what} is stated to begin {abs(late):.2f} s {'after' if late > 0 else 'before'} the"
+            self._note("time stamps", f"{text} picture: that is not believed, both begin at once")
+            late = 0.0
+        whole = track.wave(self.spec.sample_rate)
+        wave = aligned(whole, late, self.spec.sample_rate)
+        if not len(wave):
+            text = "has a sound that ends before its picture begins" if len(whole) else "has no sound"
+            self._leaves_out("no_sound", f"{what} {text}", "the audio is")
             return
         if track.patched:
             gaps = f"{what} lacks {track.patched:.2f} s of sound in between: silence was put there"

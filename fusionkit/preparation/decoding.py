@@ -16,6 +16,8 @@ _FRAMES_SHORT = 2
 _SECONDS_SHORT = 0.25
 """What may be missing of a promise: headers count frames that only serve to decode others, and round durations."""
 
+_KINDS = {"video": "picture", "audio": "sound"}
+
 
 class Film:
     """A film or a compressed sound, decoded from its beginning to its end on one thread.
@@ -63,9 +65,15 @@ class Film:
         return bool(self._formats & _STATING_FORMATS) and not self._promised_frames and self._promised_seconds is None
 
     def frames(self, *, picture: bool, sound: bool) -> Iterator[Any]:
-        """The frames of picture and sound, as libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file."""
+        """The frames of picture and sound, as libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file.
+
+        Raises:
+            DataError: There is no decoder for them.
+        """
         wanted = [stream for stream, asked in ((self.picture, picture), (self.sound, sound)) if asked and stream]
         for stream in wanted:
+            if stream.codec_context is None:
+                raise DataError([Problem(str(self.path), f"there is no decoder for its {_KINDS[stream.type]}")])
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
         indices = {stream.index for stream in wanted}

@@ -1,0 +1,222 @@
+"""What preparation makes of a plain film: the right place of every image, at the right instant, with its sound."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from written_films import HEIGHT, SIZE, WIDTH, flat, greys, spec_for, steps, tone, write_film, write_sound
+
+from fusionkit.interfaces import Box, Clip, FaceDetector
+from fusionkit.preparation.clips import Outcome, prepare_clip
+from fusionkit.preparation.pacing import Pace
+from fusionkit.preparation.sounds import aligned, to_float, to_int16
+from fusionkit.recipe import build_component
+
+CODEC = 4.0
+"""Grey levels by which a codec and the conversion of colours may miss."""
+
+
+class Bright(FaceDetector):
+    """Finds the one bright square in an image."""
+
+    def detect(self, image: Tensor) -> tuple[Box, ...]:
+        rows, columns = (image.float().mean(dim=2) > 128).nonzero(as_tuple=True)
+        if not len(rows):
+            return ()
+        ends = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        return (Box(*(float(end) for end in ends)),)
+
+
+class Everywhere(FaceDetector):
+    """Finds a face that reaches over the left and upper edge."""
+
+    def detect(self, image: Tensor) -> tuple[Box, ...]:
+        return (Box(-16.0, -16.0, 16.0, 16.0),)
+
+
+def made(clip: Clip, folder: Path, detector: FaceDetector | None = None, **keys: object) -> Outcome:
+    spec = spec_for(folder, **keys)
+    outcome = prepare_clip(clip, spec, detector or build_component(spec.face.detector))
+    assert outcome.status == "prepared", outcome.reason
+    return outcome
+
+
+@pytest.mark.parametrize("colour", [(200, 40, 90), (16, 220, 30), (0, 0, 0), (255, 255, 255)])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mpg"])
+def test_a_film_of_one_colour_gives_crops_of_it(colour: tuple[int, ...], name: str, tmp_path: Path) -> None:
+    codec, rate = ("libx264", 10) if name == "a.mp4" else ("mpeg1video", 25)
+    film = write_film(tmp_path / name, flat(colour), codec=codec, rate=rate)
+
+    crops = made(Clip(film), tmp_path, frame_rate=rate).tensors["video"]
+
+    assert (crops.dtype, crops.shape) == (torch.uint8, (12, 3, SIZE, SIZE))
+    missed = crops.double().mean(dim=(0, 2, 3)) - torch.tensor(colour)
+    assert missed.abs().max() < CODEC
+
+
+def test_crops_of_the_middle_are_the_middle_scaled_to_size(tmp_path: Path) -> None:
+    image = np.stack(np.broadcast_arrays(np.arange(WIDTH) * 3 + 30, 5 * np.arange(HEIGHT)[:, None], 90), axis=2).astype(
+        np.uint8
+    )
+    film = write_film(tmp_path / "a.mp4", [image] * 3)
+
+    crop = made(Clip(film), tmp_path).tensors["video"][1].double().numpy()
+
+    middle = image[:, 8:56].astype(float).reshape(SIZE, 3, SIZE, 3, 3).mean(axis=(1, 3)).transpose(2, 0, 1)
+    assert np.abs(crop - middle).max() < 2 * CODEC
+    grey = made(Clip(film), tmp_path, face={"grey": True}).tensors["video"][1, 0].double().numpy()
+    assert np.abs(grey - np.tensordot([0.299, 0.587, 0.114], middle, 1)).max() < 2 * CODEC
+
+
+def test_crops_follow_a_face_that_moves(tmp_path: Path) -> None:
+    images = []
+    for i in range(20):
+        image = np.full((HEIGHT, WIDTH, 3), 20, np.uint8)
+        image[14:30, 4 + 2 * i : 20 + 2 * i] = 220
+        images.append(image)
+    film = write_film(tmp_path / "a.mp4", images)
+
+    face = {"every": 4, "margin": 0.5, "smoothing": 0.0}
+    crops = made(Clip(film), tmp_path, Bright(), face=face).tensors["video"].double()
+
+    assert len(crops) == 20
+    inner, outer = crops[:17, :, 5:11, 5:11], crops[:17, :, [0, -1]]  # after frame 16 the last box stays where it is
+    assert inner.min() > 200
+    assert outer.max() < 40
+
+
+def test_a_crop_over_the_edge_continues_the_border(tmp_path: Path) -> None:
+    image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+    image[:16, :16] = 180
+    film = write_film(tmp_path / "a.mp4", [image] * 4)
+
+    crop = made(Clip(film), tmp_path, Everywhere(), face={"margin": 0.0}).tensors["video"][0].double()
+
+    assert (crop[:, :15, :15] - 180).abs().max() < 2 * CODEC
+
+
+def test_a_film_without_a_face_keeps_its_sound_alone(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", flat((20, 20, 20)), wave=tone(1.2))
+
+    outcome = made(Clip(film), tmp_path, Bright())
+
+    assert list(outcome.tensors) == ["audio"]
+    assert "no face" in outcome.departures[0].text
+
+
+def frames_at(stamps: list[int], duration: int) -> Iterator[SimpleNamespace]:
+    for pts in stamps:
+        yield SimpleNamespace(pts=pts, dts=None, duration=duration, time_base=Fraction(1, 100))
+
+
+@given(
+    gaps=st.lists(st.integers(1, 60), max_size=30),
+    duration=st.integers(1, 60),
+    rate=st.integers(1, 120),
+    start=st.integers(-50, 500),
+)
+def test_every_instant_takes_the_frame_whose_time_stamp_is_nearest(
+    gaps: list[int], duration: int, rate: int, start: int
+) -> None:
+    stamps = [start + int(at) for at in np.cumsum([0, *gaps])]
+
+    taken = [frame.pts for frame, copies in Pace(rate, None)(frames_at(stamps, duration)) for _ in range(copies)]
+
+    times = np.array(stamps) - start
+    total = Fraction(int(times[-1]) + duration, 100) * rate
+    count = max(1, int(total + Fraction(1, 2)))
+    # Whole numbers, so that ties are ties: |t_i / 100 - n / r| in units of 1 / (100 r); argmin takes the earlier.
+    distances = np.abs(times[None] * rate - 100 * np.arange(count)[:, None])
+    assert taken == [stamps[i] for i in distances.argmin(axis=1)]
+
+
+@pytest.mark.parametrize(("own", "wanted", "count"), [(10, 10, 12), (10, 25, 30), (25, 10, 5), (30, 12, 5)])
+def test_a_film_lasts_as_long_at_another_rate(own: int, wanted: int, count: int, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", steps(12), rate=own)
+
+    crops = made(Clip(film), tmp_path, frame_rate=wanted).tensors["video"]
+
+    assert len(crops) == count
+    nearest = [min(range(12), key=lambda i: (abs(i * wanted - n * own), i)) for n in range(count)]
+    assert np.abs(greys(crops) - [40 + 12 * i for i in nearest]).max() < CODEC
+
+
+def test_a_film_of_varying_rate_shows_the_nearest_frames(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", steps(5), pts=[0, 1, 2, 6, 11], time_base=Fraction(1, 10))
+
+    brightness = greys(made(Clip(film), tmp_path).tensors["video"])
+
+    assert np.round((brightness[:11] - 40) / 12).tolist() == [0, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4]
+
+
+@given(st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=50))
+def test_sound_is_rounded_to_the_nearest_of_sixteen_bits(values: list[float]) -> None:
+    samples, beyond = to_int16(torch.tensor(values))
+
+    scaled = np.round(np.array(values) * 32768)
+    assert samples.tolist() == np.clip(scaled, -32768, 32767).astype(int).tolist()
+    assert beyond == int((np.abs(scaled) > 32768).sum())
+    assert torch.equal(to_int16(to_float(samples))[0], samples)
+
+
+def test_a_wav_is_stored_sample_by_sample(tmp_path: Path) -> None:
+    wave = np.random.default_rng(0).integers(-32768, 32768, 20000).astype(np.int16)
+
+    stored = made(Clip(None, write_sound(tmp_path / "a.wav", wave)), tmp_path).tensors["audio"]
+
+    assert np.array_equal(stored.numpy(), wave)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000])
+def test_sound_of_another_rate_is_the_same_tone(rate: int, tmp_path: Path) -> None:
+    sound = write_sound(tmp_path / "a.wav", tone(1.5, rate=rate), rate=rate)
+
+    stored = to_float(made(Clip(None, sound), tmp_path).tensors["audio"]).numpy()
+
+    assert len(stored) == 24000
+    assert np.abs(stored - tone(1.5))[200:-200].max() < 2e-3
+
+
+def test_sound_that_begins_later_or_earlier_is_put_where_it_belongs() -> None:
+    wave = torch.arange(1.0, 9.0)
+
+    assert aligned(wave, 0.2, 10).tolist() == [0, 0, *range(1, 9)]
+    assert aligned(wave, -0.3, 10).tolist() == [*range(4, 9)]
+    assert aligned(wave, 0.0, 10).tolist() == wave.tolist()
+    assert not len(aligned(wave, -3.0, 10))
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5])
+def test_sound_and_picture_of_a_film_stay_together(late: float, tmp_path: Path) -> None:
+    wave = tone(1.5)
+    wave[:8000] = 0  # the tone begins at half a second
+    film = write_film(tmp_path / "a.mp4", steps(20), wave=wave, sound_late=late)
+
+    stored = to_float(made(Clip(film), tmp_path).tensors["audio"]).numpy()
+
+    begins = int(np.flatnonzero(np.abs(stored) > 0.1)[0]) / 16000
+    assert begins == pytest.approx(0.5 + late, abs=0.07)  # a block of the codec
+
+
+def test_a_film_in_a_zip_file_is_prepared_like_any_other(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", steps(), wave=tone(1.2))
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+        packed.write(film, "Actor_01/a.mp4")
+
+    plain = made(Clip(film), tmp_path)
+    member = made(Clip(tmp_path / "x.zip" / "Actor_01" / "a.mp4"), tmp_path)
+
+    assert {name: values.tolist() for name, values in member.tensors.items()} == {
+        name: values.tolist() for name, values in plain.tensors.items()
+    }
+    assert member.departures == plain.departures
