@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from fusionkit.assembly import open_dataset
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
 from fusionkit.preparation import prepare
+from fusionkit.recipe import load_recipe
 from fusionkit.registry import DATASETS
 from fusionkit.spec import DataSpec, DetectorSpec, FaceSpec, PrepareSpec
 from fusionkit.testing import check_dataset
@@ -109,3 +111,18 @@ def test_a_film_of_a_table_is_prepared_before_it_is_loaded(tmp_path: Path) -> No
     opened = open_dataset(DataSpec.model_validate({"dataset": stated, "prepare": spec}))
     assert [row.id for row in opened.rows] == ["c1"]
     assert opened.load(0)["video"].shape == (25, 3, 16, 16)
+
+
+def test_the_recipes_of_the_page_on_films_are_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "how_to" / "films.md").read_text(encoding="utf-8")
+    whole, slices = (block for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL))
+    sliced = whole[: whole.index("model:")] + slices + "  targets: {mood: classification}\n"
+    for recipe in (whole, sliced):
+        (tmp_path / "films.yaml").write_text("schema: 1\n" + recipe)
+        assert list(load_recipe(tmp_path / "films.yaml").model.modalities) == ["video", "audio"]
+    (listed,) = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "a1.mp4").write_bytes(b"x")
+    (tmp_path / "films.csv").write_text(listed)
+    data = DATASETS.build("manifest", path=str(tmp_path / "films.csv"), film="film", sound="sound", id="clip")
+    assert list(data.clips) == ["a1", "a2", "b1"]
