@@ -87,8 +87,8 @@ class Cache:
 
     @property
     def is_complete(self) -> bool:
-        """Whether manifest and reports are there; a preparation that was killed leaves no manifest."""
-        return all(file.is_file() for file in (self._manifest, self.report_file, self.written_report_file))
+        """Whether a whole manifest and the reports are there; a preparation that was killed leaves no manifest."""
+        return bool(self._listed()) and self.report_file.is_file() and self.written_report_file.is_file()
 
     def create(self) -> None:
         """Makes the folder.
