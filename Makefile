@@ -52,8 +52,8 @@ $(BIN)/python:
 	@"$(PYTHON)" -m venv $(VENV) || { rm -rf $(VENV); echo "Python's venv module is needed (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }
 
 $(VENV)/.stamp-run: pyproject.toml | $(BIN)/python
-	@echo "installing fusionkit and what it needs into $(VENV) (once; PyTorch is large)"
-	@$(BIN)/python -m pip install -q -e .
+	@echo "installing fusionkit, what it needs and a face detector into $(VENV) (once; PyTorch is large)"
+	@$(BIN)/python -m pip install -q -e ".[faces]"
 	@touch $@
 
 # Each of these is the ordinary installation and one extra.
