@@ -48,7 +48,7 @@ def write_pages(docs: Path) -> None:
     _write(generated / "tables.md", "\n".join(tables))
 
 
-README_RESULTS = ("ravdess_action_units_actor_pairs", "basic_motions")
+README_RESULTS = ("ravdess_action_units_actor_pairs", "faces_and_voices", "basic_motions")
 
 
 def summary_table(folder: Path) -> str:
@@ -59,9 +59,8 @@ def summary_table(folder: Path) -> str:
     ]
     for path in (folder / f"{name}.json" for name in README_RESULTS):
         results = json.loads(path.read_text(encoding="utf-8"))
-        title = f"{path.stem.replace('_', ' ')}, {len(results['folds'])} folds, {len(results['seeds'])} seeds"
-        if len(results["folds"]) == 1:
-            title = title.replace("1 folds", "1 fold")
+        counts = [f"{len(results[what])} {what if len(results[what]) > 1 else what[:-1]}" for what in ("folds", "seeds")]
+        title = ", ".join([path.stem.replace("_", " "), *counts])
         for name, column in results["summary"].items():
             mean, low, high = (format_value(column[key], results["metric"]) for key in ("mean", "low", "high"))
             interval = "-" if column["low"] is None else f"{low} to {high}"
