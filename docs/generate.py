@@ -59,7 +59,9 @@ def summary_table(folder: Path) -> str:
     ]
     for path in (folder / f"{name}.json" for name in README_RESULTS):
         results = json.loads(path.read_text(encoding="utf-8"))
-        counts = [f"{len(results[what])} {what if len(results[what]) > 1 else what[:-1]}" for what in ("folds", "seeds")]
+        counts = [
+            f"{len(results[what])} {what if len(results[what]) > 1 else what[:-1]}" for what in ("folds", "seeds")
+        ]
         title = ", ".join([path.stem.replace("_", " "), *counts])
         for name, column in results["summary"].items():
             mean, low, high = (format_value(column[key], results["metric"]) for key in ("mean", "low", "high"))

@@ -249,7 +249,9 @@ class ModalitySpec(Record):
     shape: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(
         None, description="Shape of one element; taken from the dataset when left out."
     )
-    transforms: Transforms = Field((), description="What happens to a sample, in training at random, before the encoder.")
+    transforms: Transforms = Field(
+        (), description="What happens to a sample before the encoder, in training at random."
+    )
     encoder: Chain = Field((EncoderSpec(type="identity"),), description="Elements to elements; several chain.")
     aggregator: AggregatorSpec = Field(AggregatorSpec(type="mean"), description="A sequence to one vector.")
 
