@@ -18,7 +18,9 @@ from fusionkit.spec import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec,
 from fusionkit.strict_yaml import read_yaml, write_yaml
 
 SHIPPED = sorted(
-    path for path in (Path(__file__).parents[1] / "recipes").rglob("*.yaml") if "experiment" not in path.stem
+    path
+    for path in (Path(__file__).parents[1] / "recipes").rglob("*.yaml")
+    if "\nvariants:" not in path.read_text(encoding="utf-8")
 )
 
 GOOD = """\
