@@ -410,7 +410,7 @@ def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fusionkit.experiments.running.os.replace", full)
+        patched.setattr("fusionkit.whole_files.os.replace", full)
         with pytest.raises(RunError, match=r"\(No space left on device\); every run is kept"):
             quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
