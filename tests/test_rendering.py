@@ -342,6 +342,12 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["Actor_01"]
 
 
+def test_a_folder_that_cannot_be_made_is_said_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("a file, where a folder is expected")
+    with pytest.raises(DataError, match=r"notes.txt/films: cannot be made \(Not a directory\); name a folder"):
+        render_ravdess(tmp_path / "notes.txt" / "films", actors=[1])
+
+
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         render_ravdess(

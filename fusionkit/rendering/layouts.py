@@ -284,5 +284,9 @@ def _claim(root: Path, layout: str, settings: FilmSettings) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         remedy = "films are rendered into a new or empty folder"
         raise DataError([Problem(str(root), f"holds something that was not rendered (no {SETTINGS_FILE})", remedy)])
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot be made ({error.strerror})"
+        raise DataError([Problem(str(root), message, "name a folder that can be written")]) from error
     write_file(file, as_json(stated))
