@@ -42,7 +42,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
         raise ValueError(f"metadata: the name {_HASH!r} is the file's own")
     stored = _separate(tensors)
     sealed = {**metadata, _HASH: content_hash(stored, metadata)}
-    write_file(Path(path), _in_order(safetensors.torch.save(stored, sealed)))
+    write_file(Path(path), *_in_order(safetensors.torch.save(stored, sealed)))
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
@@ -86,14 +86,14 @@ def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     return digest.hexdigest()
 
 
-def _in_order(data: bytes) -> bytes:
-    """A safetensors file with its metadata sorted by name, which otherwise come in an order of chance."""
+def _in_order(data: bytes) -> tuple[bytes, memoryview]:
+    """Header and tensors of a safetensors file, its metadata sorted by name: else they come in an order of chance."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
-    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[end:]))
+    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -110,17 +110,25 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, *parts: bytes | memoryview) -> None:
     """Replaces a file in one piece.
+
+    Args:
+        path: The file.
+        parts: What it holds, one after the other.
 
     Raises:
         RunError: It cannot be written; the previous file is intact.
     """
-    guarded(path, lambda: replace_file(path, data))
+    guarded(path, lambda: replace_file(path, *parts))
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, *parts: bytes | memoryview) -> None:
     """Replaces a file in one piece: written beside it, brought to the disk, renamed over it.
+
+    Args:
+        path: The file.
+        parts: What it holds, one after the other.
 
     Raises:
         OSError: It cannot be written; the previous file is intact and nothing is left beside it.
@@ -128,7 +136,7 @@ def replace_file(path: Path, data: bytes) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)

@@ -49,7 +49,7 @@ class Film:
         self.picture: Any = next((stream for stream in streams.video if not stream.disposition & covers), None)
         self.sound: Any = next(iter(streams.audio), None)
         self._frames = self._set_aside = self._broken_parts = self._broken_frames = 0
-        self._reached = 0.0
+        self._ends: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -113,11 +113,17 @@ class Film:
     def _formats(self) -> frozenset[str]:
         return frozenset(self._container.format.name.split(","))
 
+    @property
+    def _reached(self) -> float:
+        """Seconds from the beginning to the end of the last packet."""
+        streams = self._container.streams
+        ends = [float(end * streams[index].time_base) for index, end in self._ends.items()]
+        return max(ends, default=0.0) - (self._container.start_time or 0) / 1e6
+
     def _packets(self) -> Iterator[Any]:
         """The packets of the file and then, for each stream, what makes its decoder give its last frames."""
         import av
 
-        start = (self._container.start_time or 0) / 1e6
         packets = self._container.demux()
         while True:
             try:
@@ -132,8 +138,8 @@ class Film:
                     yield last
                 return
             if packet.pts is not None:
-                end = float((packet.pts + (packet.duration or 0)) * packet.time_base) - start
-                self._reached = max(self._reached, end)
+                end = packet.pts + (packet.duration or 0)
+                self._ends[packet.stream_index] = max(self._ends.get(packet.stream_index, end), end)
             yield packet
 
     def _decoded(self, packet: Any, *, counted: bool) -> Iterator[Any]:

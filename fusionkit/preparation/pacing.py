@@ -47,6 +47,8 @@ class Pace:
         self._shift = 0
         self._gaps: tuple[int, int] | None = None
         self._time_base = Fraction(1)
+        self._instants, self._ticks = 1, 1  # so many instants of the wanted rate in so many ticks
+        self._longest = 1
 
     def __call__(self, frames: Iterable[Any]) -> Iterator[tuple[Any, int]]:
         """Every frame, with how often it is to be taken."""
@@ -93,6 +95,8 @@ class Pace:
         stamp = frame.pts if frame.pts is not None else frame.dts
         if then is None:
             self._time_base = Fraction(frame.time_base or 1 / self._own_rate)
+            self._instants, self._ticks = (self._time_base * self._rate).as_integer_ratio()
+            self._longest = int(LONGEST_GAP / self._time_base)
             self._shift = -(stamp or 0)
             self.start = None if stamp is None else stamp * self._time_base
             self._mended += stamp is None
@@ -101,7 +105,7 @@ class Pace:
         if at is None or at <= then:
             self._mended += 1
             return then + self._period(frame)
-        if at - then > LONGEST_GAP / self._time_base:
+        if at - then > self._longest:
             self._jumps += 1
             self._shift -= at - then - self._period(frame)
             return then + self._period(frame)
@@ -116,13 +120,11 @@ class Pace:
 
     def _instants_before(self, doubled: int) -> int:
         """How many instants of the wanted rate come no later than half the given ticks."""
-        ticks = self._time_base * self._rate
-        return doubled * ticks.numerator // (2 * ticks.denominator) + 1
+        return doubled * self._instants // (2 * self._ticks) + 1
 
     def _instants_until(self, ticks: int) -> int:
         """How many instants a film has that lasts so many ticks."""
-        end = ticks * self._time_base * self._rate
-        return (2 * end.numerator + end.denominator) // (2 * end.denominator)
+        return (2 * ticks * self._instants + self._ticks) // (2 * self._ticks)
 
     def _up_to(self, total: int) -> int:
         copies = max(0, total - self.given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.errors import DataError, Problem
+
+Samples = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 FULL_SCALE = 32768
 """What a sample of 1.0 is stored as; -1.0 ... 1.0 is what loading gives again."""
@@ -59,14 +62,27 @@ def to_float(samples: Tensor) -> Tensor:
     return samples.to(torch.float32) / FULL_SCALE
 
 
+@dataclass
+class _Run:
+    """Decoded frames of one kind that follow each other; silence has no channels."""
+
+    channels: int
+    is_planar: bool
+    frames: list[Samples]
+
+
 class SoundTrack:
-    """The sound of a film, put together from its decoded frames: the mean of its channels."""
+    """The sound of a film, put together from its decoded frames: the mean of its channels.
+
+    Frames are kept as they come, some hundred to a second, and converted all at once.
+    """
 
     def __init__(self) -> None:
         self.rate: int | None = None
         self.start: float | None = None
         self.patched = 0.0
-        self._pieces: list[Tensor] = []
+        self._tick = 0.0
+        self._runs: list[_Run] = []
         self._length = 0
 
     def add(self, frame: Any) -> None:
@@ -77,32 +93,40 @@ class SoundTrack:
         """
         if self.rate is None:
             self.rate = int(frame.sample_rate)
-            self.start = None if frame.pts is None else float(frame.pts * frame.time_base)
+            self._tick = float(frame.time_base or 0)
+            self.start = None if frame.pts is None else frame.pts * self._tick
         elif frame.sample_rate != self.rate:
             raise DataError([Problem("", f"its sound changes from {self.rate} to {frame.sample_rate} samples/s")])
         if frame.pts is not None and self.start is not None:
-            gap = float(frame.pts * frame.time_base) - self.start - self._length / self.rate
+            gap = frame.pts * self._tick - self.start - self._length / self.rate
             if _PATCHED < gap < _LONGEST_PATCH:
-                self._append(torch.zeros(round(gap * self.rate)))
+                missing = round(gap * self.rate)
+                self._append(np.zeros((1, missing), np.float32), missing, channels=0, is_planar=True)
                 self.patched += gap
-        self._append(_mono(frame))
+        channels, is_planar = frame.layout.nb_channels, frame.format.is_planar
+        self._append(frame.to_ndarray(), frame.samples, channels=channels, is_planar=is_planar)
 
     def wave(self, rate: int) -> Tensor:
         """All of it, resampled, ``(samples,)`` float32."""
         if self.rate is None:
             return torch.zeros(0)
-        return resampled(torch.cat(self._pieces), self.rate, rate)
+        return resampled(torch.cat([_mono(run) for run in self._runs]), self.rate, rate)
 
-    def _append(self, piece: Tensor) -> None:
-        self._pieces.append(piece)
-        self._length += len(piece)
+    def _append(self, values: Samples, length: int, *, channels: int, is_planar: bool) -> None:
+        last = self._runs[-1] if self._runs else None
+        kind = (channels, is_planar, values.dtype)
+        if last is None or (last.channels, last.is_planar, last.frames[0].dtype) != kind:
+            last = _Run(channels, is_planar, [])
+            self._runs.append(last)
+        last.frames.append(values)
+        self._length += length
 
 
-def _mono(frame: Any) -> Tensor:
-    """The mean of the channels of a decoded frame, in -1..1."""
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
+def _mono(run: _Run) -> Tensor:
+    """The mean of the channels of decoded frames, in -1..1."""
+    values = np.concatenate(run.frames, axis=1)
+    if not run.is_planar:
+        values = values.reshape(-1, run.channels).T
     mean = values.mean(axis=0, dtype=np.float32 if values.dtype.itemsize < 4 else np.float64)
     if values.dtype.kind == "u":
         mean = (mean - 128) / 128
