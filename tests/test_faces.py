@@ -148,9 +148,8 @@ def test_a_file_that_is_no_network_is_refused_with_the_way_back(tmp_path: Path) 
     pytest.importorskip("dlib", reason="dlib is not installed: pip install fusionkit-multimodal[faces]")
     wrong = tmp_path / "wrong.dat"
     wrong.write_text("no network", encoding="utf-8")
-    detector = DETECTORS.build("dlib_cnn", model=str(wrong))
     with pytest.raises(RecipeError, match=r"wrong\.dat is no face detector of dlib .*leave model out"):
-        detector.detect(torch.zeros(64, 64, 3, dtype=torch.uint8))
+        DETECTORS.build("dlib_cnn", model=str(wrong))  # before any clip is read
 
 
 def test_a_detector_is_small_enough_to_send_to_another_process() -> None:

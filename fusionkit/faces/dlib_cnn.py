@@ -50,13 +50,10 @@ class DlibCnn(FaceDetector):
         require_dlib("dlib_cnn")
         self.model = str(network_file(model))
         self.upsample, self.min_score = upsample, min_score
+        _network(self.model)  # a file that is no network is said here, once, not with every clip
 
     def detect(self, image: Tensor) -> Sequence[Box]:
-        """The faces of an image, the surest first.
-
-        Raises:
-            RecipeError: The file is no network of this kind.
-        """
+        """The faces of an image, the surest first."""
         if min(image.shape[:2]) < _SMALLEST:
             return ()
         return tuple(
