@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/prepare.py benchmarks/results/prepare.json
 
-Every round decodes a film with nothing else done, prepares it, and decodes it again, on one thread each. So each
-preparation stands between two decodings of its own, and the two decodings of a round say what noise there is.
-Preparation is all from the film to its file in the cache, without detection: picture and sound decoded, paced, cut,
-scaled, converted, written and hashed.
+Every round decodes a film with nothing else done, prepares it, and decodes it again, on one thread each: picture and
+sound, which is what preparation decodes, and the picture alone. So each preparation stands between two decodings of its
+own, and the two decodings of a round say what noise there is. Preparation is all from the film to its new file in the
+cache, without detection: picture and sound decoded, paced, cut, scaled, converted, hashed and written.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ from fusionkit.runs import describe_environment
 from fusionkit.spec import DetectorSpec, FaceSpec, PrepareSpec
 from fusionkit.whole_files import as_json, write_file
 
-ROUNDS = 5
-SCALING_ROUNDS = 2
-COPIES = 8
+ROUNDS = 11
+SCALING_ROUNDS = 3
+COPIES = 200
 SECONDS = 6
 RATE = 30
 LEVEL = 0.95
@@ -61,19 +61,11 @@ class Films:
     frame_rate: float
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Seconds that something took, by the clock and of the processor."""
-
-    clock: float
-    processor: float
-
-
-def timed(do: Callable[[], object]) -> Timing:
-    """Does something and says how long it took."""
-    clock, processor = time.perf_counter(), time.process_time()
+def timed(do: Callable[[], object]) -> float:
+    """Does something and gives the seconds that it took by the clock."""
+    start = time.perf_counter()
     do()
-    return Timing(time.perf_counter() - clock, time.process_time() - processor)
+    return time.perf_counter() - start
 
 
 def write_film(path: Path, width: int, height: int, seconds: float = SECONDS) -> None:
@@ -105,15 +97,16 @@ def write_film(path: Path, width: int, height: int, seconds: float = SECONDS) ->
             container.mux(stream.encode(None))
 
 
-def decode(films: Films) -> int:
-    """Decodes the picture of films on one thread and does nothing with it; the number of frames."""
+def decode(films: Films, *, sound: bool) -> int:
+    """Decodes films on one thread and does nothing with them; the number of frames of the picture."""
     frames = 0
     for path in films.paths:
         with av.open(str(path)) as container:
-            container.streams.video[0].thread_type = "NONE"
-            container.streams.video[0].codec_context.thread_count = 1
-            for _ in container.decode(video=0):
-                frames += 1
+            picture = container.streams.video[0]
+            picture.thread_type = "NONE"
+            picture.codec_context.thread_count = 1
+            for frame in container.decode() if sound else container.decode(picture):
+                frames += isinstance(frame, av.VideoFrame)
     return frames
 
 
@@ -124,7 +117,7 @@ def spec_of(films: Films, cache: Path) -> PrepareSpec:
 
 
 def prepare_each(films: Films, folder: Path) -> None:
-    """Prepares films in this process, each to its file."""
+    """Prepares films in this process, each to its file in an empty folder."""
     spec = spec_of(films, folder)
     detector = build_component(spec.face.detector)
     for path in films.paths:
@@ -144,28 +137,41 @@ def interval(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "low": float(low), "high": float(high)}
 
 
+def one_round(films: Films, folder: Path) -> dict[str, float]:
+    """Seconds of one preparation between two decodings of each kind."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    steps: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("picture", lambda: decode(films, sound=False)),
+        ("film", lambda: decode(films, sound=True)),
+        ("prepared", lambda: prepare_each(films, folder)),
+        ("film_again", lambda: decode(films, sound=True)),
+        ("picture_again", lambda: decode(films, sound=False)),
+    )
+    return {name: timed(do) for name, do in steps}
+
+
 def against_decoding(films: Films, folder: Path) -> dict[str, Any]:
     """Rate of preparation as a share of the rate of decoding, and the noise of the measurement."""
-    frames = decode(films)  # also brings the films into memory
-    prepare_each(films, folder)
-    rounds = [
-        (timed(lambda: decode(films)), timed(lambda: prepare_each(films, folder)), timed(lambda: decode(films)))
-        for _ in range(ROUNDS)
-    ]
+    frames = decode(films, sound=True)
+    one_round(films, folder)  # brings films and code into memory
+    rounds = [one_round(films, folder) for _ in range(ROUNDS)]
+    seconds = {
+        "decoding": [(each["film"] + each["film_again"]) / 2 for each in rounds],
+        "decoding_picture": [(each["picture"] + each["picture_again"]) / 2 for each in rounds],
+        "preparation": [each["prepared"] for each in rounds],
+    }
+    shares = {
+        name: interval([one / own for one, own in zip(seconds[name], seconds["preparation"], strict=True)])
+        for name in ("decoding", "decoding_picture")
+    }
     return {
         "films": films.title,
         "frames": frames,
-        "frames_per_second": {
-            "decoding": frames / statistics.median([(first.clock + again.clock) / 2 for first, _, again in rounds]),
-            "preparation": frames / statistics.median([own.clock for _, own, _ in rounds]),
-        },
-        "ratio": interval([(first.clock + again.clock) / 2 / own.clock for first, own, again in rounds]),
-        "processor_ratio": interval(
-            [(first.processor + again.processor) / 2 / own.processor for first, own, again in rounds]
-        ),
-        "noise": interval([first.clock / again.clock for first, _, again in rounds]),
-        "rounds": [[timing.clock for timing in each] for each in rounds],
-        "processor_rounds": [[timing.processor for timing in each] for each in rounds],
+        "frames_per_second": {name: frames / statistics.median(values) for name, values in seconds.items()},
+        "share_of_rate": shares,
+        "noise": interval([each["film"] / each["film_again"] for each in rounds]),
+        "rounds": rounds,
     }
 
 
@@ -187,14 +193,15 @@ def scaling(films: Films, tiny: Films, folder: Path) -> dict[str, Any]:
     for _ in range(SCALING_ROUNDS):
         for processes in (1, 2):
             for what, given in (("all", films), ("start", tiny)):
-                timing = timed(lambda given=given, processes=processes: prepare_all(given, folder, processes))
-                seconds.setdefault(f"{what} {processes}", []).append(timing.clock)
-    whole = {processes: seconds[f"all {processes}"] for processes in (1, 2)}
+                taken = timed(lambda given=given, processes=processes: prepare_all(given, folder, processes))
+                seconds.setdefault(f"{what} {processes}", []).append(taken)
+    rounds = list(zip(*(seconds[name] for name in ("all 1", "start 1", "all 2", "start 2")), strict=True))
     return {
         "films": f"{len(films.paths)} copies of: {films.title}",
-        "seconds": {str(processes): statistics.median(values) for processes, values in whole.items()},
+        "seconds": {str(processes): statistics.median(seconds[f"all {processes}"]) for processes in (1, 2)},
         "start_up": {str(processes): statistics.median(seconds[f"start {processes}"]) for processes in (1, 2)},
-        "speed_up": interval([one / two for one, two in zip(whole[1], whole[2], strict=True)]),
+        "speed_up": interval([one / two for one, _, two, _ in rounds]),
+        "speed_up_without_start_up": interval([(one - first) / (two - second) for one, first, two, second in rounds]),
         "rounds": seconds,
     }
 
@@ -220,7 +227,7 @@ def result_of(folder: Path) -> dict[str, Any]:
         films.append(Films(f"{len(real)} films of GRID, 360x288 MPEG-1, 3 s at 25 frames/s", real, 25))
     environment: Mapping[str, Any] = describe_environment("cpu")
     load = os.getloadavg()[0]
-    rows = [against_decoding(each, folder) for each in films]
+    rows = [against_decoding(each, folder / "prepared") for each in films]
     scaled = scaling(several, Films("", twice, RATE), folder)
     return {
         "format": 1,

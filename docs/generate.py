@@ -106,21 +106,35 @@ def _preparation(results: dict[str, Any], name: str, generated: Path) -> list[st
     """The tables of preparation beside bare decoding, and with several processes."""
     level = f"{results['intervals']['level']:.0%} interval"
     lines = [
-        f"| films | frames/s decoded | prepared | share of the rate | {level} | of processor time | noise |",
+        f"| films | frames/s decoded | prepared | share of the rate | {level} | of the picture's alone | noise |",
         "| --- | ---: | ---: | ---: | --- | ---: | --- |",
     ]
     for row in results["against_decoding"]:
         rates = [f"{row['frames_per_second'][key]:.0f}" for key in ("decoding", "preparation")]
-        ratio, noise = row["ratio"], row["noise"]
-        figures = [*rates, f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
-        figures += [f"{row['processor_ratio']['median']:.2f}", f"{noise['low']:.2f} to {noise['high']:.2f}"]
+        share, noise = row["share_of_rate"], row["noise"]
+        figures = [*rates, f"{share['decoding']['median']:.2f}", _range(share["decoding"])]
+        figures += [f"{share['decoding_picture']['median']:.2f}", _range(noise)]
         lines.append(f"| {row['films']} | {' | '.join(figures)} |")
     scaling, load = results["scaling"], results["load"]
-    lines += [f"\nNoise is decoding against decoding in the same round. {scaling['films']}:\n"]
-    lines += ["| processes | seconds | of them start-up, timed alone |", "| ---: | ---: | ---: |"]
+    lines += [
+        "\nThe rate is that of decoding picture and sound; noise is that decoding against itself in the same round."
+    ]
+    lines += [
+        f"{scaling['films']}:\n",
+        "| processes | seconds | of them start-up, timed alone |",
+        "| ---: | ---: | ---: |",
+    ]
     lines += [f"| {n} | {seconds:.1f} | {scaling['start_up'][n]:.1f} |" for n, seconds in scaling["seconds"].items()]
+    gains = [
+        f"{scaling[key]['median']:.2f} ({_range(scaling[key])})" for key in ("speed_up", "speed_up_without_start_up")
+    ]
+    lines += [f"\nTwo processes are {gains[0]} times as fast as one, {gains[1]} without their start-up.\n"]
     lines += [f"\nLoad {load['before']:.1f} to {load['after']:.1f} on {results['processors']} processors.\n"]
     return lines
+
+
+def _range(interval: dict[str, float]) -> str:
+    return f"{interval['low']:.2f} to {interval['high']:.2f}"
 
 
 def _experiment(results: dict[str, Any], name: str, generated: Path) -> list[str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,9 @@ TensorFile = tuple[dict[str, Tensor], dict[str, str]]
 _HASH = "sha256"
 
 
-def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = True
+) -> str:
     """Writes tensors and text as one safetensors file that is replaced in one piece or not at all.
 
     The file carries a sha256 over everything else in it inside its own metadata. So one rename puts content and hash
@@ -34,6 +38,11 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
         path: The file.
         tensors: Tensors by name, on any device.
         metadata: Text by name; the name ``sha256`` is the file's own.
+        durable: Bring it to the disk before returning. Else a kill of the process loses nothing, but a failure of the
+            machine may leave a damaged file, until `sync` is called.
+
+    Returns:
+        The sha256.
 
     Raises:
         RunError: It cannot be written, on a full disk for example; the previous file is intact.
@@ -41,8 +50,10 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
     if _HASH in metadata:
         raise ValueError(f"metadata: the name {_HASH!r} is the file's own")
     stored = _separate(tensors)
-    sealed = {**metadata, _HASH: content_hash(stored, metadata)}
-    write_file(Path(path), *_in_order(safetensors.torch.save(stored, sealed)))
+    digest = content_hash(stored, metadata)
+    whole, sealed = Path(path), {**metadata, _HASH: digest}
+    guarded(whole, lambda: _replace(whole, lambda partial: _save(partial, stored, sealed), durable=durable))
+    return digest
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
@@ -86,14 +97,24 @@ def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
     return digest.hexdigest()
 
 
-def _in_order(data: bytes) -> tuple[bytes, memoryview]:
-    """Header and tensors of a safetensors file, its metadata sorted by name: else they come in an order of chance."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the tensors begin at a multiple of eight bytes
-    return len(text).to_bytes(8, "little") + text, memoryview(data)[end:]
+def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Writes a safetensors file with its metadata sorted by name: else they come in an order of chance.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    try:
+        safetensors.torch.save_file(tensors, path, metadata)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code) if number else str(error), str(path)) from error
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        file.seek(8)
+        file.write(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode().ljust(length))
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -110,40 +131,40 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return stored
 
 
-def write_file(path: Path, *parts: bytes | memoryview) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Replaces a file in one piece.
-
-    Args:
-        path: The file.
-        parts: What it holds, one after the other.
 
     Raises:
         RunError: It cannot be written; the previous file is intact.
     """
-    guarded(path, lambda: replace_file(path, *parts))
+    guarded(path, lambda: replace_file(path, data))
 
 
-def replace_file(path: Path, *parts: bytes | memoryview) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Replaces a file in one piece: written beside it, brought to the disk, renamed over it.
-
-    Args:
-        path: The file.
-        parts: What it holds, one after the other.
 
     Raises:
         OSError: It cannot be written; the previous file is intact and nothing is left beside it.
     """
+
+    def write(partial: Path) -> None:
+        partial.write_bytes(data)
+
+    _replace(path, write)
+
+
+def _replace(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
+        write(partial)
+        if durable:
+            sync(partial)
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    sync(path.parent)
+    if durable:
+        sync(path.parent)
 
 
 def sync(path: Path) -> None:

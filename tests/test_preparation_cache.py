@@ -129,6 +129,22 @@ def test_a_damaged_clip_is_done_again(tmp_path: Path) -> None:
         assert contents(second) == whole
 
 
+def test_a_clip_that_a_failure_of_the_machine_has_damaged_is_done_again(tmp_path: Path) -> None:
+    films = Films(clips_in(tmp_path))
+    first = run(films, tmp_path / "cache")
+    whole = contents(first)
+    file = next(iter(files(first).values()))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1  # of the same size, and with a header that is whole
+    file.write_bytes(data)
+    (first.folder / "manifest.json").unlink()
+
+    second = run(films, tmp_path / "cache")
+
+    assert second.kept == 2
+    assert contents(second) == whole
+
+
 def test_clips_that_are_not_prepared_are_refused_with_the_command(tmp_path: Path) -> None:
     films = Films(clips_in(tmp_path))
     prepared = Prepared(films, spec_for(tmp_path / "cache"), kind="films")

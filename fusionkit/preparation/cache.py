@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,16 @@ from fusionkit.interfaces import Clip
 from fusionkit.preparation.records import ClipRecord, Source
 from fusionkit.recipe import check_component
 from fusionkit.spec import PrepareSpec
-from fusionkit.whole_files import as_json, guarded, read_json, write_file, write_tensors
+from fusionkit.whole_files import (
+    as_json,
+    content_hash,
+    guarded,
+    read_json,
+    read_tensors,
+    sync,
+    write_file,
+    write_tensors,
+)
 
 FORMAT = 1
 """Version of what preparation computes; raised whenever it would compute something else from the same film."""
@@ -35,7 +45,8 @@ class Cache:
     The folder is named after the dataset's kind and a hash of the settings, a clip's file after its id and a hash of
     its sources' names, sizes and times of change. So a clip whose film has changed, or another dataset's clip of the
     same id, has another file, and what is stale is never found. ``manifest.json`` repeats what the files say of
-    themselves, so that thousands are known from one; where it says nothing of a file, the file is asked.
+    themselves, so that thousands are known from one. It is written when the files are safe on the disk: a file that it
+    does not name, after a kill or a failure of the machine, is read whole and held against its own hash.
 
     Args:
         dataset: The dataset's kind.
@@ -46,6 +57,7 @@ class Cache:
         self.settings = _settings(spec)
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         self.folder = expand_path(spec.cache) / f"{dataset}-{digest[:12]}"
+        self._forgotten: dict[str, tuple[int, ClipRecord]] = {}
 
     @property
     def report_file(self) -> Path:
@@ -100,6 +112,7 @@ class Cache:
 
     def forget_list(self) -> None:
         """Removes the manifest before clips change: a killed preparation must not leave one that is wrong."""
+        self._forgotten = self._listed()
         self._manifest.unlink(missing_ok=True)
 
     def write_list(self, records: Mapping[Path, ClipRecord]) -> None:
@@ -108,14 +121,19 @@ class Cache:
         Raises:
             RunError: It cannot be written.
         """
-        ours = {file.name: record for file, record in records.items()}
+        listed = {file.name: (file.stat().st_size, record) for file, record in records.items()}
         for file in self.folder.glob("*.safetensors"):
-            if file.name not in ours and (record := read_record(file)) is not None:
-                ours[file.name] = record
-        clips = {
-            name: {"bytes": (self.folder / name).stat().st_size, **record.plain()}
-            for name, record in sorted(ours.items())
-        }
+            size = file.stat().st_size
+            if file.name in listed:
+                continue
+            if self._forgotten.get(file.name, (None,))[0] == size:
+                listed[file.name] = self._forgotten[file.name]
+            elif (record := read_record(file)) is not None:
+                listed[file.name] = size, record
+        for name in listed:
+            guarded(self.folder / name, partial(sync, self.folder / name))
+        guarded(self.folder, partial(sync, self.folder))
+        clips = {name: {"bytes": size, **record.plain()} for name, (size, record) in sorted(listed.items())}
         write_file(self._manifest, as_json({"settings": self.settings, "clips": clips}))
 
     @property
@@ -134,27 +152,29 @@ class Cache:
 
 
 def write_clip(file: Path, record: ClipRecord, tensors: Mapping[str, Tensor]) -> ClipRecord:
-    """Writes a clip's file, and gives the record with the file's hash.
+    """Writes a clip's file, and gives the record with the file's hash; the manifest brings it to the disk.
 
     Raises:
         RunError: It cannot be written.
     """
     plain = record.plain()
     del plain["sha256"]
-    write_tensors(file, tensors, {"clip": json.dumps(plain, sort_keys=True)})
-    written = read_record(file)
-    assert written is not None
-    return written
+    text = json.dumps(plain, sort_keys=True)
+    digest = write_tensors(file, tensors, {"clip": text}, durable=False)
+    return _record(text, digest)
 
 
 def read_record(file: Path) -> ClipRecord | None:
-    """What a clip's file says of it; None where the file is damaged."""
+    """What a clip's file says of it, read whole; None where the file is damaged."""
     try:
-        with safetensors.safe_open(file, framework="pt") as opened:
-            metadata = opened.metadata()
-        return ClipRecord.of({**json.loads(metadata["clip"]), "sha256": metadata["sha256"]})
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError):
+        tensors, metadata = read_tensors(file)
+        return _record(metadata["clip"], content_hash(tensors, metadata))
+    except (RunError, ValueError, KeyError, TypeError):
         return None
+
+
+def _record(text: str, digest: str) -> ClipRecord:
+    return ClipRecord.of({**json.loads(text), "sha256": digest})
 
 
 def read_clip(file: Path) -> dict[str, Tensor]:

@@ -13,6 +13,9 @@ from torch import Tensor
 from fusionkit.interfaces import Box
 from fusionkit.preparation.pixels import Pixels, Reader, Region, upright_size
 
+_FIRST_ROOM = 64
+"""Crops that fit before more memory is asked for."""
+
 
 def cut_fixed(
     frames: Iterable[tuple[Any, int]], box_of: Callable[[Any], Box], *, size: int, grey: bool
@@ -28,14 +31,14 @@ def cut_fixed(
     Returns:
         The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
     """
-    crops: list[Pixels] = []
-    cut: Callable[[Any], Pixels] | None = None
+    crops = _Crops(size, grey=grey)
+    cut: Callable[[Any], tuple[Pixels, ...]] | None = None
     for frame, copies in frames:
         if cut is None:
             cut = _fixed_cutter(box_of(frame), frame, size=size, grey=grey)
         if copies:
-            crops += [cut(frame)] * copies
-    return torch.from_numpy(np.stack(crops)) if crops else None
+            crops.add(cut(frame), copies)
+    return crops.whole()
 
 
 def cut_moving(frames: Iterable[tuple[Any, int]], boxes: Tensor, *, size: int, grey: bool) -> Tensor | None:
@@ -50,7 +53,7 @@ def cut_moving(frames: Iterable[tuple[Any, int]], boxes: Tensor, *, size: int, g
     Returns:
         The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
     """
-    crops: list[Pixels] = []
+    crops = _Crops(size, grey=grey)
     edges = boxes.tolist()
     around = Box(*boxes.min(dim=0).values[:2].tolist(), *boxes.max(dim=0).values[2:].tolist())
     cutter: _Cutter | None = None
@@ -60,11 +63,40 @@ def cut_moving(frames: Iterable[tuple[Any, int]], boxes: Tensor, *, size: int, g
         wanted = edges[len(crops) : len(crops) + copies]
         if wanted:
             pixels = cutter.read(frame)
-            crops += [cutter.cut(pixels, Box(*box)) for box in wanted]
-    return torch.from_numpy(np.stack(crops)) if crops else None
+            for box in wanted:
+                crops.add(cutter.cut(pixels, Box(*box)))
+    return crops.whole()
 
 
-def _fixed_cutter(box: Box, frame: Any, *, size: int, grey: bool) -> Callable[[Any], Pixels]:
+class _Crops:
+    """Crops that are put one behind the other in memory that grows with them."""
+
+    def __init__(self, size: int, *, grey: bool) -> None:
+        self._shape = (1 if grey else 3, size, size)
+        self._crops: Pixels = np.empty((_FIRST_ROOM, *self._shape), np.uint8)
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def add(self, planes: tuple[Pixels, ...], copies: int = 1) -> None:
+        """Adds a crop, as often as is said."""
+        first, self._length = self._length, self._length + copies
+        if self._length > len(self._crops):
+            self._make_room(max(self._length, 2 * len(self._crops)))
+        for channel, plane in enumerate(planes):
+            self._crops[first : self._length, channel] = plane
+
+    def whole(self) -> Tensor | None:
+        """All of them, ``(frames, channels, size, size)``; None where there are none. No more can be added."""
+        self._make_room(self._length)
+        return torch.from_numpy(self._crops) if self._length else None
+
+    def _make_room(self, crops: int) -> None:
+        self._crops.resize((crops, *self._shape), refcheck=False)  # in place where the system can
+
+
+def _fixed_cutter(box: Box, frame: Any, *, size: int, grey: bool) -> Callable[[Any], tuple[Pixels, ...]]:
     height, width = upright_size(frame)
     left, top = round(box.left), round(box.top)
     side = max(1, round(max(box.right - box.left, box.bottom - box.top)))
@@ -86,14 +118,14 @@ class _Cutter:
         top = min(max(math.floor(around.top), 0), height - 1)
         right = max(min(math.ceil(around.right), width), left + 1)
         bottom = max(min(math.ceil(around.bottom), height), top + 1)
-        self._left, self._top, self._size, self._grey = left, top, size, grey
+        self._left, self._top, self._size = left, top, size
         self.read = Reader("grey" if grey else "image", Region(left, top, right - left, bottom - top))
 
-    def cut(self, pixels: Pixels, box: Box) -> Pixels:
-        """The crop of a box out of what `read` gave of a frame."""
+    def cut(self, pixels: tuple[Pixels, ...], box: Box) -> tuple[Pixels, ...]:
+        """The planes of the crop of a box out of what `read` gave of a frame."""
         from PIL import Image
 
-        image = pixels[0] if self._grey else pixels
+        image = pixels[0]
         left, right = box.left - self._left, box.right - self._left
         top, bottom = box.top - self._top, box.bottom - self._top
         first, last = math.floor(left), math.ceil(right)
@@ -105,4 +137,4 @@ class _Cutter:
         exact = (left - first, top - highest, right - first, bottom - highest)
         scaled = Image.fromarray(part).resize((self._size, self._size), Image.Resampling.BILINEAR, box=exact)
         crop = np.asarray(scaled)
-        return crop[None] if self._grey else np.ascontiguousarray(crop.transpose(2, 0, 1))
+        return (crop,) if crop.ndim == 2 else tuple(crop.transpose(2, 0, 1))

@@ -109,7 +109,7 @@ def _look(paced: Iterable[tuple[Any, int]], detector: FaceDetector, every: int) 
             height, width = upright_size(frame)
         due = -(-position // every) * every
         if due < position + copies:
-            boxes[due] = tuple(detector.detect(torch.from_numpy(read(frame).copy())))
+            boxes[due] = tuple(detector.detect(torch.from_numpy(read(frame)[0].copy())))
         position += copies
     return _Found(boxes, height, width)
 

@@ -13,7 +13,7 @@ from fusionkit.errors import DataError, Problem
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 Layout = Literal["planes", "grey", "image"]
-"""``(3, height, width)``, ``(1, height, width)`` of brightness, or ``(height, width, 3)``."""
+"""Red, green and blue ``(height, width)``, brightness ``(height, width)``, or one image ``(height, width, 3)``."""
 
 _FORMATS = {"planes": "gbrp", "grey": "gray", "image": "rgb24"}
 _TURNS = {-90: ("transpose=clock",), 90: ("transpose=cclock",), 180: ("hflip", "vflip"), -180: ("hflip", "vflip")}
@@ -64,8 +64,8 @@ class Reader:
         self._source: tuple[int, int, str] | None = None
         self._place = ""
 
-    def __call__(self, frame: Any) -> Pixels:
-        """The pixels of a frame.
+    def __call__(self, frame: Any) -> tuple[Pixels, ...]:
+        """The pixels of a frame as its layout says, in the decoder's own memory: not to be written to.
 
         Raises:
             DataError: The frames of a film differ in size.
@@ -114,12 +114,10 @@ class Reader:
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
 
-    def _pixels(self, frame: Any) -> Pixels:
+    def _pixels(self, frame: Any) -> tuple[Pixels, ...]:
+        height, width = frame.height, frame.width
+        rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height] for plane in frame.planes]
         if self._layout == "image":
-            image: Pixels = frame.to_ndarray()
-            return image
-        planes = [
-            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
-            for plane in frame.planes
-        ]
-        return np.stack(planes if self._layout == "grey" else [planes[2], planes[0], planes[1]])
+            return (rows[0][:, : 3 * width].reshape(height, width, 3),)
+        planes = [row[:, :width] for row in rows]
+        return tuple(planes) if self._layout == "grey" else (planes[2], planes[0], planes[1])

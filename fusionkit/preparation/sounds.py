@@ -14,6 +14,9 @@ from fusionkit.errors import DataError, Problem
 
 Samples = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
+_DTYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+"""What a sample is in memory, by libav's name of the format."""
+
 FULL_SCALE = 32768
 """What a sample of 1.0 is stored as; -1.0 ... 1.0 is what loading gives again."""
 
@@ -64,17 +67,16 @@ def to_float(samples: Tensor) -> Tensor:
 
 @dataclass
 class _Run:
-    """Decoded frames of one kind that follow each other; silence has no channels."""
+    """Decoded frames that follow each other and are alike in channels, planes and type: their planes of samples."""
 
-    channels: int
-    is_planar: bool
-    frames: list[Samples]
+    kind: tuple[int, int, np.dtype[Any]]
+    frames: list[list[Samples]]
 
 
 class SoundTrack:
     """The sound of a film, put together from its decoded frames: the mean of its channels.
 
-    Frames are kept as they come, some hundred to a second, and converted all at once.
+    Frames are kept in the decoder's own memory as they come, dozens to a second, and converted all at once.
     """
 
     def __init__(self) -> None:
@@ -101,10 +103,12 @@ class SoundTrack:
             gap = frame.pts * self._tick - self.start - self._length / self.rate
             if _PATCHED < gap < _LONGEST_PATCH:
                 missing = round(gap * self.rate)
-                self._append(np.zeros((1, missing), np.float32), missing, channels=0, is_planar=True)
+                self._append([np.zeros(missing, np.float32)], missing, channels=1)
                 self.patched += gap
-        channels, is_planar = frame.layout.nb_channels, frame.format.is_planar
-        self._append(frame.to_ndarray(), frame.samples, channels=channels, is_planar=is_planar)
+        channels, dtype = frame.layout.nb_channels, _DTYPES[frame.format.packed.name]
+        length = frame.samples if frame.format.is_planar else frame.samples * channels
+        planes = [np.frombuffer(plane, dtype, length) for plane in frame.planes]
+        self._append(planes, frame.samples, channels=channels)
 
     def wave(self, rate: int) -> Tensor:
         """All of it, resampled, ``(samples,)`` float32."""
@@ -112,22 +116,23 @@ class SoundTrack:
             return torch.zeros(0)
         return resampled(torch.cat([_mono(run) for run in self._runs]), self.rate, rate)
 
-    def _append(self, values: Samples, length: int, *, channels: int, is_planar: bool) -> None:
+    def _append(self, planes: list[Samples], length: int, *, channels: int) -> None:
+        kind = (channels, len(planes), planes[0].dtype)
         last = self._runs[-1] if self._runs else None
-        kind = (channels, is_planar, values.dtype)
-        if last is None or (last.channels, last.is_planar, last.frames[0].dtype) != kind:
-            last = _Run(channels, is_planar, [])
+        if last is None or last.kind != kind:
+            last = _Run(kind, [])
             self._runs.append(last)
-        last.frames.append(values)
+        last.frames.append(planes)
         self._length += length
 
 
 def _mono(run: _Run) -> Tensor:
     """The mean of the channels of decoded frames, in -1..1."""
-    values = np.concatenate(run.frames, axis=1)
-    if not run.is_planar:
-        values = values.reshape(-1, run.channels).T
-    mean = values.mean(axis=0, dtype=np.float32 if values.dtype.itemsize < 4 else np.float64)
+    channels, planes, dtype = run.kind
+    values = np.stack([np.concatenate([frame[plane] for frame in run.frames]) for plane in range(planes)])
+    if planes < channels:  # the channels of a sample stand side by side
+        values = values.reshape(-1, channels).T
+    mean = values.mean(axis=0, dtype=np.float32 if dtype.itemsize < 4 else np.float64)
     if values.dtype.kind == "u":
         mean = (mean - 128) / 128
     elif values.dtype.kind == "i":
