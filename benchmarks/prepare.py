@@ -4,7 +4,8 @@ Usage: python benchmarks/prepare.py benchmarks/results/prepare.json
 
 Every round decodes a film with nothing else done, prepares it, and decodes it again, on one thread each: picture and
 sound, which is what preparation decodes, and the picture alone. So each preparation stands between two decodings of its
-own, and the two decodings of a round say what noise there is. Preparation is all from the film to its new file in the
+own, and the two decodings of a round say what noise there is. Decoding with nothing but libav's cutting and scaling
+of every frame says how much of the rest could be gained at most. Preparation is all from the film to its new file in the
 cache, without detection: picture and sound decoded, paced, cut, scaled, converted, hashed and written.
 """
 
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from fusionkit.interfaces import Clip
 from fusionkit.preparation import prepare
 from fusionkit.preparation.cache import describe_sources, write_clip
 from fusionkit.preparation.clips import prepare_clip
+from fusionkit.preparation.pixels import Reader, Region
 from fusionkit.preparation.records import ClipRecord
 from fusionkit.recipe import build_component
 from fusionkit.registry import DATASETS
@@ -42,6 +44,7 @@ SCALING_ROUNDS = 3
 COPIES = 200
 SECONDS = 6
 RATE = 30
+SIZE = 112
 LEVEL = 0.95
 DRAWS = 2000
 
@@ -54,11 +57,13 @@ class Films:
         title: What they are.
         paths: Where they are.
         frame_rate: Frames per second that they are prepared with: their own.
+        grey: Prepare brightness alone, as the recipes for films of emotion do.
     """
 
     title: str
     paths: tuple[Path, ...]
     frame_rate: float
+    grey: bool = False
 
 
 def timed(do: Callable[[], object]) -> float:
@@ -110,9 +115,24 @@ def decode(films: Films, *, sound: bool) -> int:
     return frames
 
 
+def scale(films: Films) -> None:
+    """Decodes picture and sound and cuts and scales every frame of the picture, which is all libav's work."""
+    for path in films.paths:
+        with av.open(str(path)) as container:
+            picture = container.streams.video[0]
+            picture.thread_type = "NONE"
+            picture.codec_context.thread_count = 1
+            side = min(picture.width, picture.height)
+            region = Region((picture.width - side) // 2, (picture.height - side) // 2, side, side)
+            read = Reader("grey" if films.grey else "planes", region, SIZE)
+            for frame in container.decode():
+                if isinstance(frame, av.VideoFrame):
+                    read(frame)
+
+
 def spec_of(films: Films, cache: Path) -> PrepareSpec:
     """Preparation without detection."""
-    face = FaceSpec(size=112, grey=False, detector=DetectorSpec(type="center"))
+    face = FaceSpec(size=SIZE, grey=films.grey, detector=DetectorSpec(type="center"))
     return PrepareSpec(cache=str(cache), frame_rate=films.frame_rate, face=face)
 
 
@@ -145,6 +165,7 @@ def one_round(films: Films, folder: Path) -> dict[str, float]:
         ("picture", lambda: decode(films, sound=False)),
         ("film", lambda: decode(films, sound=True)),
         ("prepared", lambda: prepare_each(films, folder)),
+        ("scaled", lambda: scale(films)),
         ("film_again", lambda: decode(films, sound=True)),
         ("picture_again", lambda: decode(films, sound=False)),
     )
@@ -159,17 +180,20 @@ def against_decoding(films: Films, folder: Path) -> dict[str, Any]:
     seconds = {
         "decoding": [(each["film"] + each["film_again"]) / 2 for each in rounds],
         "decoding_picture": [(each["picture"] + each["picture_again"]) / 2 for each in rounds],
+        "decoding_and_scaling": [each["scaled"] for each in rounds],
         "preparation": [each["prepared"] for each in rounds],
     }
     shares = {
         name: interval([one / own for one, own in zip(seconds[name], seconds["preparation"], strict=True)])
         for name in ("decoding", "decoding_picture")
     }
+    alone = [one / own for one, own in zip(seconds["decoding"], seconds["decoding_and_scaling"], strict=True)]
     return {
-        "films": films.title,
+        "films": f"{films.title}, {'grey' if films.grey else 'colour'}",
         "frames": frames,
         "frames_per_second": {name: frames / statistics.median(values) for name, values in seconds.items()},
         "share_of_rate": shares,
+        "share_with_scaling_alone": interval(alone),
         "noise": interval([each["film"] / each["film_again"] for each in rounds]),
         "rounds": rounds,
     }
@@ -227,7 +251,8 @@ def result_of(folder: Path) -> dict[str, Any]:
         films.append(Films(f"{len(real)} films of GRID, 360x288 MPEG-1, 3 s at 25 frames/s", real, 25))
     environment: Mapping[str, Any] = describe_environment("cpu")
     load = os.getloadavg()[0]
-    rows = [against_decoding(each, folder / "prepared") for each in films]
+    both = [replace(each, grey=grey) for each in films for grey in (False, True)]
+    rows = [against_decoding(each, folder / "prepared") for each in both]
     scaled = scaling(several, Films("", twice, RATE), folder)
     return {
         "format": 1,
@@ -242,7 +267,7 @@ def result_of(folder: Path) -> dict[str, Any]:
         "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")} | {"av": av.__version__},
         "time": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
         "intervals": {"method": "percentile bootstrap of the median of rounds", "level": LEVEL},
-        "preparation": {"detector": "center", "size": 112, "grey": False, "sound": True, "threads": 1},
+        "preparation": {"detector": "center", "size": SIZE, "sound": True, "threads": 1},
         "against_decoding": rows,
         "scaling": scaled,
         "failures": [],

@@ -106,14 +106,14 @@ def _preparation(results: dict[str, Any], name: str, generated: Path) -> list[st
     """The tables of preparation beside bare decoding, and with several processes."""
     level = f"{results['intervals']['level']:.0%} interval"
     lines = [
-        f"| films | frames/s decoded | prepared | share of the rate | {level} | of the picture's alone | noise |",
+        f"| films | frames/s decoded | prepared | share of the rate | {level} | with scaling alone | noise |",
         "| --- | ---: | ---: | ---: | --- | ---: | --- |",
     ]
     for row in results["against_decoding"]:
         rates = [f"{row['frames_per_second'][key]:.0f}" for key in ("decoding", "preparation")]
         share, noise = row["share_of_rate"], row["noise"]
         figures = [*rates, f"{share['decoding']['median']:.2f}", _range(share["decoding"])]
-        figures += [f"{share['decoding_picture']['median']:.2f}", _range(noise)]
+        figures += [f"{row['share_with_scaling_alone']['median']:.2f}", _range(noise)]
         lines.append(f"| {row['films']} | {' | '.join(figures)} |")
     scaling, load = results["scaling"], results["load"]
     lines += [
