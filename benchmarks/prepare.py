@@ -3,10 +3,10 @@
 Usage: python benchmarks/prepare.py benchmarks/results/prepare.json
 
 Every round decodes a film with nothing else done, prepares it, and decodes it again, on one thread each: picture and
-sound, which is what preparation decodes, and the picture alone. So each preparation stands between two decodings of its
-own, and the two decodings of a round say what noise there is. Decoding with nothing but libav's cutting and scaling
-of every frame says how much of the rest could be gained at most. Preparation is all from the film to its new file in the
-cache, without detection: picture and sound decoded, paced, cut, scaled, converted, hashed and written.
+sound, which is what preparation decodes, and the picture alone. So each preparation stands between two decodings of
+its own, and the two decodings of a round say what noise there is. Decoding with nothing but libav's cutting and
+scaling of every frame says how much of the rest could be gained at most. Preparation is all from the film to its new
+file in the cache, without detection: picture and sound decoded, paced, cut, scaled, converted, hashed and written.
 """
 
 from __future__ import annotations

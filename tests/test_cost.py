@@ -90,3 +90,18 @@ def test_a_dry_run_says_clips_runs_and_time_and_trains_nothing(experiment: Path,
     record = json.loads(as_data.stdout)
     assert record["runs"] == sum(each["runs"] for each in record["variants"])
     assert record["clips"] > 0
+
+
+@pytest.mark.parametrize("place", ["file", "file/runs"])
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_runs_that_would_lie_in_a_file_are_refused_before_anything_is_timed(
+    experiment: Path, tmp_path: Path, place: str, options: list[str]
+) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    said = CliRunner().invoke(app, ["experiment", str(experiment), "--out", str(tmp_path / place), *options])
+
+    assert said.exit_code == 2
+    assert "file: is a file, so no runs can be in it; name another folder" in " ".join(said.output.split())
+    assert "timed steps" not in said.output
+    assert (tmp_path / "file").read_text() == "mine"

@@ -331,6 +331,8 @@ def test_verify_tells_a_statement_that_was_removed(evaluated, tmp_path, key):
 
 def test_verify_refuses_what_is_no_card(evaluated, tmp_path):
     run, _ = evaluated
+    with pytest.raises(RunError, match=r"metrics\.json: there is no card; name a run folder that holds one"):
+        verify(tmp_path)
     (tmp_path / "card.json").write_text('{"accuracy": 1}')
     with pytest.raises(RunError, match=r"is no card; a card is the metrics\.json of a run"):
         verify(tmp_path / "card.json", run.path)

@@ -37,14 +37,23 @@ def demo(
 
     films, sheet = out / "films", out / "films.png"
     clips = 30 * actors  # eight emotions, two intensities and two statements; neutral has one intensity
+    shown = 0
     with told_when_stopped(), progress_bar("films", clips, 0, shown=not as_json) as advance:
+
+        def reached(done: int, _total: int) -> None:
+            nonlocal shown
+            for _ in range(shown, done):
+                advance("")
+            shown = done
+
         rendered = render_ravdess(
             films,
             actors=range(1, actors + 1),
             repetitions=(1,),
             processes=processes or processors(),
-            progress=lambda _done, _total: advance(""),
+            progress=reached,
         )
+        reached(clips, clips)
         contact_sheet(range(1, min(actors, 4) + 1)).save(sheet)
     if not as_json:
         typer.echo(f"{len(rendered.files)} films in {films}; a sheet of their frames: {sheet}\n")

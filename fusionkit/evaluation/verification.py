@@ -145,6 +145,9 @@ def _resamples(card: Mapping[str, Any]) -> int:
 def _read(path: Path) -> dict[str, Any]:
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        remedy = "name a run folder that holds one, or the file; `fusionkit train` and `evaluate` write it"
+        raise RunError(f"{path}: there is no card; {remedy}") from None
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read as a card ({error})") from None
     if not isinstance(card, dict) or not isinstance(card.get("targets"), dict):

@@ -86,8 +86,10 @@ def make_agenda(experiment: Experiment, out: Path) -> Agenda:
 
     Raises:
         RecipeError: The experiment names folds or a metric that there are not, or published numbers do not fit them.
-        RunError: A folder holds a run of another recipe.
+        RunError: The runs' folder is a file or in one, or a folder holds a run of another recipe.
     """
+    if (file := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)) is not None:
+        raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
     folds = fold_splits(experiment)
     jobs = plan_jobs(experiment, folds, out)
     metric, higher_is_better = compared_metric(experiment)
