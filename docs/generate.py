@@ -73,14 +73,19 @@ def summary_table(folder: Path) -> str:
 
 
 def _section(path: Path, generated: Path) -> str:
-    """What a result file says, by its kind: an experiment, where it states none, or a single training."""
+    """What a result file says, by its kind: an experiment, where it states none."""
     results = json.loads(path.read_text(encoding="utf-8"))
     lines = [f"## {path.stem.replace('_', ' ')}\n"]
     lines += [
         f"`{results['command']}`, {results['device']}, {results['platform']}, torch {results['versions']['torch']},"
     ]
     lines += [f"commit {results['commit'][:10]}, {results['time'][:10]}.\n"]
-    kinds = {"experiment": _experiment, "training": _training, "preparation": _preparation}
+    kinds = {
+        "experiment": _experiment,
+        "training": _training,
+        "preparation": _preparation,
+        "demonstration": _demonstration,
+    }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
 
@@ -131,6 +136,15 @@ def _preparation(results: dict[str, Any], name: str, generated: Path) -> list[st
     lines += [f"\nTwo processes are {gains[0]} times as fast as one, {gains[1]} without their start-up.\n"]
     lines += [f"\nLoad {load['before']:.1f} to {load['after']:.1f} on {results['processors']} processors.\n"]
     return lines
+
+
+def _demonstration(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """What the demonstration took."""
+    load = f"load {results['load']['before']:.1f} to {results['load']['after']:.1f}"
+    return [
+        f"{results['films']} films and {results['runs']} runs in {results['wall_seconds']:.0f} s by the clock and "
+        f"{results['processor_seconds']:.0f} s of {results['processors']} processors, {load}.\n"
+    ]
 
 
 def _range(interval: dict[str, float]) -> str:

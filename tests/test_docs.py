@@ -43,7 +43,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
     assert results["device"] == "cpu"
     assert re.fullmatch("[0-9a-f]{40}", results["commit"])
     assert not results["failures"]
-    if results.get("kind") == "preparation":
+    if results.get("kind") in ("preparation", "demonstration"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -63,6 +63,15 @@ def test_the_speed_of_preparation_is_that_of_its_rounds():
             stated = row["share_of_rate"][share]
             assert stated["median"] == pytest.approx(sorted(halves)[len(halves) // 2])
             assert stated["low"] <= stated["median"] <= stated["high"]
+
+
+def test_the_demonstration_takes_no_longer_than_is_said():
+    results = json.loads((ROOT / "benchmarks" / "results" / "demonstration.json").read_text(encoding="utf-8"))
+    assert (results["films"], results["runs"], results["processors"]) == (180, 18, 2)
+    assert 60 < results["wall_seconds"] < 240
+    assert results["page_bytes"] > 100_000
+    for file in ("README.md", "Makefile", "fusionkit/cli/demonstration.py"):
+        assert "about four minutes" in (ROOT / file).read_text(encoding="utf-8")
 
 
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():
