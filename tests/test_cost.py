@@ -11,7 +11,7 @@ from small_runs import recipe
 from typer.testing import CliRunner
 
 from fusionkit.assembly import assemble
-from fusionkit.cli import app
+from fusionkit.cli import app, main
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.recipe import load_recipe
 from fusionkit.training import timing
@@ -95,13 +95,15 @@ def test_a_dry_run_says_clips_runs_and_time_and_trains_nothing(experiment: Path,
 @pytest.mark.parametrize("place", ["file", "file/runs"])
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
 def test_runs_that_would_lie_in_a_file_are_refused_before_anything_is_timed(
-    experiment: Path, tmp_path: Path, place: str, options: list[str]
+    experiment: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str, options: list[str]
 ) -> None:
     (tmp_path / "file").write_text("mine")
 
-    said = CliRunner().invoke(app, ["experiment", str(experiment), "--out", str(tmp_path / place), *options])
+    with pytest.raises(SystemExit) as ended:
+        main(["experiment", str(experiment), "--out", str(tmp_path / place), *options])
 
-    assert said.exit_code == 2
-    assert "file: is a file, so no runs can be in it; name another folder" in " ".join(said.output.split())
-    assert "timed steps" not in said.output
+    said = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "file: is a file, so no runs can be in it; name another folder" in " ".join(said.err.split())
+    assert "timed steps" not in said.out
     assert (tmp_path / "file").read_text() == "mine"
