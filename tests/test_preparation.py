@@ -130,7 +130,8 @@ def test_every_instant_takes_the_frame_whose_time_stamp_is_nearest(
 ) -> None:
     stamps = [start + int(at) for at in np.cumsum([0, *gaps])]
 
-    taken = [frame.pts for frame, copies in Pace(rate, None)(frames_at(stamps, duration)) for _ in range(copies)]
+    paced = Pace(rate, None)(frames_at(stamps, duration), lambda frame: frame.pts)
+    taken = [stamp for stamp, copies in paced for _ in range(copies)]
 
     times = np.array(stamps) - start
     total = Fraction(int(times[-1]) + duration, 100) * rate

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.interfaces import Box
+from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Pixels, Reader, Region, upright_size
 
 _FIRST_ROOM = 64
@@ -18,12 +19,13 @@ _FIRST_ROOM = 64
 
 
 def cut_fixed(
-    frames: Iterable[tuple[Any, int]], box_of: Callable[[Any], Box], *, size: int, grey: bool
+    frames: Iterable[Any], pace: Pace, box_of: Callable[[Any], Box], *, size: int, grey: bool
 ) -> Tensor | None:
     """Cuts one box out of every frame.
 
     Args:
-        frames: Decoded frames, each with how often it is taken.
+        frames: Decoded frames.
+        pace: How often each is taken.
         box_of: The box of the film, asked for its first frame.
         size: Height and width of a crop.
         grey: Keep brightness alone.
@@ -31,21 +33,26 @@ def cut_fixed(
     Returns:
         The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
     """
-    crops = _Crops(size, grey=grey)
     cut: Callable[[Any], tuple[Pixels, ...]] | None = None
-    for frame, copies in frames:
+
+    def read(frame: Any) -> tuple[Pixels, ...]:
+        nonlocal cut
         if cut is None:
             cut = _fixed_cutter(box_of(frame), frame, size=size, grey=grey)
-        if copies:
-            crops.add(cut(frame), copies)
+        return cut(frame)
+
+    crops = _Crops(size, grey=grey)
+    for planes, copies in pace(frames, read):
+        crops.add(planes, copies)
     return crops.whole()
 
 
-def cut_moving(frames: Iterable[tuple[Any, int]], boxes: Tensor, *, size: int, grey: bool) -> Tensor | None:
+def cut_moving(frames: Iterable[Any], pace: Pace, boxes: Tensor, *, size: int, grey: bool) -> Tensor | None:
     """Cuts a box of its own out of every frame.
 
     Args:
-        frames: Decoded frames, each with how often it is taken.
+        frames: Decoded frames.
+        pace: How often each is taken.
         boxes: Left, top, right and bottom in every frame that is taken, ``(frames, 4)``.
         size: Height and width of a crop.
         grey: Keep brightness alone.
@@ -53,18 +60,20 @@ def cut_moving(frames: Iterable[tuple[Any, int]], boxes: Tensor, *, size: int, g
     Returns:
         The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
     """
-    crops = _Crops(size, grey=grey)
     edges = boxes.tolist()
     around = Box(*boxes.min(dim=0).values[:2].tolist(), *boxes.max(dim=0).values[2:].tolist())
     cutter: _Cutter | None = None
-    for frame, copies in frames:
+
+    def read(frame: Any) -> tuple[_Cutter, tuple[Pixels, ...]]:
+        nonlocal cutter
         if cutter is None:
             cutter = _Cutter(around, frame, size=size, grey=grey)
-        wanted = edges[len(crops) : len(crops) + copies]
-        if wanted:
-            pixels = cutter.read(frame)
-            for box in wanted:
-                crops.add(cutter.cut(pixels, Box(*box)))
+        return cutter, cutter.read(frame)
+
+    crops = _Crops(size, grey=grey)
+    for (cutting, pixels), copies in pace(frames, read):
+        for box in edges[len(crops) : len(crops) + copies]:
+            crops.add(cutting.cut(pixels, Box(*box)))
     return crops.whole()
 
 

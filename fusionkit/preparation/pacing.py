@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeVar
+
+Read = TypeVar("Read")
 
 LONGEST_GAP = 10
 """Seconds between two frames above which the time stamps are not believed: some jump by hours in a broken stream."""
@@ -33,8 +35,8 @@ class Pace:
     Example:
         >>> from types import SimpleNamespace
         >>> frames = [SimpleNamespace(pts=pts, dts=None, duration=1, time_base=Fraction(1, 10)) for pts in (0, 1, 4)]
-        >>> [copies for _, copies in Pace(10, None)(frames)]
-        [1, 2, 2]
+        >>> list(Pace(10, None)(frames, read=lambda frame: frame.pts))
+        [(0, 1), (1, 2), (4, 2)]
     """
 
     def __init__(self, rate: float, own_rate: Fraction | None) -> None:
@@ -50,27 +52,33 @@ class Pace:
         self._instants, self._ticks = 1, 1  # so many instants of the wanted rate in so many ticks
         self._longest = 1
 
-    def __call__(self, frames: Iterable[Any]) -> Iterator[tuple[Any, int]]:
-        """Every frame, with how often it is to be taken."""
-        before: Any = None
+    def __call__(self, frames: Iterable[Any], read: Callable[[Any], Read]) -> Iterator[tuple[Read, int]]:
+        """What is read of every frame, with how often it is to be taken.
+
+        Args:
+            frames: Decoded frames.
+            read: What is kept of a frame. It is called as soon as the frame comes, before it is known how often the
+                frame is taken: its pixels are in the processor's cache then, and the decoder has its memory back.
+        """
+        before: tuple[Read, int] | None = None  # what was read, and how long the frame lasts
         then = 0
         # A frame waits until the film is known to last as long as its last instant asks for: T only grows.
-        waiting: deque[tuple[Any, int]] = deque()
+        waiting: deque[tuple[Read, int]] = deque()
         for frame in frames:
             at = self._place(frame, None if before is None else then)
             if before is not None:
-                waiting.append((before, self._instants_before(then + at)))
+                waiting.append((before[0], self._instants_before(then + at)))
             while waiting and waiting[0][1] <= self._instants_until(at):
                 first, total = waiting.popleft()
                 yield first, self._up_to(total)
-            before, then = frame, at
+            before, then = (read(frame), self._period(frame)), at
             self.frames += 1
         if before is None:
             return
-        last = max(1, self._instants_until(then + self._period(before)))
+        last = max(1, self._instants_until(then + before[1]))
         for first, total in waiting:
             yield first, self._up_to(min(total, last))
-        yield before, self._up_to(last)
+        yield before[0], self._up_to(last)
 
     @property
     def departures(self) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,13 +81,12 @@ def find_picture(path: Path, spec: PrepareSpec, detector: FaceDetector, track: S
             picture = Picture(None, 0, None, (), ("unusable", "holds no picture"))
             return FilmContent(picture, film.losses(picture=False), film.lacks_duration)
         pace = Pace(spec.frame_rate, film.picture.average_rate)
-        paced = pace(_seen(film, track))
+        frames = _seen(film, track)
         if not detector.looks:
-            crops = cut_fixed(
-                paced, lambda frame: _first_box(detector, frame), size=spec.face.size, grey=spec.face.grey
-            )
+            box_of = partial(_first_box, detector)
+            crops = cut_fixed(frames, pace, box_of, size=spec.face.size, grey=spec.face.grey)
             return FilmContent(_picture(pace, crops), film.losses(picture=True), film.lacks_duration)
-        found = _look(paced, detector, spec.face.every)
+        found = _look(frames, pace, detector, spec.face.every)
         losses, lacks_duration = film.losses(picture=True), film.lacks_duration
     return FilmContent(_followed(path, spec, pace, found), losses, lacks_duration)
 
@@ -100,11 +100,11 @@ class _Found:
     width: int
 
 
-def _look(paced: Iterable[tuple[Any, int]], detector: FaceDetector, every: int) -> _Found:
+def _look(frames: Iterable[Any], pace: Pace, detector: FaceDetector, every: int) -> _Found:
     boxes: dict[int, tuple[Box, ...]] = {}
     position = height = width = 0
     read = Reader("image")
-    for frame, copies in paced:
+    for frame, copies in pace(frames, lambda frame: frame):  # few are looked at, so their pixels are not read before
         if not height:
             height, width = upright_size(frame)
         due = -(-position // every) * every
@@ -135,7 +135,7 @@ def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Pictu
         return _picture(pace, None, departures, found_none=True)
     with Film(path) as film:
         again = Pace(spec.frame_rate, film.picture.average_rate)
-        crops = cut_moving(again(_seen(film, None)), track.boxes, size=spec.face.size, grey=spec.face.grey)
+        crops = cut_moving(_seen(film, None), again, track.boxes, size=spec.face.size, grey=spec.face.grey)
     return _picture(pace, crops, departures)
 
 
