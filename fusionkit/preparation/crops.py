@@ -14,8 +14,9 @@ from fusionkit.interfaces import Box
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Pixels, Reader, Region, upright_size
 
-_FIRST_ROOM = 64
-"""Crops that fit before more memory is asked for."""
+_FIRST_ROOM = 1 << 24
+"""Bytes of crops that fit before more memory is asked for: most films, in pages as large as the system has. What no crop
+is written to costs nothing."""
 
 
 def cut_fixed(
@@ -82,7 +83,7 @@ class _Crops:
 
     def __init__(self, size: int, *, grey: bool) -> None:
         self._shape = (1 if grey else 3, size, size)
-        self._crops: Pixels = np.empty((_FIRST_ROOM, *self._shape), np.uint8)
+        self._crops: Pixels = np.empty((1 + _FIRST_ROOM // math.prod(self._shape), *self._shape), np.uint8)
         self._length = 0
 
     def __len__(self) -> int:
