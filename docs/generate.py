@@ -46,6 +46,8 @@ def write_pages(docs: Path) -> None:
     generated.mkdir(parents=True, exist_ok=True)
     tables = [_section(path, generated) for path in sorted(results.glob("*.json"))]
     _write(generated / "tables.md", "\n".join(tables))
+    if (prepared := results / "prepare.json").is_file():
+        _write(generated / "preparation_speed.md", _preparation_speed(json.loads(prepared.read_text(encoding="utf-8"))))
 
 
 README_RESULTS = ("ravdess_action_units_actor_pairs", "faces_and_voices", "basic_motions")
@@ -105,6 +107,21 @@ def _training(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     minutes = results["wall_seconds"] / 60
     lines += [f"\nTwins are {results['twins']}. {len(results['epochs'])} epochs in {minutes:.0f} minutes.\n"]
     return lines
+
+
+def _preparation_speed(results: dict[str, Any]) -> str:
+    """How fast films are prepared, in short."""
+    level = f"{results['intervals']['level']:.0%} interval"
+    lines = [f"| films | share of the rate of decoding | {level} | of cutting and scaling alone |"]
+    lines += ["| --- | ---: | --- | ---: |"]
+    for row in results["against_decoding"]:
+        share, alone = row["share_of_rate"]["decoding"], row["share_with_scaling_alone"]["median"]
+        lines.append(f"| {row['films']} | {share['median']:.2f} | {_range(share)} | {alone:.2f} |")
+    scaling = results["scaling"]
+    gain, start = scaling["speed_up_without_start_up"]["median"], scaling["start_up"]["2"]
+    lines += [f"\nTwo processes prepare {gain:.2f} times as much as one, once they run;"]
+    lines += [f"starting them takes {start:.1f} s."]
+    return "\n".join(lines) + "\n"
 
 
 def _preparation(results: dict[str, Any], name: str, generated: Path) -> list[str]:

@@ -15,8 +15,8 @@ from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Pixels, Reader, Region, upright_size
 
 _FIRST_ROOM = 1 << 24
-"""Bytes of crops that fit before more memory is asked for: most films, in pages as large as the system has. What no crop
-is written to costs nothing."""
+"""Bytes of crops that fit before more memory is asked for: enough for most films, in pages as large as the system has.
+What no crop is written to costs nothing."""
 
 
 def cut_fixed(
