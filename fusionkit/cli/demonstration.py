@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption
+from fusionkit.cli.output import JsonOption, OverridesArgument
 from fusionkit.cli.running import OutOption, ProcessesOption, perform_experiment, told_when_stopped
 
 EXPERIMENT = "quickstart/films_experiment"
+FOLDS = 3
 
 
 def add_to(app: typer.Typer) -> None:
@@ -20,22 +21,33 @@ def add_to(app: typer.Typer) -> None:
 
 
 def demo(
-    out: OutOption = Path("runs/demo"),
+    overrides: OverridesArgument = None,
     *,
-    actors: Annotated[int, typer.Option(min=2, max=24, help="Actors that are rendered; a pair is a fold.")] = 6,
+    out: OutOption = Path("runs/demo"),
+    actors: Annotated[int, typer.Option(min=3, max=24, help="Actors that are rendered.")] = 10,
     processes: ProcessesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Render films, prepare them, and compare networks on them, in about four minutes.
 
     The films are of drawn faces with synthesised voices, in the layout of RAVDESS; each actor shows eight emotions,
-    which neither face nor voice gives away alone. What follows is what real films go through.
+    which neither face nor voice gives away alone. What follows is what real films go through: up to three pairs of
+    actors are held out, one after another, from networks that learn from all others.
     """
+    from fusionkit.experiments.spec import load_experiment
     from fusionkit.processes import processors, progress_bar
     from fusionkit.rendering import contact_sheet, render_ravdess
     from fusionkit.shipped import find_recipe
 
-    films, sheet = out / "films", out / "films.png"
+    experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
+    pairs = (actors + 1) // 2
+    settings = (
+        f"data.dataset.root={json.dumps(str(films))}",
+        f"data.prepare.cache={json.dumps(str(out / 'prepared'))}",
+        f"folds={sorted({round(place * (pairs - 1) / (FOLDS - 1)) for place in range(FOLDS)})}",
+        *(overrides or ()),
+    )
+    load_experiment(experiment, settings)  # what is wrong with the overrides is said before films are rendered
     clips = 30 * actors  # eight emotions, two intensities and two statements; neutral has one intensity
     shown = 0
     with told_when_stopped(), progress_bar("films", clips, 0, shown=not as_json) as advance:
@@ -57,8 +69,4 @@ def demo(
         contact_sheet(range(1, min(actors, 4) + 1)).save(sheet)
     if not as_json:
         typer.echo(f"{len(rendered.files)} films in {films}; a sheet of their frames: {sheet}\n")
-    overrides = (
-        f"data.dataset.root={json.dumps(str(films))}",
-        f"data.prepare.cache={json.dumps(str(out / 'prepared'))}",
-    )
-    perform_experiment(find_recipe(EXPERIMENT), out, processes, overrides, as_json)
+    perform_experiment(experiment, out, processes, settings, as_json)
