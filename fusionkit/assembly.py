@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
-from fusionkit.data.splits import SplitLabel, check_split, inner_split
+from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Folds, LossHead, Split, Transform
 from fusionkit.model import complete_model
@@ -80,7 +80,7 @@ class InMemory(Dataset):
 
     def __init__(self, dataset: Dataset) -> None:
         self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
-        self.clips, self.notes = dataset.clips, dataset.notes
+        self.clips, self.notes, self.contents = dataset.clips, dataset.notes, dataset.contents
         self._dataset = dataset
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 
@@ -141,6 +141,11 @@ class Assembly:
     validation_ids: tuple[str, ...]
     test_ids: tuple[str, ...]
     encoders: Mapping[str, TargetEncoder]
+
+    @property
+    def data_hash(self) -> str:
+        """The sha256 of the samples, what they state and, where it is known, what they hold."""
+        return data_hash(self.split, self.dataset.rows, self.dataset.contents)
 
     @property
     def selection_label(self) -> str:

@@ -47,16 +47,20 @@ class RunFolder:
         self.path = Path(path)
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], recipe: Recipe, *, device: str = "cpu") -> Self:
-        """A new run, or the one that is there already if it is of the same recipe.
+    def create(
+        cls, path: str | os.PathLike[str], recipe: Recipe, *, data: str | None = None, device: str = "cpu"
+    ) -> Self:
+        """A new run, or the one that is there already if it is of the same recipe and data.
 
         Args:
             path: The folder.
             recipe: The recipe, written out with every default.
+            data: A hash of the samples that it trains on and reports; None where that is not known.
             device: What the environment says of the device.
 
         Raises:
-            RunError: The folder holds a run of another recipe, or something else than a run, or cannot be written.
+            RunError: The folder holds a run of another recipe or of other data, or something else than a run, or cannot
+                be written.
         """
         run = cls(path)
         plain = recipe.plain()
@@ -66,6 +70,9 @@ class RunFolder:
                 raise RunError(
                     f"{run.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
                 )
+            if run.is_of_other_data(data):
+                changed = "samples, targets or prepared clips are others than when it began"
+                raise RunError(f"{run.path}: a run of other data, {changed}; take a new folder, or remove this one")
             return run
         if run.path.exists() and (not run.path.is_dir() or not all(map(_is_of_a_begun_run, run.path.iterdir()))):
             raise RunError(f"{run.path}: exists and is no run (it holds no recipe.yaml); take a new or empty folder")
@@ -73,7 +80,7 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made ({error.strerror})") from error
-        write_file(run.path / "environment.json", as_json(describe_environment(device)))
+        write_file(run.path / "environment.json", as_json({**describe_environment(device), "data": data}))
         write_file(run._recipe_file, write_yaml(plain).encode())  # last: it is what makes the folder a run
         return run
 
@@ -98,6 +105,11 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         """Versions, commit, device, platform and command of the training."""
         return read_json(self.path / "environment.json")
+
+    def is_of_other_data(self, data: str | None) -> bool:
+        """Whether it began with data of another hash than this one; what is not known differs from nothing."""
+        own = self.environment.get("data")
+        return own is not None and data is not None and own != data
 
     @property
     def tensorboard(self) -> Path:

@@ -30,6 +30,23 @@ def split_hash(split: Split) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def data_hash(split: Split, rows: Sequence[Row], contents: Mapping[str, str]) -> str:
+    """The sha256 of a split, of what its rows state, and of what is known of their content.
+
+    Args:
+        split: The split.
+        rows: The rows of the dataset.
+        contents: By row id, a hash of what the sample holds; what is left out is not known.
+    """
+    chosen = {*split.train, *split.test}
+    stated = sorted(
+        [row.id, row.group, sorted((name, str(value)) for name, value in row.targets.items()), contents.get(row.id)]
+        for row in rows
+        if row.id in chosen
+    )
+    return hashlib.sha256(json.dumps([split_hash(split), stated]).encode()).hexdigest()
+
+
 def overlapping_groups(split: Split, rows: Sequence[Row]) -> tuple[str, ...]:
     """The groups that have samples on both sides, in natural order."""
     by_id = {row.id: row for row in rows}

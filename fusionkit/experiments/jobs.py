@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import complete_recipe, open_dataset
+from fusionkit.assembly import complete_recipe, open_dataset, pick_fold
+from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
@@ -159,22 +160,35 @@ def plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path) -> tupl
 
     Raises:
         RecipeError: A variant does not fit the data; every problem of every variant is listed.
-        RunError: A folder holds a run of another recipe; all of them are listed.
+        RunError: A folder holds a run of another recipe or of other data; all of them are listed.
     """
     recipes = _complete(experiment)
-    jobs = []
+    jobs, foreign, changed = list[Job](), list[str](), list[str]()
     for fold in folds:
         for seed in experiment.spec.seeds:
             for variant, recipe in recipes.items():
                 folder = out / "runs" / folder_name(variant) / folder_name(fold.name) / str(seed)
                 plain = recipe.plain()
                 plain["data"]["fold"], plain["train"]["seed"] = fold.name, seed
-                jobs.append(Job(variant, fold.name, seed, plain, str(folder)))
-    foreign = [job.folder for job in jobs if _is_of_another_recipe(job)]
-    if foreign:
-        listed = ", ".join(foreign[:5]) + (f" and {len(foreign) - 5} more" if len(foreign) > 5 else "")
-        raise RunError(f"{out}: holds runs of another recipe ({listed}); choose another folder, or remove them")
+                job = Job(variant, fold.name, seed, plain, str(folder))
+                jobs.append(job)
+                run = _begun(job)
+                if run is not None and run.recipe.plain() != load_recipe(plain).plain():
+                    foreign.append(job.folder)
+                elif run is not None and run.is_of_other_data(_data_of(recipe, fold.name)):
+                    changed.append(job.folder)
+    for folders, what in ((foreign, "another recipe"), (changed, "other data, which have changed since")):
+        if folders:
+            listed = ", ".join(folders[:5]) + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
+            raise RunError(f"{out}: holds runs of {what} ({listed}); choose another folder, or remove them")
     return tuple(jobs)
+
+
+def _data_of(recipe: Recipe, fold: str) -> str:
+    """The hash of the data that a run of a recipe is of."""
+    dataset = open_dataset(recipe.data)
+    data = recipe.data.model_copy(update={"fold": fold})
+    return data_hash(pick_fold(recipe.model_copy(update={"data": data}), dataset), dataset.rows, dataset.contents)
 
 
 def _complete(experiment: Experiment) -> dict[str, Recipe]:
@@ -216,9 +230,8 @@ def do(job: Job, *, progress: bool = False) -> Failure | None:
     return None
 
 
-def _is_of_another_recipe(job: Job) -> bool:
+def _begun(job: Job) -> RunFolder | None:
     try:
-        run = RunFolder.open(job.folder)
+        return RunFolder.open(job.folder)
     except RunError:
-        return False  # nothing was begun; what else may lie there, the training refuses
-    return run.recipe.plain() != load_recipe(job.recipe).plain()
+        return None  # nothing was begun; what else may lie there, the training refuses

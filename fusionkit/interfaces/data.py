@@ -78,6 +78,8 @@ class Dataset(ABC):
     classes: Mapping[str, tuple[str, ...]]
     #: By row id, what is prepared before it can be loaded; empty where `load` reads the samples themselves.
     clips: Mapping[str, Clip] = MappingProxyType({})
+    #: By row id, a hash of what the sample holds, where that is known without reading it.
+    contents: Mapping[str, str] = MappingProxyType({})
     #: What a user should know of the files: what is missing, was left out or mended, and why.
     notes: Sequence[str] = ()
 

@@ -39,6 +39,7 @@ class Prepared(Dataset):
         dropped = [record for record in self.records.values() if record.status == "dropped"]
         gone = {record.id for record in dropped}
         self.rows = [row for row in dataset.rows if row.id not in gone]
+        self.contents = {row.id: self.records[row.id].sha256 for row in self.rows if row.id in self.records}
         self.notes = (*dataset.notes, *_notes(dropped))
         channels = 1 if spec.face.grey else 3
         self.modalities = {

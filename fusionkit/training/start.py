@@ -49,7 +49,7 @@ def train(
     Raises:
         RecipeError: The recipe is wrong.
         DataError: The data are missing, damaged or contradict the recipe.
-        RunError: The folder is of another recipe, is damaged or cannot be written.
+        RunError: The folder is of another recipe or of other data, is damaged or cannot be written.
         TrainingError: A loss or a gradient is not finite.
         Interrupted: A signal came; the checkpoint is written, and the process ends with status 130 or 143.
     """
@@ -57,7 +57,7 @@ def train(
     fabric = make_fabric(assembly.recipe, accelerator)
     run = RunFolder(out)
     if fabric.is_global_zero:
-        RunFolder.create(out, assembly.recipe, device=_device_name(fabric.device))
+        RunFolder.create(out, assembly.recipe, data=assembly.data_hash, device=_device_name(fabric.device))
         if not resume and not run.finished:
             run.discard_checkpoint()
     fabric.barrier()
