@@ -48,8 +48,23 @@ def datasets_shared() -> Iterator[None]:
         _shared.reset(token)
 
 
+_listed: ContextVar[bool] = ContextVar("_listed", default=False)
+
+
+@contextmanager
+def datasets_listed() -> Iterator[None]:
+    """Within it films need not be prepared: rows and shapes are those that datasets list, and nothing is shared."""
+    token = _listed.set(True)
+    try:
+        yield
+    finally:
+        _listed.reset(token)
+
+
 def open_dataset(data: DataSpec) -> Dataset:
     """The dataset of a recipe, with its films as they were prepared, and kept in memory where the recipe says so."""
+    if _listed.get():
+        return _opened(data)
     shared = _shared.get()
     plain = data.model_dump(mode="json", include={"dataset", "prepare"})
     # The folder is part of the key because relative paths among the options mean something else elsewhere.
@@ -67,7 +82,8 @@ def _opened(data: DataSpec) -> Dataset:
     if not dataset.clips:
         return dataset
     prepared = Prepared(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
-    prepared.require_prepared()
+    if not _listed.get():
+        prepared.require_prepared()
     return prepared
 
 

@@ -106,14 +106,21 @@ def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator
         yield advance
 
 
-def _run_here(jobs: Sequence[J], do: Callable[[J], R], ended: Callable[[J, R | Death], None]) -> None:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within it torch computes on one thread, as in a worker: figures and times do not depend on how many there are."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a worker, so that the numbers do not depend on how many there are
+    torch.set_num_threads(1)
     try:
-        for job in jobs:
-            ended(job, do(job))
+        yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _run_here(jobs: Sequence[J], do: Callable[[J], R], ended: Callable[[J, R | Death], None]) -> None:
+    with one_thread():
+        for job in jobs:
+            ended(job, do(job))
 
 
 def _run_in_workers(

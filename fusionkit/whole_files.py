@@ -8,7 +8,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from fusionkit.errors import RunError
 
 TensorFile = tuple[dict[str, Tensor], dict[str, str]]
 """Tensors by name, and text by name."""
+
+LOCK = ".lock"
+"""The file by which a process says that it works in a folder."""
 
 _HASH = "sha256"
 
@@ -174,6 +178,35 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def sole_worker(folder: Path) -> Iterator[None]:
+    """Within it no other process works in a folder, as far as it asks the same; the system ends it with the process.
+
+    Where a file system knows no locks, nothing is kept out.
+
+    Raises:
+        RunError: Another process works in the folder, or it cannot be written.
+    """
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        yield
+        return
+    try:
+        lock = (folder / LOCK).open("a")
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
+    with lock as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            remedy = "wait until it ends, or take another folder"
+            raise RunError(f"{folder}: another process is working in it; {remedy}") from None
+        except OSError:
+            pass  # no locks here
+        yield
 
 
 def guarded(path: Path, write: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,26 @@ def test_networks_that_cannot_be_built_are_all_listed_before_any_run(tmp_path: P
     assert [place.split(":")[0] for place in places] == ["variants.alone", "variants.joint"]
     assert "nowhere.safetensors do not exist" in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_pretrainings_that_cannot_be_done_are_all_said_before_any_is_trained(
+    tmp_path: Path, faces: dict[str, Any]
+) -> None:
+    path = written(tmp_path, faces, export=["face"])
+    experiment = json.loads(path.read_text())
+    experiment["pretraining"][str(tmp_path / "runs" / "second")] = str(tmp_path / "none.yaml")
+    override = f"model.modalities.face.encoder.0.weights={tmp_path / 'runs' / 'second' / 'encoder_face.safetensors'}"
+    experiment["variants"]["other"] = {"overrides": [override]}
+    path.write_bytes(as_json(experiment))
+    (tmp_path / "first.yaml").write_bytes(
+        as_json({**faces, "data": {**faces["data"], "dataset": {"type": "fer2013", "root": str(tmp_path / "nowhere")}}})
+    )
+
+    with pytest.raises(RecipeError) as caught:
+        estimate_experiment(path, tmp_path / "out", processes=1)
+
+    assert [problem.place.split(": ")[0].rsplit("/", 1)[-1] for problem in caught.value.problems] == ["first", "second"]
+    assert "nowhere" in str(caught.value)
+    assert "none.yaml" in str(caught.value)
+    assert "`weights` of the experiment's encoders to null" in str(caught.value)
+    assert not (tmp_path / "runs").exists()

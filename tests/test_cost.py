@@ -15,7 +15,7 @@ from fusionkit.cli import app, main
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.recipe import load_recipe
 from fusionkit.training import timing
-from fusionkit.training.timing import time_stages
+from fusionkit.training.timing import StageTime, time_stages
 from fusionkit.whole_files import as_json
 
 EXPERIMENT = {
@@ -107,3 +107,20 @@ def test_runs_that_would_lie_in_a_file_are_refused_before_anything_is_timed(
     assert "file: is a file, so no runs can be in it; name another folder" in " ".join(said.err.split())
     assert "timed steps" not in said.out
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_steps_are_timed_on_one_thread_as_runs_take_them(experiment: Path, tmp_path: Path) -> None:
+    seen = list[int]()
+
+    def watched(*given: object, **options: object) -> list[StageTime]:
+        seen.append(torch.get_num_threads())
+        return [StageTime("all", 1, 1.0, 1, 0.0)]
+
+    before = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timing, "time_stages", watched)
+        torch.set_num_threads(2)
+        estimate_experiment(experiment, tmp_path / "out", processes=2)
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(before)

@@ -806,3 +806,13 @@ def test_ranges_name_every_number_once(numbers: set[int]) -> None:
         first, _, last = part.partition(" to ")
         said |= set(range(int(first), int(last or first) + 1))
     assert said == numbers
+
+
+def test_broken_sounds_without_a_film_are_treated_like_those_with_one(tmp_path: Path) -> None:
+    root = str(crema_d(tmp_path, [*WRONG, "1003_DFA_ANG_XX", min(SILENT)], films=False))
+    assert list(opened("crema_d", root=root).clips) == sorted(["1003_DFA_ANG_XX", min(SILENT), *MENDED])
+    assert list(opened("crema_d", root=root, broken="drop").clips) == sorted(["1003_DFA_ANG_XX", min(SILENT)])
+    assert set(WRONG) < set(opened("crema_d", root=root, broken="keep").clips)
+    assert any(
+        note.startswith("1064_IEO_DIS_MD: film and sound last a minute") for note in opened("crema_d", root=root).notes
+    )

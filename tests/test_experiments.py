@@ -25,6 +25,7 @@ from fusionkit.experiments.jobs import Failure, make_agenda
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.statistics import compare, corrected_t_test, mean_interval, paired_t_test, wilcoxon_test
 from fusionkit.runs import RunFolder
+from fusionkit.training import train
 
 RECIPE = """
 schema: 1
@@ -206,7 +207,13 @@ def test_wilcoxon_counts_all_sign_patterns_where_there_are_ties():
 def test_equal_variants_have_a_p_of_one():
     assert wilcoxon_test([0.0, 0.0, 0.0]) == 1.0
     assert paired_t_test([0.0, 0.0, 0.0]) == 1.0
-    assert paired_t_test([0.1, 0.1, 0.1]) == 0.0
+
+
+def test_equal_differences_do_not_pass_for_certainty():
+    assert paired_t_test([1 / 3, 1 / 3]) is None
+    assert corrected_t_test([0.1, 0.1, 0.1], 0.2) is None
+    assert mean_interval([0.1, 0.1, 0.1]).low is None
+    assert compare({"a": 0.9, "b": 0.7}, {"a": 0.6, "b": 0.4}, 0.2).corrected_t_p is None
 
 
 def test_the_paired_t_test_is_scipys():
@@ -485,3 +492,48 @@ def is_running(script, pid):
         return script in Path(f"/proc/{pid}/environ").read_text(errors="replace")
     except OSError:
         return False
+
+
+TABLE = "clip,who,mood,a,b\n" + "".join(
+    f"{who}{n},{who},{('calm', 'happy')[n % 2]},{n},{-n}\n" for who in ("anna", "ben", "cem") for n in range(4)
+)
+OF_A_TABLE = """
+schema: 1
+data:
+  dataset:
+    type: manifest
+    path: {path}
+    modalities: {{motion: [a], posture: [b]}}
+    targets: {{mood: mood}}
+    id: clip
+    group: who
+  folds: leave_one_group_out
+model:
+  modalities: {{motion: {{}}, posture: {{}}}}
+  fusion: concat
+  targets: {{mood: classification}}
+  fused_hidden: 4
+train: {{epochs: 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [TABLE + "dora0,dora,calm,1,1\n", TABLE.replace("ben1,ben,happy", "ben1,ben,calm")],
+    ids=["more", "other"],
+)
+def test_runs_of_data_that_have_changed_since_are_refused_and_not_mixed_with_new_ones(experiment, tmp_path, changed):
+    (tmp_path / "table.csv").write_text(TABLE)
+    path = experiment(EXPERIMENT, OF_A_TABLE.format(path=tmp_path / "table.csv"))
+    wanted = {"processes": 1, "overrides": ["seeds=[0]", "folds=[anna]"]}
+    before = run_experiment(path, tmp_path / "out", **wanted)
+    assert not before["failures"]
+    run = RunFolder.open(tmp_path / "out" / before["rows"][0]["run"])
+    assert run_experiment(path, tmp_path / "out", **wanted)["rows"] == before["rows"]
+
+    (tmp_path / "table.csv").write_text(changed)
+
+    with pytest.raises(RunError, match="holds runs of other data, which have changed since"):
+        run_experiment(path, tmp_path / "out", **wanted)
+    with pytest.raises(RunError, match="samples, targets or prepared clips are others than when it began"):
+        train(run.recipe, run.path)

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 from written_films import HEIGHT, SIZE, WIDTH, flat, greys, spec_for, steps, tone, write_film, write_sound
 
+from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
 from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.pacing import Pace
+from fusionkit.preparation.pixels import Reader
 from fusionkit.preparation.sounds import aligned, to_float, to_int16
 from fusionkit.recipe import build_component
 
@@ -221,3 +223,15 @@ def test_a_film_in_a_zip_file_is_prepared_like_any_other(tmp_path: Path) -> None
         name: values.tolist() for name, values in plain.tensors.items()
     }
     assert member.departures == plain.departures
+
+
+def test_a_film_that_turns_on_the_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Reader, "_built", lambda self, frame: None)
+    monkeypatch.setattr(Reader, "_converted", lambda self, frame: frame)
+    monkeypatch.setattr(Reader, "_pixels", lambda self, frame: ())
+    upright = SimpleNamespace(width=8, height=6, format=SimpleNamespace(name="yuv420p"), rotation=0)
+    read = Reader("grey")
+    read(upright)
+    read(upright)
+    with pytest.raises(DataError, match="its picture turns from 0 to 90 degrees on the way"):
+        read(SimpleNamespace(**{**vars(upright), "rotation": 90}))

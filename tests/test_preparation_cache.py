@@ -275,3 +275,42 @@ def test_the_command_says_by_its_status_that_clips_failed_and_training_refuses_t
     assert "--retry" in "".join(refused.communicate())
     assert untrained.returncode
     assert refused.returncode
+
+
+def flipped(file: Path) -> None:
+    """Changes a byte in the middle of a clip, of the same size and with a header that is whole."""
+    data = bytearray(file.read_bytes())
+    data[-len(data) // 4] ^= 255
+    file.write_bytes(data)
+
+
+def test_a_clip_that_was_altered_behind_the_manifests_back_is_not_trained_on(tmp_path: Path) -> None:
+    films = Films(clips_in(tmp_path))
+    first = run(films, tmp_path / "cache")
+    flipped(next(iter(files(first).values())))
+    prepared = Prepared(films, spec_for(tmp_path / "cache"), kind="films")
+    with pytest.raises(DataError, match=r"is damaged: its content is not what was prepared; .* --check"):
+        prepared.load(0)
+    assert set(prepared.load(1)) == {"video", "audio"}
+
+
+def test_checked_clips_that_are_damaged_are_done_again(tmp_path: Path) -> None:
+    films = Films(clips_in(tmp_path))
+    first = run(films, tmp_path / "cache")
+    whole = contents(first)
+    flipped(next(iter(files(first).values())))
+
+    assert run(films, tmp_path / "cache").kept == 3  # the manifest is believed
+    second = prepare(films, spec_for(tmp_path / "cache"), kind="films", processes=1, check=True)
+
+    assert second.kept == 2
+    assert contents(second) == whole
+
+
+def test_what_the_dataset_says_of_its_files_stands_in_every_report(tmp_path: Path) -> None:
+    films = Films(clips_in(tmp_path))
+    films.notes = ("incomplete actors: 01 has 2 of 60 clips",)
+    done = run(films, tmp_path / "cache")
+    assert done.plain()["notes"] == ["incomplete actors: 01 has 2 of 60 clips"]
+    assert "- incomplete actors: 01 has 2 of 60 clips" in done.report.read_text()
+    assert json.loads((done.folder / "report.json").read_text())["notes"] == list(films.notes)

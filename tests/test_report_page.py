@@ -296,10 +296,16 @@ def test_fusing_helps_in_some_forms_where_only_some_networks_do():
 
 
 def test_fusing_does_not_help_where_it_is_surely_worse():
-    first, every = told({**ALONE, "late fusion": [0.5, 0.51, 0.49, 0.5], "N2": [0.55, 0.56, 0.54, 0.55]})
+    first, every = told({**ALONE, "late fusion": [0.5, 0.5, 0.49, 0.51], "N2": [0.55, 0.56, 0.55, 0.54]})
     assert first.startswith("Fusing does not help, it harms: N2")
     assert "5.0 points worse than the best network of one modality alone" in first
     assert "N2 in 4 of 4" in every
+
+
+def test_equal_gains_in_all_folds_are_no_certainty():
+    first, _ = told({**ALONE, "late fusion": [0.5, 0.51, 0.49, 0.5], "N2": [a + 0.2 for a in ALONE["VM"]]})
+    assert first.startswith("Whether fusing helps is unclear: N2")
+    assert "the difference is the same in all 4 folds, which does not tell how far it spreads" in first
 
 
 def test_it_is_unclear_where_no_difference_is_larger_than_noise():

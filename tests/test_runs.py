@@ -16,7 +16,8 @@ from small_runs import recipe
 from fusionkit.errors import RunError
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
-from fusionkit.whole_files import content_hash, read_tensors, write_tensors
+from fusionkit.training import train
+from fusionkit.whole_files import content_hash, read_tensors, sole_worker, write_tensors
 
 TENSORS = {
     "weights": torch.arange(6.0).reshape(2, 3),
@@ -210,3 +211,17 @@ def test_predictions_come_back_as_they_were_written(run: RunFolder) -> None:
 
     assert torch.equal(tensors["fused/label"], torch.eye(2))
     assert metadata == {"ids": '["a", "b"]'}
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl")
+    run = RunFolder.create(tmp_path / "run", train(recipe(), tmp_path / "first").recipe)
+    with (
+        sole_worker(run.path),
+        pytest.raises(RunError, match="run: another process is working in it; wait until it ends"),
+    ):
+        train(recipe(), run.path)
+    assert not run.finished
+    assert not run.read_log()
+    train(recipe(), run.path)
+    assert run.finished

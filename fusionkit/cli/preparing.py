@@ -27,6 +27,9 @@ def prepare(
     processes: ProcessesOption = None,
     *,
     retry: Annotated[bool, typer.Option("--retry", help="Do those again that were dropped or failed.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read what is prepared, and do those again that are damaged.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Prepare the films of a recipe: face crops and waves that training can read fast.
@@ -38,7 +41,7 @@ def prepare(
 
     with told_when_stopped():
         recipes = recipes_of(find_recipe(recipe), tuple(overrides or ()))
-        done = prepare_films(recipes, processes=processes, progress=not as_json, retry=retry)
+        done = prepare_films(recipes, processes=processes, progress=not as_json, retry=retry, check=check)
     if as_json:
         print_json([each.plain() for each in done])
     elif not done:
@@ -52,6 +55,8 @@ def prepare(
 
 def print_preparation(done: Preparation) -> None:
     """How many clips there are, what was not plain, and where everything is."""
+    for note in done.notes:
+        print_paragraph(f"- {note}")
     minutes = done.minutes
     rows = [
         ["prepared", str(done.count("prepared"))],

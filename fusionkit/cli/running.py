@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -26,6 +26,7 @@ from fusionkit.cli.reporting import print_report
 
 if TYPE_CHECKING:
     from fusionkit.experiments.cost import ExperimentCost
+    from fusionkit.preparation import PreparationCost
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
 
@@ -160,14 +161,21 @@ def perform_experiment(
         dry_run: Stop after the cost.
     """
     from fusionkit.assembly import datasets_shared
-    from fusionkit.experiments import estimate_experiment, run_experiment
-    from fusionkit.experiments.beginnings import prepare_films, recipes_of
+    from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
+    from fusionkit.experiments.beginnings import films_that_wait, prepare_films
+    from fusionkit.experiments.running import check_beginnings
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import rich_table
 
     with told_when_stopped(), datasets_shared():
+        experiment = load_experiment(path, overrides)
+        check_beginnings(experiment, out)
+        recipes = experiment.recipes.values()
+        if dry_run and (waiting := films_that_wait(recipes)):
+            _print_films_that_wait(waiting, processes, as_json)
+            return
         if not dry_run:
-            for done in prepare_films(recipes_of(path, overrides), processes=processes, progress=not as_json):
+            for done in prepare_films(recipes, processes=processes, progress=not as_json):
                 if not as_json and done.kept < len(done.records):
                     print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
         if dry_run or not as_json:
@@ -187,6 +195,20 @@ def perform_experiment(
     if results["failures"]:
         typer.echo(f"fusionkit: {len(results['failures'])} runs failed; start it again to repeat them", err=True)
         raise typer.Exit(RUNS_FAILED)
+
+
+def _print_films_that_wait(waiting: Sequence[PreparationCost], processes: int | None, as_json: bool) -> None:
+    from fusionkit.processes import processors
+
+    clips, hours = sum(cost.clips for cost in waiting), sum(cost.hours(processes or processors()) for cost in waiting)
+    if as_json:
+        print_json({"clips_to_prepare": clips, "preparation_hours": hours})
+        return
+    print_paragraph(
+        f"{clips:,} clips have to be prepared first, about {in_time(hours)} from timed clips, with "
+        f"{processes or processors()} at a time. Once they are (`fusionkit prepare`, or this without --dry-run), "
+        "it says what the runs will cost."
+    )
 
 
 def _print_experiment_cost(cost: ExperimentCost, as_json: bool) -> None:

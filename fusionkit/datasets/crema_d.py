@@ -163,14 +163,14 @@ def _clips(films: _Files, sounds: _Files, sound: Sound, broken: BrokenFilms) -> 
         film = films[name][0].path if name in films else None
         wave = sounds[name][0].path if name in sounds else None
         clip = Clip(film, None if sound == "film" and film is not None else wave)
-        if film is None or broken == "keep" or name not in {*BROKEN, *SILENT}:
-            clips[name] = clip
-        elif name in BROKEN:
+        if broken != "keep" and name in BROKEN:
             fault = BROKEN[name]
             if broken == "mend" and fault.sound_is_good and wave is not None:
                 clips[name] = Clip(None, wave)
             done = "its wav is used alone" if name in clips else "it is left out"
             notes.append(f"{name}: {fault.film}; {done}")
+        elif film is None or broken == "keep" or name not in SILENT:
+            clips[name] = clip
         elif clip.sound is not None or broken == "mend":
             clips[name] = Clip(film, wave)
             silent["have the wav as their sound" if wave else "have no wav to mend them with"] += 1

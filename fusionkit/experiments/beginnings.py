@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
+from fusionkit.assembly import datasets_listed, open_dataset, pick_fold
 from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError
 from fusionkit.experiments.jobs import Job
 from fusionkit.experiments.spec import Experiment, load_experiment
 from fusionkit.interfaces import Dataset
 from fusionkit.model import build
-from fusionkit.preparation import Preparation, prepare
+from fusionkit.preparation import Preparation, PreparationCost, estimate_preparation, prepare
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.shipped import find_recipe
 from fusionkit.spec import PrepareSpec, Recipe
@@ -48,7 +49,12 @@ def recipes_of(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
 
 
 def prepare_films(
-    recipes: Iterable[Recipe], *, processes: int | None = None, progress: bool = False, retry: bool = False
+    recipes: Iterable[Recipe],
+    *,
+    processes: int | None = None,
+    progress: bool = False,
+    retry: bool = False,
+    check: bool = False,
 ) -> list[Preparation]:
     """Prepares the films of recipes, those of the same dataset and settings once; nothing where there are none.
 
@@ -57,29 +63,49 @@ def prepare_films(
         processes: Clips at a time.
         progress: Show a bar with the remaining time.
         retry: Do those again that were dropped or failed.
+        check: Read every prepared clip, and do those again that are damaged.
 
     Raises:
         DataError: A dataset cannot be opened.
         RunError: A cache cannot be written.
     """
+    return [
+        prepare(
+            dataset,
+            recipe.data.prepare or PrepareSpec(),
+            kind=recipe.data.dataset.type,
+            plugins=recipe.plugins,
+            processes=processes,
+            progress=progress,
+            retry=retry,
+            check=check,
+        )
+        for recipe, dataset in _of_films(recipes)
+    ]
+
+
+def films_that_wait(recipes: Iterable[Recipe]) -> list[PreparationCost]:
+    """What preparing the films of recipes will cost, of those datasets of which some are not prepared.
+
+    Raises:
+        DataError: A dataset cannot be opened.
+    """
+    costs = [
+        estimate_preparation(
+            dataset, recipe.data.prepare or PrepareSpec(), kind=recipe.data.dataset.type, plugins=recipe.plugins
+        )
+        for recipe, dataset in _of_films(recipes)
+    ]
+    return [cost for cost in costs if cost.clips]
+
+
+def _of_films(recipes: Iterable[Recipe]) -> Iterator[tuple[Recipe, Dataset]]:
+    """The recipes whose datasets are of films, those of the same dataset and settings once."""
     wanted = {recipe.data.model_dump_json(include={"dataset", "prepare"}): recipe for recipe in recipes}
-    done = []
     for recipe in wanted.values():
-        data = recipe.data
-        dataset: Dataset = build_component(data.dataset)
+        dataset: Dataset = build_component(recipe.data.dataset)
         if dataset.clips:
-            done.append(
-                prepare(
-                    dataset,
-                    data.prepare or PrepareSpec(),
-                    kind=data.dataset.type,
-                    plugins=recipe.plugins,
-                    processes=processes,
-                    progress=progress,
-                    retry=retry,
-                )
-            )
-    return done
+            yield recipe, dataset
 
 
 def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
@@ -91,6 +117,25 @@ def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
         if own:
             found.append(Pretraining(recipe, Path(folder).expanduser(), own))
     return found
+
+
+def check_pretraining(waiting: Sequence[Pretraining]) -> None:
+    """Opens the recipe and the data of every pretraining, so that what is wrong with one is said before any is trained.
+
+    Raises:
+        RecipeError: Recipes are wrong, or their data are not there; all of them are listed.
+    """
+    problems = []
+    for todo in waiting:
+        try:
+            recipe = load_recipe(find_recipe(todo.recipe))
+            with datasets_listed():
+                pick_fold(recipe, open_dataset(recipe.data))
+        except FusionKitError as error:
+            remedy = "mend that, or set the `weights` of the experiment's encoders to null to start from nothing"
+            problems.append(Problem(f"pretraining.{todo.folder}: {todo.recipe}", str(error), remedy))
+    if problems:
+        raise RecipeError(problems)
 
 
 def pretrain(todo: Pretraining, *, progress: bool = False) -> None:

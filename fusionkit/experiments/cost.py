@@ -10,6 +10,7 @@ from fusionkit.assembly import Assembly, assemble
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.experiments.beginnings import missing_pretraining
 from fusionkit.experiments.jobs import Agenda, Job
+from fusionkit.processes import one_thread
 from fusionkit.recipe import load_recipe
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
     for job in waiting:
         first.setdefault(job.variant, job)
     assemblies = {variant: assemble(load_recipe(job.recipe)) for variant, job in first.items()}
-    with without_pretrained_weights():  # they need not be there yet, and change no time
+    with one_thread(), without_pretrained_weights():  # these need not be there yet, and change no time
         variants = tuple(
             VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
             for variant, assembly in assemblies.items()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import complete_recipe, open_dataset, pick_fold
+from fusionkit.assembly import complete_recipe, datasets_listed, open_dataset, pick_fold
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.reference import implausible
@@ -57,6 +57,7 @@ class Agenda:
         higher_is_better: Whether more of it is better.
         jobs: Every run; all variants of a fold and seed follow each other.
         out: The folder of the runs.
+        data_notes: What the dataset says of its files.
     """
 
     experiment: Experiment
@@ -65,6 +66,7 @@ class Agenda:
     higher_is_better: bool
     jobs: tuple[Job, ...]
     out: Path
+    data_notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,13 @@ class Failure:
     traceback: str = ""
 
 
-def make_agenda(experiment: Experiment, out: Path) -> Agenda:
+def make_agenda(experiment: Experiment, out: Path, *, listed: bool = False) -> Agenda:
     """Opens the dataset and lists every run.
+
+    Args:
+        experiment: The experiment.
+        out: The folder of the runs.
+        listed: Go by what the dataset lists, before its films are prepared; runs of other data are not looked for.
 
     Raises:
         RecipeError: The experiment names folds or a metric that there are not, or published numbers do not fit them.
@@ -91,13 +98,21 @@ def make_agenda(experiment: Experiment, out: Path) -> Agenda:
     """
     if (file := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)) is not None:
         raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
+    if listed:
+        with datasets_listed():
+            return _agenda(experiment, out, listed=True)
+    return _agenda(experiment, out, listed=False)
+
+
+def _agenda(experiment: Experiment, out: Path, *, listed: bool) -> Agenda:
     folds = fold_splits(experiment)
-    jobs = plan_jobs(experiment, folds, out)
+    jobs = plan_jobs(experiment, folds, out, check_data=not listed)
     metric, higher_is_better = compared_metric(experiment)
     names = [split.name for split in protocol_splits(experiment)]
     if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, metric)):
         raise RecipeError(problems)
-    return Agenda(experiment, folds, metric, higher_is_better, jobs, out)
+    notes = tuple(open_dataset(experiment.first_recipe.data).notes)
+    return Agenda(experiment, folds, metric, higher_is_better, jobs, out, notes)
 
 
 def protocol_splits(experiment: Experiment) -> tuple[Split, ...]:
@@ -155,8 +170,14 @@ def compared_metric(experiment: Experiment) -> tuple[str, bool]:
     return metric, head.higher_is_better if metric == head.score else metric not in {"loss", "ece", "mae", "rmse"}
 
 
-def plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path) -> tuple[Job, ...]:
+def plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path, *, check_data: bool = True) -> tuple[Job, ...]:
     """Every run of an experiment.
+
+    Args:
+        experiment: The experiment.
+        folds: Its folds.
+        out: The folder of the runs.
+        check_data: Look for runs of other data.
 
     Raises:
         RecipeError: A variant does not fit the data; every problem of every variant is listed.
@@ -175,7 +196,7 @@ def plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path) -> tupl
                 run = _begun(job)
                 if run is not None and run.recipe.plain() != load_recipe(plain).plain():
                     foreign.append(job.folder)
-                elif run is not None and run.is_of_other_data(_data_of(recipe, fold.name)):
+                elif check_data and run is not None and run.is_of_other_data(_data_of(recipe, fold.name)):
                     changed.append(job.folder)
     for folders, what in ((foreign, "another recipe"), (changed, "other data, which have changed since")):
         if folders:

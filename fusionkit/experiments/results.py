@@ -59,6 +59,7 @@ def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
         "command": environment["command"],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "notes": [*experiment.notes, *_notes_on_splits(agenda.folds, cards)],
+        "data_notes": list(agenda.data_notes),
         "columns": [asdict(column) for column in experiment.columns],
         "rows": _rows(agenda, cards),
         "summary": summarise(agenda, cards),

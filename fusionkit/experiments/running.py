@@ -8,14 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fusionkit.assembly import datasets_shared
 from fusionkit.errors import RunError
-from fusionkit.experiments.beginnings import check_networks, missing_pretraining, prepare_films, pretrain
+from fusionkit.experiments.beginnings import (
+    check_networks,
+    check_pretraining,
+    missing_pretraining,
+    prepare_films,
+    pretrain,
+)
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
-from fusionkit.experiments.spec import load_experiment
+from fusionkit.experiments.spec import Experiment, load_experiment
 from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
@@ -41,7 +49,8 @@ def run_experiment(
     Args:
         path: The experiment file.
         out: The folder of the runs; ``results.json``, ``table.md`` and ``figures`` are left in it.
-        processes: Runs at a time, each on one thread; as many as there are processors when left out.
+        processes: Runs at a time, each on one thread; when left out as many as there are processors, and one where
+            there is a GPU, which they would share.
         progress: Show a bar with the remaining time.
         overrides: ``key.path=value``; a first key of the experiment format (such as ``seeds``) changes the
             experiment, any other the recipe of every variant.
@@ -56,6 +65,7 @@ def run_experiment(
     out = Path(out)
     with datasets_shared():
         experiment = load_experiment(path, overrides)
+        check_beginnings(experiment, out)
         prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
         agenda = make_agenda(experiment, out)
         for todo in missing_pretraining(agenda.experiment):
@@ -63,7 +73,7 @@ def run_experiment(
         waiting = [job for job in agenda.jobs if not is_finished(job)]
         check_networks(waiting)
         with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
-            failures = run_jobs(waiting, processes or processors(), report)
+            failures = run_jobs(waiting, processes or runs_at_a_time(), report)
     results = make_results(agenda, failures)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -76,6 +86,17 @@ def run_experiment(
     return results
 
 
+def check_beginnings(experiment: Experiment, out: Path) -> None:
+    """Says what is wrong with an experiment that can be known before films are prepared and encoders pretrained.
+
+    Raises:
+        RecipeError: It names folds or a metric that there are not, or a pretraining cannot be done.
+        RunError: The folder of the runs is none, or holds runs of other recipes.
+    """
+    make_agenda(experiment, out, listed=True)
+    check_pretraining(missing_pretraining(experiment))
+
+
 def estimate_experiment(
     path: str | Path, out: str | Path, *, processes: int | None = None, overrides: Sequence[str] = ()
 ) -> ExperimentCost:
@@ -84,7 +105,7 @@ def estimate_experiment(
     Args:
         path: The experiment file.
         out: The folder of the runs; those that are finished cost nothing any more.
-        processes: Runs at a time; as many as there are processors when left out.
+        processes: Runs at a time, as for `run_experiment`.
         overrides: ``key.path=value``.
 
     Raises:
@@ -93,9 +114,16 @@ def estimate_experiment(
         RunError: The folder holds runs of other recipes.
     """
     with datasets_shared():
-        agenda = make_agenda(load_experiment(path, overrides), Path(out))
+        experiment = load_experiment(path, overrides)
+        check_beginnings(experiment, Path(out))
+        agenda = make_agenda(experiment, Path(out))
         waiting = [job for job in agenda.jobs if not is_finished(job)]
-        return estimate_cost(agenda, waiting, processes or processors())
+        return estimate_cost(agenda, waiting, processes or runs_at_a_time())
+
+
+def runs_at_a_time() -> int:
+    """How many runs go on at a time where nobody says it: one per processor, or one on a GPU."""
+    return 1 if torch.cuda.is_available() else processors()
 
 
 @contextmanager

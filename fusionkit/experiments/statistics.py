@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over folds and its 95 % interval; without limits where there is a single fold."""
+    """A mean over folds and its 95 % interval; without limits where one fold, or equal ones, do not tell the spread."""
 
     mean: float
     low: float | None
@@ -61,7 +61,7 @@ def mean_interval(values: Sequence[float]) -> Interval:
 
     array = np.asarray(values, dtype=np.float64)
     mean = float(array.mean())
-    if len(array) < 2:
+    if np.ptp(np.round(array, 12)) == 0:
         return Interval(mean, None, None)
     half = float(stats.t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
     return Interval(mean, mean - half, mean + half)
@@ -94,7 +94,7 @@ def wilcoxon_test(differences: Sequence[float]) -> float:
 
 
 def paired_t_test(differences: Sequence[float]) -> float | None:
-    """The two-sided p of the paired t test; None for a single fold."""
+    """The two-sided p of the paired t test; None for a single fold, and where all differences are the same."""
     return _t_test(differences, 0.0)
 
 
@@ -136,6 +136,6 @@ def _t_test(differences: Sequence[float], extra: float) -> float | None:
     if len(array) < 2:
         return None
     spread = float(array.std(ddof=1)) * math.sqrt(1 / len(array) + extra)
-    if np.ptp(array) == 0:  # their standard deviation may still round to something
-        return 1.0 if array[0] == 0 else 0.0
+    if np.ptp(array) == 0:  # equal differences do not tell how far they spread; their deviation may round to something
+        return 1.0 if array[0] == 0 else None
     return float(2 * stats.t.sf(abs(float(array.mean())) / spread, len(array) - 1))

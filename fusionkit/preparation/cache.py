@@ -76,11 +76,12 @@ class Cache:
         readable = re.sub(r"[^A-Za-z0-9,+=_.-]", "_", name).lstrip(".")[:_LONGEST_NAME]
         return self.folder / f"{readable}-{digest[:10]}.safetensors"
 
-    def known(self, files: Mapping[str, Path]) -> dict[str, ClipRecord]:
+    def known(self, files: Mapping[str, Path], *, check: bool = False) -> dict[str, ClipRecord]:
         """What is known of clips, by id; those that have no whole file are left out.
 
         Args:
             files: By id, the clip's file.
+            check: Hold every file against its hash, instead of believing the manifest.
         """
         try:
             sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.folder)}
@@ -92,7 +93,8 @@ class Cache:
             size = sizes.get(file.name)
             if size is None:
                 continue
-            record = listed[file.name][1] if listed.get(file.name, (None,))[0] == size else read_record(file)
+            believed = not check and listed.get(file.name, (None,))[0] == size
+            record = listed[file.name][1] if believed else read_record(file)
             if record is not None and record.id == name:
                 found[name] = record
         return found
@@ -177,18 +179,24 @@ def _record(text: str, digest: str) -> ClipRecord:
     return ClipRecord.of({**json.loads(text), "sha256": digest})
 
 
-def read_clip(file: Path) -> dict[str, Tensor]:
+def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
     """The modalities of a clip, mapped from its file: only what is used of them is read.
+
+    Args:
+        file: The clip's file.
+        whole: Read all of it, and hold it against its hash.
 
     Raises:
         DataError: The file is damaged.
     """
+    remedy = "delete it and run `fusionkit prepare RECIPE`, or run that with --check, which looks for all such files"
     try:
+        if whole:
+            return read_tensors(file)[0]
         with safetensors.safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-    except (OSError, safetensors.SafetensorError) as error:
-        remedy = "delete it and run `fusionkit prepare RECIPE`"
-        raise DataError([Problem(str(file), f"is damaged ({error})", remedy)]) from error
+    except (RunError, OSError, safetensors.SafetensorError) as error:
+        raise DataError([Problem(str(file), "is damaged: its content is not what was prepared", remedy)]) from error
 
 
 def describe_sources(clip: Clip) -> tuple[Source, ...]:

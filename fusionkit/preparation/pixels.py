@@ -61,20 +61,23 @@ class Reader:
     def __init__(self, layout: Layout, region: Region | None = None, size: int | None = None) -> None:
         self._layout, self._region, self._size = layout, region, size
         self._graph: Any = None
-        self._source: tuple[int, int, str] | None = None
+        self._source: tuple[int, int, str, int] | None = None
         self._place = ""
 
     def __call__(self, frame: Any) -> tuple[Pixels, ...]:
         """The pixels of a frame as its layout says, in the decoder's own memory: not to be written to.
 
         Raises:
-            DataError: The frames of a film differ in size.
+            DataError: The frames of a film differ in size or rotation.
         """
-        source = (frame.width, frame.height, frame.format.name)
+        source = (frame.width, frame.height, frame.format.name, frame.rotation)
         if source != self._source:
             if self._source is not None and source[:2] != self._source[:2]:
                 before, now = (f"{size[0]} x {size[1]}" for size in (self._source, source))
                 raise DataError([Problem("", f"its picture changes from {before} to {now} pixels")])
+            if self._source is not None and source[3] != self._source[3]:
+                before, now = f"{self._source[3]}", f"{source[3]}"
+                raise DataError([Problem("", f"its picture turns from {before} to {now} degrees on the way")])
             self._graph, self._source = self._built(frame), source
         return self._pixels(self._converted(frame))
 

@@ -22,20 +22,23 @@ _NAMED = 5
 class Prepared(Dataset):
     """The clips of a dataset, loaded from its prepared cache: ``video``, face crops, and ``audio``, a wave.
 
-    Crops are mapped from the file, so a slice of them reads no more than itself. Rows of clips that were dropped are
-    left out, and `notes` says which.
+    Crops are mapped from the file, so a slice of them reads no more than itself; the first time that a process loads a
+    clip it reads all of it and holds it against its hash. Rows of clips that were dropped are left out, and `notes`
+    says which.
 
     Args:
         dataset: The dataset that states the clips.
         spec: How they are prepared.
         kind: The dataset's name in recipes.
+        check: Hold every clip against its hash at once, and take those that are damaged for not prepared.
     """
 
-    def __init__(self, dataset: Dataset, spec: PrepareSpec, *, kind: str) -> None:
+    def __init__(self, dataset: Dataset, spec: PrepareSpec, *, kind: str, check: bool = False) -> None:
         self.cache = Cache(kind, spec)
         self.classes, self.clips = dataset.classes, dataset.clips
         self.files: Mapping[str, Path] = {name: self.cache.file_of(name, clip) for name, clip in dataset.clips.items()}
-        self.records: Mapping[str, ClipRecord] = _current(self.cache.known(self.files), spec)
+        self.records: Mapping[str, ClipRecord] = _current(self.cache.known(self.files, check=check), spec)
+        self._read = set[str]()
         dropped = [record for record in self.records.values() if record.status == "dropped"]
         gone = {record.id for record in dropped}
         self.rows = [row for row in dataset.rows if row.id not in gone]
@@ -74,7 +77,8 @@ class Prepared(Dataset):
         row = self.rows[index]
         if row.id not in self.records:
             raise DataError([Problem(row.place, "is not prepared", "run `fusionkit prepare RECIPE` first")])
-        loaded = read_clip(self.files[row.id])
+        loaded = read_clip(self.files[row.id], whole=row.id not in self._read)
+        self._read.add(row.id)
         if "audio" in loaded:
             loaded["audio"] = to_float(loaded["audio"])
         return loaded

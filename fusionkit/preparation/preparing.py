@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 import traceback
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,10 +16,11 @@ from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.prepared import Prepared
 from fusionkit.preparation.records import ClipRecord, Departure
 from fusionkit.preparation.report import Preparation, write_report
-from fusionkit.processes import Death, processors, progress_bar, run_jobs
+from fusionkit.processes import Death, one_thread, processors, progress_bar, run_jobs
 from fusionkit.recipe import build_component
 from fusionkit.registry import import_plugins
 from fusionkit.spec import DetectorSpec, PrepareSpec
+from fusionkit.whole_files import sole_worker
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ def prepare(
     processes: int | None = None,
     progress: bool = False,
     retry: bool = False,
+    check: bool = False,
 ) -> Preparation:
     """Prepares the clips of a dataset that are not prepared yet.
 
@@ -64,12 +68,13 @@ def prepare(
         processes: Clips at a time, each on one thread; as many as there are processors when left out.
         progress: Show a bar with the remaining time.
         retry: Do those again that were dropped or failed.
+        check: Read every prepared clip, and do those again whose content does not match its hash.
 
     Raises:
         RecipeError: The face detector's options are wrong, or what it needs is not installed.
-        RunError: The cache cannot be written; the clips so far are kept.
+        RunError: The cache cannot be written, or another process is preparing into it; the clips so far are kept.
     """
-    before = Prepared(dataset, spec, kind=kind)
+    before = Prepared(dataset, spec, kind=kind, check=check)
     cache, files = before.cache, before.files
     kept = {name: record for name, record in before.records.items() if not retry or record.status == "prepared"}
     jobs = [_Job(name, clip, files[name], spec, plugins) for name, clip in dataset.clips.items() if name not in kept]
@@ -78,8 +83,8 @@ def prepare(
     if jobs:
         _detector(spec.face.detector.model_dump_json(), plugins)  # what it lacks is said once, before anything starts
         cache.create()
-        cache.forget_list()
-        with progress_bar("clips", len(jobs), len(kept), shown=progress) as advance:
+        with sole_worker(cache.folder), progress_bar("clips", len(jobs), len(kept), shown=progress) as advance:
+            cache.forget_list()
 
             def ended(job: _Job, result: ClipRecord | _Unwritten | Death) -> None:
                 if isinstance(result, _Unwritten):
@@ -93,11 +98,55 @@ def prepare(
 
             run_jobs(jobs, _do, processes or processors(), ended)
     records = {name: kept.get(name) or made[name] for name in dataset.clips if name in kept or name in made}
-    result = Preparation(cache.folder, cache.written_report_file, records, len(kept), deaths, spec)
+    result = Preparation(
+        cache.folder, cache.written_report_file, records, len(kept), deaths, spec, tuple(dataset.notes)
+    )
     if jobs or not cache.is_complete:
         cache.write_list({files[name]: record for name, record in records.items()})
         write_report(cache, result)
     return result
+
+
+@dataclass(frozen=True)
+class PreparationCost:
+    """What is left to be prepared of a dataset will cost.
+
+    Args:
+        clips: Clips that are not prepared yet, or have changed since.
+        clip_seconds: Seconds of one, on one thread: the median of some that were prepared for the clock alone.
+    """
+
+    clips: int
+    clip_seconds: float
+
+    def hours(self, processes: int) -> float:
+        """Hours with so many processes."""
+        return self.clips * self.clip_seconds / 3600 / max(1, min(processes, self.clips))
+
+
+def estimate_preparation(
+    dataset: Dataset, spec: PrepareSpec, *, kind: str, plugins: tuple[str, ...] = (), timed: int = 3
+) -> PreparationCost:
+    """Prepares a few clips, evenly spaced among those that wait, without writing them.
+
+    Args:
+        dataset: The dataset that states the clips.
+        spec: How they are prepared.
+        kind: The dataset's name in recipes.
+        plugins: Modules of the user's own components.
+        timed: How many clips.
+    """
+    records = Prepared(dataset, spec, kind=kind).records
+    waiting = [clip for name, clip in dataset.clips.items() if name not in records]
+    detector = _detector(spec.face.detector.model_dump_json(), plugins) if waiting else None
+    seconds = []
+    with one_thread():
+        for clip in waiting[:: max(1, len(waiting) // timed)][:timed]:
+            start = time.perf_counter()
+            assert detector is not None
+            prepare_clip(clip, spec, detector)
+            seconds.append(time.perf_counter() - start)
+    return PreparationCost(len(waiting), statistics.median(seconds) if seconds else 0.0)
 
 
 def _do(job: _Job) -> ClipRecord | _Unwritten:

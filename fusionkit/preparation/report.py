@@ -27,6 +27,7 @@ class Preparation:
         kept: How many of them were there already.
         deaths: By clip, why the process that prepared it died.
         spec: How they were prepared.
+        notes: What the dataset says of its files: what there is, what is missing, left out or mended.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Preparation:
     kept: int
     deaths: Mapping[str, str]
     spec: PrepareSpec
+    notes: tuple[str, ...] = ()
 
     def count(self, status: str) -> int:
         """Clips of a status."""
@@ -67,6 +69,7 @@ class Preparation:
     def figures(self) -> dict[str, Any]:
         """What does not depend on where the cache is and in how many goes it was made."""
         return {
+            "notes": list(self.notes),
             "clips": len(self.records) + len(self.deaths),
             **{status: self.count(status) for status in STATUSES},
             "minutes": dict(self.minutes),
@@ -94,6 +97,7 @@ def write_report(cache: Cache, result: Preparation) -> None:
 def _in_words(result: Preparation, unplain: list[ClipRecord]) -> list[str]:
     counts = ", ".join(f"{result.count(status)} {status}" for status in STATUSES)
     lines = ["# Preparation", "", f"{len(result.records) + len(result.deaths)} clips: {counts}.", ""]
+    lines += [f"- {_one_line(note)}" for note in result.notes] + ([""] if result.notes else [])
     if result.departures:
         lines += ["| What was not plain | Clips |", "| --- | ---: |"]
         lines += [f"| {kind} | {count} |" for kind, count in result.departures.items()] + [""]

@@ -80,8 +80,10 @@ def paper_section(results: Results) -> Section | None:
 
 
 def notes_section(results: Results) -> Section | None:
-    """What was added, what should be known, and what failed; None where there is nothing."""
+    """What was added, what the data lack, what should be known, and what failed; None where there is nothing."""
     blocks: list[Block] = [Points(tuple(results["notes"]))] if results["notes"] else []
+    if data_notes := tuple(results.get("data_notes", ())):
+        blocks += [Paragraph("What the dataset says of its files:"), Points(data_notes)]
     failures = results["failures"]
     if failures:
         blocks.append(

@@ -49,7 +49,11 @@ def _headline(results: Results) -> str:
     numbers = f"{which} reaches {_amount(mean, results)} {_measure(results)}, {_by(gain, results)} than {rival}"
     if over["folds"] < 2:
         return f"Whether fusing helps is unclear, for one fold cannot tell a gain from noise. On it {numbers}."
-    numbers += f"; 95 % interval of the difference {_interval(over['difference'], results)}, over {over['folds']} folds"
+    if over["difference"]["low"] is None:
+        numbers += f"; the difference is the same in all {over['folds']} folds, which does not tell how far it spreads"
+    else:
+        interval = _interval(over["difference"], results)
+        numbers += f"; 95 % interval of the difference {interval}, over {over['folds']} folds"
     surely = [name for name in judged if _surely(judged[name], better)]
     surely_worse = [name for name in judged if _surely(judged[name], -better)]
     return f"{_answer(len(judged), surely, surely_worse)}: {numbers}. {_how_many(judged, surely, surely_worse)}"

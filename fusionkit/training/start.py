@@ -6,6 +6,7 @@ import json
 import os
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
 from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
+from fusionkit.whole_files import sole_worker
 
 
 def train(
@@ -49,7 +51,8 @@ def train(
     Raises:
         RecipeError: The recipe is wrong.
         DataError: The data are missing, damaged or contradict the recipe.
-        RunError: The folder is of another recipe or of other data, is damaged or cannot be written.
+        RunError: The folder is of another recipe or of other data, is damaged, cannot be written, or another process
+            is training in it.
         TrainingError: A loss or a gradient is not finite.
         Interrupted: A signal came; the checkpoint is written, and the process ends with status 130 or 143.
     """
@@ -71,10 +74,11 @@ def train(
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
     torch.manual_seed(seed)
     model = build(assembly.recipe, assembly.dataset)
-    stages = fit(fabric, model, assembly, run, progress=progress)
-    if fabric.is_global_zero:
-        run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
-        export_encoders(run, assembly.recipe)
+    with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
+        stages = fit(fabric, model, assembly, run, progress=progress)
+        if fabric.is_global_zero:
+            run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
+            export_encoders(run, assembly.recipe)
     fabric.barrier()
     return run
 
