@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
@@ -109,22 +110,20 @@ class _Search:
 
     def walk(self, folder: Path) -> None:
         """Looks through a folder and the folders in it, each once, whatever links lead to it."""
-        state = folder.stat()
-        if (state.st_dev, state.st_ino) in self._seen:
-            return
-        self._seen.add((state.st_dev, state.st_ino))
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            self.problems.append(Problem(self._place(folder), f"cannot be read ({error.strerror})"))
-            return
-        for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
-                continue
-            if entry.is_dir():
-                self.walk(Path(entry.path))
-            else:
-                self._add(Path(entry.path), entry)
+        with self._readable(folder):
+            state = folder.stat()
+            if (state.st_dev, state.st_ino) in self._seen:
+                return
+            self._seen.add((state.st_dev, state.st_ino))
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+                if entry.name.startswith((".", "__MACOSX")):
+                    continue
+                path = Path(entry.path)
+                with self._readable(path):
+                    if entry.is_dir():
+                        self.walk(path)
+                    else:
+                        self._add(path, entry)
 
     def add_archive(self, path: Path) -> None:
         """Adds the films and sounds of a zip archive."""
@@ -139,6 +138,14 @@ class _Search:
             if PurePosixPath(name).suffix.lower() in FILM_SUFFIXES | SOUND_SUFFIXES
             and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
         ]
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        """Within it a refusal of the system becomes a problem of this path, and the search goes on."""
+        try:
+            yield
+        except OSError as error:
+            self.problems.append(Problem(self._place(path), f"cannot be read ({error.strerror})"))
 
     def _add(self, path: Path, entry: os.DirEntry[str]) -> None:
         suffix = path.suffix.lower()
