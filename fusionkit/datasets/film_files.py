@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 from fusionkit.data.archives import members
-from fusionkit.data.files import expand_path
+from fusionkit.data.files import expand_path, is_there
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Row
 
@@ -82,10 +82,10 @@ def find_media(root: str, wanted: str) -> MediaTree:
         wanted: What the folder should hold, for the message where it is missing.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: There is no such folder, or the system refuses to look at it.
     """
     folder = expand_path(root)
-    if not folder.exists():
+    if not is_there(folder):
         raise DataError([Problem(str(folder), "no such folder", f"root is the folder that holds {wanted}")])
     search = _Search(folder if folder.is_dir() else folder.parent)
     if folder.is_dir():
