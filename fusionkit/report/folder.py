@@ -85,9 +85,8 @@ class ExperimentFolder:
                 f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
             )
         results = read_json(file)
-        if not isinstance(results, dict) or results.get("format") != FORMAT:
-            stated = results.get("format") if isinstance(results, dict) else None
-            raise RunError(f"{file}: results of format {stated}; this version reads format {FORMAT}")
+        if results.get("format") != FORMAT:
+            raise RunError(f"{file}: results of format {results.get('format')}; this version reads format {FORMAT}")
         missing = [key for key in NEEDED if key not in results]
         if missing:
             raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
