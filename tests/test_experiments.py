@@ -402,6 +402,37 @@ def test_finished_runs_are_kept_untouched(done):
     assert figures(again) == figures(results)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "{}",
+        lambda text: "[]",
+        lambda text: text[:-9],
+        lambda text: text.replace('"value"', '"figure"'),
+        lambda text: text.replace('"label": {', '"table": {'),
+    ],
+)
+def test_a_finished_run_whose_card_is_damaged_is_evaluated_again(done, tmp_path, damage):
+    folder, results = done
+    shutil.copytree(folder / "out" / "runs", tmp_path / "out" / "runs")
+    run = tmp_path / "out" / "runs" / "N2" / "fold1" / "0"
+    whole, trained = (run / "metrics.json").read_text(), (run / "weights.safetensors").stat().st_mtime_ns
+    (run / "metrics.json").write_text(damage(whole))
+    assert (run / "metrics.json").read_text() != whole
+    again = quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
+    assert again["failures"] == []
+    assert figures(again) == figures(results)
+    assert json.loads((run / "metrics.json").read_text())["targets"] == json.loads(whole)["targets"]
+    assert (run / "weights.safetensors").stat().st_mtime_ns == trained
+
+
+def test_a_card_without_the_target_is_refused_with_its_file(agenda):
+    job = agenda.jobs[0]
+    write_card(job, card(job.fold, {"fused": 0.5}) | {"targets": {}})
+    with pytest.raises(RunError, match=r"metrics.json: is no whole card; start the experiment again to make it anew"):
+        make_results(agenda, [])
+
+
 def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done, tmp_path, monkeypatch):
     folder, results = done
     shutil.copytree(folder / "out" / "runs", tmp_path / "out" / "runs")

@@ -113,8 +113,13 @@ class ExperimentFolder:
         if not self.results["rows"]:
             raise RunError("no run has finished")
         row = self.results["rows"][0]
-        target = self._run(row["run"]).read_metrics()["targets"][self.results["target"]]
-        return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
+        run = self._run(row["run"])
+        try:
+            target = run.read_metrics()["targets"][self.results["target"]]
+            return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
+        except (RunError, KeyError, TypeError) as error:
+            remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
+            raise RunError(f"{run.metrics_file}: the card is damaged; {remedy}") from error
 
     def said(self, run: str) -> Said:
         """What a run said of its reported samples.
