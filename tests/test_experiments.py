@@ -448,6 +448,19 @@ def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done,
     assert figures(quick(folder / "experiment.yaml", tmp_path / "out", processes=1)) == figures(results)
 
 
+@pytest.mark.parametrize("refused", ["pathlib.Path.mkdir", "tempfile.TemporaryFile"])
+def test_a_folder_that_cannot_be_written_is_said_before_any_run_is_begun(experiment, tmp_path, monkeypatch, refused):
+    path = experiment()
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(refused, refuse)
+    monkeypatch.setattr("fusionkit.experiments.running.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
+    with pytest.raises(RunError, match=r"out: no runs can be written there \(Read-only file system\); name a folder"):
+        run_experiment(path, tmp_path / "out", processes=1)
+
+
 def test_a_run_that_fails_is_reported_and_stops_no_other(experiment, tmp_path):
     text = EXPERIMENT + "  broken: {overrides: [train.optimizer.lr=1.0e+30, train.optimizer.type=sgd]}\n"
     text = text.replace("seeds: [0, 1]\n", "")

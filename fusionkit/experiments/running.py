@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,13 +52,14 @@ def run_experiment(
 
     Raises:
         RecipeError: Every problem of the experiment file and of all its recipes.
-        RunError: The folder holds runs of other recipes, or the results cannot be written.
+        RunError: The folder cannot be written or holds runs of other recipes, or the results cannot be written.
     """
     out = Path(out)
     with datasets_shared():
         experiment = load_experiment(path, overrides)
         prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
         agenda = make_agenda(experiment, out)
+        _make_folder(out)
         for todo in missing_pretraining(agenda.experiment):
             pretrain(todo, progress=progress)
         waiting = [job for job in agenda.jobs if not is_finished(job)]
@@ -66,7 +68,6 @@ def run_experiment(
             failures = run_jobs(waiting, processes or processors(), report)
     results = make_results(agenda, failures)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         replace_file(out / "results.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
         replace_file(out / "table.md", markdown(results).encode())
         draw_figures(results, out / "figures")
@@ -96,6 +97,16 @@ def estimate_experiment(
         agenda = make_agenda(load_experiment(path, overrides), Path(out))
         waiting = [job for job in agenda.jobs if not is_finished(job)]
         return estimate_cost(agenda, waiting, processes or processors())
+
+
+def _make_folder(out: Path) -> None:
+    """Makes the folder of the runs, or finds before any of them is begun that nothing can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        message = f"{out}: no runs can be written there ({error.strerror}); name a folder that can be written"
+        raise RunError(message) from error
 
 
 @contextmanager
