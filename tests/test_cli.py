@@ -194,6 +194,16 @@ def test_a_mistake_ends_with_2_and_says_what_would_be_right(
     assert "Traceback" not in ended.err
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(command: Any, tiny: Path, tmp_path: Path) -> None:
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/b\xff/run")
+
+    ended = command("train", tiny, "--out", out)
+
+    assert ended.status == 2
+    assert ended.err == f"fusionkit: {tmp_path}/b\\udcff/run: is no UTF-8 text; give a name in UTF-8\n"
+    assert list(tmp_path.iterdir()) == [tiny]
+
+
 def test_check_prints_shapes_from_input_to_fusion_in_80_columns(command: Any) -> None:
     ended = command("check", "aver/ravdess_action_units")
 
