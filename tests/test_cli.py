@@ -86,6 +86,12 @@ def test_help_comes_without_torch_and_in_an_instant() -> None:
     assert min(durations) < 2.0  # 0.12 s where the machine is not busy
 
 
+@pytest.mark.parametrize("name", ["prepare", "demo", "experiment"])
+def test_processes_are_called_what_they_are_in_every_command(command: Any, name: str) -> None:
+    said = " ".join(command(name, "--help").out.split())
+    assert "Processes at the same time; one per core when left out." in said
+
+
 def test_version_is_that_of_the_package(command: Any) -> None:
     assert command("--version").out.strip() == f"fusionkit {fusionkit.__version__}"
 
