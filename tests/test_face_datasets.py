@@ -304,6 +304,22 @@ def test_sound_is_found_in_folders_of_actors_and_other_channels_are_left_out(tmp
     assert len(RavdessSound(root=str(tmp_path), channel="both").rows) == 3
 
 
+def test_what_macos_leaves_and_folders_named_as_a_sound_are_no_sound(voices: Path) -> None:
+    rows = RavdessSound(root=str(voices)).rows
+    first = voices / rows[0].place
+    (first.parent / f"._{first.name}").write_bytes(b"what macOS leaves")
+    (voices / "takes.wav").mkdir()
+    first.rename(voices / "takes.wav" / first.name)
+    found = RavdessSound(root=str(voices))
+    assert [row.id for row in found.rows] == [row.id for row in rows]
+    assert found.rows[0].place == f"takes.wav/{first.name}"
+
+
+def test_a_sound_that_is_a_link_to_nowhere_is_told(voices: Path) -> None:
+    (voices / "03-01-08-02-02-02-24.wav").symlink_to(voices / "gone.wav")
+    assert RavdessSound(root=str(voices)).notes == ("03-01-08-02-02-02-24.wav is a link that leads nowhere",)
+
+
 def test_sound_of_a_wrong_name_a_clip_twice_and_no_sound_are_told(voices: Path, tmp_path: Path) -> None:
     soundfile.write(voices / "03-01-09-01-01-01-01.wav", np.zeros(9), 16000)
     soundfile.write(voices / "03-01-01-01-01-01-01.flac", np.zeros(9), 16000)

@@ -16,6 +16,7 @@ from fusionkit.interfaces import Row
 
 FILM_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg"})
 SOUND_SUFFIXES = frozenset({".wav", ".flac"})
+ARCHIVE_SUFFIX = ".zip"
 
 OtherFiles = Literal["refuse", "ignore"]
 """What happens with films and sounds whose names are none of the dataset's."""
@@ -70,7 +71,9 @@ class MediaTree:
     problems: Sequence[Problem]
 
 
-def find_media(root: str, wanted: str) -> MediaTree:
+def find_media(
+    root: str, wanted: str, suffixes: frozenset[str] = FILM_SUFFIXES | SOUND_SUFFIXES | {ARCHIVE_SUFFIX}
+) -> MediaTree:
     """Finds every film and sound under a folder and in its zip archives, without opening one.
 
     Hidden files (``.DS_Store``, ``._clip.mp4``) and files of other endings are passed over. Where an archive and a file
@@ -80,14 +83,15 @@ def find_media(root: str, wanted: str) -> MediaTree:
     Args:
         root: The folder, or one zip archive; ``~`` and environment variables are replaced.
         wanted: What the folder should hold, for the message where it is missing.
+        suffixes: The endings of what is looked for; without that of archives none is looked into.
 
     Raises:
         DataError: There is no such folder, or the system refuses to look at it.
     """
     folder = expand_path(root)
-    if not is_there(folder):
+    if not is_there(folder) or not (folder.is_dir() or ARCHIVE_SUFFIX in suffixes):
         raise DataError([Problem(str(folder), "no such folder", f"root is the folder that holds {wanted}")])
-    search = _Search(folder if folder.is_dir() else folder.parent)
+    search = _Search(folder if folder.is_dir() else folder.parent, suffixes)
     if folder.is_dir():
         search.walk(folder)
     else:
@@ -98,8 +102,8 @@ def find_media(root: str, wanted: str) -> MediaTree:
 class _Search:
     """What was found so far under a root."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, suffixes: frozenset[str]) -> None:
+        self.root, self.suffixes = root, suffixes
         self.plain: list[MediaFile] = []
         self.packed: dict[Path, list[MediaFile]] = {}
         self.problems: list[Problem] = []
@@ -135,7 +139,7 @@ class _Search:
         self.packed[path] = [
             MediaFile(path / name, self._place(path / name), info.file_size)
             for name, info in sorted(found.items())
-            if PurePosixPath(name).suffix.lower() in FILM_SUFFIXES | SOUND_SUFFIXES
+            if PurePosixPath(name).suffix.lower() in self.suffixes - {ARCHIVE_SUFFIX}
             and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
         ]
 
@@ -151,10 +155,10 @@ class _Search:
         suffix = path.suffix.lower()
         if suffix in _UNFINISHED:
             self.unfinished.append(self._place(path))
-        elif suffix in FILM_SUFFIXES | SOUND_SUFFIXES or suffix == ".zip":
+        elif suffix in self.suffixes:
             if not entry.is_file():
                 self.dangling.append(self._place(path))
-            elif suffix == ".zip":
+            elif suffix == ARCHIVE_SUFFIX:
                 self.add_archive(path)
             else:
                 self._add_media(path, entry.stat().st_size)
