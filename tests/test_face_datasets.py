@@ -122,6 +122,22 @@ def test_training_faces_that_are_a_test_face_are_dropped_where_asked_for(faces: 
     assert len(fer(faces, twins="drop").rows) == 42
 
 
+def test_options_that_leave_a_part_without_a_face_are_refused_when_the_dataset_is_opened(faces: Path) -> None:
+    for file in (faces / "test").rglob("PrivateTest_*"):
+        file.unlink()
+    with pytest.raises(
+        DataError, match=r"test: private: leaves no face of the test part: there is no PrivateTest; set"
+    ):
+        fer(faces, test="private")
+    assert len(fer(faces, test="public").rows) == 28
+    for file, twin in zip(
+        sorted((faces / "train").rglob("*.jpg")), sorted((faces / "test").rglob("*.jpg")), strict=True
+    ):
+        file.write_bytes(twin.read_bytes())
+    with pytest.raises(DataError, match=r"twins: drop: leaves no face of the train part: .*; set twins: keep"):
+        fer(faces, twins="drop")
+
+
 def test_the_dataset_keeps_the_promises_of_its_kind(faces: Path) -> None:
     check_dataset(DATASETS.get("fer2013").cls, {"root": str(faces)})
 
