@@ -59,11 +59,11 @@ def run_experiment(
         experiment = load_experiment(path, overrides)
         prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
         agenda = make_agenda(experiment, out)
-        _make_folder(out)
         for todo in missing_pretraining(agenda.experiment):
             pretrain(todo, progress=progress)
         waiting = [job for job in agenda.jobs if not is_finished(job)]
         check_networks(waiting)
+        _make_folder(out)
         with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
             failures = run_jobs(waiting, processes or processors(), report)
     results = make_results(agenda, failures)
