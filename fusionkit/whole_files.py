@@ -228,15 +228,17 @@ def as_json(value: Mapping[str, Any]) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The data of a JSON file.
+    """The object in a JSON file.
 
     Raises:
-        RunError: It cannot be read.
+        RunError: It cannot be read, or is none.
     """
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise RunError(f"{path}: cannot be read (it holds a {type(value).__name__}, no object)")
     return value
 
 

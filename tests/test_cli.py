@@ -86,6 +86,12 @@ def test_help_comes_without_torch_and_in_an_instant() -> None:
     assert min(durations) < 2.0  # 0.12 s where the machine is not busy
 
 
+@pytest.mark.parametrize("name", ["prepare", "demo", "experiment"])
+def test_processes_are_called_what_they_are_in_every_command(command: Any, name: str) -> None:
+    said = " ".join(command(name, "--help").out.split())
+    assert "Processes at the same time; one per core when left out." in said
+
+
 def test_version_is_that_of_the_package(command: Any) -> None:
     assert command("--version").out.strip() == f"fusionkit {fusionkit.__version__}"
 
@@ -192,6 +198,16 @@ def test_a_mistake_ends_with_2_and_says_what_would_be_right(
     assert ended.status == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(command: Any, tiny: Path, tmp_path: Path) -> None:
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/b\xff/run")
+
+    ended = command("train", tiny, "--out", out)
+
+    assert ended.status == 2
+    assert ended.err == f"fusionkit: {tmp_path}/b\\udcff/run: is no UTF-8 text; give a name in UTF-8\n"
+    assert list(tmp_path.iterdir()) == [tiny]
 
 
 def test_check_prints_shapes_from_input_to_fusion_in_80_columns(command: Any) -> None:

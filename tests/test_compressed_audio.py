@@ -84,6 +84,13 @@ def test_what_is_no_sound_is_refused_with_its_name(tmp_path: Path) -> None:
         read_audio(tmp_path / "none.m4a")
 
 
+def test_a_list_of_other_files_is_no_sound(tmp_path: Path) -> None:
+    encode(tmp_path / "tone.m4a", tone(1.0)[None])
+    (tmp_path / "list.m4a").write_text("ffconcat version 1.0\nfile tone.m4a\n")
+    with pytest.raises(DataError, match=r"list\.m4a: cannot be read as sound"):
+        read_audio(tmp_path / "list.m4a")
+
+
 def test_a_manifest_may_name_compressed_sound(tmp_path: Path) -> None:
     file = encode(tmp_path / "tone.m4a", tone(0.5)[None])
     options = ReadOptions(sample_rate=8000)

@@ -441,6 +441,11 @@ def test_a_ravdess_folder_that_is_not_there_says_what_is_wanted(tmp_path: Path) 
     assert "action_units.csv: no such file" in str(caught.value)
 
 
+def test_a_ravdess_name_is_written_in_the_digits_0_to_9() -> None:
+    with pytest.raises(ValueError, match="is not seven numbers of two digits"):
+        RavdessName.parse("03-01-06-01-02-01-1\u0662")  # an Arabic-Indic 2
+
+
 def test_a_ravdess_name_says_who_spoke_what_and_how() -> None:
     name = RavdessName.parse("02-02-08-02-02-02-23")
     assert (name.modality, name.channel, name.repetition, name.actor) == (2, 2, 2, 23)

@@ -1,3 +1,4 @@
+import errno
 import os
 import random
 import re
@@ -275,6 +276,36 @@ def test_a_missing_or_empty_root_says_what_it_should_hold(tmp_path: Path, monkey
     assert refusal("crema_d", root=str(tmp_path)) == f"{tmp_path}: holds no clip; root holds {wanted}"
     monkeypatch.delenv("NO_SUCH_FOLDER", raising=False)
     assert "the environment variable NO_SUCH_FOLDER is not set" in refusal("ravdess", root="$NO_SUCH_FOLDER/x")
+
+
+def test_links_in_a_circle_and_films_that_may_not_be_read_are_said_with_their_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "Actor_01", films_of(1))
+    circle, locked, gone = tmp_path / "circle", tmp_path / "Actor_02" / "01-01-01-01-01-01-02.mp4", tmp_path / "gone"
+    circle.symlink_to(circle)
+    write(locked.parent, [locked.name], b"film")
+    gone.mkdir()
+    read, looked = Path.open, Path.stat
+
+    def opened_by_others(path: Path, *arguments: object, **options: object) -> object:
+        if path == locked:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return read(path, *arguments, **options)
+
+    def looked_at(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        if path == gone:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return looked(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(Path, "open", opened_by_others)
+    monkeypatch.setattr(Path, "stat", looked_at)
+
+    said = refusal("ravdess", root=str(tmp_path))
+
+    assert "circle: cannot be read (Too many levels of symbolic links)" in said
+    assert "Actor_02/01-01-01-01-01-01-02.mp4: cannot be read (Permission denied)" in said
+    assert "gone: cannot be read (No such file or directory)" in said
 
 
 def test_an_archive_that_was_unpacked_counts_once_and_files_that_broke_off_are_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fusionkit.cli import main
+from fusionkit.rendering.layouts import Rendered
 
 
 def demonstrate(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int | str | None, str, str]:
@@ -24,6 +25,18 @@ def test_a_wrong_change_to_the_recipe_is_refused_before_any_film_is_rendered(
     assert code == 2
     assert "train.epoch: unknown key; did you mean 'epochs'?" in said
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_sheet_that_cannot_be_written_ends_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "films.png").mkdir()
+    monkeypatch.setattr("fusionkit.rendering.render_ravdess", lambda root, **settings: Rendered(root, (), 0))
+
+    code, _, said = demonstrate(capsys, "--out", str(tmp_path))
+
+    assert code == 2
+    assert "films.png: cannot be written (Is a directory)" in said
 
 
 @pytest.mark.slow

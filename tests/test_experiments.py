@@ -409,6 +409,37 @@ def test_finished_runs_are_kept_untouched(done):
     assert figures(again) == figures(results)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "{}",
+        lambda text: "[]",
+        lambda text: text[:-9],
+        lambda text: text.replace('"value"', '"figure"'),
+        lambda text: text.replace('"label": {', '"table": {'),
+    ],
+)
+def test_a_finished_run_whose_card_is_damaged_is_evaluated_again(done, tmp_path, damage):
+    folder, results = done
+    shutil.copytree(folder / "out" / "runs", tmp_path / "out" / "runs")
+    run = tmp_path / "out" / "runs" / "N2" / "fold1" / "0"
+    whole, trained = (run / "metrics.json").read_text(), (run / "weights.safetensors").stat().st_mtime_ns
+    (run / "metrics.json").write_text(damage(whole))
+    assert (run / "metrics.json").read_text() != whole
+    again = quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
+    assert again["failures"] == []
+    assert figures(again) == figures(results)
+    assert json.loads((run / "metrics.json").read_text())["targets"] == json.loads(whole)["targets"]
+    assert (run / "weights.safetensors").stat().st_mtime_ns == trained
+
+
+def test_a_card_without_the_target_is_refused_with_its_file(agenda):
+    job = agenda.jobs[0]
+    write_card(job, card(job.fold, {"fused": 0.5}) | {"targets": {}})
+    with pytest.raises(RunError, match=r"metrics.json: is no whole card; start the experiment again to make it anew"):
+        make_results(agenda, [])
+
+
 def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done, tmp_path, monkeypatch):
     folder, results = done
     shutil.copytree(folder / "out" / "runs", tmp_path / "out" / "runs")
@@ -422,6 +453,19 @@ def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done,
             quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
     assert figures(quick(folder / "experiment.yaml", tmp_path / "out", processes=1)) == figures(results)
+
+
+@pytest.mark.parametrize("refused", ["pathlib.Path.mkdir", "tempfile.TemporaryFile"])
+def test_a_folder_that_cannot_be_written_is_said_before_any_run_is_begun(experiment, tmp_path, monkeypatch, refused):
+    path = experiment()
+
+    def refuse(*arguments, **options):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(refused, refuse)
+    monkeypatch.setattr("fusionkit.experiments.running.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
+    with pytest.raises(RunError, match=r"out: no runs can be written there \(Read-only file system\); name a folder"):
+        run_experiment(path, tmp_path / "out", processes=1)
 
 
 def test_a_run_that_fails_is_reported_and_stops_no_other(experiment, tmp_path):

@@ -122,6 +122,22 @@ def test_training_faces_that_are_a_test_face_are_dropped_where_asked_for(faces: 
     assert len(fer(faces, twins="drop").rows) == 42
 
 
+def test_options_that_leave_a_part_without_a_face_are_refused_when_the_dataset_is_opened(faces: Path) -> None:
+    for file in (faces / "test").rglob("PrivateTest_*"):
+        file.unlink()
+    with pytest.raises(
+        DataError, match=r"test: private: leaves no face of the test part: there is no PrivateTest; set"
+    ):
+        fer(faces, test="private")
+    assert len(fer(faces, test="public").rows) == 28
+    for file, twin in zip(
+        sorted((faces / "train").rglob("*.jpg")), sorted((faces / "test").rglob("*.jpg")), strict=True
+    ):
+        file.write_bytes(twin.read_bytes())
+    with pytest.raises(DataError, match=r"twins: drop: leaves no face of the train part: .*; set twins: keep"):
+        fer(faces, twins="drop")
+
+
 def test_the_dataset_keeps_the_promises_of_its_kind(faces: Path) -> None:
     check_dataset(DATASETS.get("fer2013").cls, {"root": str(faces)})
 
@@ -302,6 +318,22 @@ def test_sound_is_found_in_folders_of_actors_and_other_channels_are_left_out(tmp
     ]
     assert [row.targets["emotion"] for row in rows] == ["angry", "neutral"]
     assert len(RavdessSound(root=str(tmp_path), channel="both").rows) == 3
+
+
+def test_what_macos_leaves_and_folders_named_as_a_sound_are_no_sound(voices: Path) -> None:
+    rows = RavdessSound(root=str(voices)).rows
+    first = voices / rows[0].place
+    (first.parent / f"._{first.name}").write_bytes(b"what macOS leaves")
+    (voices / "takes.wav").mkdir()
+    first.rename(voices / "takes.wav" / first.name)
+    found = RavdessSound(root=str(voices))
+    assert [row.id for row in found.rows] == [row.id for row in rows]
+    assert found.rows[0].place == f"takes.wav/{first.name}"
+
+
+def test_a_sound_that_is_a_link_to_nowhere_is_told(voices: Path) -> None:
+    (voices / "03-01-08-02-02-02-24.wav").symlink_to(voices / "gone.wav")
+    assert RavdessSound(root=str(voices)).notes == ("03-01-08-02-02-02-24.wav is a link that leads nowhere",)
 
 
 def test_sound_of_a_wrong_name_a_clip_twice_and_no_sound_are_told(voices: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from safetensors.torch import save_file
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import existing_file, expand_path
 from fusionkit.data.media import ReadOptions, describe_media, read_media
+from fusionkit.datasets.fer2013_files import find_faces
+from fusionkit.datasets.film_files import find_media
 from fusionkit.errors import DataError
 
 PLAIN = ReadOptions()
@@ -205,6 +208,21 @@ def test_a_variable_that_is_not_set_is_named_with_what_to_do(monkeypatch: pytest
     monkeypatch.delenv("CLIPS", raising=False)
     with pytest.raises(DataError, match=r"\$CLIPS/x: the environment variable CLIPS is not set; set CLIPS to"):
         expand_path("$CLIPS/x")
+
+
+def test_a_home_folder_of_nobody_is_refused_with_what_to_do() -> None:
+    with pytest.raises(DataError, match=r"~nobody_at_all/x: no home folder of ~nobody_at_all is known; write the path"):
+        expand_path("~nobody_at_all/x")
+
+
+@pytest.mark.parametrize(
+    "look",
+    [existing_file, lambda path: find_media(path, "films"), find_faces],
+    ids=["a file", "a folder of films", "faces"],
+)
+def test_a_name_that_the_system_refuses_is_said_with_its_reason(look: Callable[[str], object]) -> None:
+    with pytest.raises(DataError, match=r"n{300}: cannot be read \(File name too long\); check its name, and the"):
+        look("n" * 300)
 
 
 def test_a_folder_in_place_of_a_file_is_said_to_be_one(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ def text(path: Path) -> Clip:
     return Clip(path)
 
 
+def list_of_films(path: Path) -> Clip:
+    write_film(path.with_name("good.mp4"), steps(), wave=tone(1.2))
+    path.write_text("ffconcat version 1.0\nfile good.mp4\n")
+    return Clip(path)
+
+
 def absent(path: Path) -> Clip:
     return Clip(path)
 
@@ -106,6 +112,7 @@ CASES: dict[str, tuple[Callable[[Path], Clip], dict[str, str], str, str, str]] =
     "zero bytes, missing": (empty, LENIENT, "dropped", "", "nothing is left of it"),
     "zero bytes, failed": (empty, {"damaged": "fail"}, "failed", "", "cannot be read as a film or sound"),
     "text": (text, {}, "dropped", "", "cannot be read as a film or sound"),
+    "a list of films": (list_of_films, {}, "dropped", "", "a list of other files"),
     "not there": (absent, {}, "dropped", "", "is not there"),
     "varying rate": (varying, {}, "prepared", "audio video", "100 to 600 ms apart"),
     "no sound": (mute, {}, "prepared", "video", "has no sound: the audio is left out"),

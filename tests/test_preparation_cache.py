@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ import torch
 import yaml
 from written_films import Films, spec_for, steps, tone, write_film, write_sound
 
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import Preparation, Prepared, prepare
 
@@ -106,6 +107,8 @@ def test_without_the_manifest_the_files_say_the_same(tmp_path: Path) -> None:
         manifest.unlink,
         lambda: manifest.write_bytes(said[:99]),
         lambda: manifest.write_text('{"clips": 1}'),
+        lambda: manifest.write_bytes(said.replace(b'"bytes": ', b'"bytes": "x", "was": ', 1)),
+        lambda: manifest.write_bytes(said.replace(b'"prepared"', b'"weird"')),
     ):
         damage()
 
@@ -113,6 +116,21 @@ def test_without_the_manifest_the_files_say_the_same(tmp_path: Path) -> None:
 
         assert (second.kept, second.records) == (3, first.records)
         assert manifest.read_bytes() == said
+
+
+def test_a_cache_that_cannot_be_written_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    films = Films(clips_in(tmp_path, 1))
+    manifest = run(films, tmp_path / "cache").folder / "manifest.json"
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    write_film(tmp_path / "c0.mp4", steps(17), wave=tone(1.2))
+
+    with pytest.raises(RunError, match=r"manifest.json: cannot be written \(Read-only file system\)"):
+        run(films, tmp_path / "cache")
+    assert manifest.is_file()
 
 
 def test_a_damaged_clip_is_done_again(tmp_path: Path) -> None:

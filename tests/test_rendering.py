@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from fusionkit.datasets.ravdess_names import RavdessName
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, RunError
 from fusionkit.rendering import FilmSettings, contact_sheet, render_crema_d, render_ravdess
 from fusionkit.rendering.actors import Actor, generator_for
 from fusionkit.rendering.canvas import Canvas, Pose
@@ -333,6 +333,24 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
         render_ravdess(root, **some, settings=FilmSettings(**{**vars(SMALL), "seed": 1}))
     with pytest.raises(DataError, match=r"layout 'ravdess', now 'crema_d'"):
         render_crema_d(root, actors=[1001], settings=SMALL)
+
+
+@pytest.mark.parametrize(("content", "said"), [("[]", "it holds a list, no object"), ('{"seed', "Unterminated string")])
+def test_a_folder_of_unknown_settings_is_refused_with_what_to_do(content: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "rendered.json").write_text(content)
+    with pytest.raises(DataError) as caught:
+        render_ravdess(tmp_path, actors=[1])
+    assert f"{tmp_path}: holds films of unknown settings: " in str(caught.value)
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("; choose another folder or delete it")
+
+
+def test_a_file_in_place_of_an_actors_folder_is_said_with_its_name(tmp_path: Path) -> None:
+    root, some = tmp_path / "films", {"emotions": ["neutral"], "statements": [1], "repetitions": [1]}
+    render_ravdess(root, actors=[1], **some, settings=SMALL)
+    (root / "Video_Speech_Actor_02").write_text("a file")
+    with pytest.raises(RunError, match=r"Actor_02: cannot be written \(Not a directory\); nothing was written"):
+        render_ravdess(root, actors=[2], **some, settings=SMALL)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:

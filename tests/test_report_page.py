@@ -232,6 +232,16 @@ def test_a_damaged_run_is_left_out_and_said(tmp_path):
     assert "is damaged and cannot be read" in text
 
 
+@pytest.mark.parametrize("damage", ["{}", "[]", '{"targets": {'])
+def test_a_damaged_card_is_named_with_the_command_that_makes_it_anew(tmp_path, damage):
+    folder = write_experiment(tmp_path, results_of())
+    file = folder / results_of()["rows"][0]["run"] / "metrics.json"
+    file.write_text(damage)
+    written = write_report(folder)
+    said = f"{file}: the card is damaged; the experiment's command, `fusionkit experiment`, makes it anew"
+    assert any(said in sentence for sentence in written.missing)
+
+
 def test_an_experiment_whose_every_run_failed_still_has_a_page(tmp_path):
     results = results_of()
     for column in results["summary"].values():

@@ -6,7 +6,7 @@ Nothing here imports torch before a command needs it, so ``fusionkit --help`` is
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -47,6 +47,16 @@ def _options(
     """Fuse several kinds of signal, and measure whether fusing helps."""
 
 
+def _refuse_odd_bytes(arguments: Iterable[str]) -> None:
+    """Refuses what is no text, such as a folder named in an old encoding: it could be neither printed nor written."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode(errors="backslashreplace").decode()
+            raise FusionKitError(f"{shown}: is no UTF-8 text; give a name in UTF-8") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command; a user's mistake ends with its message and status 2, never with a traceback.
 
@@ -57,6 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always, with the status.
     """
     try:
+        _refuse_odd_bytes(sys.argv[1:] if arguments is None else arguments)
         app(args=None if arguments is None else list(arguments), prog_name="fusionkit")
     except FusionKitError as error:
         sys.stdout.flush()

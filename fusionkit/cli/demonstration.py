@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Annotated
@@ -38,6 +39,7 @@ def demo(
     from fusionkit.processes import processors, progress_bar
     from fusionkit.rendering import contact_sheet, render_ravdess
     from fusionkit.shipped import find_recipe
+    from fusionkit.whole_files import write_file
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
     pairs = (actors + 1) // 2
@@ -66,7 +68,9 @@ def demo(
             progress=reached,
         )
         reached(clips, clips)
-        contact_sheet(range(1, min(actors, 4) + 1)).save(sheet)
+        drawn = io.BytesIO()
+        contact_sheet(range(1, min(actors, 4) + 1)).save(drawn, "png")
+        write_file(sheet, drawn.getvalue())
     if not as_json:
         typer.echo(f"{len(rendered.files)} films in {films}; a sheet of their frames: {sheet}\n")
     perform_experiment(experiment, out, processes, settings, as_json)

@@ -32,7 +32,7 @@ DOES_NOT_HOLD = RUNS_FAILED = 1
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder that receives the results.")]
 ProcessesOption = Annotated[
-    int | None, typer.Option("--processes", min=1, help="Runs at the same time; one per core when left out.")
+    int | None, typer.Option("--processes", min=1, help="Processes at the same time; one per core when left out.")
 ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,14 @@ from torch import Tensor
 from fusionkit.errors import DataError, Problem
 
 COMPRESSED_SUFFIXES = frozenset({".m4a", ".mp3", ".ogg", ".opus", ".aac"})
+
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,live_flv,asf,rm,mxf,nut,mpeg,mpegts,mpegvideo,m4v,h263,h264,hevc,"
+    "av1,obu,ivf,mjpeg,dv,wtv,gif,ogg,mp3,aac,loas,wav,w64,flac,aiff,au,caf,amr,ac3,eac3,dts,ape,wv,tta"
+)
+
+SELF_CONTAINED: Mapping[str, str] = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+"""What libav may open: files that hold picture and sound themselves; none that names others, as playlists do."""
 
 _SLACK_SECONDS = 0.1
 """What encoders add before and after the sound, so that decoded and promised length differ in whole files too."""
@@ -36,7 +45,7 @@ def decode_compressed(path: Path) -> tuple[Tensor, int]:
     if path.suffix.lower() in (".ogg", ".opus"):
         _check_last_page(path)
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}", options=dict(SELF_CONTAINED)) as container:
             if not container.streams.audio:
                 raise DataError([Problem(str(path), "holds no sound")])
             stream = container.streams.audio[0]

@@ -13,7 +13,7 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
     """A path with ``~`` and environment variables (``$NAME`` or ``${NAME}``) replaced.
 
     Raises:
-        DataError: A variable is not set; the message names it.
+        DataError: A variable is not set, or there is no user of the name behind ``~``; the message names it.
 
     Example:
         >>> expand_path("clips/manifest.csv").as_posix()
@@ -32,7 +32,24 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
     expanded = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value_of, text)
     if problems:
         raise DataError(problems)
-    return Path(expanded).expanduser()
+    try:
+        return Path(expanded).expanduser()
+    except RuntimeError:
+        user = Path(expanded).parts[0]
+        raise DataError([Problem(text, f"no home folder of {user} is known", "write the path out")]) from None
+
+
+def is_there(path: Path) -> bool:
+    """Whether a path leads to a file or a folder.
+
+    Raises:
+        DataError: The system refuses to look, as at a name that is too long.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        remedy = "check its name, and the rights of the folders above it"
+        raise DataError([Problem(str(path), f"cannot be read ({error.strerror})", remedy)]) from error
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
@@ -42,7 +59,7 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         DataError: It is not there, or is no file.
     """
     expanded = expand_path(path)
-    if not expanded.is_file():
+    if not is_there(expanded) or not expanded.is_file():
         what = "is a folder, not a file" if expanded.is_dir() else "no such file"
         raise DataError([Problem(str(expanded), what)])
     return expanded

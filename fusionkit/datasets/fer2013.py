@@ -8,6 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from fusionkit.datasets.fer2013_files import EMOTIONS, SIDE, USAGES, find_faces
+from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
 
@@ -40,7 +41,7 @@ class Fer2013(Dataset):
 
     Raises:
         DataError: The root is missing or truncated, classes, names or numbers of pixels are wrong, or faces stand
-            twice; every kind of problem with its count.
+            twice; every kind of problem with its count. Or the options leave a part without a face.
 
     Source:
         Goodfellow et al. 2013, Challenges in Representation Learning, https://doi.org/10.1007/978-3-642-42051-1_16.
@@ -53,11 +54,27 @@ class Fer2013(Dataset):
             tested = {face.fingerprint for face in faces if face.usage != "Training"}
             faces = [face for face in faces if face.usage != "Training" or face.fingerprint not in tested]
         self._faces = [face for face in faces if face.usage in wanted]
+        self._check_parts(root, test)
         self.modalities = {"face": ModalityInfo((1, SIDE, SIDE))}
         self.classes = {"emotion": EMOTIONS}
         self.rows = [
             Row(face.id, None, USAGES[face.usage], {"emotion": face.emotion}, face.place) for face in self._faces
         ]
+
+    def _check_parts(self, root: str, test: TestPart) -> None:
+        """Raises where the options leave a part without a face; `find_faces` has found some in both."""
+        left = {USAGES[face.usage] for face in self._faces}
+        problems = []
+        if "train" not in left:
+            message = "leaves no face of the train part: each is, byte for byte, a face of a test set"
+            problems.append(Problem(f"{root}: twins: drop", message, "set twins: keep"))
+        if "test" not in left:
+            message = f"leaves no face of the test part: there is no {_TEST_USAGES[test][0]}"
+            problems.append(
+                Problem(f"{root}: test: {test}", message, "set test: both, or point root at the whole of it")
+            )
+        if problems:
+            raise DataError(problems, source="fer2013")
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """The face ``(1, 1, 48, 48)`` uint8."""

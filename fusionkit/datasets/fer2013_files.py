@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.data.files import expand_path
+from fusionkit.data.files import expand_path, is_there
 from fusionkit.errors import DataError, Problem, did_you_mean
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -74,7 +74,7 @@ def find_faces(root: str) -> list[Face]:
             kind are counted and the first of them named.
     """
     path = expand_path(root)
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         tables = [path / name for name in ("fer2013.csv", "icml_face_data.csv") if (path / name).is_file()]
         return _of_table(tables[0]) if tables else _of_folder(path)
     if not path.is_file():

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 from fusionkit.data.archives import members
-from fusionkit.data.files import expand_path
+from fusionkit.data.files import expand_path, is_there
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Row
 
 FILM_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg"})
 SOUND_SUFFIXES = frozenset({".wav", ".flac"})
+ARCHIVE_SUFFIX = ".zip"
 
 OtherFiles = Literal["refuse", "ignore"]
 """What happens with films and sounds whose names are none of the dataset's."""
@@ -69,7 +71,9 @@ class MediaTree:
     problems: Sequence[Problem]
 
 
-def find_media(root: str, wanted: str) -> MediaTree:
+def find_media(
+    root: str, wanted: str, suffixes: frozenset[str] = FILM_SUFFIXES | SOUND_SUFFIXES | {ARCHIVE_SUFFIX}
+) -> MediaTree:
     """Finds every film and sound under a folder and in its zip archives, without opening one.
 
     Hidden files (``.DS_Store``, ``._clip.mp4``) and files of other endings are passed over. Where an archive and a file
@@ -79,14 +83,15 @@ def find_media(root: str, wanted: str) -> MediaTree:
     Args:
         root: The folder, or one zip archive; ``~`` and environment variables are replaced.
         wanted: What the folder should hold, for the message where it is missing.
+        suffixes: The endings of what is looked for; without that of archives none is looked into.
 
     Raises:
-        DataError: There is no such folder.
+        DataError: There is no such folder, or the system refuses to look at it.
     """
     folder = expand_path(root)
-    if not folder.exists():
+    if not is_there(folder) or not (folder.is_dir() or ARCHIVE_SUFFIX in suffixes):
         raise DataError([Problem(str(folder), "no such folder", f"root is the folder that holds {wanted}")])
-    search = _Search(folder if folder.is_dir() else folder.parent)
+    search = _Search(folder if folder.is_dir() else folder.parent, suffixes)
     if folder.is_dir():
         search.walk(folder)
     else:
@@ -97,8 +102,8 @@ def find_media(root: str, wanted: str) -> MediaTree:
 class _Search:
     """What was found so far under a root."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, suffixes: frozenset[str]) -> None:
+        self.root, self.suffixes = root, suffixes
         self.plain: list[MediaFile] = []
         self.packed: dict[Path, list[MediaFile]] = {}
         self.problems: list[Problem] = []
@@ -109,22 +114,20 @@ class _Search:
 
     def walk(self, folder: Path) -> None:
         """Looks through a folder and the folders in it, each once, whatever links lead to it."""
-        state = folder.stat()
-        if (state.st_dev, state.st_ino) in self._seen:
-            return
-        self._seen.add((state.st_dev, state.st_ino))
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            self.problems.append(Problem(self._place(folder), f"cannot be read ({error.strerror})"))
-            return
-        for entry in entries:
-            if entry.name.startswith((".", "__MACOSX")):
-                continue
-            if entry.is_dir():
-                self.walk(Path(entry.path))
-            else:
-                self._add(Path(entry.path), entry)
+        with self._readable(folder):
+            state = folder.stat()
+            if (state.st_dev, state.st_ino) in self._seen:
+                return
+            self._seen.add((state.st_dev, state.st_ino))
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+                if entry.name.startswith((".", "__MACOSX")):
+                    continue
+                path = Path(entry.path)
+                with self._readable(path):
+                    if entry.is_dir():
+                        self.walk(path)
+                    else:
+                        self._add(path, entry)
 
     def add_archive(self, path: Path) -> None:
         """Adds the films and sounds of a zip archive."""
@@ -136,18 +139,26 @@ class _Search:
         self.packed[path] = [
             MediaFile(path / name, self._place(path / name), info.file_size)
             for name, info in sorted(found.items())
-            if PurePosixPath(name).suffix.lower() in FILM_SUFFIXES | SOUND_SUFFIXES
+            if PurePosixPath(name).suffix.lower() in self.suffixes - {ARCHIVE_SUFFIX}
             and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
         ]
+
+    @contextmanager
+    def _readable(self, path: Path) -> Iterator[None]:
+        """Within it a refusal of the system becomes a problem of this path, and the search goes on."""
+        try:
+            yield
+        except OSError as error:
+            self.problems.append(Problem(self._place(path), f"cannot be read ({error.strerror})"))
 
     def _add(self, path: Path, entry: os.DirEntry[str]) -> None:
         suffix = path.suffix.lower()
         if suffix in _UNFINISHED:
             self.unfinished.append(self._place(path))
-        elif suffix in FILM_SUFFIXES | SOUND_SUFFIXES or suffix == ".zip":
+        elif suffix in self.suffixes:
             if not entry.is_file():
                 self.dangling.append(self._place(path))
-            elif suffix == ".zip":
+            elif suffix == ARCHIVE_SUFFIX:
                 self.add_archive(path)
             else:
                 self._add_media(path, entry.stat().st_size)

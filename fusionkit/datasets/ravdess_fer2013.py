@@ -86,6 +86,7 @@ class RavdessFer2013(Dataset):
             "face": ModalityInfo(self._pictures.modalities["face"].shape),
         }
         self.classes = {"emotion": EMOTIONS}
+        self.notes = self._sound.notes
         self.rows: list[Row] = []
         self._faces: list[tuple[int, ...]] = []
         for row, name in zip(self._sound.rows, self._sound.names, strict=True):

@@ -64,7 +64,7 @@ class RavdessName:
         Raises:
             ValueError: It is no name of RAVDESS; the message says which field is wrong.
         """
-        if not re.fullmatch(r"\d\d(-\d\d){6}", name):
+        if not re.fullmatch(r"[0-9]{2}(-[0-9]{2}){6}", name):
             raise ValueError(f"{name!r} is not seven numbers of two digits, such as 03-01-06-01-02-01-12")
         codes = [int(code) for code in name.split("-")]
         fields = ("modality", "channel", "emotion", "intensity", "statement", "repetition", "actor")

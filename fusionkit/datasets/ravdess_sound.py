@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor
 
 from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
-from fusionkit.data.files import at_place, expand_path
+from fusionkit.data.files import at_place
 from fusionkit.data.media import check_finite
-from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName
+from fusionkit.datasets.film_files import MediaFile, MediaTree, find_media
+from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
 
+_WANTED = "03-01-EE-II-SS-RR-AA.wav, or is above it"
 _CHANNELS = {"speech": (1,), "song": (2,), "both": (1, 2)}
 _SHOWN = 20
 
@@ -48,17 +49,15 @@ class RavdessSound(Dataset):
         channel: Literal["speech", "song", "both"] = "speech",
         sample_rate: Annotated[int, Field(gt=0)] = 16000,
     ) -> None:
-        folder = expand_path(root)
         self.sample_rate = sample_rate
-        found = find_sounds(folder, _CHANNELS[channel])
+        tree = find_media(root, _WANTED, AUDIO_SUFFIXES)
+        found = _sounds_of(tree, _CHANNELS[channel])
         self.names = tuple(found)
-        self._files = tuple(found.values())
+        self._files = tuple(file.path for file in found.values())
         self.modalities = {"audio": ModalityInfo((), float(sample_rate))}
         self.classes = {"emotion": EMOTIONS, "intensity": INTENSITIES, "statement": STATEMENTS, "sex": SEXES}
-        self.rows = [
-            Row(name.clip, name.group, None, name.targets, path.relative_to(folder).as_posix())
-            for name, path in found.items()
-        ]
+        self.rows = [Row(name.clip, name.group, None, name.targets, file.place) for name, file in found.items()]
+        self.notes = tuple(tree.notes)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """The wave ``(length,)``."""
@@ -75,34 +74,30 @@ class RavdessSound(Dataset):
         return read_header(self._files[index]).length_at(self.sample_rate)
 
 
-def find_sounds(folder: Path, channels: tuple[int, ...]) -> Mapping[RavdessName, Path]:
+def _sounds_of(tree: MediaTree, channels: tuple[int, ...]) -> Mapping[RavdessName, MediaFile]:
     """The sound files of some channels, clip by clip in the order of their names.
 
     Raises:
-        DataError: There are none, names are wrong, or a clip stands twice.
+        DataError: There are none, names are wrong, a clip stands twice, or something cannot be read.
     """
-    problems: list[Problem] = []
-    found: dict[str, tuple[RavdessName, Path]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
-        place = path.relative_to(folder).as_posix()
-        try:
-            name = RavdessName.parse(path.stem)
-        except ValueError as error:
-            problems.append(Problem(place, str(error)))
+    problems = list(tree.problems)
+    found: dict[str, tuple[RavdessName, MediaFile]] = {}
+    for file in tree.files:
+        name = parse_name(file.name, file.place, problems)
+        if name is None:
             continue
         if name.clip in found:
-            problems.append(Problem(place, f"is the same clip as {found[name.clip][1].relative_to(folder).as_posix()}"))
+            problems.append(Problem(file.place, f"is the same clip as {found[name.clip][1].place}"))
         elif name.channel in channels:
-            found[name.clip] = (name, path)
+            found[name.clip] = (name, file)
     if len(problems) > _SHOWN:
-        problems[_SHOWN:] = [Problem(str(folder), f"{len(problems)} files are wrong altogether")]
+        problems[_SHOWN:] = [Problem(str(tree.root), f"{len(problems)} files are wrong altogether")]
     if not found and not problems:
-        what = "no such folder" if not folder.is_dir() else "holds no sound of the wanted channel"
-        remedy = "point root at the folder of 03-01-EE-II-SS-RR-AA.wav, or above it"
-        problems.append(Problem(str(folder), what, remedy))
+        what = "; ".join(("holds no sound of the wanted channel", *tree.notes))
+        problems.append(Problem(str(tree.root), what, f"root is the folder that holds {_WANTED}"))
     if problems:
         raise DataError(problems, source="ravdess_sound")
-    return {name: path for _, (name, path) in sorted(found.items(), key=lambda item: _order(item[1][0]))}
+    return {name: file for _, (name, file) in sorted(found.items(), key=lambda item: _order(item[1][0]))}
 
 
 def _order(name: RavdessName) -> tuple[int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,16 @@ FORMAT = 1
 
 Card = dict[str, Any]
 """A card as plain data; `make_card` states its keys."""
+
+_COMPARED: Mapping[str, Any] = {
+    "protocol": {"split_hash": {}, "label": {}, "folds": {}},
+    "selection": {"label": {}},
+    "training": {"device": {}, "commit": {}},
+    "targets": {
+        "*": {"classes": {}, "branches": {"*": {"trained": {}, "samples": {}, "metrics": {"*": {"value": {}}}}}}
+    },
+}
+"""Keys of a card that experiments read, key below key; ``*`` stands for whatever there is."""
 
 
 def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> Card:
@@ -105,6 +115,21 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
         },
     }
     return card, predictions
+
+
+def is_whole(card: Mapping[str, Any], targets: Iterable[str]) -> bool:
+    """Whether a card says of these targets all that an experiment compares; a damaged one does not."""
+    return _holds(card, _COMPARED) and set(targets) <= set(card["targets"])
+
+
+def _holds(value: Any, keys: Mapping[str, Any]) -> bool:
+    if not keys:
+        return True
+    if not isinstance(value, Mapping):
+        return False
+    if "*" in keys:
+        return all(_holds(item, keys["*"]) for item in value.values())
+    return all(key in value and _holds(value[key], below) for key, below in keys.items())
 
 
 def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:

@@ -230,8 +230,28 @@ def _complete(experiment: Experiment) -> dict[str, Recipe]:
 
 def is_finished(job: Job) -> bool:
     """Whether a run needs nothing more."""
+    if not RunFolder(job.folder).finished:
+        return False
+    try:
+        read_card(job)
+    except RunError:
+        return False  # not evaluated, or its card is damaged: it is evaluated again
+    return True
+
+
+def read_card(job: Job) -> dict[str, Any]:
+    """The card of a run.
+
+    Raises:
+        RunError: There is none, or it is damaged.
+    """
+    from fusionkit.evaluation.card import is_whole
+
     run = RunFolder(job.folder)
-    return run.finished and run.metrics_file.is_file()
+    card = run.read_metrics()
+    if not is_whole(card, job.recipe["model"]["targets"]):
+        raise RunError(f"{run.metrics_file}: is no whole card; start the experiment again to make it anew")
+    return card
 
 
 def do(job: Job, *, progress: bool = False) -> Failure | None:

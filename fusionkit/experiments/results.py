@@ -10,11 +10,11 @@ from statistics import fmean
 from typing import Any
 
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED
-from fusionkit.experiments.jobs import Agenda, Failure
+from fusionkit.experiments.jobs import Agenda, Failure, read_card
 from fusionkit.experiments.spec import Column, Experiment
 from fusionkit.experiments.statistics import compare, mean_interval
 from fusionkit.interfaces import Split
-from fusionkit.runs import RunFolder, describe_environment
+from fusionkit.runs import describe_environment
 
 FORMAT = 1
 MARGIN = 1e-12  # values that differ by rounding alone are equal
@@ -26,13 +26,13 @@ Cards = Mapping[Key, Mapping[str, Any]]
 
 
 def read_cards(agenda: Agenda, failures: Sequence[Failure]) -> dict[Key, dict[str, Any]]:
-    """The cards of all runs that did not fail."""
+    """The cards of all runs that did not fail.
+
+    Raises:
+        RunError: One of them was damaged meanwhile.
+    """
     failed = {failure.job.folder for failure in failures}
-    return {
-        (job.variant, job.fold, job.seed): RunFolder.open(job.folder).read_metrics()
-        for job in agenda.jobs
-        if job.folder not in failed
-    }
+    return {(job.variant, job.fold, job.seed): read_card(job) for job in agenda.jobs if job.folder not in failed}
 
 
 def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def run_experiment(
 
     Raises:
         RecipeError: Every problem of the experiment file and of all its recipes.
-        RunError: The folder holds runs of other recipes, or the results cannot be written.
+        RunError: The folder cannot be written or holds runs of other recipes, or the results cannot be written.
     """
     out = Path(out)
     with datasets_shared():
@@ -72,11 +73,11 @@ def run_experiment(
             pretrain(todo, progress=progress)
         waiting = [job for job in agenda.jobs if not is_finished(job)]
         check_networks(waiting)
+        _make_folder(out)
         with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
             failures = run_jobs(waiting, processes or runs_at_a_time(), report)
     results = make_results(agenda, failures)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         replace_file(out / "results.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
         replace_file(out / "table.md", markdown(results).encode())
         draw_figures(results, out / "figures")
@@ -124,6 +125,16 @@ def estimate_experiment(
 def runs_at_a_time() -> int:
     """How many runs go on at a time where nobody says it: one per processor, or one on a GPU."""
     return 1 if torch.cuda.is_available() else processors()
+
+
+def _make_folder(out: Path) -> None:
+    """Makes the folder of the runs, or finds before any of them is begun that nothing can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        message = f"{out}: no runs can be written there ({error.strerror}); name a folder that can be written"
+        raise RunError(message) from error
 
 
 @contextmanager

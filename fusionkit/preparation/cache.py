@@ -113,9 +113,13 @@ class Cache:
         guarded(self.folder, lambda: self.folder.mkdir(parents=True, exist_ok=True))
 
     def forget_list(self) -> None:
-        """Removes the manifest before clips change: a killed preparation must not leave one that is wrong."""
+        """Removes the manifest before clips change: a killed preparation must not leave one that is wrong.
+
+        Raises:
+            RunError: It cannot be removed.
+        """
         self._forgotten = self._listed()
-        self._manifest.unlink(missing_ok=True)
+        guarded(self._manifest, partial(self._manifest.unlink, missing_ok=True))
 
     def write_list(self, records: Mapping[Path, ClipRecord]) -> None:
         """Writes the manifest, of the given clips and of those of other datasets in the same folder.
@@ -149,7 +153,7 @@ class Cache:
         try:
             clips = read_json(self._manifest)["clips"]
             return {name: (int(clip["bytes"]), ClipRecord.of(clip)) for name, clip in clips.items()}
-        except (RunError, KeyError, TypeError, AttributeError):
+        except (RunError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
 

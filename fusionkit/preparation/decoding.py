@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from fusionkit.data.compressed_audio import SELF_CONTAINED
 from fusionkit.errors import DataError, Problem
 
 _STATING_FORMATS = frozenset({"mov", "matroska", "flv", "avi", "asf"})
@@ -26,7 +27,7 @@ class Film:
     held against what the header promises, and `losses` says afterwards what is missing.
 
     Args:
-        path: The file; no network address, and it cannot refer to one.
+        path: The file; no network address, and no file that names others instead of holding picture or sound.
 
     Raises:
         DataError: It is not there, or is no film or sound.
@@ -39,9 +40,10 @@ class Film:
             raise DataError([Problem(str(path), "is not there")])
         self.path = path
         try:
-            self._container: Any = av.open(
-                f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace"
-            )
+            self._container: Any = av.open(f"file:{path}", options=dict(SELF_CONTAINED), metadata_errors="replace")
+        except av.ArgumentError as error:  # what libav says of a format that is none of these
+            said = "Invalid argument; a list of other files, such as a playlist, is none"
+            raise unreadable(path, error, said) from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise unreadable(path, error) from error
         streams = self._container.streams
@@ -159,9 +161,9 @@ class Film:
             yield frame
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
-    """What libav says of a file that it cannot read."""
-    reason = getattr(error, "strerror", None) or str(error)
+def unreadable(path: Path, error: Exception, said: str = "") -> DataError:
+    """What libav says of a file that it cannot read, or what is `said` instead."""
+    reason = said or getattr(error, "strerror", None) or str(error)
     return DataError([Problem(str(path), f"cannot be read as a film or sound ({reason.rstrip('.')})")])
 
 

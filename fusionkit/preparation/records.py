@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Status = Literal["prepared", "dropped", "failed"]
 
@@ -74,7 +74,10 @@ class ClipRecord:
         Raises:
             KeyError: A field is missing.
             TypeError: A field is of another kind.
+            ValueError: The status is none of the known ones.
         """
+        if plain["status"] not in get_args(Status):
+            raise ValueError(f"the status {plain['status']!r} is none of {', '.join(get_args(Status))}")
         return cls(
             id=plain["id"],
             status=plain["status"],

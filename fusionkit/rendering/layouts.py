@@ -18,7 +18,7 @@ from fusionkit.rendering.actors import generator_for
 from fusionkit.rendering.expressions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings, Recording, Scene, record
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS
-from fusionkit.whole_files import as_json, read_json, write_file
+from fusionkit.whole_files import as_json, guarded, read_json, write_file
 
 RENDERER = 1
 """Raised whenever the same settings would give other films."""
@@ -247,7 +247,7 @@ def _render(
     _claim(root, layout, settings)
     files = tuple(root / path for scene in scenes for path, _ in scene.files)
     for folder in {file.parent for file in files}:
-        folder.mkdir(parents=True, exist_ok=True)
+        guarded(folder, partial(folder.mkdir, parents=True, exist_ok=True))
     absent = [replace(scene, files=tuple(f for f in scene.files if not (root / f[0]).exists())) for scene in scenes]
     missing = [scene for scene in absent if scene.files]
     there = len(files) - sum(len(scene.files) for scene in missing)
@@ -275,7 +275,11 @@ def _claim(root: Path, layout: str, settings: FilmSettings) -> None:
     stated: dict[str, Any] = {"renderer": RENDERER, "layout": layout, **asdict(settings), "size": list(settings.size)}
     file = root / SETTINGS_FILE
     if file.exists():
-        found = read_json(file)
+        try:
+            found = read_json(file)
+        except RunError as error:
+            remedy = "choose another folder or delete it"
+            raise DataError([Problem(str(root), f"holds films of unknown settings: {error}", remedy)]) from error
         differing = [key for key in sorted({*stated, *found}) if stated.get(key) != found.get(key)]
         if differing:
             told = ", ".join(f"{key} {found.get(key)!r}, now {stated.get(key)!r}" for key in differing)

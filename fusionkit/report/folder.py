@@ -85,9 +85,8 @@ class ExperimentFolder:
                 f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
             )
         results = read_json(file)
-        if not isinstance(results, dict) or results.get("format") != FORMAT:
-            stated = results.get("format") if isinstance(results, dict) else None
-            raise RunError(f"{file}: results of format {stated}; this version reads format {FORMAT}")
+        if results.get("format") != FORMAT:
+            raise RunError(f"{file}: results of format {results.get('format')}; this version reads format {FORMAT}")
         missing = [key for key in NEEDED if key not in results]
         if missing:
             raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
@@ -114,8 +113,13 @@ class ExperimentFolder:
         if not self.results["rows"]:
             raise RunError("no run has finished")
         row = self.results["rows"][0]
-        target = self._run(row["run"]).read_metrics()["targets"][self.results["target"]]
-        return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
+        run = self._run(row["run"])
+        try:
+            target = run.read_metrics()["targets"][self.results["target"]]
+            return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
+        except (RunError, KeyError, TypeError) as error:
+            remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
+            raise RunError(f"{run.metrics_file}: the card is damaged; {remedy}") from error
 
     def said(self, run: str) -> Said:
         """What a run said of its reported samples.
