@@ -400,3 +400,11 @@ def test_a_contact_sheet_has_a_column_per_emotion_and_a_row_per_moment() -> None
     assert sheet.getpixel((sheet.width - 1, sheet.height - 1)) == (255, 255, 255)
     tiles = np.asarray(sheet)
     assert tiles[22:62, 28:68].std() > 20
+
+
+def test_a_film_is_encoded_to_the_same_bytes_every_time() -> None:
+    settings = FilmSettings(size=(64, 48), seconds=0.6)
+    take = ravdess_scene(1, "sad", 1, 1, 1).play(settings)
+    frames = list(take.frames())
+    encoded = {encode_film(frames, 25, take.speech.wave, settings.sound_rate, "mp4") for _ in range(20)}
+    assert len(encoded) == 1

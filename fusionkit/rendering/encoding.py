@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 FLV_SOUND_RATE = 44100  # mp3 in a Flash film knows 11,025, 22,050 and 44,100 only
 _CODECS = {"mp4": ("libx264", "aac"), "flv": ("flv", "libmp3lame")}
-_OPTIONS = {"libx264": {"preset": "veryfast", "crf": "23", "threads": "1"}, "flv": {"qscale": "3"}}
+_OPTIONS = {
+    # Without macroblock trees and look-ahead: with them x264's bytes differ from run to run on processors with AVX-512,
+    # on one thread too.
+    "libx264": {"preset": "veryfast", "crf": "23", "threads": "1", "x264-params": "no-mbtree=1:rc-lookahead=0"},
+    "flv": {"qscale": "3"},
+}
 
 
 def encode_film(

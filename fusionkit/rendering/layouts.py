@@ -20,7 +20,7 @@ from fusionkit.rendering.films import FilmSettings, Recording, Scene, record
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS
 from fusionkit.whole_files import as_json, guarded, read_json, write_file
 
-RENDERER = 1
+RENDERER = 2
 """Raised whenever the same settings would give other films."""
 
 SETTINGS_FILE = "rendered.json"
