@@ -72,7 +72,29 @@ AGGREGATOR_EXAMPLES = [
     ("attention", {"hidden": 3}),
     ("last", {}),
 ]
-FUSION_EXAMPLES = [("concat", {}), ("mrpn", {})]
+FUSION_EXAMPLES = [
+    ("concat", {}),
+    ("sum", {}),
+    ("weighted_sum", {"features": 6}),
+    ("gated", {}),
+    ("film", {}),
+    ("film", {"modulated": "video"}),
+    ("tensor", {}),
+    ("tensor", {"features": 2}),
+    ("low_rank", {"rank": 3, "features": 2}),
+    ("bilinear", {}),
+    ("mixture", {}),
+    ("mixture", {"largest": 2, "features": 3}),
+    ("attention", {"heads": 2}),
+    ("attention", {"heads": 2, "width": 4, "layers": 2}),
+    ("cross_attention", {"width": 4, "heads": 2}),
+    ("cross_attention", {"width": 4, "heads": 2, "layers": 2}),
+    ("bottleneck", {"width": 8, "heads": 2}),
+    ("mrpn", {}),
+    ("mrpn", {"of": {"type": "cross_attention", "width": 4, "heads": 2}}),
+    ("mrpn", {"of": {"type": "low_rank", "rank": 2}}),
+    ("mrpn", {"of": "gated"}),
+]
 LOSS_HEAD_EXAMPLES = [
     ("classification", ["a", "b", "c", "a"], {"classes": ["a", "b", "c"]}),
     ("classification", [1, "2", 1.0], {"classes": ["1", "2"], "class_weights": {"1": 2.0}, "label_smoothing": 0.1}),

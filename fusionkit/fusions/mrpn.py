@@ -29,8 +29,8 @@ class Mrpn(Fusion):
     absorb what only the fused task asks of a feature, so that its gradient does not spoil what the modality knows
     alone; with uni-modal heads and `concat` this is the paper's N2. Choose it over the bare fusion where a uni-modal
     network beats the joint one. Placeholders of absent modalities pass the perceptron unchanged and enter no
-    statistic. A fusion that reads sequences is given the corrections of their elements too, by perceptrons of their
-    own. In evaluation the running statistics are used. It costs :math:`\sum_m d_m^2` multiply-adds a sample.
+    statistic. Of a fusion that reads sequences the elements are corrected instead, each by itself. In evaluation the
+    running statistics are used. It costs :math:`\sum_m d_m^2` multiply-adds a sample.
 
     Args:
         in_features: Width of each modality, in the recipe's order.
@@ -62,16 +62,15 @@ class Mrpn(Fusion):
     ) -> None:
         super().__init__()
         self.modalities = tuple(in_features)
-        self.perceptrons = nn.ModuleList(ResidualPerceptron(width) for width in in_features.values())
-        self.sequence_perceptrons = nn.ModuleList()
-        wired = [in_features]
-        if FUSIONS.get(of.type).cls.reads_sequences:
+        widths, wired = in_features, [in_features]
+        self.bends_sequences = of.type != "mrpn" and FUSIONS.get(of.type).cls.reads_sequences
+        if self.bends_sequences:
             if sequence_features is None:
                 raise ValueError(f"mrpn: {of.type} reads sequences, so sequence_features must be given")
-            wired.append(sequence_features)
-            if of.type != "mrpn":
-                widths = (sequence_features[modality] for modality in self.modalities)
-                self.sequence_perceptrons.extend(ResidualPerceptron(width) for width in widths)
+            widths, wired = sequence_features, [in_features, sequence_features]
+        elif of.type == "mrpn" and sequence_features is not None:
+            wired = [in_features, sequence_features]
+        self.perceptrons = nn.ModuleList(ResidualPerceptron(widths[modality]) for modality in self.modalities)
         self.fusion = FUSIONS.build(of.type, *wired, **of.options)
         self.out_features = self.fusion.out_features
 
@@ -82,17 +81,18 @@ class Mrpn(Fusion):
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
         """Corrects what is present, then fuses."""
-        corrected = {}
-        for modality, perceptron in zip(self.modalities, self.perceptrons, strict=True):
-            feature, mask = features[modality], present[modality]
-            bent = perceptron(feature, mask)
-            corrected[modality] = bent if mask is None else torch.where(mask[:, None], bent, feature)
-        if self.sequence_perceptrons and sequences is not None:
-            pairs = zip(self.modalities, self.sequence_perceptrons, strict=True)
-            sequences = {
-                modality: sequences[modality].with_values(perceptron(sequences[modality].values))
-                for modality, perceptron in pairs
-            }
+        pairs = zip(self.modalities, self.perceptrons, strict=True)
+        if self.bends_sequences:
+            assert sequences is not None
+            sequences = {name: sequences[name].with_values(bend(sequences[name].values)) for name, bend in pairs}
+        else:
+            features = {name: _bent(bend, features[name], present[name]) for name, bend in pairs}
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
-        fused: Tensor = self.fusion(corrected, present, **extra)
+        fused: Tensor = self.fusion(features, present, **extra)
         return fused
+
+
+def _bent(perceptron: nn.Module, feature: Tensor, present: Tensor | None) -> Tensor:
+    """A corrected feature; rows that are absent stay as they are."""
+    bent: Tensor = perceptron(feature, present)
+    return bent if present is None else torch.where(present[:, None], bent, feature)
