@@ -107,7 +107,22 @@ LOSS_HEAD_EXAMPLES = [
     ("concordance", [1.5, 2.0, 4.0], {}),
     ("concordance", [(1.0, math.nan), (2.0, 3.0), (0.5, 1.0)], {"outputs": 2}),
 ]
-BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
+BALANCER_EXAMPLES = [
+    ("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7}),
+    ("agm", {"alpha": 0.5}),
+    ("cagrad", {"c": 0.2}),
+    ("dgl", {}),
+    ("g_blend", {"weights": {"fused": 0.5, "audio": 0.2, "video": 0.3}}),
+    ("gradnorm", {"alpha": 0.12, "lr": 0.1}),
+    ("mmpareto", {"gamma": 1.0}),
+    ("modality_dropout", {"rate": 0.1, "rates": {"video": 0.5}}),
+    ("ogm_ge", {"alpha": 0.3, "noise": False, "starts": 1, "ends": 8}),
+    ("opm", {"base": 0.4, "strength": 0.3, "execute": 1.0, "starts": 0}),
+    ("pcgrad", {}),
+    ("pmr", {"alpha": 0.5, "mu": 0.1, "entropy_epochs": 2, "unimodal_weight": 1.0}),
+    ("umt", {"weight": 2.0, "unimodal_weight": 0.5}),
+    ("uncertainty", {"kinds": {"valence": "numbers"}}),
+]
 TRANSFORM_EXAMPLES = [
     ("gaussian_noise", (8,), {}, torch.float32),
     ("spatial", (3, 9, 12), {}, torch.uint8),
