@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from balancer_steps import balancer_of, numbers, softmax, step_of, tensor, terms_of
-from pytest import approx
 
 from fusionkit.errors import RecipeError, TrainingError
 from fusionkit.interfaces import Step
 
+approx = pytest.approx
 EXACT = {"abs": 1e-12, "rel": 0}
 NOTHING = Step(0, 0, 1, None, {}, ())
 AUDIO = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.3]])
