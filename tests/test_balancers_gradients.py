@@ -194,6 +194,12 @@ def test_cagrad_of_two_unit_vectors_at_a_right_angle_is_known_in_closed_form():
     exact(found, 2 * 1.4 * np.array([0.5, 0.5]))
 
 
+def test_cagrad_leaves_what_one_term_reaches_alone():
+    head, fusion = merged("cagrad", {"fused/mood": [None, FUSED], "audio/mood": [OWN, None]}, c=0.4)
+    exact(head, OWN)
+    exact(fusion, FUSED)
+
+
 def test_cagrad_without_radius_is_the_plain_sum(case: Case):
     found, _, _ = case.step(balancer_of("cagrad", MODALITIES, ("label",), c=0.0))
     plain = case.gradients(lambda terms, _: sum(terms.values()))

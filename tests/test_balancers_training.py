@@ -10,6 +10,7 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 
+from fusionkit.evaluation import evaluate
 from fusionkit.registry import BALANCERS
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
@@ -114,3 +115,35 @@ def test_uncertainty_takes_its_first_step_as_plain_training_does(tmp_path: Path)
     first, plain = (steps_of(run)[0] for run in runs)
     assert first["loss"] == pytest.approx(plain["loss"], abs=1e-6)
     assert first["terms"] == plain["terms"]
+
+
+def balanced(balancer: Any) -> Any:
+    """Two modalities that tell as much as each other: nothing is to balance."""
+    look = {"features": 6, "noise": 1.5, "min_length": 1, "max_length": 1}
+    options = recipe(
+        data={"batch_size": 32, "folds": {"type": "group_kfold", "folds": 2}},
+        model={"dropout": 0.0},
+        balancer=balancer,
+        epochs=15,
+        optimizer={"type": "adamw", "lr": 0.01},
+    )
+    modalities = {"motion": look, "posture": look}
+    options["data"]["dataset"] |= {"modalities": modalities, "groups": 8, "samples": 8, "group_offset": 0.0}
+    return options
+
+
+def accuracy(balancer: Any, out: Path) -> float:
+    card = evaluate(train(balanced(balancer), out, accelerator="cpu"), device="cpu", resamples=2)
+    return float(card["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["value"])
+
+
+@pytest.fixture(scope="module")
+def plain_accuracy(tmp_path_factory: pytest.TempPathFactory) -> float:
+    return accuracy("multi_term", tmp_path_factory.mktemp("plain") / "run")
+
+
+@pytest.mark.parametrize("name", BALANCERS.names())
+def test_a_network_without_imbalance_is_not_made_worse(tmp_path: Path, plain_accuracy: float, name: str) -> None:
+    found = accuracy({"type": name, **OPTIONS.get(name, {})}, tmp_path / "run")
+    assert plain_accuracy > 0.6  # of four classes
+    assert found >= plain_accuracy - 0.04  # a standard error of the 128 test samples

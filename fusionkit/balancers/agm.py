@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.balancers.likelihood import mean_of
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.registry import BALANCERS
 
@@ -105,8 +106,7 @@ class AGM(Balancer):
             total = torch.zeros((), device=self.mean.device)
             for target in step.output.fused:
                 losses = step.loss_of(f"fused/{target}", self._share(name, target, fused))
-                counted = losses[step.output.present[name] & ~losses.isnan()]
-                total = total - (counted.mean() if len(counted) else math.nan)
+                total = total - mean_of(torch.where(step.output.present[name], losses, torch.nan))
             rows.append(total)
         return torch.stack(rows)
 

@@ -91,13 +91,14 @@ class GradNorm(Balancer):
         for terms, places in blocks_of(gradients).items():
             for term in terms if len(terms) > 1 else ():
                 shared[term].append(flat(gradients, term, places))
-        norms = {term: torch.cat(parts).norm() for term, parts in shared.items() if parts}
-        self.balance({term: (norm, self._losses[term]) for term, norm in norms.items()})
+        losses = self._losses
+        norms = {term: torch.cat(parts).norm() if parts else losses[term] * 0 for term, parts in shared.items()}
+        self.balance({term: (norm, losses[term]) for term, norm in norms.items()})
         return super().combine(gradients, step)
 
     @torch.no_grad()
     def balance(self, measured: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Learns the weights from the norm of the weighted gradient and the loss of every term that shares."""
+        """Learns the weights from the loss of every term and the norm of its weighted gradient, zero without any."""
         if len(measured) < 2:
             return
         places = [self.terms.index(term) for term in measured]

@@ -9,6 +9,20 @@ from torch import Tensor
 
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Step
+from fusionkit.parallel import sum_over_processes
+
+
+def mean_of(values: Tensor) -> Tensor:
+    """The mean of the values that are no NaN, over all processes; NaN where there is none.
+
+    Example:
+        >>> mean_of(torch.tensor([1.0, float("nan"), 2.0])), mean_of(torch.tensor([float("nan")]))
+        (tensor(1.5000), tensor(nan))
+    """
+    counted = values[~values.isnan()]
+    both = torch.stack([counted.sum(), counted.new_tensor(float(len(counted)))])
+    total, count = sum_over_processes(both.detach()).unbind()
+    return total / count
 
 
 def likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str, Tensor]:
@@ -18,7 +32,8 @@ def likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str,
         s_m = \frac{1}{|T|} \sum_t \frac{1}{n_{m,t}} \sum_i e^{-\ell_{m,t,i}}
 
     For cross-entropy :math:`e^{-\ell}` is the probability of the true class; for a squared error it is the Gaussian
-    likelihood up to a constant. A modality that no sample of the batch has is left out.
+    likelihood up to a constant. A modality that no sample of the batch has is left out. With several
+    processes the batch is the union of theirs, so that what a balancer remembers is the same in all.
 
     Args:
         step: The step, after the forward pass.
@@ -38,9 +53,9 @@ def likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str,
         means = []
         for target, scores in output.unimodal.get(name, {}).items():
             losses = step.loss_of(f"{name}/{target}", scores.detach())
-            counted = losses[~losses.isnan()]
-            if len(counted):
-                means.append((-counted).exp().mean())
+            mean = mean_of((-losses).exp())
+            if not mean.isnan():
+                means.append(mean)
         if means:
             found[name] = torch.stack(means).mean()
     return found

@@ -9,9 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.balancers.likelihood import mean_of
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.parallel import sum_over_processes
+from fusionkit.parallel import mean_over_union, sum_over_processes
 from fusionkit.registry import BALANCERS
 
 
@@ -89,7 +90,7 @@ class PMR(Balancer):
         guesses = self._guesses(step)
         if len(guesses) < 2:
             return weighted
-        lags = self.lags(torch.stack([likely for likely, _, _ in guesses.values()]).detach())
+        lags = self.lags(torch.stack([likely for likely, _, _ in guesses.values()]))
         for lag, (name, (_, loss, entropy)) in zip(lags, guesses.items(), strict=True):
             held = torch.where(lag == 0, lags.max(), 0.0) if step.epoch < self.entropy_epochs else 0.0
             weighted[f"prototype/{name}"] = self.alpha * lag * loss - self.mu * held * entropy
@@ -130,16 +131,19 @@ class PMR(Balancer):
 
     def _guess(self, key: str, features: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         prototypes, seen = self.get_buffer(f"prototypes_{key}"), self.get_buffer(f"seen_{key}")
-        features, wanted = features[seen[wanted] > 0], wanted[seen[wanted] > 0]
-        if not len(wanted):
-            return None
         known = (seen > 0).nonzero().flatten()
+        if not len(known):
+            return None
+        features, wanted = features[seen[wanted] > 0], wanted[seen[wanted] > 0]
         distances = torch.cdist(
             features, prototypes[known].to(features.dtype), compute_mode="donot_use_mm_for_euclid_dist"
         )
         logarithms = (-distances).log_softmax(dim=1)
-        truth = logarithms.gather(1, torch.searchsorted(known, wanted)[:, None])
-        return truth.exp().mean(), -truth.mean(), -(logarithms.exp() * logarithms).sum(dim=1).mean()
+        truth = logarithms.gather(1, torch.searchsorted(known, wanted)[:, None]).flatten()
+        entropy = -(logarithms.exp() * logarithms).sum(dim=1)
+        likely = mean_of(truth.exp())
+        means = mean_over_union(-truth), mean_over_union(entropy)  # always: other processes wait for this one
+        return None if likely.isnan() else (likely, *means)
 
     @torch.no_grad()
     def _remember(self, key: str, features: Tensor, wanted: Tensor, classes: int) -> None:
@@ -148,8 +152,9 @@ class PMR(Balancer):
                 self.register_buffer(f"{name}_{key}", features.new_zeros(classes, features.shape[1]))
             for name in ("seen", "counts"):
                 self.register_buffer(f"{name}_{key}", features.new_zeros(classes))
-        self.get_buffer(f"sums_{key}").index_add_(0, wanted, features)
-        self.get_buffer(f"counts_{key}").index_add_(0, wanted, torch.ones_like(features[:, 0]))
+        for name, rows in (("sums", features), ("counts", torch.ones_like(features[:, 0]))):
+            kept = self.get_buffer(f"{name}_{key}")
+            kept += sum_over_processes(torch.zeros_like(kept).index_add_(0, wanted, rows))
 
     @torch.no_grad()
     def _end_epoch(self) -> None:
@@ -157,11 +162,10 @@ class PMR(Balancer):
         for key in [name.removeprefix("sums_") for name in self._buffers if name.startswith("sums_")]:
             sums, counts = self.get_buffer(f"sums_{key}"), self.get_buffer(f"counts_{key}")
             prototypes, seen = self.get_buffer(f"prototypes_{key}"), self.get_buffer(f"seen_{key}")
-            all_counts = sum_over_processes(counts)
-            means = sum_over_processes(sums) / all_counts.clamp(min=1)[:, None]
+            means = sums / counts.clamp(min=1)[:, None]
             kept = torch.where(seen > 0, self.momentum, 0.0)[:, None]
-            prototypes.copy_(torch.where(all_counts[:, None] > 0, (1 - kept) * means + kept * prototypes, prototypes))
-            seen.copy_(torch.maximum(seen, (all_counts > 0).to(seen.dtype)))
+            prototypes.copy_(torch.where(counts[:, None] > 0, (1 - kept) * means + kept * prototypes, prototypes))
+            seen.copy_(torch.maximum(seen, (counts > 0).to(seen.dtype)))
             sums.zero_()
             counts.zero_()
 

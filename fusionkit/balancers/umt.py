@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.parallel import mean_over_union
 from fusionkit.registry import BALANCERS
 
 
@@ -68,10 +68,9 @@ class UniModalTeacher(Balancer):
         if step.teacher is None or not self.weight:
             return weighted
         for name in self.teachers:
-            if not step.output.features[name].requires_grad:
-                continue  # the branch is frozen or absent
             here = step.output.present[name]
             distance = (step.output.features[name] - step.teacher.features[name]).square().mean(dim=1)
-            mean = torch.where(here, distance, 0.0).sum() / here.sum().clamp(min=1)
-            weighted[f"teacher/{name}"] = self.weight * mean
+            mean = mean_over_union(distance[here])  # always: other processes wait for this one
+            if mean.requires_grad:  # else the branch is frozen, or absent from the batch
+                weighted[f"teacher/{name}"] = self.weight * mean
         return weighted
