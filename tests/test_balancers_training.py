@@ -63,9 +63,10 @@ def test_a_balancer_trains_and_resumes_with_the_same_bits(
     assert same_bits(weights_of(whole), weights_of(resumed))
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("name", BALANCERS.names())
-def test_a_balancer_trains_classes_and_numbers_together(tmp_path: Path, name: str) -> None:
-    options = given(name)
+def test_a_balancer_trains_classes_and_numbers_together(tmp_path: Path, name: str, precision: str) -> None:
+    options = given(name, precision=precision)
     options["data"]["dataset"]["regression"] = True
     options["model"]["targets"] = {"label": "classification", "strength": "regression"}
 

@@ -44,7 +44,7 @@ class AGM(Balancer):
         alpha: How strongly gradients are modulated, positive.
 
     Source:
-        Li et al. 2023, https://doi.org/10.1109/ICCV51070.2023.02038 (arXiv:2308.07686), section 3 (equations restated
+        Li et al. 2023 (ICCV), arXiv:2308.07686, section 3 (equations restated
         from a public implementation for two modalities; their numbers and alpha could not be checked against the
         print). What differs: any loss in place of the cross-entropy admits numbers and several targets (their losses
         are summed); k scales the gradient of the whole branch where the paper scales the response :math:`\phi_m`; the

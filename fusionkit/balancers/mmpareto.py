@@ -30,7 +30,7 @@ class MMPareto(Balancer):
     targets) with respect to the modality's encoder. Where they agree, both count alike. Where they conflict, a makes
     h the shortest vector between them, which descends on both; it is then lengthened to what the plain sum would have
     been, and by :math:`\gamma`, since short steps generalise worse. Choose it where uni-modal losses help the encoders
-    but disturb the fusion (`fusionkit`'s plain sum is the case without it). Heads and fusion follow their own
+    but disturb the fusion (as `multi_term` lets them). Heads and fusion follow their own
     gradient. It acts in training only and costs a backward pass per branch instead of one.
 
     Args:

@@ -25,7 +25,7 @@ class PCGrad(Balancer):
     i and j are loss terms, :math:`g_i` their gradients with respect to the parameters that they share: an encoder
     is shared by its uni-modal terms and the fused ones, the fusion by the fused terms of several targets. Terms that
     agree are summed as always; of two that conflict, each keeps only what does not undo the other. The j are visited
-    in an order drawn anew for each i. Choose it where `fusionkit`'s plain sum lets terms undo each other. It acts in
+    in an order drawn anew for each i. Choose it where `multi_term` lets terms undo each other. It acts in
     training only and costs a backward pass per loss term instead of one.
 
     Args:

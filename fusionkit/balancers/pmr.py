@@ -49,7 +49,8 @@ class PMR(Balancer):
 
     Source:
         Fan et al. 2023, https://doi.org/10.1109/CVPR52729.2023.01918 (arXiv:2211.07089), section on prototypical modal
-        rebalance (restated from the authors' program and a public one; equation numbers not checked). alpha and
+        rebalance (restated from the authors' program and a public one; equation numbers not checked: the program has
+        :math:`\beta = 1` for the slower of two, the public one the clipped lead that stands above). alpha and
         momentum are the program's; of mu and `entropy_epochs` we are not sure. What differs: prototypes are the
         means over the features that the last epoch's training saw, theirs need a pass over a tenth of the samples; so
         the first epoch has none and is plain training; the ratio is to the best modality, the same for two; entropies
@@ -115,6 +116,7 @@ class PMR(Balancer):
             for target in classes:
                 counts = output.present[name] & (step.targets[target] >= 0)
                 features, wanted = output.features[name][counts], step.targets[target][counts]
+                features = features.to(torch.promote_types(features.dtype, torch.float32))  # sums of half precision
                 key = f"{place}_{self.targets.index(target)}"
                 self._remember(key, features.detach(), wanted, output.fused[target].shape[1] + 1)
                 guess = self._guess(key, features, wanted)

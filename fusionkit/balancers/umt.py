@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -69,7 +70,8 @@ class UniModalTeacher(Balancer):
             return weighted
         for name in self.teachers:
             here = step.output.present[name]
-            distance = (step.output.features[name] - step.teacher.features[name]).square().mean(dim=1)
+            away = step.output.features[name] - step.teacher.features[name]
+            distance = away.to(torch.promote_types(away.dtype, torch.float32)).square().mean(dim=1)
             mean = mean_over_union(distance[here])  # always: other processes wait for this one
             if mean.requires_grad:  # else the branch is frozen, or absent from the batch
                 weighted[f"teacher/{name}"] = self.weight * mean
