@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -144,3 +146,28 @@ class ResidualPerceptron(nn.Module):
         """Corrects every row; only rows that are `present` (None: all) enter the batch statistics."""
         corrected: Tensor = self.norm(self.dense(f).sigmoid(), present)
         return f + corrected
+
+
+def masked_softmax(
+    logits: Float[Tensor, "batch options"], present: Sequence[Bool[Tensor, " batch"] | None]
+) -> Float[Tensor, "batch options"]:
+    r"""Weights that sum to one over the options that a sample has.
+
+    .. math::
+        \alpha_i = \frac{p_i e^{a_i}}{\sum_j p_j e^{a_j}}
+
+    Args:
+        logits: a, any finite numbers.
+        present: By option, which samples have it; None where all do. A sample that has none weighs all alike.
+
+    Example:
+        >>> masked_softmax(torch.zeros(2, 2), [None, torch.tensor([True, False])])
+        tensor([[0.5000, 0.5000],
+                [1.0000, 0.0000]])
+    """
+    if all(mask is None for mask in present):
+        return logits.softmax(dim=1)
+    everyone = logits.new_ones(len(logits), dtype=torch.bool)
+    here = torch.stack([everyone if mask is None else mask for mask in present], dim=1)
+    nothing = ~here.any(dim=1, keepdim=True)
+    return torch.where(nothing, 0.0, logits).masked_fill(~(here | nothing), float("-inf")).softmax(dim=1)

@@ -247,6 +247,17 @@ class FusionModel(nn.Module):
                 terms[name] = _term(head, scores, targets[target], counts, weights.get(name))
         return terms
 
+    def loss_of(
+        self, output: ModelOutput, targets: Mapping[str, Tensor], term: str, scores: Float[Tensor, "batch _"]
+    ) -> Float[Tensor, " batch"]:
+        """The loss of each sample in a term, were these its scores; NaN where the sample does not count in it."""
+        branch, _, target = term.partition("/")
+        head = self.head(target, None if branch == "fused" else branch)
+        counts = head.known(targets[target])
+        rows = (counts if branch == "fused" else counts & output.present[branch]).nonzero().flatten()
+        values = head.loss(scores[rows], targets[target][rows])
+        return values.new_full((len(counts),), float("nan")).index_copy(0, rows, values)
+
     def _refuse_other_precision(self, packed: Mapping[str, Jagged]) -> None:
         own = next(self.placeholders.parameters()).dtype
         for name, value in packed.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +11,7 @@ from pydantic import BaseModel
 
 from fusionkit.documents import parse, read_document, written_place
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.findings import Finding
-from fusionkit.registry import REGISTRIES, Component, import_plugins
+from fusionkit.registry import REGISTRIES, Component, check_component, import_plugins
 from fusionkit.spec import ComponentSpec, Recipe
 from fusionkit.strict_yaml import Document
 
@@ -55,15 +55,6 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
     return checked
 
 
-def check_component(kind: str, name: str, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
-    """The options of a component with every default, or what is wrong with them."""
-    registry = REGISTRIES[kind]
-    if name not in registry:
-        problem = registry.unknown(name, kind)
-        return {}, [(("type",), problem.message, problem.remedy)]
-    return registry.get(name).check(options)
-
-
 def build_component(spec: ComponentSpec, *wired: Any) -> Any:
     """Constructs what a component spec names, with what the model wires."""
     return REGISTRIES[spec.kind].build(spec.type, *wired, **spec.options)
@@ -96,6 +87,9 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "fusionkit recipe"}
 
 
+_COMPONENTS = frozenset(spec.__name__ for spec in ComponentSpec.__subclasses__())
+
+
 def _required(component: Component[Any]) -> list[str]:
     return [name for name, field in component.options.model_fields.items() if field.is_required()]
 
@@ -103,12 +97,16 @@ def _required(component: Component[Any]) -> list[str]:
 def _component_schema(kind: str, component: Component[Any], definitions: dict[str, Any]) -> dict[str, Any]:
     prefix = f"{kind}.{component.name}."  # two components may each have a record of one name
     options = component.options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
-    definitions.update({f"{prefix}{name}": nested for name, nested in options.pop("$defs", {}).items()})
+    nested = options.pop("$defs", {})
+    definitions.update({f"{prefix}{name}": nested[name] for name in nested if name not in _COMPONENTS})
+    properties = json.dumps(options.get("properties", {}))
+    for name in nested.keys() & _COMPONENTS:  # a component whose option is a component: the same as everywhere
+        properties = properties.replace(f'"#/$defs/{prefix}{name}"', f'"#/$defs/{name}"')
     return {
         "type": "object",
         "title": component.name,
         "description": component.summary,
-        "properties": {"type": {"const": component.name}, **options.get("properties", {})},
+        "properties": {"type": {"const": component.name}, **json.loads(properties)},
         "required": ["type", *options.get("required", [])],
         "additionalProperties": False,
     }

@@ -72,7 +72,7 @@ class Component(Generic[T]):
         except (TypeError, ValueError, RecursionError) as error:
             return None, [((), f"the options are no plain data ({error})", "numbers, text, lists and mappings are")]
         try:
-            return self.options.model_validate_json(text), []
+            return self.options.model_validate_json(text, context={"check": check_component}), []
         except ValidationError as error:
             return None, [_finding(found) for found in findings(error, json.loads(text), self._known)]
 
@@ -202,6 +202,15 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
     )
 }
 """Every registry by its kind."""
+
+
+def check_component(kind: str, name: str, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
+    """The options of a component with every default, or what is wrong with them."""
+    registry = REGISTRIES[kind]
+    if name not in registry:
+        problem = registry.unknown(name, kind)
+        return {}, [(("type",), problem.message, problem.remedy)]
+    return registry.get(name).check(options)
 
 
 def import_plugins(modules: Sequence[Any]) -> list[Problem]:

@@ -354,3 +354,40 @@ def test_teachers_are_trained_alone_first_and_stay_as_they_were_then(
     assert [r["terms"] for r in taught[:3]] == [r["terms"] for r in separate]
     first_joint, first_alone = taught[3]["terms"]["posture/label"], separate[0]["terms"]["posture/label"]
     assert first_joint == pytest.approx(first_alone, abs=1e-6)  # the branch went back to its start
+
+
+def test_a_balancer_may_ask_what_losses_scores_would_have_and_what_fewer_modalities_would_say(case: Case) -> None:
+    seen: dict[str, Tensor] = {}
+
+    class Curious(Sum):
+        def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
+            assert step.output is not None
+            scores = step.output.unimodal["motion"]["label"]
+            seen["same"] = step.loss_of("motion/label", scores)
+            seen["other"] = step.loss_of("fused/label", torch.zeros_like(scores))
+            seen["without"] = step.scores_of(("posture",))["label"]
+            return terms
+
+    before = copy.deepcopy(case.model)
+    found, outcome, _ = case.step(Curious(MODALITIES, ("label",)))
+
+    here = case.batch.inputs["motion"].present
+    assert torch.equal(seen["same"].isnan(), ~here)
+    assert seen["same"][here].mean().item() == pytest.approx(outcome.terms["motion/label"], abs=1e-12)
+    classes = seen["without"].shape[1]
+    torch.testing.assert_close(seen["other"], torch.full_like(seen["other"], classes).log(), rtol=0, atol=1e-12)
+    before.train()(case.batch.inputs)  # the step's own pass, which moves the running statistics
+    alone = before.eval()({"posture": case.batch.inputs["posture"]}).fused["label"]
+    torch.testing.assert_close(seen["without"], alone, rtol=0, atol=1e-12)
+    assert not seen["without"].requires_grad
+    assert_same(found, case.gradients(whole))  # asking changed nothing: mode, statistics, gradients
+
+
+def test_before_the_forward_pass_there_is_nothing_to_ask(case: Case) -> None:
+    class TooEarly(Sum):
+        def plan(self, step: Step) -> Plan:
+            step.scores_of(("posture",))
+            return Plan()
+
+    with pytest.raises(RuntimeError, match="this hook runs before the forward pass"):
+        case.step(TooEarly(MODALITIES, ("label",)))

@@ -72,7 +72,29 @@ AGGREGATOR_EXAMPLES = [
     ("attention", {"hidden": 3}),
     ("last", {}),
 ]
-FUSION_EXAMPLES = [("concat", {}), ("mrpn", {})]
+FUSION_EXAMPLES = [
+    ("concat", {}),
+    ("sum", {}),
+    ("weighted_sum", {"features": 6}),
+    ("gated", {}),
+    ("film", {}),
+    ("film", {"modulated": "video"}),
+    ("tensor", {}),
+    ("tensor", {"features": 2}),
+    ("low_rank", {"rank": 3, "features": 2}),
+    ("bilinear", {}),
+    ("mixture", {}),
+    ("mixture", {"largest": 2, "features": 3}),
+    ("attention", {"heads": 2}),
+    ("attention", {"heads": 2, "width": 4, "layers": 2}),
+    ("cross_attention", {"width": 4, "heads": 2}),
+    ("cross_attention", {"width": 4, "heads": 2, "layers": 2}),
+    ("bottleneck", {"width": 8, "heads": 2}),
+    ("mrpn", {}),
+    ("mrpn", {"of": {"type": "cross_attention", "width": 4, "heads": 2}}),
+    ("mrpn", {"of": {"type": "low_rank", "rank": 2}}),
+    ("mrpn", {"of": "gated"}),
+]
 LOSS_HEAD_EXAMPLES = [
     ("classification", ["a", "b", "c", "a"], {"classes": ["a", "b", "c"]}),
     ("classification", [1, "2", 1.0], {"classes": ["1", "2"], "class_weights": {"1": 2.0}, "label_smoothing": 0.1}),
@@ -85,7 +107,22 @@ LOSS_HEAD_EXAMPLES = [
     ("concordance", [1.5, 2.0, 4.0], {}),
     ("concordance", [(1.0, math.nan), (2.0, 3.0), (0.5, 1.0)], {"outputs": 2}),
 ]
-BALANCER_EXAMPLES = [("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7})]
+BALANCER_EXAMPLES = [
+    ("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7}),
+    ("agm", {"alpha": 0.5}),
+    ("cagrad", {"c": 0.2}),
+    ("dgl", {}),
+    ("g_blend", {"weights": {"fused": 0.5, "audio": 0.2, "video": 0.3}}),
+    ("gradnorm", {"alpha": 0.12, "lr": 0.1}),
+    ("mmpareto", {"gamma": 1.0}),
+    ("modality_dropout", {"rate": 0.1, "rates": {"video": 0.5}}),
+    ("ogm_ge", {"alpha": 0.3, "noise": False, "starts": 1, "ends": 8}),
+    ("opm", {"base": 0.4, "strength": 0.3, "execute": 1.0, "starts": 0}),
+    ("pcgrad", {}),
+    ("pmr", {"alpha": 0.5, "mu": 0.1, "entropy_epochs": 2, "unimodal_weight": 1.0}),
+    ("umt", {"weight": 2.0, "unimodal_weight": 0.5}),
+    ("uncertainty", {"kinds": {"valence": "numbers"}}),
+]
 TRANSFORM_EXAMPLES = [
     ("gaussian_noise", (8,), {}, torch.float32),
     ("spatial", (3, 9, 12), {}, torch.uint8),

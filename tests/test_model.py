@@ -101,7 +101,7 @@ class Reference:
     def fused(self, features: Arrays) -> np.ndarray:
         concat, bent = "fusion", dict(features)
         if self.spec["fusion"] == "mrpn":
-            concat = "fusion.concat"
+            concat = "fusion.fusion"
             for index, (name, f) in enumerate(features.items()):
                 dense = self.dense(f, f"fusion.perceptrons.{index}.dense")
                 bent[name] = f + self.norm(1 / (1 + np.exp(-dense)), f"fusion.perceptrons.{index}.norm")

@@ -50,7 +50,7 @@ def test_a_run_keeps_the_features_that_fusion_read_and_what_it_made_of_them(tmp_
     adapted = f + normed(1 / (1 + np.exp(-dense)), f"{perceptron}.norm")
     np.testing.assert_allclose(kept["adapted/posture"], adapted, atol=5e-3)
     width = f.shape[1]
-    np.testing.assert_allclose(kept["feature/fused"][:, -width:], normed(adapted, "fusion.concat.norms.1"), atol=1e-2)
+    np.testing.assert_allclose(kept["feature/fused"][:, -width:], normed(adapted, "fusion.fusion.norms.1"), atol=1e-2)
     assert kept["feature_rows"].tolist() == list(range(len(has)))
 
 

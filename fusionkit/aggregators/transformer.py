@@ -10,10 +10,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Aggregator
 from fusionkit.jagged import Jagged
 from fusionkit.registry import AGGREGATORS
+from fusionkit.tokens import attention_width, sinusoidal_positions
 
 
 @AGGREGATORS.register("transformer")
@@ -62,12 +62,7 @@ class Transformer(Aggregator):
         summary: Literal["average", "class_token"] = "average",
     ) -> None:
         super().__init__()
-        if width % heads:
-            right = f"a multiple of {heads}, such as {-(-width // heads) * heads}"
-            raise RecipeError(
-                [Problem("width", f"{width} is no multiple of heads {heads}", right)], source="transformer"
-            )
-        self.out_features = width
+        self.out_features = attention_width(width, heads, width, source="transformer")
         self.dense = nn.Linear(in_features, width)
         layer = nn.TransformerEncoderLayer(
             width, heads, feedforward or 4 * width, dropout, batch_first=True, norm_first=True
@@ -80,7 +75,7 @@ class Transformer(Aggregator):
         """Lets every sample's elements attend to each other, and summarises them."""
         elements = sequence.with_values(self.dense(sequence.values))
         padded = elements.to_padded()
-        padded = padded + _positions(padded)
+        padded = padded + sinusoidal_positions(padded)
         lengths = elements.lengths
         if self.token is not None:
             padded = torch.cat([self.token.expand(len(padded), 1, -1), padded], dim=1)
@@ -90,14 +85,3 @@ class Transformer(Aggregator):
         if self.token is not None:
             return outputs[:, 0]
         return outputs.masked_fill(padding[:, :, None], 0.0).sum(dim=1) / lengths[:, None]
-
-
-def _positions(padded: Tensor) -> Tensor:
-    """Sinusoidal codes ``(time, width)``: sines in even features, cosines in odd ones."""
-    time, width = padded.shape[1:]
-    # Angles need more digits than half precision has.
-    precise = torch.promote_types(padded.dtype, torch.float32)
-    feature = torch.arange(width, device=padded.device, dtype=precise)
-    rate = torch.exp(-math.log(10_000.0) * 2 * (feature // 2) / width)
-    angle = torch.arange(time, device=padded.device)[:, None] * rate
-    return torch.where(feature % 2 == 0, angle.sin(), angle.cos()).to(padded.dtype)

@@ -40,7 +40,7 @@ def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
 
     handles = [fusion.register_forward_hook(keep_fused)]
     if isinstance(fusion, Mrpn):
-        handles.append(fusion.concat.register_forward_pre_hook(keep_adapted))
+        handles.append(fusion.fusion.register_forward_pre_hook(keep_adapted))
     try:
         yield heard
     finally:

@@ -1,4 +1,4 @@
-"""The multi-modal residual perceptron network's fusion."""
+"""The multi-modal residual perceptron network's fusion: residual perceptrons in front of any other."""
 
 from __future__ import annotations
 
@@ -8,32 +8,41 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusionkit.fusions.concat import Concat
 from fusionkit.interfaces import Fusion
 from fusionkit.jagged import Jagged
 from fusionkit.layers import ResidualPerceptron
 from fusionkit.registry import FUSIONS
+from fusionkit.spec import FusionSpec
+
+_SIDE_BY_SIDE = FusionSpec(type="concat")
 
 
 @FUSIONS.register("mrpn")
 class Mrpn(Fusion):
-    r"""A residual perceptron for each modality, then all side by side, normalised.
+    r"""A residual perceptron for each modality, then a fusion: the modalities side by side, or any other.
 
     .. math::
-        \mathrm{fused} = \mathrm{FeatureNorm}([f'_1; \dots; f'_M]), \qquad
+        \mathrm{fused} = \mathrm{Fusion}(f'_1, \dots, f'_M), \qquad
         f'_m = \hat f_m + \mathrm{FeatureNorm}(\sigma(W_m \hat f_m + b_m))
 
     :math:`\hat f_m` is the normalised feature of modality m, which the uni-modal heads keep reading. The perceptrons
     absorb what only the fused task asks of a feature, so that its gradient does not spoil what the modality knows
-    alone; with uni-modal heads this is the paper's N2. Choose it over `concat` where a uni-modal network beats the
-    joint one. Placeholders of absent modalities pass the perceptron unchanged and enter no statistic. In evaluation
-    the running statistics are used.
+    alone; with uni-modal heads and `concat` this is the paper's N2. Choose it over the bare fusion where a uni-modal
+    network beats the joint one. Placeholders of absent modalities pass the perceptron unchanged and enter no
+    statistic. Of a fusion that reads sequences the elements are corrected instead, each by itself. In evaluation the
+    running statistics are used. It costs :math:`\sum_m d_m^2` multiply-adds a sample.
 
     Args:
-        in_features: Width of each modality, in the recipe's order; the output has their sum.
+        in_features: Width of each modality, in the recipe's order.
+        sequence_features: Width of an element of each modality's sequence; only a fusion that reads them asks for it.
+        of: The fusion behind the perceptrons, by name or with its options.
+
+    Raises:
+        ValueError: The fusion reads sequences, and their widths are not given.
 
     Source:
-        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (6), (9). Absent modalities are ours.
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (6), (9), who claim that residual perceptrons go
+        with any fusion. Absent modalities and sequences are ours.
 
     Example:
         >>> fusion = Mrpn({"audio": 2, "video": 3})
@@ -42,12 +51,28 @@ class Mrpn(Fusion):
         torch.Size([4, 5])
     """
 
-    def __init__(self, in_features: Mapping[str, int]) -> None:
+    reads_sequences = True
+
+    def __init__(
+        self,
+        in_features: Mapping[str, int],
+        sequence_features: Mapping[str, int] | None = None,
+        *,
+        of: FusionSpec = _SIDE_BY_SIDE,
+    ) -> None:
         super().__init__()
         self.modalities = tuple(in_features)
-        self.perceptrons = nn.ModuleList(ResidualPerceptron(width) for width in in_features.values())
-        self.concat = Concat(in_features)
-        self.out_features = self.concat.out_features
+        widths, wired = in_features, [in_features]
+        self.bends_sequences = of.type != "mrpn" and FUSIONS.get(of.type).cls.reads_sequences
+        if self.bends_sequences:
+            if sequence_features is None:
+                raise ValueError(f"mrpn: {of.type} reads sequences, so sequence_features must be given")
+            widths, wired = sequence_features, [in_features, sequence_features]
+        elif of.type == "mrpn" and sequence_features is not None:
+            wired = [in_features, sequence_features]
+        self.perceptrons = nn.ModuleList(ResidualPerceptron(widths[modality]) for modality in self.modalities)
+        self.fusion = FUSIONS.build(of.type, *wired, **of.options)
+        self.out_features = self.fusion.out_features
 
     def forward(
         self,
@@ -55,11 +80,19 @@ class Mrpn(Fusion):
         present: Mapping[str, Bool[Tensor, " batch"] | None],
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
-        """Corrects what is present, then normalises and concatenates."""
-        corrected = {}
-        for modality, perceptron in zip(self.modalities, self.perceptrons, strict=True):
-            feature, mask = features[modality], present[modality]
-            bent = perceptron(feature, mask)
-            corrected[modality] = bent if mask is None else torch.where(mask[:, None], bent, feature)
-        fused: Tensor = self.concat(corrected, present)
+        """Corrects what is present, then fuses."""
+        pairs = zip(self.modalities, self.perceptrons, strict=True)
+        if self.bends_sequences:
+            assert sequences is not None
+            sequences = {name: sequences[name].with_values(bend(sequences[name].values)) for name, bend in pairs}
+        else:
+            features = {name: _bent(bend, features[name], present[name]) for name, bend in pairs}
+        extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
+        fused: Tensor = self.fusion(features, present, **extra)
         return fused
+
+
+def _bent(perceptron: nn.Module, feature: Tensor, present: Tensor | None) -> Tensor:
+    """A corrected feature; rows that are absent stay as they are."""
+    bent: Tensor = perceptron(feature, present)
+    return bent if present is None else torch.where(present[:, None], bent, feature)

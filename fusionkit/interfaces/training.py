@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +13,16 @@ from torch import Tensor, nn
 from fusionkit.interfaces.network import ModelOutput
 
 
+def _not_yet(*_: object) -> Any:
+    raise RuntimeError("there are no losses and no scores yet: this hook runs before the forward pass")
+
+
 @dataclass(frozen=True)
 class Step:
     """What a balancer may look at in one training step.
+
+    `loss_of` and `scores_of` compute when they are called and cost nothing otherwise; hooks that run before the
+    forward pass have neither.
 
     Args:
         epoch: Epochs finished in this stage.
@@ -25,6 +32,10 @@ class Step:
         targets: The batch's targets on the model's device.
         sample_ids: The batch's samples.
         teacher: The output of the frozen teachers on this batch, where `Balancer.teachers` asks for them.
+        loss_of: From a loss term and scores to the loss that each sample would have with them, ``(batch,)``; NaN
+            where the sample does not count in the term. Gradients flow through it.
+        scores_of: From modalities to the fused scores by target where only these are present; in evaluation mode,
+            without gradients. Every call is one more forward pass of them and the fusion.
     """
 
     epoch: int
@@ -34,6 +45,8 @@ class Step:
     targets: Mapping[str, Tensor]
     sample_ids: tuple[str, ...]
     teacher: ModelOutput | None = None
+    loss_of: Callable[[str, Tensor], Tensor] = _not_yet
+    scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] = _not_yet
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,8 @@ class Balancer(nn.Module, ABC):
     def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
         """Merges gradients per weighted term into one, where `plan` asked for `separate_gradients`.
 
-        Each sequence follows the order of the parameters that the step trains; None stands for no dependence.
+        Each sequence follows the order of the parameters that the step trains; None stands for no dependence, by which
+        a balancer can tell what several terms share.
         """
         columns = zip(*gradients.values(), strict=True)
         return [_sum_of(gradient for gradient in column if gradient is not None) for column in columns]

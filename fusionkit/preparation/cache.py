@@ -19,7 +19,7 @@ from fusionkit.data.files import expand_path
 from fusionkit.errors import DataError, Problem, RunError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.records import ClipRecord, Source
-from fusionkit.recipe import check_component
+from fusionkit.registry import check_component
 from fusionkit.spec import PrepareSpec
 from fusionkit.whole_files import (
     as_json,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fusionkit.interfaces import Balancer, GradientScale, LossHead, ModelOutput, Plan, RawTarget, Step
 from fusionkit.registry import BALANCERS, LOSS_HEADS
@@ -145,7 +146,17 @@ def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4)
         present={modality: torch.ones(batch, dtype=torch.bool) for modality in modalities},
     )
     wanted = {target: torch.arange(batch) % 3 for target in targets}
-    return Step(1, 3, 10, output, wanted, tuple(f"sample{row}" for row in range(batch)), teacher=output)
+    return Step(
+        1,
+        3,
+        10,
+        output,
+        wanted,
+        tuple(f"sample{row}" for row in range(batch)),
+        teacher=output,
+        loss_of=lambda term, given: functional.cross_entropy(given, wanted[term.partition("/")[2]], reduction="none"),
+        scores_of=lambda of: {target: normal(batch, 3, seed=len(of)) for target in targets},
+    )
 
 
 def _check_weights(name: str, balancer: Balancer, terms: Sequence[str], step: Step) -> None:

@@ -19,7 +19,18 @@ def gradients_of(
     if not loss.requires_grad:
         return [None] * len(parameters)
     scaled = (loss if scaler is None else scaler.scale(loss)) * share
-    return list(torch.autograd.grad(scaled, list(parameters), retain_graph=True, allow_unused=True))
+    if world_size() == 1:
+        return list(torch.autograd.grad(scaled, list(parameters), retain_graph=True, allow_unused=True))
+    # Sums over processes in the graph wait for every process, also for one that they lead to no parameter: so this is
+    # the pass through the whole graph that an ordinary step makes.
+    held = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    scaled.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+    found = [parameter.grad for parameter in parameters]
+    for parameter, gradient in zip(parameters, held, strict=True):
+        parameter.grad = gradient
+    return found
 
 
 def apply_scale(gradient: Tensor, scale: GradientScale) -> Tensor:

@@ -96,6 +96,7 @@ class Learner:
         self._hooks = frozenset(hook for hook in HOOKS if balancer is not None and balancer.uses(hook))
         self._lasting = () if balancer is None else tuple(balancer.parameters())
         self._terms = frozenset(f"{branch}/{target}" for branch in stage.branches for target in model.targets)
+        self._trains: Sequence[str] = stage.trains
         self._told_dtype = torch.float64 if spec.precision == "64-true" else torch.float32
 
     def __call__(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:
@@ -106,6 +107,7 @@ class Learner:
         """
         plan = self._plan(batches[0], moment)
         trains = self._stage.trains if plan.trains is None else plan.trains
+        self._trains = trains
         self._parts.train(trains)
         parameters = [*self._parts.parameters(trains), *self._lasting]
         self._optimizer.zero_grad()
@@ -143,7 +145,12 @@ class Learner:
         step = self._step_of(batch, moment, None, self._teacher(batch) if self._teacher else None)
         with self._fabric.autocast():
             output = self._forward(batch, wanted, step)
-        step = replace(step, output=widened(output))
+        step = replace(
+            step,
+            output=widened(output),
+            loss_of=partial(self._model.loss_of, output, batch.targets),
+            scores_of=partial(self._scores_of, batch),
+        )
         weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
         found = self._model.losses(step.output or output, batch.targets, weights)
         terms = {name: term for name, term in found.items() if name in wanted}
@@ -165,6 +172,14 @@ class Learner:
             batch.inputs, unimodal=bool(heads), fused=fused, modalities=None if fused else heads, replace=hook
         )
         return replace(output, unimodal={name: output.unimodal[name] for name in heads if name in output.unimodal})
+
+    def _scores_of(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
+        """The fused scores of a batch where only some modalities are present; the step goes on as if never asked."""
+        self._parts.evaluate()
+        with torch.no_grad(), self._fabric.autocast():
+            output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
+        self._parts.train(self._trains)
+        return widened(output).fused
 
     def _backward(
         self,

@@ -1,0 +1,87 @@
+"""A step as the training loop gives it to a balancer, made of numbers; and its losses restated in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from fusionkit.interfaces import Balancer, ModelOutput, Step
+from fusionkit.registry import BALANCERS
+
+Scores = Mapping[str, Mapping[str, Any]]
+
+
+def balancer_of(name: str, modalities: tuple[str, ...], targets: tuple[str, ...], **options: Any) -> Any:
+    """A registered balancer in double precision."""
+    balancer: Balancer = BALANCERS.build(name, modalities, targets, **options)
+    return balancer.double()
+
+
+def tensor(values: Any) -> Tensor:
+    return torch.as_tensor(np.asarray(values))
+
+
+def step_of(
+    targets: Mapping[str, Any],
+    *,
+    unimodal: Scores | None = None,
+    fused: Mapping[str, Any] | None = None,
+    features: Mapping[str, Any] | None = None,
+    present: Mapping[str, Sequence[bool]] | None = None,
+    epoch: int = 0,
+    teacher: Mapping[str, Any] | None = None,
+    scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] | None = None,
+) -> Step:
+    """A step whose classes have cross-entropy and whose numbers have the squared error."""
+    wanted = {name: tensor(values) for name, values in targets.items()}
+    batch = len(next(iter(wanted.values())))
+    names = {*(unimodal or {}), *(features or {}), *(present or {})}
+    here = {name: tensor((present or {}).get(name, [True] * batch)) for name in names}
+
+    def loss_of(term: str, scores: Tensor) -> Tensor:
+        branch, _, target = term.partition("/")
+        if wanted[target].is_floating_point():
+            losses = (scores[:, 0] - wanted[target]).square()
+            known = ~wanted[target].isnan()
+        else:
+            losses = functional.cross_entropy(scores, wanted[target].clamp(min=0), reduction="none")
+            known = wanted[target] >= 0
+        return torch.where(known if branch == "fused" else known & here[branch], losses, torch.nan)
+
+    def output(of: Mapping[str, Any] | None) -> ModelOutput:
+        return ModelOutput(
+            fused={name: tensor(scores) for name, scores in (fused or {}).items()},
+            unimodal={m: {t: tensor(s) for t, s in scores.items()} for m, scores in (unimodal or {}).items()},
+            features={
+                name: tensor(values) if not isinstance(values, Tensor) else values
+                for name, values in (of or {}).items()
+            },
+            present=here,
+        )
+
+    ids = tuple(f"sample{row}" for row in range(batch))
+    taught = None if teacher is None else output(teacher)
+    extra = {} if scores_of is None else {"scores_of": scores_of}
+    return Step(epoch, 0, 10, output(features), wanted, ids, teacher=taught, loss_of=loss_of, **extra)
+
+
+def softmax(scores: Any) -> np.ndarray:
+    raised = np.exp(np.asarray(scores, dtype=np.float64))
+    return raised / raised.sum(axis=-1, keepdims=True)
+
+
+def terms_of(**values: float) -> dict[str, Tensor]:
+    """Loss terms by names in which ``__`` stands for the stroke."""
+    return {
+        name.replace("__", "/"): torch.tensor(value, dtype=torch.float64, requires_grad=True)
+        for name, value in values.items()
+    }
+
+
+def numbers(weighted: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in weighted.items()}
