@@ -64,7 +64,7 @@ class RunFolder:
         """
         run = cls(path)
         plain = recipe.plain()
-        if run._recipe_file.is_file():
+        if run.begun:
             different = _differing_keys(run.recipe.plain(), plain)
             if different:
                 raise RunError(
@@ -92,7 +92,7 @@ class RunFolder:
             RunError: There is none.
         """
         run = cls(path)
-        if not run._recipe_file.is_file():
+        if not run.begun:
             raise RunError(f"{run.path}: is no run (it holds no recipe.yaml); a run is what `fusionkit train` leaves")
         return run
 
@@ -115,6 +115,11 @@ class RunFolder:
     def tensorboard(self) -> Path:
         """The folder of TensorBoard's event files."""
         return self.path / "tensorboard"
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder is a run."""
+        return self._recipe_file.is_file()
 
     @property
     def finished(self) -> bool:

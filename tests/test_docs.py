@@ -133,3 +133,22 @@ def test_figures_are_drawn_and_drawn_again_only_where_what_they_show_changed(tmp
     figures.draw_figures(tmp_path)
     again = {path.stem: path.stat() for path in tmp_path.glob("*.png")}
     assert {name for name in made if again[name].st_mtime_ns != made[name].st_mtime_ns} == {"segments"}
+
+
+def test_the_networks_of_the_films_page_can_be_built():
+    import yaml
+
+    import fusionkit
+
+    text = (ROOT / "docs" / "how_to" / "films.md").read_text(encoding="utf-8")
+    models = [
+        found["model"]
+        for block in re.findall(r"```yaml\n(.*?)```", text, re.S)
+        if "model" in (found := yaml.safe_load(block))
+    ]
+    assert len(models) == 2
+    for model in models:
+        for modality, shape in (("video", [3, 112, 112]), ("audio", [])):
+            model["modalities"][modality]["shape"] = shape
+        model["targets"] = {"mood": {"type": "classification", "classes": ["calm", "happy"]}}
+        assert fusionkit.build(model).modalities == ("video", "audio")

@@ -405,3 +405,14 @@ def test_the_progress_line_is_legible_in_80_columns(
     assert "180000/300000" in captured.err
     assert " left epoch 59  fused/label 0.018" in captured.err
     assert max(map(len, captured.err.splitlines())) <= 80
+
+
+def test_a_network_that_cannot_be_built_leaves_no_run_that_its_mended_recipe_would_be_refused_for(
+    tmp_path: Path,
+) -> None:
+    wrong = recipe(epochs=1)
+    wrong["model"]["modalities"]["motion"]["encoder"] = "conv2d"
+    with pytest.raises(RecipeError, match="is no image"):
+        train(wrong, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert train(recipe(epochs=1), tmp_path / "run").finished

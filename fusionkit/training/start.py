@@ -59,6 +59,11 @@ def train(
     assembly = assemble(load_recipe(recipe, overrides))
     fabric = make_fabric(assembly.recipe, accelerator)
     run = RunFolder(out)
+    if not run.begun:
+        with torch.random.fork_rng(devices=[]):
+            build(
+                assembly.recipe, assembly.dataset
+            )  # what is wrong with the network is said before there is a run of it
     if fabric.is_global_zero:
         RunFolder.create(out, assembly.recipe, data=assembly.data_hash, device=_device_name(fabric.device))
         if not resume and not run.finished:
