@@ -150,7 +150,7 @@ def _other(item: Any, place: Place, known_keys: Callable[[Place], Iterable[str]]
     if kind == "extra_forbidden":
         return "unknown key", did_you_mean(str(place[-1]), known_keys(place[:-1]))
     if kind == "missing":
-        return "missing", "this key has no default"
+        return "missing", "write schema: 1" if place == ("schema",) else "this key has no default"
     if item["loc"] and item["loc"][-1] == "[key]":
         return f"{item['input']!r} is no name", "a name is letters, digits and underscores, a letter first"
     if kind in _LENGTHS:

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from fusionkit.recipe import load_recipe
 from fusionkit.shipped import find_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -135,9 +137,18 @@ def test_figures_are_drawn_and_drawn_again_only_where_what_they_show_changed(tmp
     assert {name for name in made if again[name].st_mtime_ns != made[name].st_mtime_ns} == {"segments"}
 
 
-def test_the_networks_of_the_films_page_can_be_built():
-    import yaml
+@pytest.mark.parametrize("page", ["films", "own_data"])
+def test_whole_recipes_of_the_pages_on_own_data_say_their_schema(page):
+    blocks = re.findall(
+        r"```yaml\n(.*?)```", (ROOT / "docs" / "how_to" / f"{page}.md").read_text(encoding="utf-8"), re.S
+    )
+    whole = [found for block in blocks if {"data", "model"} <= set(found := yaml.safe_load(block))]
+    assert whole
+    for recipe in whole:
+        assert load_recipe(recipe).version == 1
 
+
+def test_the_networks_of_the_films_page_can_be_built():
     import fusionkit
 
     text = (ROOT / "docs" / "how_to" / "films.md").read_text(encoding="utf-8")

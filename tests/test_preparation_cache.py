@@ -332,3 +332,16 @@ def test_what_the_dataset_says_of_its_files_stands_in_every_report(tmp_path: Pat
     assert done.plain()["notes"] == ["incomplete actors: 01 has 2 of 60 clips"]
     assert "- incomplete actors: 01 has 2 of 60 clips" in done.report.read_text()
     assert json.loads((done.folder / "report.json").read_text())["notes"] == list(films.notes)
+
+
+@pytest.mark.slow
+def test_the_command_says_that_checked_clips_are_whole(tmp_path: Path) -> None:
+    clips_in(tmp_path / "films", 2)
+    recipe = str(recipe_in(tmp_path, "cache"))
+    for words, said in (
+        ((), "known from before"),
+        (("--check",), "2 clips were read and are what was prepared; 0 were"),
+    ):
+        ended = command(tmp_path, "prepare", recipe, "--processes", "1", *words)
+        assert said in " ".join(ended.communicate()[0].split())
+        assert ended.returncode == 0

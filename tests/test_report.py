@@ -223,3 +223,15 @@ def test_colours_are_dark_enough_on_white():
 def test_tables_need_no_matplotlib():
     code = "import sys; from fusionkit.report.tables import markdown; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_interval_beyond_what_a_share_can_be_is_said_and_does_not_squeeze_the_figure():
+    given = results()
+    said = "too few folds to tell"
+    assert not any(said in caption for caption in table_text(given).captions)
+    given["summary"]["N2"] |= {"low": -1.2, "high": 1.7}
+
+    low, high = draw_folds(given).axes[0].get_xlim()
+
+    assert any(said in caption for caption in table_text(given).captions)
+    assert -2 <= low < high <= 102

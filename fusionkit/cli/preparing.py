@@ -49,6 +49,9 @@ def prepare(
     else:
         for each in done:
             print_preparation(each)
+            if check:
+                made = len(each.records) - each.kept
+                print_paragraph(f"{each.kept} clips were read and are what was prepared; {made} were made now.")
     if any(each.failed for each in done):
         raise typer.Exit(SOME_FAILED)
 
@@ -60,9 +63,9 @@ def print_preparation(done: Preparation) -> None:
     minutes = done.minutes
     rows = [
         ["prepared", str(done.count("prepared"))],
-        ["of them kept", str(done.kept)],
         ["dropped", str(done.count("dropped"))],
         ["failed", str(len(done.failed))],
+        ["of all, known from before", str(done.kept)],
         ["minutes of film", f"{minutes['video']:.1f}"],
         ["minutes of sound", f"{minutes['audio']:.1f}"],
     ]

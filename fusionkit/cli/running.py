@@ -229,7 +229,7 @@ def _print_experiment_cost(cost: ExperimentCost, as_json: bool) -> None:
     elements = ", ".join(f"{name} {count:,}" for name, count in cost.elements.items())
     print_paragraph(
         f"\n{cost.clips:,} clips with {elements} elements. {cost.runs} runs are left, about {in_time(cost.hours)} with "
-        f"{min(cost.processes, cost.runs)} at a time.\n"
+        f"{min(cost.processes, cost.runs)} at a time; starting, evaluating and reporting come on top.\n"
     )
 
 

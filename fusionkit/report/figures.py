@@ -66,6 +66,9 @@ def draw_folds(results: Results) -> Figure:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_xlabel(_axis(results))
+    if results["metric"] in SHARES:  # an interval of few folds may reach far beyond what a share can be
+        low, high = axes.get_xlim()
+        axes.set_xlim(max(low, -2.0), min(high, 102.0))
     some_inferior = any(column["inferior"] for column in results["summary"].values())
     _add_legend(figure, [kind for kind in KINDS if kind in kinds], some_inferior)
     return figure

@@ -153,6 +153,9 @@ def _captions(results: Results) -> list[str]:
         "A star and the row 'inferior' mark folds where the best separately trained uni-modal network beats the column "
         "on the same samples.",
     ]
+    limits = [limit for of in results["summary"].values() for limit in (of["low"], of["high"]) if limit is not None]
+    if results["metric"] in SHARES and any(not 0 <= limit <= 1 for limit in limits):
+        captions.append("An interval that reaches beyond 0 or 100 % says that there are too few folds to tell.")
     paper = published(results)
     captions += [f"Paper: {paper.source}."] if paper else []
     captions += _coverage(results)
