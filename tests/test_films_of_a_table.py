@@ -118,7 +118,7 @@ def test_the_recipes_of_the_page_on_films_are_valid(tmp_path: Path) -> None:
     whole, slices = (block for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL))
     sliced = whole[: whole.index("model:")] + slices + "  targets: {mood: classification}\n"
     for recipe in (whole, sliced):
-        (tmp_path / "films.yaml").write_text("schema: 1\n" + recipe)
+        (tmp_path / "films.yaml").write_text(recipe)
         assert list(load_recipe(tmp_path / "films.yaml").model.modalities) == ["video", "audio"]
     (listed,) = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
     (tmp_path / "films").mkdir()
