@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fusionkit.runs import describe_environment
+from fusionkit.environment import describe_environment
 from fusionkit.whole_files import as_json, write_file
 
 

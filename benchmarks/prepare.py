@@ -27,6 +27,7 @@ import av
 import numpy as np
 import torch
 
+from fusionkit.environment import describe_environment
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import prepare
 from fusionkit.preparation.cache import describe_sources, write_clip
@@ -35,7 +36,6 @@ from fusionkit.preparation.pixels import Reader, Region
 from fusionkit.preparation.records import ClipRecord
 from fusionkit.recipe import build_component
 from fusionkit.registry import DATASETS
-from fusionkit.runs import describe_environment
 from fusionkit.spec import DetectorSpec, FaceSpec, PrepareSpec
 from fusionkit.whole_files import as_json, write_file
 

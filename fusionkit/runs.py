@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import shlex
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from torch import Tensor
 
-import fusionkit
+from fusionkit.environment import describe_environment
 from fusionkit.errors import RunError
 from fusionkit.recipe import load_recipe
 from fusionkit.spec import Recipe
@@ -284,36 +279,6 @@ class RunFolder:
 def _is_of_a_begun_run(path: Path) -> bool:
     """Whether a file is what `RunFolder.create` leaves when it is killed before the folder is a run."""
     return path.name in ("environment.json", ".environment.json.partial", ".recipe.yaml.partial")
-
-
-def describe_environment(device: str) -> dict[str, Any]:
-    """Versions, commit, device, platform and command: what a result must carry to be made again."""
-    return {
-        "fusionkit": fusionkit.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        **_commit(),
-        "device": device,
-        "platform": platform.platform(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
-
-
-def _commit() -> dict[str, Any]:
-    """The commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
-    home = Path(__file__).parent
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=False)
-
-    try:
-        tracked = git("ls-files", "--error-unmatch", Path(__file__).name).returncode == 0
-        if not tracked:
-            return {"commit": None}
-        changed = git("diff", "--quiet", "HEAD", "--", ".").returncode != 0
-        return {"commit": git("rev-parse", "HEAD").stdout.strip(), "uncommitted_changes": changed}
-    except OSError:
-        return {"commit": None}  # no git on this machine
 
 
 def _differing_keys(there: Any, given: Any, place: str = "") -> list[str]:

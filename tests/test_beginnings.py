@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from written_films import steps, tone, write_film
 
-from fusionkit.errors import RecipeError
+from fusionkit.cli import main
+from fusionkit.errors import RecipeError, RunError
 from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
 from fusionkit.experiments.beginnings import missing_pretraining
+from fusionkit.experiments.running import runs_at_a_time
+from fusionkit.processes import processors
 from fusionkit.whole_files import as_json
 
 USAGES = ("Training", "Training", "PublicTest")
@@ -121,3 +126,66 @@ def test_pretrainings_that_cannot_be_done_are_all_said_before_any_is_trained(
     assert "none.yaml" in str(caught.value)
     assert "`weights` of the experiment's encoders to null" in str(caught.value)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def of_films(tmp_path: Path) -> Path:
+    """An experiment on two films that are not prepared."""
+    for name in "ab":
+        write_film(tmp_path / f"{name}.mp4", steps(), wave=tone(0.5))
+    (tmp_path / "films.csv").write_text("clip,film,mood,who\na,a.mp4,calm,1\nb,b.mp4,happy,2\n")
+    face = {"size": 8, "detector": "center"}
+    columns = {"film": "film", "targets": {"mood": "mood"}, "id": "clip", "group": "who"}
+    recipe = {
+        "schema": 1,
+        "data": {
+            "dataset": {"type": "manifest", "path": str(tmp_path / "films.csv"), **columns},
+            "prepare": {"cache": str(tmp_path / "cache"), "frame_rate": 25, "face": face},
+            "folds": "leave_one_group_out",
+        },
+        "model": {
+            "modalities": {"video": {"encoder": CONV}, "audio": {"encoder": ["log_mel", "conv1d"]}},
+            "targets": {"mood": "classification"},
+        },
+        "train": {"epochs": 1},
+    }
+    (tmp_path / "recipe.yaml").write_bytes(as_json(recipe))
+    path = tmp_path / "experiment.yaml"
+    path.write_bytes(as_json({"schema": 1, "recipe": "recipe.yaml", "variants": {"joint": {}}, "target": "mood"}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [("folds=[nobody]", "no fold 'nobody'"), ("metric=acuracy", "did you mean 'accuracy'")],
+)
+def test_what_is_wrong_with_an_experiment_is_said_before_its_films_are_prepared(
+    tmp_path: Path, of_films: Path, override: str, said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        run_experiment(of_films, tmp_path / "out", processes=1, overrides=[override])
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match="is a file, so no runs can be in it"):
+        run_experiment(of_films, tmp_path / "file", processes=1)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_dry_run_on_films_that_wait_says_what_preparing_them_will_cost(
+    tmp_path: Path, of_films: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def dry_run(*options: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(["experiment", str(of_films), "--out", str(tmp_path / "out"), "--dry-run", *options])
+        assert ended.value.code in (0, None)
+        return capsys.readouterr().out
+
+    assert "2 clips have to be prepared first, about" in " ".join(dry_run().split())
+    assert json.loads(dry_run("--json"))["clips_to_prepare"] == 2
+    assert not list(tmp_path.glob("cache/*/*"))
+
+
+def test_runs_share_no_gpu_unless_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert runs_at_a_time() == 1
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert runs_at_a_time() == processors()

@@ -14,7 +14,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit.assembly import open_dataset
 from fusionkit.data.archives import fingerprint, is_member, open_member
 from fusionkit.data.splits import check_split
 from fusionkit.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
@@ -22,6 +21,7 @@ from fusionkit.datasets.film_counts import ranges
 from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset, Row
+from fusionkit.opening import open_dataset
 from fusionkit.preparation import prepare
 from fusionkit.recipe import build_component
 from fusionkit.registry import FOLDS

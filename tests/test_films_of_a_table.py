@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.assembly import open_dataset
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
+from fusionkit.opening import open_dataset
 from fusionkit.preparation import prepare
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import DATASETS

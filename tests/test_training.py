@@ -13,10 +13,11 @@ import torch
 from small_runs import epochs_of, recipe, run_of, same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit.assembly import assemble, datasets_shared, open_dataset
+from fusionkit.assembly import assemble
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.model import build
+from fusionkit.opening import datasets_shared, open_dataset
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import BALANCERS
 from fusionkit.runs import RunFolder

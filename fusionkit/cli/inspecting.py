@@ -194,7 +194,7 @@ def _length(text: str) -> tuple[str, int]:
 
 def _dataset_for_shapes(recipe: Recipe) -> Dataset:
     """The dataset, where the recipe leaves out a shape or classes that it has to say."""
-    from fusionkit.assembly import open_dataset
+    from fusionkit.opening import open_dataset
 
     try:
         dataset = open_dataset(recipe.data)

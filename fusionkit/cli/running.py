@@ -53,7 +53,7 @@ def train(
     The folder holds the run afterwards: weights, log, metrics.json and all that it takes to make it again.
     """
     from fusionkit import evaluation, training
-    from fusionkit.assembly import datasets_shared
+    from fusionkit.opening import datasets_shared
     from fusionkit.report.canvas import save_figure
     from fusionkit.report.curves import draw_learning_curves
     from fusionkit.shipped import find_recipe
@@ -160,10 +160,10 @@ def perform_experiment(
         as_json: Print the results as JSON, and nothing else.
         dry_run: Stop after the cost.
     """
-    from fusionkit.assembly import datasets_shared
     from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
     from fusionkit.experiments.beginnings import films_that_wait, prepare_films
     from fusionkit.experiments.running import check_beginnings
+    from fusionkit.opening import datasets_shared
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import rich_table
 

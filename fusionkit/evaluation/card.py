@@ -15,13 +15,14 @@ from torch import Tensor
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.environment import describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
 from fusionkit.model import FusionModel, build
-from fusionkit.runs import RunFolder, describe_environment
+from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
 
 FORMAT = 1

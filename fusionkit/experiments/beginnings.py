@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 
-from fusionkit.assembly import datasets_listed, open_dataset, pick_fold
+from fusionkit.assembly import pick_fold
 from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError
 from fusionkit.experiments.jobs import Job
 from fusionkit.experiments.spec import Experiment, load_experiment
 from fusionkit.interfaces import Dataset
 from fusionkit.model import build
+from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.preparation import Preparation, PreparationCost, estimate_preparation, prepare
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.shipped import find_recipe

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import complete_recipe, datasets_listed, open_dataset, pick_fold
+from fusionkit.assembly import complete_recipe, pick_fold
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
 from fusionkit.interfaces import Folds, LossHead, Split
 from fusionkit.model import complete_model
+from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from fusionkit import processes as pool
-from fusionkit.assembly import datasets_shared
 from fusionkit.experiments.jobs import Failure, Job, do
+from fusionkit.opening import datasets_shared
 
 Report = Callable[[Job, Failure | None], None]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from fusionkit.environment import describe_environment
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED
 from fusionkit.experiments.jobs import Agenda, Failure, read_card
 from fusionkit.experiments.spec import Column, Experiment
 from fusionkit.experiments.statistics import compare, mean_interval
 from fusionkit.interfaces import Split
-from fusionkit.runs import describe_environment
 
 FORMAT = 1
 MARGIN = 1e-12  # values that differ by rounding alone are equal

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import datasets_shared
 from fusionkit.errors import RunError
 from fusionkit.experiments.beginnings import (
     check_networks,
@@ -25,6 +24,7 @@ from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, load_experiment
+from fusionkit.opening import datasets_shared
 from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown

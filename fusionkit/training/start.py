@@ -60,10 +60,8 @@ def train(
     fabric = make_fabric(assembly.recipe, accelerator)
     run = RunFolder(out)
     if not run.begun:
-        with torch.random.fork_rng(devices=[]):
-            build(
-                assembly.recipe, assembly.dataset
-            )  # what is wrong with the network is said before there is a run of it
+        with torch.random.fork_rng(devices=[]):  # what is wrong with the network is said before there is a run of it
+            build(assembly.recipe, assembly.dataset)
     if fabric.is_global_zero:
         RunFolder.create(out, assembly.recipe, data=assembly.data_hash, device=_device_name(fabric.device))
         if not resume and not run.finished:

@@ -1,0 +1,44 @@
+"""Where and with what a result was made."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import fusionkit
+
+
+def describe_environment(device: str) -> dict[str, Any]:
+    """Versions, commit, device, platform and command: what a result must carry to be made again."""
+    return {
+        "fusionkit": fusionkit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        **_commit(),
+        "device": device,
+        "platform": platform.platform(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def _commit() -> dict[str, Any]:
+    """The commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
+    home = Path(__file__).parent
+
+    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=False)
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", Path(__file__).name).returncode == 0
+        if not tracked:
+            return {"commit": None}
+        changed = git("diff", "--quiet", "HEAD", "--", ".").returncode != 0
+        return {"commit": git("rev-parse", "HEAD").stdout.strip(), "uncommitted_changes": changed}
+    except OSError:
+        return {"commit": None}  # no git on this machine
