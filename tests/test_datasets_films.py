@@ -600,8 +600,10 @@ def test_the_real_list_of_crema_d_is_7442_clips_of_91_actors_with_demographics(t
     assert sorted(listed) == ALL
     write(tmp_path / "AudioWAV", [f"{clip}.wav" for clip in listed], SOUND)
     table = str(real_data / "cremad" / "VideoDemographics.csv")
-    data = opened("crema_d", root=str(tmp_path), demographics=table)
+    usable = opened("crema_d", root=str(tmp_path), demographics=table)
+    data = opened("crema_d", root=str(tmp_path), demographics=table, broken="keep")
     assert len(data.rows) == 7442
+    assert set(data.clips) - set(usable.clips) == set(USELESS)
     emotions = Counter(row.targets["emotion"] for row in data.rows)
     assert emotions == {"anger": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087, "sad": 1271}
     assert Counter(row.targets["level"] for row in data.rows) == {None: 6077, "low": 455, "medium": 455, "high": 455}

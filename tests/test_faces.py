@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,8 @@ def test_the_face_is_found_in_every_film_and_its_crop_is_steady(films: list[Path
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_convolutional_detector_agrees_with_the_other_on_a_real_face(films: list[Path]) -> None:
+    if find_spec("face_recognition_models") is None:
+        pytest.skip("the file of the network is not installed: pip install face-recognition-models")
     detector = DETECTORS.build("dlib_cnn")
     picture = next(frames_of(films[0]))[80:280, 60:260]
     (cnn,) = detector.detect(picture)

@@ -42,13 +42,13 @@ class GradNorm(Balancer):
         lr: Step :math:`\eta` of the weights, positive.
 
     Source:
-        Chen et al. 2018, arXiv:1711.02257, eqs. (1), (2) and algorithm 1; alpha as for NYUv2 there; that lr is the
-        authors' could not be checked against the print. What differs: the paper takes the norms on the last shared layer of one trunk; branches have no common trunk, so W is what a
-        term shares with any other: all encoders for a fused term, the modality's own for a uni-modal one. The
-        derivative is divided by :math:`\bar G`, so that :math:`\eta` has no unit and neither the scale of the losses
-        nor mixed precision nor accumulation matters; the weights follow plain gradient descent and stop at 0.01,
-        so that no term is lost.
-        :math:`L_k(0)` is the loss of the first batch that has the term; a term that a batch lacks keeps its weight.
+        Chen et al. 2018, arXiv:1711.02257, eqs. (1), (2) and algorithm 1; alpha as for NYUv2 there; whether lr is
+        the authors' could not be checked against the print. What differs: the paper takes the norms on the last shared
+        layer of one trunk; branches have no common trunk, so W is what a term shares with any other: all encoders for
+        a fused term, the modality's own for a uni-modal one. The derivative is divided by :math:`\bar G`, so that
+        :math:`\eta` has no unit and neither the scale of the losses nor mixed precision nor accumulation matters; the
+        weights follow plain gradient descent and stop at 0.01, so that no term is lost. :math:`L_k(0)` is the loss of
+        the first batch that has the term; a term that a batch lacks keeps its weight.
 
     Example:
         >>> balancer = GradNorm(("audio",), ("mood",), alpha=0.0, lr=0.1)
