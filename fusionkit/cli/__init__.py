@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import fusionkit
-from fusionkit.cli import demonstration, inspecting, preparing, reporting, running
+from fusionkit.cli import comparing, demonstration, inspecting, preparing, reporting, running
 from fusionkit.errors import FusionKitError
 
 USER_ERROR = 2
@@ -28,6 +28,7 @@ app = typer.Typer(
 demonstration.add_to(app)
 preparing.add_to(app)
 running.add_to(app)
+comparing.add_to(app)
 reporting.add_to(app)
 inspecting.add_to(app)
 

@@ -14,14 +14,13 @@ import typer
 from fusionkit.cli.output import (
     JsonOption,
     OverridesArgument,
-    in_bytes,
-    in_thousands,
     plain,
     print_json,
     print_paragraph,
     print_table,
 )
 from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError
+from fusionkit.report.units import in_bytes, in_thousands
 
 if TYPE_CHECKING:
     from fusionkit.component_pages import ComponentPage, Option

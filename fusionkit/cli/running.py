@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -17,16 +17,17 @@ from fusionkit.cli.output import (
     JsonOption,
     OverridesArgument,
     console,
-    in_time,
     print_json,
     print_paragraph,
     print_table,
 )
 from fusionkit.cli.reporting import print_report
+from fusionkit.report.units import in_time
 
 if TYPE_CHECKING:
     from fusionkit.experiments.cost import ExperimentCost
     from fusionkit.preparation import PreparationCost
+    from fusionkit.spec import Recipe
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
 
@@ -161,7 +162,6 @@ def perform_experiment(
         dry_run: Stop after the cost.
     """
     from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
-    from fusionkit.experiments.beginnings import films_that_wait, prepare_films
     from fusionkit.experiments.running import check_beginnings
     from fusionkit.opening import datasets_shared
     from fusionkit.report.page import write_report
@@ -170,17 +170,11 @@ def perform_experiment(
     with told_when_stopped(), datasets_shared():
         experiment = load_experiment(path, overrides)
         check_beginnings(experiment, out)
-        recipes = experiment.recipes.values()
-        if dry_run and (waiting := films_that_wait(recipes)):
-            _print_films_that_wait(waiting, processes, as_json)
+        if not films_are_ready(experiment.recipes.values(), processes, as_json, dry_run=dry_run):
             return
-        if not dry_run:
-            for done in prepare_films(recipes, processes=processes, progress=not as_json):
-                if not as_json and done.kept < len(done.records):
-                    print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
         if dry_run or not as_json:
             cost = estimate_experiment(path, out, processes=processes, overrides=overrides)
-            _print_experiment_cost(cost, as_json)
+            print_cost(cost, as_json)
         if dry_run:
             return
         results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
@@ -192,9 +186,28 @@ def perform_experiment(
         typer.echo(f"\nTable: {out / 'table.md'}")
         typer.echo(f"Everything as data: {out / 'results.json'}")
         print_report(written)
+    exit_if_runs_failed(results)
+
+
+def exit_if_runs_failed(results: Mapping[str, Any]) -> None:
+    """Ends with a status of its own where runs failed."""
     if results["failures"]:
         typer.echo(f"fusionkit: {len(results['failures'])} runs failed; start it again to repeat them", err=True)
         raise typer.Exit(RUNS_FAILED)
+
+
+def films_are_ready(recipes: Iterable[Recipe], processes: int | None, as_json: bool, *, dry_run: bool) -> bool:
+    """Prepares the films of recipes; in a dry run says instead how many wait, and that it cannot go on with them."""
+    from fusionkit.experiments.beginnings import films_that_wait, prepare_films
+
+    if dry_run:
+        if waiting := films_that_wait(recipes):
+            _print_films_that_wait(waiting, processes, as_json)
+        return not waiting
+    for done in prepare_films(recipes, processes=processes, progress=not as_json):
+        if not as_json and done.kept < len(done.records):
+            print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
+    return True
 
 
 def _print_films_that_wait(waiting: Sequence[PreparationCost], processes: int | None, as_json: bool) -> None:
@@ -211,7 +224,8 @@ def _print_films_that_wait(waiting: Sequence[PreparationCost], processes: int | 
     )
 
 
-def _print_experiment_cost(cost: ExperimentCost, as_json: bool) -> None:
+def print_cost(cost: ExperimentCost, as_json: bool) -> None:
+    """What an experiment will cost."""
     if as_json:
         print_json(cost.plain())
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,6 +23,11 @@ from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
+
+Tuned = Mapping[tuple[str, str], Sequence[str]]
+"""By variant and fold, overrides that were chosen for its runs."""
+
+UNCHANGED: Tuned = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,21 @@ class Failure:
     traceback: str = ""
 
 
-def make_agenda(experiment: Experiment, out: Path, *, listed: bool = False) -> Agenda:
+def make_agenda(
+    experiment: Experiment,
+    out: Path,
+    *,
+    listed: bool = False,
+    tuned: Tuned | None = UNCHANGED,
+) -> Agenda:
     """Opens the dataset and lists every run.
 
     Args:
         experiment: The experiment.
         out: The folder of the runs.
         listed: Go by what the dataset lists, before its films are prepared; runs of other data are not looked for.
+        tuned: By variant and fold, overrides that were chosen for its runs; None where they are not chosen yet, and
+            what is in the folders can be held against nothing.
 
     Raises:
         RecipeError: The experiment names folds or a metric that there are not, or published numbers do not fit them.
@@ -101,13 +116,15 @@ def make_agenda(experiment: Experiment, out: Path, *, listed: bool = False) -> A
         raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
     if listed:
         with datasets_listed():
-            return _agenda(experiment, out, listed=True)
-    return _agenda(experiment, out, listed=False)
+            return _agenda(experiment, out, check_data=False, tuned=tuned)
+    return _agenda(experiment, out, check_data=True, tuned=tuned)
 
 
-def _agenda(experiment: Experiment, out: Path, *, listed: bool) -> Agenda:
+def _agenda(experiment: Experiment, out: Path, *, check_data: bool, tuned: Tuned | None) -> Agenda:
     folds = fold_splits(experiment)
-    jobs = plan_jobs(experiment, folds, out, check_data=not listed)
+    jobs = _plan_jobs(experiment, folds, out, tuned or UNCHANGED)
+    if tuned is not None:
+        refuse_foreign_runs(jobs, out, check_data=check_data)
     metric, higher_is_better = compared_metric(experiment)
     names = [split.name for split in protocol_splits(experiment)]
     if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, metric)):
@@ -171,49 +188,46 @@ def compared_metric(experiment: Experiment) -> tuple[str, bool]:
     return metric, head.higher_is_better if metric == head.score else metric not in {"loss", "ece", "mae", "rmse"}
 
 
-def plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path, *, check_data: bool = True) -> tuple[Job, ...]:
-    """Every run of an experiment.
-
-    Args:
-        experiment: The experiment.
-        folds: Its folds.
-        out: The folder of the runs.
-        check_data: Look for runs of other data.
-
-    Raises:
-        RecipeError: A variant does not fit the data; every problem of every variant is listed.
-        RunError: A folder holds a run of another recipe or of other data; all of them are listed.
-    """
-    recipes = _complete(experiment)
-    jobs, foreign, changed = list[Job](), list[str](), list[str]()
+def _plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path, tuned: Tuned) -> tuple[Job, ...]:
+    """Every run of an experiment; all variants of a fold and seed follow each other."""
+    recipes = complete_recipes(experiment)
+    jobs = []
     for fold in folds:
         for seed in experiment.spec.seeds:
             for variant, recipe in recipes.items():
                 folder = out / "runs" / folder_name(variant) / folder_name(fold.name) / str(seed)
-                plain = recipe.plain()
-                plain["data"]["fold"], plain["train"]["seed"] = fold.name, seed
-                job = Job(variant, fold.name, seed, plain, str(folder))
-                jobs.append(job)
-                run = _begun(job)
-                if run is not None and run.recipe.plain() != load_recipe(plain).plain():
-                    foreign.append(job.folder)
-                elif check_data and run is not None and run.is_of_other_data(_data_of(recipe, fold.name)):
-                    changed.append(job.folder)
+                always = [f"data.fold={json.dumps(fold.name)}", f"train.seed={seed}"]
+                changed = load_recipe(recipe, [*tuned.get((variant, fold.name), ()), *always])
+                jobs.append(Job(variant, fold.name, seed, changed.plain(), str(folder)))
+    return tuple(jobs)
+
+
+def refuse_foreign_runs(jobs: Sequence[Job], out: Path, *, check_data: bool) -> None:
+    """Makes sure that what was begun in the folders of runs is of their recipes and, if wanted, of the same data.
+
+    Raises:
+        RunError: A folder holds a run of another recipe or of other data; all of them are listed.
+    """
+    foreign, changed = list[str](), list[str]()
+    for job in jobs:
+        run = _begun(job)
+        if run is not None and run.recipe.plain() != job.recipe:
+            foreign.append(job.folder)
+        elif check_data and run is not None and run.is_of_other_data(_data_of(load_recipe(job.recipe))):
+            changed.append(job.folder)
     for folders, what in ((foreign, "another recipe"), (changed, "other data, which have changed since")):
         if folders:
             listed = ", ".join(folders[:5]) + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
             raise RunError(f"{out}: holds runs of {what} ({listed}); choose another folder, or remove them")
-    return tuple(jobs)
 
 
-def _data_of(recipe: Recipe, fold: str) -> str:
+def _data_of(recipe: Recipe) -> str:
     """The hash of the data that a run of a recipe is of."""
     dataset = open_dataset(recipe.data)
-    data = recipe.data.model_copy(update={"fold": fold})
-    return data_hash(pick_fold(recipe.model_copy(update={"data": data}), dataset), dataset.rows, dataset.contents)
+    return data_hash(pick_fold(recipe, dataset), dataset.rows, dataset.contents)
 
 
-def _complete(experiment: Experiment) -> dict[str, Recipe]:
+def complete_recipes(experiment: Experiment) -> dict[str, Recipe]:
     """The recipes with what their datasets say of shapes and classes, as run folders hold them."""
     complete, problems = {}, []
     for variant, recipe in experiment.recipes.items():

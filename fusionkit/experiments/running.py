@@ -20,7 +20,7 @@ from fusionkit.experiments.beginnings import (
     pretrain,
 )
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
-from fusionkit.experiments.jobs import Failure, Job, is_finished, make_agenda
+from fusionkit.experiments.jobs import UNCHANGED, Agenda, Failure, Job, Tuned, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, load_experiment
@@ -69,14 +69,32 @@ def run_experiment(
         check_beginnings(experiment, out)
         prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
         agenda = make_agenda(experiment, out)
-        for todo in missing_pretraining(agenda.experiment):
-            pretrain(todo, progress=progress)
-        waiting = [job for job in agenda.jobs if not is_finished(job)]
-        check_networks(waiting)
-        _make_folder(out)
-        with _progress(len(waiting), len(agenda.jobs) - len(waiting), shown=progress) as report:
-            failures = run_jobs(waiting, processes or runs_at_a_time(), report)
-    results = make_results(agenda, failures)
+        begin(agenda, agenda.jobs, progress=progress)
+        failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
+    return write_results(make_results(agenda, failures), out)
+
+
+def begin(agenda: Agenda, jobs: Sequence[Job], *, progress: bool) -> None:
+    """Trains what encoders start from, builds every network once, and makes the folder of the runs."""
+    for todo in missing_pretraining(agenda.experiment):
+        pretrain(todo, progress=progress)
+    check_networks([job for job in jobs if not is_finished(job)])
+    _make_folder(agenda.out)
+
+
+def run_waiting(what: str, jobs: Sequence[Job], processes: int | None, *, progress: bool) -> list[Failure]:
+    """Does the jobs that are not finished, and returns those that failed."""
+    waiting = [job for job in jobs if not is_finished(job)]
+    with _progress(what, len(waiting), len(jobs) - len(waiting), shown=progress) as report:
+        return run_jobs(waiting, processes or runs_at_a_time(), report)
+
+
+def write_results(results: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Writes ``results.json``, the table and the figures, and returns the results.
+
+    Raises:
+        RunError: They cannot be written.
+    """
     try:
         replace_file(out / "results.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
         replace_file(out / "table.md", markdown(results).encode())
@@ -87,14 +105,19 @@ def run_experiment(
     return results
 
 
-def check_beginnings(experiment: Experiment, out: Path) -> None:
+def check_beginnings(experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED) -> None:
     """Says what is wrong with an experiment that can be known before films are prepared and encoders pretrained.
+
+    Args:
+        experiment: The experiment.
+        out: The folder of the runs.
+        tuned: As for `make_agenda`.
 
     Raises:
         RecipeError: It names folds or a metric that there are not, or a pretraining cannot be done.
         RunError: The folder of the runs is none, or holds runs of other recipes.
     """
-    make_agenda(experiment, out, listed=True)
+    make_agenda(experiment, out, listed=True, tuned=tuned)
     check_pretraining(missing_pretraining(experiment))
 
 
@@ -138,6 +161,6 @@ def _make_folder(out: Path) -> None:
 
 
 @contextmanager
-def _progress(waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[Job, Failure | None], None]]:
-    with progress_bar("runs", waiting, kept, shown=shown) as advance:
+def _progress(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[Job, Failure | None], None]]:
+    with progress_bar(what, waiting, kept, shown=shown) as advance:
         yield lambda job, failure: advance(f"{job.name}: {failure.error}" if failure else "")

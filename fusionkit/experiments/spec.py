@@ -146,13 +146,16 @@ class Experiment:
         return next(iter(self.recipes.values()))
 
 
-def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experiment:
+def load_experiment(
+    path: str | Path, overrides: Sequence[str] = (), kind: type[ExperimentSpec] = ExperimentSpec
+) -> Experiment:
     """Reads an experiment file and checks the recipe of every variant.
 
     Args:
         path: The YAML file.
         overrides: ``key.path=value``; a first key of the experiment format (such as ``seeds``) changes the
             experiment, any other the recipe of every variant, after the variant's own overrides.
+        kind: What the file may say.
 
     Raises:
         RecipeError: Every problem of the file and of all its recipes.
@@ -167,12 +170,14 @@ def load_experiment(path: str | Path, overrides: Sequence[str] = ()) -> Experime
               MRPN: {overrides: [model.fusion=mrpn]}
               audio: {of: late fusion, branch: audio}
     """
-    own = {field.alias or name for name, field in ExperimentSpec.model_fields.items()}
+    own = {field.alias or name for name, field in kind.model_fields.items()}
     of_experiment = [text for text in overrides if text.partition("=")[0].split(".")[0] in own]
     document, name = read_document(Path(path), of_experiment)
     if "model" in document.value and "variants" not in document.value:
         raise RecipeError("is a recipe, not an experiment; run it with `fusionkit train`", source=name)
-    spec = check_document(ExperimentSpec, document, name)
+    if kind is ExperimentSpec and {"tuning", "budget"} & set(document.value):
+        raise RecipeError("is a comparison, not an experiment; run it with `fusionkit compare`", source=name)
+    spec = check_document(kind, document, name)
     of_recipe = [text for text in overrides if text not in of_experiment]
     source = _recipe_path(spec.recipe, Path(path))
     recipes, problems = _recipes(spec, source, of_recipe)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import fusionkit
 from fusionkit.errors import RunError
+from fusionkit.report.comparison import FILES as COMPARISON_FILES
+from fusionkit.report.comparison import comparison_section
 from fusionkit.report.document import Missing, Picture, Section, as_markdown, missing_sentence, picture
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.gallery import FILES, Gallery
@@ -56,7 +58,7 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
         sections, table = make_sections(source, figures)
         blocks = [block for each in sections for block in each.blocks]
         drawn = [block.file for block in (table, *blocks) if isinstance(block, Picture)]
-        for stale in {figures / name for name in FILES} - set(drawn):
+        for stale in {figures / name for name in (*FILES, *COMPARISON_FILES)} - set(drawn):
             stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
         title, subtitle = title_of(source.results)
         html, markdown = out / "report.html", out / "report.md"
@@ -80,6 +82,7 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
     sections = (
         short_section(results),
         table_section(results),
+        comparison_section(results, figures),
         paper_section(results),
         *Gallery(source, figures).sections(),
         notes_section(results),

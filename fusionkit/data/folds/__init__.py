@@ -3,6 +3,7 @@
 from fusionkit.data.folds.drawn import Holdout, RandomKFold
 from fusionkit.data.folds.given import Given
 from fusionkit.data.folds.groups import ActorPairs, BalancedGroups, GroupKFold, LeaveOneGroupOut
+from fusionkit.data.folds.nested import Nested
 from fusionkit.data.folds.parts import WithParts
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "GroupKFold",
     "Holdout",
     "LeaveOneGroupOut",
+    "Nested",
     "RandomKFold",
     "WithParts",
 ]

@@ -1,0 +1,71 @@
+"""The command that compares under equal conditions."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fusionkit.cli.output import JsonOption, OverridesArgument, print_json, print_paragraph, print_table
+from fusionkit.cli.reporting import print_report
+from fusionkit.cli.running import (
+    OutOption,
+    ProcessesOption,
+    exit_if_runs_failed,
+    films_are_ready,
+    print_cost,
+    told_when_stopped,
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(compare)
+
+
+def compare(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A comparison's path, or the name of a shipped one.")],
+    out: OutOption,
+    *,
+    overrides: OverridesArgument = None,
+    processes: ProcessesOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the cost; train nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare variants with equal budget and equal tuning, and say which differ by more than noise.
+
+    In every fold each variant is tuned inside the training part. Started again it goes on where it was stopped; with
+    variants added it runs those alone.
+    """
+    from fusionkit.experiments.comparing import estimate_comparison, run_comparison
+    from fusionkit.experiments.comparison import load_comparison
+    from fusionkit.experiments.running import check_beginnings
+    from fusionkit.opening import datasets_shared
+    from fusionkit.report.comparison import HEADER, conditions, last_line, ranking_rows
+    from fusionkit.report.page import write_report
+    from fusionkit.shipped import find_recipe
+
+    path, changes = find_recipe(file), tuple(overrides or ())
+    with told_when_stopped(), datasets_shared():
+        experiment, _ = load_comparison(path, changes)
+        check_beginnings(experiment, out, tuned=None)
+        if not films_are_ready(experiment.recipes.values(), processes, as_json, dry_run=dry_run):
+            return
+        if dry_run or not as_json:
+            print_cost(estimate_comparison(path, out, processes=processes, overrides=changes), as_json)
+        if dry_run:
+            return
+        results = run_comparison(path, out, processes=processes, progress=not as_json, overrides=changes)
+        written = write_report(out)
+    if as_json:
+        print_json(results)
+    else:
+        title = f"{results['metric']} of {results['target']}; differences are from {results['columns'][0]['name']}"
+        print_table(title, HEADER, [ranking_rows(results)], right=range(1, len(HEADER)))
+        typer.echo()
+        for sentence in conditions(results):
+            print_paragraph(sentence)
+        print_report(written)
+        typer.echo()
+        print_paragraph(last_line(results))
+    exit_if_runs_failed(results)

@@ -1,0 +1,84 @@
+"""The budget of a comparison: every variant with the epochs that it may have."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fusionkit.assembly import assemble
+from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.errors import Problem, RecipeError, RunError
+from fusionkit.experiments.comparison import ComparisonSpec
+from fusionkit.experiments.spec import Experiment
+from fusionkit.processes import one_thread
+from fusionkit.recipe import load_recipe
+from fusionkit.spec import Recipe
+from fusionkit.whole_files import read_json, replace_file
+
+FILE = "budget.json"
+
+
+def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, write: bool = True) -> Experiment:
+    """The comparison with the epochs that its budget gives to every variant.
+
+    A budget of time is turned into epochs once, from timed steps, and written into the folder, so that a comparison
+    that goes on has the epochs that it began with.
+
+    Args:
+        experiment: The comparison.
+        spec: Its file.
+        out: Its folder.
+        write: Keep the epochs in the folder.
+
+    Raises:
+        RecipeError: An epoch of a variant takes longer than the budget of time.
+        RunError: The folder cannot be written, or its epochs are of another budget.
+    """
+    if spec.budget.epochs is not None:
+        epochs = dict.fromkeys(experiment.recipes, spec.budget.epochs)
+    else:
+        assert spec.budget.minutes is not None
+        epochs = _epochs_of_time(experiment.recipes, spec.budget.minutes, out / FILE, write=write)
+    recipes = {
+        variant: load_recipe(recipe, [f"train.epochs={epochs[variant]}"])
+        for variant, recipe in experiment.recipes.items()
+    }
+    return replace(experiment, recipes=recipes)
+
+
+def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *, write: bool) -> dict[str, int]:
+    known: dict[str, Any] = read_json(file) if file.is_file() else {"minutes": minutes, "epochs": {}}
+    if known.get("minutes") != minutes:
+        raise RunError(f"{file}: is of {known.get('minutes')} minutes, now {minutes:g}; choose another folder")
+    epochs: dict[str, int] = dict(known["epochs"])
+    problems = []
+    for variant, recipe in recipes.items():
+        if variant in epochs:
+            continue
+        seconds = _seconds_of_epoch(recipe)
+        epochs[variant] = math.floor(60 * minutes / seconds)
+        if epochs[variant] < 1:
+            message = f"one epoch of {variant!r} takes {seconds / 60:.2g} minutes, more than the {minutes:g} of a run"
+            problems.append(Problem("budget.minutes", message, "more minutes, or less data"))
+    if problems:
+        raise RecipeError(problems)
+    if write:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(file, (json.dumps({"minutes": minutes, "epochs": epochs}, indent=2) + "\n").encode())
+        except OSError as error:
+            raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
+    return epochs
+
+
+def _seconds_of_epoch(recipe: Recipe) -> float:
+    """Seconds of an epoch of all stages together."""
+    from fusionkit.training.timing import time_stages
+
+    with one_thread(), without_pretrained_weights():
+        stages = time_stages(assemble(recipe))
+    return sum(stage.seconds for stage in stages) / recipe.train.epochs

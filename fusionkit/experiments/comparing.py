@@ -1,0 +1,154 @@
+"""A comparison from its file to its verdict: tune every variant alike, run what was chosen, and say what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from fusionkit.assembly import assemble
+from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.experiments.beginnings import prepare_films
+from fusionkit.experiments.budget import with_budget
+from fusionkit.experiments.comparison import ComparisonSpec, load_comparison
+from fusionkit.experiments.cost import ExperimentCost, estimate_cost
+from fusionkit.experiments.jobs import Agenda, Failure, is_finished, make_agenda
+from fusionkit.experiments.ranking import against, all_pairs, rank
+from fusionkit.experiments.results import make_results
+from fusionkit.experiments.running import begin, check_beginnings, run_waiting, runs_at_a_time, write_results
+from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
+from fusionkit.inspection import measure
+from fusionkit.model import build
+from fusionkit.opening import datasets_shared
+from fusionkit.processes import one_thread
+from fusionkit.recipe import load_recipe
+
+
+def run_comparison(
+    path: str | Path,
+    out: str | Path,
+    *,
+    processes: int | None = None,
+    progress: bool = False,
+    overrides: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Compares variants under equal conditions: the same data, budget and number of trials.
+
+    In every fold each variant is tuned by a seeded random search whose trials train and are judged inside the training
+    part alone; what is best there is trained on all of it, once per seed, and tested. Trials and runs are run folders,
+    ``out/trials/<variant>/<fold>/<trial>`` and ``out/runs/<variant>/<fold>/<seed>``, so that a comparison that was
+    stopped goes on where it was, and one that gains variants runs those alone.
+
+    Args:
+        path: The comparison file.
+        out: The folder of the runs; ``results.json``, ``table.md`` and ``figures`` are left in it.
+        processes: Runs at a time, as for `run_experiment`.
+        progress: Show a bar with the remaining time.
+        overrides: ``key.path=value``; a first key of the comparison format changes the comparison, any other the
+            recipe of every variant.
+
+    Returns:
+        What `run_experiment` returns, and under ``comparison`` budget, tuning, ranks, corrected tests and costs.
+
+    Raises:
+        RecipeError: Every problem of the comparison file, of its recipes and of its search.
+        RunError: The folder cannot be written or holds runs of other recipes, or the results cannot be written.
+    """
+    out = Path(out)
+    with datasets_shared():
+        experiment, spec = load_comparison(path, overrides)
+        check_beginnings(experiment, out, tuned=None)
+        prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
+        experiment = with_budget(experiment, spec, out)
+        agenda = make_agenda(experiment, out, tuned=None)
+        begin(agenda, agenda.jobs, progress=progress)
+        choices, lost = _tune(agenda, spec, processes, progress=progress)
+        agenda = make_agenda(experiment, out, tuned={cell: choice.overrides for cell, choice in choices.items()})
+        failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
+        results = make_results(agenda, [*lost, *failures])
+        results["comparison"] = {
+            "budget": spec.budget.model_dump(mode="json", exclude_none=True),
+            "epochs": {variant: recipe.train.epochs for variant, recipe in experiment.recipes.items()},
+            "tuning": spec.tuning and spec.tuning.model_dump(mode="json"),
+            "choices": describe_choices(choices),
+            **compare_columns(results),
+            "cost": measure_costs(agenda),
+        }
+    return write_results(results, out)
+
+
+def estimate_comparison(
+    path: str | Path, out: str | Path, *, processes: int | None = None, overrides: Sequence[str] = ()
+) -> ExperimentCost:
+    """What is left of a comparison will cost, trials included, from timed steps; nothing is written.
+
+    Args:
+        path: The comparison file.
+        out: The folder of the runs.
+        processes: Runs at a time.
+        overrides: ``key.path=value``.
+
+    Raises:
+        RecipeError: Every problem of the comparison file, of its recipes and of its search.
+        DataError: The data are missing, damaged, or not prepared.
+        RunError: The folder holds runs of other recipes.
+    """
+    out = Path(out)
+    with datasets_shared():
+        experiment, spec = load_comparison(path, overrides)
+        check_beginnings(experiment, out, tuned=None)
+        experiment = with_budget(experiment, spec, out, write=False)
+        agenda = make_agenda(experiment, out, tuned=None)
+        trials = plan_trials(agenda, spec.tuning) if spec.tuning else ()
+        jobs = [*(job for trial in trials for job in trial.jobs), *agenda.jobs]
+        return estimate_cost(agenda, [job for job in jobs if not is_finished(job)], processes or runs_at_a_time())
+
+
+def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Ranks of the columns, and every column against the first and every other, corrected for the number of tests."""
+    ratio = fmean(fold["test"] / fold["train"] for fold in results["folds"])
+    values = {name: column["by_fold"] for name, column in results["summary"].items() if column["by_fold"]}
+    first = results["columns"][0]["name"]
+    return {
+        "ranks": asdict(rank(values, results["higher_is_better"])),
+        "against_first": [asdict(pair) for pair in against(values, first, ratio)] if first in values else [],
+        "pairs": [asdict(pair) for pair in all_pairs(values, ratio)],
+    }
+
+
+def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
+    """By variant: parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
+
+    Seconds are timed one after the other on one thread, with the recipe as it stands, on the first fold.
+    """
+    from fusionkit.training.timing import time_stages
+
+    costs = {}
+    first = {job.variant: job for job in reversed(agenda.jobs)}
+    with one_thread(), without_pretrained_weights(), torch.random.fork_rng(devices=[]):
+        for variant, job in reversed(first.items()):
+            assembly = assemble(load_recipe(job.recipe))
+            cost = measure(assembly.recipe, build(assembly.recipe, assembly.dataset))
+            seconds = sum(stage.seconds for stage in time_stages(assembly))
+            costs[variant] = {
+                "parameters": cost.parameters,
+                "flops": cost.flops,
+                "memory": cost.memory.total,
+                "epoch_seconds": seconds / assembly.recipe.train.epochs,
+                "run_seconds": seconds,
+            }
+    return costs
+
+
+def _tune(
+    agenda: Agenda, spec: ComparisonSpec, processes: int | None, *, progress: bool
+) -> tuple[dict[tuple[str, str], Choice], list[Failure]]:
+    if spec.tuning is None:
+        return {}, []
+    trials = plan_trials(agenda, spec.tuning)
+    failures = run_waiting("trials", [job for trial in trials for job in trial.jobs], processes, progress=progress)
+    return choose(agenda, trials, failures), failures

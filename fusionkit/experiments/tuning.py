@@ -1,0 +1,142 @@
+"""The search of a comparison: trials of every variant inside the training part of every fold, and what they choose."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from fusionkit.evaluation.branches import trained_branches
+from fusionkit.experiments.comparison import TuningSpec, draw_trial
+from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
+from fusionkit.experiments.spec import folder_name
+from fusionkit.interfaces import Folds
+from fusionkit.opening import open_dataset
+from fusionkit.recipe import build_component, load_recipe
+from fusionkit.spec import FoldsSpec, Recipe
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting of a variant, tried inside the training part of a fold.
+
+    Args:
+        variant: The variant.
+        fold: The outer fold.
+        number: The position of the trial; 0 is the recipe as it stands.
+        overrides: The setting.
+        jobs: A run per inner fold.
+    """
+
+    variant: str
+    fold: str
+    number: int
+    overrides: tuple[str, ...]
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the trials of a variant chose for a fold.
+
+    Args:
+        trial: The trial that was best.
+        overrides: Its setting.
+        values: By trial, the mean of the compared metric over inner folds; None where a run of it failed.
+    """
+
+    trial: int
+    overrides: tuple[str, ...]
+    values: tuple[float | None, ...]
+
+
+def plan_trials(agenda: Agenda, tuning: TuningSpec) -> tuple[Trial, ...]:
+    """Every trial of a comparison; those of a fold follow each other.
+
+    Args:
+        agenda: The comparison, met with its data.
+        tuning: How it tunes.
+
+    Raises:
+        RecipeError: A setting cannot be, or the training part cannot be divided.
+        RunError: A folder holds a run of another recipe or of other data.
+    """
+    recipes = complete_recipes(agenda.experiment)
+    seed = agenda.experiment.spec.seeds[0]
+    trials = []
+    for fold in agenda.folds:
+        for variant, recipe in recipes.items():
+            nested = _nested(recipe, tuning, fold.name)
+            inner: Folds = build_component(FoldsSpec.model_validate(nested))
+            names = [split.name for split in inner.split(open_dataset(recipe.data).rows)]
+            for number in range(tuning.trials):
+                overrides = draw_trial(tuning, variant, number)
+                folder = agenda.out / "trials" / folder_name(variant) / folder_name(fold.name) / str(number)
+                always = [f"data.folds={json.dumps(nested)}", f"train.seed={seed}"]
+                jobs = tuple(
+                    Job(
+                        variant,
+                        f"{fold.name}, trial {number}, {name}",
+                        seed,
+                        load_recipe(recipe, [*overrides, *always, f"data.fold={json.dumps(name)}"]).plain(),
+                        str(folder / folder_name(name)),
+                    )
+                    for name in names
+                )
+                trials.append(Trial(variant, fold.name, number, overrides, jobs))
+    refuse_foreign_runs([job for trial in trials for job in trial.jobs], agenda.out, check_data=True)
+    return tuple(trials)
+
+
+def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure]) -> dict[tuple[str, str], Choice]:
+    """By variant and fold, the trial whose main branch is best in the mean over inner folds; of equal ones the first.
+
+    A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.
+    """
+    failed, sign = {failure.job.folder for failure in failures}, 1 if agenda.higher_is_better else -1
+    by_cell: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        by_cell.setdefault((trial.variant, trial.fold), []).append(trial)
+    choices = {}
+    for (variant, fold), cell in by_cell.items():
+        branch = trained_branches(agenda.experiment.recipes[variant]).main
+        values = [_value(agenda, trial, branch, failed) for trial in cell]
+        known = {at: value for at, value in enumerate(values) if value is not None}
+        best = cell[max(known, key=lambda at: sign * known[at], default=0)]
+        choices[variant, fold] = Choice(best.number, best.overrides, tuple(values))
+    return choices
+
+
+def describe_choices(choices: Mapping[tuple[str, str], Choice]) -> list[dict[str, Any]]:
+    """The choices as plain data."""
+    return [
+        {
+            "variant": variant,
+            "fold": fold,
+            "trial": choice.trial,
+            "overrides": list(choice.overrides),
+            "values": list(choice.values),
+        }
+        for (variant, fold), choice in choices.items()
+    ]
+
+
+def _nested(recipe: Recipe, tuning: TuningSpec, fold: str) -> dict[str, Any]:
+    return {
+        "type": "nested",
+        "folds": recipe.data.folds.model_dump(mode="json"),
+        "fold": fold,
+        "within": tuning.within.model_dump(mode="json"),
+    }
+
+
+def _value(agenda: Agenda, trial: Trial, branch: str, failed: set[str]) -> float | None:
+    if any(job.folder in failed for job in trial.jobs):
+        return None
+    found = []
+    for job in trial.jobs:
+        described = read_card(job)["targets"][agenda.experiment.target]["branches"][branch]
+        found.append(described["metrics"][agenda.metric]["value"])
+    return None if any(value is None for value in found) else fmean(found)
