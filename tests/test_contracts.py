@@ -138,7 +138,7 @@ DETECTOR_EXAMPLES = [
     ("dlib_cnn", {"min_score": -2.0}),
     ("dlib_hog", {"min_score": -1.0, "upsample": 1}),
 ]
-DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}}
+DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}, "gaussian_views": {"groups": 2, "samples": 1}}
 FOLDS_OPTIONS: dict[str, dict] = {"holdout": {"test": 2, "folds": 3}}
 NEEDS_FILES = {
     "manifest",

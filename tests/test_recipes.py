@@ -28,7 +28,7 @@ def _no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_recipes_and_experiments_are_found_by_name() -> None:
-    assert {path.parent.name for path in RECIPES} == {"aver", "quickstart", "sensors"}
+    assert {path.parent.name for path in RECIPES} == {"aver", "comparison", "quickstart", "sensors"}
     assert len(EXPERIMENTS) >= 3
     assert [path.resolve() for path in shipped_recipes().values()] == [path.resolve() for path in FILES]
     assert find_recipe("quickstart/recipe") == recipes_folder() / "quickstart" / "recipe.yaml"

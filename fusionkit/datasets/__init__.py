@@ -2,6 +2,7 @@
 
 from fusionkit.datasets.crema_d import CremaD
 from fusionkit.datasets.fer2013 import Fer2013
+from fusionkit.datasets.gaussian_views import GaussianViews
 from fusionkit.datasets.manifest import Manifest
 from fusionkit.datasets.ravdess import Ravdess
 from fusionkit.datasets.ravdess_action_units import RavdessActionUnits
@@ -14,6 +15,7 @@ from fusionkit.datasets.voxceleb import VoxCeleb
 __all__ = [
     "CremaD",
     "Fer2013",
+    "GaussianViews",
     "Manifest",
     "Ravdess",
     "RavdessActionUnits",
