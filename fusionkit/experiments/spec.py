@@ -50,6 +50,9 @@ class ExperimentSpec(Record):
 
     version: Literal[1] = Field(alias="schema", description="Version of this format.")
     recipe: str = Field(description="The recipe: a path relative to this file, or the name of a shipped one.")
+    overrides: tuple[str, ...] = Field(
+        (), description="Changes to the recipe of every variant, each key.path=value; a variant's own come after them."
+    )
     pretraining: dict[str, str] = Field(
         {},
         description="By run folder, a recipe that is trained into it first, where an encoder of the experiment is to "
@@ -212,7 +215,7 @@ def _recipes(spec: ExperimentSpec, source: Path, overrides: Sequence[str]) -> tu
     for name, variant in spec.variants.items():
         if variant.of is None:
             try:
-                recipes[name] = load_recipe(source, [*variant.overrides, *overrides])
+                recipes[name] = load_recipe(source, [*spec.overrides, *variant.overrides, *overrides])
                 trained_branches(recipes[name])
             except RecipeError as error:
                 problems += [
@@ -231,7 +234,7 @@ def _with_networks_alone(
         read = [variant.of for variant in spec.variants.values() if variant.branch == ENSEMBLE]
         return recipes, next((name for name in listed if name in read), listed[0]), ()
     strategy = ["train.strategy=unimodal", "model.unimodal_heads=true"]
-    added = load_recipe(source, [*overrides, *strategy])
+    added = load_recipe(source, [*spec.overrides, *overrides, *strategy])
     name = next(name for name in (ENSEMBLE, "unimodal", "networks alone") if name not in spec.variants)
     note = f"No variant trains the uni-modal networks alone, so {name!r} was added ({', '.join(strategy)})."
     return {**recipes, name: added}, name, (note,)
