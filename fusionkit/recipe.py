@@ -31,7 +31,8 @@ def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequ
     plain = source.plain() if isinstance(source, Recipe) else source
     document, name = read_document(plain, overrides)
     if "variants" in document.value and "model" not in document.value:
-        raise RecipeError("is an experiment, not a recipe; run it with `fusionkit experiment`", source=name)
+        kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")
+        raise RecipeError(f"is {kind}, not a recipe; run it with `fusionkit {command}`", source=name)
     return check_document(Recipe, document, name)
 
 

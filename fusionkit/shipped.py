@@ -9,6 +9,7 @@ from pathlib import Path
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 
 RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
+COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
 """What the first lines of shipped files name for editors: the schemas that `fusionkit schema` prints."""
 
 
@@ -20,7 +21,7 @@ def recipes_folder() -> Path:
 
 
 def shipped_recipes() -> Mapping[str, Path]:
-    """Every shipped recipe and experiment by name, its path below the folder without the suffix."""
+    """Every shipped recipe, experiment and comparison by name, its path below the folder without the suffix."""
     folder = recipes_folder()
     files = sorted(folder.rglob("*.yaml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}

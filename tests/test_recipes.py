@@ -16,9 +16,10 @@ from fusionkit.shipped import EXPERIMENT_SCHEMA, RECIPE_SCHEMA, find_recipe, rec
 from fusionkit.strict_yaml import read_yaml
 
 FILES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
-EXPERIMENTS = [path for path in FILES if "variants:" in path.read_text()]
+COMPARISONS = [path for path in FILES if "\nbudget:" in path.read_text()]
+EXPERIMENTS = [path for path in FILES if "variants:" in path.read_text() and path not in COMPARISONS]
 OTHERS = [path for path in EXPERIMENTS if path.stem.endswith(("table_1", "table_4", "ravdess_sound_experiment"))]
-RECIPES = [path for path in FILES if path not in EXPERIMENTS]
+RECIPES = [path for path in FILES if path not in (*EXPERIMENTS, *COMPARISONS)]
 ASK_DATA = {"pretrain_voxceleb"}  # its classes are the speakers at hand
 
 
@@ -30,6 +31,7 @@ def _no_data(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_recipes_and_experiments_are_found_by_name() -> None:
     assert {path.parent.name for path in RECIPES} == {"aver", "comparison", "quickstart", "sensors"}
     assert len(EXPERIMENTS) >= 3
+    assert len(COMPARISONS) >= 1
     assert [path.resolve() for path in shipped_recipes().values()] == [path.resolve() for path in FILES]
     assert find_recipe("quickstart/recipe") == recipes_folder() / "quickstart" / "recipe.yaml"
 

@@ -127,19 +127,22 @@ def show(
 
 def schema(
     experiment: Annotated[bool, typer.Option("--experiment", help="That of experiments instead of recipes.")] = False,
+    comparison: Annotated[bool, typer.Option("--comparison", help="That of comparisons instead of recipes.")] = False,
     plugins: PluginOption = None,
 ) -> None:
     """Print the JSON Schema of recipes, for editors.
 
     With it an editor completes the names of components and their options.
     """
+    if experiment and comparison:
+        raise RecipeError([Problem("schema", "--experiment and --comparison are two schemas", "ask for one of them")])
     _import(plugins)
-    print_json(_experiment_schema() if experiment else _recipe_schema())
+    print_json(_comparison_schema() if comparison else _experiment_schema() if experiment else _recipe_schema())
 
 
 @recipes_app.command("list")
 def list_recipes(as_json: JsonOption = False) -> None:
-    """List the recipes and experiments that come with the library."""
+    """List the recipes, experiments and comparisons that come with the library."""
     from fusionkit.shipped import shipped_recipes, summary_of
 
     found = {name: summary_of(path) for name, path in shipped_recipes().items()}
@@ -159,10 +162,14 @@ def copy(
 
     The schemas that their first lines name for editors are written beside them.
     """
-    from fusionkit.shipped import EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
+    from fusionkit.shipped import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
 
     copies = copy_recipes(name, to)
-    schemas = {to / RECIPE_SCHEMA: _recipe_schema, to / EXPERIMENT_SCHEMA: _experiment_schema}
+    schemas = {
+        to / RECIPE_SCHEMA: _recipe_schema,
+        to / EXPERIMENT_SCHEMA: _experiment_schema,
+        to / COMPARISON_SCHEMA: _comparison_schema,
+    }
     for path, make in schemas.items():
         path.write_text(json.dumps(make(), indent=2) + "\n", encoding="utf-8")
     written = [str(path) for path in (*copies, *schemas)]
@@ -182,6 +189,12 @@ def _experiment_schema() -> dict[str, Any]:
     from fusionkit.experiments import ExperimentSpec
 
     return {**ExperimentSpec.model_json_schema(by_alias=True), "title": "fusionkit experiment"}
+
+
+def _comparison_schema() -> dict[str, Any]:
+    from fusionkit.experiments.comparison import ComparisonSpec
+
+    return {**ComparisonSpec.model_json_schema(by_alias=True), "title": "fusionkit comparison"}
 
 
 def _length(text: str) -> tuple[str, int]:

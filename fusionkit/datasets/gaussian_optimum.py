@@ -90,9 +90,11 @@ class Warp:
 
 def _rotation(features: int, generator: torch.Generator) -> Tensor:
     drawn, upper = torch.linalg.qr(torch.randn(features, features, generator=generator, dtype=torch.float64))
-    return (drawn * upper.diagonal().sign()).float()
+    rotation: Tensor = drawn * upper.diagonal().sign()
+    return rotation.float()
 
 
 def _directions(count: int, features: int, generator: torch.Generator) -> Tensor:
-    drawn = torch.randn(count, features, generator=generator, dtype=torch.float64)
-    return (1.5 * drawn / drawn.norm(dim=1, keepdim=True)).float().T
+    drawn = torch.randn(features, count, generator=generator, dtype=torch.float64)
+    directions: Tensor = 1.5 * drawn / drawn.norm(dim=0)
+    return directions.float()

@@ -1,6 +1,18 @@
 """Experiments: variants of a recipe over folds and seeds, and what may be concluded from them."""
 
+from fusionkit.experiments.comparing import estimate_comparison, run_comparison
+from fusionkit.experiments.comparison import ComparisonSpec, load_comparison
 from fusionkit.experiments.running import estimate_experiment, run_experiment
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 
-__all__ = ["Experiment", "ExperimentSpec", "estimate_experiment", "load_experiment", "run_experiment"]
+__all__ = [
+    "ComparisonSpec",
+    "Experiment",
+    "ExperimentSpec",
+    "estimate_comparison",
+    "estimate_experiment",
+    "load_comparison",
+    "load_experiment",
+    "run_comparison",
+    "run_experiment",
+]

@@ -12,7 +12,8 @@ from fusionkit.assembly import pick_fold
 from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError
 from fusionkit.experiments.jobs import Job
-from fusionkit.experiments.spec import Experiment, load_experiment
+from fusionkit.experiments.comparison import ComparisonSpec
+from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 from fusionkit.interfaces import Dataset
 from fusionkit.model import build
 from fusionkit.opening import datasets_listed, open_dataset
@@ -38,14 +39,15 @@ class Pretraining:
 
 
 def recipes_of(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
-    """The recipe of a file, or every recipe of an experiment.
+    """The recipe of a file, or every recipe of an experiment or comparison.
 
     Raises:
         RecipeError: Every problem of the file.
     """
     document, _ = read_document(path)
     if "variants" in document.value:
-        return tuple(load_experiment(path, overrides).recipes.values())
+        kind = ComparisonSpec if "budget" in document.value else ExperimentSpec
+        return tuple(load_experiment(path, overrides, kind).recipes.values())
     return (load_recipe(path, overrides),)
 
 
