@@ -12,7 +12,15 @@ from fusionkit.experiments import load_experiment
 from fusionkit.inspection import measure
 from fusionkit.model import build, is_complete
 from fusionkit.recipe import load_recipe
-from fusionkit.shipped import EXPERIMENT_SCHEMA, RECIPE_SCHEMA, find_recipe, recipes_folder, shipped_recipes, summary_of
+from fusionkit.shipped import (
+    COMPARISON_SCHEMA,
+    EXPERIMENT_SCHEMA,
+    RECIPE_SCHEMA,
+    find_recipe,
+    recipes_folder,
+    shipped_recipes,
+    summary_of,
+)
 from fusionkit.strict_yaml import read_yaml
 
 FILES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
@@ -119,7 +127,8 @@ def test_the_recipes_of_films_differ_only_in_dataset_folds_and_classes() -> None
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_file_opens_with_the_schema_for_editors_and_says_what_it_is(path: Path) -> None:
-    schema = EXPERIMENT_SCHEMA if path in EXPERIMENTS else RECIPE_SCHEMA
+    special = {**dict.fromkeys(EXPERIMENTS, EXPERIMENT_SCHEMA), **dict.fromkeys(COMPARISONS, COMPARISON_SCHEMA)}
+    schema = special.get(path, RECIPE_SCHEMA)
 
     assert path.read_text().startswith(f"# yaml-language-server: $schema={schema}\n")
     assert summary_of(path).endswith(".")

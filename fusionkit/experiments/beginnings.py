@@ -11,8 +11,8 @@ import torch
 from fusionkit.assembly import pick_fold
 from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError
-from fusionkit.experiments.jobs import Job
 from fusionkit.experiments.comparison import ComparisonSpec
+from fusionkit.experiments.jobs import Job
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 from fusionkit.interfaces import Dataset
 from fusionkit.model import build

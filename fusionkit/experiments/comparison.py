@@ -156,6 +156,9 @@ def _written(key: str, value: Any) -> str:
     return f"{key}={json.dumps(value)}"
 
 
+_SAID_ELSEWHERE = {"train.epochs": "the budget says how many", "train.seed": "seeds are no setting; list them in seeds"}
+
+
 def _problems_of_search(experiment: Experiment, tuning: TuningSpec) -> list[Problem]:
     problems = [
         Problem(f"tuning.also.{name}", "no variant that trains", did_you_mean(name, experiment.recipes))
@@ -165,9 +168,9 @@ def _problems_of_search(experiment: Experiment, tuning: TuningSpec) -> list[Prob
     for variant, recipe in experiment.recipes.items():
         for key, space in search_of(tuning, variant).items():
             place = f"tuning.also.{variant}" if key in tuning.also.get(variant, {}) else "tuning.search"
-            if key.partition(".")[0] == "data":
-                remedy = "every variant sees the same data; search keys of model and train"
-                problems.append(Problem(f"{place}.{key}", "a key of the data", remedy))
+            if key.partition(".")[0] == "data" or key in _SAID_ELSEWHERE:
+                remedy = _SAID_ELSEWHERE.get(key, "every variant sees the same data; search keys of model and train")
+                problems.append(Problem(f"{place}.{key}", "is no setting of a variant", remedy))
                 continue
             for value in space.ends if isinstance(space, RangeSpec) else space:
                 try:

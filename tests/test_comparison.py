@@ -1,0 +1,511 @@
+"""Comparisons: equal tuning inside training parts, a budget, tests corrected for their number, and what is printed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from fusionkit.cli import app
+from fusionkit.data.folds import ActorPairs, Nested
+from fusionkit.errors import DataError, RecipeError, RunError
+from fusionkit.experiments import budget as budgets
+from fusionkit.experiments import load_comparison, load_experiment, run_comparison
+from fusionkit.experiments.beginnings import recipes_of
+from fusionkit.experiments.comparison import RangeSpec, TuningSpec, draw_trial
+from fusionkit.experiments.jobs import Failure, make_agenda
+from fusionkit.experiments.ranking import against, all_pairs, holm, rank, simultaneous_interval
+from fusionkit.experiments.tuning import choose, plan_trials
+from fusionkit.interfaces import Row
+from fusionkit.recipe import build_component, load_recipe
+from fusionkit.report.comparison import conditions, in_order, last_line, ranking_rows
+from fusionkit.runs import RunFolder
+from fusionkit.spec import FoldsSpec
+
+RECIPE = """
+schema: 1
+data:
+  dataset:
+    type: synthetic
+    classes: [rest, walk]
+    modalities:
+      motion: {features: 3, min_length: 1, max_length: 1}
+      posture: {features: 2, min_length: 1, max_length: 1}
+    groups: 6
+    samples: 2
+  folds: {type: group_kfold, folds: 3}
+model:
+  modalities: {motion: {}, posture: {}}
+  fusion: concat
+  targets: {label: classification}
+  fused_hidden: 4
+train: {epochs: 9}
+"""
+
+COMPARISON: dict[str, Any] = {
+    "schema": 1,
+    "recipe": "recipe.yaml",
+    "budget": {"epochs": 2},
+    "tuning": {
+        "trials": 2,
+        "search": {"train.optimizer.lr": {"low": 1e-3, "high": 1e-1, "scale": "log"}},
+        "within": {"type": "group_kfold", "folds": 2},
+    },
+    "variants": {
+        "ensemble": {"overrides": ["train.strategy=unimodal"]},
+        "concat": {},
+        "mrpn": {"overrides": ["model.fusion=mrpn"]},
+    },
+}
+
+
+@pytest.fixture
+def comparison(tmp_path: Path):
+    """Writes the recipe and a comparison with other keys, and gives the path of the latter."""
+
+    def write(**changes: Any) -> Path:
+        (tmp_path / "recipe.yaml").write_text(RECIPE)
+        path = tmp_path / "comparison.yaml"
+        kept = {key: value for key, value in (COMPARISON | changes).items() if value is not None}
+        path.write_text(json.dumps(kept))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """A comparison that has run: its file, its folder and its results."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "recipe.yaml").write_text(RECIPE)
+    path = folder / "comparison.yaml"
+    path.write_text(json.dumps(COMPARISON))
+    return path, folder / "out", run_comparison(path, folder / "out", processes=1)
+
+
+# Nested folds
+
+
+def rows_of(groups: int) -> list[Row]:
+    return [
+        Row(f"clip{group}-{take}", f"{group:02}", None, {}, "") for group in range(1, groups + 1) for take in (1, 2)
+    ]
+
+
+@pytest.mark.parametrize("fold", [0, 1, "A5,6"])
+def test_nothing_of_the_outer_test_part_is_in_an_inner_fold(fold: int | str) -> None:
+    rows, outer = rows_of(6), FoldsSpec(type="actor_pairs")
+    within = FoldsSpec.model_validate({"type": "leave_one_group_out"})
+
+    inner = Nested(folds=outer, fold=fold, within=within).split(rows)
+
+    splits = {split.name: split for split in ActorPairs().split(rows)}
+    chosen = splits[fold] if isinstance(fold, str) else list(splits.values())[fold]
+    assert len(inner) == 4
+    for split in inner:
+        assert {*split.train, *split.test} == set(chosen.train)
+
+
+def test_an_outer_fold_that_there_is_not_is_named_with_those_that_there_are() -> None:
+    nested = Nested(folds=FoldsSpec(type="actor_pairs"), fold="A7,8")
+    with pytest.raises(DataError, match=r"no fold 'A7,8'; a position from 0 to 2, or a name; did you mean"):
+        nested.split(rows_of(6))
+
+
+# The search
+
+
+def test_variants_try_the_same_values_and_a_key_of_one_moves_no_other() -> None:
+    search = {"train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "scale": "log"}, "model.dropout": (0.0, 0.3)}
+    tuning = TuningSpec.model_validate(
+        {"trials": 5, "search": search, "also": {"ogm_ge": {"train.balancer.alpha": {"low": 0.1, "high": 0.9}}}}
+    )
+
+    for trial in range(5):
+        plain, more = draw_trial(tuning, "concat", trial), draw_trial(tuning, "ogm_ge", trial)
+        assert more[: len(plain)] == plain
+        assert len(more) == (3 if trial else 0)
+    assert len({draw_trial(tuning, "concat", trial) for trial in range(5)}) == 5
+    assert draw_trial(tuning, "concat", 0) == ()
+
+
+def test_another_seed_of_the_tuning_draws_other_values() -> None:
+    search = {"train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "scale": "log"}}
+    first, second = (TuningSpec.model_validate({"trials": 2, "search": search, "seed": seed}) for seed in (0, 1))
+    assert draw_trial(first, "a", 1) != draw_trial(second, "a", 1)
+
+
+def test_a_range_covers_its_ends_evenly_in_its_own_scale() -> None:
+    linear, log = RangeSpec(low=1.0, high=3.0), RangeSpec(low=1e-4, high=1e-2, scale="log")
+    whole = RangeSpec(low=1, high=3)
+
+    assert [linear.at(share) for share in (0.0, 0.5, 1.0)] == [1.0, 2.0, 3.0]
+    assert [log.at(share) for share in (0.0, 0.5, 1.0)] == [1e-4, 1e-3, 1e-2]
+    drawn = [whole.at(share) for share in np.linspace(0, 1, 301)[:-1]]
+    assert {value: drawn.count(value) for value in (1, 2, 3)} == {1: 100, 2: 100, 3: 100}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"budget": None}, "budget: missing"),
+        ({"budget": {"epochs": 2, "minutes": 1.0}}, "a budget is epochs, or minutes; one of them"),
+        ({"tuning": {"trials": 1, "search": {"model.dropout": [0.0]}}}, "tuning.trials: greater than or equal to 2"),
+        ({"tuning": {"trials": 2}}, "nothing is searched for this variant; name keys under tuning.search"),
+        (
+            {"tuning": {"trials": 2, "search": {"model.dropuot": [0.1]}}},
+            "tuning.search.model.dropuot: variant 'concat': model.dropuot",
+        ),
+        (
+            {"tuning": {"trials": 2, "search": {"model.dropout": [0.1, 1.5]}}},
+            "tuning.search.model.dropout: variant 'mrpn': model.dropout",
+        ),
+        ({"tuning": {"trials": 2, "search": {"data.batch_size": [2, 4]}}}, "every variant sees the same data"),
+        ({"tuning": {"trials": 2, "search": {"train.epochs": [2, 4]}}}, "the budget says how many"),
+        ({"tuning": {"trials": 2, "search": {"train.seed": [2, 4]}}}, "seeds are no setting"),
+        (
+            {"tuning": {"trials": 2, "search": {"model.dropout": {"low": 0.3, "high": 0.1}}}},
+            "low 0.3 is not below high 0.1",
+        ),
+        (
+            {"tuning": {"trials": 2, "search": {"model.dropout": {"low": 0.0, "high": 0.1, "scale": "log"}}}},
+            "low 0 has no logarithm",
+        ),
+        (
+            {"tuning": {"trials": 2, "search": {"model.dropout": [0.1]}, "also": {"mrpm": {"model.dropout": [0.1]}}}},
+            "tuning.also.mrpm: no variant that trains; did you mean 'mrpn'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_comparison_is_said_before_anything_runs(comparison, changes, message) -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_comparison(comparison(**changes))
+    assert message in str(caught.value)
+
+
+def test_a_comparison_is_no_experiment_and_no_recipe(comparison) -> None:
+    with pytest.raises(RecipeError, match="is a comparison, not an experiment; run it with `fusionkit compare`"):
+        load_experiment(comparison())
+    with pytest.raises(RecipeError, match="is a comparison, not a recipe; run it with `fusionkit compare`"):
+        load_recipe(comparison())
+
+
+def test_films_of_a_comparison_are_found_like_those_of_an_experiment(comparison) -> None:
+    assert len(recipes_of(comparison())) == 3
+
+
+# Trials and what they choose
+
+
+def test_trials_train_and_judge_inside_the_training_part_of_their_fold(comparison, tmp_path: Path) -> None:
+    experiment, spec = load_comparison(comparison())
+    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    assert spec.tuning is not None
+
+    trials = plan_trials(agenda, spec.tuning)
+
+    assert len(trials) == 3 * 3 * 2  # folds, variants, trials
+    dataset = build_component(experiment.first_recipe.data.dataset)
+    tested = {fold.name: set(fold.test) for fold in agenda.folds}
+    for trial in trials:
+        assert len(trial.jobs) == 2  # inner folds
+        for job in trial.jobs:
+            recipe = load_recipe(job.recipe)
+            splits = {split.name: split for split in build_component(recipe.data.folds).split(dataset.rows)}
+            split = splits[str(recipe.data.fold)]
+            assert not {*split.train, *split.test} & tested[trial.fold]
+    assert len({job.folder for trial in trials for job in trial.jobs}) == len(trials) * 2
+
+
+def test_the_best_trial_by_inner_folds_is_chosen_and_of_equal_ones_the_first(comparison, tmp_path, monkeypatch) -> None:
+    values = {0: (0.5, 0.7), 1: (0.8, 0.6), 2: (0.9, 0.5), 3: (1.0, 0.2)}  # means 0.6, 0.7, 0.7, 0.6
+    changed = {**COMPARISON["tuning"], "trials": 4}
+    experiment, spec = load_comparison(comparison(tuning=changed))
+    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    assert spec.tuning is not None
+    trials = plan_trials(agenda, spec.tuning)
+
+    def card(job: Any) -> Any:
+        number, inner = int(Path(job.folder).parent.name), 0 if job.fold.endswith("fold1") else 1
+        branches = {name: {"metrics": {"accuracy": {"value": values[number][inner]}}} for name in ("fused", "ensemble")}
+        return {"targets": {"label": {"branches": branches}}}
+
+    monkeypatch.setattr("fusionkit.experiments.tuning.read_card", card)
+    chosen = choose(agenda, trials, [])
+    assert {choice.trial for choice in chosen.values()} == {1}
+    assert next(iter(chosen.values())).values == pytest.approx((0.6, 0.7, 0.7, 0.6))
+    assert next(iter(chosen.values())).overrides == draw_trial(spec.tuning, "concat", 1)
+
+    # A trial that failed is not chosen, and where all did, the recipe stays as it is.
+    broken = [Failure(trial.jobs[0], "no") for trial in trials if trial.number == 1]
+    assert {choice.trial for choice in choose(agenda, trials, broken).values()} == {2}
+    every = [Failure(trial.jobs[1], "no") for trial in trials]
+    assert {choice.trial for choice in choose(agenda, trials, every).values()} == {0}
+
+
+def test_a_run_has_the_setting_that_its_trials_chose_and_the_epochs_of_the_budget(finished) -> None:
+    _, out, results = finished
+    choices = {(each["variant"], each["fold"]): each for each in results["comparison"]["choices"]}
+    assert len(choices) == 9
+
+    for (variant, fold), choice in choices.items():
+        recipe = RunFolder.open(out / "runs" / variant / fold / "0").recipe
+        stated = {text.partition("=")[0]: json.loads(text.partition("=")[2]) for text in choice["overrides"]}
+        assert recipe.train.epochs == 2
+        assert recipe.train.optimizer.options["lr"] == stated.get("train.optimizer.lr", 1e-3)
+        best = max(value for value in choice["values"])
+        assert choice["values"][choice["trial"]] == best
+        cards = [
+            json.loads(file.read_text())["targets"]["label"]["branches"]
+            for file in sorted((out / "trials" / variant / fold / str(choice["trial"])).glob("*/metrics.json"))
+        ]
+        branch = "ensemble" if variant == "ensemble" else "fused"
+        assert best == pytest.approx(np.mean([card[branch]["metrics"]["accuracy"]["value"] for card in cards]))
+
+
+def test_started_again_it_trains_nothing_and_a_new_variant_alone(finished, tmp_path: Path) -> None:
+    path, out, results = finished
+    before = {file: file.stat().st_mtime_ns for file in out.rglob("weights.safetensors")}
+    added = path.with_name("added.yaml")
+    added.write_text(
+        json.dumps(COMPARISON | {"variants": {**COMPARISON["variants"], "sum": {"overrides": ["model.fusion=sum"]}}})
+    )
+
+    again = run_comparison(path, out, processes=1)
+    more = run_comparison(added, out, processes=1)
+
+    assert again["summary"] == results["summary"]
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    new = {file.relative_to(out).parts[1] for file in out.rglob("weights.safetensors") if file not in before}
+    assert new == {"sum"}
+    assert more["summary"]["mrpn"]["by_fold"] == results["summary"]["mrpn"]["by_fold"]
+
+
+def test_trials_of_another_budget_are_refused(finished) -> None:
+    path, out, _ = finished
+    with pytest.raises(RunError, match="holds runs of another recipe"):
+        run_comparison(path, out, processes=1, overrides=["budget.epochs=3"])
+
+
+def test_without_tuning_runs_are_as_their_recipes_stand(comparison, tmp_path: Path) -> None:
+    results = run_comparison(comparison(tuning=None), tmp_path / "out", processes=1)
+
+    assert results["comparison"]["choices"] == []
+    assert not (tmp_path / "out" / "trials").exists()
+    assert conditions(results)[1] == "Nothing was tuned: every variant is as its recipe stands."
+
+
+# The budget
+
+
+def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
+    comparison, tmp_path, monkeypatch
+) -> None:
+    seconds = {"concat": 2.0, "mrpn": 5.0}
+    monkeypatch.setattr(budgets, "_seconds_of_epoch", lambda recipe: seconds.get(recipe.model.fusion.type, 1.0))
+    experiment, spec = load_comparison(comparison(budget={"minutes": 0.5}))
+
+    timed = budgets.with_budget(experiment, spec, tmp_path)
+    assert {name: recipe.train.epochs for name, recipe in timed.recipes.items()} == {
+        "ensemble": 15,  # its fusion is concat as well
+        "concat": 15,
+        "mrpn": 6,
+    }
+
+    seconds["mrpn"] = 1.0  # a quicker day changes nothing that was begun
+    assert budgets.with_budget(experiment, spec, tmp_path).recipes["mrpn"].train.epochs == 6
+    with pytest.raises(RunError, match=r"is of 0\.5 minutes, now 1; choose another folder"):
+        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 1.0})), tmp_path)
+    seconds["mrpn"] = 40.0
+    with pytest.raises(RecipeError, match=r"one epoch of 'mrpn' takes 0\.67 minutes, more than the 0\.5 of a run"):
+        budgets.with_budget(experiment, spec, tmp_path / "other")
+
+
+# Statistics
+
+
+def test_ranks_and_friedman_agree_with_their_formulas_restated() -> None:
+    rng = np.random.default_rng(0)
+    table = np.round(rng.normal(size=(7, 4)) + np.arange(4), 1)
+    table[2, 1] = table[2, 3]  # a tie
+    values = {f"c{j}": {f"f{i}": float(table[i, j]) for i in range(7)} for j in range(4)}
+
+    ranks = rank(values, higher_is_better=True)
+
+    by_hand = np.array(
+        [
+            [1 + sum(other > mine for other in row) + (sum(other == mine for other in row) - 1) / 2 for mine in row]
+            for row in table
+        ]
+    )
+    n, k = table.shape
+    assert list(ranks.mean.values()) == pytest.approx(list(by_hand.mean(axis=0)), abs=1e-12)
+    chi2, _ = stats.friedmanchisquare(*table.T)
+    f = (n - 1) * chi2 / (n * (k - 1) - chi2)
+    assert ranks.friedman_p == pytest.approx(stats.f.sf(f, k - 1, (k - 1) * (n - 1)), rel=1e-9)
+    # q of Demsar's Table 5 for four classifiers
+    assert ranks.critical_difference == pytest.approx(2.569 * math.sqrt(k * (k + 1) / (6 * n)), abs=1e-3)
+
+
+def test_less_is_better_turns_the_ranks_round_and_folds_that_lack_a_column_do_not_count() -> None:
+    values = {"a": {"1": 0.1, "2": 0.3}, "b": {"1": 0.2, "2": 0.2, "3": 0.0}}
+
+    assert rank(values, higher_is_better=False).mean == {"a": 1.5, "b": 1.5}
+    assert rank(values, higher_is_better=False).folds == 2
+    assert rank({"a": {"1": 0.1}, "b": {"1": 0.2}}, higher_is_better=False).mean == {"a": 1.0, "b": 2.0}
+    assert rank({"a": {"1": 0.1}, "b": {"2": 0.2}}, higher_is_better=True).folds == 0
+
+
+def test_columns_in_one_order_in_every_fold_differ_and_equal_ones_do_not() -> None:
+    sure = {name: {str(fold): step + fold / 100 for fold in range(6)} for step, name in enumerate("abc")}
+    same = {name: {str(fold): 0.5 for fold in range(6)} for name in "abc"}
+
+    assert rank(sure, higher_is_better=True).friedman_p == 0.0
+    assert rank(same, higher_is_better=True).friedman_p == 1.0
+
+
+def test_holm_is_the_closed_test_of_bonferronis() -> None:
+    p = [0.012, 0.2, 0.004, 0.03, 0.004]
+
+    # Rejected at a level are the hypotheses all of whose intersections Bonferroni rejects.
+    expected = [
+        max(
+            min(1.0, len(others) * min(p[at] for at in others))
+            for size in range(1, len(p) + 1)
+            for others in itertools.combinations(range(len(p)), size)
+            if index in others
+        )
+        for index in range(len(p))
+    ]
+    assert holm(p) == pytest.approx(expected, abs=1e-12)
+    assert holm([]) == []
+
+
+def test_pairs_have_the_corrected_test_and_intervals_that_hold_together() -> None:
+    rng = np.random.default_rng(1)
+    values = {name: {str(fold): float(value) for fold, value in enumerate(rng.normal(size=5))} for name in "abc"}
+    ratio = 0.25
+
+    family = against(values, "a", ratio)
+
+    assert [(pair.column, pair.other) for pair in family] == [("b", "a"), ("c", "a")]
+    p = []
+    for pair in family:
+        d = np.array(list(values[pair.column].values())) - np.array(list(values["a"].values()))
+        spread = math.sqrt((1 / 5 + ratio) * d.var(ddof=1))
+        p.append(2 * stats.t.sf(abs(d.mean()) / spread, 4))
+        assert pair.difference == pytest.approx(d.mean(), abs=1e-12)
+        assert pair.p == pytest.approx(p[-1], abs=1e-12)
+        quantile = stats.t.ppf(1 - 0.05 / 4, 4)  # two intervals, two sides
+        assert (pair.low, pair.high) == pytest.approx((d.mean() - quantile * spread, d.mean() + quantile * spread))
+    assert [pair.holm_p for pair in family] == pytest.approx(holm(p), abs=1e-12)
+    assert [(pair.column, pair.other) for pair in all_pairs(values, ratio)] == [("b", "a"), ("c", "a"), ("c", "b")]
+
+
+def test_folds_that_do_not_tell_the_spread_give_no_interval_and_no_p() -> None:
+    values = {"a": {"1": 0.1, "2": 0.2}, "b": {"1": 0.3, "2": 0.4}, "c": {"1": 0.9, "2": 0.1}}
+
+    first, second = against(values, "a", 0.25)
+
+    assert (first.low, first.high, first.p, first.holm_p) == (None, None, None, None)
+    assert second.p == second.holm_p  # the only test that there is
+    assert simultaneous_interval([0.1], 0.25, 1) is None
+
+
+# What is told
+
+
+def told(pairs: list[dict[str, Any]], *, every: int = 0) -> dict[str, Any]:
+    """Results of which the last line reads these comparisons."""
+    sure = [{**pairs[0], "holm_p": 0.01}] * every if pairs else []
+    return {
+        "metric": "accuracy",
+        "columns": [{"name": "ensemble"}],
+        "comparison": {"against_first": pairs, "pairs": sure + [{"holm_p": 0.5}] * 3},
+    }
+
+
+def test_the_last_line_names_what_is_larger_than_noise_and_nothing_else() -> None:
+    def pair(name: str, difference: float, holm_p: float | None) -> dict[str, Any]:
+        return {"column": name, "difference": difference, "p": holm_p, "holm_p": holm_p}
+
+    some = told([pair("mrpn", 0.041, 0.01), pair("sum", 0.02, 0.4), pair("film", -0.05, 0.049)], every=1)
+    none = told([pair("mrpn", 0.041, 0.06)])
+    one_fold = told([pair("mrpn", 0.041, None)])
+
+    assert last_line(some) == (
+        "Larger than noise against ensemble, 3 comparisons allowed for: mrpn (+4.1), film (-5.0); the other is within "
+        "it. Of all 4 pairs of columns 1 differs by more than noise."
+    )
+    assert last_line(none).startswith("No difference from ensemble is larger than noise, the one comparison with it")
+    assert last_line(one_fold) == "One fold cannot tell a difference from noise."
+    assert last_line(told([])) == "No other column has a fold in common with ensemble, so nothing can be said."
+
+
+def test_columns_stand_best_first_with_their_difference_from_the_first(finished) -> None:
+    _, _, results = finished
+
+    rows = ranking_rows(results)
+
+    means = [results["summary"][name]["mean"] for name in in_order(results)]
+    assert means == sorted(means, reverse=True)
+    assert [row[0] for row in rows] == in_order(results)
+    by_name = {row[0]: row for row in rows}
+    assert by_name["ensemble"][2:7] == ("-",) * 5
+    gain = 100 * (results["summary"]["mrpn"]["mean"] - results["summary"]["ensemble"]["mean"])
+    assert by_name["mrpn"][2] == f"{gain:+.1f}"
+
+
+def test_costs_are_of_every_variant(finished) -> None:
+    _, _, results = finished
+    costs = results["comparison"]["cost"]
+
+    assert set(costs) == {"ensemble", "concat", "mrpn"}
+    assert costs["mrpn"]["parameters"] > costs["concat"]["parameters"]
+    assert all(cost["epoch_seconds"] > 0 and cost["memory"] > 0 for cost in costs.values())
+    assert costs["concat"]["run_seconds"] == pytest.approx(2 * costs["concat"]["epoch_seconds"])
+
+
+# The command
+
+
+def test_the_command_prints_the_ranking_and_ends_with_the_honest_line(finished) -> None:
+    path, out, _ = finished
+
+    said = CliRunner().invoke(app, ["compare", str(path), "--out", str(out), "--processes", "1"])
+
+    assert said.exit_code == 0
+    assert "p Holm" in said.output
+    assert all(len(line) <= 80 for line in said.stdout.splitlines() if not line.startswith(("Figures", "As", "Open")))
+    end = " ".join(said.stdout.split("Open this page")[1].split())
+    assert "noise" in end
+    page = (out / "report.html").read_text()
+    assert "Comparison" in page
+    assert "What was tuned" in page
+    assert {file.name for file in (out / "figures").glob("*.png")} >= {"comparison.png", "cost.png"}
+    assert "p Holm" in (out / "report.md").read_text()
+
+
+def test_a_dry_run_counts_trials_and_runs_and_writes_nothing(comparison, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    said = CliRunner().invoke(app, ["compare", str(comparison()), "--out", str(out), "--dry-run", "--json"])
+
+    assert said.exit_code == 0
+    cost = json.loads(said.stdout)
+    assert cost["runs"] == 3 * 3 * 2 * 2 + 3 * 3  # folds, variants, trials, inner folds; and the runs
+    assert not out.exists()
+
+
+def test_the_schema_of_comparisons_knows_their_own_keys() -> None:
+    said = CliRunner().invoke(app, ["schema", "--comparison"])
+
+    assert said.exit_code == 0
+    assert {"budget", "tuning", "variants", "overrides"} <= set(json.loads(said.stdout)["properties"])
