@@ -111,6 +111,7 @@ BALANCER_EXAMPLES = [
     ("multi_term", {"weights": {"audio": 0.5, "video/emotion": 2.0}, "fused_weight": 0.7}),
     ("agm", {"alpha": 0.5}),
     ("cagrad", {"c": 0.2}),
+    ("cml", {"weight": 2.0, "unimodal_weight": 0.5}),
     ("dgl", {}),
     ("g_blend", {"weights": {"fused": 0.5, "audio": 0.2, "video": 0.3}}),
     ("gradnorm", {"alpha": 0.12, "lr": 0.1}),

@@ -2,6 +2,7 @@
 
 from fusionkit.balancers.agm import AGM
 from fusionkit.balancers.cagrad import CAGrad
+from fusionkit.balancers.cml import CML
 from fusionkit.balancers.dgl import DGL
 from fusionkit.balancers.g_blend import GBlend
 from fusionkit.balancers.gradnorm import GradNorm
@@ -17,6 +18,7 @@ from fusionkit.balancers.uncertainty import Uncertainty
 
 __all__ = [
     "AGM",
+    "CML",
     "DGL",
     "OPM",
     "PMR",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Bool, Float
@@ -124,12 +124,14 @@ class ModelOutput:
         unimodal: Scores by modality and target; empty in evaluation mode unless asked for.
         features: Normalised features f^_m by modality, before fusion, ``(batch, features)``.
         present: Which samples have the modality, ``(batch,)`` bool.
+        sequences: The encoded sequences by modality, before aggregation.
     """
 
     fused: Mapping[str, Tensor]
     unimodal: Mapping[str, Mapping[str, Tensor]]
     features: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
+    sequences: Mapping[str, Jagged] = field(default_factory=dict)
 
 
 FeatureHook = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]

@@ -21,8 +21,8 @@ def _not_yet(*_: object) -> Any:
 class Step:
     """What a balancer may look at in one training step.
 
-    `loss_of` and `scores_of` compute when they are called and cost nothing otherwise; hooks that run before the
-    forward pass have neither.
+    `loss_of`, `scores_of`, `fuse` and `distribution_of` compute when they are called and cost nothing otherwise; hooks
+    that run before the forward pass have none of them.
 
     Args:
         epoch: Epochs finished in this stage.
@@ -36,6 +36,11 @@ class Step:
             where the sample does not count in the term. Gradients flow through it.
         scores_of: From modalities to the fused scores by target where only these are present; in evaluation mode,
             without gradients. Every call is one more forward pass of them and the fusion.
+        fuse: From features and presence by modality to the fused scores by target that they have in the mode of this
+            step, with gradients. Every call is one more pass of the fusion and the fused heads, and none of the
+            encoders. A fusion that reads sequences reads those of the batch, whatever the features.
+        distribution_of: From a loss term and scores to what its loss head makes of them: probabilities of classes or
+            labels, or numbers. Gradients flow through it.
     """
 
     epoch: int
@@ -47,6 +52,8 @@ class Step:
     teacher: ModelOutput | None = None
     loss_of: Callable[[str, Tensor], Tensor] = _not_yet
     scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] = _not_yet
+    fuse: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] = _not_yet
+    distribution_of: Callable[[str, Tensor], Tensor] = _not_yet
 
 
 @dataclass(frozen=True)

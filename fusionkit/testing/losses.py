@@ -138,11 +138,11 @@ def check_balancer(
 
 
 def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4) -> Step:
-    scores = {target: normal(batch, 3) for target in targets}
+    scores = {target: normal(batch, 3).requires_grad_() for target in targets}
     output = ModelOutput(
         fused=scores,
         unimodal=dict.fromkeys(modalities, scores),
-        features={modality: normal(batch, 5) for modality in modalities},
+        features={modality: normal(batch, 5).requires_grad_() for modality in modalities},
         present={modality: torch.ones(batch, dtype=torch.bool) for modality in modalities},
     )
     wanted = {target: torch.arange(batch) % 3 for target in targets}
@@ -156,6 +156,11 @@ def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4)
         teacher=output,
         loss_of=lambda term, given: functional.cross_entropy(given, wanted[term.partition("/")[2]], reduction="none"),
         scores_of=lambda of: {target: normal(batch, 3, seed=len(of)) for target in targets},
+        fuse=lambda features, present: {
+            target: torch.stack([features[name][:, :3] * present[name][:, None] for name in modalities]).sum(dim=0)
+            for target in targets
+        },
+        distribution_of=lambda term, given: given.softmax(dim=1),
     )
 
 
