@@ -319,6 +319,8 @@ def _check_wired(kind: str, name: str, cls: Any, wired: tuple[str, ...]) -> None
     expected = tuple(cls.wired)
     if kind == "fusion" and cls.reads_sequences:
         expected = (*expected, "sequence_features")
+    if kind == "balancer" and cls.reads_widths:
+        expected = (*expected, "in_features")
     if wired != expected:
         raise TypeError(
             f"{kind} {name!r}: the parameters before * are {list(wired)}, wired by the model they are "

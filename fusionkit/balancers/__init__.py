@@ -6,6 +6,7 @@ from fusionkit.balancers.cml import CML
 from fusionkit.balancers.dgl import DGL
 from fusionkit.balancers.g_blend import GBlend
 from fusionkit.balancers.gradnorm import GradNorm
+from fusionkit.balancers.lfm import LFM
 from fusionkit.balancers.mmpareto import MMPareto
 from fusionkit.balancers.modality_dropout import ModalityDropout
 from fusionkit.balancers.multi_term import MultiTerm
@@ -20,6 +21,7 @@ __all__ = [
     "AGM",
     "CML",
     "DGL",
+    "LFM",
     "OPM",
     "PMR",
     "CAGrad",

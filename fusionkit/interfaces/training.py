@@ -86,10 +86,12 @@ class Balancer(nn.Module, ABC):
 
     Terms are named ``fused/<target>`` and ``<modality>/<target>``. A subclass overrides the hooks that it needs; one
     that is not overridden is not called and costs nothing. State that a run must resume with belongs in buffers or
-    parameters (parameters are trained by the run's optimizer).
+    parameters (parameters are trained by the run's optimizer). One that sets `reads_widths` has a further wired
+    parameter ``in_features`` (mapping of modality to the width of its features).
     """
 
     wired: ClassVar[tuple[str, ...]] = ("modalities", "targets")
+    reads_widths: ClassVar[bool] = False
     #: Modalities whose separately trained uni-modal network is wanted as a frozen teacher (`Step.teacher`).
     teachers: tuple[str, ...] = ()
 

@@ -15,6 +15,7 @@ from fusionkit.interfaces import Balancer, GradientScale, LossHead, ModelOutput,
 from fusionkit.registry import BALANCERS, LOSS_HEADS
 from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
 
+WIDTH = 5
 NO_TARGET = "\N{REPLACEMENT CHARACTER} no target"
 
 
@@ -125,14 +126,15 @@ def check_balancer(
     """
     component = registered(BALANCERS, cls)
     name = component.name
-    balancer: Balancer = build(component, modalities, targets, options=options)
+    wired = (modalities, targets, dict.fromkeys(modalities, WIDTH))[: 3 if cls.reads_widths else 2]
+    balancer: Balancer = build(component, *wired, options=options)
     promise(set(balancer.teachers) <= set(modalities), f"{name}: its teachers are modalities")
     step = _step(modalities, targets)
     for branches in (("fused", *modalities), ("fused",), (modalities[0],)):
         _check_weights(name, balancer, [f"{branch}/{target}" for branch in branches for target in targets], step)
     _check_hooks(name, balancer, modalities, step)
     copied = copy.deepcopy(balancer)
-    fresh: nn.Module = build(component, modalities, targets, options=options)
+    fresh: nn.Module = build(component, *wired, options=options)
     fresh.load_state_dict(copied.state_dict())
     promise(fresh.state_dict().keys() == balancer.state_dict().keys(), f"{name}: its state can be saved and loaded")
 
@@ -142,7 +144,7 @@ def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4)
     output = ModelOutput(
         fused=scores,
         unimodal=dict.fromkeys(modalities, scores),
-        features={modality: normal(batch, 5).requires_grad_() for modality in modalities},
+        features={modality: normal(batch, WIDTH).requires_grad_() for modality in modalities},
         present={modality: torch.ones(batch, dtype=torch.bool) for modality in modalities},
     )
     wanted = {target: torch.arange(batch) % 3 for target in targets}
