@@ -106,7 +106,7 @@ def _wire(spec: ModelSpec) -> FusionModel:
     if len(branches) == len(spec.modalities):
         try:
             fusion = _wire_fusion(spec, branches)
-            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, problems)
+            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, fusion.blocks, problems)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem("model.fusion", str(error)))
     if problems or fusion is None:
@@ -138,15 +138,26 @@ def _wire_branch(spec: ModelSpec, modality: ModalitySpec, problems: list[Problem
     aggregator: Aggregator = build_component(modality.aggregator, shape[0])
     heads: dict[str, LossHead] = {}
     if spec.unimodal_heads:
-        heads = _wire_heads(spec, aggregator.out_features, spec.unimodal_hidden, problems)
+        width = aggregator.out_features
+        heads = _wire_heads(spec, width, spec.unimodal_hidden, (width,), problems)
     return Branch(modality.shape, encoders, aggregator, heads, spec.dropout)
 
 
-def _wire_heads(spec: ModelSpec, in_features: int, hidden: int | None, problems: list[Problem]) -> dict[str, LossHead]:
+def _wire_heads(
+    spec: ModelSpec, in_features: int, hidden: int | None, blocks: tuple[int, ...] | None, problems: list[Problem]
+) -> dict[str, LossHead]:
     heads = {}
     for name, target in spec.targets.items():
+        wired: list[object] = [in_features, hidden]
+        if REGISTRIES["loss_head"].get(target.type).cls.reads_blocks:
+            if blocks is None:
+                message = f"{target.type} reads each modality by itself, and the fusion {spec.fusion.type} mixes them"
+                remedy = "take a fusion that puts them side by side, such as concat, or another loss head"
+                problems.append(Problem(f"model.targets.{name}", message, remedy))
+                continue
+            wired.append(blocks)
         try:
-            heads[name] = build_component(target, in_features, hidden)
+            heads[name] = build_component(target, *wired)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.targets.{name}", str(error)))
     return heads

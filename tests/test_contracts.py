@@ -98,6 +98,7 @@ FUSION_EXAMPLES = [
 LOSS_HEAD_EXAMPLES = [
     ("classification", ["a", "b", "c", "a"], {"classes": ["a", "b", "c"]}),
     ("classification", [1, "2", 1.0], {"classes": ["1", "2"], "class_weights": {"1": 2.0}, "label_smoothing": 0.1}),
+    ("mmcosine", ["a", "b", "c"], {"classes": ["a", "b", "c"], "scale": 4.0}),
     ("multilabel", [("a", "b"), (), "b", (1.0, math.nan)], {"labels": ["a", "b"]}),
     ("ordinal", ["low", "high", "middle"], {"classes": ["low", "middle", "high"]}),
     ("ordinal", ["no", "yes"], {"classes": ["no", "yes"]}),

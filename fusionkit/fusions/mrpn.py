@@ -72,7 +72,7 @@ class Mrpn(Fusion):
             wired = [in_features, sequence_features]
         self.perceptrons = nn.ModuleList(ResidualPerceptron(widths[modality]) for modality in self.modalities)
         self.fusion = FUSIONS.build(of.type, *wired, **of.options)
-        self.out_features = self.fusion.out_features
+        self.out_features, self.blocks = self.fusion.out_features, self.fusion.blocks
 
     def forward(
         self,

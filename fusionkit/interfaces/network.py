@@ -50,11 +50,13 @@ class Fusion(nn.Module, ABC):
     `in_features` maps every modality, in the recipe's order, to its width. Rows of absent samples hold the model's
     learned placeholder. ``present[m]`` is None where every sample has the modality (the common case, in which
     nothing is masked). A fusion that sets `reads_sequences` has a further wired parameter ``sequence_features``
-    (mapping of modality to width of an element) and is also given the encoders' sequences.
+    (mapping of modality to width of an element) and is also given the encoders' sequences. One whose output is a vector
+    per modality side by side says their widths in `blocks`.
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features",)
     reads_sequences: ClassVar[bool] = False
+    blocks: tuple[int, ...] | None = None
     out_features: int
 
     @abstractmethod
@@ -72,10 +74,12 @@ class LossHead(nn.Module, ABC):
 
     `in_features` is the width of what it reads; `hidden` is None for one dense unit (the paper's uni-modal branch,
     eqs. 8, 9) or the hidden width of its Scoring (the fused branch, eq. 2). `loss` and `metrics` are only given
-    samples whose target is `known`.
+    samples whose target is `known`. A head that sets `reads_blocks` has a further wired parameter ``blocks`` (widths of
+    the modalities' vectors in its features) and goes with fusions that state them.
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features", "hidden")
+    reads_blocks: ClassVar[bool] = False
     #: The metric of `metrics` that summarises it in one number, and whether more is better.
     score: ClassVar[str]
     higher_is_better: ClassVar[bool] = True

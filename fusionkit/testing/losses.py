@@ -45,7 +45,8 @@ def check_loss_head(
     component = registered(LOSS_HEADS, cls)
     name = component.name
     for hidden in (None, 5):
-        head: LossHead = build(component, in_features, hidden, options=options)
+        wired = (in_features, hidden, (1, in_features - 1))[: 3 if cls.reads_blocks else 2]
+        head: LossHead = build(component, *wired, options=options)
         targets = _check_targets(name, head, values)
         features = normal(len(values), in_features)
         scores = head(features)
@@ -55,7 +56,7 @@ def check_loss_head(
         _check_predictions(name, head.double().eval(), features.double(), targets)
         check_module(
             name,
-            lambda hidden=hidden: build(component, in_features, hidden, options=options),  # type: ignore[misc]
+            lambda wired=wired: build(component, *wired, options=options),  # type: ignore[misc]
             lambda module, dtype: module(normal(len(values), in_features, dtype=dtype)),
         )
 
