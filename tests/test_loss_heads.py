@@ -47,7 +47,7 @@ def test_classification_loss_is_the_weighted_smoothed_cross_entropy():
 def test_mmcosine_adds_the_cosines_of_every_block_and_their_lengths_do_not_count():
     head = MMCosine(5, 7, (2, 3), classes=CLASSES, scale=4.0).double()
     features, targets = numbers(6, 5), torch.tensor([0, 1, 2, 2, 0, 1])
-    weights = [array(direction.weight) for direction in head.directions]
+    weights = [array(direction) for direction in head.directions]
     assert [weight.shape for weight in weights] == [(3, 2), (3, 3)]
 
     scores = head(features)
@@ -62,7 +62,7 @@ def test_mmcosine_adds_the_cosines_of_every_block_and_their_lengths_do_not_count
     np.testing.assert_allclose(array(head.loss(scores, targets)), losses, rtol=0, atol=1e-12)
     with torch.no_grad():
         for direction in head.directions:
-            direction.weight *= torch.tensor([[3.0], [0.1], [20.0]])
+            direction *= torch.tensor([[3.0], [0.1], [20.0]])
     longer = torch.cat([100.0 * features[:, :2], 0.01 * features[:, 2:]], dim=1)
     np.testing.assert_allclose(array(head(longer)), expected, rtol=0, atol=1e-12)
     assert not head(torch.zeros(1, 5, dtype=torch.float64)).any()  # an empty block points nowhere

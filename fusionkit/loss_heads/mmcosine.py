@@ -84,13 +84,13 @@ class MMCosine(LossHead):
             raise ShapeError(f"mmcosine: blocks of {list(blocks)} features are {sum(blocks)}, not {in_features}")
         self.classes, self.scale, self.blocks = classes, scale, blocks
         self.out_features = len(classes)
-        self.directions = nn.ModuleList(nn.Linear(width, len(classes), bias=False) for width in blocks)
+        self.directions = nn.ParameterList(nn.Linear(width, len(classes), bias=False).weight for width in blocks)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
         """The scaled sum of cosines."""
         cosines = [
-            functional.linear(functional.normalize(block), functional.normalize(direction.weight))
-            for block, direction in zip(features.split(self.blocks, dim=1), self.directions, strict=True)
+            functional.linear(functional.normalize(block), functional.normalize(direction))
+            for block, direction in zip(torch.split(features, self.blocks, dim=1), self.directions, strict=True)
         ]
         return self.scale * torch.stack(cosines).sum(dim=0)
 
