@@ -225,7 +225,15 @@ class FusionModel(nn.Module):
             output: What the model returned for the batch; a fusion that reads sequences is given its.
             features: By modality, ``(batch, out_features)``.
             present: By modality, which samples have it.
+
+        Raises:
+            TrainingError: The features are others than the output's, but the fusion reads sequences.
         """
+        if self.fusion.reads_sequences and any(features[name] is not output.features[name] for name in features):
+            raise TrainingError(
+                "the fusion reads sequences, which other features cannot stand for; take a fusion that reads vectors, "
+                "such as concat, or another balancer"
+            )
         return self._fuse(features, present, output.sequences, _with_copied_statistics)
 
     def losses(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from balancer_steps import balancer_of, numbers, softmax, step_of, tensor, terms_of
+from small_runs import run_of, steps_of
 from torch import Tensor
 
 from fusionkit.errors import TrainingError
@@ -17,7 +19,7 @@ from fusionkit.errors import TrainingError
 MOODS = [0, 1, 0]
 AUDIO = np.array([[2.0, -1.0], [0.5, -0.2], [0.3, 0.4]])
 VIDEO = np.array([[-0.7, 0.8], [0.9, 0.1], [1.0, -1.5]])
-TEXT = np.array([[0.2, 0.1], [-0.4, 1.1], [-0.6, 0.9]])
+TEXT = np.array([[0.2, 0.1], [-0.4, 1.1], [-0.6, 0.1]])
 
 
 def exact(found: Any, expected: Any) -> None:
@@ -155,3 +157,122 @@ def test_cml_needs_classes_leaves_numbers_their_losses_and_uni_modal_stages_alon
     exact(both["fused/age"].item(), np.mean(squares))
     with pytest.raises(TrainingError, match="cml: confidence belongs to classes, and no target of this model has any"):
         balancer.weigh(terms_of(fused__age=1.0), step_of({"age": ages}, **options))
+
+
+# mcr: Kontras 2025
+
+K = {"greedy": -1.0, "independent": 0.0, "collaborative": 1.0}
+
+
+def divergence_by_hand(p: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The Jensen-Shannon divergence of each row, and its slope by the scores whose softmax is q."""
+    middle = (p + q) / 2
+    value = ((p * np.log(p / middle)).sum(axis=1) + (q * np.log(q / middle)).sum(axis=1)) / 2
+    surprise = np.log(q / middle)
+    return value, q * (surprise - (q * surprise).sum(axis=1, keepdims=True)) / 2
+
+
+def permuted(here: list[bool]) -> np.ndarray:
+    """The next order that is drawn: samples that have the modality change places."""
+    rows = np.flatnonzero(here)
+    order = np.arange(len(here))
+    order[rows] = rows[torch.randperm(len(rows)).numpy()]
+    return order
+
+
+def draws_of(present: Mapping[str, list[bool]], seed: int) -> dict[str, np.ndarray]:
+    torch.manual_seed(seed)
+    return {name: permuted(here) for name, here in present.items()}
+
+
+@pytest.mark.parametrize("strategy", list(K))
+def test_mcr_raises_each_modality_s_influence_and_treats_that_of_the_others_as_its_strategy_says(strategy: str) -> None:
+    values = {"audio": AUDIO, "video": VIDEO, "text": TEXT}
+    present = {"audio": [True] * 3, "video": [True, False, True], "text": [True] * 3}
+    features = {name: tensor(value).requires_grad_() for name, value in values.items()}
+    balancer = balancer_of("mcr", tuple(values), ("mood",), weight=0.3, strategy=strategy, unimodal_weight=0.5)
+    seed = next(s for s in range(50) if all((o != np.arange(3)).any() for o in draws_of(present, s).values()))
+
+    torch.manual_seed(seed)
+    weighted = balancer.weigh(terms_of(fused__mood=2.0, audio__mood=4.0), step_with(features, present))
+
+    masked = {name: value * np.array(present[name])[:, None] for name, value in values.items()}
+    usual, found = softmax(sum(masked.values())), draws_of(present, seed)
+    slopes = {name: np.zeros((3, 2)) for name in values}
+    influence = {}
+    for name, order in found.items():
+        counted = np.array(present[name])
+        moved = sum(masked[n] if n != name else values[n][order] * counted[:, None] for n in values)
+        jsd, slope = divergence_by_hand(usual, softmax(moved))
+        influence[name] = jsd[counted].mean()
+        slope = -0.3 * slope * counted[:, None] / counted.sum()
+        for other in values:
+            reached = slope * np.array(present[other])[:, None] * (1.0 if other == name else K[strategy])
+            np.add.at(slopes[other], order if other == name else np.arange(3), reached)
+    assert min(influence.values()) > 1e-4
+    sign = 0.0 if strategy == "greedy" else -0.3
+    expected = {f"influence/{name}": sign * value for name, value in influence.items()}
+    assert numbers(weighted) == pytest.approx({"fused/mood": 2.0, "audio/mood": 2.0, **expected}, abs=1e-12)
+    torch.stack([weighted[name] for name in expected]).sum().backward()
+    for name, slope in slopes.items():
+        exact(features[name].grad, slope)
+
+
+def test_mcr_averages_permutations_adds_targets_and_gives_a_greedy_fusion_no_gradient() -> None:
+    values, here = {"audio": AUDIO, "video": VIDEO}, {"audio": [True] * 3, "video": [True] * 3}
+    factor = torch.tensor(1.5, dtype=torch.float64, requires_grad=True)  # a weight of the fusion
+
+    def fuse(given: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        scores = factor * adding()(given, present)["mood"]
+        return {"mood": scores, "tone": -2.0 * scores}
+
+    given = {name: tensor(value) for name, value in values.items()}
+    scores = {target: of.detach() for target, of in fuse(given, {n: tensor(v) for n, v in here.items()}).items()}
+    targets = {"mood": MOODS, "tone": MOODS}
+    step = step_of(targets, fused=scores, features=given, present=here, fuse=fuse)
+    options: dict[str, Any] = {"weight": 1.0, "permutations": 2}
+    balancer = balancer_of("mcr", ("audio", "video"), ("mood", "tone"), strategy="independent", **options)
+    torch.manual_seed(3)
+    weighted = balancer.weigh(terms_of(fused__mood=1.0, fused__tone=1.0), step)
+    torch.manual_seed(3)
+    for name in values:
+        found = []
+        for order in (permuted(here[name]), permuted(here[name])):
+            moved = sum(values[n][order] if n == name else values[n] for n in values)
+            pairs = [(scale * (AUDIO + VIDEO), scale * moved) for scale in (1.5, -3.0)]
+            found.append(sum(divergence_by_hand(softmax(a), softmax(b))[0].mean() for a, b in pairs))
+        exact(weighted[f"influence/{name}"].item(), -np.mean(found))
+    (slope,) = torch.autograd.grad(sum(weighted[f"influence/{n}"] for n in values), factor)
+    assert slope.abs() > 1e-3
+    greedy = balancer_of("mcr", ("audio", "video"), ("mood", "tone"), **options)
+    weighted = greedy.weigh(terms_of(fused__mood=1.0, fused__tone=1.0), step)
+    (slope,) = torch.autograd.grad(sum(weighted[f"influence/{n}"] for n in values), factor)
+    exact(slope, 0.0)
+
+
+def test_mcr_needs_classes_and_leaves_uni_modal_stages_a_single_modality_and_a_zero_weight_alone() -> None:
+    features, present = {"audio": AUDIO, "video": VIDEO}, {"audio": [True] * 3, "video": [True] * 3}
+    step = step_with(features, present)
+    terms = terms_of(audio__mood=5.0)
+    assert balancer_of("mcr", ("audio", "video"), ("mood",)).weigh(terms, step) == terms
+    both = terms_of(fused__mood=2.0, audio__mood=5.0)
+    for balancer in (
+        balancer_of("mcr", ("audio",), ("mood",), unimodal_weight=0.0),
+        balancer_of("mcr", ("audio", "video"), ("mood",), unimodal_weight=0.0, weight=0.0),
+    ):
+        assert numbers(balancer.weigh(both, step)) == {"fused/mood": 2.0}
+    ages = step_of({"age": [1.0, 2.0, 3.0]}, fused={"age": np.zeros((3, 1))}, features=features, present=present)
+    with pytest.raises(TrainingError, match="mcr: influence is on probabilities of classes"):
+        balancer_of("mcr", ("audio", "video"), ("age",)).weigh(terms_of(fused__age=1.0), ages)
+
+
+@pytest.mark.parametrize("fusion", ["bottleneck", {"type": "mrpn", "of": "bottleneck"}])
+def test_a_fusion_that_reads_sequences_is_refused_where_features_are_replaced_and_welcome_where_they_are_not(
+    tmp_path: Path, fusion: Any
+) -> None:
+    small = {"type": "bottleneck", "width": 4, "layers": 1, "heads": 1}
+    given = small if fusion == "bottleneck" else {"type": "mrpn", "of": small}
+    with pytest.raises(TrainingError, match="the fusion reads sequences, which other features cannot stand for"):
+        run_of(tmp_path / "mcr", model={"fusion": given}, balancer="mcr", epochs=1)
+    run = run_of(tmp_path / "cml", model={"fusion": given}, balancer="cml", epochs=1)
+    assert all(np.isfinite(record["loss"]) for record in steps_of(run))

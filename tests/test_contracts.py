@@ -117,6 +117,7 @@ BALANCER_EXAMPLES = [
     ("g_blend", {"weights": {"fused": 0.5, "audio": 0.2, "video": 0.3}}),
     ("gradnorm", {"alpha": 0.12, "lr": 0.1}),
     ("lfm", {"temperature": 0.5, "features": 3, "unimodal_weight": 0.5}),
+    ("mcr", {"weight": 0.5, "strategy": "independent", "permutations": 2, "unimodal_weight": 0.5}),
     ("mmpareto", {"gamma": 1.0}),
     ("modality_dropout", {"rate": 0.1, "rates": {"video": 0.5}}),
     ("ogm_ge", {"alpha": 0.3, "noise": False, "starts": 1, "ends": 8}),

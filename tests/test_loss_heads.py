@@ -62,7 +62,7 @@ def test_mmcosine_adds_the_cosines_of_every_block_and_their_lengths_do_not_count
     np.testing.assert_allclose(array(head.loss(scores, targets)), losses, rtol=0, atol=1e-12)
     with torch.no_grad():
         for direction in head.directions:
-            direction *= torch.tensor([[3.0], [0.1], [20.0]])
+            direction.mul_(torch.tensor([[3.0], [0.1], [20.0]]))
     longer = torch.cat([100.0 * features[:, :2], 0.01 * features[:, 2:]], dim=1)
     np.testing.assert_allclose(array(head(longer)), expected, rtol=0, atol=1e-12)
     assert not head(torch.zeros(1, 5, dtype=torch.float64)).any()  # an empty block points nowhere

@@ -7,6 +7,7 @@ from fusionkit.balancers.dgl import DGL
 from fusionkit.balancers.g_blend import GBlend
 from fusionkit.balancers.gradnorm import GradNorm
 from fusionkit.balancers.lfm import LFM
+from fusionkit.balancers.mcr import MCR
 from fusionkit.balancers.mmpareto import MMPareto
 from fusionkit.balancers.modality_dropout import ModalityDropout
 from fusionkit.balancers.multi_term import MultiTerm
@@ -22,6 +23,7 @@ __all__ = [
     "CML",
     "DGL",
     "LFM",
+    "MCR",
     "OPM",
     "PMR",
     "CAGrad",

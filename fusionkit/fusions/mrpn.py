@@ -73,6 +73,7 @@ class Mrpn(Fusion):
         self.perceptrons = nn.ModuleList(ResidualPerceptron(widths[modality]) for modality in self.modalities)
         self.fusion = FUSIONS.build(of.type, *wired, **of.options)
         self.out_features, self.blocks = self.fusion.out_features, self.fusion.blocks
+        self.reads_sequences = self.fusion.reads_sequences
 
     def forward(
         self,

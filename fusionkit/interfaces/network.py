@@ -55,7 +55,7 @@ class Fusion(nn.Module, ABC):
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features",)
-    reads_sequences: ClassVar[bool] = False
+    reads_sequences: bool = False
     blocks: tuple[int, ...] | None = None
     out_features: int
 

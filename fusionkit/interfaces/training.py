@@ -38,7 +38,7 @@ class Step:
             without gradients. Every call is one more forward pass of them and the fusion.
         fuse: From features and presence by modality to the fused scores by target that they have in the mode of this
             step, with gradients. Every call is one more pass of the fusion and the fused heads, and none of the
-            encoders. A fusion that reads sequences reads those of the batch, whatever the features.
+            encoders. Behind a fusion that reads sequences the features must be those of `output`.
         distribution_of: From a loss term and scores to what its loss head makes of them: probabilities of classes or
             labels, or numbers. Gradients flow through it.
     """

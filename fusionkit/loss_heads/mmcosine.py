@@ -90,7 +90,7 @@ class MMCosine(LossHead):
         """The scaled sum of cosines."""
         cosines = [
             functional.linear(functional.normalize(block), functional.normalize(direction))
-            for block, direction in zip(torch.split(features, self.blocks, dim=1), self.directions, strict=True)
+            for block, direction in zip(torch.split(features, list(self.blocks), dim=1), self.directions, strict=True)
         ]
         return self.scale * torch.stack(cosines).sum(dim=0)
 
