@@ -10,7 +10,7 @@ from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import Aggregator, Dataset, Encoder, Fusion, LossHead
 from fusionkit.network import Branch, FusionModel
-from fusionkit.recipe import build_component, check_document, load_recipe
+from fusionkit.recipe import build_component, build_head, check_document, load_recipe
 from fusionkit.registry import REGISTRIES
 from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec, Recipe
 
@@ -148,16 +148,13 @@ def _wire_heads(
 ) -> dict[str, LossHead]:
     heads = {}
     for name, target in spec.targets.items():
-        wired: list[object] = [in_features, hidden]
-        if REGISTRIES["loss_head"].get(target.type).cls.reads_blocks:
-            if blocks is None:
-                message = f"{target.type} reads each modality by itself, and the fusion {spec.fusion.type} mixes them"
-                remedy = "take a fusion that puts them side by side, such as concat, or another loss head"
-                problems.append(Problem(f"model.targets.{name}", message, remedy))
-                continue
-            wired.append(blocks)
+        if blocks is None and REGISTRIES["loss_head"].get(target.type).cls.reads_blocks:
+            message = f"{target.type} reads each modality by itself, and the fusion {spec.fusion.type} mixes them"
+            remedy = "take a fusion that puts them side by side, such as concat, or another loss head"
+            problems.append(Problem(f"model.targets.{name}", message, remedy))
+            continue
         try:
-            heads[name] = build_component(target, *wired)
+            heads[name] = build_head(target, in_features, hidden, *(blocks or ()))
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.targets.{name}", str(error)))
     return heads

@@ -10,9 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
+from small_runs import run_of, weights_of
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fusionkit.errors import RecipeError, ShapeError
+from fusionkit.evaluation import evaluate
 from fusionkit.loss_heads import Classification, Concordance, MMCosine, Multilabel, Ordinal, Regression
 from fusionkit.loss_heads.categorical import expected_calibration_error
 from fusionkit.model import build
@@ -78,6 +80,13 @@ def test_mmcosine_reads_the_blocks_of_a_fusion_that_puts_modalities_side_by_side
     scores = model({"audio": numbers(4, 8).float(), "video": numbers(4, 4).float()}).fused["mood"]
     assert scores.abs().max() <= 20.0
     assert scores.shape == (4, 3)
+
+
+def test_mmcosine_trains_and_is_evaluated_as_any_other_head(tmp_path):
+    run = run_of(tmp_path / "run", model={"targets": {"label": "mmcosine"}}, epochs=2)
+    card = evaluate(run, device="cpu", resamples=2)
+    assert set(card["targets"]["label"]["branches"]["fused"]["metrics"]) >= {"accuracy", "uar", "f1", "ece"}
+    assert "heads.label.directions.1" in weights_of(run)
 
 
 @pytest.mark.parametrize(("fusion", "name"), [("gated", "gated"), ({"type": "mrpn", "of": {"type": "sum"}}, "mrpn")])
