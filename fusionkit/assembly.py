@@ -12,10 +12,10 @@ from fusionkit.data.batching import EpochBatches
 from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
-from fusionkit.interfaces import Batch, Dataset, Folds, LossHead, Split, Transform
+from fusionkit.interfaces import Batch, Dataset, Folds, Split, Transform
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
-from fusionkit.recipe import build_component
+from fusionkit.recipe import build_component, build_head
 from fusionkit.spec import PrepareSpec, Recipe
 
 SELECTION_LABELS: Mapping[str, str] = {
@@ -218,7 +218,5 @@ def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:
 def _target_encoders(recipe: Recipe) -> dict[str, TargetEncoder]:
     """The encoders of the targets; they depend on a head's options alone, so any width serves."""
     with torch.random.fork_rng(devices=[]):  # the weights of these heads are drawn in vain
-        heads: dict[str, LossHead] = {
-            name: build_component(target, 1, None) for name, target in recipe.model.targets.items()
-        }
+        heads = {name: build_head(target) for name, target in recipe.model.targets.items()}
     return {name: head.encode for name, head in heads.items()}

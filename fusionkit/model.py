@@ -10,7 +10,7 @@ from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import Aggregator, Dataset, Encoder, Fusion, LossHead
 from fusionkit.network import Branch, FusionModel
-from fusionkit.recipe import build_component, check_document, load_recipe
+from fusionkit.recipe import build_component, build_head, check_document, load_recipe
 from fusionkit.registry import REGISTRIES
 from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec, Recipe
 
@@ -106,7 +106,7 @@ def _wire(spec: ModelSpec) -> FusionModel:
     if len(branches) == len(spec.modalities):
         try:
             fusion = _wire_fusion(spec, branches)
-            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, problems)
+            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, fusion.blocks, problems)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem("model.fusion", str(error)))
     if problems or fusion is None:
@@ -138,15 +138,23 @@ def _wire_branch(spec: ModelSpec, modality: ModalitySpec, problems: list[Problem
     aggregator: Aggregator = build_component(modality.aggregator, shape[0])
     heads: dict[str, LossHead] = {}
     if spec.unimodal_heads:
-        heads = _wire_heads(spec, aggregator.out_features, spec.unimodal_hidden, problems)
+        width = aggregator.out_features
+        heads = _wire_heads(spec, width, spec.unimodal_hidden, (width,), problems)
     return Branch(modality.shape, encoders, aggregator, heads, spec.dropout)
 
 
-def _wire_heads(spec: ModelSpec, in_features: int, hidden: int | None, problems: list[Problem]) -> dict[str, LossHead]:
+def _wire_heads(
+    spec: ModelSpec, in_features: int, hidden: int | None, blocks: tuple[int, ...] | None, problems: list[Problem]
+) -> dict[str, LossHead]:
     heads = {}
     for name, target in spec.targets.items():
+        if blocks is None and REGISTRIES["loss_head"].get(target.type).cls.reads_blocks:
+            message = f"{target.type} reads each modality by itself, and the fusion {spec.fusion.type} mixes them"
+            remedy = "take a fusion that puts them side by side, such as concat, or another loss head"
+            problems.append(Problem(f"model.targets.{name}", message, remedy))
+            continue
         try:
-            heads[name] = build_component(target, in_features, hidden)
+            heads[name] = build_head(target, in_features, hidden, *(blocks or ()))
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.targets.{name}", str(error)))
     return heads

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from fusionkit.errors import ShapeError, TrainingError, did_you_mean
 from fusionkit.interfaces import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
@@ -205,11 +207,34 @@ class FusionModel(nn.Module):
         if self.training if unimodal is None else unimodal:
             branch_scores = {name: self.branch(name).scores(features[name], sequences[name].sizes) for name in wanted}
         return ModelOutput(
-            fused=self._fuse(features, present, everyone, sequences, replace) if fused else {},
+            fused=self._hooked(features, present, everyone, sequences, replace) if fused else {},
             unimodal={name: scores for name, scores in branch_scores.items() if scores},
             features=features,
             present=present,
+            sequences=sequences,
         )
+
+    def fuse(
+        self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """The fused scores by target of a batch, had it these features and were these samples present.
+
+        In training it is part of the same step: gradients flow, and no running statistic moves.
+
+        Args:
+            output: What the model returned for the batch; a fusion that reads sequences is given its.
+            features: By modality, ``(batch, out_features)``.
+            present: By modality, which samples have it.
+
+        Raises:
+            TrainingError: The features are others than the output's, but the fusion reads sequences.
+        """
+        if self.fusion.reads_sequences and any(features[name] is not output.features[name] for name in features):
+            raise TrainingError(
+                "the fusion reads sequences, which other features cannot stand for; take a fusion that reads vectors, "
+                "such as concat, or another balancer"
+            )
+        return self._fuse(features, present, output.sequences, _with_copied_statistics)
 
     def losses(
         self,
@@ -258,6 +283,11 @@ class FusionModel(nn.Module):
         values = head.loss(scores[rows], targets[target][rows])
         return values.new_full((len(counts),), float("nan")).index_copy(0, rows, values)
 
+    def distribution_of(self, term: str, scores: Float[Tensor, "batch _"]) -> Tensor:
+        """What the loss head of a term makes of scores: probabilities of classes or labels, or numbers."""
+        branch, _, target = term.partition("/")
+        return self.head(target, None if branch == "fused" else branch).distribution(scores)
+
     def _refuse_other_precision(self, packed: Mapping[str, Jagged]) -> None:
         own = next(self.placeholders.parameters()).dtype
         for name, value in packed.items():
@@ -286,7 +316,7 @@ class FusionModel(nn.Module):
             if name not in self.branches:
                 raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, self.modalities)}")
 
-    def _fuse(
+    def _hooked(
         self,
         features: Mapping[str, Tensor],
         present: Mapping[str, Tensor],
@@ -298,13 +328,34 @@ class FusionModel(nn.Module):
         if replace is not None:
             features, present = replace(features, present)
             masks = dict(present)
+        return self._fuse(features, masks, sequences, _run)
+
+    def _fuse(
+        self,
+        features: Mapping[str, Tensor],
+        masks: Mapping[str, Tensor | None],
+        sequences: Mapping[str, Jagged],
+        run: Callable[..., Tensor],
+    ) -> dict[str, Tensor]:
         filled = {}
         for name in self.modalities:
             mask, placeholder = masks[name], self.placeholders[f"of_{name}"].to(features[name].dtype)
             filled[name] = features[name] if mask is None else torch.where(mask[:, None], features[name], placeholder)
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
-        vector = self.fusion(filled, masks, **extra)
-        return {target: head(vector) for target, head in self.heads.items()}
+        vector = run(self.fusion, filled, masks, **extra)
+        return {target: run(head, vector) for target, head in self.heads.items()}
+
+
+def _run(module: nn.Module, *args: Any, **options: Any) -> Tensor:
+    scores: Tensor = module(*args, **options)
+    return scores
+
+
+def _with_copied_statistics(module: nn.Module, *args: Any, **options: Any) -> Tensor:
+    """A module's output, computed beside its buffers: the backward pass of another call still needs them."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    scores: Tensor = functional_call(module, buffers, args, options)
+    return scores
 
 
 def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:

@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from fusionkit.documents import parse, read_document, written_place
 from fusionkit.errors import Problem, RecipeError
+from fusionkit.interfaces import LossHead
 from fusionkit.registry import REGISTRIES, Component, check_component, import_plugins
-from fusionkit.spec import ComponentSpec, Recipe
+from fusionkit.spec import ComponentSpec, LossHeadSpec, Recipe
 from fusionkit.strict_yaml import Document
 
 R = TypeVar("R", bound=BaseModel)
@@ -59,6 +60,22 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
 def build_component(spec: ComponentSpec, *wired: Any) -> Any:
     """Constructs what a component spec names, with what the model wires."""
     return REGISTRIES[spec.kind].build(spec.type, *wired, **spec.options)
+
+
+def build_head(spec: LossHeadSpec, in_features: int = 1, hidden: int | None = None, *blocks: int) -> LossHead:
+    """Constructs a loss head; without widths it serves for all that needs no features of a network.
+
+    Args:
+        spec: What a recipe says of the target.
+        in_features: Width of the features.
+        hidden: Width of its Scoring; None for one dense unit.
+        blocks: Widths of the modalities' vectors in the features; none for one vector.
+    """
+    wired: list[Any] = [in_features, hidden]
+    if REGISTRIES[spec.kind].get(spec.type).cls.reads_blocks:
+        wired.append(blocks or (in_features,))
+    head: LossHead = build_component(spec, *wired)
+    return head
 
 
 def _with_line(place: str, document: Document) -> str:

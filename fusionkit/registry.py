@@ -315,10 +315,19 @@ def _record_of(where: str, name: str, fields: dict[str, Any], described: Mapping
     return model
 
 
+_FURTHER = {
+    "fusion": ("reads_sequences", "sequence_features"),
+    "loss_head": ("reads_blocks", "blocks"),
+    "balancer": ("reads_widths", "in_features"),
+}
+"""By kind: the flag by which a component asks the model for one more wired parameter, and that parameter."""
+
+
 def _check_wired(kind: str, name: str, cls: Any, wired: tuple[str, ...]) -> None:
     expected = tuple(cls.wired)
-    if kind == "fusion" and cls.reads_sequences:
-        expected = (*expected, "sequence_features")
+    flag, further = _FURTHER.get(kind, ("", ""))
+    if flag and getattr(cls, flag):
+        expected = (*expected, further)
     if wired != expected:
         raise TypeError(
             f"{kind} {name!r}: the parameters before * are {list(wired)}, wired by the model they are "

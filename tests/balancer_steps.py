@@ -36,6 +36,7 @@ def step_of(
     epoch: int = 0,
     teacher: Mapping[str, Any] | None = None,
     scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] | None = None,
+    fuse: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] | None = None,
 ) -> Step:
     """A step whose classes have cross-entropy and whose numbers have the squared error."""
     wanted = {name: tensor(values) for name, values in targets.items()}
@@ -55,7 +56,7 @@ def step_of(
 
     def output(of: Mapping[str, Any] | None) -> ModelOutput:
         return ModelOutput(
-            fused={name: tensor(scores) for name, scores in (fused or {}).items()},
+            fused={name: scores if isinstance(scores, Tensor) else tensor(scores) for name, scores in given.items()},
             unimodal={m: {t: tensor(s) for t, s in scores.items()} for m, scores in (unimodal or {}).items()},
             features={
                 name: tensor(values) if not isinstance(values, Tensor) else values
@@ -64,10 +65,20 @@ def step_of(
             present=here,
         )
 
+    def distribution_of(term: str, scores: Tensor) -> Tensor:
+        return scores if wanted[term.partition("/")[2]].is_floating_point() else scores.softmax(dim=1)
+
+    given = fused or {}
     ids = tuple(f"sample{row}" for row in range(batch))
     taught = None if teacher is None else output(teacher)
-    extra = {} if scores_of is None else {"scores_of": scores_of}
-    return Step(epoch, 0, 10, output(features), wanted, ids, teacher=taught, loss_of=loss_of, **extra)
+    asked: dict[str, Any] = {
+        "loss_of": loss_of,
+        "scores_of": scores_of,
+        "fuse": fuse,
+        "distribution_of": distribution_of,
+    }
+    extra = {name: answer for name, answer in asked.items() if answer is not None}
+    return Step(epoch, 0, 10, output(features), wanted, ids, teacher=taught, **extra)
 
 
 def softmax(scores: Any) -> np.ndarray:

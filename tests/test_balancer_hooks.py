@@ -383,6 +383,41 @@ def test_a_balancer_may_ask_what_losses_scores_would_have_and_what_fewer_modalit
     assert_same(found, case.gradients(whole))  # asking changed nothing: mode, statistics, gradients
 
 
+def test_a_balancer_may_fuse_other_features_with_gradients_and_leaves_every_statistic_as_it_is(case: Case) -> None:
+    seen: dict[str, Any] = {}
+
+    class Fuser(Sum):
+        def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
+            assert step.output is not None
+            nothing = torch.zeros_like(step.output.present["motion"])
+            seen["same"] = step.fuse(step.output.features, step.output.present)["label"], step.output.fused["label"]
+            less = step.fuse(step.output.features, {**step.output.present, "motion": nothing})["label"]
+            doubled = step.fuse({n: 2.0 * f for n, f in step.output.features.items()}, step.output.present)["label"]
+            seen["less"], seen["told"] = less, step.distribution_of("fused/label", less)
+            seen["doubled"] = doubled
+            return {"less": step.loss_of("fused/label", less).nanmean()}
+
+    found, _, after = case.step(Fuser(MODALITIES, ("label",)))
+
+    torch.testing.assert_close(*seen["same"], rtol=0, atol=1e-13)
+    torch.testing.assert_close(seen["told"], seen["less"].softmax(dim=1), rtol=0, atol=1e-15)
+    assert (seen["doubled"] - seen["same"][1]).abs().max() > 1e-3
+    model = copy.deepcopy(case.model).train()
+    with torch.no_grad():
+        model(case.batch.inputs)  # the step's own pass, which moves the running statistics
+    expected = model({"posture": case.batch.inputs["posture"]})
+    torch.testing.assert_close(seen["less"], expected.fused["label"], rtol=0, atol=1e-13)
+    term = model.losses(expected, case.batch.targets)["fused/label"]
+    named = dict(model.named_parameters())
+    gradients = torch.autograd.grad(term, list(named.values()), allow_unused=True)
+    wanted = {n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(named.items(), gradients, strict=True)}
+    assert_same(found, wanted)
+    assert found["placeholders.of_motion"].abs().max() > 0
+    once = copy.deepcopy(case.model).train()
+    once(case.batch.inputs)  # what the balancer asked for moves none
+    assert_same(dict(after.named_buffers()), dict(once.named_buffers()))
+
+
 def test_before_the_forward_pass_there_is_nothing_to_ask(case: Case) -> None:
     class TooEarly(Sum):
         def plan(self, step: Step) -> Plan:

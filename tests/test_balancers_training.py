@@ -90,7 +90,7 @@ def test_with_one_modality_and_one_loss_there_is_nothing_to_balance(tmp_path: Pa
         torch.testing.assert_close(balanced[key], weight, rtol=0, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
 
 
-@pytest.mark.parametrize("name", ["agm", "modality_dropout", "ogm_ge", "opm", "g_blend", "umt"])
+@pytest.mark.parametrize("name", ["agm", "mcr", "modality_dropout", "ogm_ge", "opm", "g_blend", "umt"])
 def test_with_one_modality_its_own_loss_stays_where_the_method_has_nothing_to_compare(
     tmp_path: Path, name: str
 ) -> None:

@@ -32,7 +32,9 @@ OF_UNION: dict[str, dict[str, Any]] = {
     "umt": {"balancer": "umt"},
 }
 #: Each process integrates the gradients of its own batch, or draws for itself: all that is asked is an end.
-LOCAL: dict[str, dict[str, Any]] = {name: {"balancer": name} for name in ("gradnorm", "mmpareto", "opm", "pcgrad")}
+LOCAL: dict[str, dict[str, Any]] = {
+    name: {"balancer": name} for name in ("cml", "gradnorm", "lfm", "mcr", "mmpareto", "opm", "pcgrad")
+}
 
 
 def options_of(case: str, batch_size: int) -> Any:

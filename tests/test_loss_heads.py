@@ -10,11 +10,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
+from small_runs import run_of, weights_of
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from fusionkit.errors import RecipeError
-from fusionkit.loss_heads import Classification, Concordance, Multilabel, Ordinal, Regression
+from fusionkit.errors import RecipeError, ShapeError
+from fusionkit.evaluation import evaluate
+from fusionkit.loss_heads import Classification, Concordance, MMCosine, Multilabel, Ordinal, Regression
 from fusionkit.loss_heads.categorical import expected_calibration_error
+from fusionkit.model import build
 from fusionkit.parallel import mean_over_union
 
 CLASSES = ("calm", "happy", "sad")
@@ -43,6 +46,69 @@ def test_classification_loss_is_the_weighted_smoothed_cross_entropy():
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-12)
 
 
+def test_mmcosine_adds_the_cosines_of_every_block_and_their_lengths_do_not_count():
+    head = MMCosine(5, 7, (2, 3), classes=CLASSES, scale=4.0).double()
+    features, targets = numbers(6, 5), torch.tensor([0, 1, 2, 2, 0, 1])
+    weights = [array(direction) for direction in head.directions]
+    assert [weight.shape for weight in weights] == [(3, 2), (3, 3)]
+
+    scores = head(features)
+
+    f = array(features)
+    expected = np.zeros((6, 3))
+    for block, weight in zip((f[:, :2], f[:, 2:]), weights, strict=True):
+        lengths = np.linalg.norm(block, axis=1)[:, None] * np.linalg.norm(weight, axis=1)[None]
+        expected += 4.0 * block @ weight.T / lengths
+    np.testing.assert_allclose(array(scores), expected, rtol=0, atol=1e-12)
+    losses = -log_softmax(expected)[np.arange(6), array(targets)]
+    np.testing.assert_allclose(array(head.loss(scores, targets)), losses, rtol=0, atol=1e-12)
+    with torch.no_grad():
+        for direction in head.directions:
+            direction.mul_(torch.tensor([[3.0], [0.1], [20.0]]))
+    longer = torch.cat([100.0 * features[:, :2], 0.01 * features[:, 2:]], dim=1)
+    np.testing.assert_allclose(array(head(longer)), expected, rtol=0, atol=1e-12)
+    assert not head(torch.zeros(1, 5, dtype=torch.float64)).any()  # an empty block points nowhere
+    with pytest.raises(ShapeError, match=r"mmcosine: blocks of \[2, 2\] features are 4, not 5"):
+        MMCosine(5, None, (2, 2), classes=CLASSES)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "mrpn", {"type": "mrpn", "of": {"type": "mrpn"}}])
+def test_mmcosine_reads_the_blocks_of_a_fusion_that_puts_modalities_side_by_side(fusion):
+    model = build(mmcosine_model(fusion))
+    assert model.head("mood").blocks == (6, 9)
+    assert model.head("mood", "video").blocks == (9,)
+    scores = model({"audio": numbers(4, 8).float(), "video": numbers(4, 4).float()}).fused["mood"]
+    assert scores.abs().max() <= 20.0
+    assert scores.shape == (4, 3)
+
+
+def test_mmcosine_trains_and_is_evaluated_as_any_other_head(tmp_path):
+    run = run_of(tmp_path / "run", model={"targets": {"label": "mmcosine"}}, epochs=2)
+    card = evaluate(run, device="cpu", resamples=2)
+    assert set(card["targets"]["label"]["branches"]["fused"]["metrics"]) >= {"accuracy", "uar", "f1", "ece"}
+    assert "heads.label.directions.1" in weights_of(run)
+
+
+@pytest.mark.parametrize(("fusion", "name"), [("gated", "gated"), ({"type": "mrpn", "of": {"type": "sum"}}, "mrpn")])
+def test_mmcosine_is_refused_behind_a_fusion_that_mixes_modalities(fusion, name):
+    with pytest.raises(RecipeError) as caught:
+        build(mmcosine_model(fusion))
+    assert f"model.targets.mood: mmcosine reads each modality by itself, and the fusion {name} mixes" in str(
+        caught.value
+    )
+    assert "take a fusion that puts them side by side, such as concat" in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def mmcosine_model(fusion):
+    modalities = {
+        "audio": {"shape": [8], "encoder": {"type": "mlp", "out": 6}},
+        "video": {"shape": [4], "encoder": {"type": "mlp", "out": 9}},
+    }
+    target = {"type": "mmcosine", "classes": list(CLASSES)}
+    return {"modalities": modalities, "fusion": fusion, "targets": {"mood": target}}
+
+
 def test_classes_are_encoded_by_name_or_by_the_whole_number_that_is_their_name():
     head = Classification(4, None, classes=("1", "2", "happy"))
     assert [int(head.encode(value)) for value in ("happy", 2, "2", 1.0, " 1 ", None)] == [2, 1, 1, 0, 0, -1]
@@ -56,14 +122,15 @@ def test_a_value_outside_the_classes_is_refused_with_the_nearest_class():
         head.encode(7)
 
 
-@pytest.mark.parametrize("cls", [Classification, Ordinal])
+@pytest.mark.parametrize("cls", [Classification, MMCosine, Ordinal])
 def test_classes_that_are_missing_single_or_repeated_are_refused(cls):
+    wired = (4, None, (4,)) if cls.reads_blocks else (4, None)
     with pytest.raises(RecipeError, match=r"classes: 0 given; list at least 2; .* only where the dataset states them"):
-        cls(4, None)
+        cls(*wired)
     with pytest.raises(RecipeError, match=r"classes: 1 given \(a\)"):
-        cls(4, None, classes=("a",))
+        cls(*wired, classes=("a",))
     with pytest.raises(RecipeError, match="classes: a given more than once"):
-        cls(4, None, classes=("a", "b", "a"))
+        cls(*wired, classes=("a", "b", "a"))
 
 
 def test_a_weight_of_no_class_is_refused():

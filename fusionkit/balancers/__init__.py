@@ -2,9 +2,12 @@
 
 from fusionkit.balancers.agm import AGM
 from fusionkit.balancers.cagrad import CAGrad
+from fusionkit.balancers.cml import CML
 from fusionkit.balancers.dgl import DGL
 from fusionkit.balancers.g_blend import GBlend
 from fusionkit.balancers.gradnorm import GradNorm
+from fusionkit.balancers.lfm import LFM
+from fusionkit.balancers.mcr import MCR
 from fusionkit.balancers.mmpareto import MMPareto
 from fusionkit.balancers.modality_dropout import ModalityDropout
 from fusionkit.balancers.multi_term import MultiTerm
@@ -17,7 +20,10 @@ from fusionkit.balancers.uncertainty import Uncertainty
 
 __all__ = [
     "AGM",
+    "CML",
     "DGL",
+    "LFM",
+    "MCR",
     "OPM",
     "PMR",
     "CAGrad",

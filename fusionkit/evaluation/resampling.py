@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fusionkit.interfaces import LossHead
-from fusionkit.loss_heads import Classification, Ordinal
+from fusionkit.loss_heads import Classification, MMCosine, Ordinal
 from fusionkit.loss_heads.categorical import ECE_BINS
 
 RESAMPLES = 1000
@@ -83,7 +83,7 @@ def resampled_metrics(
     group_of: Int[Tensor, " samples"],
 ) -> Mapping[str, Float[Tensor, " resamples"]]:
     """`LossHead.metrics` of every resample; all at once for heads whose metrics follow from a confusion matrix."""
-    if type(head) in (Classification, Ordinal):
+    if type(head) in (Classification, MMCosine, Ordinal):
         return _from_confusion(head, distribution, targets, counts, group_of)
     drawn = []
     samples, times = np.arange(len(targets)), counts.long()[:, group_of].numpy()

@@ -17,10 +17,10 @@ from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
-from fusionkit.interfaces import Folds, LossHead, Split
+from fusionkit.interfaces import Folds, Split
 from fusionkit.model import complete_model
 from fusionkit.opening import datasets_listed, open_dataset
-from fusionkit.recipe import build_component, load_recipe
+from fusionkit.recipe import build_component, build_head, load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
 
@@ -177,7 +177,7 @@ def compared_metric(experiment: Experiment) -> tuple[str, bool]:
     dataset = open_dataset(recipe.data)
     spec = complete_model(recipe.model, dataset).targets[experiment.target]
     with torch.random.fork_rng(devices=[]):  # the weights of this head are drawn in vain
-        head: LossHead = build_component(spec, 1, None)
+        head = build_head(spec)
     stated = [value for row in dataset.rows if (value := row.targets.get(experiment.target)) is not None][:8]
     targets = torch.stack([head.encode(value) for value in stated])
     with torch.no_grad():

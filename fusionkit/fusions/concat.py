@@ -45,7 +45,8 @@ class Concat(Fusion):
         super().__init__()
         self.modalities = tuple(in_features)
         self.norms = nn.ModuleList(FeatureNorm(width) for width in in_features.values())
-        self.out_features = sum(in_features.values())
+        self.blocks = tuple(in_features.values())
+        self.out_features = sum(self.blocks)
 
     def forward(
         self,

@@ -72,7 +72,8 @@ class Mrpn(Fusion):
             wired = [in_features, sequence_features]
         self.perceptrons = nn.ModuleList(ResidualPerceptron(widths[modality]) for modality in self.modalities)
         self.fusion = FUSIONS.build(of.type, *wired, **of.options)
-        self.out_features = self.fusion.out_features
+        self.out_features, self.blocks = self.fusion.out_features, self.fusion.blocks
+        self.reads_sequences = self.fusion.reads_sequences
 
     def forward(
         self,

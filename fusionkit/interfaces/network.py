@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from jaxtyping import Bool, Float
@@ -50,11 +50,13 @@ class Fusion(nn.Module, ABC):
     `in_features` maps every modality, in the recipe's order, to its width. Rows of absent samples hold the model's
     learned placeholder. ``present[m]`` is None where every sample has the modality (the common case, in which
     nothing is masked). A fusion that sets `reads_sequences` has a further wired parameter ``sequence_features``
-    (mapping of modality to width of an element) and is also given the encoders' sequences.
+    (mapping of modality to width of an element) and is also given the encoders' sequences. One whose output is a vector
+    per modality side by side says their widths in `blocks`.
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features",)
-    reads_sequences: ClassVar[bool] = False
+    reads_sequences: bool = False
+    blocks: tuple[int, ...] | None = None
     out_features: int
 
     @abstractmethod
@@ -72,10 +74,12 @@ class LossHead(nn.Module, ABC):
 
     `in_features` is the width of what it reads; `hidden` is None for one dense unit (the paper's uni-modal branch,
     eqs. 8, 9) or the hidden width of its Scoring (the fused branch, eq. 2). `loss` and `metrics` are only given
-    samples whose target is `known`.
+    samples whose target is `known`. A head that sets `reads_blocks` has a further wired parameter ``blocks`` (widths of
+    the modalities' vectors in its features) and goes with fusions that state them.
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features", "hidden")
+    reads_blocks: ClassVar[bool] = False
     #: The metric of `metrics` that summarises it in one number, and whether more is better.
     score: ClassVar[str]
     higher_is_better: ClassVar[bool] = True
@@ -124,12 +128,14 @@ class ModelOutput:
         unimodal: Scores by modality and target; empty in evaluation mode unless asked for.
         features: Normalised features f^_m by modality, before fusion, ``(batch, features)``.
         present: Which samples have the modality, ``(batch,)`` bool.
+        sequences: The encoded sequences by modality, before aggregation.
     """
 
     fused: Mapping[str, Tensor]
     unimodal: Mapping[str, Mapping[str, Tensor]]
     features: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
+    sequences: Mapping[str, Jagged] = field(default_factory=dict)
 
 
 FeatureHook = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]

@@ -21,8 +21,8 @@ def _not_yet(*_: object) -> Any:
 class Step:
     """What a balancer may look at in one training step.
 
-    `loss_of` and `scores_of` compute when they are called and cost nothing otherwise; hooks that run before the
-    forward pass have neither.
+    `loss_of`, `scores_of`, `fuse` and `distribution_of` compute when they are called and cost nothing otherwise; hooks
+    that run before the forward pass have none of them.
 
     Args:
         epoch: Epochs finished in this stage.
@@ -36,6 +36,11 @@ class Step:
             where the sample does not count in the term. Gradients flow through it.
         scores_of: From modalities to the fused scores by target where only these are present; in evaluation mode,
             without gradients. Every call is one more forward pass of them and the fusion.
+        fuse: From features and presence by modality to the fused scores by target that they have in the mode of this
+            step, with gradients. Every call is one more pass of the fusion and the fused heads, and none of the
+            encoders. Behind a fusion that reads sequences the features must be those of `output`.
+        distribution_of: From a loss term and scores to what its loss head makes of them: probabilities of classes or
+            labels, or numbers. Gradients flow through it.
     """
 
     epoch: int
@@ -47,6 +52,8 @@ class Step:
     teacher: ModelOutput | None = None
     loss_of: Callable[[str, Tensor], Tensor] = _not_yet
     scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] = _not_yet
+    fuse: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] = _not_yet
+    distribution_of: Callable[[str, Tensor], Tensor] = _not_yet
 
 
 @dataclass(frozen=True)
@@ -79,10 +86,12 @@ class Balancer(nn.Module, ABC):
 
     Terms are named ``fused/<target>`` and ``<modality>/<target>``. A subclass overrides the hooks that it needs; one
     that is not overridden is not called and costs nothing. State that a run must resume with belongs in buffers or
-    parameters (parameters are trained by the run's optimizer).
+    parameters (parameters are trained by the run's optimizer). One that sets `reads_widths` has a further wired
+    parameter ``in_features`` (mapping of modality to the width of its features).
     """
 
     wired: ClassVar[tuple[str, ...]] = ("modalities", "targets")
+    reads_widths: ClassVar[bool] = False
     #: Modalities whose separately trained uni-modal network is wanted as a frozen teacher (`Step.teacher`).
     teachers: tuple[str, ...] = ()
 

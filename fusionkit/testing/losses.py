@@ -15,6 +15,7 @@ from fusionkit.interfaces import Balancer, GradientScale, LossHead, ModelOutput,
 from fusionkit.registry import BALANCERS, LOSS_HEADS
 from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
 
+WIDTH = 5
 NO_TARGET = "\N{REPLACEMENT CHARACTER} no target"
 
 
@@ -44,7 +45,8 @@ def check_loss_head(
     component = registered(LOSS_HEADS, cls)
     name = component.name
     for hidden in (None, 5):
-        head: LossHead = build(component, in_features, hidden, options=options)
+        wired = (in_features, hidden, (1, in_features - 1))[: 3 if cls.reads_blocks else 2]
+        head: LossHead = build(component, *wired, options=options)
         targets = _check_targets(name, head, values)
         features = normal(len(values), in_features)
         scores = head(features)
@@ -54,7 +56,7 @@ def check_loss_head(
         _check_predictions(name, head.double().eval(), features.double(), targets)
         check_module(
             name,
-            lambda hidden=hidden: build(component, in_features, hidden, options=options),  # type: ignore[misc]
+            lambda wired=wired: build(component, *wired, options=options),  # type: ignore[misc]
             lambda module, dtype: module(normal(len(values), in_features, dtype=dtype)),
         )
 
@@ -125,24 +127,25 @@ def check_balancer(
     """
     component = registered(BALANCERS, cls)
     name = component.name
-    balancer: Balancer = build(component, modalities, targets, options=options)
+    wired = (modalities, targets, dict.fromkeys(modalities, WIDTH))[: 3 if cls.reads_widths else 2]
+    balancer: Balancer = build(component, *wired, options=options)
     promise(set(balancer.teachers) <= set(modalities), f"{name}: its teachers are modalities")
     step = _step(modalities, targets)
     for branches in (("fused", *modalities), ("fused",), (modalities[0],)):
         _check_weights(name, balancer, [f"{branch}/{target}" for branch in branches for target in targets], step)
     _check_hooks(name, balancer, modalities, step)
     copied = copy.deepcopy(balancer)
-    fresh: nn.Module = build(component, modalities, targets, options=options)
+    fresh: nn.Module = build(component, *wired, options=options)
     fresh.load_state_dict(copied.state_dict())
     promise(fresh.state_dict().keys() == balancer.state_dict().keys(), f"{name}: its state can be saved and loaded")
 
 
 def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4) -> Step:
-    scores = {target: normal(batch, 3) for target in targets}
+    scores = {target: normal(batch, 3).requires_grad_() for target in targets}
     output = ModelOutput(
         fused=scores,
         unimodal=dict.fromkeys(modalities, scores),
-        features={modality: normal(batch, 5) for modality in modalities},
+        features={modality: normal(batch, WIDTH).requires_grad_() for modality in modalities},
         present={modality: torch.ones(batch, dtype=torch.bool) for modality in modalities},
     )
     wanted = {target: torch.arange(batch) % 3 for target in targets}
@@ -156,6 +159,11 @@ def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4)
         teacher=output,
         loss_of=lambda term, given: functional.cross_entropy(given, wanted[term.partition("/")[2]], reduction="none"),
         scores_of=lambda of: {target: normal(batch, 3, seed=len(of)) for target in targets},
+        fuse=lambda features, present: {
+            target: torch.stack([features[name][:, :3] * present[name][:, None] for name in modalities]).sum(dim=0)
+            for target in targets
+        },
+        distribution_of=lambda term, given: given.softmax(dim=1),
     )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fusionkit.assembly import Assembly, Feed
 from fusionkit.errors import RunError, TrainingError
-from fusionkit.interfaces import Balancer, Batch, OptimizerRecipe, Schedule, Stage
+from fusionkit.interfaces import Batch, OptimizerRecipe, Schedule, Stage
 from fusionkit.model import FusionModel
 from fusionkit.parallel import world_size
 from fusionkit.recipe import build_component
@@ -31,7 +31,7 @@ from fusionkit.training.checkpoint import (
 from fusionkit.training.interruption import Interrupted, Listener
 from fusionkit.training.journal import Journal
 from fusionkit.training.parts import Parts
-from fusionkit.training.stages import stages_of
+from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.steps import Learner, Moment, Teacher
 from fusionkit.training.validation import monitored_loss, validation_losses
 
@@ -70,7 +70,7 @@ class _Fit:
         self._fabric, self._assembly, self._run, self._listener = fabric, assembly, run, listener
         self._spec = recipe.train
         self._model, self._parts = model, Parts(model)
-        self._balancer: Balancer = build_component(recipe.train.balancer, model.modalities, model.targets)
+        self._balancer = balancer_of(recipe, model)
         for module in (model, self._balancer):
             fabric.to_device(module)
             if self._spec.precision == "64-true":

@@ -1,11 +1,26 @@
-"""The stages of a training."""
+"""The balancer of a training, and its stages."""
 
 from __future__ import annotations
 
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Balancer, Stage, Strategy
+from fusionkit.model import FusionModel
 from fusionkit.recipe import build_component
+from fusionkit.registry import BALANCERS
 from fusionkit.spec import Recipe
+
+
+def balancer_of(recipe: Recipe, model: FusionModel) -> Balancer:
+    """The balancer of a recipe, wired with the network that it balances.
+
+    Raises:
+        RecipeError: It does not fit the network.
+    """
+    wired: list[object] = [model.modalities, model.targets]
+    if BALANCERS.get(recipe.train.balancer.type).cls.reads_widths:
+        wired.append({name: model.branch(name).out_features for name in model.modalities})
+    balancer: Balancer = build_component(recipe.train.balancer, *wired)
+    return balancer
 
 
 def stages_of(recipe: Recipe, balancer: Balancer) -> tuple[Stage, ...]:

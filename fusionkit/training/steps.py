@@ -150,6 +150,8 @@ class Learner:
             output=widened(output),
             loss_of=partial(self._model.loss_of, output, batch.targets),
             scores_of=partial(self._scores_of, batch),
+            fuse=partial(self._fuse, output),
+            distribution_of=self._model.distribution_of,
         )
         weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
         found = self._model.losses(step.output or output, batch.targets, weights)
@@ -180,6 +182,14 @@ class Learner:
             output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
         self._parts.train(self._trains)
         return widened(output).fused
+
+    def _fuse(
+        self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        """The fused scores that other features or less presence would have, as the step itself computes them."""
+        with self._fabric.autocast():
+            fused = self._model.fuse(output, features, present)
+        return widened(replace(output, fused=fused)).fused
 
     def _backward(
         self,

@@ -14,7 +14,7 @@ from fusionkit.interfaces import Balancer, OptimizerRecipe, Stage
 from fusionkit.model import FusionModel, build
 from fusionkit.recipe import build_component
 from fusionkit.training.parts import Parts
-from fusionkit.training.stages import stages_of
+from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.start import make_fabric
 from fusionkit.training.steps import Learner, Moment
 
@@ -63,7 +63,7 @@ def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accele
     fabric = make_fabric(assembly.recipe, accelerator)
     with torch.random.fork_rng():
         model = build(assembly.recipe, assembly.dataset)
-        balancer: Balancer = build_component(assembly.recipe.train.balancer, model.modalities, model.targets)
+        balancer = balancer_of(assembly.recipe, model)
         for module in (model, balancer):
             fabric.to_device(module)
         stages = [stage for stage in stages_of(assembly.recipe, balancer) if not stage.becomes_teacher]
