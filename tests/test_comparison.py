@@ -115,7 +115,7 @@ def test_nothing_of_the_outer_test_part_is_in_an_inner_fold(fold: int | str) -> 
 
 def test_an_outer_fold_that_there_is_not_is_named_with_those_that_there_are() -> None:
     nested = Nested(folds=FoldsSpec(type="actor_pairs"), fold="A7,8")
-    with pytest.raises(DataError, match=r"no fold 'A7,8'; a position from 0 to 2, or a name; did you mean"):
+    with pytest.raises(DataError, match=r"no fold 'A7,8'; a position from 0 to 2, or a name; known: A1,2"):
         nested.split(rows_of(6))
 
 
@@ -157,15 +157,18 @@ def test_a_range_covers_its_ends_evenly_in_its_own_scale() -> None:
     [
         ({"budget": None}, "budget: missing"),
         ({"budget": {"epochs": 2, "minutes": 1.0}}, "a budget is epochs, or minutes; one of them"),
-        ({"tuning": {"trials": 1, "search": {"model.dropout": [0.0]}}}, "tuning.trials: greater than or equal to 2"),
+        (
+            {"tuning": {"trials": 1, "search": {"model.dropout": [0.0]}}},
+            "tuning.trials: a number of at least 2 is expected, given 1",
+        ),
         ({"tuning": {"trials": 2}}, "nothing is searched for this variant; name keys under tuning.search"),
         (
             {"tuning": {"trials": 2, "search": {"model.dropuot": [0.1]}}},
-            "tuning.search.model.dropuot: variant 'concat': model.dropuot",
+            "tuning.search.model.dropuot: unknown key; did you mean 'dropout'",
         ),
         (
             {"tuning": {"trials": 2, "search": {"model.dropout": [0.1, 1.5]}}},
-            "tuning.search.model.dropout: variant 'mrpn': model.dropout",
+            "tuning.search.model.dropout: a number below 1.0 is expected, given 1.5",
         ),
         ({"tuning": {"trials": 2, "search": {"data.batch_size": [2, 4]}}}, "every variant sees the same data"),
         ({"tuning": {"trials": 2, "search": {"train.epochs": [2, 4]}}}, "the budget says how many"),
@@ -177,6 +180,10 @@ def test_a_range_covers_its_ends_evenly_in_its_own_scale() -> None:
         (
             {"tuning": {"trials": 2, "search": {"model.dropout": {"low": 0.0, "high": 0.1, "scale": "log"}}}},
             "low 0 has no logarithm",
+        ),
+        (
+            {"tuning": {"trials": 2, "search": {"model.fusion.of": ["gated"]}}},
+            "tuning.search.model.fusion.of (variant 'ensemble' and 1 more): ",
         ),
         (
             {"tuning": {"trials": 2, "search": {"model.dropout": [0.1]}, "also": {"mrpm": {"model.dropout": [0.1]}}}},

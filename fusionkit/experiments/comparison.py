@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 from fusionkit.recipe import load_recipe
-from fusionkit.spec import FoldsSpec, Record, Seed
+from fusionkit.spec import FoldsSpec, Recipe, Record, Seed
 
 Value = bool | int | float | str | None
 
@@ -165,22 +165,31 @@ def _problems_of_search(experiment: Experiment, tuning: TuningSpec) -> list[Prob
         for name in tuning.also
         if name not in experiment.recipes
     ]
+    refused: dict[Problem, list[str]] = {}  # by problem, the variants that have it
     for variant, recipe in experiment.recipes.items():
-        for key, space in search_of(tuning, variant).items():
-            place = f"tuning.also.{variant}" if key in tuning.also.get(variant, {}) else "tuning.search"
-            if key.partition(".")[0] == "data" or key in _SAID_ELSEWHERE:
-                remedy = _SAID_ELSEWHERE.get(key, "every variant sees the same data; search keys of model and train")
-                problems.append(Problem(f"{place}.{key}", "is no setting of a variant", remedy))
-                continue
-            for value in space.ends if isinstance(space, RangeSpec) else space:
-                try:
-                    load_recipe(recipe, [_written(key, value)])
-                except RecipeError as error:
-                    problems += [
-                        Problem(f"{place}.{key}: variant {variant!r}: {each.place}", each.message, each.remedy)
-                        for each in error.problems
-                    ]
         if not search_of(tuning, variant):
             remedy = "name keys under tuning.search, or leave the tuning out"
             problems.append(Problem(f"tuning.also.{variant}", "nothing is searched for this variant", remedy))
-    return list(dict.fromkeys(problems))
+        for key, space in search_of(tuning, variant).items():
+            own = f"tuning.also.{variant}" if key in tuning.also.get(variant, {}) else "tuning.search"
+            for problem in _problems_of_key(recipe, key, space):
+                refused.setdefault(Problem(f"{own}.{key}", problem.message, problem.remedy), []).append(variant)
+    for problem, variants in refused.items():
+        more = "" if len(variants) == 1 else f" and {len(variants) - 1} more"
+        of = "" if len(variants) == len(experiment.recipes) else f" (variant {variants[0]!r}{more})"
+        problems.append(Problem(f"{problem.place}{of}", problem.message, problem.remedy))
+    return problems
+
+
+def _problems_of_key(recipe: Recipe, key: str, space: tuple[Value, ...] | RangeSpec) -> list[Problem]:
+    """What a recipe has against the values of a key, each problem once."""
+    if key.partition(".")[0] == "data" or key in _SAID_ELSEWHERE:
+        remedy = _SAID_ELSEWHERE.get(key, "every variant sees the same data; search keys of model and train")
+        return [Problem(key, "is no setting of a variant", remedy)]
+    problems: list[Problem] = []
+    for value in space.ends if isinstance(space, RangeSpec) else space:
+        try:
+            load_recipe(recipe, [_written(key, value)])
+        except RecipeError as error:
+            problems += error.problems
+    return problems
