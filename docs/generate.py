@@ -9,6 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from literature import comparison_lines, write_literature
+
+from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
 from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
 from fusionkit.registry import REGISTRIES, Component
@@ -41,11 +44,14 @@ def write_pages(docs: Path) -> None:
         "paper.also": SourceSpec,
     }
     _write(folder / "experiment_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
+    places = {"budget": BudgetSpec, "tuning": TuningSpec, "tuning.search.KEY": RangeSpec}
+    _write(folder / "comparison_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
     generated.mkdir(parents=True, exist_ok=True)
     tables = [_section(path, generated) for path in sorted(results.glob("*.json"))]
     _write(generated / "tables.md", "\n".join(tables))
+    write_literature(results, generated)
     if (prepared := results / "prepare.json").is_file():
         _write(generated / "preparation_speed.md", _preparation_speed(json.loads(prepared.read_text(encoding="utf-8"))))
 
@@ -87,6 +93,7 @@ def _section(path: Path, generated: Path) -> str:
         "training": _training,
         "preparation": _preparation,
         "demonstration": _demonstration,
+        "comparison": comparison_lines,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 

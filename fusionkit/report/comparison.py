@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVEL = 0.05
+MOST_LABELS = 12
 HEADER = ("", "mean", "difference", "from", "to", "p", "p Holm", "rank")
 COST_HEADER = ("", "parameters", "memory", "an epoch", "a run")
 FILES = ("comparison.png", "cost.png")
@@ -45,7 +46,8 @@ def comparison_section(results: Results, figures: Path) -> Section | None:
             lambda: draw_cost(results),
             what="Cost",
             alt="The mean of every column over the time of a training epoch; the tables have the numbers.",
-            caption="What a column reaches, and what an epoch of its training costs on one thread.",
+            caption="What a column reaches, and what an epoch of its training costs on one thread; of many columns those "
+            "have names that none is both cheaper and better than.",
         ),
         Table(COST_HEADER, cost_rows(results)),
         folded={"Every pair, corrected for their number": (Table(PAIRS_HEADER, _pair_rows(results)),)}
@@ -170,11 +172,11 @@ def draw_cost(results: Results) -> Figure:
         if each["name"] in places:
             colour = COLOURS[KINDS.index(kind_of(each["branch"]))]
             axes.scatter(*places[each["name"]], s=28, color=colour, zorder=3)
-    # So many names would hide each other: those that nothing is both cheaper and better than are told.
-    shown = [name for name in names if not any(_beats(places[other], places[name], results) for other in names)]
+    shown = names
+    if len(names) > MOST_LABELS:  # they would hide each other: those that nothing is both cheaper and better than
+        shown = [name for name in names if not any(_beats(places[other], places[name], results) for other in names)]
     for name, label in zip(shown, fitting(shown, 28), strict=True):
         axes.annotate(label, places[name], xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
-    axes.set_xscale("log")
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_xlabel("seconds of an epoch", fontsize=9)
     axes.set_ylabel(f"{results['metric']} of {results['target']}" + (" (%)" if scale == 100 else ""), fontsize=9)

@@ -1,0 +1,107 @@
+"""The tables of the literature's comparisons: every method on every set, against the ensemble and the best possible."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fusionkit.experiments.ranking import rank
+from fusionkit.report.canvas import save_figure
+from fusionkit.report.comparison import (
+    HEADER,
+    conditions,
+    cost_rows,
+    draw_comparison,
+    in_order,
+    last_line,
+    ranking_rows,
+)
+from fusionkit.report.tables import NOTHING, format_p, format_value, markdown_heading, markdown_line
+
+Results = Mapping[str, Any]
+
+ENSEMBLE = "ensemble"
+
+
+def literature_results(folder: Path) -> dict[str, Results]:
+    """By set, the comparisons that were measured."""
+    files = sorted(folder.glob("literature_*.json"))
+    return {file.stem.removeprefix("literature_"): json.loads(file.read_text(encoding="utf-8")) for file in files}
+
+
+def comparison_lines(results: Results, name: str, generated: Path) -> list[str]:
+    """A comparison's ranking and costs, with its figure."""
+    save_figure(draw_comparison(results), generated / f"{name}.png")
+    costs = {row[0]: row[1:] for row in cost_rows(results)}
+    header = (*HEADER, "parameters", "memory", "an epoch", "a run")
+    lines = [*(f"{sentence}\n" for sentence in conditions(results)), *markdown_heading(header)]
+    lines += [markdown_line((*row, *costs.get(row[0], (NOTHING,) * 4))) for row in ranking_rows(results)]
+    if best := results.get("best"):
+        told = ", ".join(f"{what} {format_value(value, 'accuracy')}" for what, value in best.items())
+        lines += [f"\nThe best that can be reached, in per cent: {told}."]
+    return [*lines, f"\n{last_line(results)}\n", f"![Differences and ranks](../results/generated/{name}.png)\n"]
+
+
+def overview(sets: Mapping[str, Results]) -> str:
+    """Every method on every set: points beyond the ensemble, on made views points to the optimum, and its mean rank."""
+    real = [name for name, results in sets.items() if "best" not in results]
+    made = [name for name, results in sets.items() if "best" in results]
+    ranks = mean_ranks(sets)
+    header = ("", "mean rank", *(f"{_title(name)}: beyond the ensemble" for name in real), *map(_title, made))
+    lines = markdown_heading(header)
+    for method in sorted(ranks, key=lambda each: ranks[each]):
+        beyond = [_beyond(sets[name], method) for name in real]
+        gaps = [_gap(sets[name], method) for name in made]
+        lines.append(markdown_line((method, f"{ranks[method]:.1f}", *beyond, *gaps)))
+    return "\n".join(lines) + "\n"
+
+
+def mean_ranks(sets: Mapping[str, Results]) -> Mapping[str, float]:
+    """The mean rank over sets of the methods that all of them have; 1 is best."""
+    means = {name: {method: of["summary"][method]["mean"] for method in in_order(of)} for name, of in sets.items()}
+    shared = [method for method in next(iter(means.values()), {}) if all(method in of for of in means.values())]
+    values = {method: {name: means[name][method] for name in sets} for method in shared}
+    return rank(values, higher_is_better=True).mean if values else {}
+
+
+def noise_line(sets: Mapping[str, Results]) -> str:
+    """By how much mean ranks over the sets must differ to mean anything."""
+    means = {name: {method: of["summary"][method]["mean"] for method in in_order(of)} for name, of in sets.items()}
+    shared = mean_ranks(sets)
+    ranks = rank({method: {name: means[name][method] for name in sets} for method in shared}, higher_is_better=True)
+    if ranks.critical_difference is None:
+        return ""
+    return (
+        f"Over {ranks.folds} sets and {len(shared)} methods, mean ranks must be {ranks.critical_difference:.1f} apart "
+        f"to differ by more than noise (Nemenyi, 5 %); whether the methods differ at all: p = "
+        f"{format_p(ranks.friedman_p)} (Friedman).\n"
+    )
+
+
+def write_literature(folder: Path, generated: Path) -> None:
+    """Writes ``literature.md``, what the page on which fusion to use includes."""
+    sets = literature_results(folder)
+    text = "\n".join([overview(sets), noise_line(sets)]) if sets else "Not measured yet.\n"
+    target = generated / "literature.md"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _beyond(results: Results, method: str) -> str:
+    """Points beyond the ensemble; in bold where that is larger than noise."""
+    pairs: Sequence[Mapping[str, Any]] = results["comparison"]["against_first"]
+    pair = next((each for each in pairs if each["column"] == method), None)
+    if pair is None:
+        return f"{format_value(results['summary'][method]['mean'], 'accuracy')} %"
+    text = format_value(pair["difference"], results["metric"], signed=True)
+    return f"**{text}**" if pair["holm_p"] is not None and pair["holm_p"] < 0.05 else text
+
+
+def _gap(results: Results, method: str) -> str:
+    return format_value(results["summary"][method]["mean"] - results["best"]["fused"], results["metric"], signed=True)
