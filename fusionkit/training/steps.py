@@ -63,6 +63,12 @@ class Outcome:
     signal: int
 
 
+def prediction_of(model: FusionModel, target: str, scores: Tensor) -> Tensor:
+    """What the fused head of a target predicts from scores."""
+    head = model.head(target)
+    return head.predict(head.distribution(scores))
+
+
 class Learner:
     """The optimizer steps of one stage.
 
@@ -150,6 +156,7 @@ class Learner:
             output=widened(output),
             loss_of=partial(self._model.loss_of, output, batch.targets),
             scores_of=partial(self._scores_of, batch),
+            prediction_of=partial(prediction_of, self._model),
         )
         weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
         found = self._model.losses(step.output or output, batch.targets, weights)
