@@ -4,7 +4,9 @@ from fusionkit.balancers.agm import AGM
 from fusionkit.balancers.cagrad import CAGrad
 from fusionkit.balancers.dgl import DGL
 from fusionkit.balancers.g_blend import GBlend
+from fusionkit.balancers.g_blend_online import GBlendOnline
 from fusionkit.balancers.gradnorm import GradNorm
+from fusionkit.balancers.jacobian_descent import JacobianDescent
 from fusionkit.balancers.mmpareto import MMPareto
 from fusionkit.balancers.modality_dropout import ModalityDropout
 from fusionkit.balancers.multi_term import MultiTerm
@@ -12,6 +14,8 @@ from fusionkit.balancers.ogm_ge import OgmGe
 from fusionkit.balancers.opm import OPM
 from fusionkit.balancers.pcgrad import PCGrad
 from fusionkit.balancers.pmr import PMR
+from fusionkit.balancers.relearning import Relearning
+from fusionkit.balancers.sample_valuation import SampleValuation
 from fusionkit.balancers.umt import UniModalTeacher
 from fusionkit.balancers.uncertainty import Uncertainty
 
@@ -22,12 +26,16 @@ __all__ = [
     "PMR",
     "CAGrad",
     "GBlend",
+    "GBlendOnline",
     "GradNorm",
+    "JacobianDescent",
     "MMPareto",
     "ModalityDropout",
     "MultiTerm",
     "OgmGe",
     "PCGrad",
+    "Relearning",
+    "SampleValuation",
     "Uncertainty",
     "UniModalTeacher",
 ]
