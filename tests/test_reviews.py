@@ -22,6 +22,7 @@ from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
 from fusionkit.training.interruption import Interrupted
+from fusionkit.training.journal import Journal
 from fusionkit.training.loop import _Fit
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner
@@ -222,7 +223,7 @@ def test_a_signal_within_a_review_leaves_a_checkpoint_from_which_the_training_go
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def review_once(balancer: GBlendOnline, review: Review) -> EpochPlan:
-        balancer.weights.add_(0.25)
+        balancer.weights[0].add_(0.25)
         with review.trial("posture", 1):
             list(review.walk("training"))
         return EpochPlan(relearn={"motion": 0.5})
@@ -244,6 +245,43 @@ def test_a_signal_within_a_review_leaves_a_checkpoint_from_which_the_training_go
 
     resumed = trained(tmp_path / "run", monkeypatch, review_once)
 
+    assert same_bits(weights_of(resumed), weights_of(whole))
+    assert resumed.read_log() == whole.read_log()
+
+
+def test_a_training_that_dies_in_an_epoch_goes_on_with_its_plan_and_does_not_ask_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = assemble(load_recipe(given())).train_ids
+    asked: list[int] = []
+
+    def plan(balancer: GBlendOnline, review: Review) -> EpochPlan:
+        asked.append(review.epoch)
+        balancer.weights[0].add_(0.25)
+        repeats = [Repeat(name, ("posture",)) for name in ids] if review.epoch == 1 else []
+        return EpochPlan(relearn={"posture": 0.3}, repeats=tuple(repeats))
+
+    class Died(BaseException):
+        """Stands for a process that is gone."""
+
+    whole = trained(tmp_path / "whole", monkeypatch, plan, checkpoint_seconds=0.0)
+    told = Journal.step
+
+    def die(journal: Journal, record: Any) -> None:
+        told(journal, record)
+        if [each["epoch"] for each in records if each["step"] <= record["step"]].count(1) == 3:
+            journal.flush()
+            raise Died
+
+    records = steps_of(whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "step", die)
+        with pytest.raises(Died):
+            trained(tmp_path / "run", monkeypatch, plan, checkpoint_seconds=0.0)
+    asked.clear()
+    resumed = trained(tmp_path / "run", monkeypatch, plan, checkpoint_seconds=0.0)
+
+    assert asked == [2]
     assert same_bits(weights_of(resumed), weights_of(whole))
     assert resumed.read_log() == whole.read_log()
 

@@ -61,7 +61,7 @@ class Position:
         self.losses.append(monitored)
         self.epoch += 1
         self.batch = self.loss_count = 0
-        self.loss_sum, self.repeats = 0.0, []
+        self.loss_sum = 0.0
 
 
 @dataclass
