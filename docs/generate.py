@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from literature import comparison_lines, write_literature
+from pydantic import BaseModel
 
 from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec

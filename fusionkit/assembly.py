@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -12,7 +12,7 @@ from fusionkit.data.batching import EpochBatches
 from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
-from fusionkit.interfaces import Batch, Dataset, Folds, Split, Transform
+from fusionkit.interfaces import Batch, Dataset, Folds, Repeat, Split, Transform
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, build_head
@@ -36,8 +36,14 @@ class Feed:
     """
 
     def __init__(self, samples: Samples, batches: EpochBatches, *, workers: int) -> None:
-        self._batches = batches
+        self._batches, self._samples = batches, samples
         self._loader = make_loader(samples, batches, workers=workers, pin_memory=torch.cuda.is_available())
+
+    def repeat(self, repeats: Iterable[Repeat]) -> None:
+        """Takes these samples once more into every epoch, until it is called again."""
+        rows, wanted = self._samples.dataset.rows, list(repeats)
+        place_of = {rows[index].id: index for index in self._samples.indices} if wanted else {}
+        self._batches.repeat([(place_of[repeat.sample_id], repeat.modalities) for repeat in wanted])
 
     def count(self, epoch: int) -> int:
         """How many batches an epoch has."""

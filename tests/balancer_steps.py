@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.interfaces import Balancer, ModelOutput, Step
+from fusionkit.interfaces import Balancer, ModelOutput, Review, Step
 from fusionkit.registry import BALANCERS
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -96,3 +97,20 @@ def terms_of(**values: float) -> dict[str, Tensor]:
 
 def numbers(weighted: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: value.item() for name, value in weighted.items()}
+
+
+def review_of(
+    training: Sequence[Step] = (),
+    held_out: Sequence[Step] = (),
+    *,
+    epoch: int = 0,
+    branches: tuple[str, ...] = ("audio", "video", "fused"),
+    trial: Callable[[str, int], AbstractContextManager[None]] | None = None,
+) -> Review:
+    """A review before an epoch, of steps as `step_of` makes them."""
+
+    def refused(branch: str, epochs: int) -> AbstractContextManager[None]:
+        raise AssertionError(f"{branch} was tried for {epochs} epochs")
+
+    steps = {"training": training, "held_out": held_out}
+    return Review(epoch, 100, (*branches, "fusion"), branches, lambda samples: iter(steps[samples]), trial or refused)

@@ -12,6 +12,7 @@ from balancer_steps import balancer_of, step_of, tensor, terms_of
 from scipy.optimize import minimize
 from test_balancer_hooks import MODALITIES, Case, of
 
+from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Step
 
 NOTHING = Step(0, 0, 1, None, {}, ())
@@ -307,3 +308,80 @@ def test_dgl_leaves_an_encoder_without_its_own_loss_to_the_fused_one():
     balancer = balancer_of("dgl", ("audio",), ("mood", "age"))
     weighted = balancer.weigh(terms_of(fused__mood=1.0, fused__age=2.0, audio__mood=4.0, audio__age=8.0), NOTHING)
     assert {name: value.item() for name, value in weighted.items()} == {"fused": 3.0, "unimodal": 12.0}
+
+
+# jacobian_descent: Quinton and Rey 2024
+
+
+def jacobian_descent(aggregator: str) -> Any:
+    pytest.importorskip("torchjd", reason="torchjd is not installed: pip install fusionkit-multimodal[torchjd]")
+    if aggregator in ("upgrad", "dualproj"):
+        pytest.importorskip("quadprog", reason="quadprog is not installed: pip install fusionkit-multimodal[torchjd]")
+    return balancer_of("jacobian_descent", ("audio",), ("mood",), aggregator=aggregator)
+
+
+def without_conflict(vector: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """The nearest vector that does not point against either of two that conflict, where the vector is one of them."""
+    return vector - min(0.0, vector @ other) / (other @ other) * other
+
+
+FIRST, SECOND = np.array([1.0, 0.5, -2.0]), np.array([-1.0, 1.0, 0.5])
+
+
+def test_jacobian_descent_merges_conflicting_gradients_as_its_aggregators_say():
+    assert FIRST @ SECOND < 0
+    rows = {"fused": tensor(FIRST), "audio": tensor(SECOND)}
+    mean = (without_conflict(FIRST, SECOND) + without_conflict(SECOND, FIRST)) / 2
+    np.testing.assert_allclose(jacobian_descent("upgrad").merge(rows), mean, rtol=0, atol=1e-3)  # it regularises
+    np.testing.assert_allclose(jacobian_descent("pcgrad").merge(rows), 2 * mean, rtol=0, atol=1e-12)
+    share = (SECOND - FIRST) @ SECOND / ((SECOND - FIRST) @ (SECOND - FIRST))
+    assert 0 < share < 1
+    shortest = share * FIRST + (1 - share) * SECOND
+    np.testing.assert_allclose(jacobian_descent("mgda").merge(rows), shortest, rtol=0, atol=1e-3)  # it iterates
+    dual = jacobian_descent("dualproj").merge(rows).numpy()
+    half = (FIRST + SECOND) / 2
+    away = FIRST if half @ FIRST < 0 else SECOND
+    expected = half - min(0.0, half @ away) / (away @ away) * away
+    np.testing.assert_allclose(dual, expected, rtol=0, atol=1e-3)
+    for aggregator in ("imtl_g", "config"):
+        merged = jacobian_descent(aggregator).merge(rows).numpy()
+        angles = [merged @ row / np.linalg.norm(row) for row in (FIRST, SECOND)]
+        np.testing.assert_allclose(angles[0], angles[1], rtol=0, atol=1e-9)
+        assert angles[0] > 0
+    aligned = jacobian_descent("aligned_mtl").merge(rows).numpy()
+    assert aligned @ FIRST > 0 < aligned @ SECOND
+
+
+def test_jacobian_descent_merges_what_terms_share_and_keeps_what_one_term_reaches():
+    own, shared = torch.ones(1, dtype=torch.float64), [tensor(FIRST[:2]), tensor(FIRST[2:])]
+    gradients = {
+        "fused/mood": [*shared, own, None],
+        "audio/mood": [tensor(SECOND[:2]), tensor(SECOND[2:]), None, None],
+    }
+    balancer = jacobian_descent("pcgrad")
+    assert balancer.plan(step_of({"mood": [0]})).separate_gradients
+    merged = balancer.combine(gradients, step_of({"mood": [0]}))
+    expected = without_conflict(FIRST, SECOND) + without_conflict(SECOND, FIRST)
+    np.testing.assert_allclose(torch.cat(merged[:2]), expected, rtol=0, atol=1e-12)
+    assert merged[2] is own
+    assert merged[3] is None
+
+
+@pytest.mark.parametrize(
+    ("aggregator", "installed", "message"),
+    [
+        (
+            "mgda",
+            (),
+            r"train.balancer: jacobian_descent by mgda needs torchjd, not installed here; pip install fusionkit",
+        ),
+        ("upgrad", ("torchjd",), r"by upgrad needs qpsolvers and quadprog, .*-multimodal\[torchjd\], or take pcgrad"),
+    ],
+)
+def test_jacobian_descent_says_what_is_to_be_installed(
+    monkeypatch: pytest.MonkeyPatch, aggregator: str, installed: tuple[str, ...], message: str
+) -> None:
+    found = {name: object() for name in installed}
+    monkeypatch.setattr("fusionkit.balancers.jacobian_descent.find_spec", found.get)
+    with pytest.raises(RecipeError, match=message):
+        balancer_of("jacobian_descent", ("audio",), ("mood",), aggregator=aggregator)

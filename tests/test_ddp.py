@@ -27,8 +27,11 @@ CASES: dict[str, dict[str, Any]] = {
 #: What they compare and remember is of the union of the batches.
 OF_UNION: dict[str, dict[str, Any]] = {
     "agm": {"balancer": "agm"},
+    "g_blend_online": {"balancer": {"type": "g_blend_online", "every": 2}, "select": "inner"},
     "ogm_ge": {"balancer": {"type": "ogm_ge", "noise": False}},
     "pmr": {"balancer": {"type": "pmr", "mu": 0.1}},
+    "relearning": {"balancer": {"type": "relearning", "every": 1}, "select": "inner"},
+    "sample_valuation": {"balancer": {"type": "sample_valuation", "warmup": 0}, "epochs": 1},
     "umt": {"balancer": "umt"},
 }
 #: Each process integrates the gradients of its own batch, or draws for itself: all that is asked is an end.
@@ -96,8 +99,9 @@ def test_losses_and_weights_are_those_of_one_process_on_the_union_of_the_batches
 @pytest.mark.parametrize("case", OF_UNION)
 def test_balancers_see_the_union_of_the_batches(runs_of_two: Path, tmp_path: Path, case: str) -> None:
     two, one = RunFolder.open(runs_of_two / case), train(options_of(case, 4), tmp_path, accelerator="cpu")
-    pairs = [pair for pair in zip(steps_of(two), steps_of(one), strict=True) if pair[0]["stage"] == "joint"]
-    for ours, theirs in pairs[:8]:  # one epoch and two steps; then the rounding is magnified beyond comparison
+    # two processes do not leave a last sample to itself, so an epoch with repeats may have a step less than of one
+    steps = [[record for record in steps_of(run) if record["stage"] == "joint"][:8] for run in (two, one)]
+    for ours, theirs in zip(*steps, strict=True):  # then the rounding is magnified beyond comparison
         assert ours["terms"] == pytest.approx(theirs["terms"], rel=1e-5)
 
 

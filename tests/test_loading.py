@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fusionkit.data.batching import EpochBatches
+from fusionkit.data.batching import Draw, EpochBatches
 from fusionkit.data.loading import Sample, Samples, collate, encode_targets, generator_for, make_loader
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
@@ -343,6 +343,46 @@ def test_a_budget_is_kept_and_filled_except_by_a_sample_that_exceeds_it_alone(le
     costs = [[lengths[index] for index in batch] for batch in batches]
     assert all(sum(cost) <= budget or len(cost) == 1 for cost in costs)
     assert all(sum(first) + second[0] > budget for first, second in pairwise(costs))
+
+
+@given(st.integers(3, 20), st.integers(1, 5), st.integers(1, 3), st.integers(0, 8), st.booleans())
+def test_repeats_come_beside_every_sample_in_the_same_batches_for_any_number_of_processes(
+    count: int, limit: int, world: int, again: int, by_budget: bool
+) -> None:
+    indices = range(50, 50 + count)
+    repeats = [(50 + number % count // 2, ("m",) if number % 2 else ()) for number in range(again)]
+    lengths = {"m": [1 + index % 3 for index in range(count)]}
+
+    def made(rank: int, world: int, limit: int) -> list[list[Draw]]:
+        asked = {"budget": limit * 3, "lengths": lengths} if by_budget else {"batch_size": limit}
+        batches = EpochBatches(indices, seed=1, rank=rank, world_size=world, **asked)
+        batches.repeat(repeats)
+        return batches.draws(2)
+
+    ranks = [made(rank, world, limit) for rank in range(world)]
+    drawn = [draw for plan in ranks for batch in plan for draw in batch]
+    assert sorted(draw.index for draw in drawn if draw.only is None) == list(indices)
+    assert sorted((draw.index, draw.only) for draw in drawn if draw.only is not None) == sorted(repeats)
+    assert len(set(drawn)) == count + again  # repeats of one sample are told apart
+    assert {draw.epoch for draw in drawn} == {2}
+    assert len({len(plan) for plan in ranks}) == 1
+    if by_budget:
+        costs = [sum(lengths["m"][draw.index - 50] for draw in batch) for batch in made(0, 1, limit)]
+        assert max(costs) <= limit * 3
+
+
+def test_a_repeated_sample_has_its_modalities_only_and_is_augmented_anew() -> None:
+    samples = samples_of(made())
+    index = next(i for i in samples.indices if {"m", "n"} <= set(samples[Draw(0, i)].inputs))
+    whole, first, second = (samples[Draw(0, index, ("m",) if copy else None, copy)] for copy in range(3))
+    assert set(whole.inputs) == {"m", "n"}
+    assert set(first.inputs) == set(second.inputs) == {"m"}
+    assert not any(
+        one.inputs["m"].shape == other.inputs["m"].shape and torch.equal(one.inputs["m"], other.inputs["m"])
+        for one, other in ((whole, first), (whole, second), (first, second))
+    )
+    assert torch.equal(samples[Draw(0, index, ("m",), 2)].inputs["m"], second.inputs["m"])
+    assert torch.equal(first.targets["label"], whole.targets["label"])
 
 
 def test_the_order_changes_with_epoch_and_seed_and_stays_without_shuffling() -> None:

@@ -57,8 +57,7 @@ class GBlend(Balancer):
         Wang, Tran and Feiszli 2020, https://doi.org/10.1109/CVPR42600.2020.01271 (arXiv:1905.12681), proposition 1 and
         the offline algorithm; the ratio OGR of section 3. What differs: a negative :math:`\Delta G` counts as 0 (the
         paper assumes that the validation loss falls); several targets share the weight of their branch. Their online
-        variant estimates anew every few epochs by training each branch by itself from the current weights: a training
-        inside a training, which a balancer cannot start. Run the estimate between two runs instead.
+        variant, which estimates anew every few epochs, is `g_blend_online`.
 
     Example:
         >>> import torch

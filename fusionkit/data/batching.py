@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
 from fusionkit.errors import DataError, Problem
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which sample of the dataset is wanted, and in which epoch.
+
+    Args:
+        epoch: The epoch.
+        index: The sample's position in the dataset.
+        only: The modalities that it is to have; None for all of its own.
+        copy: How many times the epoch has it beside this one, counted from the first.
+    """
+
+    epoch: int
+    index: int
+    only: tuple[str, ...] | None = None
+    copy: int = 0
 
 
 class EpochBatches:
@@ -65,13 +84,33 @@ class EpochBatches:
         if len(self.indices) < world_size:
             raise DataError(f"batches: {len(self.indices)} samples for {world_size} processes; each needs one at least")
         self._limit = limit * world_size
+        self._again: tuple[Draw, ...] = ()
         self._costs = (1,) * len(self.indices) if batch_size is not None else _costs(self.indices, lengths)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Chooses the epoch, and the batch to start it at, for a resume."""
         self.epoch, self.start = epoch, start
 
+    def repeat(self, again: Sequence[tuple[int, tuple[str, ...]]]) -> None:
+        """Takes these samples, by position in the dataset, once more into every epoch, with these modalities only.
+
+        Example:
+            >>> batches = EpochBatches([4, 5], seed=0, batch_size=2, shuffle=False)
+            >>> batches.repeat([(5, ("audio",))])
+            >>> batches.plan(0)
+            [[4, 5], [5]]
+        """
+        counts, draws = Counter[int](), []
+        for index, only in again:
+            counts[index] += 1
+            draws.append(Draw(0, index, only, counts[index]))
+        self._again = tuple(draws)
+
     def plan(self, epoch: int) -> list[list[int]]:
+        """The samples of all batches of this process in an epoch."""
+        return [[draw.index for draw in batch] for batch in self.draws(epoch)]
+
+    def draws(self, epoch: int) -> list[list[Draw]]:
         """All batches of this process in an epoch."""
         return [batch[self.rank :: self.world_size] for batch in self._union(epoch)]
 
@@ -82,27 +121,31 @@ class EpochBatches:
         """Batches that are left of the chosen epoch."""
         return max(0, len(self._union(self.epoch)) - self.start)
 
-    def _union(self, epoch: int) -> list[list[int]]:
-        batches: list[list[int]] = []
+    def _union(self, epoch: int) -> list[list[Draw]]:
+        batches: list[list[Draw]] = []
         spent = 0
-        for position in self._order(epoch):
-            cost = self._costs[position]
+        places = {index: place for place, index in enumerate(self.indices)} if self._again else {}
+        everything = [Draw(epoch, index) for index in self.indices]
+        everything += [replace(draw, epoch=epoch) for draw in self._again]
+        costs = [*self._costs, *(self._costs[places[draw.index]] for draw in self._again)]
+        for position in self._order(epoch, len(everything)):
+            cost = costs[position]
             full = spent + cost > self._limit and len(batches[-1]) >= self.world_size if batches else True
             if full:
                 batches.append([])
                 spent = 0
-            batches[-1].append(self.indices[position])
+            batches[-1].append(everything[position])
             spent += cost
         if len(batches) > 1 and len(batches[-1]) < self.world_size:
             batches[-2:] = [batches[-2] + batches[-1]]
         return batches
 
-    def _order(self, epoch: int) -> list[int]:
+    def _order(self, epoch: int, count: int) -> list[int]:
         if not self.shuffle:
-            return list(range(len(self.indices)))
+            return list(range(count))
         # Consecutive seeds give correlated streams in some generators; a product with a large odd number spreads them.
         seed = (self.seed * 0x9E3779B97F4A7C15 + epoch * 0xBF58476D1CE4E5B9) % 2**63
-        order: list[int] = torch.randperm(len(self.indices), generator=torch.Generator().manual_seed(seed)).tolist()
+        order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
         return order
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from fusionkit.data.batching import EpochBatches
+from fusionkit.data.batching import Draw, EpochBatches
 from fusionkit.data.media import check_finite
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
@@ -25,14 +25,6 @@ from fusionkit.jagged import Jagged
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """Which sample of the dataset is wanted, and in which epoch."""
-
-    epoch: int
-    index: int
 
 
 @dataclass(frozen=True)
@@ -114,13 +106,14 @@ class Samples(TorchDataset[Sample]):
         raw = self._load(draw.index)
         inputs, drawn = {}, {}
         for name in self.modalities:
-            if name in raw:
+            if name in raw and (draw.only is None or name in draw.only):
                 inputs[name], drawn[name] = self._transformed(raw[name], draw, name)
         return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index], drawn)
 
     def _transformed(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A modality after its transforms on the CPU, and what those on the device are to be given."""
-        own = generator_for(self.seed, draw.epoch, draw.index, modality)
+        again = f"/again{draw.copy}" if draw.copy else ""  # a sample that is drawn again is augmented anew
+        own = generator_for(self.seed, draw.epoch, draw.index, modality + again)
         drawn = []
         for position, transform in enumerate(self.transforms[modality]):
             if isinstance(transform, DeviceTransform):
@@ -128,7 +121,8 @@ class Samples(TorchDataset[Sample]):
                 continue
             generator = own
             if transform.together:
-                generator = generator_for(self.seed, draw.epoch, draw.index, f"together/{type(transform).__name__}")
+                purpose = f"together/{type(transform).__name__}{again}"
+                generator = generator_for(self.seed, draw.epoch, draw.index, purpose)
             version = 0 if values.is_inference() else values._version  # what was loaded in inference mode counts none
             transformed = transform(values, generator, training=self.training)
             if not values.is_inference() and values._version != version:
@@ -258,8 +252,7 @@ class _Draws(torch.utils.data.Sampler[list[Draw]]):
         self._batches = batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        epoch = self._batches.epoch
-        return iter([[Draw(epoch, index) for index in batch] for batch in self._batches])
+        return iter(self._batches.draws(self._batches.epoch)[self._batches.start :])
 
     def __len__(self) -> int:
         return len(self._batches)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +82,52 @@ class Plan:
     separate_gradients: bool = False
 
 
+@dataclass(frozen=True)
+class Review:
+    """What a balancer may look at between two epochs; both functions compute when they are called.
+
+    Args:
+        epoch: Epochs finished in this stage.
+        epochs: Epochs of this stage.
+        trains: Parts that learn in this stage.
+        branches: Branches whose loss terms count in this stage.
+        walk: Goes once over the ``"training"`` or the ``"held_out"`` samples, in evaluation mode, without gradients and
+            without chance in the transforms: a `Step` for each batch, with the scores of `branches`. Samples are held
+            out where `Balancer.held_out` asks for it. Every process walks over all samples.
+        trial: Within ``with trial(branch, epochs):`` the network is what it becomes if the branch is trained by itself
+            for so many epochs from the current weights, with an optimizer of its own; afterwards it is as before.
+    """
+
+    epoch: int
+    epochs: int
+    trains: tuple[str, ...]
+    branches: tuple[str, ...]
+    walk: Callable[[Literal["training", "held_out"]], Iterator[Step]]
+    trial: Callable[[str, int], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """A training sample that an epoch has once more, with some of its modalities only; the others are absent."""
+
+    sample_id: str
+    modalities: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """What happens in the next epoch; the default is the ordinary one.
+
+    Args:
+        relearn: By modality, which share of the way its encoder goes back to its initial weights before the epoch, 0 to
+            1. Its heads and batch statistics stay, and so does an encoder that the stage does not train.
+        repeats: Samples that the epoch has beside every training sample.
+    """
+
+    relearn: Mapping[str, float] = field(default_factory=dict)
+    repeats: tuple[Repeat, ...] = ()
+
+
 class Balancer(nn.Module, ABC):
     """Named loss terms to one total, and the hooks by which the literature balances modalities.
 
@@ -94,6 +141,8 @@ class Balancer(nn.Module, ABC):
     reads_widths: ClassVar[bool] = False
     #: Modalities whose separately trained uni-modal network is wanted as a frozen teacher (`Step.teacher`).
     teachers: tuple[str, ...] = ()
+    #: Whether it looks at samples that are held out of the training part (`Review.walk`).
+    held_out: bool = False
 
     @abstractmethod
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
@@ -125,6 +174,10 @@ class Balancer(nn.Module, ABC):
         """
         columns = zip(*gradients.values(), strict=True)
         return [_sum_of(gradient for gradient in column if gradient is not None) for column in columns]
+
+    def before_epoch(self, review: Review) -> EpochPlan:
+        """Hook 6: what the next epoch unlearns and repeats; a run that stops within the hook calls it again."""
+        return EpochPlan()
 
     def uses(self, hook: str) -> bool:
         """Whether this balancer overrides a hook."""

@@ -64,7 +64,7 @@ def in_the_plane(features: NDArray[np.float64], *, perplexity: float = 30.0, see
 
 def _embedded(features: NDArray[np.float64], perplexity: float, seed: int) -> NDArray[np.float64]:
     from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     begin = "pca" if min(features.shape) >= 2 else "random"
     plane = TSNE(2, perplexity=perplexity, init=begin, random_state=seed)

@@ -5,13 +5,24 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.interfaces import Balancer, GradientScale, LossHead, ModelOutput, Plan, RawTarget, Step
+from fusionkit.interfaces import (
+    Balancer,
+    EpochPlan,
+    GradientScale,
+    LossHead,
+    ModelOutput,
+    Plan,
+    RawTarget,
+    Review,
+    Step,
+)
 from fusionkit.registry import BALANCERS, LOSS_HEADS
 from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
 
@@ -199,3 +210,20 @@ def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], ste
         promise(isinstance(plan, Plan), f"{name}: plan returns a Plan")
         parts = {*(plan.trains or ()), *plan.resets}
         promise(parts <= {*modalities, "fusion"}, f"{name}: a plan's parts are modalities and 'fusion', not {parts}")
+    if balancer.uses("before_epoch"):
+        for epoch in range(10):
+            review = Review(
+                epoch, 10, (*modalities, "fusion"), (*modalities, "fused"), lambda of: iter([step]), _no_trial
+            )
+            epoch_plan = balancer.before_epoch(review)
+            promise(isinstance(epoch_plan, EpochPlan), f"{name}: before_epoch returns an EpochPlan")
+            shares = epoch_plan.relearn.values()
+            promise(set(epoch_plan.relearn) <= set(modalities), f"{name}: what relearns are modalities")
+            promise(all(0 <= share <= 1 for share in shares), f"{name}: each relearns a share from 0 to 1")
+            for repeat in epoch_plan.repeats:
+                fits = repeat.sample_id in step.sample_ids and set(repeat.modalities) <= set(modalities)
+                promise(fits, f"{name}: repeats are of training samples and of modalities, not {repeat}")
+
+
+def _no_trial(branch: str, epochs: int) -> AbstractContextManager[None]:
+    return nullcontext()

@@ -29,6 +29,7 @@ class Position:
         loss_count: Steps in that sum.
         losses: The monitored loss of every finished epoch of this stage.
         best_epoch: The epoch with the lowest monitored loss, where one is selected.
+        repeats: By id and modalities, the samples that this epoch has once more.
         summaries: What was said of every finished stage.
         records: Lines of the log.
         processes: How many processes train together.
@@ -43,6 +44,7 @@ class Position:
     loss_count: int = 0
     losses: list[float] = field(default_factory=list)
     best_epoch: int | None = None
+    repeats: list[tuple[str, list[str]]] = field(default_factory=list)
     summaries: list[dict[str, Any]] = field(default_factory=list)
     records: int = 0
     processes: int = 1
@@ -52,7 +54,7 @@ class Position:
         self.summaries.append(summary)
         self.stage += 1
         self.epoch = self.batch = self.step = self.loss_count = 0
-        self.loss_sum, self.losses, self.best_epoch = 0.0, [], None
+        self.loss_sum, self.losses, self.best_epoch, self.repeats = 0.0, [], None, []
 
     def next_epoch(self, monitored: float) -> None:
         """Goes on to the start of the next epoch."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
 import math
 import time
 from collections.abc import Iterator
@@ -13,10 +12,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch import distributed as dist
 
 from fusionkit.assembly import Assembly, Feed
 from fusionkit.errors import RunError, TrainingError
-from fusionkit.interfaces import Batch, OptimizerRecipe, Schedule, Stage
+from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.model import FusionModel
 from fusionkit.parallel import world_size
 from fusionkit.recipe import build_component
@@ -31,6 +31,7 @@ from fusionkit.training.checkpoint import (
 from fusionkit.training.interruption import Interrupted, Listener
 from fusionkit.training.journal import Journal
 from fusionkit.training.parts import Parts
+from fusionkit.training.review import Reviewer, groups
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.steps import Learner, Moment, Teacher
 from fusionkit.training.validation import monitored_loss, validation_losses
@@ -77,7 +78,8 @@ class _Fit:
                 module.double()
         self._stages = stages_of(recipe, self._balancer)
         self._schedule: Schedule = build_component(self._spec.scheduler)
-        needs_initial = self._balancer.uses("plan") or any(stage.becomes_teacher for stage in self._stages)
+        resets = any(self._balancer.uses(hook) for hook in ("plan", "before_epoch"))
+        needs_initial = resets or any(stage.becomes_teacher for stage in self._stages)
         self._initial = self._parts.snapshot((*model.modalities, "fusion")) if needs_initial else None
         self._teacher: Teacher | None = None
         self._optimizer: torch.optim.Optimizer | None = None
@@ -128,9 +130,13 @@ class _Fit:
             teacher=teacher,
         )
         feed, validation = self._feeds(stage)
+        reviewer = self._reviewer(stage, recipe.lr) if balancer is not None and balancer.uses("before_epoch") else None
         steps = spec.epochs * math.ceil(feed.count(position.epoch) / spec.accumulate)
         self._journal.stage(stage.name, steps, position.step)
         while position.epoch < spec.epochs and not self._patience_is_over():
+            if reviewer is not None and position.batch == 0:
+                self._prepare_epoch(stage, reviewer)
+            feed.repeat(Repeat(name, tuple(modalities)) for name, modalities in position.repeats)
             self._run_epoch(stage, learner, feed, recipe.lr)
             self._end_epoch(stage, validation, recipe.lr)
         self._end_stage(stage)
@@ -138,7 +144,7 @@ class _Fit:
     def _run_epoch(self, stage: Stage, learner: Learner, feed: Feed, lr: float) -> None:
         position, spec = self._position, self._spec
         count = feed.count(position.epoch)
-        for batches in _groups(feed.epoch(position.epoch, position.batch), spec.accumulate):
+        for batches in groups(feed.epoch(position.epoch, position.batch), spec.accumulate):
             moment = Moment(position.epoch, position.step, spec.epochs, lr * self._factor(len(batches), count))
             self._seed(stage, position.step)
             moved = [self._to_device(batch) for batch in batches]
@@ -160,6 +166,39 @@ class _Fit:
             )
             self._leave_if_asked(outcome.signal)
             self._save_if_due()
+
+    def _reviewer(self, stage: Stage, lr: float) -> Reviewer:
+        return Reviewer(
+            self._fabric,
+            self._model,
+            self._parts,
+            self._assembly,
+            stage,
+            lr=lr,
+            move=self._to_device,
+            seed=self._seed,
+            leave=self._raise_if_asked,
+        )
+
+    def _prepare_epoch(self, stage: Stage, reviewer: Reviewer) -> None:
+        """Lets the balancer look at the network and say what the next epoch is; stopped in it, it starts over."""
+        position, before = self._position, copy.deepcopy(self._balancer.state_dict())
+        self._seed(stage, position.step)
+        rate = self._schedule.factor(position.epoch / self._spec.epochs, position.losses)
+        try:
+            plan = self._balancer.before_epoch(reviewer.review(position.epoch, rate))
+        except Interrupted:
+            load_module(self._balancer, before, "balancer")
+            self._save()
+            raise
+        plan = self._fabric.broadcast(plan)
+        if world_size() > 1:  # all walked over the same samples, but need not have rounded alike
+            for tensor in self._balancer.state_dict().values():
+                dist.broadcast(tensor, 0)
+        for name, share in plan.relearn.items():
+            if name in stage.trains:
+                self._parts.relearn(self._initial or {}, name, share)
+        position.repeats = [(repeat.sample_id, list(repeat.modalities)) for repeat in plan.repeats]
 
     def _end_epoch(self, stage: Stage, validation: Feed | None, lr: float) -> None:
         """Validates, selects, and goes on to the next epoch."""
@@ -268,6 +307,11 @@ class _Fit:
             self._teacher = Teacher(model, names)
         return self._teacher
 
+    def _raise_if_asked(self) -> None:
+        """Leaves a review after a signal; of several processes none can, since the others would wait for it."""
+        if self._listener.received and world_size() == 1:
+            raise Interrupted(self._listener.received)
+
     def _leave_if_asked(self, signal: int) -> None:
         """Leaves with a checkpoint after a signal; several processes leave together, after the same step."""
         received = signal if world_size() > 1 else self._listener.received
@@ -314,11 +358,6 @@ class _Fit:
         self._best = {key: value.to(device) for key, value in checkpoint.groups.get("best", {}).items()}
         self._position = checkpoint.position
         return checkpoint
-
-
-def _groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    while group := list(itertools.islice(batches, size)):
-        yield group
 
 
 def _belongs(key: str, modality: str) -> bool:

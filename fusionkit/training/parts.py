@@ -69,6 +69,15 @@ class Parts:
         state = self._model.state_dict(keep_vars=True)
         return {key: tensor.detach().clone() for key, tensor in state.items() if id(tensor) in members}
 
+    def relearn(self, initial: Mapping[str, Tensor], modality: str, share: float) -> None:
+        """Takes a modality's encoder, without its heads, a share of the way back to its initial weights."""
+        branch = self._model.branch(modality)
+        members = {id(p) for p in branch.parameters()} - {id(p) for p in branch.heads.parameters()}
+        with torch.no_grad():
+            for key, parameter in self._model.named_parameters():
+                if id(parameter) in members & self._learnable:
+                    parameter.lerp_(initial[key], share)
+
     def restore(self, snapshot: Mapping[str, Tensor], names: Collection[str] | None = None) -> None:
         """Puts weights and batch statistics back, of these parts only where they are named."""
         state = self._model.state_dict(keep_vars=True)

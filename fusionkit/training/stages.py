@@ -27,12 +27,18 @@ def stages_of(recipe: Recipe, balancer: Balancer) -> tuple[Stage, ...]:
     """The stages of a training: the balancer's teachers, then those of the strategy.
 
     Raises:
-        RecipeError: The strategy or the teachers need uni-modal heads that the model has not.
+        RecipeError: The strategy or the teachers need uni-modal heads that the model has not, or the balancer needs
+            held-out samples and the recipe holds none out.
     """
     model = recipe.model
     if balancer.teachers and not model.unimodal_heads:
         raise RecipeError(
             f"the balancer {recipe.train.balancer.type!r} wants uni-modal teachers; set model.unimodal_heads: true"
+        )
+    if balancer.held_out and recipe.train.select != "inner":
+        raise RecipeError(
+            f"train.select: {recipe.train.select!r} holds no samples out, which the balancer "
+            f"{recipe.train.balancer.type!r} compares with those it trains on; set train.select: inner"
         )
     strategy: Strategy = build_component(recipe.train.strategy, tuple(model.modalities), model.unimodal_heads)
     teachers = [Stage(f"teacher_{name}", (name,), (name,), becomes_teacher=True) for name in balancer.teachers]

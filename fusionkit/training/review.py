@@ -1,0 +1,144 @@
+"""What a balancer may see and try between two epochs: walks over samples, and trials that leave no trace."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fusionkit.assembly import Assembly, Feed
+from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
+from fusionkit.model import FusionModel
+from fusionkit.recipe import build_component
+from fusionkit.training.parts import Parts
+from fusionkit.training.steps import Learner, Moment
+from fusionkit.training.validation import widened
+
+
+class Reviewer:
+    """Makes the `Review` of every epoch of a stage.
+
+    Args:
+        fabric: Device, precision and processes.
+        model: The network.
+        parts: Its parts.
+        assembly: The recipe and its samples.
+        stage: The stage.
+        lr: The learning rate of the recipe.
+        move: Brings a batch to the device.
+        seed: Seeds what a step of a stage may draw.
+        leave: Raises where the training is asked to stop.
+    """
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        model: FusionModel,
+        parts: Parts,
+        assembly: Assembly,
+        stage: Stage,
+        *,
+        lr: float,
+        move: Callable[[Batch], Batch],
+        seed: Callable[[Stage, int], None],
+        leave: Callable[[], None],
+    ) -> None:
+        self._fabric, self._model, self._parts, self._assembly, self._stage = fabric, model, parts, assembly, stage
+        self._lr, self._move, self._seed, self._leave = lr, move, seed, leave
+        self._feeds: dict[str, Feed] = {}
+
+    def review(self, epoch: int, factor: float) -> Review:
+        """The review before an epoch; trials learn at the rate of the recipe times the factor."""
+        stage, epochs = self._stage, self._assembly.recipe.train.epochs
+        trial = contextmanager(partial(self._trial, epoch, self._lr * factor))
+        return Review(epoch, epochs, stage.trains, stage.branches, partial(self._walk, epoch), trial)
+
+    def _walk(self, epoch: int, samples: Literal["training", "held_out"]) -> Iterator[Step]:
+        if samples not in self._feeds:
+            ids = self._assembly.train_ids if samples == "training" else self._assembly.validation_ids
+            self._feeds[samples] = self._feed(self._stage, ids, training=False)
+        for batch in self._feeds[samples].epoch(0):
+            self._leave()
+            yield self._look(epoch, self._move(batch))
+
+    def _look(self, epoch: int, batch: Batch) -> Step:
+        """A batch as the network sees it in evaluation."""
+        fused = "fused" in self._stage.branches
+        names = [name for name in self._model.modalities if fused or name in self._stage.branches]
+        self._parts.evaluate()
+        with torch.no_grad(), self._fabric.autocast():
+            output = widened(self._model(batch.inputs, unimodal=True, fused=fused, modalities=names))
+        epochs = self._assembly.recipe.train.epochs
+        return Step(
+            epoch,
+            0,
+            epochs,
+            output,
+            batch.targets,
+            batch.sample_ids,
+            loss_of=partial(self._model.loss_of, output, batch.targets),
+            scores_of=partial(self._scores_of, batch),
+            distribution_of=self._model.distribution_of,
+        )
+
+    def _scores_of(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
+        with torch.no_grad(), self._fabric.autocast():
+            output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
+        return widened(output).fused
+
+    def _trial(self, epoch: int, lr: float, branch: str, epochs: int) -> Iterator[None]:
+        """Trains a branch by itself, gives the network to look at, and puts everything back."""
+        wanted = self._stage.trains if branch == "fused" else (branch,)
+        trains = tuple(name for name in wanted if name in self._stage.trains)
+        parameters, precision = self._parts.parameters(trains), self._fabric.strategy.precision
+        if not parameters:
+            yield
+            return
+        before, scaler = self._parts.snapshot(trains), precision.state_dict()
+        stage = Stage(f"{self._stage.name}/{epoch}/trial/{branch}", trains, (branch,))
+        try:
+            self._learn(stage, epoch, epochs, lr)
+            yield
+        finally:
+            self._parts.restore(before)
+            precision.load_state_dict(scaler)
+
+    def _learn(self, stage: Stage, epoch: int, epochs: int, lr: float) -> None:
+        spec = self._assembly.recipe.train
+        recipe: OptimizerRecipe = build_component(spec.optimizer)
+        learner = Learner(
+            self._fabric,
+            self._model,
+            stage,
+            spec,
+            balancer=None,
+            parts=self._parts,
+            optimizer=recipe.make(self._parts.parameters(stage.trains)),
+            initial=None,
+            teacher=None,
+        )
+        feed, step = self._feed(stage, self._assembly.train_ids, training=True), 0
+        for past in range(epochs):
+            for batches in groups(feed.epoch(epoch + past), spec.accumulate):
+                self._leave()
+                self._seed(stage, step)
+                learner([self._move(batch) for batch in batches], Moment(epoch + past, step, spec.epochs, lr), 0)
+                step += 1
+
+    def _feed(self, stage: Stage, ids: Sequence[str], *, training: bool) -> Feed:
+        """The batches of a stage's modalities: to learn from, shared by all processes; else all for each."""
+        names = None if "fused" in stage.branches else [n for n in self._model.modalities if n in stage.branches]
+        rank, world = (self._fabric.global_rank, self._fabric.world_size) if training else (0, 1)
+        return self._assembly.feed(ids, training=training, modalities=names, rank=rank, world_size=world)
+
+
+def groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
+    """The batches of one optimizer step after another."""
+    while group := list(itertools.islice(batches, size)):
+        yield group
