@@ -112,6 +112,7 @@ BALANCER_EXAMPLES = [
     ("agm", {"alpha": 0.5}),
     ("cagrad", {"c": 0.2}),
     ("dgl", {}),
+    ("fused_only", {}),
     ("g_blend", {"weights": {"fused": 0.5, "audio": 0.2, "video": 0.3}}),
     ("gradnorm", {"alpha": 0.12, "lr": 0.1}),
     ("mmpareto", {"gamma": 1.0}),

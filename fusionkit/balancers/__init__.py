@@ -3,6 +3,7 @@
 from fusionkit.balancers.agm import AGM
 from fusionkit.balancers.cagrad import CAGrad
 from fusionkit.balancers.dgl import DGL
+from fusionkit.balancers.fused_only import FusedOnly
 from fusionkit.balancers.g_blend import GBlend
 from fusionkit.balancers.gradnorm import GradNorm
 from fusionkit.balancers.mmpareto import MMPareto
@@ -21,6 +22,7 @@ __all__ = [
     "OPM",
     "PMR",
     "CAGrad",
+    "FusedOnly",
     "GBlend",
     "GradNorm",
     "MMPareto",

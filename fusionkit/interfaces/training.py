@@ -85,6 +85,8 @@ class Balancer(nn.Module, ABC):
     wired: ClassVar[tuple[str, ...]] = ("modalities", "targets")
     #: Modalities whose separately trained uni-modal network is wanted as a frozen teacher (`Step.teacher`).
     teachers: tuple[str, ...] = ()
+    #: Uni-modal heads train nothing but themselves; where gradients are clipped, theirs are apart from the others.
+    heads_watch: ClassVar[bool] = False
 
     @abstractmethod
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
