@@ -119,7 +119,8 @@ def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, dict[s
 
 
 def _prediction(judge: Judge, answer: Answer, rows: Tensor) -> Tensor:
-    return as_columns(judge.head.predict(answer.distribution[rows]))
+    said = judge.head.predict(answer.distribution[rows])
+    return said[:, None] if said.ndim == 1 else said
 
 
 def _mean(values: Tensor) -> float:
