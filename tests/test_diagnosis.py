@@ -116,7 +116,7 @@ def test_subsets_are_what_the_network_says_of_samples_that_lack_the_rest(
 
     assembly = assemble(runs["joint"].recipe)
     model = trained_model(runs["joint"], assembly).eval()
-    of, right = found["targets"]["label"], {name: 0 for name in ("none", "motion", "posture")}
+    of, right = found["targets"]["label"], dict.fromkeys(("none", "motion", "posture"), 0)
     for batch in assembly.loader(assembly.test_ids, training=False):
         for name in right:
             inputs = {key: value for key, value in batch.inputs.items() if key == name}
@@ -324,8 +324,11 @@ def test_of_numbers_it_is_ridge_regression_with_the_strength_that_held_out_group
     def held_out(strength: float) -> float:
         return sum(
             np.nansum(
-                (ridge(scaled[groups != each], wanted[groups != each], scaled[groups == each], strength)
-                - wanted[groups == each]) ** 2
+                (
+                    ridge(scaled[groups != each], wanted[groups != each], scaled[groups == each], strength)
+                    - wanted[groups == each]
+                )
+                ** 2
             )
             for each in "abc"
         )
@@ -362,10 +365,10 @@ def test_figures_of_several_runs_are_means_over_folds(runs: dict[str, RunFolder]
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: dict[str, RunFolder], found: dict[str, Any]) -> None:
-    with pytest.raises(RunError, match="is of the same fold and seed as .*; give runs of one variant, each once"):
+    with pytest.raises(RunError, match=r"is of the same fold and seed as .*; give runs of one variant, each once"):
         merge([found, found])
     late = diagnose(runs["late 1"], device="cpu", resamples=5)
-    with pytest.raises(RunError, match=r"is of another recipe than .* \(under train\); runs that are diagnosed together"):
+    with pytest.raises(RunError, match=r"is of another recipe than .* \(under train\); runs that are diagnosed"):
         merge([found, late])
 
 
@@ -373,10 +376,10 @@ def test_runs_that_do_not_belong_together_are_refused(runs: dict[str, RunFolder]
 
 
 def test_networks_trained_alone_must_be_of_the_same_split_and_given_once(runs: dict[str, RunFolder]) -> None:
-    with pytest.raises(RunError, match="of the networks trained alone none has that split: .*; give --alone a run of"):
+    with pytest.raises(RunError, match=r"of the networks trained alone none has that split: .*; give --alone a run of"):
         diagnose(runs["joint"], [open_separate(runs["late 1"])], device="cpu")
     late = open_separate(runs["late"])
-    with pytest.raises(RunError, match="motion of fold .* was trained alone in .* too; give --alone one of them"):
+    with pytest.raises(RunError, match=r"motion of fold .* was trained alone in .* too; give --alone one of them"):
         diagnose(runs["joint"], [late, late], device="cpu")
     with pytest.raises(RunError, match=r"trained no modality alone \(its strategy is end_to_end\); --alone wants"):
         open_separate(runs["joint"])

@@ -54,7 +54,8 @@ def with_interval(figure: Figure, score: str, diagnosis: Diagnosis, *, signed: b
 
 
 def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[str]:
-    score, sentences = of["score"], []
+    score, sentences = of["score"], list[str]()
+    of_score = f" of {score}" if score in SHARES else ""
     best, over = of["fusing"].get("best_single"), of["fusing"].get("over_best_single")
     if over is None or over["value"] is None:
         return ["Whether fusing helps cannot be told: no modality could be judged by itself."]
@@ -64,16 +65,16 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
         verb = "gains" if over["value"] > 0 else "loses"
         sentences.append(
             f"Whether fusing helps is unclear, for one fold or one group cannot tell a gain from noise: here it {verb} "
-            f"{points(abs(over['value']), score)} of {score} against {rival}."
+            f"{points(abs(over['value']), score)}{of_score} against {rival}."
         )
     elif over["low"] > 0:
-        sentences.append(f"Fusing helps by {gain} of {score} over {rival}.")
+        sentences.append(f"Fusing helps by {gain}{of_score} over {rival}.")
     elif over["high"] < 0:
         lost = with_interval({key: _minus(over[end]) for key, end in _FLIPPED}, score, diagnosis)
-        sentences.append(f"Fusing harms: it costs {lost} of {score} against {rival}.")
+        sentences.append(f"Fusing harms: it costs {lost}{of_score} against {rival}.")
     else:
         signed = with_interval(over, score, diagnosis, signed=True)
-        sentences.append(f"Whether fusing helps is unclear: {signed} of {score} over {rival}, which is within noise.")
+        sentences.append(f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, which is within noise.")
     inferior = [
         f"in fold {each['fold']} {fusing['best_single']} alone is better by {points(-value, score)}"
         for each in diagnosis.get("each", ())
