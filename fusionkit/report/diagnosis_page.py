@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fusionkit.diagnosis.subsets import name_of
 from fusionkit.errors import RunError
 from fusionkit.report.diagnosis_figure import draw_cosines
 from fusionkit.report.diagnosis_words import Diagnosis, Figure, diagnosis_words, listed
@@ -111,8 +112,8 @@ def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
     ]
     rows += [("average of these", "ensemble", *_cells(of["ensemble"], score))] if of["ensemble"] else []
     rows += [
-        (f"fused, of {name} only", "this network, the others missing", *_cells(figure, score))
-        for name, figure in list(of["subsets"].items())[:-1]
+        (f"fused, {_only(name)}", "this network, the others missing", *_cells(of_it, score))
+        for name, of_it in list(of["subsets"].items())[:-1]
     ]
     gains = [
         (f"fused, over {what}", *_cells(of["fusing"].get(key), score, signed=True))
@@ -134,6 +135,10 @@ def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
             )
         ),
     )
+
+
+def _only(subset: str) -> str:
+    return "of nothing" if subset == name_of(()) else f"of {subset} only"
 
 
 def _encoders(of: Mapping[str, Any], title: str) -> Section:
