@@ -96,13 +96,12 @@ class Judge:
         rows = self.rows(first, second)
         wanted = self.targets[rows]
         hits = [(self.head.predict(each.distribution[rows]) == wanted).double() for each in (first, second)]
-        found = {}
+        counted, found = self._counted(rows), {}
         for index, name in enumerate(self.classes):
             of = (wanted == index).double()
             if not of.sum():
                 continue
             recalls = [float((each * of).sum() / of.sum()) for each in hits]
-            counted = self._counted(rows)
             drawn = torch.empty(0)
             if counted is not None:
                 counts, group_of = counted
