@@ -90,7 +90,8 @@ def result_of(folder: Path, folds: Sequence[int], seeds: Sequence[int], every: i
 
 def fusing_of(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
     """What a single run gained over the best single modality, and which that was."""
-    fusing = diagnosis["targets"]["emotion"]["fusing"]
+    (target,) = diagnosis["targets"].values()
+    fusing = target["fusing"]
     return {"best_single": fusing["best_single"], "gain": fusing["over_best_single"]["value"]}
 
 

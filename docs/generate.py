@@ -184,18 +184,19 @@ def _diagnosis(results: dict[str, Any], name: str, generated: Path) -> list[str]
     ]
     lines += ["| --- | --- | ---: | ---: | ---: | --- | ---: |"]
     for variant, of in results["variants"].items():
-        target = of["targets"]["emotion"]
+        (target,) = of["targets"].values()
         for modality, found in target["probe"].items():
             cells = [variant, modality, *(_of_figure(found[key]) for key in ("score", "alone_probe"))]
             cells += [_of_figure(found["kept"], signed=True), _limits(found["kept"])]
             cells += [_of_figure(target["shapley"]["shares"][modality], signed=True)]
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["\nThe fused accuracy where only these modalities are present, and the gain over the best single one:\n"]
-    subsets = list(next(iter(results["variants"].values()))["targets"]["emotion"]["subsets"])
+    (first,) = next(iter(results["variants"].values()))["targets"].values()
+    subsets = list(first["subsets"])
     lines += [f"| | {' | '.join(subsets)} | gain over the best single | 95 % interval | samples rescued | hurt |"]
     lines += [f"| --- |{' ---: |' * (len(subsets) + 1)} --- | ---: | ---: |"]
     for variant, of in results["variants"].items():
-        target = of["targets"]["emotion"]
+        (target,) = of["targets"].values()
         gain, rival = target["fusing"]["over_best_single"], target["rivals"]["best_single"]
         cells = [variant, *(_of_figure(each) for each in target["subsets"].values())]
         cells += [_of_figure(gain, signed=True), _limits(gain), str(rival["rescued"]), str(rival["hurt"])]
