@@ -245,6 +245,19 @@ class RunFolder:
         """
         return read_tensors(self._predictions_file)
 
+    def write_diagnosis(self, diagnosis: Mapping[str, Any]) -> None:
+        """Writes what a diagnosis found; a number that is not finite is written as null.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        write_file(self.diagnosis_file, as_json(diagnosis))
+
+    @property
+    def diagnosis_file(self) -> Path:
+        """Where the diagnosis of the run stands."""
+        return self.path / "diagnosis.json"
+
     @property
     def curves_file(self) -> Path:
         """Where the figure of the learning curves stands."""

@@ -310,6 +310,13 @@ class TrainSpec(Record):
         description="Modalities whose last encoder is left as encoder_NAME.safetensors in the run folder, for the "
         "`weights` of encoders that are to start from it.",
     )
+    gradient_cosines: int = Field(
+        0,
+        ge=0,
+        description="Every how many steps the log is told, for every modality, the cosine between the gradients of its "
+        "uni-modal and of the fused losses, for which the step makes two more backward passes; 0 for never. The "
+        "training is the same with and without.",
+    )
     checkpoint_seconds: float = Field(60.0, ge=0.0, description="Least time between two resumable checkpoints.")
     seed: Seed = Field(0, description="Seed of weights, order of samples and augmentation.")
 

@@ -114,6 +114,7 @@ BALANCER_EXAMPLES = [
     ("cagrad", {"c": 0.2}),
     ("cml", {"weight": 2.0, "unimodal_weight": 0.5}),
     ("dgl", {}),
+    ("fused_only", {}),
     ("g_blend", {"weights": {"fused": 0.5, "audio": 0.2, "video": 0.3}}),
     ("g_blend_online", {"every": 3}),
     ("gradnorm", {"alpha": 0.12, "lr": 0.1}),

@@ -4,6 +4,7 @@ from fusionkit.balancers.agm import AGM
 from fusionkit.balancers.cagrad import CAGrad
 from fusionkit.balancers.cml import CML
 from fusionkit.balancers.dgl import DGL
+from fusionkit.balancers.fused_only import FusedOnly
 from fusionkit.balancers.g_blend import GBlend
 from fusionkit.balancers.g_blend_online import GBlendOnline
 from fusionkit.balancers.gradnorm import GradNorm
@@ -31,6 +32,7 @@ __all__ = [
     "OPM",
     "PMR",
     "CAGrad",
+    "FusedOnly",
     "GBlend",
     "GBlendOnline",
     "GradNorm",

@@ -80,7 +80,7 @@ def predict_test_part(
     with torch.inference_mode(), overheard(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
-            inputs = {name: _converted(value, dtype) for name, value in batch.to(device).inputs.items()}
+            inputs = {name: converted(value, dtype) for name, value in batch.to(device).inputs.items()}
             outputs.append(model(inputs, unimodal=bool(branches.unimodal), fused=branches.fused, modalities=modalities))
         return _gathered(model, assembly, branches, outputs, batches, heard=heard)
 
@@ -156,7 +156,7 @@ def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:
     return output.fused if branch == FUSED else output.unimodal[branch]
 
 
-def _converted(value: Jagged, dtype: torch.dtype) -> Jagged:
+def converted(value: Jagged, dtype: torch.dtype) -> Jagged:
     """Inputs in double precision for a network in double precision; whole numbers are the encoders' business."""
     if dtype != torch.float64 or not value.values.is_floating_point():
         return value

@@ -143,6 +143,8 @@ class Balancer(nn.Module, ABC):
     teachers: tuple[str, ...] = ()
     #: Whether it looks at samples that are held out of the training part (`Review.walk`).
     held_out: bool = False
+    #: Uni-modal heads train nothing but themselves; where gradients are clipped, theirs are apart from the others.
+    heads_watch: ClassVar[bool] = False
 
     @abstractmethod
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:

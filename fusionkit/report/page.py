@@ -62,7 +62,9 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
             stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
         title, subtitle = title_of(source.results)
         html, markdown = out / "report.html", out / "report.md"
-        replace_file(html, as_html(title, subtitle, sections, source.results).encode())
+        made_from = f"results.json of {source.results['time']} and the runs beside it"
+        page = as_html(title, subtitle, sections, made_from)
+        replace_file(html, page.encode())
         replace_file(markdown, as_markdown(title, sections, out).encode())
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
@@ -103,8 +105,8 @@ def title_of(results: Results) -> tuple[str, str]:
     )
 
 
-def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Results) -> str:
-    """The report as one HTML page; whatever names hold, they are shown and never run."""
+def as_html(title: str, subtitle: str, sections: Sequence[Section], made_from: str) -> str:
+    """A report as one HTML page that says what it was made from; whatever names hold, they are shown and never run."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
 
@@ -120,7 +122,7 @@ def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Res
         title=title,
         subtitle=subtitle,
         sections=sections,
-        time=results["time"],
+        made_from=made_from,
         version=fusionkit.__version__,
         sentence_of=missing_sentence,
         with_links=with_links,

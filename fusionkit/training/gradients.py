@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,43 @@ def gradients_of(
     found = [parameter.grad for parameter in parameters]
     for parameter, gradient in zip(parameters, held, strict=True):
         parameter.grad = gradient
+    return found
+
+
+def compare_gradients(
+    own: Tensor, fused: Tensor, shared: Mapping[str, Sequence[nn.Parameter]], scaler: torch.amp.GradScaler | None
+) -> dict[str, dict[str, Tensor]]:
+    r"""How the gradients of two losses lie to each other, for every modality.
+
+    .. math::
+        \cos_m = \frac{u_m \cdot f_m}{\lVert u_m \rVert \lVert f_m \rVert}, \qquad
+        u_m = \nabla_{\theta_m} L_{\mathrm{own}}, \quad f_m = \nabla_{\theta_m} L_{\mathrm{fused}}
+
+    Nothing that a training depends on changes. Several processes measure each on its own batch.
+
+    Args:
+        own: The sum of all uni-modal loss terms: those of one modality alone reach its parameters.
+        fused: The sum of the fused loss terms.
+        shared: By modality, the parameters that both losses reach.
+        scaler: Of losses in half precision, whose gradients would be too small; the norms are those without it.
+
+    Returns:
+        By modality ``cosine``, ``own_norm`` and ``fused_norm``; the cosine with a gradient of zero is NaN.
+    """
+    parameters = [parameter for of in shared.values() for parameter in of]
+    columns = [gradients_of(loss, parameters, scaler, 1.0) for loss in (own, fused)]
+    flat = [
+        [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, column, strict=True)]
+        for column in columns
+    ]
+    found, start = {}, 0
+    for modality, of in shared.items():
+        u, f = (torch.cat(column[start : start + len(of)]) for column in flat)
+        start += len(of)
+        if scaler is not None:
+            u, f = u / scaler.get_scale(), f / scaler.get_scale()
+        own_norm, fused_norm = u.norm(), f.norm()
+        found[modality] = {"cosine": (u @ f) / (own_norm * fused_norm), "own_norm": own_norm, "fused_norm": fused_norm}
     return found
 
 

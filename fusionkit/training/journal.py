@@ -19,7 +19,9 @@ class Journal:
     """Writes what happens in a training; only the first of several processes does.
 
     The log has a line per optimizer step and one per epoch. TensorBoard is given the epochs, which costs a step
-    nothing. No line holds a time, so a resumed run writes the very log of one that was not interrupted.
+    nothing. Where ``train.gradient_cosines`` asks for it, a step's line has ``gradients``: by modality, the cosine and
+    the norms of the gradients of its uni-modal and of the fused losses (unweighted, of the first process's first batch
+    of the step). No line holds a time, so a resumed run writes the very log of one that was not interrupted.
 
     Args:
         run: The run folder.

@@ -162,6 +162,7 @@ class _Fit:
                     "lr": moment.lr,
                     "loss": outcome.loss,
                     "terms": outcome.terms,
+                    **({"gradients": outcome.gradients} if outcome.gradients else {}),
                 }
             )
             self._leave_if_asked(outcome.signal)

@@ -63,6 +63,17 @@ class Parts:
             self._found[wanted] = list(found.values())
         return self._found[wanted]
 
+    def shared(self, modality: str) -> list[nn.Parameter]:
+        """What a modality's own loss and the fused one both train: its encoders and its aggregator."""
+        branch = self._model.branch(modality)
+        both = (parameter for part in (branch.encoders, branch.aggregator) for parameter in part.parameters())
+        return [parameter for parameter in both if parameter.requires_grad]
+
+    def heads(self) -> set[int]:
+        """The ids of the parameters of all uni-modal heads."""
+        branches = map(self._model.branch, self._model.modalities)
+        return {id(parameter) for branch in branches for parameter in branch.heads.parameters()}
+
     def snapshot(self, names: Collection[str]) -> dict[str, Tensor]:
         """A copy of the weights and batch statistics of these parts, by their names in the network's state."""
         members = {id(tensor) for name in names for tensor in self._parts[name].state_dict(keep_vars=True).values()}

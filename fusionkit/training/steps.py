@@ -17,7 +17,15 @@ from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan
 from fusionkit.model import FusionModel
 from fusionkit.parallel import world_size
 from fusionkit.spec import TrainSpec
-from fusionkit.training.gradients import accumulate, apply_scale, gradient_norm, gradients_of, reduce_gradients, rescale
+from fusionkit.training.gradients import (
+    accumulate,
+    apply_scale,
+    compare_gradients,
+    gradient_norm,
+    gradients_of,
+    reduce_gradients,
+    rescale,
+)
 from fusionkit.training.parts import Parts
 from fusionkit.training.validation import widened
 
@@ -56,11 +64,12 @@ class Moment:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step gave: its loss and loss terms, and the signal that some process was sent."""
+    """What a step gave: its loss and loss terms, the signal that some process was sent, and compared gradients."""
 
     loss: float
     terms: Mapping[str, float]
     signal: int
+    gradients: Mapping[str, Mapping[str, float]]
 
 
 class Learner:
@@ -97,6 +106,8 @@ class Learner:
         self._lasting = () if balancer is None else tuple(balancer.parameters())
         self._terms = frozenset(f"{branch}/{target}" for branch in stage.branches for target in model.targets)
         self._trains: Sequence[str] = stage.trains
+        self._watching = parts.heads() if balancer is not None and balancer.heads_watch else frozenset[int]()
+        self._compared: dict[str, dict[str, Tensor]] = {}
         self._told_dtype = torch.float64 if spec.precision == "64-true" else torch.float32
 
     def __call__(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:
@@ -111,6 +122,7 @@ class Learner:
         self._parts.train(trains)
         parameters = [*self._parts.parameters(trains), *self._lasting]
         self._optimizer.zero_grad()
+        self._compared = {}
         rows = [self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)) for batch in batches]
         names = tuple(rows[0])
         told = torch.stack([torch.stack([row[name].detach() for name in names]) for row in rows]).mean(dim=0)
@@ -121,10 +133,11 @@ class Learner:
         terms = dict(zip(names, values, strict=True))
         self._check_finite(terms, norm_value, batches, moment, parameters)
         if self._spec.clip_norm is not None:
-            rescale(parameters, self._spec.clip_norm, norm)
+            self._clip(parameters, self._spec.clip_norm, norm)
         self._set_rate(moment.lr)
         self._fabric.strategy.optimizer_step(self._optimizer)
-        return Outcome(terms.pop(TOTAL), terms, int(signum))
+        gradients = {name: {key: float(value) for key, value in of.items()} for name, of in self._compared.items()}
+        return Outcome(terms.pop(TOTAL), terms, int(signum), gradients)
 
     def _plan(self, batch: Batch, moment: Moment) -> Plan:
         if self._balancer is None or "plan" not in self._hooks:
@@ -156,6 +169,8 @@ class Learner:
         weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
         found = self._model.losses(step.output or output, batch.targets, weights)
         terms = {name: term for name, term in found.items() if name in wanted}
+        if self._spec.gradient_cosines and moment.step % self._spec.gradient_cosines == 0 and not self._compared:
+            self._compared = self._compare(terms)
         weighted = self._balancer.weigh(terms, step) if self._balancer else terms
         if not weighted:
             raise TrainingError(f"stage {self._stage.name}, step {moment.step}: the balancer leaves no loss term")
@@ -190,6 +205,27 @@ class Learner:
         with self._fabric.autocast():
             fused = self._model.fuse(output, features, present)
         return widened(replace(output, fused=fused)).fused
+
+    def _compare(self, terms: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """The gradients of the uni-modal terms beside those of the fused ones, before any balancer touches them."""
+        fused = [term for name, term in terms.items() if name.startswith("fused/")]
+        own = [term for name, term in terms.items() if not name.startswith("fused/")]
+        branches = {name.partition("/")[0] for name in terms}
+        shared = {name: of for name in self._model.modalities if name in branches and (of := self._parts.shared(name))}
+        if not fused or not shared:
+            return {}
+        scaler = getattr(self._fabric.strategy.precision, "scaler", None)
+        return compare_gradients(torch.stack(own).sum(), torch.stack(fused).sum(), shared, scaler)
+
+    def _clip(self, parameters: list[nn.Parameter], longest: float, norm: Tensor) -> None:
+        """Shortens the gradients where they are longer; those of heads that only watch by themselves."""
+        if not self._watching:
+            rescale(parameters, longest, norm)
+            return
+        for watches in (False, True):
+            group = [parameter for parameter in parameters if (id(parameter) in self._watching) == watches]
+            if any(parameter.grad is not None for parameter in group):
+                rescale(group, longest, gradient_norm(group))
 
     def _backward(
         self,

@@ -1,0 +1,8 @@
+"""Diagnosis: what encoders, fusion and modalities of a finished run are worth. Reads runs, writes nothing."""
+
+from fusionkit.diagnosis.diagnosing import Diagnosis, diagnose
+from fusionkit.diagnosis.finding import find_runs
+from fusionkit.diagnosis.merging import merge
+from fusionkit.diagnosis.separate import Separate, open_separate
+
+__all__ = ["Diagnosis", "Separate", "diagnose", "find_runs", "merge", "open_separate"]

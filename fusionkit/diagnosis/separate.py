@@ -1,0 +1,103 @@
+"""The networks trained alone that a fused one is held against: which runs they are in, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fusionkit.assembly import Assembly, assemble
+from fusionkit.data.splits import split_hash
+from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import trained_branches
+from fusionkit.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Separate:
+    """A run that trained modalities alone.
+
+    Args:
+        run: The run.
+        assembly: Its recipe, with its data.
+        modalities: The modalities that it trained alone.
+    """
+
+    run: RunFolder
+    assembly: Assembly
+    modalities: tuple[str, ...]
+
+
+def open_separate(run: RunFolder) -> Separate:
+    """A run of networks trained alone.
+
+    Raises:
+        RunError: It has not finished, or trained no modality alone.
+    """
+    require_finished(run)
+    alone = trained_branches(run.recipe).alone
+    if not alone:
+        strategy = run.recipe.train.strategy.type
+        raise RunError(
+            f"{run.path}: trained no modality alone (its strategy is {strategy}); --alone wants a run of the strategy "
+            "late_fusion or unimodal"
+        )
+    return Separate(run, assemble(run.recipe), alone)
+
+
+def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
+    """By modality of a run, the network trained alone on the same split.
+
+    Raises:
+        RunError: None of those that are given is of the same split, two of them train the same modality, or a target
+            is another one there.
+    """
+    if not given:
+        return {}
+    own = split_hash(assembly.split)
+    fitting = [each for each in given if split_hash(each.assembly.split) == own]
+    if not fitting:
+        folds = ", ".join(f"{each.run.path} (fold {each.assembly.split.name})" for each in given)
+        raise RunError(
+            f"{run.path}: is of fold {assembly.split.name}, split {own[:12]}; of the networks trained alone none has "
+            f"that split: {folds}; give --alone a run of the same fold of the same data"
+        )
+    found: dict[str, Separate] = {}
+    for each in fitting:
+        _check_targets(assembly, each)
+        for modality in each.modalities:
+            if modality not in assembly.recipe.model.modalities:
+                continue
+            if modality in found:
+                raise RunError(
+                    f"{each.run.path}: {modality} of fold {assembly.split.name} was trained alone in "
+                    f"{found[modality].run.path} too; give --alone one of them"
+                )
+            found[modality] = each
+    if not found:
+        modalities = ", ".join(assembly.recipe.model.modalities)
+        raise RunError(f"{fitting[0].run.path}: trained none of the modalities of {run.path} alone: {modalities}")
+    return found
+
+
+def require_finished(run: RunFolder) -> None:
+    """Refuses a run whose training has not come to its end.
+
+    Raises:
+        RunError: It has not.
+    """
+    if not run.finished:
+        raise RunError(f"{run.path}: its training has not finished; `fusionkit train` with the same --out goes on")
+
+
+def _check_targets(assembly: Assembly, separate: Separate) -> None:
+    here: Mapping[str, object] = assembly.recipe.model.targets
+    there: Mapping[str, object] = separate.assembly.recipe.model.targets
+    for target in here:
+        if target not in there:
+            raise RunError(f"{separate.run.path}: has no target {target!r}; --alone wants a run of the same targets")
+        ours, theirs = assembly.recipe.model.targets[target], separate.assembly.recipe.model.targets[target]
+        if (ours.type, ours.options.get("classes")) != (theirs.type, theirs.options.get("classes")):
+            raise RunError(
+                f"{separate.run.path}: its target {target!r} is another one ({theirs.type}, here {ours.type}, or other "
+                "classes); --alone wants a run of the same targets"
+            )

@@ -1,0 +1,237 @@
+"""What a diagnosis says, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fusionkit.report.tables import NOTHING, SHARES, format_value
+
+Diagnosis = Mapping[str, Any]
+Figure = Mapping[str, float | None]
+
+MOST_LISTED = 6
+ASIDE = 0.05
+"""A cosine below minus this is called against each other, above it along with each other."""
+
+
+def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
+    """The answers, sentence by sentence; every one follows from the figures."""
+    sentences: list[str] = []
+    several = len(diagnosis["targets"]) > 1
+    for target, of in diagnosis["targets"].items():
+        own = [
+            *_fusing(diagnosis, target, of),
+            *_encoders(of),
+            *_modalities(diagnosis, of),
+            *_classes(of),
+            *_samples(of),
+        ]
+        sentences += [f"{target}: {sentence[0].lower()}{sentence[1:]}" if several else sentence for sentence in own]
+    return (*sentences, *_gradients(diagnosis))
+
+
+def points(value: float | None, score: str, *, signed: bool = False) -> str:
+    """A difference of a score with its unit.
+
+    Example:
+        >>> points(0.0412, "accuracy"), points(-0.25, "mae", signed=True)
+        ('4.1 points', '-0.25 mae')
+    """
+    return f"{format_value(value, score, signed=signed)} {'points' if score in SHARES else score}"
+
+
+def with_interval(figure: Figure, score: str, diagnosis: Diagnosis, *, signed: bool = False) -> str:
+    """A difference with its interval: over folds as half its width, over the groups of one test part as its limits."""
+    value, low, high = (figure[key] for key in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return points(value, score, signed=signed)
+    if "each" in diagnosis:
+        half = format_value((high - low) / 2, score)
+        return f"{format_value(value, score, signed=signed)} ± {half} {points(0.0, score).partition(' ')[2]}"
+    limits = " to ".join(format_value(limit, score, signed=True) for limit in (low, high))
+    return f"{points(value, score, signed=signed)} (95 % interval {limits})"
+
+
+def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[str]:
+    score, sentences = of["score"], list[str]()
+    of_score = f" of {score}" if score in SHARES else ""
+    best, over = of["fusing"].get("best_single"), of["fusing"].get("over_best_single")
+    if over is None or over["value"] is None:
+        return ["Whether fusing helps cannot be told: no modality could be judged by itself."]
+    rival = "the best single modality of each fold" if best is None else f"{best} by itself ({_source(of, best)})"
+    gain = with_interval(over, score, diagnosis)
+    if over["low"] is None:
+        verb = "gains" if over["value"] > 0 else "loses"
+        sentences.append(
+            f"Whether fusing helps is unclear, for one fold or one group cannot tell a gain from noise: here it {verb} "
+            f"{points(abs(over['value']), score)}{of_score} against {rival}."
+        )
+    elif over["low"] > 0:
+        sentences.append(f"Fusing helps by {gain}{of_score} over {rival}.")
+    elif over["high"] < 0:
+        lost = with_interval({key: _minus(over[end]) for key, end in _FLIPPED}, score, diagnosis)
+        sentences.append(f"Fusing harms: it costs {lost}{of_score} against {rival}.")
+    else:
+        signed = with_interval(over, score, diagnosis, signed=True)
+        sentences.append(f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, which is within noise.")
+    inferior = [
+        f"in fold {each['fold']} {fusing['best_single']} alone is better by {points(-value, score)}"
+        for each in diagnosis.get("each", ())
+        if (fusing := each["fusing"][target])["best_single"] is not None
+        and (value := fusing["over_best_single"]["value"]) is not None
+        and value < 0
+    ]
+    if inferior:
+        more = f", and {len(inferior) - MOST_LISTED} more" if len(inferior) > MOST_LISTED else ""
+        text = "; ".join(inferior[:MOST_LISTED])
+        sentences.append(f"{text[0].upper()}{text[1:]}{more}.")
+    ensemble = of["fusing"].get("over_ensemble")
+    if ensemble is not None and ensemble["value"] is not None:
+        sentences.append(
+            f"Against the plain average of the single modalities it gains "
+            f"{with_interval(ensemble, score, diagnosis, signed=True)}."
+        )
+    if any(each["source"] != "trained alone" for each in of["singles"].values()):
+        sentences.append(
+            "Single modalities are judged by heads on this very network, which joint training may have weakened; "
+            "--alone RUN compares with networks trained alone."
+        )
+    return sentences
+
+
+_FLIPPED = (("value", "value"), ("low", "high"), ("high", "low"))
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _source(of: Mapping[str, Any], modality: str) -> str:
+    single = of["singles"].get(modality)
+    return NOTHING if single is None or single["source"] is None else str(single["source"])
+
+
+def _encoders(of: Mapping[str, Any]) -> list[str]:
+    """How much of each modality's skill is left in its encoder."""
+    score, parts = of["score"], []
+    for name, probe in of["probe"].items():
+        kept = probe["kept"]
+        if kept is None or kept["value"] is None:
+            continue
+        noise = kept["low"] is not None and kept["low"] <= 0 <= (kept["high"] or 0)
+        verb = "lost" if kept["value"] < 0 else "gained"
+        amount = f"{verb} {points(abs(kept['value']), score)}" if kept["value"] else "lost nothing"
+        parts.append(f"the {name} encoder {amount}{' (within noise)' if noise else ''} against {name} trained alone")
+    if parts:
+        text = "; ".join(parts)
+        return [f"{text[0].upper()}{text[1:]}, as a linear head on the frozen encoders reads it."]
+    read = [
+        f"{name} {format_value(probe['score']['value'], score)}{' %' if score in SHARES else ''}"
+        for name, probe in of["probe"].items()
+    ]
+    return [f"A linear head on the frozen encoders reads ({score}): {', '.join(read)}."] if read else []
+
+
+def _modalities(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
+    """What each modality earns, and what it costs in time."""
+    score, sentences = of["score"], []
+    if of["shapley"] is not None and len(diagnosis["modalities"]) > 1:
+        sign = 1 if of["higher_is_better"] else -1
+        shares = [
+            f"{name} {points(None if share['value'] is None else sign * share['value'], score, signed=True)}"
+            for name, share in of["shapley"]["shares"].items()
+        ]
+        sentences.append(f"What each modality adds to the fused score (Shapley share): {', '.join(shares)}.")
+    drops = []
+    for name, gain in of["drop"].items():
+        if gain["value"] is None:
+            continue
+        spared = diagnosis["cost"]["all"]["value"] - diagnosis["cost"]["without"][name]["value"]
+        what = "worse" if gain["value"] > 0 else "better"
+        amount = "no change" if gain["value"] == 0 else f"{points(abs(gain['value']), score)} {what}"
+        drops.append(f"drop {name}: {amount}, {_milliseconds(-spared)} per sample")
+    if drops:
+        text = "; ".join(drops)
+        sentences.append(f"{text[0].upper()}{text[1:]}.")
+    return sentences
+
+
+def _milliseconds(value: float) -> str:
+    """Signed milliseconds, with as many digits as they are worth.
+
+    Example:
+        >>> _milliseconds(-60.4), _milliseconds(0.03172)
+        ('-60 ms', '+0.032 ms')
+    """
+    return f"{value:+.0f} ms" if abs(value) >= 10 else f"{value:+.2g} ms"
+
+
+def _classes(of: Mapping[str, Any]) -> list[str]:
+    hurt = {name: each["gain"] for name, each in of["classes"].items() if (each["gain"]["value"] or 0) < 0}
+    if not of["classes"]:
+        return []
+    if not hurt:
+        return ["Fusing lowers the recall of no class."]
+    worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
+    listed = ", ".join(
+        f"{name} {format_value(hurt[name]['value'], 'accuracy', signed=True)}"
+        f"{' (beyond noise)' if hurt[name]['high'] is not None and hurt[name]['high'] < 0 else ''}"
+        for name in worst
+    )
+    count = f"{len(hurt)} of {len(of['classes'])} classes"
+    return [f"Classes that fusing hurts, {count}, points of recall against the best single modality: {listed}."]
+
+
+def _samples(of: Mapping[str, Any]) -> list[str]:
+    sentences = []
+    names = {"best_single": "the best single modality", "ensemble": "the average of the single modalities"}
+    verbs = ("is farther from", "is nearer to") if of["kind"] == "numbers" else ("gets wrong", "gets right")
+    for rival, counted in of["rivals"].items():
+        if of["kind"] == "numbers":
+            text = f"is nearer to the truth than {names[rival]} in {counted['rescued']}, farther in {counted['hurt']}"
+        else:
+            text = f"rescues {counted['rescued']} that {names[rival]} {verbs[0]}, and hurts {counted['hurt']} that it "
+            text += verbs[1]
+        sentences.append(f"Of {counted['samples']} samples fusing {text}.")
+    differ = of["disagreement"]
+    if differ is not None and of["kind"] != "numbers" and differ["one_right"]["value"] is not None:
+        sentences.append(
+            f"Modalities disagree on {_percent(differ['disagree'])} of the samples; where one of them is right, fusing "
+            f"is right in {_percent(differ['one_right'])}."
+        )
+    return sentences
+
+
+def _gradients(diagnosis: Diagnosis) -> list[str]:
+    gradients = diagnosis["gradients"]
+    if not gradients:
+        return [
+            "Gradients of uni-modal and fused losses were not recorded: train with train.gradient_cosines=10 (a "
+            "network without uni-modal heads with unimodal_heads: true and the balancer fused_only)."
+        ]
+    parts = []
+    for name, of in gradients.items():
+        cosine = of["cosine"]["value"]
+        way = "pull apart" if cosine < -ASIDE else "pull together" if cosine > ASIDE else "hardly touch"
+        thirds = ", ".join(
+            f"{figure['value']:+.2f} in the {third} third"
+            for third, figure in of["thirds"].items()
+            if third != "middle"
+        )
+        parts.append(
+            f"in the {name} encoder they {way} (mean cosine {cosine:+.2f}; {thirds} of the training; negative in "
+            f"{_percent(of['negative'])} of the steps)"
+        )
+    return [f"Gradients of the uni-modal and the fused loss: {'; '.join(parts)}."]
+
+
+def _percent(figure: Figure) -> str:
+    value = figure["value"]
+    return NOTHING if value is None else f"{100 * value:.0f} %"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names, not more than so many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

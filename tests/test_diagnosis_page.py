@@ -1,0 +1,257 @@
+"""The command `fusionkit diagnose`: its words, its page, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import recipe, run_of
+
+from fusionkit.cli import main
+from fusionkit.report.diagnosis_page import write_diagnosis
+from fusionkit.report.diagnosis_words import diagnosis_words
+
+FOLDS = {"folds": {"type": "group_kfold", "folds": 2}, "batch_size": 4}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``N2/0``, ``late/0`` and the same of fold 1."""
+    folder = tmp_path_factory.mktemp("runs")
+    for fold in (0, 1):
+        data = {**FOLDS, "fold": fold}
+        run_of(folder / "N2" / str(fold), data=data, epochs=2, gradient_cosines=1)
+        run_of(folder / "late" / str(fold), data=data, epochs=1, strategy="late_fusion")
+    return folder
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs ``fusionkit diagnose`` here and gives status, output and errors."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(["diagnose", *map(str, arguments)])
+        code = ended.value.code
+        return (code if isinstance(code, int) else 0, *capsys.readouterr())
+
+    return run
+
+
+def figure(value: float, half: float | None = None) -> dict[str, float | None]:
+    limits = (None, None) if half is None else (value - half, value + half)
+    return {"value": value, "low": limits[0], "high": limits[1]}
+
+
+def diagnosis_of(**changes: Any) -> dict[str, Any]:
+    """Of several folds, with figures that are chosen."""
+    target = {
+        "score": "accuracy",
+        "higher_is_better": True,
+        "kind": "classes",
+        "samples": 100,
+        "fused": figure(0.8),
+        "subsets": {"none": figure(0.1), "audio": figure(0.5), "video": figure(0.6), "audio + video": figure(0.8)},
+        "shapley": {
+            "empty": figure(0.1),
+            "all": figure(0.8),
+            "shares": {"audio": figure(0.3), "video": figure(0.4)},
+        },
+        "drop": {"audio": figure(0.004, 0.001), "video": figure(0.3, 0.1)},
+        "singles": {
+            "audio": {"source": "trained alone", "score": figure(0.5)},
+            "video": {"source": "trained alone", "score": figure(0.7)},
+        },
+        "ensemble": figure(0.75),
+        "fusing": {"best_single": None, "over_best_single": figure(0.041, 0.012), "over_ensemble": figure(0.02, 0.03)},
+        "probe": {
+            name: {
+                "score": figure(0.5),
+                "own_head": figure(0.5),
+                "alone": figure(0.6),
+                "alone_probe": figure(0.6),
+                "kept": kept,
+            }
+            for name, kept in (("audio", figure(-0.09, 0.02)), ("video", figure(-0.02, 0.04)))
+        },
+        "classes": {
+            "calm": {"samples": 50, "first": figure(0.5), "second": figure(0.6), "gain": figure(-0.1, 0.05)},
+            "sad": {"samples": 50, "first": figure(0.9), "second": figure(0.6), "gain": figure(0.3, 0.05)},
+        },
+        "rivals": {
+            "best_single": {
+                "samples": 100,
+                "rescued": 15,
+                "hurt": 5,
+                "rescued_share": figure(0.15),
+                "hurt_share": figure(0.05),
+                "rescued_samples": ["a"],
+                "hurt_samples": ["<b>"],
+            }
+        },
+        "calibration": {"fused": {"source": "audio + video", "ece": figure(0.05), "surplus": figure(0.04)}},
+        "disagreement": {
+            "samples": 100,
+            "disagree": figure(0.4),
+            "agree": figure(0.9),
+            "one_right": figure(0.7),
+            "all_wrong": figure(0.1),
+        },
+    }
+    each = [
+        {"run": "r0", "fold": "A9,10", "seed": 0, "fusing": {"mood": fusing_of("video", -0.01)}},
+        {"run": "r1", "fold": "A1,2", "seed": 0, "fusing": {"mood": fusing_of("video", 0.06)}},
+    ]
+    return {
+        "format": 1,
+        "modalities": ["audio", "video"],
+        **dict.fromkeys(("commit", "command"), "x"),
+        **{"device": "cpu", "platform": "p", "versions": {"torch": "2"}, "time": "2026-01-02T03:04:05+00:00"},
+        "protocol": {"folds": ["A9,10", "A1,2"], "label": "speaker-independent"},
+        "selection": "last epoch",
+        "each": each,
+        "alone": {"audio": None, "video": None},
+        "recipe": {"schema": 1},
+        "notes": ["A note."],
+        "gradients": None,
+        "cost": {
+            "batch": figure(32),
+            "all": figure(100.0),
+            "without": {"audio": figure(40.0), "video": figure(60.0)},
+        },
+        "targets": {"mood": target | changes},
+    }
+
+
+def fusing_of(best: str, gain: float) -> dict[str, Any]:
+    return {"best_single": best, "over_best_single": figure(gain), "over_ensemble": figure(gain)}
+
+
+# The words
+
+
+def test_the_answer_comes_first_and_in_plain_words() -> None:
+    words = diagnosis_words(diagnosis_of())
+    assert words[0] == "Fusing helps by 4.1 ± 1.2 points of accuracy over the best single modality of each fold."
+    assert words[1] == "In fold A9,10 video alone is better by 1.0 points."
+    assert (
+        "The audio encoder lost 9.0 points against audio trained alone; the video encoder lost 2.0 points (within "
+        "noise) against video trained alone, as a linear head on the frozen encoders reads it." in words
+    )
+    assert "Drop audio: 0.4 points worse, -60 ms per sample; drop video: 30.0 points worse, -40 ms per sample." in words
+    assert any("1 of 2 classes" in each and "calm -10.0 (beyond noise)" in each for each in words)
+    assert any("rescues 15 that the best single modality gets wrong, and hurts 5" in each for each in words)
+    assert words[-1].startswith("Gradients of uni-modal and fused losses were not recorded: train with")
+
+
+@pytest.mark.parametrize(
+    ("gain", "said"),
+    [
+        (figure(-0.05, 0.01), "Fusing harms: it costs 5.0 ± 1.0 points of accuracy against the best single"),
+        (figure(0.01, 0.02), "Whether fusing helps is unclear: +1.0 ± 2.0 points of accuracy over the best single"),
+        (
+            figure(0.01),
+            "Whether fusing helps is unclear, for one fold or one group cannot tell a gain from noise",
+        ),
+    ],
+)
+def test_nothing_is_claimed_that_the_interval_does_not_bear(gain: dict[str, Any], said: str) -> None:
+    fusing = {"best_single": None, "over_best_single": gain, "over_ensemble": figure(0.0)}
+    assert diagnosis_words(diagnosis_of(fusing=fusing))[0].startswith(said)
+
+
+def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
+    given = diagnosis_of(score="mae", higher_is_better=False, kind="numbers", classes={})
+    given["targets"]["mood"]["shapley"]["shares"] = {"audio": figure(-0.3), "video": figure(0.1)}
+    words = diagnosis_words(given)
+    assert words[0] == "Fusing helps by 0.041 ± 0.012 mae over the best single modality of each fold."
+    assert "What each modality adds to the fused score (Shapley share): audio +0.3 mae, video -0.1 mae." in words
+    assert any("is nearer to the truth than the best single modality in 15, farther in 5" in each for each in words)
+
+
+def test_gradients_are_told_by_how_they_pull() -> None:
+    given = diagnosis_of()
+    thirds = {"first": figure(0.3), "middle": figure(0.0), "last": figure(-0.5)}
+    given["gradients"] = {
+        "audio": {"steps": 9, "cosine": figure(-0.2), "thirds": thirds, "negative": figure(0.6), "bins": {}}
+    }
+    assert diagnosis_words(given)[-1] == (
+        "Gradients of the uni-modal and the fused loss: in the audio encoder they pull apart (mean cosine -0.20; +0.30 "
+        "in the first third, -0.50 in the last third of the training; negative in 60 % of the steps)."
+    )
+
+
+def test_several_targets_are_told_apart() -> None:
+    given = diagnosis_of()
+    given["targets"]["age"] = copy.deepcopy(given["targets"]["mood"])
+    for each in given["each"]:
+        each["fusing"]["age"] = each["fusing"]["mood"]
+    words = diagnosis_words(given)
+    assert words[0].startswith("mood: fusing helps")
+    assert any(each.startswith("age: fusing helps") for each in words)
+
+
+# The page
+
+
+def test_the_page_shows_names_as_they_are_and_says_what_could_not_be_drawn(tmp_path: Path) -> None:
+    written = write_diagnosis(diagnosis_of(), tmp_path)
+    page = written.html.read_text()
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "from diagnosis.json of 2026-01-02T03:04:05+00:00" in page
+    assert written.missing == (
+        "Gradients: not drawn, because no gradients were recorded; train with train.gradient_cosines=10.",
+    )
+    assert "## Does fusing help?" in written.markdown.read_text()
+
+
+# The command
+
+
+def test_a_run_is_diagnosed_and_the_words_come_before_the_page(runs: Path, command: Any) -> None:
+    status, out, err = command(runs / "N2" / "0", "--alone", runs / "late" / "0", "--device", "cpu")
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == f"Open this page: {runs / 'N2' / '0' / 'diagnosis.html'}"
+    assert out.startswith("- ")
+    assert max(map(len, out.splitlines()[:-1])) <= 80
+    found = json.loads((runs / "N2" / "0" / "diagnosis.json").read_text())
+    assert found["alone"]["motion"] == str(runs / "late" / "0")
+    assert (runs / "N2" / "0" / "figures" / "cosines.png").stat().st_size > 5000
+    assert "data:image/png" in (runs / "N2" / "0" / "diagnosis.html").read_text()
+
+
+def test_a_folder_of_runs_gives_means_over_folds_as_json(runs: Path, command: Any, tmp_path: Path) -> None:
+    status, out, _ = command(runs / "N2", "--alone", runs / "late", "--out", tmp_path / "page", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert len(found["protocol"]["folds"]) == len(found["each"]) == 2
+    assert json.loads((tmp_path / "page" / "diagnosis.json").read_text()) == found
+    assert (tmp_path / "page" / "diagnosis.md").is_file()
+
+
+def test_what_cannot_be_diagnosed_is_refused_in_words(runs: Path, command: Any, tmp_path: Path) -> None:
+    from fusionkit.recipe import load_recipe
+    from fusionkit.runs import RunFolder
+
+    begun = RunFolder.create(tmp_path / "begun", load_recipe(recipe())).path
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    joint, late = runs / "N2", runs / "late"
+    for arguments, said in (
+        ((tmp_path / "none",), "none: is no folder; name a run, which is what `fusionkit train --out` leaves"),
+        ((empty,), "empty: is no run and holds none; name what `fusionkit train --out` left"),
+        ((begun,), "begun: its training has not finished; `fusionkit train` with the same --out goes on"),
+        ((joint / "0", "--alone", begun), "begun: its training has not finished"),
+        ((joint / "0", "--alone", late / "1"), "none has that split: "),
+        ((joint / "0", "--alone", joint / "1"), "trained no modality alone (its strategy is end_to_end)"),
+        ((joint / "0", joint / "1"), "2 runs: say with --out FOLDER where the page of all of them goes"),
+    ):
+        status, _, err = command(*arguments)
+        assert status == 2
+        assert said in err
+        assert "Traceback" not in err
