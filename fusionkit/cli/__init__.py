@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import fusionkit
-from fusionkit.cli import demonstration, inspecting, preparing, reporting, running
+from fusionkit.cli import demonstration, inspecting, preparing, reporting, running, stressing
 from fusionkit.errors import FusionKitError
 
 USER_ERROR = 2
@@ -29,6 +29,7 @@ demonstration.add_to(app)
 preparing.add_to(app)
 running.add_to(app)
 reporting.add_to(app)
+stressing.add_to(app)
 inspecting.add_to(app)
 
 

@@ -59,13 +59,34 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
         for stale in {figures / name for name in FILES} - set(drawn):
             stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
         title, subtitle = title_of(source.results)
-        html, markdown = out / "report.html", out / "report.md"
-        replace_file(html, as_html(title, subtitle, sections, source.results).encode())
-        replace_file(markdown, as_markdown(title, sections, out).encode())
+        time = source.results["time"]
+        html, markdown = write_pages(out, "report", sections, title=title, subtitle=subtitle, time=time)
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
     missing = tuple(missing_sentence(block.what, block.why) for block in blocks if isinstance(block, Missing))
     return Report(html, markdown, tuple(drawn), missing)
+
+
+def write_pages(
+    out: Path, name: str, sections: Sequence[Section], *, title: str, subtitle: str, time: str
+) -> tuple[Path, Path]:
+    """Writes sections as an HTML page and as Markdown, and returns both files.
+
+    Args:
+        out: Where they go.
+        name: What they are called, without an ending.
+        sections: What they say.
+        title: The title.
+        subtitle: The line below it.
+        time: When the results were made.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    html, markdown = out / f"{name}.html", out / f"{name}.md"
+    replace_file(html, as_html(title, subtitle, sections, time).encode())
+    replace_file(markdown, as_markdown(title, sections, out).encode())
+    return html, markdown
 
 
 def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing]:
@@ -100,7 +121,7 @@ def title_of(results: Results) -> tuple[str, str]:
     )
 
 
-def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Results) -> str:
+def as_html(title: str, subtitle: str, sections: Sequence[Section], time: str) -> str:
     """The report as one HTML page; whatever names hold, they are shown and never run."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
@@ -117,7 +138,7 @@ def as_html(title: str, subtitle: str, sections: Sequence[Section], results: Res
         title=title,
         subtitle=subtitle,
         sections=sections,
-        time=results["time"],
+        time=time,
         version=fusionkit.__version__,
         sentence_of=missing_sentence,
         with_links=with_links,
