@@ -87,6 +87,7 @@ def _section(path: Path, generated: Path) -> str:
         "training": _training,
         "preparation": _preparation,
         "demonstration": _demonstration,
+        "peers": _peers,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
@@ -162,6 +163,24 @@ def _demonstration(results: dict[str, Any], name: str, generated: Path) -> list[
         f"{results['films']} films and {results['runs']} runs in {results['wall_seconds']:.0f} s by the clock and "
         f"{results['processor_seconds']:.0f} s of {results['processors']} processors, {load}.\n"
     ]
+
+
+def _peers(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """How far methods and public implementations of them are apart, what differs, and where there is none."""
+    lines = [
+        "The same weights and inputs, in double precision; the peers are installed from PyPI.\n",
+        "| method | peer | class | largest difference | agrees |",
+        "| --- | --- | --- | ---: | --- |",
+    ]
+    for peer in results["peers"]:
+        peer_class, agrees = peer["class"].rpartition(".")[2], "yes" if peer["agrees"] else "no"
+        figures = f"{peer['max_abs_difference']:.1e} of {peer['largest']:.3g}"
+        lines.append(f"| {peer['method']} | {peer['peer']} {peer['version']} | {peer_class} | {figures} | {agrees} |")
+    looked = ", ".join(results["looked_into"])
+    lines += [f"| {method} | none on PyPI | | | {why} |" for method, why in results["absent"].items()]
+    lines += [f"\nLooked into: {looked}. What differs and how it was compared:\n"]
+    lines += [f"- {peer['method']}, {peer['peer']}: {' '.join(peer['differs'])}" for peer in results["peers"]]
+    return [*lines, ""]
 
 
 def _range(interval: dict[str, float]) -> str:
