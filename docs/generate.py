@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from literature import comparison_lines, write_literature
+from literature import comparison_lines, diagnosis_lines, peers_lines, write_literature
 from pydantic import BaseModel
 
 from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
@@ -93,7 +93,8 @@ def _section(path: Path, generated: Path) -> str:
         "preparation": _preparation,
         "demonstration": _demonstration,
         "comparison": comparison_lines,
-        "diagnosis": _diagnosis,
+        "diagnosis": diagnosis_lines,
+        "peers": peers_lines,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
@@ -169,55 +170,6 @@ def _demonstration(results: dict[str, Any], name: str, generated: Path) -> list[
         f"{results['films']} films and {results['runs']} runs in {results['wall_seconds']:.0f} s by the clock and "
         f"{results['processor_seconds']:.0f} s of {results['processors']} processors, {load}.\n"
     ]
-
-
-def _diagnosis(results: dict[str, Any], name: str, generated: Path) -> list[str]:
-    """Whether gradients conflict, and what is left in the encoders, variant by variant."""
-    folds = ", ".join(fold["name"] for fold in results["folds"])
-    lines = [f"Folds {folds}; seeds {', '.join(map(str, results['seeds']))}; intervals: {results['intervals']}.\n"]
-    lines += ["The cosine between the gradients of each encoder's own and of the fused loss, over the training:\n"]
-    lines += ["| | encoder | first third | middle | last | mean | negative, % of steps | norm own / fused |"]
-    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
-    for variant, of in results["variants"].items():
-        for modality, found in (of["gradients"] or {}).items():
-            thirds = [f"{each['value']:+.2f}" for each in found["thirds"].values()]
-            mean, negative = f"{found['cosine']['value']:+.2f}", f"{100 * found['negative']['value']:.0f}"
-            cells = [variant, modality, *thirds, mean, negative, f"{found['norm_ratio']['value']:.2f}"]
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += ["\nA linear head on each frozen encoder, and what it keeps of a linear head on the one trained alone:\n"]
-    lines += [
-        "| | encoder | linear head, % | trained alone, % | kept, points | 95 % interval | Shapley share, points |"
-    ]
-    lines += ["| --- | --- | ---: | ---: | ---: | --- | ---: |"]
-    for variant, of in results["variants"].items():
-        (target,) = of["targets"].values()
-        for modality, found in target["probe"].items():
-            cells = [variant, modality, *(_of_figure(found[key]) for key in ("score", "alone_probe"))]
-            cells += [_of_figure(found["kept"], signed=True), _limits(found["kept"])]
-            cells += [_of_figure(target["shapley"]["shares"][modality], signed=True)]
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += ["\nThe fused accuracy where only these modalities are present, and the gain over the best single one:\n"]
-    (first,) = next(iter(results["variants"].values()))["targets"].values()
-    subsets = list(first["subsets"])
-    lines += [f"| | {' | '.join(subsets)} | gain over the best single | 95 % interval | samples rescued | hurt |"]
-    lines += [f"| --- |{' ---: |' * (len(subsets) + 1)} --- | ---: | ---: |"]
-    for variant, of in results["variants"].items():
-        (target,) = of["targets"].values()
-        gain, rival = target["fusing"]["over_best_single"], target["rivals"]["best_single"]
-        cells = [variant, *(_of_figure(each) for each in target["subsets"].values())]
-        cells += [_of_figure(gain, signed=True), _limits(gain), str(rival["rescued"]), str(rival["hurt"])]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def _of_figure(figure: dict[str, Any] | None, *, signed: bool = False) -> str:
-    return "-" if figure is None else format_value(figure["value"], "accuracy", signed=signed)
-
-
-def _limits(figure: dict[str, Any] | None) -> str:
-    if figure is None or figure["low"] is None:
-        return "-"
-    return " to ".join(format_value(figure[end], "accuracy", signed=True) for end in ("low", "high"))
 
 
 def _range(interval: dict[str, float]) -> str:

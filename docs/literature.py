@@ -1,4 +1,4 @@
-"""The tables of the literature's comparisons: every method on every set, against the ensemble and the best possible."""
+"""The tables of the literature's methods: compared on every set, diagnosed, and beside implementations of others."""
 
 from __future__ import annotations
 
@@ -42,6 +42,63 @@ def comparison_lines(results: Results, name: str, generated: Path) -> list[str]:
         told = ", ".join(f"{what} {format_value(value, 'accuracy')}" for what, value in best.items())
         lines += [f"\nThe best that can be reached, in per cent: {told}."]
     return [*lines, f"\n{last_line(results)}\n", f"![Differences and ranks](../results/generated/{name}.png)\n"]
+
+
+def diagnosis_lines(results: Results, name: str, generated: Path) -> list[str]:
+    """Whether gradients conflict, and what is left in the encoders, variant by variant."""
+    folds = ", ".join(fold["name"] for fold in results["folds"])
+    lines = [f"Folds {folds}; seeds {', '.join(map(str, results['seeds']))}; intervals: {results['intervals']}.\n"]
+    lines += ["The cosine between the gradients of each encoder's own and of the fused loss, over the training:\n"]
+    lines += ["| | encoder | first third | middle | last | mean | negative, % of steps | norm own / fused |"]
+    lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for variant, of in results["variants"].items():
+        for modality, found in (of["gradients"] or {}).items():
+            thirds = [f"{each['value']:+.2f}" for each in found["thirds"].values()]
+            mean, negative = f"{found['cosine']['value']:+.2f}", f"{100 * found['negative']['value']:.0f}"
+            cells = [variant, modality, *thirds, mean, negative, f"{found['norm_ratio']['value']:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["\nA linear head on each frozen encoder, and what it keeps of a linear head on the one trained alone:\n"]
+    lines += [
+        "| | encoder | linear head, % | trained alone, % | kept, points | 95 % interval | Shapley share, points |"
+    ]
+    lines += ["| --- | --- | ---: | ---: | ---: | --- | ---: |"]
+    for variant, of in results["variants"].items():
+        (target,) = of["targets"].values()
+        for modality, found in target["probe"].items():
+            cells = [variant, modality, *(_of_figure(found[key]) for key in ("score", "alone_probe"))]
+            cells += [_of_figure(found["kept"], signed=True), _limits(found["kept"])]
+            cells += [_of_figure(target["shapley"]["shares"][modality], signed=True)]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["\nThe fused accuracy where only these modalities are present, and the gain over the best single one:\n"]
+    (first,) = next(iter(results["variants"].values()))["targets"].values()
+    subsets = list(first["subsets"])
+    lines += [f"| | {' | '.join(subsets)} | gain over the best single | 95 % interval | samples rescued | hurt |"]
+    lines += [f"| --- |{' ---: |' * (len(subsets) + 1)} --- | ---: | ---: |"]
+    for variant, of in results["variants"].items():
+        (target,) = of["targets"].values()
+        gain, rival = target["fusing"]["over_best_single"], target["rivals"]["best_single"]
+        cells = [variant, *(_of_figure(each) for each in target["subsets"].values())]
+        cells += [_of_figure(gain, signed=True), _limits(gain), str(rival["rescued"]), str(rival["hurt"])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def peers_lines(results: Results, name: str, generated: Path) -> list[str]:
+    """How far methods and public implementations of them are apart, what differs, and where there is none."""
+    lines = [
+        "The same weights and inputs, in double precision; the peers are installed from PyPI.\n",
+        "| method | peer | class | largest difference | agrees |",
+        "| --- | --- | --- | ---: | --- |",
+    ]
+    for peer in results["peers"]:
+        peer_class, agrees = peer["class"].rpartition(".")[2], "yes" if peer["agrees"] else "no"
+        figures = f"{peer['max_abs_difference']:.1e} of {peer['largest']:.3g}"
+        lines.append(f"| {peer['method']} | {peer['peer']} {peer['version']} | {peer_class} | {figures} | {agrees} |")
+    looked = ", ".join(results["looked_into"])
+    lines += [f"| {method} | none on PyPI | | | {why} |" for method, why in results["absent"].items()]
+    lines += [f"\nLooked into: {looked}. What differs and how it was compared:\n"]
+    lines += [f"- {peer['method']}, {peer['peer']}: {' '.join(peer['differs'])}" for peer in results["peers"]]
+    return [*lines, ""]
 
 
 def overview(sets: Mapping[str, Results]) -> str:
@@ -105,3 +162,13 @@ def _beyond(results: Results, method: str) -> str:
 
 def _gap(results: Results, method: str) -> str:
     return format_value(results["summary"][method]["mean"] - results["best"]["fused"], results["metric"], signed=True)
+
+
+def _of_figure(figure: dict[str, Any] | None, *, signed: bool = False) -> str:
+    return "-" if figure is None else format_value(figure["value"], "accuracy", signed=signed)
+
+
+def _limits(figure: dict[str, Any] | None) -> str:
+    if figure is None or figure["low"] is None:
+        return "-"
+    return " to ".join(format_value(figure[end], "accuracy", signed=True) for end in ("low", "high"))

@@ -143,6 +143,13 @@ class Assembly:
         )
         return Feed(samples, batches, workers=data.workers)
 
+    def rate(self, modality: str) -> float | None:
+        """Elements per second that the network is given, behind the transforms; None where they are no time."""
+        rate = self.dataset.modalities[modality].rate
+        for transform in self._transforms(modality):
+            rate = None if rate is None else rate / transform.keeps_every
+        return rate
+
     def _transforms(self, modality: str) -> list[Transform]:
         info = self.dataset.modalities[modality]
         transforms, rate = list[Transform](), info.rate

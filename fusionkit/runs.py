@@ -264,6 +264,11 @@ class RunFolder:
         return self.path / "learning_curves.png"
 
     @property
+    def stress_file(self) -> Path:
+        """Where the figures under corruptions stand."""
+        return self.path / "stress.json"
+
+    @property
     def metrics_file(self) -> Path:
         """Where the figures of the run stand."""
         return self.path / "metrics.json"

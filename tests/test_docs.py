@@ -45,7 +45,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
     assert results["device"] == "cpu"
     assert re.fullmatch("[0-9a-f]{40}", results["commit"])
     assert not results["failures"]
-    if results.get("kind") in ("preparation", "demonstration", "diagnosis"):
+    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -74,6 +74,18 @@ def test_the_demonstration_takes_no_longer_than_is_said():
     assert results["page_bytes"] > 100_000
     for file in ("README.md", "Makefile", "fusionkit/cli/demonstration.py"):
         assert "about four minutes" in (ROOT / file).read_text(encoding="utf-8")
+
+
+def test_peers_agree_where_the_result_says_so_and_every_difference_is_told():
+    results = json.loads((ROOT / "benchmarks" / "results" / "peers.json").read_text(encoding="utf-8"))
+    assert {peer["method"] for peer in results["peers"]} | set(results["absent"]) == {
+        *("low_rank", "tensor", "gated", "ogm_ge")
+    }
+    for peer in results["peers"]:
+        assert peer["numbers"] > 0
+        assert peer["differs"]
+        assert peer["agrees"] == (peer["max_abs_difference"] <= results["tolerance"] * max(1, peer["largest"]))
+        assert peer["agrees"]
 
 
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 import fusionkit
-from fusionkit.cli import comparing, demonstration, diagnosing, inspecting, preparing, reporting, running
+from fusionkit.cli import comparing, demonstration, diagnosing, inspecting, preparing, reporting, running, stressing
 from fusionkit.errors import FusionKitError
 
 USER_ERROR = 2
@@ -31,6 +31,7 @@ running.add_to(app)
 comparing.add_to(app)
 reporting.add_to(app)
 diagnosing.add_to(app)
+stressing.add_to(app)
 inspecting.add_to(app)
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -194,21 +195,48 @@ def _describe_branch(
     model: FusionModel, target: str, branch: str, predictions: Predictions, resamples: int
 ) -> dict[str, Any]:
     head = model.head(target, branch if branch in model.modalities else None)
+    judged = judge_branch(head, target, branch, predictions)
+    if judged is None:
+        return {"trained": predictions.trained[branch], "samples": 0, "metrics": {}}
+    groups = [predictions.groups[row] for row in judged.rows.tolist()]
+    limits = bootstrap_limits(head, judged.said, judged.wanted, groups, judged.losses, resamples=resamples)
+    figures = {name: _figure(value, limits.get(name)) for name, value in judged.metrics.items()}
+    confusion = getattr(head, "confusion", None)
+    matrix = {} if confusion is None else {"confusion": confusion(judged.said, judged.wanted).tolist()}
+    return {"trained": predictions.trained[branch], "samples": len(judged.rows), "metrics": figures, **matrix}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A branch on the samples that it is judged on, for one target.
+
+    Args:
+        rows: Their positions among all: those with a known target of which the branch says something.
+        said: Its distributions of them.
+        wanted: Their targets.
+        losses: Their losses; None where the branch has no scores.
+        metrics: The loss head's, and the mean loss where there are scores.
+    """
+
+    rows: Tensor
+    said: Tensor
+    wanted: Tensor
+    losses: Tensor | None
+    metrics: Mapping[str, float]
+
+
+def judge_branch(head: LossHead, target: str, branch: str, predictions: Predictions) -> Judged | None:
+    """The figures of a branch, by the target's loss head in it; None where there is no sample to judge it on."""
     targets = predictions.targets[target]
     rows = (head.known(targets) & predictions.spoken(branch)).nonzero().flatten()
     if not len(rows):
-        return {"trained": predictions.trained[branch], "samples": 0, "metrics": {}}
+        return None
     said, wanted = predictions.distributions[branch][target][rows], targets[rows]
     values, losses = dict(head.metrics(said, wanted)), None
     if branch in predictions.scores:
         losses = head.loss(predictions.scores[branch][target][rows], wanted)
         values["loss"] = float(losses.double().mean())
-    groups = [predictions.groups[row] for row in rows.tolist()]
-    limits = bootstrap_limits(head, said, wanted, groups, losses, resamples=resamples)
-    figures = {name: _figure(value, limits.get(name)) for name, value in values.items()}
-    confusion = getattr(head, "confusion", None)
-    matrix = {} if confusion is None else {"confusion": confusion(said, wanted).tolist()}
-    return {"trained": predictions.trained[branch], "samples": len(rows), "metrics": figures, **matrix}
+    return Judged(rows, said, wanted, losses, values)
 
 
 def _figure(value: float, limits: tuple[float, float] | None) -> dict[str, float | None]:

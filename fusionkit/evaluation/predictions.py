@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,27 +73,49 @@ def predict_test_part(
 ) -> Predictions:
     """Runs the network over the test part, every sample once, in evaluation mode."""
     model = model.to(device).eval()
-    dtype = next(model.parameters()).dtype
-    modalities = None if branches.fused else tuple(branches.unimodal)
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
     with torch.inference_mode(), overheard(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
-            inputs = {name: converted(value, dtype) for name, value in batch.to(device).inputs.items()}
-            outputs.append(model(inputs, unimodal=bool(branches.unimodal), fused=branches.fused, modalities=modalities))
-        return _gathered(model, assembly, branches, outputs, batches, heard=heard)
+            outputs.append(said_of(model, branches, batch.to(device).inputs))
+        predictions = gather_predictions(model, assembly, branches, outputs, batches)
+    features = stored_features(
+        {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in predictions.present},
+        {name: torch.cat(parts) for name, parts in heard.items()},
+        predictions.present,
+    )
+    return replace(predictions, features=features)
 
 
-def _gathered(
+def said_of(model: FusionModel, branches: TrainedBranches, inputs: Mapping[str, Jagged]) -> ModelOutput:
+    """What the trained branches of a network in evaluation mode say of a batch that is on its device."""
+    dtype = next(model.parameters()).dtype
+    said: ModelOutput = model(
+        {name: converted(value, dtype) for name, value in inputs.items()},
+        unimodal=bool(branches.unimodal),
+        fused=branches.fused,
+        modalities=None if branches.fused else tuple(branches.unimodal),
+    )
+    return said
+
+
+def gather_predictions(
     model: FusionModel,
     assembly: Assembly,
     branches: TrainedBranches,
-    outputs: list[ModelOutput],
-    batches: list[Batch],
-    *,
-    heard: Mapping[str, list[Tensor]],
+    outputs: Sequence[ModelOutput],
+    batches: Sequence[Batch],
 ) -> Predictions:
+    """Predictions, without features, from what was said of all batches; the network is on the CPU afterwards.
+
+    Args:
+        model: The network.
+        assembly: The recipe and its data.
+        branches: The branches that the outputs hold.
+        outputs: What was said, of the samples of `batches` in their order.
+        batches: The batches; their inputs are not read.
+    """
     sample_ids = tuple(name for batch in batches for name in batch.sample_ids)
     group_of = {row.id: row.group if row.group is not None else row.id for row in assembly.dataset.rows}
     names = [name for name in branches.names if name != ENSEMBLE]
@@ -127,11 +149,7 @@ def _gathered(
         scores=scores,
         distributions=distributions,
         trained={name: labels[name] for name in branches.names},
-        features=stored_features(
-            {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in present},
-            {name: torch.cat(parts) for name, parts in heard.items()},
-            present,
-        ),
+        features={},
     )
 
 

@@ -19,15 +19,13 @@ from fusionkit.report.document import (
     Points,
     Section,
     Table,
-    as_markdown,
     missing_sentence,
     picture,
     section,
 )
-from fusionkit.report.page import Report, as_html
+from fusionkit.report.page import Report, write_pages
 from fusionkit.report.tables import NOTHING, SHARES, format_value
 from fusionkit.strict_yaml import write_yaml
-from fusionkit.whole_files import replace_file
 
 
 def write_diagnosis(diagnosis: Diagnosis, out: str | Path) -> Report:
@@ -46,9 +44,8 @@ def write_diagnosis(diagnosis: Diagnosis, out: str | Path) -> Report:
         figures.mkdir(parents=True, exist_ok=True)
         sections = diagnosis_sections(diagnosis, figures)
         title, subtitle = _title(diagnosis)
-        html, markdown = out / "diagnosis.html", out / "diagnosis.md"
-        replace_file(html, as_html(title, subtitle, sections, f"diagnosis.json of {diagnosis['time']}").encode())
-        replace_file(markdown, as_markdown(title, sections, out).encode())
+        made_from = f"diagnosis.json of {diagnosis['time']}"
+        html, markdown = write_pages(out, "diagnosis", sections, title=title, subtitle=subtitle, made_from=made_from)
     except OSError as error:
         raise RunError(f"{out}: the diagnosis cannot be written ({error.strerror or error})") from error
     blocks = [block for each in sections for block in each.blocks]

@@ -113,7 +113,7 @@ class ExperimentFolder:
         if not self.results["rows"]:
             raise RunError("no run has finished")
         row = self.results["rows"][0]
-        run = self._run(row["run"])
+        run = self.run(row["run"])
         try:
             target = run.read_metrics()["targets"][self.results["target"]]
             return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
@@ -127,7 +127,7 @@ class ExperimentFolder:
         Raises:
             RunError: The run is not there any more, or its predictions are damaged.
         """
-        tensors, _ = self._run(run).read_predictions()
+        tensors, _ = self.run(run).read_predictions()
         target = self.results["target"]
         if f"target/{target}" not in tensors:
             raise RunError(f"{self.path / run}: its predictions hold no target {target!r}")
@@ -151,13 +151,18 @@ class ExperimentFolder:
         Raises:
             RunError: The run is not there any more, or its log is damaged.
         """
-        folder = self._run(run)
+        folder = self.run(run)
         try:
             return folder.read_log()
         except ValueError as error:
             raise RunError(f"{folder.path}: its log cannot be read ({error})") from None
 
-    def _run(self, run: str) -> RunFolder:
+    def run(self, run: str) -> RunFolder:
+        """The folder of a run.
+
+        Raises:
+            RunError: It is not there any more.
+        """
         if not (self.path / run).is_dir():
             raise RunError(f"the folder {run} is not beside results.json any more")
         return RunFolder.open(self.path / run)

@@ -61,15 +61,34 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
         for stale in {figures / name for name in (*FILES, *COMPARISON_FILES)} - set(drawn):
             stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
         title, subtitle = title_of(source.results)
-        html, markdown = out / "report.html", out / "report.md"
         made_from = f"results.json of {source.results['time']} and the runs beside it"
-        page = as_html(title, subtitle, sections, made_from)
-        replace_file(html, page.encode())
-        replace_file(markdown, as_markdown(title, sections, out).encode())
+        html, markdown = write_pages(out, "report", sections, title=title, subtitle=subtitle, made_from=made_from)
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
     missing = tuple(missing_sentence(block.what, block.why) for block in blocks if isinstance(block, Missing))
     return Report(html, markdown, tuple(drawn), missing)
+
+
+def write_pages(
+    out: Path, name: str, sections: Sequence[Section], *, title: str, subtitle: str, made_from: str
+) -> tuple[Path, Path]:
+    """Writes sections as an HTML page and as Markdown, and returns both files.
+
+    Args:
+        out: Where they go.
+        name: What they are called, without an ending.
+        sections: What they say.
+        title: The title.
+        subtitle: The line below it.
+        made_from: What they were made from.
+
+    Raises:
+        OSError: They cannot be written.
+    """
+    html, markdown = out / f"{name}.html", out / f"{name}.md"
+    replace_file(html, as_html(title, subtitle, sections, made_from).encode())
+    replace_file(markdown, as_markdown(title, sections, out).encode())
+    return html, markdown
 
 
 def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing]:

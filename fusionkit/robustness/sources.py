@@ -1,0 +1,96 @@
+"""The folder that is stressed: one run, or the runs of an experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import trained_branches
+from fusionkit.report.folder import ExperimentFolder
+from fusionkit.runs import RunFolder
+
+Key = tuple[str, str, int]
+"""Variant, fold and seed of a run."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What a curve is drawn of.
+
+    Args:
+        name: What it is called.
+        runs: The variant whose runs are read.
+        branch: The branch that is read.
+    """
+
+    name: str
+    runs: str
+    branch: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is stressed.
+
+    Args:
+        kind: ``"run"`` or ``"experiment"``.
+        file: Where the result goes.
+        columns: What curves are drawn of.
+        runs: Finished runs by variant, fold and seed.
+        scores: By target, the metric and whether more of it is better; None leaves both to the loss heads.
+    """
+
+    kind: str
+    file: Path
+    columns: tuple[Column, ...]
+    runs: Mapping[Key, RunFolder]
+    scores: Mapping[str, tuple[str, bool]] | None
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Every modality that some run has."""
+        return tuple(dict.fromkeys(name for run in self.runs.values() for name in run.recipe.model.modalities))
+
+
+def open_source(path: Path) -> Source:
+    """The run or the experiment of a folder.
+
+    Raises:
+        RunError: It is neither, or a run of it has not finished or is not there any more; all of them are listed.
+    """
+    run = RunFolder(path)
+    if run.begun:
+        source = _of_run(run)
+    elif path.is_dir() and not (path / "results.json").is_file():
+        wanted = "name a finished run, or the folder that `fusionkit experiment` wrote with --out when its runs ended"
+        raise RunError(f"{path}: holds neither a recipe.yaml nor a results.json; {wanted}")
+    else:
+        source = _of_experiment(ExperimentFolder.open(path))
+    waiting = [str(run.path) for run in source.runs.values() if not run.finished]
+    if waiting:
+        listed = ", ".join(waiting[:5]) + (f" and {len(waiting) - 5} more" if len(waiting) > 5 else "")
+        raise RunError(f"{listed}: the training has not finished, there are no weights; the same command resumes it")
+    return source
+
+
+def _of_run(run: RunFolder) -> Source:
+    recipe = run.recipe
+    columns = tuple(Column(name, "run", name) for name in trained_branches(recipe).names)
+    runs = {("run", str(recipe.data.fold), recipe.train.seed): run}
+    return Source("run", run.stress_file, columns, runs, None)
+
+
+def _of_experiment(experiment: ExperimentFolder) -> Source:
+    results = experiment.results
+    columns = tuple(Column(each["name"], each["runs"], each["branch"]) for each in results["columns"])
+    runs = {
+        (column.runs, row["fold"], row["seed"]): experiment.run(row["run"])
+        for column in columns
+        for row in experiment.rows(column.name)
+    }
+    if not runs:
+        raise RunError(f"{experiment.path}: no run of the experiment has finished, so there is nothing to stress")
+    scores = {results["target"]: (results["metric"], results["higher_is_better"])}
+    return Source("experiment", RunFolder(experiment.path).stress_file, columns, runs, scores)

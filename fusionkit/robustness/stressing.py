@@ -1,0 +1,128 @@
+"""One finished run under every corruption and level, in two passes over its test part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from fusionkit.assembly import assemble
+from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import trained_branches
+from fusionkit.evaluation.card import judge_branch, trained_model
+from fusionkit.evaluation.predictions import Predictions, gather_predictions
+from fusionkit.model import FusionModel
+from fusionkit.robustness.levels import Levels
+from fusionkit.robustness.measuring import Measured, measure
+from fusionkit.robustness.passes import Passes
+from fusionkit.runs import RunFolder
+
+
+@dataclass(frozen=True)
+class Figures:
+    """A branch's figures for one target: over how many samples, and every metric."""
+
+    samples: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One level of one corruption of one modality.
+
+    Args:
+        corruption: What befell the modality.
+        modality: The modality.
+        level: How much, in the unit of `Levels`.
+        figures: By target and branch.
+    """
+
+    corruption: str
+    modality: str
+    level: float
+    figures: Mapping[str, Mapping[str, Figures]]
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """What `stress_run` found.
+
+    Args:
+        points: Every point of every curve.
+        scores: By target, the metric that its loss head is judged by and whether more of it is better.
+        measured: By modality, what the test part is like.
+        protocol: What the result may be called.
+        selection: How the epoch was chosen.
+        device: Where it was computed.
+        notes: What could not be done, and what a reader should know.
+    """
+
+    points: tuple[Point, ...]
+    scores: Mapping[str, tuple[str, bool]]
+    measured: Mapping[str, Measured]
+    protocol: str
+    selection: str
+    device: str
+    notes: tuple[str, ...]
+
+
+def stress_run(
+    run: RunFolder,
+    levels: Levels,
+    *,
+    modalities: Sequence[str],
+    corruptions: Sequence[str],
+    seed: int = 0,
+    device: str | None = None,
+) -> Stressed:
+    """Evaluates a run on its test part, corrupted; one modality at a time, the others as they are.
+
+    Args:
+        run: The run; it must have finished.
+        levels: The levels of every corruption.
+        modalities: The modalities to corrupt; those that the run does not use are left out.
+        corruptions: What befalls them, of `CORRUPTIONS`.
+        seed: The seed of what is drawn.
+        device: Where to compute; a GPU where there is one, when left out.
+
+    Raises:
+        RunError: The run has not finished, or its weights or data are others than when it was trained.
+    """
+    branches, assembly = trained_branches(run.recipe), assemble(run.recipe)
+    if run.is_of_other_data(assembly.data_hash):
+        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+    model = trained_model(run, assembly)
+    used = model.modalities if branches.fused else tuple(branches.unimodal)
+    names = tuple(name for name in used if name in modalities)
+    measured = measure(assembly, names)
+    passes = Passes(assembly, branches, measured, levels=levels, corruptions=corruptions, seed=seed)
+    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    outputs, batches = passes.run(model.to(chosen).eval(), chosen)
+    points = []
+    for corruption, name, level in passes.wanted():
+        said = passes.said(outputs, corruption, name, level)
+        with torch.inference_mode():
+            predictions = gather_predictions(model, assembly, branches, [said], batches)
+            points.append(Point(corruption, name, level, _figures(model, predictions)))
+    scores = {target: (model.head(target).score, model.head(target).higher_is_better) for target in model.targets}
+    return Stressed(
+        points=tuple(points),
+        scores=scores,
+        measured=measured,
+        protocol=assembly.overlap_label,
+        selection=assembly.selection_label,
+        device=str(chosen),
+        notes=tuple(passes.notes()),
+    )
+
+
+def _figures(model: FusionModel, predictions: Predictions) -> dict[str, dict[str, Figures]]:
+    found: dict[str, dict[str, Figures]] = {}
+    for target in model.targets:
+        for branch in predictions.trained:
+            head = model.head(target, branch if branch in model.modalities else None)
+            judged = judge_branch(head, target, branch, predictions)
+            figures = Figures(0, {}) if judged is None else Figures(len(judged.rows), judged.metrics)
+            found.setdefault(target, {})[branch] = figures
+    return found

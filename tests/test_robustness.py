@@ -1,0 +1,424 @@
+"""What is left under corruptions: the corruptions themselves, one run under them, and the runs of an experiment."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from fusionkit import build, load_recipe
+from fusionkit.assembly import assemble
+from fusionkit.errors import RecipeError, RunError
+from fusionkit.evaluation import evaluate
+from fusionkit.experiments import run_experiment
+from fusionkit.robustness import CORRUPTIONS, Levels, stress
+from fusionkit.robustness.corruptions import hit, lag, noisy, partners, shifted
+from fusionkit.robustness.measuring import Spread, measure
+from fusionkit.robustness.stressing import stress_run
+from fusionkit.runs import RunFolder
+
+NAMES = [f"s{place}" for place in range(50)]
+EVERYONE = torch.ones(50, dtype=torch.bool)
+
+EXPERIMENT = """
+schema: 1
+recipe: recipe.yaml
+variants:
+  late fusion: {overrides: [train.strategy=late_fusion]}
+  N2: {overrides: [model.fusion=mrpn]}
+  motion: {of: late fusion, branch: motion}
+target: strength
+seeds: [0, 1]
+"""
+
+
+def document(*, strategy="late_fusion", missing=0.3, batch_size=5, rate=10.0, **data):
+    modalities = {
+        "motion": {"features": 3, "min_length": 4, "max_length": 9, "missing": missing, "rate": rate},
+        "posture": {"features": 4, "min_length": 1, "max_length": 1, "missing": missing},
+    }
+    if rate is None:
+        del modalities["motion"]["rate"]
+    dataset = {"type": "synthetic", "modalities": modalities, "groups": 6, "samples": 1, "regression": True}
+    return {
+        "schema": 1,
+        "data": {
+            "dataset": dataset,
+            "folds": {"type": "group_kfold", "folds": 2},
+            "batch_size": batch_size,
+            **data,
+        },
+        "model": {
+            "modalities": {"motion": {}, "posture": {}},
+            "fusion": "concat",
+            "targets": {"label": "classification", "strength": "regression"},
+            "fused_hidden": 4,
+        },
+        "train": {"strategy": strategy},
+    }
+
+
+def drawn_run(folder, **options):
+    """A run whose weights are drawn, not trained."""
+    recipe = load_recipe(document(**options))
+    run = RunFolder.create(folder, recipe)
+    torch.manual_seed(0)
+    run.save_weights(build(assemble(recipe).recipe).state_dict(), {})
+    return run
+
+
+def curve_of(result, corruption, modality, column, target="label"):
+    """By level, the point of a curve."""
+    (found,) = [
+        curve
+        for curve in result["curves"]
+        if (curve["corruption"], curve["modality"], curve["column"], curve["target"])
+        == (corruption, modality, column, target)
+    ]
+    return {point["level"]: point for point in found["points"]}
+
+
+@pytest.fixture(scope="module")
+def stressed(tmp_path_factory):
+    run = drawn_run(tmp_path_factory.mktemp("runs") / "run")
+    return run, evaluate(run, device="cpu", resamples=2), stress(run.path, device="cpu")
+
+
+# corruptions
+
+
+def test_who_is_hit_at_one_level_is_hit_at_every_higher_one_and_shares_are_met():
+    masks = [hit(NAMES, EVERYONE, share, 3, "missing/a") for share in (0.0, 0.1, 0.35, 0.7, 1.0)]
+    assert [int(mask.sum()) for mask in masks] == [0, 5, 18, 35, 50]
+    for low, high in itertools.pairwise(masks):
+        assert not bool((low & ~high).any())
+
+
+def test_who_is_hit_depends_on_seed_and_purpose_and_not_on_the_order_of_samples():
+    mask = hit(NAMES, EVERYONE, 0.4, 0, "missing/a")
+    back = hit(NAMES[::-1], EVERYONE, 0.4, 0, "missing/a")
+    assert torch.equal(mask, back.flip(0))
+    assert not torch.equal(mask, hit(NAMES, EVERYONE, 0.4, 1, "missing/a"))
+    assert not torch.equal(mask, hit(NAMES, EVERYONE, 0.4, 0, "missing/b"))
+
+
+def test_only_samples_that_have_the_modality_are_hit():
+    able = torch.arange(50) % 5 != 0
+    assert torch.equal(hit(NAMES, able, 1.0, 0, "missing/a"), able)
+    assert int(hit(NAMES, able, 0.5, 0, "missing/a").sum()) == 20
+
+
+@pytest.mark.parametrize("sizes", [(10, 10, 10, 10, 10), (25, 25), (24, 13, 13), (1,) * 50])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_swap_never_takes_a_samples_own_and_takes_another_groups_where_there_is_one(sizes, seed):
+    groups = [str(group) for group, size in enumerate(sizes) for _ in range(size)]
+    taken = partners(NAMES, groups, EVERYONE, seed, "swap/a")
+    assert sorted(taken) == list(range(50))
+    assert all(groups[place] != groups[other] for place, other in enumerate(taken))
+
+
+@pytest.mark.parametrize("sizes", [(50,), (40, 10), (49, 1)])
+def test_where_one_group_has_most_samples_a_swap_still_never_takes_a_samples_own(sizes):
+    groups = [str(group) for group, size in enumerate(sizes) for _ in range(size)]
+    taken = partners(NAMES, groups, EVERYONE, 0, "swap/a")
+    assert sorted(taken) == list(range(50))
+    assert all(place != other for place, other in enumerate(taken))
+
+
+def test_a_swap_is_among_those_that_have_the_modality_and_one_alone_keeps_its_own():
+    able = torch.arange(50) % 2 == 0
+    taken = partners(NAMES, NAMES, able, 0, "swap/a")
+    assert all(other == place if place % 2 else other != place and other % 2 == 0 for place, other in enumerate(taken))
+    assert partners(["a", "b"], ["a", "b"], torch.tensor([True, False]), 0, "swap/a") == [0, 1]
+
+
+def test_noise_has_the_standard_deviation_that_its_level_says_in_units_of_each_channel():
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(4000, 3, generator=generator) * torch.tensor([1.0, 50.0, 0.0])
+    spread = Spread()
+    spread.add(values[:1500])
+    spread.add(values[1500:])
+    np.testing.assert_allclose(spread.deviation, values.double().numpy().std(axis=0), rtol=1e-12, atol=1e-12)
+    drawn = torch.randn(values.shape, generator=generator)
+    noise = (noisy(values, spread.deviation, 0.5, drawn) - values).double().numpy()
+    np.testing.assert_allclose(noise.std(axis=0) / spread.deviation[:2].tolist()[0], [0.5, 25.0, 0.0], rtol=0.05)
+    assert np.abs(noise[:, 2]).max() == 0
+
+
+def test_noise_on_frames_is_by_colour_and_stays_within_bytes():
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.randint(0, 256, (6, 3, 8, 8), generator=generator, dtype=torch.uint8)
+    spread = Spread()
+    for frame in frames:
+        spread.add(frame[None])
+    wanted = frames.double().numpy().std(axis=(0, 2, 3))
+    np.testing.assert_allclose(spread.deviation, wanted, rtol=1e-12)
+    drawn = torch.randn(frames.shape, generator=generator)
+    said = noisy(frames, spread.deviation, 1.0, drawn)
+    whole = np.clip(np.rint(frames.double().numpy() + wanted[:, None, None] * drawn.double().numpy()), 0, 255)
+    assert said.dtype == torch.uint8
+    np.testing.assert_array_equal(said, whole)
+    assert noisy(frames, spread.deviation, 0.0, drawn) is frames
+
+
+def test_a_wave_has_one_channel():
+    wave = torch.arange(10.0)
+    spread = Spread()
+    spread.add(wave)
+    np.testing.assert_allclose(spread.deviation, [np.arange(10).std()], rtol=1e-12)
+    assert noisy(wave, spread.deviation, 1.0, torch.ones(10)).shape == (10,)
+
+
+def test_what_comes_late_holds_its_first_element_and_keeps_its_length():
+    frames = torch.arange(5)[:, None] * torch.ones(5, 2)
+    assert shifted(frames, 2)[:, 0].tolist() == [0, 0, 0, 1, 2]
+    assert shifted(frames, -2)[:, 0].tolist() == [2, 3, 4, 4, 4]
+    assert shifted(frames, 99)[:, 0].tolist() == [0] * 5
+    assert shifted(frames, 0) is frames
+    assert shifted(frames[:0], 3).shape == (0, 2)
+
+
+def test_a_lag_is_in_seconds_where_there_is_a_rate_and_in_shares_of_the_length_where_there_is_none():
+    assert (lag(0.5, 7, 25.0), lag(-0.5, 7, 25.0), lag(0.25, 10, None), lag(-1.0, 10, None)) == (13, -13, 3, -10)
+
+
+# levels
+
+
+def test_levels_rise_and_hold_zero():
+    assert Levels(shift=(1, -1), missing=(1, 0.5)).shift == (-1.0, 0.0, 1.0)
+    assert Levels(missing=(1, 0.5)).missing == (0.0, 0.5, 1.0)
+
+
+def test_every_level_outside_its_range_is_told():
+    with pytest.raises(RecipeError) as told:
+        Levels(missing=(1.2,), noise=(-1, float("nan")), shift=(float("inf"),), shift_share=(2,), swap=(-0.1,))
+    text = str(told.value)
+    assert "levels of missing: 120 % is no level; a share between 0 % and 100 % is expected" in text
+    assert "levels of noise: -1 is no level; a finite number is expected, 0 or more" in text
+    assert "levels of shift: inf is no level; a finite number is expected" in text
+    assert "levels of shift_share: 200 % is no level; a share between -100 % and 100 % is expected" in text
+    assert len(told.value.problems) == 6
+
+
+# a run
+
+
+def test_at_level_0_every_curve_is_the_cards_figure_to_the_last_bit(stressed):
+    _, card, result = stressed
+    checked = 0
+    for curve in result["curves"]:
+        (point,) = [point for point in curve["points"] if point["level"] == 0]
+        branch = card["targets"][curve["target"]]["branches"][curve["column"]]
+        assert point["mean"] == branch["metrics"][result["targets"][curve["target"]]["metric"]]["value"]
+        assert point["samples"] == branch["samples"]
+        checked += 1
+    assert checked == 2 * 4 * 7  # targets, branches, corruptions of two modalities of which one cannot be shifted
+
+
+def test_metrics_and_which_way_is_better_are_the_loss_heads(stressed):
+    _, card, result = stressed
+    for target, of in result["targets"].items():
+        stated = card["targets"][target]
+        assert (of["metric"], of["higher_is_better"]) == (stated["score"], stated["higher_is_better"])
+    assert not result["targets"]["strength"]["higher_is_better"]
+
+
+@pytest.mark.parametrize(("gone", "left"), [("motion", "posture"), ("posture", "motion")])
+def test_missing_everywhere_is_an_evaluation_of_the_other_modalities(stressed, gone, left):
+    run, _, result = stressed
+    assembly = assemble(run.recipe)
+    model = build(assembly.recipe)
+    model.load_state_dict(run.load_weights()[0])
+    right, wanted = [], []
+    with torch.inference_mode():
+        for batch in assembly.loader(assembly.test_ids, training=False):
+            scores = model.eval()(batch.inputs, modalities=[left]).fused
+            right += (scores["label"].argmax(dim=1) == batch.targets["label"]).tolist()
+            wanted.append((scores["strength"].flatten() - batch.targets["strength"].flatten()).abs())
+    assert curve_of(result, "missing", gone, "fused")[1.0]["mean"] == pytest.approx(np.mean(right), abs=1e-12)
+    metric = result["targets"]["strength"]["metric"]
+    errors = torch.cat(wanted).double().numpy()
+    expected = {"mae": errors.mean(), "rmse": np.sqrt((errors**2).mean())}[metric]
+    assert curve_of(result, "missing", gone, "fused", "strength")[1.0]["mean"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_ensembles_curve_averages_what_is_present(stressed):
+    run, _, result = stressed
+    tensors, about = run.read_predictions()
+    names = json.loads(about["samples"])
+    said = {name: tensors[f"distribution/label/{name}"].double().numpy() for name in ("motion", "posture")}
+    present = {name: tensors[f"present/{name}"].numpy() for name in said}
+    targets = tensors["target/label"].numpy()
+    for level, point in curve_of(result, "missing", "motion", "ensemble").items():
+        having = [name for name, has in zip(names, present["motion"], strict=True) if has]
+        having.sort(key=lambda name: hashlib.sha256(f"0/missing/motion/{name}".encode()).digest())
+        gone = set(having[: int(np.floor(level * len(having) + 0.5))])
+        right, spoken = 0, 0
+        for row, name in enumerate(names):
+            voices = [said["motion"][row]] if present["motion"][row] and name not in gone else []
+            voices += [said["posture"][row]] if present["posture"][row] else []
+            if voices:
+                spoken += 1
+                right += int(np.argmax(np.mean(voices, axis=0)) == targets[row])
+        assert point["samples"] == spoken
+        assert point["mean"] == pytest.approx(right / spoken, abs=1e-12)
+
+
+def test_a_network_of_one_modality_is_untouched_by_what_befalls_another(stressed):
+    _, _, result = stressed
+    for corruption in ("missing", "noise", "swap"):
+        values = {point["mean"] for point in curve_of(result, corruption, "posture", "motion").values()}
+        assert len(values) == 1
+
+
+def test_at_a_swap_of_all_every_sample_has_its_partners_modality(stressed):
+    run, _, result = stressed
+    assembly = assemble(run.recipe)
+    rows = {row.id: row for row in assembly.dataset.rows}
+    names = assembly.test_ids
+    present = measure(assembly, ["motion"])["motion"].present
+    taken = partners(names, [rows[name].group for name in names], present, 0, "swap/motion")
+    tensors, _ = run.read_predictions()
+    said = tensors["distribution/label/motion"][taken][present]
+    right = (said.argmax(dim=1) == tensors["target/label"][present]).double().mean()
+    assert curve_of(result, "swap", "motion", "motion")[1.0]["mean"] == pytest.approx(float(right), abs=1e-12)
+
+
+def test_a_static_modality_has_no_shift_and_the_result_says_so(stressed):
+    _, _, result = stressed
+    shifted_ones = {curve["modality"] for curve in result["curves"] if curve["corruption"] == "shift"}
+    assert shifted_ones == {"motion"}
+    assert "posture has one element a sample, so there is no shift of it." in result["notes"]
+
+
+@pytest.mark.parametrize("change", [{"batch_size": 3}, {"budget": 12, "batch_size": 1}, {"cache": True}])
+def test_figures_do_not_depend_on_how_batches_are_cut(tmp_path, stressed, change):
+    _, _, result = stressed
+    again = stress(drawn_run(tmp_path / "run", **change).path, device="cpu")
+    for one, other in zip(result["curves"], again["curves"], strict=True):
+        for first, second in zip(one["points"], other["points"], strict=True):
+            assert first["samples"] == second["samples"]
+            assert (first["mean"] is None) == (second["mean"] is None)
+            assert first["mean"] is None or first["mean"] == pytest.approx(second["mean"], rel=1e-5, abs=1e-6)
+
+
+def test_a_seed_gives_the_same_and_another_seed_something_else(stressed):
+    run, _, result = stressed
+    options = {"modalities": ["motion"], "corruptions": ["noise", "swap"], "device": "cpu"}
+    one, two = (stress_run(run, Levels(), seed=seed, **options) for seed in (0, 1))
+    figures = [
+        [of.metrics for point in found.points for of in point.figures["strength"].values()] for found in (one, two)
+    ]
+    assert figures[0] != figures[1]
+    again = [
+        point.figures["strength"]["fused"].metrics[result["targets"]["strength"]["metric"]]
+        for point in one.points
+        if point.corruption == "noise"
+    ]
+    assert again == [point["mean"] for point in curve_of(result, "noise", "motion", "fused", "strength").values()]
+
+
+def test_a_modality_without_a_rate_is_shifted_by_shares_of_its_length(tmp_path):
+    result = stress(drawn_run(tmp_path / "run", rate=None).path, Levels(shift_share=(0.5,)), device="cpu")
+    (unit,) = {curve["unit"] for curve in result["curves"] if curve["corruption"] == "shift"}
+    assert unit == "share of the length"
+    assert list(curve_of(result, "shift", "motion", "fused")) == [0.0, 0.5]
+
+
+def test_a_run_of_one_modality_alone_is_stressed_in_it_only(tmp_path):
+    run = drawn_run(tmp_path / "run", strategy={"type": "unimodal", "modality": "motion"})
+    result = stress(run.path, device="cpu")
+    assert {curve["modality"] for curve in result["curves"]} == {"motion"}
+    assert {curve["column"] for curve in result["curves"]} == {"motion"}
+
+
+def test_only_what_is_asked_for_is_done(tmp_path, stressed):
+    run, _, _ = stressed
+    result = stress(run.path, modalities=["posture"], corruptions=["swap", "missing"], device="cpu")
+    assert {curve["modality"] for curve in result["curves"]} == {"posture"}
+    assert list(dict.fromkeys(curve["corruption"] for curve in result["curves"])) == ["missing", "swap"]
+    assert set(CORRUPTIONS) == {"missing", "noise", "shift", "swap"}
+
+
+def test_unknown_names_are_told_at_once(stressed):
+    run, _, _ = stressed
+    with pytest.raises(RecipeError) as told:
+        stress(run.path, modalities=["motoin"], corruptions=["nois"])
+    assert "unknown modality 'motoin'; did you mean 'motion'?" in str(told.value)
+    assert "unknown corruption 'nois'; did you mean 'noise'?" in str(told.value)
+
+
+def test_a_run_that_has_not_finished_and_a_folder_that_is_none_are_refused(tmp_path):
+    run = RunFolder.create(tmp_path / "run", load_recipe(document()))
+    with pytest.raises(RunError, match=r"run: the training has not finished, there are no weights"):
+        stress(run.path)
+    with pytest.raises(RunError, match=r"holds neither a recipe.yaml nor a results.json; name a finished run"):
+        stress(tmp_path)
+    with pytest.raises(RunError, match=r"nowhere: is no folder"):
+        stress(tmp_path / "nowhere")
+
+
+def test_a_run_whose_data_have_changed_is_refused(tmp_path):
+    run = drawn_run(tmp_path / "run")
+    file = run.path / "environment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "data": "0" * 64}))
+    with pytest.raises(RunError, match="its data have changed since it was trained"):
+        stress(run.path, device="cpu")
+
+
+# an experiment
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("experiment")
+    recipe = document(missing=0.0)
+    recipe["train"] = {"epochs": 1}
+    del recipe["model"]["targets"]["label"]
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    with pytest.MonkeyPatch.context() as patch:  # intervals of single runs are not looked at, and take most of the time
+        patch.setattr("fusionkit.evaluation.card.bootstrap_limits", lambda *_, **__: {})
+        results = run_experiment(folder / "experiment.yaml", folder / "out", processes=1)
+    return folder / "out", results
+
+
+def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(experiment):
+    folder, results = experiment
+    found = stress(folder, Levels(noise=(1,)), corruptions=["missing", "noise"])
+    assert found == json.loads((folder / "stress.json").read_text())
+    assert found["targets"] == {"strength": {"metric": results["metric"], "higher_is_better": False}}
+    assert len(found["runs"]) == 2 * 2 * 2  # variants that train, folds, seeds
+    for name in ("late fusion", "N2", "motion", "ensemble"):
+        point = curve_of(found, "noise", "motion", name, "strength")[0.0]
+        summary = results["summary"][name]
+        assert point["by_fold"] == pytest.approx(summary["by_fold"], abs=1e-12)
+        for key in ("mean", "low", "high"):
+            assert point[key] == pytest.approx(summary[key], abs=1e-12)
+
+
+def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds(experiment):
+    folder, results = experiment
+    found = stress(folder, Levels(swap=(1,)), corruptions=["swap"])
+    runs = {(row["fold"], row["seed"]): row["run"] for row in results["rows"] if row["variant"] == "N2"}
+    values = {}
+    for (fold, seed), name in runs.items():
+        of = stress_run(RunFolder(folder / name), Levels(swap=(1,)), modalities=["motion"], corruptions=["swap"])
+        (point,) = [point for point in of.points if point.level == 1]
+        values[fold, seed] = point.figures["strength"]["fused"].metrics[results["metric"]]
+    by_fold = {fold: np.mean([values[fold, seed] for seed in (0, 1)]) for fold in ("fold1", "fold2")}
+    point = curve_of(found, "swap", "motion", "N2", "strength")[1.0]
+    assert point["by_fold"] == pytest.approx(by_fold, abs=1e-12)
+    assert point["mean"] == pytest.approx(np.mean(list(by_fold.values())), abs=1e-12)
+
+
+def test_an_experiment_whose_run_is_gone_is_refused(experiment, tmp_path):
+    _, results = experiment
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(RunError, match=r"is not beside results.json any more"):
+        stress(tmp_path)
