@@ -15,6 +15,7 @@ from fusionkit.recipe import load_recipe
 from fusionkit.shipped import find_recipe
 
 ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT / "docs"))  # scripts of the documentation import each other
 #: By kind of result, the command that trains, and what such a result must have.
 COMMANDS = {
     "experiment": ("experiment", lambda results: results["summary"]),
@@ -45,7 +46,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
     assert results["device"] == "cpu"
     assert re.fullmatch("[0-9a-f]{40}", results["commit"])
     assert not results["failures"]
-    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers"):
+    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
