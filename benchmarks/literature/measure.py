@@ -37,11 +37,11 @@ SETS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 
 KEPT = (
     *("experiment", "target", "metric", "higher_is_better", "folds", "seeds", "protocol", "selection", "device"),
-    *("commit", "versions", "platform", "command", "time", "columns", "summary", "failures"),
+    *("commit", "versions", "platform", "time", "columns", "summary", "failures"),
 )
 
 
-def shortened(results: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
+def shortened(name: str, results: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What a reader needs of a comparison: without every card's figures, and with one recipe instead of all."""
     summary = {
         name: {key: column[key] for key in ("by_fold", "mean", "low", "high")}
@@ -52,6 +52,7 @@ def shortened(results: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[str
     return {
         "kind": "comparison",
         **{key: results[key] for key in KEPT},
+        "command": f"python benchmarks/literature/measure.py runs/literature {name}",
         "summary": summary,
         "recipe": recipe,
         "comparison": comparison,
@@ -72,7 +73,7 @@ def measure(name: str, folder: Path, processes: int | None = None) -> Path:
     results = run_comparison(HERE / file, out, progress=True, overrides=overrides, processes=processes)
     write_report(out)
     recipe = results["recipes"]["concat"]
-    short = shortened(results, recipe)
+    short = shortened(name, results, recipe)
     if recipe["data"]["dataset"]["type"] == "gaussian_views":
         short["best"] = best_accuracies(recipe)
     target = RESULTS / f"literature_{name}.json"
