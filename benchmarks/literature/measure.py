@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/literature/measure.py runs/literature [SET ...]
 
-The sets are action_units, faces_and_voices, and six settings of views; all of them when none is named. It goes on
+The sets are action_units, bar (few methods in more folds of it), faces_and_voices, and five settings of views; all of
+them when none is named. It goes on
 where it was stopped. What `derive.py` makes must stand in the same folder.
 """
 
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"
 SETS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "action_units": ("action_units_comparison.yaml", ()),
+    "bar": ("bar_comparison.yaml", ()),
     **{
         f"views_imbalance_{ratio:g}": ("views_comparison.yaml", (f"data.dataset.imbalance={ratio:g}",))
         for ratio in (0.25, 1.0, 4.0)
@@ -72,7 +74,7 @@ def measure(name: str, folder: Path, processes: int | None = None) -> Path:
     out = folder / name
     results = run_comparison(HERE / file, out, progress=True, overrides=overrides, processes=processes)
     write_report(out)
-    recipe = results["recipes"]["concat"]
+    recipe = next(recipe for variant, recipe in results["recipes"].items() if variant != "ensemble")
     short = shortened(name, results, recipe)
     if recipe["data"]["dataset"]["type"] == "gaussian_views":
         short["best"] = best_accuracies(recipe)
