@@ -22,13 +22,15 @@ from fusionkit.report.tables import NOTHING, format_p, format_value, markdown_he
 
 Results = Mapping[str, Any]
 
-ENSEMBLE = "ensemble"
+BAR = "bar"
+"""The comparison of few methods in more folds, which stands by itself."""
 
 
 def literature_results(folder: Path) -> dict[str, Results]:
     """By set, the comparisons that were measured."""
     files = sorted(folder.glob("literature_*.json"))
-    return {file.stem.removeprefix("literature_"): json.loads(file.read_text(encoding="utf-8")) for file in files}
+    names = [file.stem.removeprefix("literature_") for file in files]
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in zip(names, files, strict=True)}
 
 
 def comparison_lines(results: Results, name: str, generated: Path) -> list[str]:
@@ -140,6 +142,7 @@ def noise_line(sets: Mapping[str, Results]) -> str:
 def write_literature(folder: Path, generated: Path) -> None:
     """Writes ``literature.md``, what the page on which fusion to use includes."""
     sets = literature_results(folder)
+    sets.pop(BAR, None)
     text = "\n".join([overview(sets), noise_line(sets)]) if sets else "Not measured yet.\n"
     target = generated / "literature.md"
     if not target.exists() or target.read_text(encoding="utf-8") != text:

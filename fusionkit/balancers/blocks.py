@@ -25,6 +25,20 @@ def by_branch(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return sums
 
 
+def fused_and_unimodal(terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The sum of the fused terms under ``"fused"``, that of all others under ``"unimodal"``, where there are any.
+
+    Example:
+        >>> terms = {"fused/mood": torch.tensor(1.0), "audio/mood": torch.tensor(2.0), "face/mood": torch.tensor(4.0)}
+        >>> {name: value.item() for name, value in fused_and_unimodal(terms).items()}
+        {'fused': 1.0, 'unimodal': 6.0}
+    """
+    sums = by_branch(terms)
+    own = [term for branch, term in sums.items() if branch != "fused"]
+    total = {"fused": sums["fused"]} if "fused" in sums else {}
+    return {**total, "unimodal": sum(own[1:], own[0])} if own else total
+
+
 def blocks_of(gradients: Gradients) -> dict[tuple[str, ...], list[int]]:
     """The places of the parameters that exactly these terms reach: an encoder is a block, a head another.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from fusionkit.balancers.blocks import blocks_of, by_branch
+from fusionkit.balancers.blocks import blocks_of, fused_and_unimodal
 from fusionkit.interfaces import Balancer, Plan, Step
 from fusionkit.registry import BALANCERS
 
@@ -48,10 +48,7 @@ class FusedOnly(Balancer):
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
         """The fused terms' sum, and the sum of all others."""
-        sums = by_branch(terms)
-        own = [term for branch, term in sums.items() if branch != "fused"]
-        total = {"fused": sums["fused"]} if "fused" in sums else {}
-        return {**total, "unimodal": sum(own[1:], own[0])} if own else total
+        return fused_and_unimodal(terms)
 
     def plan(self, step: Step) -> Plan:
         """Asks for the gradients of the fused and of the uni-modal losses apart."""

@@ -119,3 +119,15 @@ def expected_calibration_error(
     surplus = confidence - (predicted == targets).double()
     per_bin = edges.new_zeros(ECE_BINS).index_add(0, place, surplus)
     return float(per_bin.abs().sum()) / len(targets)
+
+
+def class_metrics(
+    confusion: Int[Tensor, "classes classes"], distribution: Tensor, targets: Tensor
+) -> Mapping[str, float]:
+    """Accuracy, unweighted average recall, macro F1 and expected calibration error."""
+    return {
+        "accuracy": accuracy(confusion),
+        "uar": unweighted_average_recall(confusion),
+        "f1": macro_f1(confusion),
+        "ece": expected_calibration_error(distribution, targets),
+    }

@@ -14,13 +14,10 @@ from torch.nn import functional
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import (
-    accuracy,
     check_names,
+    class_metrics,
     confusion_matrix,
     encode_class,
-    expected_calibration_error,
-    macro_f1,
-    unweighted_average_recall,
     weights_by_name,
 )
 from fusionkit.registry import LOSS_HEADS
@@ -108,13 +105,7 @@ class Classification(LossHead):
 
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
         """Accuracy, unweighted average recall, macro F1 and expected calibration error."""
-        confusion = self.confusion(distribution, targets)
-        return {
-            "accuracy": accuracy(confusion),
-            "uar": unweighted_average_recall(confusion),
-            "f1": macro_f1(confusion),
-            "ece": expected_calibration_error(distribution, targets),
-        }
+        return class_metrics(self.confusion(distribution, targets), distribution, targets)
 
     def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"]:
         """How often each class (row) was predicted as each class (column)."""
