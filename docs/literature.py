@@ -18,7 +18,7 @@ from fusionkit.report.comparison import (
     last_line,
     ranking_rows,
 )
-from fusionkit.report.tables import NOTHING, format_p, format_value, markdown_heading, markdown_line
+from fusionkit.report.tables import NOTHING, format_value, markdown_heading, markdown_line, p_in_words
 
 Results = Mapping[str, Any]
 
@@ -134,8 +134,8 @@ def noise_line(sets: Mapping[str, Results]) -> str:
         return ""
     return (
         f"Over {ranks.folds} sets and {len(shared)} methods, mean ranks must be {ranks.critical_difference:.1f} apart "
-        f"to differ by more than noise (Nemenyi, 5 %); whether the methods differ at all: p = "
-        f"{format_p(ranks.friedman_p)} (Friedman).\n"
+        f"to differ by more than noise (Nemenyi, 5 %); whether the methods differ at all: "
+        f"{p_in_words(ranks.friedman_p)} (Friedman).\n"
     )
 
 

@@ -10,7 +10,7 @@ from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.document import Paragraph as Words
 from fusionkit.report.document import Section, Table, picture, section
 from fusionkit.report.figures import KINDS, kind_of
-from fusionkit.report.tables import NOTHING, SHARES, Results, format_p, format_value
+from fusionkit.report.tables import NOTHING, SHARES, Results, format_p, format_value, p_in_words
 from fusionkit.report.units import in_bytes, in_thousands, in_time
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _intervals_and_ranks(results: Results) -> str:
         return f"{said}."
     return (
         f"{said}; within the grey band, {ranks['critical_difference']:.1f} wide (Nemenyi), a rank does not differ from "
-        f"the best by more than noise. Whether the columns differ at all: p = {format_p(ranks['friedman_p'])} "
+        f"the best by more than noise. Whether the columns differ at all: {p_in_words(ranks['friedman_p'])} "
         f"(Friedman, {ranks['folds']} folds)."
     )
 

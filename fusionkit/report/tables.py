@@ -113,6 +113,17 @@ def format_p(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
+def p_in_words(p: float | None) -> str:
+    """A p value in a sentence.
+
+    Example:
+        >>> p_in_words(0.0625), p_in_words(0.0001)
+        ('p = 0.062', 'p < 0.001')
+    """
+    text = format_p(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+
 def _fold_cell(results: Results, column: Mapping[str, Any], fold: str) -> str:
     star = "*" if fold in (column["inferior"] or ()) else ""
     return format_value(column["by_fold"].get(fold), results["metric"]) + star
