@@ -148,7 +148,10 @@ DETECTOR_EXAMPLES = [
     ("dlib_hog", {"min_score": -1.0, "upsample": 1}),
 ]
 DATASET_OPTIONS = {"synthetic": {"groups": 2, "samples": 1}, "gaussian_views": {"groups": 2, "samples": 1}}
-FOLDS_OPTIONS: dict[str, dict] = {"holdout": {"test": 2, "folds": 3}}
+FOLDS_OPTIONS: dict[str, dict] = {
+    "holdout": {"test": 2, "folds": 3},
+    "nested": {"folds": {"type": "actor_pairs"}, "fold": 1, "within": {"type": "group_kfold", "folds": 2}},
+}
 NEEDS_FILES = {
     "manifest",
     "ts",

@@ -51,7 +51,7 @@ def check(results: dict[str, Any], generated: Path) -> None:
             probe = target["probe"][modality]
             expected = probe["score"]["value"] - probe["alone_probe"]["value"]
             assert probe["kept"]["value"] == pytest.approx(expected)
-    lines = script("docs", "generate")._diagnosis(results, "diagnosis", generated)
+    lines = script("docs", "literature").diagnosis_lines(results, "diagnosis", generated)
     for variant in JOINT:
         for modality in results["variants"][variant]["gradients"]:
             assert sum(line.startswith(f"| {variant} | {modality} |") for line in lines) == 2

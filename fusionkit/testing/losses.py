@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -211,9 +212,10 @@ def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], ste
         parts = {*(plan.trains or ()), *plan.resets}
         promise(parts <= {*modalities, "fusion"}, f"{name}: a plan's parts are modalities and 'fusion', not {parts}")
     if balancer.uses("before_epoch"):
+        seen = _without_gradients(step)
         for epoch in range(10):
             review = Review(
-                epoch, 10, (*modalities, "fusion"), (*modalities, "fused"), lambda of: iter([step]), _no_trial
+                epoch, 10, (*modalities, "fusion"), (*modalities, "fused"), lambda of: iter([seen]), _no_trial
             )
             epoch_plan = balancer.before_epoch(review)
             promise(isinstance(epoch_plan, EpochPlan), f"{name}: before_epoch returns an EpochPlan")
@@ -223,6 +225,22 @@ def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], ste
             for repeat in epoch_plan.repeats:
                 fits = repeat.sample_id in step.sample_ids and set(repeat.modalities) <= set(modalities)
                 promise(fits, f"{name}: repeats are of training samples and of modalities, not {repeat}")
+
+
+def _without_gradients(step: Step) -> Step:
+    """A step as a review shows it."""
+    output = step.output
+    assert output is not None
+    unimodal = {
+        modality: {target: scores.detach() for target, scores in of.items()} for modality, of in output.unimodal.items()
+    }
+    detached = ModelOutput(
+        fused={target: scores.detach() for target, scores in output.fused.items()},
+        unimodal=unimodal,
+        features={modality: features.detach() for modality, features in output.features.items()},
+        present=output.present,
+    )
+    return replace(step, output=detached)
 
 
 def _no_trial(branch: str, epochs: int) -> AbstractContextManager[None]:
