@@ -176,3 +176,58 @@ def test_the_networks_of_the_films_page_can_be_built():
             model["modalities"][modality]["shape"] = shape
         model["targets"] = {"mood": {"type": "classification", "classes": ["calm", "happy"]}}
         assert fusionkit.build(model).modalities == ("video", "audio")
+
+
+def compared(means, best=None):
+    """Results of a comparison of methods with these means, of which the first is the ensemble."""
+    first, *others = means
+    pairs = [
+        {"column": name, "difference": means[name] - means[first], "holm_p": 0.01 if name == "clear" else 0.5}
+        for name in others
+    ]
+    return {
+        "metric": "accuracy",
+        "higher_is_better": True,
+        "summary": {name: {"mean": mean} for name, mean in means.items()},
+        "comparison": {"against_first": pairs},
+        **({"best": {"fused": best}} if best else {}),
+    }
+
+
+def test_the_overview_of_methods_ranks_them_over_sets_and_says_what_is_clear_and_what_is_left_to_the_best():
+    sets = {
+        "real_one": compared({"ensemble": 0.60, "clear": 0.66, "unclear": 0.61, "elsewhere": 0.9}),
+        "made_two": compared({"ensemble": 0.70, "clear": 0.72, "unclear": 0.75}, best=0.80),
+    }
+    literature = module_of("literature")
+
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in literature.overview(sets).splitlines()]
+
+    assert lines[0] == ["", "mean rank", "real one: beyond the ensemble", "made two"]
+    assert lines[2:] == [
+        ["clear", "1.5", "**+6.0**", "-8.0"],
+        ["unclear", "1.5", "+1.0", "-5.0"],
+        ["ensemble", "3.0", "60.0 %", "-10.0"],
+    ]
+    assert literature.mean_ranks({}) == {}
+    assert "Over 2 sets and 3 methods" in literature.noise_line(sets)
+
+
+def test_the_comparisons_of_the_literature_hold_every_fusion_and_balancer_that_a_recipe_can_name_alone():
+    from fusionkit.experiments import load_comparison
+    from fusionkit.registry import BALANCERS, FUSIONS
+
+    elsewhere = {
+        "multi_term",
+        "g_blend",
+        "fused_only",
+        "jacobian_descent",
+    }  # the sum; weights of one's own; N0; an extra
+    for name in ("action_units", "faces_and_voices", "views"):
+        experiment, spec = load_comparison(ROOT / "benchmarks" / "literature" / f"{name}_comparison.yaml")
+        recipes = list(experiment.recipes.values())
+        assert {recipe.model.fusion.type for recipe in recipes} == set(FUSIONS.names())
+        used = {(recipe.train.balancer.type, recipe.model.fusion.type) for recipe in recipes}
+        for balancer in set(BALANCERS.names()) - elsewhere:
+            assert used >= {(balancer, "concat"), (balancer, "mrpn")}
+        assert spec.tuning is not None
