@@ -384,7 +384,7 @@ def test_runs_that_differ_in_values_of_options_are_merged_and_a_note_says_so(
     found = copy.deepcopy(found)
     other = copy.deepcopy(found)
     other["protocol"] |= {"fold": "fold2", "split_hash": "other"}
-    other["recipe"]["model"]["dropout"] = 0.3
+    other["run"], other["recipe"]["model"]["dropout"] = "other", 0.3
     found["recipe"]["model"]["dropout"] = 0.1
 
     merged = merge([found, other])
