@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import fusionkit
+from fusionkit.errors import FusionKitError, did_you_mean
 
 
 def describe_environment(device: str) -> dict[str, Any]:
@@ -25,6 +26,24 @@ def describe_environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device of a name; a GPU where there is one, when none is given.
+
+    Raises:
+        FusionKitError: This machine has no such device.
+
+    Example:
+        >>> choose_device("cpu")
+        device(type='cpu')
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    known = [*(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus)), "cpu"]
+    known += ["mps"] if torch.backends.mps.is_available() else []
+    if name is not None and name not in known:
+        raise FusionKitError(f"device {name!r}: this machine has none of that name; {did_you_mean(name, known)}")
+    return torch.device(name or ("cuda" if gpus else "cpu"))
 
 
 def _commit() -> dict[str, Any]:

@@ -22,10 +22,10 @@ from fusionkit.experiments.beginnings import recipes_of
 from fusionkit.experiments.comparison import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Failure, make_agenda
 from fusionkit.experiments.ranking import against, all_pairs, holm, rank, simultaneous_interval
-from fusionkit.experiments.tuning import choose, plan_trials
+from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
 from fusionkit.recipe import build_component, load_recipe
-from fusionkit.report.comparison import conditions, in_order, last_line, ranking_rows
+from fusionkit.report.comparison import conditions, heading, in_order, last_line, ranking_rows
 from fusionkit.runs import RunFolder
 from fusionkit.spec import FoldsSpec
 
@@ -257,6 +257,58 @@ def test_the_best_trial_by_inner_folds_is_chosen_and_of_equal_ones_the_first(com
     assert {choice.trial for choice in choose(agenda, trials, every).values()} == {0}
 
 
+def test_a_variant_is_tuned_by_the_branch_that_its_column_reads(comparison, tmp_path, monkeypatch) -> None:
+    late = {"overrides": ["train.strategy=late_fusion"]}
+    variants = {"late": late, "posture": {**late, "branch": "posture"}, "average": {"of": "late", "branch": "ensemble"}}
+    experiment, spec = load_comparison(comparison(variants=variants))
+    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    assert spec.tuning is not None
+    trials = plan_trials(agenda, spec.tuning)
+
+    def card(job: Any) -> Any:
+        number = int(Path(job.folder).parent.name)
+        values = {"fused": 0.5 + number / 10, "posture": 0.5 - number / 10, "ensemble": 0.5}
+        return {
+            "targets": {"label": {"branches": {n: {"metrics": {"accuracy": {"value": v}}} for n, v in values.items()}}}
+        }
+
+    monkeypatch.setattr("fusionkit.experiments.tuning.read_card", card)
+    chosen = choose(agenda, trials, [])
+
+    assert {(variant, choice.trial, choice.branch) for (variant, _), choice in chosen.items()} == {
+        ("late", 1, "fused"),
+        ("posture", 0, "posture"),
+    }
+    columns = [{"name": each.name, "runs": each.runs, "branch": each.branch} for each in experiment.columns]
+    of = {"budget": {"epochs": 2}, "tuning": spec.tuning.model_dump(), "choices": describe_choices(chosen)}
+    assert conditions({"comparison": of, "columns": columns})[2:] == (
+        "average reads the ensemble branch of late, whose settings the fused branch chose: it was not "
+        "tuned for itself.",
+    )
+
+
+def test_a_metric_that_an_average_of_networks_does_not_have_is_refused_before_anything_runs(
+    comparison, tmp_path
+) -> None:
+    experiment, spec = load_comparison(comparison(metric="loss"))
+    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    assert spec.tuning is not None
+    with pytest.raises(
+        RecipeError, match="an average of networks has no loss, so no trial of ensemble could be chosen"
+    ):
+        plan_trials(agenda, spec.tuning)
+
+
+def test_runs_of_settings_that_more_trials_no_longer_choose_are_refused_in_these_words(finished) -> None:
+    path, out, results = finished
+    experiment, _ = load_comparison(path, ["train.epochs=2"])
+    choices = {(each["variant"], each["fold"]): each["overrides"] for each in results["comparison"]["choices"]}
+    assert make_agenda(experiment, out, tuned=choices)
+    cell = next(iter(choices))
+    with pytest.raises(RunError, match=r"holds runs of settings that their trials no longer choose \(.*0\); choose"):
+        make_agenda(experiment, out, tuned={**choices, cell: ["train.optimizer.lr=0.5"]})
+
+
 def test_a_run_has_the_setting_that_its_trials_chose_and_the_epochs_of_the_budget(finished) -> None:
     _, out, results = finished
     choices = {(each["variant"], each["fold"]): each for each in results["comparison"]["choices"]}
@@ -333,6 +385,13 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     seconds["mrpn"] = 40.0
     with pytest.raises(RecipeError, match=r"one epoch of 'mrpn' takes 0\.67 minutes, more than the 0\.5 of a run"):
         budgets.with_budget(experiment, spec, tmp_path / "other")
+
+
+@pytest.mark.parametrize("text", ['{"minutes": 0.5}', '{"minutes": 0.5, "epochs": {"concat": "many"}}'])
+def test_a_damaged_budget_is_told(comparison, tmp_path: Path, text: str) -> None:
+    (tmp_path / "budget.json").write_text(text)
+    with pytest.raises(RunError, match=r"budget\.json: is damaged; remove it, or choose another folder"):
+        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path)
 
 
 # Statistics
@@ -434,7 +493,9 @@ def told(pairs: list[dict[str, Any]], *, every: int = 0) -> dict[str, Any]:
     sure = [{**pairs[0], "holm_p": 0.01}] * every if pairs else []
     return {
         "metric": "accuracy",
-        "columns": [{"name": "ensemble"}],
+        "higher_is_better": True,
+        "folds": ["f1", "f2"],
+        "columns": [{"name": "ensemble"}, {"name": "mrpn"}],
         "comparison": {"against_first": pairs, "pairs": sure + [{"holm_p": 0.5}] * 3},
     }
 
@@ -452,8 +513,42 @@ def test_the_last_line_names_what_is_larger_than_noise_and_nothing_else() -> Non
         "it. Of all 4 pairs of columns 1 differs by more than noise."
     )
     assert last_line(none).startswith("No difference from ensemble is larger than noise, the one comparison with it")
-    assert last_line(one_fold) == "One fold cannot tell a difference from noise."
+    assert last_line({**one_fold, "folds": ["f1"]}) == "One fold cannot tell a difference from noise."
     assert last_line(told([])) == "No other column has a fold in common with ensemble, so nothing can be said."
+
+
+def test_a_difference_without_spread_is_not_said_to_be_within_noise() -> None:
+    same = {"column": "mrpn", "difference": 0.041, "p": None, "holm_p": None}
+    tested = {"column": "sum", "difference": 0.02, "p": 0.4, "holm_p": 0.4}
+    cannot = "Whether noise explains the difference of mrpn cannot be told: it has no spread over folds."
+
+    assert last_line(told([same])) == cannot
+    assert last_line(told([same, tested])) == (
+        f"No difference from ensemble is larger than noise, the one comparison with it allowed for. {cannot} Of all 3 "
+        "pairs of columns none is shown to differ by more than noise."
+    )
+
+
+def test_one_column_and_one_pair_are_not_counted_up() -> None:
+    only = told([])
+    only["columns"] = only["columns"][:1]
+    pair = told([{"column": "mrpn", "difference": 0.041, "p": 0.4, "holm_p": 0.4}])
+    pair["comparison"]["pairs"] = pair["comparison"]["pairs"][:1]
+
+    assert last_line(only) == "ensemble is the only column, so nothing is compared."
+    assert last_line(pair).endswith("the one comparison with it allowed for.")
+
+
+def test_where_less_is_better_the_verdict_and_the_heading_say_so() -> None:
+    pairs = [
+        {"column": "mrpn", "difference": -0.041, "p": 0.01, "holm_p": 0.02},
+        {"column": "sum", "difference": 0.02, "p": 0.01, "holm_p": 0.02},
+    ]
+    results = {**told(pairs), "metric": "mae", "higher_is_better": False, "target": "age"}
+
+    assert "allowed for: mrpn (-0.041, better), sum (+0.02, worse)." in last_line(results)
+    assert heading(results) == "mae of age; lower is better, differences are from ensemble"
+    assert heading({**results, "metric": "accuracy", "higher_is_better": True}).startswith("accuracy of age, %; higher")
 
 
 def test_columns_stand_best_first_with_their_difference_from_the_first(finished) -> None:
@@ -468,6 +563,17 @@ def test_columns_stand_best_first_with_their_difference_from_the_first(finished)
     assert by_name["ensemble"][2:7] == ("-",) * 5
     gain = 100 * (results["summary"]["mrpn"]["mean"] - results["summary"]["ensemble"]["mean"])
     assert by_name["mrpn"][2] == f"{gain:+.1f}"
+
+
+def test_costs_are_those_of_recipes_as_they_stand_whatever_was_tuned(finished, monkeypatch) -> None:
+    path, out, results = finished
+    measured: list[Any] = []
+    monkeypatch.setattr("fusionkit.experiments.comparing.measure_costs", lambda agenda: measured.append(agenda) or {})
+
+    run_comparison(path, out, processes=1)
+
+    assert any(choice["overrides"] for choice in results["comparison"]["choices"])
+    assert {job.recipe["train"]["optimizer"]["lr"] for job in measured[0].jobs} == {1e-3}
 
 
 def test_costs_are_of_every_variant(finished) -> None:

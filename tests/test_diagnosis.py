@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +15,14 @@ import pytest
 import torch
 from small_runs import recipe, run_of
 
+from fusionkit.assembly import assemble
 from fusionkit.diagnosis import Separate, diagnose, find_runs, merge, open_separate
+from fusionkit.diagnosis.diagnosing import OF_FEW_GROUPS
 from fusionkit.diagnosis.gradients import cosines_over_training
 from fusionkit.diagnosis.judging import Answer, Judge
 from fusionkit.diagnosis.probe import probe
 from fusionkit.diagnosis.samples import calibration, disagreement, rescued_and_hurt
+from fusionkit.diagnosis.separate import matching
 from fusionkit.diagnosis.shapley import shapley_shares
 from fusionkit.diagnosis.subsets import subsets_of
 from fusionkit.errors import RunError
@@ -368,11 +374,68 @@ def test_runs_that_do_not_belong_together_are_refused(runs: dict[str, RunFolder]
     with pytest.raises(RunError, match=r"is of the same fold and seed as .*; give runs of one variant, each once"):
         merge([found, found])
     late = diagnose(runs["late 1"], device="cpu", resamples=5)
-    with pytest.raises(RunError, match=r"is of another recipe than .* \(under train\); runs that are diagnosed"):
+    with pytest.raises(RunError, match=r"is of another recipe than .* \(other train\.strategy\.type\); runs that"):
         merge([found, late])
 
 
+def test_runs_that_differ_in_values_of_options_are_merged_and_a_note_says_so(
+    found: dict[str, Any],
+) -> None:
+    found = copy.deepcopy(found)
+    other = copy.deepcopy(found)
+    other["protocol"] |= {"fold": "fold2", "split_hash": "other"}
+    other["run"], other["recipe"]["model"]["dropout"] = "other", 0.3
+    found["recipe"]["model"]["dropout"] = 0.1
+
+    merged = merge([found, other])
+
+    assert any(note.startswith("The runs differ in model.dropout, as those of a comp") for note in merged["notes"])
+    assert OF_FEW_GROUPS in found["notes"]
+    assert OF_FEW_GROUPS not in merged["notes"]  # its intervals are over folds
+    other["recipe"]["data"]["batch_size"] = 77
+    with pytest.raises(RunError, match=r"other data\.batch_size"):
+        merge([found, other])
+
+
+def test_classes_may_be_called_like_the_parts_of_a_figure(found: dict[str, Any]) -> None:
+    one = copy.deepcopy(found)
+    of = one["targets"]["label"]
+    of["classes"] = dict(zip(("value", "low", "high"), of["classes"].values(), strict=False))
+    other = copy.deepcopy(one)
+    other["protocol"] |= {"fold": "fold2", "split_hash": "other"}
+
+    merged = merge([one, other])["targets"]["label"]["classes"]
+
+    assert list(merged) == list(of["classes"])
+    assert {name: each["samples"] for name, each in merged.items()} == {
+        name: 2 * each["samples"] for name, each in of["classes"].items()
+    }
+
+
+def test_of_several_networks_trained_alone_that_of_the_same_seed_is_taken(
+    runs: dict[str, RunFolder], tmp_path: Path
+) -> None:
+    late, other = runs["late"], run_of(tmp_path, **FOLDS, strategy="late_fusion", seed=7)
+    joint = assemble(runs["joint"].recipe)
+
+    found = matching(runs["joint"], joint, [open_separate(other), open_separate(late)])
+
+    assert {each.run.path for each in found.values()} == {late.path}
+
+
 # What is refused
+
+
+def test_runs_whose_data_have_changed_are_refused(runs: dict[str, RunFolder], tmp_path: Path) -> None:
+    for name in ("joint", "late"):
+        copied = tmp_path / name
+        shutil.copytree(runs[name].path, copied)
+        told = json.loads((copied / "environment.json").read_text())
+        (copied / "environment.json").write_text(json.dumps({**told, "data": "other"}))
+    with pytest.raises(RunError, match="its data have changed since it was trained; train it again"):
+        diagnose(RunFolder(tmp_path / "joint"), device="cpu")
+    with pytest.raises(RunError, match="its data have changed since it was trained; train it again"):
+        open_separate(RunFolder(tmp_path / "late"))
 
 
 def test_networks_trained_alone_must_be_of_the_same_split_and_given_once(runs: dict[str, RunFolder]) -> None:

@@ -155,13 +155,77 @@ def test_the_answer_comes_first_and_in_plain_words() -> None:
         (figure(0.01, 0.02), "Whether fusing helps is unclear: +1.0 ± 2.0 points of accuracy over the best single"),
         (
             figure(0.01),
-            "Whether fusing helps is unclear, for one fold or one group cannot tell a gain from noise",
+            "Whether fusing helps is unclear, for the same gain in every fold cannot tell a gain from noise",
         ),
     ],
 )
 def test_nothing_is_claimed_that_the_interval_does_not_bear(gain: dict[str, Any], said: str) -> None:
     fusing = {"best_single": None, "over_best_single": gain, "over_ensemble": figure(0.0)}
     assert diagnosis_words(diagnosis_of(fusing=fusing))[0].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            2,
+            "Whether fusing helps is unclear: +4.1 points (95 % interval +2.9 to +5.3) of accuracy over video by ",
+        ),
+        (
+            6,
+            "Fusing helps by 4.1 points (95 % interval +2.9 to +5.3) of accuracy over video by itself (trained alone).",
+        ),
+    ],
+)
+def test_few_groups_of_one_run_claim_nothing(groups: int, said: str) -> None:
+    fusing = {"best_single": "video", "over_best_single": figure(0.041, 0.012), "over_ensemble": None}
+    given = diagnosis_of(fusing=fusing, groups=groups)
+    del given["each"]
+
+    words = diagnosis_words(given)
+
+    assert words[0].startswith(said)
+    assert words[0].endswith("the 2 groups of the test part are too few to tell a gain from noise.") == (groups == 2)
+    assert any("calm -10.0 (beyond noise)" in each for each in words) == (groups == 6)
+
+
+def test_runs_of_several_seeds_are_named_and_their_samples_not_passed_off_as_more() -> None:
+    given = diagnosis_of()
+    given["each"][1] |= {"fold": "A9,10", "seed": 1, "fusing": {"mood": fusing_of("audio", -0.02)}}
+    given["targets"]["mood"]["fusing"]["over_best_single"] = figure(0.0)
+
+    words = diagnosis_words(given)
+
+    assert words[0].startswith(
+        "Whether fusing helps is unclear, for one fold cannot tell a gain from noise: here it gains"
+    )
+    assert words[1] == (
+        "In fold A9,10, seed 0, video alone is better by 1.0 points; in fold A9,10, seed 1, audio alone is better by "
+        "2.0 points."
+    )
+    assert any(each.startswith("Of 100 samples (each counted once per seed, of 2) fusing rescues") for each in words)
+
+
+def test_rounding_is_no_loss_and_a_drop_within_noise_is_called_so() -> None:
+    given = diagnosis_of(drop={"audio": figure(0.004, 0.006), "video": figure(1e-10, 1e-11)})
+    given["targets"]["mood"]["probe"]["audio"]["kept"] = figure(-1.75e-10, 1e-11)
+
+    words = diagnosis_words(given)
+
+    assert any(
+        each.startswith("The audio encoder lost nothing against audio trained alone; the video") for each in words
+    )
+    assert (
+        "Drop audio: 0.4 points worse (within noise), -60 ms per sample; drop video: no change, -40 ms per sample."
+        in words
+    )
+
+
+def test_disagreement_is_told_with_the_samples_that_it_is_of() -> None:
+    assert (
+        "Modalities disagree on 40 % of the 100 samples that have all of them; where they do and one is right, fusing "
+        "is right in 70 %." in diagnosis_words(diagnosis_of())
+    )
 
 
 def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
@@ -249,6 +313,8 @@ def test_what_cannot_be_diagnosed_is_refused_in_words(runs: Path, command: Any, 
         ((joint / "0", "--alone", begun), "begun: its training has not finished"),
         ((joint / "0", "--alone", late / "1"), "none has that split: "),
         ((joint / "0", "--alone", joint / "1"), "trained no modality alone (its strategy is end_to_end)"),
+        ((joint / "0", "--device", "cpv"), "device 'cpv': this machine has none of that name; did you mean 'cpu'"),
+        ((joint / "0", late / "1", "--out", tmp_path), "is of another recipe than "),
         ((joint / "0", joint / "1"), "2 runs: say with --out FOLDER where the page of all of them goes"),
     ):
         status, _, err = command(*arguments)

@@ -17,8 +17,9 @@ from fusionkit.evaluation import evaluate
 from fusionkit.experiments import run_experiment
 from fusionkit.robustness import CORRUPTIONS, Levels, stress
 from fusionkit.robustness.corruptions import hit, lag, noisy, partners, shifted
+from fusionkit.robustness.curves import notes_of
 from fusionkit.robustness.measuring import Spread, measure
-from fusionkit.robustness.stressing import stress_run
+from fusionkit.robustness.stressing import Stressed, stress_run
 from fusionkit.runs import RunFolder
 
 NAMES = [f"s{place}" for place in range(50)]
@@ -415,6 +416,14 @@ def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds
     point = curve_of(found, "swap", "motion", "N2", "strength")[1.0]
     assert point["by_fold"] == pytest.approx(by_fold, abs=1e-12)
     assert point["mean"] == pytest.approx(np.mean(list(by_fold.values())), abs=1e-12)
+
+
+def test_what_holds_in_some_folds_alone_is_noted_with_their_names():
+    def of(*notes):
+        return Stressed((), {}, {}, "", "", "cpu", notes)
+
+    found = {("N2", "f1", 0): of("both", "one"), ("N2", "f1", 1): of("one"), ("N2", "f2", 0): of("both")}
+    assert notes_of(found) == ["both", "In f1: one"]
 
 
 def test_an_experiment_whose_run_is_gone_is_refused(experiment, tmp_path):

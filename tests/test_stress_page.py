@@ -70,6 +70,15 @@ def test_what_rises_or_stays_is_not_called_kept():
     assert said.startswith("Without audio N2 goes from 70.0 to 72.0, the ensemble stays at 60.0 (")
 
 
+def test_the_strongest_level_is_told_also_where_all_are_below_zero_and_level_0_tells_nothing():
+    early = curve("N2", "fused", (0.6, 0.65, 0.7), corruption="shift", unit="seconds")
+    for point, level in zip(early["points"], (-1.0, -0.5, 0.0), strict=True):
+        point["level"] = level
+    (said,) = sentences(document(early))
+    assert said.startswith("With audio 1 s early N2 keeps 60.0 of 70.0 points (")
+    assert sentences(document({**early, "points": early["points"][-1:]})) == ()
+
+
 @pytest.mark.parametrize(
     ("corruption", "unit", "said"),
     [

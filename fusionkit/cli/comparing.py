@@ -41,7 +41,7 @@ def compare(
     from fusionkit.experiments.comparison import load_comparison
     from fusionkit.experiments.running import check_beginnings
     from fusionkit.opening import datasets_shared
-    from fusionkit.report.comparison import HEADER, conditions, last_line, ranking_rows
+    from fusionkit.report.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.page import write_report
     from fusionkit.shipped import find_recipe
 
@@ -60,8 +60,7 @@ def compare(
     if as_json:
         print_json(results)
     else:
-        title = f"{results['metric']} of {results['target']}; differences are from {results['columns'][0]['name']}"
-        print_table(title, HEADER, [ranking_rows(results)], right=range(1, len(HEADER)))
+        print_table(heading(results), HEADER, [ranking_rows(results)], right=range(1, len(HEADER)))
         typer.echo()
         for sentence in conditions(results):
             print_paragraph(sentence)

@@ -37,10 +37,10 @@ def diagnose(
 ) -> None:
     """Say what each modality of a finished run is worth, and what training together did to it.
 
-    Nothing is trained but linear heads. Several runs must be of one recipe, over folds and seeds.
+    Nothing is trained but linear heads. Several runs must be of one variant, over folds and seeds.
     """
+    from fusionkit.diagnosis import check_recipes, find_runs, merge, open_separate
     from fusionkit.diagnosis import diagnose as diagnose_run
-    from fusionkit.diagnosis import find_runs, merge, open_separate
     from fusionkit.diagnosis.merging import write_merged
     from fusionkit.errors import RunError
     from fusionkit.opening import datasets_shared
@@ -51,6 +51,7 @@ def diagnose(
     folder = out or (runs[0] if len(runs) == 1 else None)
     if folder is None:
         raise RunError(f"{len(found)} runs: say with --out FOLDER where the page of all of them goes")
+    check_recipes({str(run.path): run.recipe.plain() for run in found})
     with datasets_shared():
         separate = [open_separate(run) for run in find_runs(alone or ())]
         diagnoses = []

@@ -2,7 +2,7 @@
 
 from fusionkit.diagnosis.diagnosing import Diagnosis, diagnose
 from fusionkit.diagnosis.finding import find_runs
-from fusionkit.diagnosis.merging import merge
+from fusionkit.diagnosis.merging import check_recipes, merge
 from fusionkit.diagnosis.separate import Separate, open_separate
 
-__all__ = ["Diagnosis", "Separate", "diagnose", "find_runs", "merge", "open_separate"]
+__all__ = ["Diagnosis", "Separate", "check_recipes", "diagnose", "find_runs", "merge", "open_separate"]

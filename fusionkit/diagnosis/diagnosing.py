@@ -11,12 +11,12 @@ import torch
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.diagnosis.cost import time_subsets
 from fusionkit.diagnosis.gradients import cosines_over_training
-from fusionkit.diagnosis.judging import figure
+from fusionkit.diagnosis.judging import FEW_GROUPS, figure
 from fusionkit.diagnosis.observing import inputs_of, observe
-from fusionkit.diagnosis.separate import Separate, matching, require_finished
+from fusionkit.diagnosis.separate import Separate, matching, require_finished, require_same_data
 from fusionkit.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.diagnosis.target import Seen, describe_target
-from fusionkit.environment import describe_environment
+from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import describe_protocol, trained_model
@@ -25,6 +25,7 @@ from fusionkit.model import FusionModel
 from fusionkit.runs import RunFolder
 
 FORMAT = 1
+OF_FEW_GROUPS = "The test part has few groups: intervals that resample them are coarse and too narrow."
 
 Diagnosis = dict[str, Any]
 """Plain data; `diagnose` states its keys."""
@@ -62,7 +63,9 @@ def diagnose(
         resamples: Resamples of the bootstrap intervals.
 
     Raises:
-        RunError: The run has not finished or has no fused branch, or no network trained alone is of its split.
+        RunError: The run has not finished or has no fused branch, its data have changed since it was trained, or no
+            network trained alone is of its split.
+        FusionKitError: There is no such device.
     """
     require_finished(run)
     branches = trained_branches(run.recipe)
@@ -72,7 +75,8 @@ def diagnose(
             "that fuse, and this one may be given to one of them by --alone"
         )
     assembly = assemble(run.recipe)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    require_same_data(run, assembly)
+    chosen = choose_device(device)
     own = Separate(run, assembly, branches.alone)
     separate = matching(run, assembly, alone) or dict.fromkeys(branches.alone, own)
     model = trained_model(run, assembly)
@@ -132,8 +136,8 @@ def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
             f"{len(model.modalities)} modalities have too many subsets: only each one, all but one, and all were "
             f"asked about, and Shapley shares, which need all, are left out above {MOST_MODALITIES}."
         )
-    if len({rows[name].group for name in assembly.test_ids}) < 6:
-        notes.append("The test part has few groups: intervals that resample them are coarse and too narrow.")
+    if len({rows[name].group for name in assembly.test_ids}) < FEW_GROUPS:
+        notes.append(OF_FEW_GROUPS)
     return notes
 
 

@@ -14,6 +14,9 @@ from fusionkit.evaluation.resampling import SEED, draw_counts, resampled_metrics
 from fusionkit.interfaces import LossHead
 from fusionkit.loss_heads.numeric import as_columns
 
+FEW_GROUPS = 6
+"""Of fewer groups than these all may lean the same way by chance in more than one of twenty cases."""
+
 Figure = dict[str, float | None]
 """``value`` with the limits ``low`` and ``high`` of its 95 % interval, None where there are none."""
 
@@ -73,6 +76,10 @@ class Judge:
         """The samples that state the target and of which all these speak."""
         spoken = torch.stack([self.known, *(answer.spoken for answer in answers)]).all(dim=0)
         return spoken.nonzero().flatten()
+
+    def groups(self, *answers: Answer) -> int:
+        """How many groups these samples are of."""
+        return len({self._groups[row] for row in self.rows(*answers).tolist()})
 
     def score(self, answer: Answer) -> float:
         """The score of an answer over the samples that it speaks of; NaN where there are none."""

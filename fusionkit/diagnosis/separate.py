@@ -31,7 +31,7 @@ def open_separate(run: RunFolder) -> Separate:
     """A run of networks trained alone.
 
     Raises:
-        RunError: It has not finished, or trained no modality alone.
+        RunError: It has not finished, its data have changed since, or it trained no modality alone.
     """
     require_finished(run)
     alone = trained_branches(run.recipe).alone
@@ -41,15 +41,17 @@ def open_separate(run: RunFolder) -> Separate:
             f"{run.path}: trained no modality alone (its strategy is {strategy}); --alone wants a run of the strategy "
             "late_fusion or unimodal"
         )
-    return Separate(run, assemble(run.recipe), alone)
+    assembly = assemble(run.recipe)
+    require_same_data(run, assembly)
+    return Separate(run, assembly, alone)
 
 
 def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
-    """By modality of a run, the network trained alone on the same split.
+    """By modality of a run, the network trained alone on the same split; of several, that of the same seed.
 
     Raises:
-        RunError: None of those that are given is of the same split, two of them train the same modality, or a target
-            is another one there.
+        RunError: None of those that are given is of the same split, several of them train the same modality and not
+            just one has the run's seed, or a target is another one there.
     """
     if not given:
         return {}
@@ -61,22 +63,34 @@ def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> d
             f"{run.path}: is of fold {assembly.split.name}, split {own[:12]}; of the networks trained alone none has "
             f"that split: {folds}; give --alone a run of the same fold of the same data"
         )
-    found: dict[str, Separate] = {}
     for each in fitting:
         _check_targets(assembly, each)
-        for modality in each.modalities:
-            if modality not in assembly.recipe.model.modalities:
-                continue
-            if modality in found:
-                raise RunError(
-                    f"{each.run.path}: {modality} of fold {assembly.split.name} was trained alone in "
-                    f"{found[modality].run.path} too; give --alone one of them"
-                )
-            found[modality] = each
+    found: dict[str, Separate] = {}
+    for modality in assembly.recipe.model.modalities:
+        able = [each for each in fitting if modality in each.modalities]
+        if len(able) > 1:
+            able = [each for each in able if each.assembly.recipe.train.seed == assembly.recipe.train.seed] or able
+        if len(able) > 1:
+            raise RunError(
+                f"{able[1].run.path}: {modality} of fold {assembly.split.name} was trained alone in "
+                f"{able[0].run.path} too; give --alone one of them"
+            )
+        if able:
+            found[modality] = able[0]
     if not found:
         modalities = ", ".join(assembly.recipe.model.modalities)
         raise RunError(f"{fitting[0].run.path}: trained none of the modalities of {run.path} alone: {modalities}")
     return found
+
+
+def require_same_data(run: RunFolder, assembly: Assembly) -> None:
+    """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
+
+    Raises:
+        RunError: They are.
+    """
+    if run.is_of_other_data(assembly.data_hash):
+        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
 
 
 def require_finished(run: RunFolder) -> None:

@@ -69,6 +69,7 @@ def describe_target(
         "higher_is_better": judge.head.higher_is_better,
         "kind": "classes" if judge.classes else "labels" if judge.labels else "numbers",
         "samples": len(judge.rows(fused)),
+        "groups": judge.groups(fused),
         "fused": figure(scores[everything]),
         "subsets": {name_of(subset): figure(score) for subset, score in scores.items()},
         "shapley": None

@@ -16,7 +16,7 @@ from torch import Tensor
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.encoders.weights import without_pretrained_weights
-from fusionkit.environment import describe_environment
+from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
@@ -86,7 +86,7 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
     recipe = run.recipe
     branches = trained_branches(recipe)
     assembly = assemble(recipe)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = choose_device(device)
     model = trained_model(run, assembly)
     predictions = predict_test_part(model, assembly, branches, chosen)
     environment = describe_environment(str(chosen))

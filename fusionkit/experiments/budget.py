@@ -36,7 +36,7 @@ def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, writ
 
     Raises:
         RecipeError: An epoch of a variant takes longer than the budget of time.
-        RunError: The folder cannot be written, or its epochs are of another budget.
+        RunError: The folder cannot be written, or its epochs are damaged or of another budget.
     """
     if spec.budget.epochs is not None:
         epochs = dict.fromkeys(experiment.recipes, spec.budget.epochs)
@@ -52,8 +52,10 @@ def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, writ
 
 def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *, write: bool) -> dict[str, int]:
     known: dict[str, Any] = read_json(file) if file.is_file() else {"minutes": minutes, "epochs": {}}
-    if known.get("minutes") != minutes:
-        raise RunError(f"{file}: is of {known.get('minutes')} minutes, now {minutes:g}; choose another folder")
+    if not _is_whole(known):
+        raise RunError(f"{file}: is damaged; remove it, or choose another folder")
+    if known["minutes"] != minutes:
+        raise RunError(f"{file}: is of {known['minutes']} minutes, now {minutes:g}; choose another folder")
     epochs: dict[str, int] = dict(known["epochs"])
     problems = []
     for variant, recipe in recipes.items():
@@ -73,6 +75,11 @@ def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *
         except OSError as error:
             raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
     return epochs
+
+
+def _is_whole(known: Mapping[str, Any]) -> bool:
+    epochs = known.get("epochs")
+    return "minutes" in known and isinstance(epochs, dict) and all(type(of) is int and of > 0 for of in epochs.values())
 
 
 def _seconds_of_epoch(recipe: Recipe) -> float:

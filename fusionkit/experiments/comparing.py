@@ -64,9 +64,9 @@ def run_comparison(
         check_beginnings(experiment, out, tuned=None)
         prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
         experiment = with_budget(experiment, spec, out)
-        agenda = make_agenda(experiment, out, tuned=None)
-        begin(agenda, agenda.jobs, progress=progress)
-        choices, lost = _tune(agenda, spec, processes, progress=progress)
+        untuned = make_agenda(experiment, out, tuned=None)
+        begin(untuned, untuned.jobs, progress=progress)
+        choices, lost = _tune(untuned, spec, processes, progress=progress)
         agenda = make_agenda(experiment, out, tuned={cell: choice.overrides for cell, choice in choices.items()})
         failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
         results = make_results(agenda, [*lost, *failures])
@@ -76,7 +76,7 @@ def run_comparison(
             "tuning": spec.tuning and spec.tuning.model_dump(mode="json"),
             "choices": describe_choices(choices),
             **compare_columns(results),
-            "cost": measure_costs(agenda),
+            "cost": measure_costs(untuned),
         }
     return write_results(results, out)
 
@@ -123,7 +123,10 @@ def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
 def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
     """By variant: parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
 
-    Seconds are timed one after the other on one thread, with the recipe as it stands, on the first fold.
+    Seconds are timed one after the other on one thread, on the first fold.
+
+    Args:
+        agenda: The comparison before it is tuned, so that costs are those of the recipes as they stand.
     """
     from fusionkit.training.timing import time_stages
 

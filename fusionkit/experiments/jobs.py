@@ -124,7 +124,8 @@ def _agenda(experiment: Experiment, out: Path, *, check_data: bool, tuned: Tuned
     folds = fold_splits(experiment)
     jobs = _plan_jobs(experiment, folds, out, tuned or UNCHANGED)
     if tuned is not None:
-        refuse_foreign_runs(jobs, out, check_data=check_data)
+        what = "settings that their trials no longer choose" if tuned else "another recipe"
+        refuse_foreign_runs(jobs, out, check_data=check_data, foreign_are=what)
     metric, higher_is_better = compared_metric(experiment)
     names = [split.name for split in protocol_splits(experiment)]
     if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, metric)):
@@ -202,8 +203,16 @@ def _plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path, tuned:
     return tuple(jobs)
 
 
-def refuse_foreign_runs(jobs: Sequence[Job], out: Path, *, check_data: bool) -> None:
+def refuse_foreign_runs(
+    jobs: Sequence[Job], out: Path, *, check_data: bool, foreign_are: str = "another recipe"
+) -> None:
     """Makes sure that what was begun in the folders of runs is of their recipes and, if wanted, of the same data.
+
+    Args:
+        jobs: The runs.
+        out: The folder of all runs.
+        check_data: Whether their data are looked at.
+        foreign_are: What runs are of whose recipe is another one.
 
     Raises:
         RunError: A folder holds a run of another recipe or of other data; all of them are listed.
@@ -215,7 +224,7 @@ def refuse_foreign_runs(jobs: Sequence[Job], out: Path, *, check_data: bool) -> 
             foreign.append(job.folder)
         elif check_data and run is not None and run.is_of_other_data(_data_of(load_recipe(job.recipe))):
             changed.append(job.folder)
-    for folders, what in ((foreign, "another recipe"), (changed, "other data, which have changed since")):
+    for folders, what in ((foreign, foreign_are), (changed, "other data, which have changed since")):
         if folders:
             listed = ", ".join(folders[:5]) + (f" and {len(folders) - 5} more" if len(folders) > 5 else "")
             raise RunError(f"{out}: holds runs of {what} ({listed}); choose another folder, or remove them")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from fusionkit.evaluation.branches import trained_branches
+from fusionkit.errors import Problem, RecipeError
+from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.comparison import TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
 from fusionkit.experiments.spec import folder_name
@@ -45,11 +46,13 @@ class Choice:
         trial: The trial that was best.
         overrides: Its setting.
         values: By trial, the mean of the compared metric over inner folds; None where a run of it failed.
+        branch: The branch that was judged.
     """
 
     trial: int
     overrides: tuple[str, ...]
     values: tuple[float | None, ...]
+    branch: str
 
 
 def plan_trials(agenda: Agenda, tuning: TuningSpec) -> tuple[Trial, ...]:
@@ -60,9 +63,10 @@ def plan_trials(agenda: Agenda, tuning: TuningSpec) -> tuple[Trial, ...]:
         tuning: How it tunes.
 
     Raises:
-        RecipeError: A setting cannot be, or the training part cannot be divided.
+        RecipeError: A setting cannot be, the training part cannot be divided, or the metric cannot judge a variant.
         RunError: A folder holds a run of another recipe or of other data.
     """
+    _check_metric(agenda)
     recipes = complete_recipes(agenda.experiment)
     seed = agenda.experiment.spec.seeds[0]
     trials = []
@@ -91,9 +95,10 @@ def plan_trials(agenda: Agenda, tuning: TuningSpec) -> tuple[Trial, ...]:
 
 
 def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure]) -> dict[tuple[str, str], Choice]:
-    """By variant and fold, the trial whose main branch is best in the mean over inner folds; of equal ones the first.
+    """By variant and fold, the trial that is best in the mean over inner folds; of equal ones the first.
 
-    A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.
+    It is judged by the branch that the variant's own column reads, which is its main branch unless the file says
+    another. A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.
     """
     failed, sign = {failure.job.folder for failure in failures}, 1 if agenda.higher_is_better else -1
     by_cell: dict[tuple[str, str], list[Trial]] = {}
@@ -101,11 +106,11 @@ def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure])
         by_cell.setdefault((trial.variant, trial.fold), []).append(trial)
     choices = {}
     for (variant, fold), cell in by_cell.items():
-        branch = trained_branches(agenda.experiment.recipes[variant]).main
+        branch = _judged_branch(agenda, variant)
         values = [_value(agenda, trial, branch, failed) for trial in cell]
         known = {at: value for at, value in enumerate(values) if value is not None}
         best = cell[max(known, key=lambda at: sign * known[at], default=0)]
-        choices[variant, fold] = Choice(best.number, best.overrides, tuple(values))
+        choices[variant, fold] = Choice(best.number, best.overrides, tuple(values), branch)
     return choices
 
 
@@ -118,9 +123,24 @@ def describe_choices(choices: Mapping[tuple[str, str], Choice]) -> list[dict[str
             "trial": choice.trial,
             "overrides": list(choice.overrides),
             "values": list(choice.values),
+            "branch": choice.branch,
         }
         for (variant, fold), choice in choices.items()
     ]
+
+
+def _check_metric(agenda: Agenda) -> None:
+    if agenda.metric != "loss":
+        return
+    averaged = [name for name in agenda.experiment.recipes if _judged_branch(agenda, name) == ENSEMBLE]
+    if averaged:
+        message = f"an average of networks has no loss, so no trial of {', '.join(averaged)} could be chosen"
+        raise RecipeError([Problem("metric", message, "a metric of the loss head, or no tuning")])
+
+
+def _judged_branch(agenda: Agenda, variant: str) -> str:
+    own = (column.branch for column in agenda.experiment.columns if column.name == column.runs == variant)
+    return next(own, trained_branches(agenda.experiment.recipes[variant]).main)
 
 
 def _nested(recipe: Recipe, tuning: TuningSpec, fold: str) -> dict[str, Any]:

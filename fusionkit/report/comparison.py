@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.document import Paragraph as Words
@@ -31,6 +31,7 @@ def comparison_section(results: Results, figures: Path) -> Section | None:
     return section(
         "Comparison",
         *(Words(sentence) for sentence in conditions(results)),
+        Words(f"{heading(results)}."),
         Table(HEADER, ranking_rows(results)),
         Words(last_line(results)),
         picture(
@@ -76,7 +77,19 @@ def conditions(results: Results) -> tuple[str, ...]:
         said,
         f"In every fold every variant had {tuning['trials']} trials inside the training part ({searched}); the first "
         "is the recipe as it stands, the others a seeded random search. The test part chose nothing.",
+        *_tuned_for_another(results),
     )
+
+
+def _tuned_for_another(results: Results) -> list[str]:
+    """Columns that read a branch of runs whose settings were chosen by another branch."""
+    judged = {choice["variant"]: choice["branch"] for choice in results["comparison"]["choices"]}
+    return [
+        f"{each['name']} reads the {each['branch']} branch of {each['runs']}, whose settings the "
+        f"{judged[each['runs']]} branch chose: it was not tuned for itself."
+        for each in results["columns"]
+        if judged.get(each["runs"], each["branch"]) != each["branch"]
+    ]
 
 
 def ranking_rows(results: Results) -> tuple[tuple[str, ...], ...]:
@@ -116,26 +129,57 @@ def last_line(results: Results) -> str:
     """Which differences are larger than noise, once all that were looked at are allowed for."""
     comparison, first = results["comparison"], results["columns"][0]["name"]
     pairs = comparison["against_first"]
+    if len(results["columns"]) == 1:
+        return f"{first} is the only column, so nothing is compared."
     if not pairs:
         return f"No other column has a fold in common with {first}, so nothing can be said."
-    if all(pair["p"] is None for pair in pairs):
+    if len(results["folds"]) == 1:
         return "One fold cannot tell a difference from noise."
-    sure = [pair for pair in pairs if pair["holm_p"] is not None and pair["holm_p"] < LEVEL]
-    tests = f"{len(pairs)} comparisons" if len(pairs) > 1 else "the one comparison"
-    if not sure:
-        said = f"No difference from {first} is larger than noise, {tests} with it allowed for"
-    else:
-        told = ", ".join(
-            f"{pair['column']} ({format_value(pair['difference'], results['metric'], signed=True)})" for pair in sure
+    tested = [pair for pair in pairs if pair["p"] is not None]
+    untold = ", ".join(pair["column"] for pair in pairs if pair["p"] is None)
+    cannot = f"Whether noise explains the difference of {untold} cannot be told: it has no spread over folds."
+    if not tested:
+        return cannot
+    return " ".join(
+        (
+            _against_first(results, tested, first),
+            *((cannot,) if untold else ()),
+            *((_between_all(comparison["pairs"]),) if len(comparison["pairs"]) > 1 else ()),
         )
-        rest = len(pairs) - len(sure)
-        others = f"; the {'other is' if rest == 1 else f'{rest} others are'} within it" if rest else ""
-        said = f"Larger than noise against {first}, {tests} allowed for: {told}{others}"
-    between = [pair for pair in comparison["pairs"] if pair["holm_p"] is not None and pair["holm_p"] < LEVEL]
-    return (
-        f"{said}. Of all {len(comparison['pairs'])} pairs of columns {len(between) or 'none'} "
-        f"{'differs' if len(between) == 1 else 'differ'} by more than noise."
     )
+
+
+def _against_first(results: Results, tested: Sequence[Mapping[str, Any]], first: str) -> str:
+    sure = [pair for pair in tested if pair["holm_p"] < LEVEL]
+    tests = f"{len(tested)} comparisons" if len(tested) > 1 else "the one comparison"
+    if not sure:
+        return f"No difference from {first} is larger than noise, {tests} with it allowed for."
+    told = ", ".join(f"{pair['column']} ({_way(pair['difference'], results)})" for pair in sure)
+    rest = len(tested) - len(sure)
+    others = f"; the {'other is' if rest == 1 else f'{rest} others are'} within it" if rest else ""
+    return f"Larger than noise against {first}, {tests} allowed for: {told}{others}."
+
+
+def _way(difference: float, results: Results) -> str:
+    """A difference, and where less is better whether it is for the better."""
+    text = format_value(difference, results["metric"], signed=True)
+    if results["higher_is_better"]:
+        return text
+    return f"{text}, {'better' if difference < 0 else 'worse'}"
+
+
+def _between_all(pairs: Sequence[Mapping[str, Any]]) -> str:
+    between = sum(pair["holm_p"] is not None and pair["holm_p"] < LEVEL for pair in pairs)
+    verb = "differs" if between == 1 else "differ" if between else "is shown to differ"
+    return f"Of all {len(pairs)} pairs of columns {between or 'none'} {verb} by more than noise."
+
+
+def heading(results: Results) -> str:
+    """What the figures of the ranking are: metric, unit, which way is better, and what differences are from."""
+    unit = ", %" if results["metric"] in SHARES else ""
+    better = "higher" if results["higher_is_better"] else "lower"
+    first = results["columns"][0]["name"]
+    return f"{results['metric']} of {results['target']}{unit}; {better} is better, differences are from {first}"
 
 
 def draw_comparison(results: Results) -> Figure:
@@ -203,7 +247,9 @@ def _draw_differences(axes: Axes, results: Results, names: Sequence[str], colour
         face = colour_of[name] if sure else "white"
         axes.scatter([scale * pair["difference"]], [row], s=30, facecolors=face, edgecolors=colour_of[name], zorder=3)
     first = results["columns"][0]["name"]
-    axes.set_xlabel(f"{results['metric']} beyond {first}" + (" (points)" if scale == 100 else ""), fontsize=9)
+    better = "" if results["higher_is_better"] else ", lower is better"
+    unit = " (points)" if scale == 100 else ""
+    axes.set_xlabel(f"{results['metric']} minus that of {fitting([first], 24)[0]}{unit}{better}", fontsize=9)
 
 
 def _intervals_and_ranks(results: Results) -> str:

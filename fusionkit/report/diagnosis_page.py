@@ -126,7 +126,7 @@ def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
         Paragraph(
             "The best single modality is chosen by the very figures that are compared, which favours not fusing. "
             + (
-                "Intervals are Student's t over folds."
+                "Intervals are Student's t over folds, a little too narrow, since training parts overlap."
                 if "each" in diagnosis
                 else "Intervals resample the groups of the test part, the same for both."
             )

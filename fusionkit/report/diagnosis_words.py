@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fusionkit.diagnosis.judging import FEW_GROUPS
 from fusionkit.report.tables import NOTHING, SHARES, format_value
 
 Diagnosis = Mapping[str, Any]
 Figure = Mapping[str, float | None]
 
 MOST_LISTED = 6
+ROUNDING = 1e-6
+"""Differences of scores below this are of rounding, such as of two optimisations of the same linear head."""
 ASIDE = 0.05
 """A cosine below minus this is called against each other, above it along with each other."""
 
@@ -24,8 +27,8 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
             *_fusing(diagnosis, target, of),
             *_encoders(of),
             *_modalities(diagnosis, of),
-            *_classes(of),
-            *_samples(of),
+            *_classes(diagnosis, of),
+            *_samples(diagnosis, of),
         ]
         sentences += [f"{target}: {sentence[0].lower()}{sentence[1:]}" if several else sentence for sentence in own]
     return (*sentences, *_gradients(diagnosis))
@@ -63,9 +66,16 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
     gain = with_interval(over, score, diagnosis)
     if over["low"] is None:
         verb = "gains" if over["value"] > 0 else "loses"
+        here = f"{verb} {points(abs(over['value']), score)}{of_score}" if over["value"] else "gains nothing"
         sentences.append(
-            f"Whether fusing helps is unclear, for one fold or one group cannot tell a gain from noise: here it {verb} "
-            f"{points(abs(over['value']), score)}{of_score} against {rival}."
+            f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis)} cannot tell a gain from noise: "
+            f"here it {here} against {rival}."
+        )
+    elif "each" not in diagnosis and of["groups"] < FEW_GROUPS:
+        signed = with_interval(over, score, diagnosis, signed=True)
+        sentences.append(
+            f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, but the {of['groups']} groups of the "
+            "test part are too few to tell a gain from noise."
         )
     elif over["low"] > 0:
         sentences.append(f"Fusing helps by {gain}{of_score} over {rival}.")
@@ -75,8 +85,10 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
     else:
         signed = with_interval(over, score, diagnosis, signed=True)
         sentences.append(f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, which is within noise.")
+    several = len({each["seed"] for each in diagnosis.get("each", ())}) > 1
     inferior = [
-        f"in fold {each['fold']} {fusing['best_single']} alone is better by {points(-value, score)}"
+        f"in fold {each['fold']}{', seed {},'.format(each['seed']) if several else ''} {fusing['best_single']} alone "
+        f"is better by {points(-value, score)}"
         for each in diagnosis.get("each", ())
         if (fusing := each["fusing"][target])["best_single"] is not None
         and (value := fusing["over_best_single"]["value"]) is not None
@@ -100,6 +112,18 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
     return sentences
 
 
+def _what_tells_nothing(diagnosis: Diagnosis) -> str:
+    """Why a gain has no interval."""
+    if "each" not in diagnosis:
+        return "one group"
+    return "one fold" if len({each["fold"] for each in diagnosis["each"]}) == 1 else "the same gain in every fold"
+
+
+def _within_noise(gain: Figure) -> bool:
+    low, high = gain["low"], gain["high"]
+    return low is not None and high is not None and low <= 0 <= high
+
+
 _FLIPPED = (("value", "value"), ("low", "high"), ("high", "low"))
 
 
@@ -119,10 +143,11 @@ def _encoders(of: Mapping[str, Any]) -> list[str]:
         kept = probe["kept"]
         if kept is None or kept["value"] is None:
             continue
-        noise = kept["low"] is not None and kept["low"] <= 0 <= (kept["high"] or 0)
         verb = "lost" if kept["value"] < 0 else "gained"
-        amount = f"{verb} {points(abs(kept['value']), score)}" if kept["value"] else "lost nothing"
-        parts.append(f"the {name} encoder {amount}{' (within noise)' if noise else ''} against {name} trained alone")
+        amount = "lost nothing"
+        if abs(kept["value"]) > ROUNDING:
+            amount = f"{verb} {points(abs(kept['value']), score)}{' (within noise)' if _within_noise(kept) else ''}"
+        parts.append(f"the {name} encoder {amount} against {name} trained alone")
     if parts:
         text = "; ".join(parts)
         return [f"{text[0].upper()}{text[1:]}, as a linear head on the frozen encoders reads it."]
@@ -149,7 +174,9 @@ def _modalities(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
             continue
         spared = diagnosis["cost"]["all"]["value"] - diagnosis["cost"]["without"][name]["value"]
         what = "worse" if gain["value"] > 0 else "better"
-        amount = "no change" if gain["value"] == 0 else f"{points(abs(gain['value']), score)} {what}"
+        amount = "no change"
+        if abs(gain["value"]) > ROUNDING:
+            amount = f"{points(abs(gain['value']), score)} {what}{' (within noise)' if _within_noise(gain) else ''}"
         drops.append(f"drop {name}: {amount}, {_milliseconds(-spared)} per sample")
     if drops:
         text = "; ".join(drops)
@@ -167,24 +194,27 @@ def _milliseconds(value: float) -> str:
     return f"{value:+.0f} ms" if abs(value) >= 10 else f"{value:+.2g} ms"
 
 
-def _classes(of: Mapping[str, Any]) -> list[str]:
+def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     hurt = {name: each["gain"] for name, each in of["classes"].items() if (each["gain"]["value"] or 0) < 0}
     if not of["classes"]:
         return []
     if not hurt:
         return ["Fusing lowers the recall of no class."]
+    tells = "each" in diagnosis or of["groups"] >= FEW_GROUPS
     worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
     listed = ", ".join(
         f"{name} {format_value(hurt[name]['value'], 'accuracy', signed=True)}"
-        f"{' (beyond noise)' if hurt[name]['high'] is not None and hurt[name]['high'] < 0 else ''}"
+        f"{' (beyond noise)' if tells and hurt[name]['high'] is not None and hurt[name]['high'] < 0 else ''}"
         for name in worst
     )
     count = f"{len(hurt)} of {len(of['classes'])} classes"
     return [f"Classes that fusing hurts, {count}, points of recall against the best single modality: {listed}."]
 
 
-def _samples(of: Mapping[str, Any]) -> list[str]:
+def _samples(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     sentences = []
+    seeds = len({each["seed"] for each in diagnosis.get("each", ())})
+    each_seed = f" (each counted once per seed, of {seeds})" if seeds > 1 else ""
     names = {"best_single": "the best single modality", "ensemble": "the average of the single modalities"}
     verbs = ("is farther from", "is nearer to") if of["kind"] == "numbers" else ("gets wrong", "gets right")
     for rival, counted in of["rivals"].items():
@@ -193,12 +223,12 @@ def _samples(of: Mapping[str, Any]) -> list[str]:
         else:
             text = f"rescues {counted['rescued']} that {names[rival]} {verbs[0]}, and hurts {counted['hurt']} that it "
             text += verbs[1]
-        sentences.append(f"Of {counted['samples']} samples fusing {text}.")
+        sentences.append(f"Of {counted['samples']} samples{each_seed} fusing {text}.")
     differ = of["disagreement"]
     if differ is not None and of["kind"] != "numbers" and differ["one_right"]["value"] is not None:
         sentences.append(
-            f"Modalities disagree on {_percent(differ['disagree'])} of the samples; where one of them is right, fusing "
-            f"is right in {_percent(differ['one_right'])}."
+            f"Modalities disagree on {_percent(differ['disagree'])} of the {differ['samples']} samples that have all "
+            f"of them; where they do and one is right, fusing is right in {_percent(differ['one_right'])}."
         )
     return sentences
 

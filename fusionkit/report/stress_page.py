@@ -68,7 +68,7 @@ def title_of(document: Document) -> tuple[str, str]:
 
 def make_sections(document: Document, figures: Path) -> tuple[Section, ...]:
     """The sections of the page; their figures go to a folder."""
-    first, *others = sentences(document) or ("No network reads any of the modalities that were corrupted.",)
+    first, *others = sentences(document) or ("No network reads a modality that was corrupted.",)
     return (
         section("In short", Paragraph(first), Points(tuple(others))),
         *(_corruption_section(document, corruption, figures) for corruption in corruptions_of(document)),

@@ -93,14 +93,14 @@ def levels_of(curves: Sequence[Curve]) -> list[float]:
 
 
 def sentences(document: Document) -> tuple[str, ...]:
-    """What is left at the highest level of every corruption and modality, and what to be careful about."""
+    """What is left at the strongest level of every corruption and modality, and what to be careful about."""
     said = list[str]()
     for target, of in document["targets"].items():
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():
-                if told := list(_told(curves, of["higher_is_better"])):
-                    last = curves[0]["points"][-1]["level"]
-                    words = _circumstances(corruption, modality, last, curves[0]["unit"])
+                level = _strongest(curves[0])["level"]
+                if level and (told := list(_told(curves, of["higher_is_better"]))):
+                    words = _circumstances(corruption, modality, level, curves[0]["unit"])
                     where = f" ({_measure(of, target)})" if len(document["targets"]) > 1 or not said else ""
                     said.append(f"{words} {_kept(told, of)}{where}.")
     return (*said, *_silent(document))
@@ -108,7 +108,7 @@ def sentences(document: Document) -> tuple[str, ...]:
 
 def _told(curves: Sequence[Curve], higher: bool) -> Iterator[Curve]:
     """The best fused curve and the ensemble; of a network of one modality its own."""
-    reading = [curve for curve in curves if reads_it(curve) and curve["points"][-1]["mean"] is not None]
+    reading = [curve for curve in curves if reads_it(curve) and _strongest(curve)["mean"] is not None]
     fused = [curve for curve in reading if curve["branch"] == "fused" and _untouched(curve) is not None]
     if fused:
         yield max(fused, key=lambda curve: (1 if higher else -1) * curve["points"][_zero(curve)]["mean"])
@@ -123,8 +123,8 @@ def _kept(curves: Sequence[Curve], of: Mapping[str, Any]) -> str:
     metric, told, before = of["metric"], list[str](), ""
     for curve in curves:
         name = "the ensemble" if curve["branch"] == curve["column"] == "ensemble" else curve["column"]
-        whole, left = format_value(_untouched(curve), metric), format_value(curve["points"][-1]["mean"], metric)
-        worse = curve["points"][-1]["mean"] < (_untouched(curve) or 0)
+        whole, left = format_value(_untouched(curve), metric), format_value(_strongest(curve)["mean"], metric)
+        worse = _strongest(curve)["mean"] < (_untouched(curve) or 0)
         if left == whole:
             verb, numbers = "stays at", whole
         elif metric in SHARES and of["higher_is_better"] and worse:
@@ -134,6 +134,12 @@ def _kept(curves: Sequence[Curve], of: Mapping[str, Any]) -> str:
         told.append(f"{name} {numbers}" if verb == before else f"{name} {verb} {numbers}")
         before = verb
     return ", ".join(told)
+
+
+def _strongest(curve: Curve) -> Mapping[str, Any]:
+    """The point that is farthest from untouched: below 0 a modality comes early."""
+    point: Mapping[str, Any] = max(curve["points"], key=lambda each: abs(each["level"]))
+    return point
 
 
 def _untouched(curve: Curve) -> float | None:
@@ -168,13 +174,13 @@ def measure_of(document: Document, target: str) -> str:
 
 
 def _silent(document: Document) -> list[str]:
-    """Curves whose last point is over fewer samples than the first, since samples are left without any modality."""
+    """Curves whose strongest point is over fewer samples, since some are left without any modality."""
     fewer = {
-        f"{curve['column']} without {curve['modality']} ({curve['points'][-1]['samples']} of {most})"
+        f"{curve['column']} without {curve['modality']} ({_strongest(curve)['samples']} of {most})"
         for curve in document["curves"]
         if is_fused(curve)
         and curve["corruption"] == "missing"
-        and curve["points"][-1]["samples"] < (most := curve["points"][_zero(curve)]["samples"])
+        and _strongest(curve)["samples"] < (most := curve["points"][_zero(curve)]["samples"])
     }
     if not fewer:
         return []

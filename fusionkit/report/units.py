@@ -33,9 +33,11 @@ def in_time(hours: float) -> str:
     """A duration, in the unit that suits it.
 
     Example:
-        >>> in_time(0.001), in_time(0.2), in_time(30.25), in_time(2400)
-        ('4 s', '12 min', '30.2 h', '100.0 days')
+        >>> in_time(0.00001), in_time(0.001), in_time(0.2), in_time(30.25), in_time(2400)
+        ('36 ms', '4 s', '12 min', '30.2 h', '100.0 days')
     """
+    if 0 < hours * 3600 < 1:
+        return f"{hours * 3.6e6:.3g} ms"
     if hours < 1 / 60:
         return f"{hours * 3600:.0f} s"
     if hours < 1:

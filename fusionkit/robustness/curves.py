@@ -99,7 +99,7 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
             for curve in _curves(found, column, target, metric)
         ],
         "runs": [_described(source, key, each) for key, each in found.items()],
-        "notes": list(dict.fromkeys(note for each in every for note in each.notes)),
+        "notes": notes_of(found),
         **{key: environment[key] for key in ("commit", "device", "platform", "command")},
         "versions": {key: environment[key] for key in ("fusionkit", "torch", "python")},
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -150,6 +150,16 @@ def _point(by_fold: Mapping[str, Mapping[int, float | None]], seeds: set[int]) -
     interval = asdict(mean_interval(list(whole.values()))) if whole else dict.fromkeys(("mean", "low", "high"))
     by_seed = {fold: {str(seed): value for seed, value in of.items()} for fold, of in by_fold.items()}
     return {**interval, "by_fold": whole, "by_seed": by_seed}
+
+
+def notes_of(found: Mapping[Key, Stressed]) -> list[str]:
+    """What the runs have to say; what holds in some folds alone with their names."""
+    folds: dict[str, dict[str, None]] = {}
+    for (_, fold, _), stressed in found.items():
+        for note in stressed.notes:
+            folds.setdefault(note, {})[fold] = None
+    every = {fold for _, fold, _ in found}
+    return [note if len(of) == len(every) else f"In {', '.join(of)}: {note}" for note, of in folds.items()]
 
 
 def _described(source: Source, key: Key, stressed: Stressed) -> dict[str, Any]:

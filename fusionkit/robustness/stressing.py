@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from fusionkit.assembly import assemble
+from fusionkit.environment import choose_device
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import judge_branch, trained_model
@@ -97,7 +98,7 @@ def stress_run(
     names = tuple(name for name in used if name in modalities)
     measured = measure(assembly, names)
     passes = Passes(assembly, branches, measured, levels=levels, corruptions=corruptions, seed=seed)
-    chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    chosen = choose_device(device)
     outputs, batches = passes.run(model.to(chosen).eval(), chosen)
     points = []
     for corruption, name, level in passes.wanted():
