@@ -113,7 +113,7 @@ def cost_rows(results: Results) -> tuple[tuple[str, ...], ...]:
     for name in in_order(results):
         cost = costs.get(runs[name])
         if cost is not None:
-            times = (f"{cost['epoch_seconds']:.2f} s", in_time(cost["run_seconds"] / 3600))
+            times = (in_time(cost["epoch_seconds"] / 3600), in_time(cost["run_seconds"] / 3600))
             rows.append((name, in_thousands(cost["parameters"]), in_bytes(cost["memory"]), *times))
     return tuple(rows)
 
