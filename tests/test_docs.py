@@ -231,3 +231,23 @@ def test_the_comparisons_of_the_literature_hold_every_fusion_and_balancer_that_a
         for balancer in set(BALANCERS.names()) - elsewhere:
             assert used >= {(balancer, "concat"), (balancer, "mrpn")}
         assert spec.tuning is not None
+
+
+def test_the_page_on_which_fusion_says_of_gradients_and_encoders_what_was_measured():
+    page = " ".join((ROOT / "docs" / "explanation" / "which_fusion.md").read_text(encoding="utf-8").split())
+    results = json.loads((ROOT / "benchmarks" / "results" / "diagnosis_action_units.json").read_text(encoding="utf-8"))
+    joint = {name: of for name, of in results["variants"].items() if of["gradients"]}
+    assert list(joint) == ["N0", "N1", "N2"]
+    found = [each for of in joint.values() for each in of["gradients"].values()]
+
+    cosines = sorted(round(each["cosine"]["value"], 2) for each in found)
+    assert f"the mean cosine is between {cosines[0]} and {cosines[-1]}" in page
+    assert all(each["thirds"]["first"]["value"] < each["thirds"]["middle"]["value"] for each in found)
+    negative = sorted(round(100 * each["negative"]["value"]) for each in found)
+    assert f"In {negative[0]} to {negative[-1]} of a hundred steps" in page
+
+    probes = {name: next(iter(of["targets"].values()))["probe"] for name, of in joint.items()}
+    here, alone = (round(100 * probes["N0"]["audio"][key]["value"]) for key in ("score", "alone_probe"))
+    assert f"is right in {here} of a hundred clips, one on the encoder that was trained alone in {alone}" in page
+    assert all(probes[name]["audio"]["kept"]["value"] > 0 for name in ("N1", "N2"))
+    assert all(0.025 < -each["action_units"]["kept"]["value"] < 0.05 for each in probes.values())
