@@ -50,6 +50,7 @@ def shortened(name: str, results: Mapping[str, Any], recipe: Mapping[str, Any]) 
         for name, column in results["summary"].items()
     }
     comparison = dict(results["comparison"])
+    # What differs by chance alone is not listed; how many pairs there were, `pairs_compared` says.
     comparison["pairs"] = [pair for pair in comparison["pairs"] if pair["p"] is not None and pair["p"] < 0.05]
     return {
         "kind": "comparison",

@@ -113,10 +113,12 @@ def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
     ratio = fmean(fold["test"] / fold["train"] for fold in results["folds"])
     values = {name: column["by_fold"] for name, column in results["summary"].items() if column["by_fold"]}
     first = results["columns"][0]["name"]
+    pairs = all_pairs(values, ratio)
     return {
         "ranks": asdict(rank(values, results["higher_is_better"])),
         "against_first": [asdict(pair) for pair in against(values, first, ratio)] if first in values else [],
-        "pairs": [asdict(pair) for pair in all_pairs(values, ratio)],
+        "pairs": [asdict(pair) for pair in pairs],
+        "pairs_compared": len(pairs),
     }
 
 

@@ -144,7 +144,7 @@ def last_line(results: Results) -> str:
         (
             _against_first(results, tested, first),
             *((cannot,) if untold else ()),
-            *((_between_all(comparison["pairs"]),) if len(comparison["pairs"]) > 1 else ()),
+            *((_between_all(comparison),) if comparison["pairs_compared"] > 1 else ()),
         )
     )
 
@@ -168,10 +168,10 @@ def _way(difference: float, results: Results) -> str:
     return f"{text}, {'better' if difference < 0 else 'worse'}"
 
 
-def _between_all(pairs: Sequence[Mapping[str, Any]]) -> str:
-    between = sum(pair["holm_p"] is not None and pair["holm_p"] < LEVEL for pair in pairs)
+def _between_all(comparison: Mapping[str, Any]) -> str:
+    between = sum(pair["holm_p"] is not None and pair["holm_p"] < LEVEL for pair in comparison["pairs"])
     verb = "differs" if between == 1 else "differ" if between else "is shown to differ"
-    return f"Of all {len(pairs)} pairs of columns {between or 'none'} {verb} by more than noise."
+    return f"Of all {comparison['pairs_compared']} pairs of columns {between or 'none'} {verb} by more than noise."
 
 
 def heading(results: Results) -> str:
