@@ -251,3 +251,21 @@ def test_the_page_on_which_fusion_says_of_gradients_and_encoders_what_was_measur
     assert f"is right in {here} of a hundred clips, one on the encoder that was trained alone in {alone}" in page
     assert all(probes[name]["audio"]["kept"]["value"] > 0 for name in ("N1", "N2"))
     assert all(0.025 < -each["action_units"]["kept"]["value"] < 0.05 for each in probes.values())
+
+
+def test_the_short_answer_on_which_fusion_is_what_was_measured():
+    page = " ".join((ROOT / "docs" / "explanation" / "which_fusion.md").read_text(encoding="utf-8").split())
+    sets = module_of("literature").literature_results(ROOT / "benchmarks" / "results")
+    bar = sets.pop("bar")
+    means = {name: {method: of["mean"] for method, of in results["summary"].items()} for name, results in sets.items()}
+
+    for results in [*sets.values(), bar]:  # nothing is better than the ensemble, or than another, by more than noise
+        assert all((pair["holm_p"] or 0.0) >= 0.05 for pair in results["comparison"]["against_first"] if pair["p"])
+        assert all(pair["holm_p"] >= 0.05 for pair in results["comparison"]["pairs"])
+    behind = sorted(round(100 * (of["concat"] - of["N0"]), 1) for of in means.values())
+    assert f"`concat` is {behind[0]} to {behind[-1]} points worse on every set" in page
+    assert all(of[f"ogm_ge + {fusion}"] < of[fusion] for of in means.values() for fusion in ("concat", "mrpn"))
+    gains = {pair["column"]: round(100 * pair["difference"], 1) for pair in bar["comparison"]["against_first"]}
+    assert f"by {gains['late fusion']} points (late fusion) to {gains['N1']} (N1, and the teachers)" in page
+    assert min(gains.values()) == gains["late fusion"]
+    assert gains["umt with heads + concat"] == gains["N1"] == max(gains.values())
