@@ -137,7 +137,7 @@ def _standardized(clips: Jagged) -> Jagged:
         if len(clip):
             mean = clip.mean()
             centred = clip - mean
-            deviation = centred.square().mean().sqrt()  # torch.std takes five times as long
+            deviation = centred.square().mean().sqrt()  # torch.std_mean is much slower on a CPU
             # Silence has no deviation; what rounding leaves of it must not be blown up to noise.
             floor = 4 * torch.finfo(clip.dtype).eps * mean.abs()
             parts.append(centred / torch.where(deviation > floor, deviation, 1.0))
