@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +163,7 @@ def _noise(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[s
 
 def _run(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> tuple[dict[str, tuple[Part, ...]], int]:
     """The parts by modality and under ``fused``, each with its own FLOPs, and all FLOPs."""
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _lstm_flops})
+    counter = FlopCounterMode(display=False, custom_mapping=FLOPS_OF_LSTM)
     found: dict[nn.Module, tuple[object, int]] = {}
     named = _named_parts(recipe, model)
     modules = [module for group in named.values() for _, module in group]
@@ -222,6 +223,18 @@ def _lstm_flops(inputs: torch.Size, weight_ih: torch.Size, weight_hh: torch.Size
     """The products of one LSTM layer and direction, which torch's counter does not know on a CPU."""
     steps = inputs[0] * inputs[1]
     return 2 * steps * (weight_ih.numel() + weight_hh.numel())
+
+
+def _lstm_backward_flops(*shapes: torch.Size, **options: object) -> int:
+    """Of the backward pass: as many again for the gradients of the inputs and of the weights."""
+    return 2 * _lstm_flops(*shapes)
+
+
+FLOPS_OF_LSTM: Mapping[Any, Callable[..., int]] = {
+    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward_flops,
+}
+"""For torch's counter of FLOPs, the LSTM of CPUs, which it does not know."""
 
 
 def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory:

@@ -1,0 +1,111 @@
+"""The networks and inputs that are timed: the paper's two ResNet-18 branches at the size that a device carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import timm
+import torch
+from torch import Tensor, nn
+
+import fusionkit
+from fusionkit.jagged import Jagged
+from fusionkit.model import FusionModel
+
+CLASSES = 8
+SETS = 3
+"""Sets of inputs in rotation."""
+
+FRAMES_PER_SEGMENT = 6  # of films of 30 frames a second, a segment every 0.2 s
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sizes of a batch of clips.
+
+    Args:
+        video: Height and width of a frame.
+        audio: Height and width of a spectrogram segment.
+        hidden: Width of the LSTMs.
+        shortest: Frames of the shortest clip.
+        longest: Frames of the longest clip.
+        clips: Clips of a batch.
+    """
+
+    video: tuple[int, int]
+    audio: tuple[int, int]
+    hidden: int
+    shortest: int
+    longest: int
+    clips: int
+
+    def told(self) -> str:
+        """The sizes in words."""
+        frames = f"{self.shortest} to {self.longest}"
+        video, audio = (" x ".join(map(str, size)) for size in (self.video, self.audio))
+        return f"ResNet-18, {self.clips} clips of {frames} frames of {video} and segments of {audio}"
+
+
+FULL = Size((112, 112), (256, 250), 256, 30, 150, 8)
+"""As in aver/ravdess."""
+
+SMALL = Size((64, 64), (64, 64), 256, 6, 30, 4)
+"""A step of it takes two cores a second or two."""
+
+
+def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True) -> FusionModel:
+    """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch."""
+    branch = {"encoder": {"type": "timm", "model": "resnet18"}, "aggregator": {"type": "lstm", "hidden": size.hidden}}
+    return fusionkit.build(
+        {
+            "modalities": {
+                "video": {"shape": [1, *size.video], **branch},
+                "audio": {"shape": [1, *size.audio], **branch},
+            },
+            "fusion": fusion,
+            "unimodal_heads": unimodal_heads,
+            "targets": {"emotion": {"type": "classification", "classes": [f"class {i}" for i in range(CLASSES)]}},
+        }
+    )
+
+
+def bare_encoders() -> nn.ModuleDict:
+    """The same encoders as timm has them, with nothing around them."""
+    return nn.ModuleDict(
+        {name: timm.create_model("resnet18", in_chans=1, num_classes=0) for name in ("video", "audio")}
+    )
+
+
+def lengths(size: Size, turn: int) -> list[int]:
+    """Frames of the clips of a batch, evenly drawn from the shortest to the longest."""
+    generator = torch.Generator().manual_seed(turn)
+    return torch.randint(size.shortest, size.longest + 1, (size.clips,), generator=generator).tolist()
+
+
+def segments(frames: Sequence[int]) -> list[int]:
+    """Segments of clips of so many frames."""
+    return [max(1, count // FRAMES_PER_SEGMENT - 4) for count in frames]
+
+
+def clips(size: Size, device: torch.device, sets: int = SETS) -> list[dict[str, Jagged]]:
+    """Batches of noise with lengths of their own."""
+    generator = torch.Generator().manual_seed(0)
+    batches = []
+    for turn in range(sets):
+        frames = lengths(size, turn)
+        batches.append(
+            {
+                name: Jagged.from_sizes(torch.randn(sum(sizes), 1, *shape, generator=generator), sizes).to(device)
+                for name, sizes, shape in (
+                    ("video", frames, size.video),
+                    ("audio", segments(frames), size.audio),
+                )
+            }
+        )
+    return batches
+
+
+def targets(size: Size, device: torch.device) -> dict[str, Tensor]:
+    """A class for every clip."""
+    return {"emotion": (torch.arange(size.clips) % CLASSES).to(device)}

@@ -1,0 +1,73 @@
+"""Timing two things beside each other: interleaved rounds, paired ratios, and the noise of the measurement."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from records import Ratio
+
+LEVEL = 0.95
+DRAWS = 2000
+
+Work = Callable[[int], object]
+"""Does what is timed, with the inputs of the given round: several sets in rotation, so that no cache knows them."""
+
+
+def seconds_of(work: Work, turn: int, device: torch.device) -> float:
+    """Seconds by the clock of one piece of work; the device has finished before and after."""
+    wait_for(device)
+    start = time.perf_counter()
+    work(turn)
+    wait_for(device)
+    return time.perf_counter() - start
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def compare(ours: Work, theirs: Work, device: torch.device, *, rounds: int, warm_up: int = 1) -> Ratio:
+    """Seconds of our work beside those of other work: A B A, A B A, ...
+
+    In every round ours stands on both sides of theirs, so that a machine that grows slower favours neither; the ratio
+    of a round is the mean of our two by theirs, and our first by our second is what two equal things differ by.
+
+    Args:
+        ours: The numerator.
+        theirs: The denominator.
+        device: Where both run.
+        rounds: Rounds that count.
+        warm_up: Rounds before them that do not.
+    """
+    collected: list[tuple[float, float, float]] = []
+    gc.collect()
+    for turn in range(-warm_up, rounds):
+        first, other, second = (seconds_of(work, turn, device) for work in (ours, theirs, ours))
+        if turn >= 0:
+            collected.append((first, other, second))
+    return ratio_of(collected)
+
+
+def ratio_of(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
+    """The ratio of rounds of three times each: ours, theirs, ours again."""
+    return Ratio(
+        **interval([(first + second) / 2 / other for first, other, second in rounds]),
+        noise=interval([first / second for first, _, second in rounds]),
+        ours=statistics.median([(first + second) / 2 for first, _, second in rounds]),
+        theirs=statistics.median([other for _, other, _ in rounds]),
+        rounds=list(rounds),
+    )
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """The median of values with its percentile-bootstrap interval, 95 in a hundred."""
+    drawn = np.random.default_rng(0).choice(np.asarray(values), (DRAWS, len(values)))
+    low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"median": statistics.median(values), "low": float(low), "high": float(high)}

@@ -1,0 +1,64 @@
+"""By their names, the rows of the table and what measures them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from records import Measurement
+
+Measure = Callable[["Place"], Sequence[Measurement]]
+
+
+class NotMeasured(Exception):
+    """A row cannot be measured here; the message says why, as the table will."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how thoroughly to measure.
+
+    Args:
+        device: The device.
+        rounds: Rounds of every comparison.
+    """
+
+    device: torch.device
+    rounds: int
+
+    @property
+    def large(self) -> bool:
+        """Whether full sizes are carried; a CPU takes small ones from the same code."""
+        return self.device.type == "cuda"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table.
+
+    Args:
+        title: What it compares, for the table.
+        measure: Measures it.
+        devices: The kinds of device that it says something about.
+    """
+
+    title: str
+    measure: Measure
+    devices: tuple[str, ...]
+
+
+ROWS: dict[str, Entry] = {}
+"""By name, in the order of the table."""
+
+
+def row(name: str, title: str, *, devices: tuple[str, ...] = ("cpu", "cuda")) -> Callable[[Measure], Measure]:
+    """Registers what measures a row."""
+
+    def register(measure: Measure) -> Measure:
+        if name in ROWS:
+            raise ValueError(f"there are two rows {name}")
+        ROWS[name] = Entry(title, measure, devices)
+        return measure
+
+    return register
