@@ -17,7 +17,7 @@ from pathlib import Path
 import rows.encoders  # noqa: F401 - each registers its rows
 import torch
 from records import Row, SpeedResult
-from rows.registry import ROWS, Entry, NotMeasured, Place
+from rows.registry import ROWS, Entry, NotMeasuredError, Place
 
 from fusionkit.environment import choose_device, describe_environment
 from fusionkit.whole_files import replace_file
@@ -34,7 +34,7 @@ def measure_row(entry: Entry, place: Place) -> Row:
     measurements, reason = [], ""
     try:
         measurements = list(entry.measure(place))
-    except NotMeasured as why:
+    except NotMeasuredError as why:
         reason = str(why)
     return Row(
         title=entry.title,

@@ -8,12 +8,12 @@ import torch
 from networks import FULL, SMALL, Size, bare_encoders, clips, mrpn, targets
 from records import Measurement, Number, Target
 from rounds import compare
-from rows.registry import Place, row
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fusionkit.inspection import FLOPS_OF_LSTM
 from fusionkit.jagged import Jagged
+from rows.registry import Place, row
 
 
 def size_at(place: Place) -> Size:

@@ -11,7 +11,7 @@ from records import Measurement
 Measure = Callable[["Place"], Sequence[Measurement]]
 
 
-class NotMeasured(Exception):
+class NotMeasuredError(Exception):
     """A row cannot be measured here; the message says why, as the table will."""
 
 
