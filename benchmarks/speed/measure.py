@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import rows.encoders  # noqa: F401 - each registers its rows
+import rows.training  # noqa: F401
 import torch
 from records import Row, SpeedResult
 from rows.registry import ROWS, Entry, NotMeasuredError, Place
