@@ -93,30 +93,33 @@ class WaveSegments(nn.Module):
         return layout.gather(spectrum.T)
 
     def _sliced(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        starts, counts = self._starts(clips.sizes, width, self.hop)
         columns = self._transform(clips)
-        values = describe(columns.values)
-        index = torch.tensor(starts, device=values.device)[:, None] + torch.arange(width, device=values.device)
-        return Jagged.from_sizes(values[index].transpose(1, 2).unsqueeze(1).contiguous(), counts)
+        described = describe(columns.values).T.contiguous()  # windows of rows are copied faster than of columns
+        parts = [
+            part[:, : size // self.hop].unfold(1, width, self.columns_hop).transpose(0, 1)
+            for part, size in zip(torch.split(described, list(columns.sizes), dim=1), clips.sizes, strict=True)
+            if size
+        ]
+        return Jagged.from_sizes(torch.cat(parts).unsqueeze(1), self._starts(clips.sizes, width)[1])
 
     def _one_by_one(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        starts, counts = self._starts(clips.sizes, width, 1)
+        starts, counts = self._starts(clips.sizes, width)
         samples = width * self.hop
         index = torch.tensor(starts, device=clips.device)[:, None] + torch.arange(samples, device=clips.device)
         cut = Jagged.from_sizes(clips.values[index].reshape(-1), [samples] * len(starts))
         values = describe(self._transform(cut).values).reshape(len(starts), width, -1)
         return Jagged.from_sizes(values.transpose(1, 2).unsqueeze(1).contiguous(), counts)
 
-    def _starts(self, sizes: tuple[int, ...], width: int, step: int) -> tuple[list[int], list[int]]:
-        """Where segments start in packed units of `step` samples, and how many segments each clip has."""
+    def _starts(self, sizes: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
+        """The packed samples at which segments start, and how many segments each clip has."""
         starts: list[int] = []
         counts: list[int] = []
         offset = 0
         for size in sizes:
             count = 1 + (size - width * self.hop) // (self.columns_hop * self.hop) if size else 0
-            starts += [offset + k * self.columns_hop * self.hop // step for k in range(count)]
+            starts += [offset + k * self.columns_hop * self.hop for k in range(count)]
             counts.append(count)
-            offset += -(-size // step)
+            offset += size
         return starts, counts
 
 
