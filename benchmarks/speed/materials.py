@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from fusionkit.experiments.beginnings import prepare_films
@@ -51,8 +50,3 @@ def film_recipe(folder: Path, *changes: str) -> Recipe:
     recipe = load_recipe(find_recipe("quickstart/films"), [*settings, *changes])
     prepare_films([recipe], processes=1)
     return recipe
-
-
-def told(changes: Sequence[str]) -> str:
-    """Changes of a recipe in words."""
-    return ", ".join(changes) or "as shipped"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import rows.data
 import rows.encoders
+import rows.peers
 import rows.preparation
 import rows.spectrograms
 import rows.training  # noqa: F401
