@@ -172,11 +172,11 @@ def one_round(films: Films, folder: Path) -> dict[str, float]:
     return {name: timed(do) for name, do in steps}
 
 
-def against_decoding(films: Films, folder: Path) -> dict[str, Any]:
+def against_decoding(films: Films, folder: Path, rounds_wanted: int = ROUNDS) -> dict[str, Any]:
     """Rate of preparation as a share of the rate of decoding, and the noise of the measurement."""
     frames = decode(films, sound=True)
     one_round(films, folder)  # brings films and code into memory
-    rounds = [one_round(films, folder) for _ in range(ROUNDS)]
+    rounds = [one_round(films, folder) for _ in range(rounds_wanted)]
     seconds = {
         "decoding": [(each["film"] + each["film_again"]) / 2 for each in rounds],
         "decoding_picture": [(each["picture"] + each["picture_again"]) / 2 for each in rounds],

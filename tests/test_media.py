@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import existing_file, expand_path
-from fusionkit.data.media import ReadOptions, describe_media, read_media
+from fusionkit.data.media import ReadOptions, check_finite, describe_media, read_media
 from fusionkit.datasets.fer2013_files import find_faces
 from fusionkit.datasets.film_files import find_media
 from fusionkit.errors import DataError
@@ -228,3 +228,11 @@ def test_a_name_that_the_system_refuses_is_said_with_its_reason(look: Callable[[
 def test_a_folder_in_place_of_a_file_is_said_to_be_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder, not a file"):
         existing_file(tmp_path)
+
+
+def test_large_numbers_are_finite_although_their_sum_is_not() -> None:
+    check_finite(torch.tensor([3e38, 3e38]), "here")
+    with pytest.raises(DataError, match="here: 1 of 3 numbers are NaN or infinite"):
+        check_finite(torch.tensor([3e38, 3e38, float("nan")]), "here")
+    with pytest.raises(DataError, match="here: all 2 numbers are NaN or infinite"):
+        check_finite(torch.tensor([float("inf"), float("-inf")]), "here")

@@ -92,6 +92,11 @@ def test_standardize_gives_every_channel_mean_0_and_deviation_1_and_a_constant_o
     assert not result[:, 1].any()
 
 
+def test_standardize_makes_a_constant_wave_zero_whatever_its_mean_rounds_to() -> None:
+    transform = TRANSFORMS.build("standardize", (), None)
+    assert transform(torch.full((30_001,), 0.1), seeded(), training=False).abs().max() < 1e-6
+
+
 def test_standardize_over_a_whole_sample_keeps_the_proportions_of_its_channels() -> None:
     values = np.random.default_rng(0).normal(3, 5, (1, 4))
     transform = TRANSFORMS.build("standardize", (4,), None, per_channel=False)

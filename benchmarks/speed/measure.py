@@ -14,7 +14,12 @@ import sys
 import time
 from pathlib import Path
 
-import rows.encoders  # noqa: F401 - each registers its rows
+import rows.data
+import rows.encoders
+import rows.peers
+import rows.preparation
+import rows.spectrograms
+import rows.training  # noqa: F401
 import torch
 from records import Row, SpeedResult
 from rows.registry import ROWS, Entry, NotMeasuredError, Place

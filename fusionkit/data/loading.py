@@ -112,6 +112,8 @@ class Samples(TorchDataset[Sample]):
 
     def _transformed(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         """A modality after its transforms on the CPU, and what those on the device are to be given."""
+        if not self.transforms[modality]:
+            return values, ()
         again = f"/again{draw.copy}" if draw.copy else ""  # a sample that is drawn again is augmented anew
         own = generator_for(self.seed, draw.epoch, draw.index, modality + again)
         drawn = []

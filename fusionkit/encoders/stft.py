@@ -143,8 +143,7 @@ class WaveSegments(nn.Module):
             if self.columns is None:
                 yield values
                 continue
-            index = torch.arange(some, device=clip.device)[:, None] * step + torch.arange(width, device=clip.device)
-            yield _images(values, index)
+            yield _images(values.T.contiguous(), width, step)
 
     def _transform(self, clips: Jagged) -> Jagged:
         layout = layout_of(clips.sizes, self.window, self.window // 2, self.hop)
@@ -155,36 +154,39 @@ class WaveSegments(nn.Module):
         return layout.gather(spectrum.T)
 
     def _sliced(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        starts, counts = self._starts(clips.sizes, width, self.hop)
         columns = self._transform(clips)
-        values = describe(columns.values)
-        index = torch.tensor(starts, device=values.device)[:, None] + torch.arange(width, device=values.device)
-        return Jagged.from_sizes(_images(values, index), counts)
+        described = describe(columns.values).T.contiguous()  # windows of rows are copied faster than of columns
+        parts = [
+            _images(part[:, : size // self.hop], width, self.columns_hop)
+            for part, size in zip(torch.split(described, list(columns.sizes), dim=1), clips.sizes, strict=True)
+            if size
+        ]
+        return Jagged.from_sizes(torch.cat(parts), [self._segments(size) for size in clips.sizes])
 
     def _one_by_one(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        starts, counts = self._starts(clips.sizes, width, 1)
+        starts, counts = self._starts(clips.sizes, width)
         samples = width * self.hop
         index = torch.tensor(starts, device=clips.device)[:, None] + torch.arange(samples, device=clips.device)
         cut = Jagged.from_sizes(clips.values[index].reshape(-1), [samples] * len(starts))
         values = describe(self._transform(cut).values).reshape(len(starts), width, -1)
         return Jagged.from_sizes(values.transpose(1, 2).unsqueeze(1).contiguous(), counts)
 
-    def _starts(self, sizes: tuple[int, ...], width: int, step: int) -> tuple[list[int], list[int]]:
-        """Where segments start in packed units of `step` samples, and how many segments each clip has."""
+    def _starts(self, sizes: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
+        """The packed samples at which segments start, and how many segments each clip has."""
         starts: list[int] = []
         counts: list[int] = []
         offset = 0
         for size in sizes:
             count = self._segments(size)
-            starts += [offset + k * self.columns_hop * self.hop // step for k in range(count)]
+            starts += [offset + k * self.columns_hop * self.hop for k in range(count)]
             counts.append(count)
-            offset += -(-size // step)
+            offset += size
         return starts, counts
 
 
-def _images(columns: Tensor, index: Tensor) -> Tensor:
-    """Segments ``(segments, 1, bins, columns)`` of the columns that each row of the index names."""
-    return columns[index].transpose(1, 2).unsqueeze(1).contiguous()
+def _images(rows: Tensor, width: int, step: int) -> Tensor:
+    """Segments ``(segments, 1, bins, width)`` of the columns ``(bins, columns)`` of a clip."""
+    return rows.unfold(1, width, step).transpose(0, 1).unsqueeze(1)
 
 
 def _whole(option: str, seconds: float, sample_rate: int, hop: int) -> int:

@@ -104,6 +104,7 @@ class Learner:
         self._parts, self._optimizer, self._initial, self._teacher = parts, optimizer, initial, teacher
         self._hooks = frozenset(hook for hook in HOOKS if balancer is not None and balancer.uses(hook))
         self._lasting = () if balancer is None else tuple(balancer.parameters())
+        self._scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
         self._terms = frozenset(f"{branch}/{target}" for branch in stage.branches for target in model.targets)
         self._trains: Sequence[str] = stage.trains
         self._watching = parts.heads() if balancer is not None and balancer.heads_watch else frozenset[int]()
@@ -127,7 +128,8 @@ class Learner:
         names = tuple(rows[0])
         told = torch.stack([torch.stack([row[name].detach() for name in names]) for row in rows]).mean(dim=0)
         reduce_gradients(parameters)
-        self._fabric.strategy.precision.unscale_gradients(self._optimizer)
+        if self._scaler is not None:  # Fabric's own call refuses fused optimizers, which torch's scaler serves
+            self._scaler.unscale_(self._optimizer)
         norm = gradient_norm(parameters)
         *values, norm_value, signum = self._on_host(told, norm, signal)
         terms = dict(zip(names, values, strict=True))
@@ -214,8 +216,7 @@ class Learner:
         shared = {name: of for name in self._model.modalities if name in branches and (of := self._parts.shared(name))}
         if not fused or not shared:
             return {}
-        scaler = getattr(self._fabric.strategy.precision, "scaler", None)
-        return compare_gradients(torch.stack(own).sum(), torch.stack(fused).sum(), shared, scaler)
+        return compare_gradients(torch.stack(own).sum(), torch.stack(fused).sum(), shared, self._scaler)
 
     def _clip(self, parameters: list[nn.Parameter], longest: float, norm: Tensor) -> None:
         """Shortens the gradients where they are longer; those of heads that only watch by themselves."""
@@ -252,13 +253,12 @@ class Learner:
                 features.register_hook(  # type: ignore[no-untyped-call]
                     partial(apply_scale, scale=scales[f"features/{name}"])
                 )
-        scaler = getattr(self._fabric.strategy.precision, "scaler", None)
         gradients: Sequence[Tensor | None]
         if plan.separate_gradients:
-            columns = {name: gradients_of(term, parameters, scaler, share) for name, term in weighted.items()}
+            columns = {name: gradients_of(term, parameters, self._scaler, share) for name, term in weighted.items()}
             gradients = balancer.combine(columns, step)
         else:
-            gradients = gradients_of(total, parameters, scaler, share)
+            gradients = gradients_of(total, parameters, self._scaler, share)
         part_of = {id(p): name for name in self._model.modalities for p in self._parts.parameters((name,))}
         scale_of = [scales.get(part_of.get(id(parameter), "")) for parameter in parameters]
         accumulate(parameters, gradients, scale_of)

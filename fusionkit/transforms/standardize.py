@@ -45,5 +45,7 @@ class Standardize(Transform):
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
         """Standardizes ``(length, *in_shape)``."""
         axes = (0,) if self.per_channel else tuple(range(values.ndim))
-        deviation, mean = torch.std_mean(values, dim=axes, correction=0, keepdim=True)
-        return (values - mean) / deviation.clamp(min=self.floor)
+        centred = values - values.mean(dim=axes, keepdim=True)
+        centred = centred - centred.mean(dim=axes, keepdim=True)  # what rounding left of a constant is zero now
+        deviation = centred.square().mean(dim=axes, keepdim=True).sqrt()  # torch.std_mean is much slower on a CPU
+        return centred / deviation.clamp(min=self.floor)

@@ -1,0 +1,66 @@
+"""Spectrogram segments cut from one transform of a clip beside a transform of every segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from records import Measurement, Number, Target
+from rounds import compare
+from torch import Tensor
+
+from fusionkit.encoders import Spectrogram
+from fusionkit.jagged import Jagged
+from rows.registry import Place, row
+
+RATE = 16_000
+SECONDS = 4
+CLIPS = 4
+SETS = 3
+
+
+def waves(place: Place) -> list[Jagged]:
+    """Sets of clips of noise."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = [SECONDS * RATE] * CLIPS
+    return [
+        Jagged.from_sizes(torch.randn(sum(sizes), generator=generator), sizes).to(place.device) for _ in range(SETS)
+    ]
+
+
+@row("R_spec", "segment spectrograms as slices of one transform per clip / one transform per segment")
+def spectrogram_time(place: Place) -> Sequence[Measurement]:
+    """Time of both, and whether they agree where no segment's edge is in a column's window."""
+    sliced, alone = (
+        Spectrogram((), mode=mode, standardize=False).to(place.device) for mode in ("slice", "per_segment")
+    )
+    clips = waves(place)
+    measured = compare(
+        lambda turn: sliced(clips[turn % SETS]),
+        lambda turn: alone(clips[turn % SETS]),
+        place.device,
+        rounds=place.rounds,
+    )
+    what = f"{CLIPS} clips of {SECONDS} s, window {sliced.waves.window}, hop {sliced.waves.hop}, 1 s every 0.2 s"
+    same = equal_columns(sliced(clips[0]).values, alone(clips[0]).values, inner_columns(sliced))
+    return [
+        Measurement(what=what, measured=measured, target=Target(figure="median", sign="<=", limit=0.30)),
+        Measurement(
+            what="columns that touch no segment edge and are bit-identical, as a share",
+            measured=Number(value=same.double().mean().item()),
+            target=Target(figure="value", sign=">=", limit=1.0),
+            more={"columns": same.numel()},
+        ),
+    ]
+
+
+def inner_columns(encoder: Spectrogram) -> list[int]:
+    """The columns of a segment whose window lies wholly inside it."""
+    columns, half, hop = encoder.waves.columns, encoder.waves.window // 2, encoder.waves.hop
+    assert columns is not None
+    return [place for place in range(columns) if half <= place * hop <= columns * hop - half]
+
+
+def equal_columns(sliced: Tensor, alone: Tensor, columns: list[int]) -> Tensor:
+    """By segment and column, whether all bins of two spectrograms ``(segments, 1, bins, columns)`` are the same."""
+    return (sliced == alone)[..., columns].all(dim=(1, 2))

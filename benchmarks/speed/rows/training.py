@@ -1,0 +1,139 @@
+"""The loop of `train` beside a bare one: what a step costs that is not the network's."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from materials import film_recipe, render_films, sensor_recipe
+from records import Interval, Measurement, Ratio, Target
+from rounds import interval, ratio_of, wait_for
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from fusionkit.assembly import Assembly, assemble
+from fusionkit.interfaces import Batch
+from fusionkit.model import FusionModel, build
+from fusionkit.opening import datasets_shared
+from fusionkit.recipe import build_component
+from fusionkit.spec import Recipe
+from fusionkit.training import train
+from rows.registry import Place, row
+
+EPOCHS = 3
+"""Epochs of a round, of which the first warms up: samples are read and workers start."""
+
+
+@contextmanager
+def stamps(device: torch.device) -> Iterator[list[float]]:
+    """By the clock, when each optimizer step within it was done, whoever made it."""
+    moments: list[float] = []
+
+    def note(*_: object) -> None:
+        wait_for(device)
+        moments.append(time.perf_counter())
+
+    hook = register_optimizer_step_post_hook(note)
+    try:
+        yield moments
+    finally:
+        hook.remove()
+
+
+def seconds_of_a_step(moments: Sequence[float], steps: int) -> float:
+    """Mean seconds from one step of an epoch to the next; the first epoch, and the way to another, do not count."""
+    epochs = [moments[start : start + steps] for start in range(steps, len(moments), steps)]
+    return sum(epoch[-1] - epoch[0] for epoch in epochs) / sum(len(epoch) - 1 for epoch in epochs)
+
+
+def learn_bare(assembly: Assembly, model: FusionModel, device: torch.device) -> None:
+    """A training with nothing in it but batches, loss terms, gradients and updates."""
+    recipe = assembly.recipe.train
+    feed = assembly.feed(assembly.train_ids, training=True)
+    model.to(device).train()
+    optimizer = build_component(recipe.optimizer).make(list(model.parameters()))
+    for epoch in range(recipe.epochs):
+        for batch in feed.epoch(epoch):
+            step(model, optimizer, batch.to(device, non_blocking=True))
+
+
+def step(model: FusionModel, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
+    """The least that a step must do."""
+    optimizer.zero_grad()
+    terms = model.losses(model(batch.inputs), batch.targets)
+    torch.stack(tuple(terms.values())).sum().backward()
+    optimizer.step()
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both ways to train a recipe.
+
+    Args:
+        recipe: The recipe.
+        device: Where.
+    """
+
+    recipe: Recipe
+    device: torch.device
+
+    def ours(self) -> float:
+        """Seconds of a step in `train`."""
+        with tempfile.TemporaryDirectory() as folder, stamps(self.device) as moments:
+            train(self.recipe, Path(folder) / "run", accelerator=self.device.type)
+        return seconds_of_a_step(moments, self.steps())
+
+    def theirs(self) -> float:
+        """Seconds of a step in the bare loop."""
+        assembly = assemble(self.recipe)
+        torch.manual_seed(self.recipe.train.seed)
+        model = build(assembly.recipe, assembly.dataset)
+        with stamps(self.device) as moments:
+            learn_bare(assembly, model, self.device)
+        return seconds_of_a_step(moments, self.steps())
+
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        assembly = assemble(self.recipe)
+        return assembly.feed(assembly.train_ids, training=True).count(0)
+
+
+def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Ratio:
+    """The ratio of two things that time themselves: A B A, A B A, ... ; the first round does not count."""
+    return ratio_of([(ours(), theirs(), ours()) for _ in range(rounds + 1)][1:])
+
+
+@row("R_loop", "a step in `train` / the same step in a bare loop")
+def loop_time(place: Place) -> Sequence[Measurement]:
+    """What the loop adds to a step, as a ratio and in milliseconds."""
+    with tempfile.TemporaryDirectory() as name, datasets_shared():
+        folder = Path(name)
+        render_films(folder)
+        settings = (f"train.epochs={EPOCHS}", "train.clip_norm=null")  # the default, and the bare loop does not clip
+        recipes = {
+            "small audio-video networks (quickstart/films)": film_recipe(folder, "data.batch_size=4", *settings),
+            "tiny networks of two sensors (sensors/basic_motions)": sensor_recipe(*settings),
+        }
+        return [line for what, recipe in recipes.items() for line in compared(what, recipe, place)]
+
+
+def compared(what: str, recipe: Recipe, place: Place) -> list[Measurement]:
+    """Both measurements of a recipe."""
+    sides = Sides(recipe, place.device)
+    ratio = in_turn(sides.ours, sides.theirs, place.rounds)
+    added = [1000 * ((first + second) / 2 - other) for first, other, second in ratio.rounds]
+    sizes = {"batch_size": recipe.data.batch_size, "steps_of_an_epoch": sides.steps(), "epochs": recipe.train.epochs}
+    return [
+        Measurement(what=what, measured=ratio, target=Target(figure="median", sign="<=", limit=1.03), more=sizes),
+        Measurement(
+            what=f"{what}, added to a step",
+            measured=Interval(**interval(added)),
+            unit="ms",
+            target=Target(figure="median", sign="<=", limit=0.3),
+            more=sizes,
+        ),
+    ]

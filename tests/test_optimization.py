@@ -1,0 +1,93 @@
+"""What optimizers promise: the fused update is the plain one, also under a loss scaler and for late gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from small_runs import recipe
+from torch import Tensor, nn
+
+from fusionkit.assembly import assemble
+from fusionkit.interfaces import OptimizerRecipe, Stage
+from fusionkit.model import build
+from fusionkit.recipe import load_recipe
+from fusionkit.registry import OPTIMIZERS
+from fusionkit.training.parts import Parts
+from fusionkit.training.steps import Learner, Moment
+
+JOINT = Stage("joint", ("motion", "posture", "fusion"), ("motion", "posture", "fused"))
+
+
+def trained(name: str, *, steps: int = 20, **options: Any) -> list[Tensor]:
+    """A matrix, a vector whose first gradient comes late and one that never has any, after steps in float64."""
+    generator = torch.Generator().manual_seed(0)
+    parameters = [nn.Parameter(torch.randn(shape, generator=generator).double()) for shape in ((5, 3), (4,), (2,))]
+    optimizer_recipe: OptimizerRecipe = OPTIMIZERS.build(name, **options)
+    optimizer = optimizer_recipe.make(parameters)
+    for step in range(steps):
+        for parameter in parameters[: 2 if step > 3 else 1]:
+            parameter.grad = torch.randn(parameter.shape, generator=generator).double()
+        optimizer.step()
+    return [parameter.detach() for parameter in parameters]
+
+
+def test_the_fused_update_is_the_plain_one_to_rounding() -> None:
+    start = trained("adamw", steps=0)
+    fused, plain = (trained("adamw", fused=fused, lr=0.01, weight_decay=0.1) for fused in (True, False))
+
+    for place in range(2):
+        torch.testing.assert_close(fused[place], plain[place], rtol=1e-12, atol=1e-14)
+        assert (fused[place] - start[place]).abs().min() > 0
+    assert torch.equal(fused[2], start[2])
+
+
+def test_adamw_is_fused_unless_a_recipe_says_otherwise() -> None:
+    parameters = [nn.Parameter(torch.zeros(2, 2))]
+
+    assert OPTIMIZERS.build("adamw").make(parameters).defaults["fused"] is True
+    assert OPTIMIZERS.build("adamw", fused=False).make(parameters).defaults["fused"] is False
+
+
+@pytest.mark.parametrize("options", [{}, {"nesterov": True}, {"momentum": 0.0}])
+def test_sgd_goes_on_when_the_first_gradient_of_a_parameter_comes_late(options: Mapping[str, Any]) -> None:
+    start, end = trained("sgd", steps=0, **options), trained("sgd", **options)
+
+    assert (end[1] - start[1]).abs().min() > 0
+
+
+def one_step(*, fused: bool, scale: float) -> dict[str, Tensor]:
+    """The weights after a step of a learner whose losses are scaled."""
+    assembly = assemble(load_recipe(recipe(model={"dropout": 0.0})))
+    torch.manual_seed(0)
+    model = build(assembly.recipe, assembly.dataset)
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    fabric.launch()
+    parts, stage = Parts(model), JOINT
+    optimizer = OPTIMIZERS.build("adamw", fused=fused).make(parts.parameters(stage.trains))
+    spec = assembly.recipe.train.model_copy(update={"precision": "16-mixed"})
+    learner = Learner(
+        fabric, model, stage, spec, balancer=None, parts=parts, optimizer=optimizer, initial=None, teacher=None
+    )
+    learner([next(assembly.loader(assembly.train_ids, training=True))], Moment(0, 0, 1, 0.1), 0)
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+
+def test_under_a_loss_scaler_the_fused_update_is_the_plain_one() -> None:
+    fused, plain = one_step(fused=True, scale=2.0**8), one_step(fused=False, scale=2.0**8)
+
+    for name, weights in plain.items():
+        torch.testing.assert_close(fused[name], weights, rtol=1e-5, atol=1e-6)
+
+
+def test_a_fused_update_is_skipped_where_scaled_gradients_overflow() -> None:
+    usual, skipped = one_step(fused=True, scale=2.0**8), one_step(fused=True, scale=2.0**60)
+    plain = one_step(fused=False, scale=2.0**60)
+
+    assert any(not torch.equal(usual[name], weights) for name, weights in skipped.items())
+    assert all(torch.equal(plain[name], weights) for name, weights in skipped.items())
