@@ -14,7 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-import rows.encoders  # noqa: F401 - each registers its rows
+import rows.encoders
+import rows.missing
+import rows.padding
+import rows.scaling  # noqa: F401 - each registers its rows
 import torch
 from records import Row, SpeedResult
 from rows.registry import ROWS, Entry, NotMeasuredError, Place

@@ -88,19 +88,46 @@ def segments(frames: Sequence[int]) -> list[int]:
     return [max(1, count // FRAMES_PER_SEGMENT - 4) for count in frames]
 
 
-def clips(size: Size, device: torch.device, sets: int = SETS) -> list[dict[str, Jagged]]:
-    """Batches of noise with lengths of their own."""
+def usual_lengths(size: Size) -> list[int]:
+    """What evenly drawn lengths are on average when they are put in order: the same for every set."""
+    steps = size.clips + 1
+    return [round(size.shortest + (size.longest - size.shortest) * i / steps) for i in range(1, steps)]
+
+
+def noise(sizes: Sequence[int], shape: Sequence[int], generator: torch.Generator) -> Jagged:
+    """Sequences of noise."""
+    return Jagged.from_sizes(torch.randn(sum(sizes), *shape, generator=generator), sizes)
+
+
+def clips(
+    size: Size,
+    device: torch.device,
+    sets: int = SETS,
+    *,
+    frames: Sequence[int] | None = None,
+    lacking: bool = False,
+) -> list[dict[str, Jagged]]:
+    """Batches of noise.
+
+    Args:
+        size: Sizes of a batch.
+        device: Where they lie.
+        sets: How many batches.
+        frames: Frames of the clips of every batch; drawn for each batch when left out.
+        lacking: Every second clip lacks a modality: the sound and the film in turn.
+    """
     generator = torch.Generator().manual_seed(0)
     batches = []
     for turn in range(sets):
-        frames = lengths(size, turn)
+        video = list(frames or lengths(size, turn))
+        audio = segments(video)
+        if lacking:
+            audio[1::4] = [0] * len(audio[1::4])
+            video[3::4] = [0] * len(video[3::4])
         batches.append(
             {
-                name: Jagged.from_sizes(torch.randn(sum(sizes), 1, *shape, generator=generator), sizes).to(device)
-                for name, sizes, shape in (
-                    ("video", frames, size.video),
-                    ("audio", segments(frames), size.audio),
-                )
+                "video": noise(video, (1, *size.video), generator).to(device),
+                "audio": noise(audio, (1, *size.audio), generator).to(device),
             }
         )
     return batches
