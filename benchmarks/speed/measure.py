@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 import rows.encoders
+import rows.gpu
+import rows.memory
 import rows.missing
 import rows.padding
 import rows.scaling  # noqa: F401 - each registers its rows

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -54,15 +55,32 @@ SMALL = Size((64, 64), (64, 64), 256, 6, 30, 4)
 """A step of it takes two cores a second or two."""
 
 
+RESNET = {"type": "timm", "model": "resnet18"}
+WIDTH = 512
+"""Of what a ResNet-18 says of an image."""
+
+
 def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True) -> FusionModel:
     """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch."""
-    branch = {"encoder": {"type": "timm", "model": "resnet18"}, "aggregator": {"type": "lstm", "hidden": size.hidden}}
+    branches = {
+        "video": branch([1, *size.video], RESNET, size.hidden),
+        "audio": branch([1, *size.audio], RESNET, size.hidden),
+    }
+    return network(branches, fusion=fusion, unimodal_heads=unimodal_heads)
+
+
+def branch(shape: list[int], encoder: dict[str, Any] | str, hidden: int) -> dict[str, Any]:
+    """A modality of a spec, with an LSTM."""
+    return {"shape": shape, "encoder": encoder, "aggregator": {"type": "lstm", "hidden": hidden}}
+
+
+def network(
+    branches: Mapping[str, dict[str, Any]], *, fusion: str = "mrpn", unimodal_heads: bool = True
+) -> FusionModel:
+    """A network of these branches that tells the classes apart."""
     return fusionkit.build(
         {
-            "modalities": {
-                "video": {"shape": [1, *size.video], **branch},
-                "audio": {"shape": [1, *size.audio], **branch},
-            },
+            "modalities": dict(branches),
             "fusion": fusion,
             "unimodal_heads": unimodal_heads,
             "targets": {"emotion": {"type": "classification", "classes": [f"class {i}" for i in range(CLASSES)]}},

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from networks import CLASSES, bare_encoders
+from networks import CLASSES, WIDTH, bare_encoders
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
-
-WIDTH = 512
-"""Of what a ResNet-18 says of an image."""
 
 Padded = Mapping[str, tuple[Tensor, Tensor]]
 """By modality ``(batch, time, *element)`` and the lengths."""

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from networks import CLASSES, SETS, noise
+from networks import CLASSES, RESNET, SETS, branch, network, noise
 from records import Interval, Measurement, Target
 from rounds import compare, interval, times_of
 from torch import Tensor
 
-import fusionkit
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 from rows.encoders import learn, loss_of
@@ -22,20 +21,10 @@ LENGTHS = (8, 16, 32, 64)
 BATCHES = (2, 4, 8, 16)
 
 
-def network(place: Place, modalities: int) -> FusionModel:
+def alike(place: Place, count: int) -> FusionModel:
     """N2 with so many branches of one kind."""
-    branch = {
-        "shape": [1, *frame_at(place)],
-        "encoder": {"type": "timm", "model": "resnet18"},
-        "aggregator": {"type": "lstm", "hidden": 256},
-    }
-    spec = {
-        "modalities": {f"film {index}": branch for index in range(modalities)},
-        "fusion": "mrpn",
-        "unimodal_heads": True,
-        "targets": {"emotion": {"type": "classification", "classes": [f"class {i}" for i in range(CLASSES)]}},
-    }
-    return fusionkit.build(spec).to(place.device).train()
+    one = branch([1, *frame_at(place)], RESNET, 256)
+    return network({f"film {index}": one for index in range(count)}).to(place.device).train()
 
 
 def frame_at(place: Place) -> tuple[int, int]:
@@ -63,8 +52,8 @@ def told(place: Place) -> str:
 def modalities(place: Place) -> Sequence[Measurement]:
     """A step of the network of eight branches beside eight steps of that of one."""
     sizes = (30, 50, 70, 90, 110, 150) if place.large else (2, 4, 6, 8)
-    several = step(network(place, MODALITIES), place, sizes)
-    single = step(network(place, 1), place, sizes)
+    several = step(alike(place, MODALITIES), place, sizes)
+    single = step(alike(place, 1), place, sizes)
     measured = compare(
         several,
         lambda turn: [single(turn + again) for again in range(MODALITIES)],
@@ -79,7 +68,7 @@ def modalities(place: Place) -> Sequence[Measurement]:
 def length(place: Place) -> Sequence[Measurement]:
     """How time grows with length, everything else being equal: 1 is in proportion."""
     clips = 8 if place.large else 2
-    model = network(place, 1)
+    model = alike(place, 1)
     works = [step(model, place, (frames,) * clips) for frames in LENGTHS]
     seconds = times_of(works, place.device, rounds=place.rounds)
     measured = Interval(**interval(seconds, lambda rounds: slope(LENGTHS, rounds)))
@@ -95,10 +84,10 @@ def slope(sizes: Sequence[int], rounds: np.ndarray) -> float:
 
 
 @row("S_B", "clips per second of a batch / of one of half as many clips, the smallest of such ratios")
-def batch(place: Place) -> Sequence[Measurement]:
+def batch_size(place: Place) -> Sequence[Measurement]:
     """Whether throughput falls anywhere as batches grow; a twentieth is left to the noise of a machine."""
     frames = 32 if place.large else 8
-    model = network(place, 1)
+    model = alike(place, 1)
     works = [step(model, place, (frames,) * clips) for clips in BATCHES]
     seconds = times_of(works, place.device, rounds=place.rounds)
     measured = Interval(**interval(seconds, lambda rounds: least_gain(BATCHES, rounds)))
