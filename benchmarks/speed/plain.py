@@ -12,6 +12,9 @@ from torch.nn import functional
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 
+SCORING = 128
+"""Width between the dense units of the fused head."""
+
 Padded = Mapping[str, tuple[Tensor, Tensor]]
 """By modality ``(batch, time, *element)`` and the lengths."""
 
@@ -40,13 +43,15 @@ class PlainBranch(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """The two branches side by side, and a head on both."""
+    """The two branches side by side, and the paper's Scoring on both."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         encoders = bare_encoders()
         self.branches = nn.ModuleDict({name: PlainBranch(encoder, hidden) for name, encoder in encoders.items()})
-        self.head = nn.Linear(len(encoders) * hidden, CLASSES)
+        self.head = nn.Sequential(
+            nn.Linear(len(encoders) * hidden, SCORING), nn.ReLU(), nn.BatchNorm1d(SCORING), nn.Linear(SCORING, CLASSES)
+        )
 
     def forward(self, inputs: Padded) -> dict[str, Tensor]:
         """Scores by modality, and ``fused``."""

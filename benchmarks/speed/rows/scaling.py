@@ -24,7 +24,7 @@ BATCHES = (2, 4, 8, 16)
 def alike(place: Place, count: int) -> FusionModel:
     """N2 with so many branches of one kind."""
     one = branch([1, *frame_at(place)], RESNET, 256)
-    return network({f"film {index}": one for index in range(count)}).to(place.device).train()
+    return network({f"film_{index}": one for index in range(count)}).to(place.device).train()
 
 
 def frame_at(place: Place) -> tuple[int, int]:
