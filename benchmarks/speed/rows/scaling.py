@@ -67,7 +67,7 @@ def modalities(place: Place) -> Sequence[Measurement]:
 @row("S_T", "log-log slope of the time of a step in the length of the sequences")
 def length(place: Place) -> Sequence[Measurement]:
     """How time grows with length, everything else being equal: 1 is in proportion."""
-    clips = 8 if place.large else 2
+    clips = 8
     model = alike(place, 1)
     works = [step(model, place, (frames,) * clips) for frames in LENGTHS]
     seconds = times_of(works, place.device, rounds=place.rounds)
@@ -86,7 +86,7 @@ def slope(sizes: Sequence[int], rounds: np.ndarray) -> float:
 @row("S_B", "clips per second of a batch / of one of half as many clips, the smallest of such ratios")
 def batch_size(place: Place) -> Sequence[Measurement]:
     """Whether throughput falls anywhere as batches grow; a twentieth is left to the noise of a machine."""
-    frames = 32 if place.large else 8
+    frames = 32 if place.large else 16
     model = alike(place, 1)
     works = [step(model, place, (frames,) * clips) for clips in BATCHES]
     seconds = times_of(works, place.device, rounds=place.rounds)
