@@ -230,7 +230,7 @@ def _lstm_backward_flops(*shapes: torch.Size, **options: object) -> int:
     return 2 * _lstm_flops(*shapes)
 
 
-FLOPS_OF_LSTM: Mapping[Any, Callable[..., int]] = {
+FLOPS_OF_LSTM: dict[Any, Any] = {
     torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
     torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward_flops,
 }

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fusionkit.branch import Branch
 from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError, did_you_mean
-from fusionkit.interfaces import Aggregator, Dataset, Encoder, Fusion, LossHead
-from fusionkit.network import Branch, FusionModel
+from fusionkit.interfaces import Aggregator, Dataset, ElementEncoder, Encoder, Fusion, LossHead
+from fusionkit.network import FusionModel
 from fusionkit.recipe import build_component, build_head, check_document, load_recipe
 from fusionkit.registry import REGISTRIES
 from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec, Recipe
@@ -128,6 +129,8 @@ def _wire_branch(spec: ModelSpec, modality: ModalitySpec, problems: list[Problem
     shape, encoders = modality.shape, []
     for encoder_spec in modality.encoder:
         encoder: Encoder = build_component(encoder_spec, shape)
+        if modality.recompute and isinstance(encoder, ElementEncoder):
+            encoder.recompute_activations()
         encoders.append(encoder)
         shape = tuple(encoder.out_shape)
     if len(shape) != 1:
@@ -140,7 +143,7 @@ def _wire_branch(spec: ModelSpec, modality: ModalitySpec, problems: list[Problem
     if spec.unimodal_heads:
         width = aggregator.out_features
         heads = _wire_heads(spec, width, spec.unimodal_hidden, (width,), problems)
-    return Branch(modality.shape, encoders, aggregator, heads, spec.dropout)
+    return Branch(modality.shape, encoders, aggregator, heads, dropout=spec.dropout, chunk=modality.chunk)
 
 
 def _wire_heads(

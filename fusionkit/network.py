@@ -1,4 +1,4 @@
-"""The network: branches, their fusion, and the losses of both."""
+"""The network: branches of modalities, their fusion, and the losses of both."""
 
 from __future__ import annotations
 
@@ -10,106 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fusionkit.branch import Branch, ByName
 from fusionkit.errors import ShapeError, TrainingError, did_you_mean
-from fusionkit.interfaces import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
+from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
-from fusionkit.layers import FeatureNorm
-from fusionkit.parallel import mean_over_union, world_size
+from fusionkit.parallel import mean_over_union
 
 Inputs = Mapping[str, Jagged | Tensor]
-
-
-class ByName(nn.ModuleDict):
-    """Modules by the names of a recipe, which may be those of a module's own attributes, such as ``type``."""
-
-    def __setitem__(self, key: str, module: nn.Module) -> None:
-        self._modules[key] = module
-
-
-class Branch(nn.Module):
-    r"""One modality, from its elements to its normalised feature vector and its own scores.
-
-    .. math::
-        \hat f_m = \mathrm{FeatureNorm}(A_m(F_m(x_m))), \qquad s_m = W \hat f_m + b
-
-    Args:
-        in_shape: Shape of one element.
-        encoders: The chain F_m.
-        aggregator: A_m.
-        heads: A loss head per target; empty where uni-modal losses are switched off.
-        dropout: Share of the normalised features that is dropped in training.
-
-    Source:
-        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (1), (8).
-    """
-
-    def __init__(
-        self,
-        in_shape: tuple[int, ...],
-        encoders: Sequence[Encoder],
-        aggregator: Aggregator,
-        heads: Mapping[str, LossHead],
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.in_shape = in_shape
-        self.encoders = nn.ModuleList(encoders)
-        self.aggregator = aggregator
-        self.norm = FeatureNorm(aggregator.out_features)
-        self.dropout = nn.Dropout(dropout)
-        self.heads = ByName(heads)
-        self.out_features = aggregator.out_features
-        self.encoded_shape = encoders[-1].out_shape
-
-    def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
-        """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
-        sequence = self._encode(elements)
-        rows = [index for index, size in enumerate(sequence.sizes) if size]
-        if rows and len(rows) == len(sequence):
-            return self.dropout(self.norm(self.aggregator(sequence))), sequence
-        if not rows:
-            # where several processes share a batch, each takes part in the statistics that the others need
-            nothing = self.norm.weight.new_zeros(0, self.out_features)
-            shared = self.training and world_size() > 1
-            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), sequence
-        present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
-        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence)), sequence
-
-    def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
-        """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
-        rows = [index for index, size in enumerate(sizes) if size]
-        if len(rows) < len(sizes):
-            features = features[torch.tensor(rows, dtype=torch.int64, device=features.device)]
-        if not rows and not (self.training and world_size() > 1):
-            heads = {target: head for target, head in self.heads.items() if isinstance(head, LossHead)}
-            return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
-        return {target: _spread(head(features), rows, len(sizes)) for target, head in self.heads.items()}
-
-    def _encode(self, elements: Jagged) -> Jagged:
-        for encoder in self.encoders:
-            if elements.total == 0:
-                break
-            elements = encoder(elements)
-        if elements.total == 0:
-            self._refuse_to_leave_others_waiting()
-            return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
-        return elements
-
-    def _refuse_to_leave_others_waiting(self) -> None:
-        shared = self.training and world_size() > 1
-        if shared and any(isinstance(module, FeatureNorm) for module in self.encoders.modules()):
-            raise TrainingError(
-                "a whole batch of one process lacks a modality whose encoder has batch statistics, for which the other "
-                "processes would wait; use larger batches, or norm: layer in that encoder"
-            )
-
-
-def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
-    """Rows at their places in a batch that is zero elsewhere."""
-    if len(where) == batch:
-        return rows
-    index = torch.tensor(where, dtype=torch.int64, device=rows.device)
-    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, index, rows)
 
 
 class FusionModel(nn.Module):
@@ -166,6 +73,17 @@ class FusionModel(nn.Module):
         """What a stage may train: every modality's branch, and ``"fusion"`` with placeholders and fused heads."""
         parts = {name: nn.ModuleList([branch]) for name, branch in self.branches.items()}
         return {**parts, "fusion": nn.ModuleList([self.fusion, self.heads, self.placeholders])}
+
+    def compile_encoders(self) -> None:
+        """Compiles the encoders that take every element by itself, for any number of elements.
+
+        The rest is less than a hundredth of the work, and its shapes change with every batch. Compiled are this
+        network's own encoders: copies of it, and what its run folder holds, are not.
+        """
+        for name in self.modalities:
+            for encoder in self.branch(name).encoders:
+                if isinstance(encoder, ElementEncoder) and any(True for _ in encoder.parameters()):
+                    encoder.compile_elements()
 
     def forward(
         self,

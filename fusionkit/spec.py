@@ -254,6 +254,17 @@ class ModalitySpec(Record):
     )
     encoder: Chain = Field((EncoderSpec(type="identity"),), description="Elements to elements; several chain.")
     aggregator: AggregatorSpec = Field(AggregatorSpec(type="mean"), description="A sequence to one vector.")
+    chunk: int | None = Field(
+        None,
+        gt=0,
+        description="Elements that an encoder is given at once in evaluation, so that a clip of any length fits into "
+        "memory; null for as many as hold eight million numbers. It changes results by rounding only.",
+    )
+    recompute: bool = Field(
+        False,
+        description="Compute the encoders' activations again in the backward pass instead of keeping them: less memory "
+        "for a third more time. The training is the same. Not with train.compile.",
+    )
 
 
 class ModelSpec(Record):
@@ -295,6 +306,11 @@ class TrainSpec(Record):
     accumulate: int = Field(1, gt=0, description="Batches per optimizer step.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
         "32-true", description="Precision of the computation."
+    )
+    compile: bool = Field(
+        False,
+        description="Compile the encoders that take every element by itself, for any number of elements; it takes a "
+        "minute or so at the start.",
     )
     select: Literal["last", "best", "inner"] = Field(
         "last",
@@ -342,6 +358,16 @@ class Recipe(Record):
         if unknown:
             known = ", ".join(self.model.modalities)
             raise ValueError(f"train.export names {', '.join(unknown)}, the modalities are {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _compiles_or_recomputes(self) -> Self:
+        recomputed = [name for name, modality in self.model.modalities.items() if modality.recompute]
+        if self.train.compile and recomputed:
+            raise ValueError(
+                f"train.compile does not go with recompute of {', '.join(recomputed)}; choose one of them: what is "
+                "compiled chooses by itself what it computes again"
+            )
         return self
 
     def plain(self) -> dict[str, Any]:

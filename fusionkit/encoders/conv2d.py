@@ -13,8 +13,7 @@ from fusionkit.encoders.batch_statistics import running_statistics
 from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import load_weights
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.interfaces import Encoder
-from fusionkit.jagged import Jagged
+from fusionkit.interfaces import ElementEncoder
 from fusionkit.registry import ENCODERS
 
 Positive = Annotated[int, Field(gt=0)]
@@ -23,7 +22,7 @@ NormName = Literal["batch", "group", "none"]
 
 
 @ENCODERS.register("conv2d")
-class Conv2d(Encoder):
+class Conv2d(ElementEncoder):
     r"""Blocks of convolution, normalisation, ReLU and pooling, then the mean over the image: one image to one vector.
 
     .. math::
@@ -93,12 +92,13 @@ class Conv2d(Encoder):
         if weights is not None:
             load_weights(self.network, weights, source="conv2d", adapt_channels=adapt_channels)
 
-    def forward(self, elements: Jagged) -> Jagged:
+    def encode(self, values: Tensor) -> Tensor:
         """Encodes every image."""
-        images = self.pixels(elements.values)
-        with running_statistics(self.network, where=self.training and elements.total == 1):
+        images = self.pixels(values)
+        with running_statistics(self.network, where=self.training and len(values) == 1):
             maps = self.network(images)
-        return elements.with_values(self.dropout(maps.mean(dim=(-2, -1))))
+        vectors: Tensor = self.dropout(maps.mean(dim=(-2, -1)))
+        return vectors
 
 
 class _Convolution(nn.Conv2d):

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
+from torch import Tensor
 
 from fusionkit.errors import ShapeError
-from fusionkit.interfaces import Encoder
-from fusionkit.jagged import Jagged
+from fusionkit.interfaces import ElementEncoder
 from fusionkit.layers import FeatureNorm
 from fusionkit.registry import ENCODERS
 
 
 @ENCODERS.register("identity")
-class Identity(Encoder):
+class Identity(ElementEncoder):
     r"""The elements as they are.
 
     .. math::
@@ -39,13 +39,13 @@ class Identity(Encoder):
         super().__init__()
         self.out_shape = tuple(in_shape)
 
-    def forward(self, elements: Jagged) -> Jagged:
+    def encode(self, values: Tensor) -> Tensor:
         """Returns its input."""
-        return elements
+        return values
 
 
 @ENCODERS.register("feature_norm")
-class FeatureNormEncoder(Encoder):
+class FeatureNormEncoder(ElementEncoder):
     r"""Batch normalisation of vectors, over all elements of all samples.
 
     .. math::
@@ -83,6 +83,7 @@ class FeatureNormEncoder(Encoder):
         self.out_shape = tuple(in_shape)
         self.norm = FeatureNorm(in_shape[0], momentum)
 
-    def forward(self, elements: Jagged) -> Jagged:
+    def encode(self, values: Tensor) -> Tensor:
         """Normalises every element."""
-        return elements.with_values(self.norm(elements.values))
+        normalised: Tensor = self.norm(values)
+        return normalised

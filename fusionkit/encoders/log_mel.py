@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.interfaces import Encoder
+from fusionkit.interfaces import Encoder, at_once
 from fusionkit.jagged import Jagged
 from fusionkit.registry import ENCODERS
 
@@ -96,6 +97,10 @@ class LogMel(Encoder):
         """Transforms every clip."""
         spectra: Jagged = self.waves(elements, self._describe)
         return spectra
+
+    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+        """Transforms long clips part by part."""
+        return self.waves.in_pieces(elements, self._describe, at_once(self.out_shape) if most is None else most)
 
     def _describe(self, columns: Tensor) -> Tensor:
         power = columns.real.square() + columns.imag.square()

@@ -6,16 +6,15 @@ import math
 from typing import Annotated
 
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from fusionkit.encoders.units import ActivationName, NormName, activation_unit, norm_unit
-from fusionkit.interfaces import Encoder
-from fusionkit.jagged import Jagged
+from fusionkit.interfaces import ElementEncoder
 from fusionkit.registry import ENCODERS
 
 
 @ENCODERS.register("mlp")
-class Mlp(Encoder):
+class Mlp(ElementEncoder):
     r"""Dense units with activations, applied to each flattened element alone.
 
     .. math::
@@ -63,6 +62,7 @@ class Mlp(Encoder):
             width = wider
         self.units = nn.Sequential(*units, nn.Linear(width, out))
 
-    def forward(self, elements: Jagged) -> Jagged:
+    def encode(self, values: Tensor) -> Tensor:
         """Encodes every element."""
-        return elements.with_values(self.units(elements.values.reshape(elements.total, -1)))
+        encoded: Tensor = self.units(values.flatten(1) if values.ndim > 1 else values[:, None])
+        return encoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -9,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.encoders.stft import SegmentMode, WaveSegments
-from fusionkit.interfaces import Encoder
+from fusionkit.interfaces import Encoder, at_once
 from fusionkit.jagged import Jagged
 from fusionkit.registry import ENCODERS
 
@@ -89,6 +90,10 @@ class Spectrogram(Encoder):
         """Transforms every clip."""
         spectra: Jagged = self.waves(elements, self._describe)
         return spectra
+
+    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+        """Transforms long clips part by part."""
+        return self.waves.in_pieces(elements, self._describe, at_once(self.out_shape) if most is None else most)
 
     def _describe(self, columns: Tensor) -> Tensor:
         kept = columns[:, : self.bins]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
@@ -74,15 +74,77 @@ class WaveSegments(nn.Module):
         # powers span more digits than the half precision that autocast would put filters into.
         graph = torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad)
         with graph, torch.autocast(waves.device.type, enabled=False):
-            clips = waves.with_values(waves.values.reshape(-1))
-            if self.standardize:
-                clips = _standardized(clips)
+            return self._described(self._clips(waves), describe)
+
+    def in_pieces(self, waves: Jagged, describe: Callable[[Tensor], Tensor], most: int) -> Iterator[Jagged]:
+        """The same, without a graph, in parts of at most so many segments, or of whole clips where there are none."""
+        with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
+            clips = self._clips(waves)
+            for first, last in self._groups(clips.sizes, most):
+                if last - first > 1 or self._segments(clips.sizes[first]) <= most:
+                    sizes = [size if first <= row < last else 0 for row, size in enumerate(clips.sizes)]
+                    start = sum(clips.sizes[:first])
+                    values = clips.values[start : start + sum(sizes)]
+                    if len(values):
+                        yield self._described(Jagged.from_sizes(values, sizes), describe)
+                    continue
+                for values in self._cut(clips[first], most, describe):
+                    yield Jagged.from_sizes(values, [len(values) if row == first else 0 for row in range(len(clips))])
+
+    def _clips(self, waves: Jagged) -> Jagged:
+        """Clips as they are transformed: standardised, and none shorter than a segment."""
+        clips = waves.with_values(waves.values.reshape(-1))
+        if self.standardize:
+            clips = _standardized(clips)
+        return clips if self.columns is None else _at_least(clips, self.columns * self.hop)
+
+    def _described(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
+        if self.columns is None:
+            columns = self._transform(clips)
+            return columns.with_values(describe(columns.values))
+        segments = self._sliced if self.mode == "slice" else self._one_by_one
+        return segments(clips, self.columns, describe)
+
+    def _segments(self, size: int) -> int:
+        """Elements that a clip of so many samples becomes: segments, or columns."""
+        if self.columns is None or not size:
+            return -(-size // self.hop)
+        return 1 + (size - self.columns * self.hop) // (self.columns_hop * self.hop)
+
+    def _groups(self, sizes: tuple[int, ...], most: int) -> Iterator[tuple[int, int]]:
+        """Runs of clips that become at most so many elements together; a clip that exceeds it stands alone."""
+        first, held = 0, 0
+        for row, size in enumerate(sizes):
+            count = self._segments(size)
+            if row > first and held + count > most:
+                yield first, row
+                first, held = row, 0
+            held += count
+        yield first, len(sizes)
+
+    def _cut(self, clip: Tensor, most: int, describe: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """A long clip, at most so many elements at a time: each part is transformed with the samples around it."""
+        count = self._segments(len(clip))
+        step, width = (1, 1) if self.columns is None else (self.columns_hop, self.columns)
+        around = self.mode == "slice" or self.columns is None  # a segment by itself sees zeros around it
+        hann = torch.hann_window(self.window, dtype=clip.dtype, device=clip.device)
+        for start in range(0, count, most):
+            some = min(most, count - start)
+            begin, columns = start * step * self.hop, (some - 1) * step + width
+            if not around:
+                piece = Jagged.from_sizes(clip[begin : begin + columns * self.hop], [columns * self.hop])
+                yield self._described(piece, describe).values
+                continue
+            low, high = begin - self.window // 2, begin + (columns - 1) * self.hop + self.window - self.window // 2
+            samples = nn.functional.pad(clip[max(0, low) : high], (max(0, -low), max(0, high - len(clip))))
+            values = describe(
+                torch.stft(samples, self.window, self.hop, window=hann, center=False, return_complex=True).T
+            )
             if self.columns is None:
-                columns = self._transform(clips)
-                return columns.with_values(describe(columns.values))
-            clips = _at_least(clips, self.columns * self.hop)
-            segments = self._sliced if self.mode == "slice" else self._one_by_one
-            return segments(clips, self.columns, describe)
+                yield values
+                continue
+            index = torch.arange(some, device=clip.device)[:, None] * step + torch.arange(width, device=clip.device)
+            yield _images(values, index)
 
     def _transform(self, clips: Jagged) -> Jagged:
         layout = layout_of(clips.sizes, self.window, self.window // 2, self.hop)
@@ -97,7 +159,7 @@ class WaveSegments(nn.Module):
         columns = self._transform(clips)
         values = describe(columns.values)
         index = torch.tensor(starts, device=values.device)[:, None] + torch.arange(width, device=values.device)
-        return Jagged.from_sizes(values[index].transpose(1, 2).unsqueeze(1).contiguous(), counts)
+        return Jagged.from_sizes(_images(values, index), counts)
 
     def _one_by_one(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
         starts, counts = self._starts(clips.sizes, width, 1)
@@ -113,11 +175,16 @@ class WaveSegments(nn.Module):
         counts: list[int] = []
         offset = 0
         for size in sizes:
-            count = 1 + (size - width * self.hop) // (self.columns_hop * self.hop) if size else 0
+            count = self._segments(size)
             starts += [offset + k * self.columns_hop * self.hop // step for k in range(count)]
             counts.append(count)
             offset += -(-size // step)
         return starts, counts
+
+
+def _images(columns: Tensor, index: Tensor) -> Tensor:
+    """Segments ``(segments, 1, bins, columns)`` of the columns that each row of the index names."""
+    return columns[index].transpose(1, 2).unsqueeze(1).contiguous()
 
 
 def _whole(option: str, seconds: float, sample_rate: int, hop: int) -> int:

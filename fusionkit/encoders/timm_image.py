@@ -6,18 +6,19 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from fusionkit.encoders.batch_statistics import running_statistics
 from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import load_weights, pretrained_weights_are_needed
 from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
-from fusionkit.interfaces import Encoder
-from fusionkit.jagged import Jagged
+from fusionkit.interfaces import ElementEncoder
+from fusionkit.recomputation import count_statistics_once
 from fusionkit.registry import ENCODERS
 
 
 @ENCODERS.register("timm")
-class TimmImage(Encoder):
+class TimmImage(ElementEncoder):
     r"""An image network without its classifier: one image to one vector.
 
     .. math::
@@ -83,13 +84,26 @@ class TimmImage(Encoder):
         if weights is not None:
             load_weights(self.network, weights, source="timm", adapt_channels=adapt_channels)
 
-    def forward(self, elements: Jagged) -> Jagged:
+    def encode(self, values: Tensor) -> Tensor:
         """Encodes every image."""
-        images = self.pixels(elements.values)
+        images = self.pixels(values)
         if images.is_cuda:  # the layout in which tensor cores convolve; on CPUs it made no difference
             images = images.contiguous(memory_format=torch.channels_last)
-        with running_statistics(self.network, where=self.training and elements.total == 1):
-            return elements.with_values(self.network(images))
+        with running_statistics(self.network, where=self.training and len(values) == 1):
+            vectors: Tensor = self.network(images)
+        return vectors
+
+    def recompute_activations(self) -> None:
+        """Keeps the inputs of the network's stages only, where timm knows its stages."""
+        if not hasattr(self.network, "set_grad_checkpointing"):
+            super().recompute_activations()
+            return
+        try:
+            self.network.set_grad_checkpointing(True)
+        except (AssertionError, NotImplementedError):  # how timm's networks say that they cannot
+            super().recompute_activations()
+            return
+        count_statistics_once(self.network)
 
 
 def _check_shape(in_shape: tuple[int, ...], in_channels: int | None) -> None:

@@ -21,7 +21,8 @@ from fusionkit.interfaces.data import (
     Split,
     Transform,
 )
-from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput
+from fusionkit.interfaces.elements import ElementEncoder
+from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput, at_once
 from fusionkit.interfaces.training import (
     Balancer,
     EpochPlan,
@@ -44,6 +45,7 @@ __all__ = [
     "Clip",
     "Dataset",
     "DeviceTransform",
+    "ElementEncoder",
     "Encoder",
     "EpochPlan",
     "FaceDetector",
@@ -66,4 +68,5 @@ __all__ = [
     "Step",
     "Strategy",
     "Transform",
+    "at_once",
 ]

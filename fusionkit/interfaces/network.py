@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,6 +13,14 @@ from torch import Tensor, nn
 
 from fusionkit.interfaces.data import RawTarget
 from fusionkit.jagged import Jagged
+
+NUMBERS_AT_ONCE = 2**23
+"""What an encoder is given at once in evaluation where nobody says, in numbers: 668 images of 112 x 112."""
+
+
+def at_once(shape: tuple[int, ...]) -> int:
+    """How many elements of a shape an encoder is given at once in evaluation where nobody says."""
+    return max(1, NUMBERS_AT_ONCE // math.prod(shape))
 
 
 class Encoder(nn.Module, ABC):
@@ -27,6 +36,14 @@ class Encoder(nn.Module, ABC):
     @abstractmethod
     def forward(self, elements: Jagged) -> Jagged:
         """Encodes the elements of every sample: ``(total, *in_shape)`` to ``(total', *out_shape)``."""
+
+    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+        """The same in evaluation, in parts where the encoder can, of at most so many elements (None: `at_once`).
+
+        Every part is a batch of all samples, in which those have elements whose turn it is; one part's elements after
+        the other's are the whole, so that a clip of any length takes the memory of one part.
+        """
+        yield self(elements)
 
 
 class Aggregator(nn.Module, ABC):

@@ -25,8 +25,8 @@ def check_encoder(
     """Checks every promise of an encoder.
 
     It is registered and described; declares its output's shape; keeps empty samples empty and others not; lets no
-    sample see another; trains on a batch of one; sends finite gradients to every parameter; and copies, saves and
-    computes in double precision as a module should.
+    sample see another; gives the same in pieces; trains on a batch of one; sends finite gradients to every parameter;
+    and copies, saves and computes in double precision as a module should.
 
     Args:
         cls: The encoder's class.
@@ -67,6 +67,15 @@ def check_encoder(
             promise(
                 same(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
             )
+    for most in (1, 2):
+        with torch.no_grad():
+            pieces = list(encoder.in_pieces(samples, most))
+        sizes = [sum(of_sample) for of_sample in zip(*(piece.sizes for piece in pieces), strict=True)]
+        whole = torch.cat([piece.values for piece in pieces])
+        promise(
+            tuple(sizes) == together.sizes and same(whole, together.values),
+            f"{name}: in pieces of at most {most} elements it gives what it gives at once",
+        )
     shortest = min((size, index) for index, size in enumerate(lengths) if size)[1]
     alone = encoder.train()(samples[[shortest]]).values
     promise(alone.isfinite().all(), f"{name}: it trains on a batch of one short sample")

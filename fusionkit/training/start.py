@@ -77,6 +77,8 @@ def train(
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
     torch.manual_seed(seed)
     model = build(assembly.recipe, assembly.dataset)
+    if assembly.recipe.train.compile:
+        model.compile_encoders()
     with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
         stages = fit(fabric, model, assembly, run, progress=progress)
         if fabric.is_global_zero:

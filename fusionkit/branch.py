@@ -1,0 +1,142 @@
+"""A branch of the network: one modality, from its elements to its feature vector and its own scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fusionkit.errors import TrainingError
+from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
+from fusionkit.jagged import Jagged
+from fusionkit.layers import FeatureNorm
+from fusionkit.parallel import world_size
+
+
+class ByName(nn.ModuleDict):
+    """Modules by the names of a recipe, which may be those of a module's own attributes, such as ``type``."""
+
+    def __setitem__(self, key: str, module: nn.Module) -> None:
+        self._modules[key] = module
+
+
+class Branch(nn.Module):
+    r"""One modality, from its elements to its normalised feature vector and its own scores.
+
+    .. math::
+        \hat f_m = \mathrm{FeatureNorm}(A_m(F_m(x_m))), \qquad s_m = W \hat f_m + b
+
+    Args:
+        in_shape: Shape of one element.
+        encoders: The chain F_m.
+        aggregator: A_m.
+        heads: A loss head per target; empty where uni-modal losses are switched off.
+        dropout: Share of the normalised features that is dropped in training.
+        chunk: Elements that an encoder is given at once in evaluation where no gradient is wanted; None for as many as
+            hold eight million numbers. A clip of any length then takes no more memory than so many elements, beside
+            itself and its encoded vectors.
+
+    Source:
+        Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, eqs. (1), (8).
+    """
+
+    def __init__(
+        self,
+        in_shape: tuple[int, ...],
+        encoders: Sequence[Encoder],
+        aggregator: Aggregator,
+        heads: Mapping[str, LossHead],
+        *,
+        dropout: float = 0.0,
+        chunk: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_shape, self.chunk = in_shape, chunk
+        self.encoders = nn.ModuleList(encoders)
+        self.aggregator = aggregator
+        self.norm = FeatureNorm(aggregator.out_features)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = ByName(heads)
+        self.out_features = aggregator.out_features
+        self.encoded_shape = encoders[-1].out_shape
+
+    def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
+        """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
+        sequence = self._encode(elements)
+        rows = [index for index, size in enumerate(sequence.sizes) if size]
+        if rows and len(rows) == len(sequence):
+            return self.dropout(self.norm(self.aggregator(sequence))), sequence
+        if not rows:
+            # where several processes share a batch, each takes part in the statistics that the others need
+            nothing = self.norm.weight.new_zeros(0, self.out_features)
+            shared = self.training and world_size() > 1
+            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), sequence
+        present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
+        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence)), sequence
+
+    def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
+        """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
+        rows = [index for index, size in enumerate(sizes) if size]
+        if len(rows) < len(sizes):
+            features = features[torch.tensor(rows, dtype=torch.int64, device=features.device)]
+        if not rows and not (self.training and world_size() > 1):
+            heads = {target: head for target, head in self.heads.items() if isinstance(head, LossHead)}
+            return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
+        return {target: _spread(head(features), rows, len(sizes)) for target, head in self.heads.items()}
+
+    def _encode(self, elements: Jagged) -> Jagged:
+        if elements.total and not self.training and not torch.is_grad_enabled():
+            elements = _gathered(_in_pieces(self.encoders, elements, self.chunk))
+        else:
+            for encoder in self.encoders:
+                if elements.total == 0:
+                    break
+                elements = encoder(elements)
+        if elements.total == 0:
+            self._refuse_to_leave_others_waiting()
+            return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
+        return elements
+
+    def _refuse_to_leave_others_waiting(self) -> None:
+        shared = self.training and world_size() > 1
+        if shared and any(isinstance(module, FeatureNorm) for module in self.encoders.modules()):
+            raise TrainingError(
+                "a whole batch of one process lacks a modality whose encoder has batch statistics, for which the other "
+                "processes would wait; use larger batches, or norm: layer in that encoder"
+            )
+
+
+def _in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:
+    """What a chain of encoders makes of a batch, piece by piece; before one that sees neighbours all are gathered."""
+    pieces: Iterable[Jagged] = (elements,)
+    for encoder in encoders:
+        assert isinstance(encoder, Encoder)
+        pieces = _encoded(encoder, pieces if isinstance(encoder, ElementEncoder) else (_gathered(pieces),), most)
+    return pieces
+
+
+def _encoded(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -> Iterator[Jagged]:
+    for piece in pieces:
+        if piece.total == 0:
+            yield piece
+        else:
+            yield from encoder.in_pieces(piece, most)
+
+
+def _gathered(pieces: Iterable[Jagged]) -> Jagged:
+    """Pieces of a batch, one after another, as one."""
+    parts = list(pieces)
+    if len(parts) == 1:
+        return parts[0]
+    sizes = [sum(of_sample) for of_sample in zip(*(part.sizes for part in parts), strict=True)]
+    return Jagged.from_sizes(torch.cat([part.values for part in parts]), sizes)
+
+
+def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
+    """Rows at their places in a batch that is zero elsewhere."""
+    if len(where) == batch:
+        return rows
+    index = torch.tensor(where, dtype=torch.int64, device=rows.device)
+    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, index, rows)

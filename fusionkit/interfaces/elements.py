@@ -1,0 +1,68 @@
+"""The contract of encoders that take every element by itself."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionkit.interfaces.network import Encoder, at_once
+from fusionkit.jagged import Jagged
+from fusionkit.recomputation import count_statistics_once, recomputed
+
+
+class ElementEncoder(Encoder):
+    """An encoder that takes every element by itself: as many vectors or images as it is given.
+
+    A subclass says how a tensor of elements becomes one of as many encoded elements; lengths play no part in it, save
+    through statistics of a batch in training. So the model can hand it a long clip in pieces, compile it for any
+    number of elements at once, and compute its activations again instead of keeping them.
+    """
+
+    _compiled: Callable[[Tensor], Tensor] | None = None
+    _recomputes = False
+
+    @abstractmethod
+    def encode(self, values: Tensor) -> Tensor:
+        """Encodes elements: ``(total, *in_shape)`` to ``(total, *out_shape)``."""
+
+    def forward(self, elements: Jagged) -> Jagged:
+        """Encodes the elements of every sample, one for one."""
+        values = elements.values
+        if self._compiled is not None:
+            torch._dynamo.maybe_mark_dynamic(values, 0)
+            return elements.with_values(self._compiled(values))
+        return elements.with_values(recomputed(self.encode, values) if self._recomputes else self.encode(values))
+
+    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+        """The encoded elements, at most so many at a time."""
+        most = at_once(elements.element_shape) if most is None else most
+        if elements.total <= most:
+            yield self(elements)
+            return
+        for start in range(0, elements.total, most):
+            stop = min(start + most, elements.total)
+            sizes, offset = [], 0
+            for size in elements.sizes:
+                sizes.append(max(0, min(stop, offset + size) - max(start, offset)))
+                offset += size
+            yield self(Jagged.from_sizes(elements.values[start:stop], sizes))
+
+    def compile_elements(self) -> None:
+        """Compiles `encode` for any number of elements; the first call of each mode takes its time."""
+        self._compiled = torch.compile(self.encode)
+
+    def recompute_activations(self) -> None:
+        """From now on keeps nothing but its input for the backward pass, which computes the rest again.
+
+        An encoder that can keep the inputs of its stages instead, which costs less memory, overrides it.
+        """
+        count_statistics_once(self)
+        self._recomputes = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy is not compiled: what was compiled would go on with the weights of the original."""
+        return {key: value for key, value in super().__getstate__().items() if key != "_compiled"}  # type: ignore[no-untyped-call]

@@ -1,0 +1,47 @@
+"""Activations that are computed again in the backward pass, and statistics that must not be counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def count_statistics_once(network: nn.Module) -> None:
+    """Lets batch norms leave their running statistics alone where a forward pass is repeated for its backward pass.
+
+    Otherwise every step would move them twice: what was computed with them in evaluation would change.
+    """
+    for module in network.modules():
+        if getattr(module, "running_mean", None) is not None:
+            module.register_forward_pre_hook(_hold)
+            module.register_forward_hook(_release, always_call=True)
+
+
+def recomputed(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """A function's value, of which nothing but the input is kept for the backward pass."""
+    if not torch.is_grad_enabled():
+        return function(values)
+    kept: Tensor = checkpoint(function, values, use_reentrant=False)
+    return kept
+
+
+def _hold(module: nn.Module, _: Any) -> None:
+    if module.training and _in_backward():
+        module.__dict__["_held"] = module.momentum
+        module.momentum = 0.0  # type: ignore[assignment]
+
+
+def _release(module: nn.Module, *_: Any) -> None:
+    if "_held" in module.__dict__:
+        module.momentum = module.__dict__.pop("_held")
+        if isinstance(counted := getattr(module, "num_batches_tracked", None), Tensor):
+            counted.sub_(1)
+
+
+def _in_backward() -> bool:
+    """Whether a backward pass is what runs this; torch's own checkpoints ask in the same way."""
+    return bool(torch._C._current_graph_task_id() != -1)
