@@ -271,6 +271,13 @@ def test_the_rates_of_a_device_are_measured() -> None:
     assert min(found.matmul, found.convolution, found.bandwidth) > 0
 
 
+def test_a_prediction_of_a_long_film_in_pieces_takes_no_more_than_one_of_a_short_film() -> None:
+    in_pieces = memory_rows.prediction_memory_at(TOY, CPU, frames=16, chunk=8)
+    at_once = memory_rows.prediction_memory_at(TOY, CPU, frames=16, chunk=64)
+    assert in_pieces.measured.value <= 1.05
+    assert at_once.measured.value > 3
+
+
 def test_a_step_of_memory_and_one_of_padding_are_measured_at_toy_size() -> None:
     memory = memory_rows.step_memory_at(TOY, CPU)
     weights = sum(each.numel() for each in networks.bare_encoders().parameters()) * 4

@@ -60,11 +60,18 @@ WIDTH = 512
 """Of what a ResNet-18 says of an image."""
 
 
-def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True) -> FusionModel:
-    """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch."""
+def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True, chunk: int | None = None) -> FusionModel:
+    """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch.
+
+    Args:
+        size: Sizes of frames and of the LSTM.
+        fusion: The fusion.
+        unimodal_heads: Whether branches have losses of their own.
+        chunk: Elements that an encoder is given at once in evaluation; the default of recipes when left out.
+    """
     branches = {
-        "video": branch([1, *size.video], RESNET, size.hidden),
-        "audio": branch([1, *size.audio], RESNET, size.hidden),
+        "video": branch([1, *size.video], RESNET, size.hidden) | {"chunk": chunk},
+        "audio": branch([1, *size.audio], RESNET, size.hidden) | {"chunk": chunk},
     }
     return network(branches, fusion=fusion, unimodal_heads=unimodal_heads)
 
