@@ -23,9 +23,7 @@ FEW = 2
 """Clips of the first step, which makes what the optimizer keeps."""
 
 
-@row(
-    "M_peak", "peak memory: a training step of N2 / of its bare encoders; a prediction of a clip four times as long"
-)
+@row("M_peak", "peak memory: a training step of N2 / of its bare encoders; a prediction of a clip four times as long")
 def peak_memory(place: Place) -> Sequence[Measurement]:
     """The most that a step takes, and how what a prediction takes grows with its clip."""
     size = FULL if place.large else LONG
