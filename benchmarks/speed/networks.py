@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
@@ -54,15 +55,39 @@ SMALL = Size((64, 64), (64, 64), 256, 6, 30, 4)
 """A step of it takes two cores a second or two."""
 
 
-def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True) -> FusionModel:
-    """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch."""
-    branch = {"encoder": {"type": "timm", "model": "resnet18"}, "aggregator": {"type": "lstm", "hidden": size.hidden}}
+RESNET = {"type": "timm", "model": "resnet18"}
+WIDTH = 512
+"""Of what a ResNet-18 says of an image."""
+
+
+def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True, chunk: int | None = None) -> FusionModel:
+    """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch.
+
+    Args:
+        size: Sizes of frames and of the LSTM.
+        fusion: The fusion.
+        unimodal_heads: Whether branches have losses of their own.
+        chunk: Elements that an encoder is given at once in evaluation; the default of recipes when left out.
+    """
+    branches = {
+        "video": branch([1, *size.video], RESNET, size.hidden) | {"chunk": chunk},
+        "audio": branch([1, *size.audio], RESNET, size.hidden) | {"chunk": chunk},
+    }
+    return network(branches, fusion=fusion, unimodal_heads=unimodal_heads)
+
+
+def branch(shape: list[int], encoder: dict[str, Any] | str, hidden: int) -> dict[str, Any]:
+    """A modality of a spec, with an LSTM."""
+    return {"shape": shape, "encoder": encoder, "aggregator": {"type": "lstm", "hidden": hidden}}
+
+
+def network(
+    branches: Mapping[str, dict[str, Any]], *, fusion: str = "mrpn", unimodal_heads: bool = True
+) -> FusionModel:
+    """A network of these branches that tells the classes apart."""
     return fusionkit.build(
         {
-            "modalities": {
-                "video": {"shape": [1, *size.video], **branch},
-                "audio": {"shape": [1, *size.audio], **branch},
-            },
+            "modalities": dict(branches),
             "fusion": fusion,
             "unimodal_heads": unimodal_heads,
             "targets": {"emotion": {"type": "classification", "classes": [f"class {i}" for i in range(CLASSES)]}},
@@ -88,19 +113,46 @@ def segments(frames: Sequence[int]) -> list[int]:
     return [max(1, count // FRAMES_PER_SEGMENT - 4) for count in frames]
 
 
-def clips(size: Size, device: torch.device, sets: int = SETS) -> list[dict[str, Jagged]]:
-    """Batches of noise with lengths of their own."""
+def usual_lengths(size: Size) -> list[int]:
+    """What evenly drawn lengths are on average when they are put in order: the same for every set."""
+    steps = size.clips + 1
+    return [round(size.shortest + (size.longest - size.shortest) * i / steps) for i in range(1, steps)]
+
+
+def noise(sizes: Sequence[int], shape: Sequence[int], generator: torch.Generator) -> Jagged:
+    """Sequences of noise."""
+    return Jagged.from_sizes(torch.randn(sum(sizes), *shape, generator=generator), sizes)
+
+
+def clips(
+    size: Size,
+    device: torch.device,
+    sets: int = SETS,
+    *,
+    frames: Sequence[int] | None = None,
+    lacking: bool = False,
+) -> list[dict[str, Jagged]]:
+    """Batches of noise.
+
+    Args:
+        size: Sizes of a batch.
+        device: Where they lie.
+        sets: How many batches.
+        frames: Frames of the clips of every batch; drawn for each batch when left out.
+        lacking: Every second clip lacks a modality: the sound and the film in turn.
+    """
     generator = torch.Generator().manual_seed(0)
     batches = []
     for turn in range(sets):
-        frames = lengths(size, turn)
+        video = list(frames or lengths(size, turn))
+        audio = segments(video)
+        if lacking:
+            audio[1::4] = [0] * len(audio[1::4])
+            video[3::4] = [0] * len(video[3::4])
         batches.append(
             {
-                name: Jagged.from_sizes(torch.randn(sum(sizes), 1, *shape, generator=generator), sizes).to(device)
-                for name, sizes, shape in (
-                    ("video", frames, size.video),
-                    ("audio", segments(frames), size.audio),
-                )
+                "video": noise(video, (1, *size.video), generator).to(device),
+                "audio": noise(audio, (1, *size.audio), generator).to(device),
             }
         )
     return batches

@@ -14,7 +14,7 @@ class Record(BaseModel):
 
 
 class Interval(Record):
-    """A median and its 95 % percentile-bootstrap interval over rounds."""
+    """A median, or a figure made of medians, and its 95 % percentile-bootstrap interval over rounds."""
 
     median: float
     low: float

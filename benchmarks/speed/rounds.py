@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from records import Ratio
 
 LEVEL = 0.95
@@ -66,8 +67,33 @@ def ratio_of(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
     )
 
 
-def interval(values: Sequence[float]) -> dict[str, float]:
-    """The median of values with its percentile-bootstrap interval, 95 in a hundred."""
-    drawn = np.random.default_rng(0).choice(np.asarray(values), (DRAWS, len(values)))
-    low, high = np.quantile(np.median(drawn, axis=1), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return {"median": statistics.median(values), "low": float(low), "high": float(high)}
+def times_of(works: Sequence[Work], device: torch.device, *, rounds: int, warm_up: int = 1) -> list[list[float]]:
+    """Seconds of several pieces of work, by round: one after the other, and in odd rounds from the last to the first.
+
+    Args:
+        works: What is timed.
+        device: Where it runs.
+        rounds: Rounds that count.
+        warm_up: Rounds before them that do not.
+    """
+    collected: list[list[float]] = []
+    gc.collect()
+    for turn in range(-warm_up, rounds):
+        order = range(len(works)) if turn % 2 == 0 else reversed(range(len(works)))
+        seconds = {index: seconds_of(works[index], turn, device) for index in order}
+        if turn >= 0:
+            collected.append([seconds[index] for index in range(len(works))])
+    return collected
+
+
+def interval(rounds: ArrayLike, statistic: Callable[[np.ndarray], float] = np.median) -> dict[str, float]:
+    """A statistic of rounds with its percentile-bootstrap interval over them, 95 in a hundred.
+
+    Args:
+        rounds: ``(rounds,)``, or ``(rounds, figures)`` where the statistic takes several figures of each.
+        statistic: Of all rounds; the median of one figure when left out.
+    """
+    known = np.asarray(rounds)
+    draws = np.random.default_rng(0).integers(len(known), size=(DRAWS, len(known)))
+    low, high = np.quantile([statistic(known[draw]) for draw in draws], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return {"median": float(statistic(known)), "low": float(low), "high": float(high)}

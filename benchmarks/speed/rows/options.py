@@ -1,0 +1,158 @@
+"""Options that are meant to save time or memory: each with, beside the same without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from networks import FULL, SMALL, Size, bare_encoders, branch, clips, mrpn, network, targets, usual_lengths
+from peak import peak_bytes
+from records import Measurement, Number, Target
+from rounds import Work, compare
+from torch import nn
+from torch._dynamo.utils import counters
+
+from fusionkit.interfaces import at_once
+from fusionkit.jagged import Jagged
+from fusionkit.registry import OPTIMIZERS
+from rows.encoders import encoders_alone, learn, loss_of, size_at
+from rows.registry import NotMeasuredError, Place, row
+
+BATCHES = 200
+FACES = {"type": "conv2d", "channels": [8, 16, 32]}
+
+
+@row("C", "compiled encoders: graphs over 200 batches of random lengths, and time / not compiled")
+def compiled(place: Place) -> Sequence[Measurement]:
+    """How often batches of random lengths are compiled anew, and what it gains."""
+    graphs = _graphs_of(place)
+    size = size_at(place)
+    batches, wanted = clips(size, place.device), targets(size, place.device)
+    plain, faster = (mrpn(size).to(place.device).train() for _ in range(2))
+    faster.compile_encoders()
+    works = [_steps(model, batches, wanted) for model in (faster, plain)]
+    try:
+        measured = compare(*works, place.device, rounds=place.rounds, warm_up=len(batches))
+    except Exception as error:  # whatever a compiler of another machine says
+        raise NotMeasuredError(f"compiling failed: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    target = Target(figure="median", sign="<", limit=1.0) if place.large else None
+    return [graphs, Measurement(what=f"compiled / not; {size.told()}", measured=measured, target=target)]
+
+
+def _graphs_of(place: Place) -> Measurement:
+    """Graphs that training and evaluation on batches of random lengths compile."""
+    model = network({"face": branch([1, 40, 40], FACES, 32)}).to(place.device)
+    model.compile_encoders()
+    generator = torch.Generator().manual_seed(0)
+    counters.clear()
+    for turn in range(BATCHES):
+        sizes = torch.randint(1, 40, (4,), generator=generator).tolist()
+        faces = Jagged.from_sizes(torch.randn(sum(sizes), 1, 40, 40, generator=generator), sizes).to(place.device)
+        if turn % 2:
+            with torch.inference_mode():
+                model.eval()({"face": faces})
+        else:
+            wanted = {"emotion": torch.arange(4, device=place.device)}
+            learn(model.train(), lambda faces=faces, wanted=wanted: loss_of(model, {"face": faces}, wanted))
+    what = f"graphs over {BATCHES} batches of 4 to 160 images, half in training, half in evaluation"
+    target = Target(figure="value", sign="<=", limit=3)
+    return Measurement(what=what, measured=Number(value=counters["stats"]["unique_graphs"]), target=target)
+
+
+def _steps(model: nn.Module, batches: Sequence[dict[str, Jagged]], wanted: dict[str, torch.Tensor]) -> Work:
+    return lambda turn: learn(model, lambda: loss_of(model, batches[turn % len(batches)], wanted))
+
+
+@row("O", "each option that is meant to save time or memory: with it / without it")
+def options(place: Place) -> Sequence[Measurement]:
+    """Precision, layout, fused updates, activations that are computed again, and predictions in pieces."""
+    size = size_at(place)
+    return [
+        _precision(place, size),
+        _layout(place, size),
+        *_fused(place, size),
+        *_recomputed(place, size),
+        *_in_pieces(place),
+    ]
+
+
+def _precision(place: Place, size: Size) -> Measurement:
+    model, wanted = mrpn(size).to(place.device).train(), targets(size, place.device)
+    batches = clips(size, place.device)
+
+    def half(turn: int) -> None:
+        with torch.autocast(place.device.type, dtype=torch.bfloat16):
+            terms = list(model.losses(model(batches[turn % len(batches)]), wanted).values())
+        learn(model, lambda: torch.stack(terms).sum().float())
+
+    measured = compare(half, _steps(model, batches, wanted), place.device, rounds=place.rounds)
+    return Measurement(what=f"precision bf16-mixed / 32-true, forward and backward; {size.told()}", measured=measured)
+
+
+def _layout(place: Place, size: Size) -> Measurement:
+    last, first = (bare_encoders().to(place.device).train() for _ in range(2))
+    last = last.to(memory_format=torch.channels_last)
+    batches = clips(size, place.device)
+    works = [
+        lambda turn, model=model: learn(model, lambda: encoders_alone(model, batches[turn % len(batches)]))
+        for model in (last, first)
+    ]
+    measured = compare(*works, place.device, rounds=place.rounds)
+    what = f"weights of the bare encoders with channels last / first, forward and backward; {size.told()}"
+    return Measurement(what=what, measured=measured)
+
+
+def _fused(place: Place, size: Size) -> Iterator[Measurement]:
+    tiny = network({name: branch([3], "mlp", 32) for name in ("accelerometer", "gyroscope")})
+    for told, model in (("two ResNet-18", mrpn(size)), ("two small sensor branches", tiny)):
+        parameters = list(model.to(place.device).parameters())
+        for parameter in parameters:
+            parameter.grad = torch.full_like(parameter, 1e-3)
+        fused, plain = (OPTIMIZERS.build("adamw", fused=fused).make(parameters) for fused in (True, False))
+        measured = compare(
+            lambda _, optimizer=fused: optimizer.step(),
+            lambda _, optimizer=plain: optimizer.step(),
+            place.device,
+            rounds=5 * place.rounds,
+        )
+        yield Measurement(what=f"AdamW's update, fused / not; {told}", measured=measured)
+
+
+def _recomputed(place: Place, size: Size) -> Iterator[Measurement]:
+    batches, wanted = clips(size, place.device), targets(size, place.device)
+    again, kept = mrpn(size).to(place.device).train(), mrpn(size).to(place.device).train()
+    for name in again.modalities:
+        again.branch(name).encoders[0].recompute_activations()
+    works = [_steps(model, batches, wanted) for model in (again, kept)]
+    measured = compare(*works, place.device, rounds=place.rounds)
+    yield Measurement(what=f"time of recompute / kept activations; {size.told()}", measured=measured)
+    (batch,) = clips(size, place.device, sets=1, frames=usual_lengths(size))
+    found = [
+        peak_bytes(lambda model=model: learn(model, lambda: loss_of(model, batch, wanted)), place.device)
+        for model in (again, kept)
+    ]
+    more = {"bytes beyond weights and inputs": dict(zip(("recompute", "kept"), found, strict=True))}
+    what = f"memory of the same two; {size.told()}"
+    yield Measurement(what=what, measured=Number(value=found[0] / found[1]), more=more)
+
+
+def _in_pieces(place: Place) -> Iterator[Measurement]:
+    side, frames = (FULL.video[0], 6000) if place.large else (SMALL.video[0], 600)
+    film = torch.randn(frames, 1, side, side, generator=torch.Generator().manual_seed(0)).to(place.device)
+    clip = {"video": Jagged.from_sizes(film, [frames])}
+    size = Size((side, side), SMALL.audio, SMALL.hidden, frames, frames, 1)
+    whole = mrpn(size, chunk=frames).to(place.device).eval()
+    for chunk in (32, 128, None):
+        model = mrpn(size, chunk=chunk).to(place.device).eval()
+        measured = compare(_predicts(model, clip), _predicts(whole, clip), place.device, rounds=place.rounds)
+        told = f"chunk: {chunk}" if chunk else f"chunk: null ({at_once((1, side, side))} at once)"
+        what = f"prediction of a film of {frames} frames of {side} x {side}, {told} / all at once"
+        yield Measurement(what=what, measured=measured)
+
+
+def _predicts(model: nn.Module, clip: dict[str, Jagged]) -> Callable[[int], None]:
+    def predict(_: int) -> None:
+        with torch.inference_mode():
+            model(clip)
+
+    return predict
