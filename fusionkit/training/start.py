@@ -86,8 +86,13 @@ def train(
     return run
 
 
-def make_fabric(recipe: Recipe, accelerator: str = "auto") -> Fabric:
+def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = None) -> Fabric:
     """A launched Fabric: one device, or those of the processes that ``torchrun`` or ``fabric run`` started.
+
+    Args:
+        recipe: The recipe, for its precision.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
+        number: Which of several devices, where one process has one.
 
     Raises:
         RecipeError: The precision needs a GPU and there is none.
@@ -104,7 +109,7 @@ def make_fabric(recipe: Recipe, accelerator: str = "auto") -> Fabric:
             accelerator=accelerator, strategy=strategy, devices=local, num_nodes=world // local, precision=precision
         )
     else:
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        fabric = Fabric(accelerator=accelerator, devices=1 if number is None else [number], precision=precision)
     fabric.launch()
     return fabric
 
