@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
 from fusionkit.whole_files import sole_worker
 
+if TYPE_CHECKING:
+    from fusionkit.training.profiling import Profile
+
 
 def train(
     recipe: str | Path | Mapping[str, Any] | Recipe,
@@ -33,6 +36,7 @@ def train(
     resume: bool = True,
     progress: bool = False,
     accelerator: str = "auto",
+    profile: Profile | None = None,
 ) -> RunFolder:
     """Trains what a recipe describes, or goes on where a stopped training of it left off.
 
@@ -47,6 +51,8 @@ def train(
         resume: Go on from the checkpoint; else start from the beginning again.
         progress: Show a bar with losses and remaining time.
         accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
+        profile: Watches some steps of every stage that is left, and says where their time goes; no number of the
+            training differs for it.
 
     Raises:
         RecipeError: The recipe is wrong.
@@ -78,7 +84,7 @@ def train(
     torch.manual_seed(seed)
     model = build(assembly.recipe, assembly.dataset)
     with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
-        stages = fit(fabric, model, assembly, run, progress=progress)
+        stages = fit(fabric, model, assembly, run, progress=progress, profile=profile)
         if fabric.is_global_zero:
             run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
             export_encoders(run, assembly.recipe)
