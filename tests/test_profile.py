@@ -137,7 +137,9 @@ def test_a_slow_loader_shows_as_waiting_for_data_and_a_slow_encoder_as_its_own(
     assert stage.advice.startswith(DATA.capitalize()) or stage.share(DATA) < max(each.share for each in stage.parts)
 
 
-def test_without_a_profile_there_is_no_hook_and_no_watched_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_profile_there_is_no_hook_and_no_watched_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = list[tuple[type, int]]()
     step = Learner.__call__
 
@@ -256,7 +258,13 @@ def test_the_command_prints_a_table_in_80_columns_whose_shares_add_up(
     second = capsys.readouterr().out
 
     assert ended.value.code in (None, 0)
-    for said in ("Where a step of the stage joint goes, on cpu", DATA, "motion: encoders", "100.0%", "Heaviest operators"):
+    for said in (
+        "Where a step of the stage joint goes, on cpu",
+        DATA,
+        "motion: encoders",
+        "100.0%",
+        "Heaviest operators",
+    ):
         assert said in first
     assert all(len(line) <= 80 for line in first.splitlines() if str(tmp_path) not in line)
     assert "nothing to profile" not in first
@@ -343,7 +351,9 @@ def test_the_estimated_step_takes_what_a_step_of_a_training_takes(tmp_path: Path
     motion = {"features": 3, "min_length": 50, "max_length": 50}
     posture = {"features": 4, "min_length": 50, "max_length": 50}
     dataset = {"type": "synthetic", "groups": 4, "samples": 8, "modalities": {"motion": motion, "posture": posture}}
-    wide = {n: {"encoder": {"type": "conv1d", "channels": [64, 64]}, "aggregator": "gru"} for n in ("motion", "posture")}
+    wide = {
+        n: {"encoder": {"type": "conv1d", "channels": [64, 64]}, "aggregator": "gru"} for n in ("motion", "posture")
+    }
     document = recipe(data={"dataset": dataset, "batch_size": 16}, model={"modalities": wide}, epochs=8)
     assembly = assemble(load_recipe(document))
     model: FusionModel = build(assembly.recipe, assembly.dataset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -142,6 +143,7 @@ class Tracer:
         self._profiler = torch.profiler.profile(activities=activities, acc_events=True)
         self._open: list[ExitStack] = []
         self._on_gpu = device.type == "cuda"
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells the terminal of every start and stop
         self._profiler.start()
 
     def enter(self, part: Part) -> None:
