@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import torch
 from small_runs import RECIPE, recipe, run_of, same_bits, weights_of
 from torch import nn
 
-from fusionkit.assembly import assemble
+from fusionkit.assembly import Feed, assemble
 from fusionkit.cli import main
+from fusionkit.interfaces import Batch
 from fusionkit.model import FusionModel, build
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
@@ -115,26 +118,19 @@ def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.Mon
     assert clock.seconds == {(REST, None): 1.0 + 5.0, (LOSSES, None): 2.0 + 4.0, (FUSION, None): 3.0}
 
 
-def test_a_slow_loader_shows_as_waiting_for_data_and_a_slow_encoder_as_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import time
+def test_a_slow_loader_shows_as_waiting_for_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = Feed.epoch
 
-    from fusionkit.assembly import Feed
-
-    feeds = Feed.epoch
-
-    def slow(self: Feed, epoch: int, start: int = 0) -> Any:
-        for batch in feeds(self, epoch, start):
-            time.sleep(0.3)
+    def slow(self: Feed, epoch: int, start: int = 0) -> Iterator[Batch]:
+        for batch in fast(self, epoch, start):
+            time.sleep(0.2)
             yield batch
 
     monkeypatch.setattr(Feed, "epoch", slow)
-    _, profile = profiled(tmp_path / "run", epochs=4)
-    (stage,) = profile.stages
-    waiting = next(each for each in stage.parts if each.part == DATA)
-    assert waiting.seconds >= 0.3
-    assert stage.advice.startswith(DATA.capitalize()) or stage.share(DATA) < max(each.share for each in stage.parts)
+    _, profile = profiled(tmp_path / "run", epochs=2)
+
+    (waiting,) = (each for each in profile.stages[0].parts if each.part == DATA)
+    assert waiting.seconds >= 0.2
 
 
 def test_without_a_profile_there_is_no_hook_and_no_watched_step(
@@ -148,12 +144,11 @@ def test_without_a_profile_there_is_no_hook_and_no_watched_step(
         return step(self, *args)
 
     monkeypatch.setattr(Learner, "__call__", look)
-    before = torch.profiler.record_function.__enter__
-    monkeypatch.setattr(torch.profiler.record_function, "__enter__", lambda self: pytest.fail("a part was named"))
+    for name in ("Clock", "Tracer"):
+        monkeypatch.setattr(f"fusionkit.training.watching.{name}.enter", lambda *_: pytest.fail("a part was told"))
     run_of(tmp_path / "run", epochs=2)
 
     assert set(seen) == {(Learner, 0)}
-    assert before is not None
 
 
 def test_hooks_stand_on_the_network_only_while_steps_are_watched() -> None:
