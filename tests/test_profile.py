@@ -254,7 +254,7 @@ def test_the_command_prints_a_table_in_80_columns_whose_shares_add_up(
 
     assert ended.value.code in (None, 0)
     for said in (
-        "Where a step of the stage joint goes, on cpu",
+        "A step of the stage joint, on cpu",
         DATA,
         "motion: encoders",
         "100.0%",

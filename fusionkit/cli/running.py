@@ -277,7 +277,7 @@ def _print_profile(found: StageProfile, run: RunFolder) -> None:
 
     rows = [(named(each.part, each.modality), in_seconds(each.seconds), f"{each.share:.1%}") for each in found.parts]
     whole = ("a step", in_seconds(found.step_seconds), f"{sum(each.share for each in found.parts):.1%}")
-    title = f"Where a step of the stage {found.stage} goes, on {found.device}"
+    title = f"A step of the stage {found.stage}, on {found.device}"
     print_table(title, ["part", "time", "share"], [rows, [whole]], right=(1, 2))
     waited = " Each part is waited for, so these steps are slower than others." if found.device != "cpu" else ""
     print_paragraph(f"\nMeans of {found.steps} steps, after {found.skipped} that warmed up.{waited}")

@@ -167,6 +167,7 @@ class Tracer:
             file = Path(folder) / "trace.json"
             self._profiler.export_chrome_trace(str(file))
             trace: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        trace.pop("traceName", None)  # the temporary file
         return trace
 
     def operators(self) -> dict[str, tuple[int, float]]:
