@@ -5,6 +5,7 @@ Everything is measured by running the network on noise, so a user's own componen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from fusionkit.errors import RecipeError, did_you_mean
+from fusionkit.interfaces import Transform
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 from fusionkit.recipe import build_component
@@ -115,22 +117,42 @@ def measure(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int] | Non
     Raises:
         RecipeError: `lengths` names no modality, or no positive number.
     """
-    given = lengths or {}
-    for name, length in given.items():
-        if name not in model.modalities:
-            raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
-        if length < 1:
-            raise RecipeError(f"length: {name} cannot have {length} elements; at least one")
-    assumed = {name: given.get(name) or assumed_length(recipe, model, name) for name in model.modalities}
+    assumed = assumed_lengths(recipe, model, lengths)
     parts, flops = _run(recipe, model.eval(), assumed)
     return ModelCost(
         {name: ModalityCost(assumed[name], model.branch(name).in_shape, parts[name]) for name in model.modalities},
         parts["fused"],
         sum(parameter.numel() for parameter in model.parameters()),
         flops,
-        recipe.data.batch_size,
+        batch_of(recipe, model, assumed),
         _memory(recipe, model.train(), assumed),
     )
+
+
+def batch_of(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> int:
+    """Samples of a batch, where every sample has the same lengths; a budget counts elements before transforms."""
+    if recipe.data.budget is None:
+        return recipe.data.batch_size
+    before = []
+    for name, length in lengths.items():
+        specs = recipe.model.modalities[name].transforms
+        chain: list[Transform] = [build_component(spec, model.branch(name).in_shape, 1.0) for spec in specs]
+        before.append(length * math.prod(transform.keeps_every for transform in chain))
+    return max(1, recipe.data.budget // max(before))
+
+
+def assumed_lengths(recipe: Recipe, model: FusionModel, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Elements of a sample by modality: as given, else as `assumed_length` says.
+
+    Raises:
+        RecipeError: A given length is of no modality, or no positive number.
+    """
+    for name, length in (given or {}).items():
+        if name not in model.modalities:
+            raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
+        if length < 1:
+            raise RecipeError(f"length: {name} cannot have {length} elements; at least one")
+    return {name: (given or {}).get(name) or assumed_length(recipe, model, name) for name in model.modalities}
 
 
 def assumed_length(recipe: Recipe, model: FusionModel, modality: str) -> int:
@@ -151,7 +173,14 @@ def assumed_length(recipe: Recipe, model: FusionModel, modality: str) -> int:
 _STATIC_ENCODERS = {"identity", "mlp", "feature_norm", "timm"}
 
 
-def _noise(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
+def noise_of(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
+    """A batch of normal noise, every sample of the same lengths.
+
+    Args:
+        model: The network that is to be given it.
+        lengths: Elements of a sample by modality.
+        batch: Samples.
+    """
     generator = torch.Generator().manual_seed(0)
     return {
         name: Jagged.from_sizes(
@@ -168,7 +197,7 @@ def _run(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> tupl
     named = _named_parts(recipe, model)
     modules = [module for group in named.values() for _, module in group]
     with _recorded(modules, counter.get_total_flops, found), counter:
-        model(_noise(model, lengths, 1), unimodal=True)
+        model(noise_of(model, lengths, 1), unimodal=True)
     parts = {group: tuple(_part(name, module, *found[module]) for name, module in of) for group, of in named.items()}
     return parts, counter.get_total_flops()
 
@@ -247,7 +276,7 @@ def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> M
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(_noise(model, lengths, _BATCH))
+        output = model(noise_of(model, lengths, _BATCH))
         scores = [*output.fused.values(), *(s for of in output.unimodal.values() for s in of.values())]
         total = torch.stack([score.sum() for score in scores]).sum()
     for tensor in model.state_dict().values():
@@ -260,7 +289,7 @@ def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> M
         weights=_bytes(list(model.state_dict().values())),
         gradients=_bytes(parameters),
         optimizer=_bytes(state),
-        activations=sum(kept.values()) * recipe.data.batch_size // _BATCH,
+        activations=sum(kept.values()) * batch_of(recipe, model, lengths) // _BATCH,
     )
 
 

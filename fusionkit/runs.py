@@ -258,6 +258,26 @@ class RunFolder:
         """Where the diagnosis of the run stands."""
         return self.path / "diagnosis.json"
 
+    def write_profile(self, summary: Mapping[str, Any], trace: Mapping[str, Any]) -> None:
+        """Writes where the time of watched steps went, and a trace of some in Chrome's format.
+
+        Raises:
+            RunError: They cannot be written.
+        """
+        guarded(self.profile_file, lambda: self.profile_file.parent.mkdir(exist_ok=True))
+        write_file(self.trace_file, json.dumps(trace, separators=(",", ":")).encode())
+        write_file(self.profile_file, as_json(summary))
+
+    @property
+    def profile_file(self) -> Path:
+        """Where it stands what the time of watched steps went into."""
+        return self.path / "profile" / "summary.json"
+
+    @property
+    def trace_file(self) -> Path:
+        """Where the trace of watched steps stands, for Perfetto or chrome://tracing."""
+        return self.path / "profile" / "trace.json"
+
     @property
     def curves_file(self) -> Path:
         """Where the figure of the learning curves stands."""

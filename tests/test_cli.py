@@ -220,14 +220,44 @@ def test_check_prints_shapes_from_input_to_fusion_in_80_columns(command: Any) ->
 
 
 def test_check_takes_other_lengths_and_prints_json(command: Any) -> None:
-    short = command("check", "aver/ravdess_action_units", "--length", "audio=16000", "--json").record
-    long = command("check", "aver/ravdess_action_units", "--length", "audio=32000", "--json").record
+    short = command("check", "aver/ravdess_action_units", "--length", "audio=16000", "--json", "--no-timing").record
+    long = command("check", "aver/ravdess_action_units", "--length", "audio=32000", "--json", "--no-timing").record
 
     assert short["modalities"]["audio"]["length"] == 16000
     assert (
         1.8 < long["modalities"]["audio"]["parts"][0]["flops"] / short["modalities"]["audio"]["parts"][0]["flops"] < 2.2
     )
     assert short["memory"]["total"] == sum(value for name, value in short["memory"].items() if name != "total")
+
+
+def test_check_times_training_and_prediction_and_says_from_how_many_clips(command: Any, tiny: Path) -> None:
+    said = command("check", tiny, "--device", "cpu", "train.strategy=late_fusion")
+    speed = command("check", tiny, "--device", "cpu", "train.strategy=late_fusion", "--json").record["speed"]
+
+    assert said.status == 0, said.err
+    assert max(map(len, said.out.splitlines())) <= 80
+    table = said.out[said.out.index("Speed on cpu") :]
+    for words in ("a step of 16", "clips/s", "timed clips", "motion", "posture", "fusion", "(prediction)"):
+        assert words in table
+    assert speed["device"] == "cpu"
+    assert [stage["name"] for stage in speed["stages"]] == ["motion", "posture", "fusion"]
+    for stage in speed["stages"]:
+        assert 2 <= stage["timed_samples"] <= speed["batch"] == 16
+        assert stage["clips_per_second"] == pytest.approx(stage["step_samples"] / stage["step_seconds"])
+    assert speed["predicted_per_second"] > 0
+
+
+def test_check_leaves_the_speed_out_where_it_is_not_wanted_or_not_for_this_device(command: Any, tiny: Path) -> None:
+    assert "Speed" not in command("check", tiny, "--no-timing").out
+    assert command("check", tiny, "--no-timing", "--json").record["speed"] is None
+
+    elsewhere = command("check", tiny, "--device", "cpu", "train.precision=16-mixed")
+    assert elsewhere.status == 0
+    assert "The speed was not timed: train.precision: '16-mixed' needs a CUDA device" in " ".join(elsewhere.out.split())
+
+    absent = command("check", tiny, "--device", "abacus")
+    assert absent.status == 2
+    assert "device 'abacus': this machine has none of that name" in absent.err
 
 
 def test_check_opens_the_data_where_the_recipe_does_not_state_the_shapes(command: Any, tiny: Path) -> None:

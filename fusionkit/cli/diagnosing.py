@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption, console, print_json, print_paragraph
+from fusionkit.cli.output import DeviceOption, JsonOption, console, print_json, print_paragraph
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,9 +30,7 @@ def diagnose(
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where the page goes; the run, or the one folder, if not."),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option("--device", help="Where to compute, such as cpu; a GPU where there is one if not.")
-    ] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what each modality of a finished run is worth, and what training together did to it.

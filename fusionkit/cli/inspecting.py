@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusionkit.cli.output import (
+    DeviceOption,
     JsonOption,
     OverridesArgument,
     plain,
@@ -19,14 +20,18 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError
-from fusionkit.report.units import in_bytes, in_thousands
+from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError, TrainingError
+from fusionkit.report.units import in_bytes, in_rate, in_seconds, in_thousands
 
 if TYPE_CHECKING:
+    import torch
+
     from fusionkit.component_pages import ComponentPage, Option
     from fusionkit.inspection import ModelCost, Part
     from fusionkit.interfaces import Dataset
+    from fusionkit.model import FusionModel
     from fusionkit.spec import Recipe
+    from fusionkit.training.speed import RecipeSpeed
 
 LONGEST_DEFAULT = 60
 
@@ -47,17 +52,21 @@ def add_to(app: typer.Typer) -> None:
 
 def check(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or the name of a shipped one.")],
+    *,
     overrides: OverridesArgument = None,
     length: Annotated[
         list[str] | None,
         typer.Option("--length", metavar="MODALITY=N", help="Elements of a sample; assumed where it is not given."),
     ] = None,
+    device: DeviceOption = None,
+    no_timing: Annotated[bool, typer.Option("--no-timing", help="Leave out the speed, which takes seconds.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a recipe; print shapes, parameters, FLOPs and memory.
+    """Check a recipe; print shapes, parameters, FLOPs, memory and speed.
 
     No data are needed where the recipe states every shape of an element and every target's classes.
     """
+    from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
     from fusionkit.model import build, is_complete
     from fusionkit.recipe import load_recipe
@@ -66,12 +75,34 @@ def check(
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides or ())
     lengths = dict(_length(text) for text in length or ())
+    chosen = choose_device(device)
     dataset = None if is_complete(loaded.model) else _dataset_for_shapes(loaded)
     cost = measure(loaded, build(loaded, dataset), lengths)
+    speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
     if as_json:
-        print_json({"recipe": str(path), **_cost_record(cost)})
-    else:
-        _print_cost(recipe, cost)
+        print_json({"recipe": str(path), **_cost_record(cost), "speed": _speed_record(speed)})
+        return
+    _print_cost(recipe, cost)
+    if isinstance(speed, str):
+        print_paragraph(f"\nThe speed was not timed: {speed}")
+    elif speed is not None:
+        _print_speed(speed)
+
+
+def _speed_of(recipe: Recipe, model: FusionModel, cost: ModelCost, device: torch.device) -> RecipeSpeed | str:
+    """How fast the recipe is, or why that cannot be told here: a recipe may be for another machine."""
+    from fusionkit.training.speed import estimate_speed
+    from fusionkit.training.start import make_fabric
+
+    lengths = {name: of.length for name, of in cost.modalities.items()}
+    try:
+        make_fabric(recipe, device.type, device.index)
+    except RecipeError as error:
+        return str(error)
+    try:
+        return estimate_speed(recipe, model, lengths, device)
+    except TrainingError as error:
+        return str(error)
 
 
 def _import(plugins: list[str] | None) -> None:
@@ -231,6 +262,15 @@ def _cost_record(cost: ModelCost) -> Mapping[str, object]:
     return record
 
 
+def _speed_record(speed: RecipeSpeed | str | None) -> Mapping[str, object] | None:
+    if speed is None:
+        return None
+    if isinstance(speed, str):
+        return {"not_timed": speed}
+    stages = [{**plain(stage), "clips_per_second": stage.clips_per_second} for stage in speed.stages]
+    return {**plain(speed), "stages": stages}
+
+
 def _print_cost(name: str, cost: ModelCost) -> None:
     groups = [
         [(modality, "input", f"{of.length:,} x {_shape(of.in_shape)}", "", ""), *_part_rows("", of.parts)]
@@ -249,6 +289,40 @@ def _print_cost(name: str, cost: ModelCost) -> None:
         "FLOPs of matrix products, convolutions, attention and recurrent layers in a forward pass, a multiply-add as "
         "two; element-wise operations and Fourier transforms are not. Memory is for 32-bit numbers and leaves out "
         "the data, temporary results and PyTorch itself."
+    )
+
+
+def _print_speed(speed: RecipeSpeed) -> None:
+    measured = any(stage.peak_memory is not None for stage in speed.stages)
+    rows = [
+        (
+            stage.name,
+            in_seconds(stage.step_seconds),
+            in_rate(stage.clips_per_second),
+            str(stage.timed_samples),
+            *([in_bytes(stage.peak_memory or 0)] if measured else []),
+        )
+        for stage in speed.stages
+    ]
+    predicted = (
+        "(prediction)",
+        in_seconds(speed.batch / speed.predicted_per_second),
+        in_rate(speed.predicted_per_second),
+        str(speed.predicted_samples),
+        *([""] if measured else []),
+    )
+    samples = speed.stages[0].step_samples
+    step = f"a step of {samples}" if samples == speed.batch else f"a step of {samples} in batches of {speed.batch}"
+    columns = ["stage", step, "clips/s", "timed clips", *(["peak memory"] if measured else [])]
+    typer.echo()
+    print_table(f"Speed on {speed.device}", columns, [rows, [predicted]], right=range(1, len(columns)))
+    scaled = any(stage.timed_samples < speed.batch for stage in speed.stages) or speed.predicted_samples < speed.batch
+    print_paragraph(
+        "\nFrom timed steps on noise of these lengths, with the recipe's optimizer, precision and balancer. "
+        + ("Where fewer clips than a batch were timed, the time is scaled up to it. " if scaled else "")
+        + "Reading and transforming data is not in it, nor is what happens between epochs"
+        + (", where this balancer walks over the data as well" if speed.reviews else "")
+        + ": `fusionkit train --profile` shows where the time goes."
     )
 
 

@@ -20,6 +20,9 @@ OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY.PATH=VALUE", help="Changes to the recipe, such as train.epochs=5."),
 ]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="Where to compute, such as cpu; a GPU where there is one if not.")
+]
 
 
 def console() -> Console:

@@ -43,3 +43,25 @@ def in_time(hours: float) -> str:
     if hours < 1:
         return f"{hours * 60:.0f} min"
     return f"{hours:.1f} h" if hours < 72 else f"{hours / 24:.1f} days"
+
+
+def in_seconds(seconds: float) -> str:
+    """A duration of less than some minutes, to three digits.
+
+    Example:
+        >>> in_seconds(0.00042), in_seconds(0.0123), in_seconds(1.234), in_seconds(250.0)
+        ('0.42 ms', '12.3 ms', '1.23 s', '250 s')
+    """
+    return (
+        f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s" if seconds < 100 else f"{seconds:.0f} s"
+    )
+
+
+def in_rate(per_second: float) -> str:
+    """How many in a second, to three digits or to the last whole one.
+
+    Example:
+        >>> in_rate(0.1234), in_rate(12.34), in_rate(12_345.6)
+        ('0.123', '12.3', '12,346')
+    """
+    return f"{per_second:.3g}" if per_second < 100 else f"{per_second:,.0f}"

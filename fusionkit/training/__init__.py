@@ -2,6 +2,7 @@
 
 from fusionkit.training.interruption import Interrupted
 from fusionkit.training.loop import fit
+from fusionkit.training.profiling import Profile
 from fusionkit.training.start import train
 
-__all__ = ["Interrupted", "fit", "train"]
+__all__ = ["Interrupted", "Profile", "fit", "train"]

@@ -7,7 +7,8 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -36,9 +37,18 @@ from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.steps import Learner, Moment, Teacher
 from fusionkit.training.validation import monitored_loss, validation_losses
 
+if TYPE_CHECKING:
+    from fusionkit.training.profiling import Profile
+
 
 def fit(
-    fabric: Fabric, model: FusionModel, assembly: Assembly, run: RunFolder, *, progress: bool = False
+    fabric: Fabric,
+    model: FusionModel,
+    assembly: Assembly,
+    run: RunFolder,
+    *,
+    progress: bool = False,
+    profile: Profile | None = None,
 ) -> list[dict[str, Any]]:
     """Trains a network in place, from the run's checkpoint on where there is one.
 
@@ -48,6 +58,7 @@ def fit(
         assembly: The recipe and its samples.
         run: Where log and checkpoints go.
         progress: Show a bar with losses and remaining time.
+        profile: Watches some steps of every stage; of several processes, those of the first.
 
     Returns:
         By stage: its name, how many epochs it ran, which one was selected, and the monitored losses.
@@ -57,17 +68,26 @@ def fit(
         RunError: The checkpoint is damaged or of another network, or the disk is full.
         Interrupted: A signal came; the checkpoint is written.
     """
-    with Listener() as listener:
-        return _Fit(fabric, model, assembly, run, listener).run(progress)
+    watching = profile if fabric.is_global_zero else None
+    with Listener() as listener, watching or nullcontext():
+        return _Fit(fabric, model, assembly, run, listener, profile=watching).run(progress)
 
 
 class _Fit:
     """The state of one training; what must survive a stop is what `_checkpoint` gathers."""
 
     def __init__(
-        self, fabric: Fabric, model: FusionModel, assembly: Assembly, run: RunFolder, listener: Listener
+        self,
+        fabric: Fabric,
+        model: FusionModel,
+        assembly: Assembly,
+        run: RunFolder,
+        listener: Listener,
+        *,
+        profile: Profile | None,
     ) -> None:
         recipe = assembly.recipe
+        self._profile = profile
         self._fabric, self._assembly, self._run, self._listener = fabric, assembly, run, listener
         self._spec = recipe.train
         self._model, self._parts = model, Parts(model)
@@ -118,7 +138,7 @@ class _Fit:
         if resumed is not None:
             load_optimizer_state(optimizer, resumed.optimizer)
         teacher = None if balancer is None else self._teach()
-        learner = Learner(
+        learner = (Learner if self._profile is None else self._profile.learner)(
             self._fabric,
             self._model,
             stage,
@@ -133,6 +153,9 @@ class _Fit:
         reviewer = self._reviewer(stage, recipe.lr) if balancer is not None and balancer.uses("before_epoch") else None
         steps = spec.epochs * math.ceil(feed.count(position.epoch) / spec.accumulate)
         self._journal.stage(stage.name, steps, position.step)
+        if self._profile is not None:
+            left = steps - position.step
+            feed = self._profile.watch(stage.name, feed, left, model=self._model, optimizer=optimizer, run=self._run)
         while position.epoch < spec.epochs and not self._patience_is_over():
             if reviewer is not None and position.batch == 0:
                 self._prepare_epoch(stage, reviewer)

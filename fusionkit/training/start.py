@@ -8,7 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
 from fusionkit.whole_files import sole_worker
 
+if TYPE_CHECKING:
+    from fusionkit.training.profiling import Profile
+
 
 def train(
     recipe: str | Path | Mapping[str, Any] | Recipe,
@@ -33,6 +36,7 @@ def train(
     resume: bool = True,
     progress: bool = False,
     accelerator: str = "auto",
+    profile: Profile | None = None,
 ) -> RunFolder:
     """Trains what a recipe describes, or goes on where a stopped training of it left off.
 
@@ -47,6 +51,8 @@ def train(
         resume: Go on from the checkpoint; else start from the beginning again.
         progress: Show a bar with losses and remaining time.
         accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
+        profile: Watches some steps of every stage that is left, and says where their time goes; no number of the
+            training differs for it.
 
     Raises:
         RecipeError: The recipe is wrong.
@@ -80,7 +86,7 @@ def train(
     if assembly.recipe.train.compile:
         model.compile_encoders()
     with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
-        stages = fit(fabric, model, assembly, run, progress=progress)
+        stages = fit(fabric, model, assembly, run, progress=progress, profile=profile)
         if fabric.is_global_zero:
             run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
             export_encoders(run, assembly.recipe)
@@ -88,8 +94,13 @@ def train(
     return run
 
 
-def make_fabric(recipe: Recipe, accelerator: str = "auto") -> Fabric:
+def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = None) -> Fabric:
     """A launched Fabric: one device, or those of the processes that ``torchrun`` or ``fabric run`` started.
+
+    Args:
+        recipe: The recipe, for its precision.
+        accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
+        number: Which of several devices, where one process has one.
 
     Raises:
         RecipeError: The precision needs a GPU and there is none.
@@ -106,7 +117,7 @@ def make_fabric(recipe: Recipe, accelerator: str = "auto") -> Fabric:
             accelerator=accelerator, strategy=strategy, devices=local, num_nodes=world // local, precision=precision
         )
     else:
-        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision)
+        fabric = Fabric(accelerator=accelerator, devices=1 if number is None else [number], precision=precision)
     fabric.launch()
     return fabric
 

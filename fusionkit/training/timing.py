@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,16 +14,17 @@ from fusionkit.assembly import Assembly
 from fusionkit.interfaces import Balancer, OptimizerRecipe, Stage
 from fusionkit.model import FusionModel, build
 from fusionkit.recipe import build_component
+from fusionkit.spec import Recipe
 from fusionkit.training.parts import Parts
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.start import make_fabric
-from fusionkit.training.steps import Learner, Moment
+from fusionkit.training.steps import Learner, Moment, Teacher
 
 LONG_STEP = 2.0
 """Seconds above which one timed step is enough."""
 
-SHORT_STEP = 0.5
-"""Seconds below which a few samples say too little, and a whole batch is timed."""
+STAGE_SECONDS = 10.0
+"""Seconds that the timed steps of a stage may take together, if a few samples do not take longer by themselves."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,87 @@ class StageTime:
         return self.steps * self.step_seconds + self.validation_seconds
 
 
+def timed(
+    step: Callable[[int], float], whole: int, *, samples: int, rounds: int, limit: float, cold: bool
+) -> tuple[float, int]:
+    """Seconds of a step, and of how many samples it was: as many as a batch has, or as fit the limit.
+
+    A step of few samples is the measurement itself where it is long; else it warms up, and the samples are doubled for
+    as long as time is left: what a step costs by itself then weighs less where the seconds are scaled up to a batch.
+
+    Args:
+        step: Takes a step of so many samples and returns its seconds.
+        whole: Samples of a batch.
+        samples: Samples of the first step, at most.
+        rounds: Steps whose median counts, at most.
+        limit: Seconds that steps may take together, a long one apart.
+        cold: Whether the first step also loads the device's kernels, so that its time says nothing.
+    """
+    count = min(samples, whole)
+    seconds = step(count)
+    if seconds >= LONG_STEP and not cold:
+        return seconds, count
+    seconds = step(count)
+    left = limit - seconds
+    while count < whole:
+        more = min(whole, 2 * count)
+        if 2 * seconds / count * more > left:  # one step to look, one to count
+            break
+        count, seconds = more, step(more)
+        left -= seconds
+    times = [step(count)]
+    while len(times) < rounds and sum(times) + times[-1] <= left:
+        times.append(step(count))
+    return statistics.median(times), count
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until a device has done what it was given: before that, a clock says nothing of it."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def learner_of(
+    fabric: Fabric,
+    model: FusionModel,
+    stage: Stage,
+    recipe: Recipe,
+    *,
+    parts: Parts,
+    balancer: Balancer | None,
+    teacher: Teacher | None = None,
+) -> Learner:
+    """What takes the steps of a stage, with the recipe's own optimizer.
+
+    Args:
+        fabric: Device and precision.
+        model: The network.
+        stage: The stage.
+        recipe: The recipe.
+        parts: The parts of the network.
+        balancer: The balancer; None sums the terms.
+        teacher: Its teachers.
+    """
+    optimizer: OptimizerRecipe = build_component(recipe.train.optimizer)
+    lasting = () if balancer is None else tuple(balancer.parameters())
+    return Learner(
+        fabric,
+        model,
+        stage,
+        recipe.train,
+        balancer=balancer,
+        parts=parts,
+        optimizer=optimizer.make([*parts.parameters(stage.trains), *lasting]),
+        initial=parts.snapshot((*model.modalities, "fusion")),
+        teacher=teacher,
+    )
+
+
+def still(recipe: Recipe) -> Moment:
+    """A moment whose learning rate is nothing: the weights stay, the work is the same."""
+    return Moment(0, 0, recipe.train.epochs, 0.0)
+
+
 def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accelerator: str = "auto") -> list[StageTime]:
     """Times a few steps of every stage of a training, with its own data, network and optimizer.
 
@@ -56,8 +139,8 @@ def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accele
 
     Args:
         assembly: The recipe and its samples.
-        samples: Samples of the first step; a whole batch is timed where that step is short.
-        rounds: Steps that are timed.
+        samples: Samples of the first step; a whole batch is timed where it fits `STAGE_SECONDS`.
+        rounds: Steps that are timed, at most.
         accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
     """
     fabric = make_fabric(assembly.recipe, accelerator)
@@ -85,40 +168,28 @@ def _time_stage(
 ) -> StageTime:
     spec, parts, ids = assembly.recipe.train, Parts(model), assembly.train_ids
     names = None if "fused" in stage.branches else [name for name in model.modalities if name in stage.branches]
-    recipe: OptimizerRecipe = build_component(spec.optimizer)
-    learner = Learner(
-        fabric,
-        model,
-        stage,
-        spec,
-        balancer=None if balancer.teachers else balancer,
-        parts=parts,
-        optimizer=recipe.make([*parts.parameters(stage.trains), *balancer.parameters()]),
-        initial=parts.snapshot((*model.modalities, "fusion")),
-        teacher=None,
-    )
-    moment = Moment(0, 0, spec.epochs, 0.0)  # a rate of nothing: the weights stay, the work is the same
+    own = None if balancer.teachers else balancer
+    learner = learner_of(fabric, model, stage, assembly.recipe, parts=parts, balancer=own)
+    moment = still(assembly.recipe)
+    batches = assembly.feed(ids, training=True, modalities=names).count(0)
+    whole = -(-len(ids) // batches)
 
-    def step(chosen: tuple[str, ...]) -> float:
+    def step(count: int) -> float:
+        chosen = ids[:: max(1, len(ids) // count)][:count]
         start = time.perf_counter()
         batch = next(assembly.loader(chosen, training=True, modalities=names))
         learner([batch.to(fabric.device)], moment, 0)
+        wait_for(fabric.device)
         return time.perf_counter() - start
 
-    batches = assembly.feed(ids, training=True, modalities=names).count(0)
-    whole = -(-len(ids) // batches)
-    chosen = ids[:: max(1, len(ids) // min(samples, whole))][: min(samples, whole)]
-    seconds = step(chosen)
-    if seconds < LONG_STEP:
-        chosen = ids[:: max(1, len(ids) // whole)][:whole] if seconds < SHORT_STEP else chosen
-        step(chosen)
-        seconds = statistics.median(step(chosen) for _ in range(rounds))
+    cold = fabric.device.type != "cpu"
+    seconds, count = timed(step, whole, samples=samples, rounds=rounds, limit=STAGE_SECONDS, cold=cold)
     parts.release()
-    per_sample = seconds / len(chosen)
+    per_sample = seconds / count
     return StageTime(
         name=stage.name,
         steps=spec.epochs * -(-batches // spec.accumulate),
         step_seconds=per_sample * len(ids) / batches * spec.accumulate,
-        timed_samples=len(chosen),
+        timed_samples=count,
         validation_seconds=spec.epochs * len(assembly.validation_ids) * per_sample / 3,
     )

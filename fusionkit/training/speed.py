@@ -1,0 +1,214 @@
+"""How fast a recipe trains and predicts on this device, from timed steps on noise: no data are needed."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from fusionkit.errors import TrainingError
+from fusionkit.inspection import batch_of, noise_of
+from fusionkit.interfaces import Balancer, Batch, LossHead, RawTarget, Stage
+from fusionkit.jagged import Jagged
+from fusionkit.model import FusionModel
+from fusionkit.spec import Recipe
+from fusionkit.training.parts import Parts
+from fusionkit.training.stages import balancer_of, stages_of
+from fusionkit.training.start import make_fabric
+from fusionkit.training.steps import Teacher
+from fusionkit.training.timing import learner_of, still, timed, wait_for
+
+SECONDS = 4.0
+"""Seconds that all timed steps may take together, if a few samples do not take longer by themselves."""
+
+_FEWEST = 2  # samples that have a batch statistic
+
+
+@dataclass(frozen=True)
+class StageSpeed:
+    """How fast one stage of a training is, its data aside.
+
+    Args:
+        name: The stage.
+        step_seconds: Seconds of an optimizer step, all batches that it accumulates included.
+        step_samples: Samples of an optimizer step.
+        timed_samples: Samples of the batch that was timed; where these are fewer than a batch, the seconds are scaled.
+        peak_memory: Bytes that were allocated at once on a GPU in the timed steps; None elsewhere.
+    """
+
+    name: str
+    step_seconds: float
+    step_samples: int
+    timed_samples: int
+    peak_memory: int | None
+
+    @property
+    def clips_per_second(self) -> float:
+        """Samples of training in a second."""
+        return self.step_samples / self.step_seconds
+
+
+@dataclass(frozen=True)
+class RecipeSpeed:
+    """How fast a recipe is on a device.
+
+    Args:
+        device: The device.
+        batch: Samples of a batch.
+        stages: By stage, its training.
+        predicted_per_second: Samples in a second of prediction, in batches as in training.
+        predicted_samples: Samples of the batch that was timed for it.
+        reviews: Whether the balancer also walks over the data between epochs, which no step shows.
+    """
+
+    device: str
+    batch: int
+    stages: tuple[StageSpeed, ...]
+    predicted_per_second: float
+    predicted_samples: int
+    reviews: bool
+
+
+def estimate_speed(
+    recipe: Recipe, model: FusionModel, lengths: Mapping[str, int], device: torch.device, *, rounds: int = 3
+) -> RecipeSpeed:
+    """Times steps of every stage of a training, and prediction, on noise and random targets.
+
+    They are the training's own steps, with its optimizer, precision, balancer and teachers (untrained ones). Reading,
+    transforming and moving data is not in them.
+
+    Args:
+        recipe: The recipe.
+        model: Its network, freshly built; it is on the device afterwards, and a balancer may have reset parts of it.
+        lengths: Elements of a sample by modality, behind the transforms.
+        device: Where to compute.
+        rounds: Steps that are timed, at most.
+
+    Raises:
+        RecipeError: The precision needs another device, or strategy or balancer do not fit the model.
+        TrainingError: A loss is not finite, a batch does not fit into the memory, or no targets can be drawn.
+    """
+    fabric = make_fabric(recipe, device.type, device.index)
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        balancer = balancer_of(recipe, model)
+        for module in (model, balancer):
+            fabric.to_device(module)
+            if recipe.train.precision == "64-true":
+                module.double()
+        stages = stages_of(recipe, balancer)
+        batch, limit = batch_of(recipe, model, lengths), SECONDS / (len(stages) + 1)
+        trains = [
+            _stage_speed(
+                recipe, fabric, model, balancer, stage=stage, lengths=lengths, batch=batch, rounds=rounds, limit=limit
+            )
+            for stage in stages
+        ]
+        seconds, samples = _prediction(fabric, model, lengths, batch=batch, rounds=rounds, limit=limit)
+    return RecipeSpeed(
+        str(fabric.device), batch, tuple(trains), samples / seconds, samples, balancer.uses("before_epoch")
+    )
+
+
+def _stage_speed(
+    recipe: Recipe,
+    fabric: Fabric,
+    model: FusionModel,
+    balancer: Balancer,
+    *,
+    stage: Stage,
+    lengths: Mapping[str, int],
+    batch: int,
+    rounds: int,
+    limit: float,
+) -> StageSpeed:
+    parts, moment, spec = Parts(model), still(recipe), recipe.train
+    fused = "fused" in stage.branches
+    names = [name for name in model.modalities if fused or name in stage.branches]
+    own = None if stage.becomes_teacher else balancer
+    teacher = None
+    if own is not None and own.teachers:
+        teacher = Teacher(copy.deepcopy(model).eval().requires_grad_(False), own.teachers)
+    learner = learner_of(fabric, model, stage, recipe, parts=parts, balancer=own, teacher=teacher)
+    gpu = fabric.device if fabric.device.type == "cuda" else None
+
+    def step(count: int) -> float:
+        given = _batch(model, {name: lengths[name] for name in names}, count).to(fabric.device)
+        wait_for(fabric.device)
+        if gpu is not None:
+            torch.cuda.reset_peak_memory_stats(gpu)
+        start = time.perf_counter()
+        learner([given], moment, 0)
+        wait_for(fabric.device)
+        return time.perf_counter() - start
+
+    try:
+        seconds, count = timed(
+            step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=fabric.device.type != "cpu"
+        )
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            f"stage {stage.name}: a batch of {batch} samples does not fit into the memory of {fabric.device}; lower "
+            f"data.batch_size or data.budget and raise train.accumulate instead"
+        ) from error
+    peak = None if gpu is None else torch.cuda.max_memory_allocated(gpu)
+    parts.release()
+    samples = batch * spec.accumulate
+    return StageSpeed(stage.name, seconds / count * samples, samples, count, peak)
+
+
+def _prediction(
+    fabric: Fabric, model: FusionModel, lengths: Mapping[str, int], *, batch: int, rounds: int, limit: float
+) -> tuple[float, int]:
+    """Seconds of predicting so many samples, as `fusionkit.load` and an evaluation do it: in the weights' precision."""
+    model.eval()
+
+    def step(count: int) -> float:
+        given = _batch(model, lengths, count).to(fabric.device)
+        wait_for(fabric.device)
+        start = time.perf_counter()
+        with torch.inference_mode():
+            model(given.inputs)
+        wait_for(fabric.device)
+        return time.perf_counter() - start
+
+    cold = fabric.device.type != "cpu"
+    return timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
+
+
+def _batch(model: FusionModel, lengths: Mapping[str, int], samples: int) -> Batch:
+    dtype = next(model.parameters()).dtype
+    inputs = {name: _as(value, dtype) for name, value in noise_of(model, lengths, samples).items()}
+    generator = torch.Generator().manual_seed(1)
+    draw = partial(_random_target, generator=generator)
+    targets = {name: torch.stack([draw(model.head(name), name) for _ in range(samples)]) for name in model.targets}
+    if dtype == torch.float64:
+        targets = {name: of.double() if of.is_floating_point() else of for name, of in targets.items()}
+    return Batch(inputs, targets, tuple(f"noise {number}" for number in range(samples)))
+
+
+def _as(value: Jagged, dtype: torch.dtype) -> Jagged:
+    return value.with_values(value.values.to(dtype))
+
+
+def _random_target(head: LossHead, name: str, *, generator: torch.Generator) -> Tensor:
+    """A target that the head encodes: noughts and ones where it is of numbers or labels, else one of its classes."""
+    missing = head.encode(None)
+    value: RawTarget
+    if missing.is_floating_point():
+        drawn = torch.randint(2, (missing.numel(),), generator=generator).tolist()
+        value = tuple(float(number) for number in drawn)
+    else:
+        classes = tuple(getattr(head, "classes", ())) or tuple(range(head.out_features))
+        value = classes[int(torch.randint(len(classes), (), generator=generator))]
+    try:
+        return head.encode(value)
+    except ValueError as error:
+        message = f"target {name}: no target of {type(head).__name__} can be drawn at random: {error}"
+        raise TrainingError(message) from None
