@@ -19,6 +19,7 @@ from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 from fusionkit.recipe import load_recipe
 from fusionkit.recomputation import recomputed
+from fusionkit.training.start import refuse_without_compiler
 
 SEGMENTS = {"window": 64, "hop": 16, "segment_seconds": 0.01, "segment_hop_seconds": 0.004}
 CHAINS = {
@@ -178,6 +179,15 @@ def test_compiling_and_computing_again_exclude_each_other() -> None:
 def every_modality(option: str) -> list[str]:
     names = load_recipe("recipes/quickstart/recipe.yaml").model.modalities
     return [f"model.modalities.{name}.{option}" for name in names]
+
+
+def test_without_a_compiler_compiling_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(
+        RecipeError, match=r"train.compile: no C\+\+ compiler is on PATH .*; install one, such as g\+\+"
+    ):
+        refuse_without_compiler()
 
 
 def test_a_chunk_of_nothing_is_refused() -> None:

@@ -12,7 +12,17 @@ from typing import Annotated
 import typer
 
 import fusionkit
-from fusionkit.cli import comparing, demonstration, diagnosing, inspecting, preparing, reporting, running, stressing
+from fusionkit.cli import (
+    checking,
+    comparing,
+    demonstration,
+    diagnosing,
+    inspecting,
+    preparing,
+    reporting,
+    running,
+    stressing,
+)
 from fusionkit.errors import FusionKitError
 
 USER_ERROR = 2
@@ -32,6 +42,7 @@ comparing.add_to(app)
 reporting.add_to(app)
 diagnosing.add_to(app)
 stressing.add_to(app)
+checking.add_to(app)
 inspecting.add_to(app)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, Self
 
 import torch
 from pydantic import Field
@@ -87,11 +88,18 @@ class TimmImage(ElementEncoder):
     def encode(self, values: Tensor) -> Tensor:
         """Encodes every image."""
         images = self.pixels(values)
-        if images.is_cuda:  # the layout in which tensor cores convolve; on CPUs it made no difference
+        if images.is_cuda:  # the layout in which tensor cores convolve; on CPUs it makes no difference
             images = images.contiguous(memory_format=torch.channels_last)
         with running_statistics(self.network, where=self.training and len(values) == 1):
             vectors: Tensor = self.network(images)
         return vectors
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Lays weights that come to a GPU out as `encode` lays out images; images of one channel do not say it."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if any(parameter.is_cuda for parameter in self.network.parameters()):
+            self.network.to(memory_format=torch.channels_last)
+        return self
 
     def recompute_activations(self) -> None:
         """Keeps the inputs of the network's stages only, where timm knows its stages."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fusionkit.assembly import assemble
-from fusionkit.errors import RecipeError
+from fusionkit.errors import Problem, RecipeError
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
@@ -84,6 +85,7 @@ def train(
     torch.manual_seed(seed)
     model = build(assembly.recipe, assembly.dataset)
     if assembly.recipe.train.compile:
+        refuse_without_compiler()
         model.compile_encoders()
     with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
         stages = fit(fabric, model, assembly, run, progress=progress, profile=profile)
@@ -92,6 +94,18 @@ def train(
             export_encoders(run, assembly.recipe)
     fabric.barrier()
     return run
+
+
+def refuse_without_compiler() -> None:
+    """Says at once, and not in the first step, that this machine has nothing to compile with.
+
+    Raises:
+        RecipeError: There is no C++ compiler, which PyTorch writes kernels for a CPU and their launchers with.
+    """
+    names = [name for name in (os.environ.get("CXX"), "g++", "c++", "clang++", "cl") if name]
+    if not any(shutil.which(name) for name in names):
+        message = f"no C++ compiler is on PATH ({', '.join(names)}), and PyTorch compiles with one"
+        raise RecipeError([Problem("train.compile", message, "install one, such as g++, or take compile: false")])
 
 
 def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = None) -> Fabric:
