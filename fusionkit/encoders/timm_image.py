@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -94,7 +94,7 @@ class TimmImage(ElementEncoder):
             vectors: Tensor = self.network(images)
         return vectors
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TimmImage:
         """Lays weights that come to a GPU out as `encode` lays out images; images of one channel do not say it."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if any(parameter.is_cuda for parameter in self.network.parameters()):
