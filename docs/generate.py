@@ -9,6 +9,7 @@ from typing import Any
 
 from literature import comparison_lines, diagnosis_lines, peers_lines, write_literature
 from pydantic import BaseModel
+from speed import write_speed
 
 from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
@@ -48,9 +49,10 @@ def write_pages(docs: Path) -> None:
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
     generated.mkdir(parents=True, exist_ok=True)
-    tables = [_section(path, generated) for path in sorted(results.glob("*.json"))]
+    tables = [_section(path, generated) for path in sorted(results.glob("*.json")) if "speed_" not in path.name]
     _write(generated / "tables.md", "\n".join(tables))
     write_literature(results, generated)
+    write_speed(results, generated)
     if (prepared := results / "prepare.json").is_file():
         _write(generated / "preparation_speed.md", _preparation_speed(json.loads(prepared.read_text(encoding="utf-8"))))
 

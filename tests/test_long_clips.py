@@ -184,9 +184,7 @@ def every_modality(option: str) -> list[str]:
 def test_without_a_compiler_compiling_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(
-        RecipeError, match=r"train.compile: no C\+\+ compiler is on PATH .*; install one"
-    ):
+    with pytest.raises(RecipeError, match=r"train.compile: no C\+\+ compiler is on PATH .*; install one"):
         refuse_without_compiler()
 
 
