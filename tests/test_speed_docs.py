@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-MADE = {"device": "cpu", "platform": "Linux", "torch": "2.14", "threads": 1, "commit": "0123456789ab", "time": "2026-11-25"}
+MADE = {
     "device": "cpu",
     "platform": "Linux",
     "torch": "2.14",
