@@ -30,6 +30,7 @@ class Identity(ElementEncoder):
         The neutral element of the chain; no publication.
 
     Example:
+        >>> from fusionkit.jagged import Jagged
         >>> import torch
         >>> Identity((3,))(Jagged(torch.zeros(5, 3), torch.tensor([2, 3]))).element_shape
         (3,)
@@ -68,6 +69,7 @@ class FeatureNormEncoder(ElementEncoder):
         enters the statistics.
 
     Example:
+        >>> from fusionkit.jagged import Jagged
         >>> import torch
         >>> FeatureNormEncoder((3,))(Jagged(torch.zeros(5, 3), torch.tensor([2, 3]))).values.shape
         torch.Size([5, 3])

@@ -54,6 +54,7 @@ class TimmImage(ElementEncoder):
         He et al. 2016, https://doi.org/10.1109/CVPR.2016.90.
 
     Example:
+        >>> from fusionkit.jagged import Jagged
         >>> import torch
         >>> encoder = TimmImage((1, 32, 32), model="test_resnet")
         >>> encoder(Jagged(torch.zeros(2, 1, 32, 32), torch.tensor([2]))).values.shape == (2, *encoder.out_shape)
