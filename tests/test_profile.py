@@ -23,6 +23,7 @@ from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
 from fusionkit.training import Interrupted, Profile, train
 from fusionkit.training.advice import advice_on
+from fusionkit.training.recorders import REST, Clock
 from fusionkit.training.speed import estimate_speed
 from fusionkit.training.steps import Learner
 from fusionkit.training.watching import (
@@ -33,8 +34,6 @@ from fusionkit.training.watching import (
     LOSSES,
     MOVE,
     OPTIMIZER,
-    REST,
-    Clock,
     Share,
     StageProfile,
     Watch,
@@ -106,7 +105,7 @@ def test_parts_are_told_of_every_modality_and_each_takes_time(tmp_path: Path) ->
 
 def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    monkeypatch.setattr("fusionkit.training.watching.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("fusionkit.training.recorders.time.perf_counter", lambda: next(now))
 
     clock = Clock(torch.device("cpu"))
     clock.enter((LOSSES, None))  # at 1

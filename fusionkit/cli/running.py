@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,16 +21,14 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
+from fusionkit.cli.profiles import profile_of
 from fusionkit.cli.reporting import print_report
-from fusionkit.report.units import in_seconds, in_time
+from fusionkit.report.units import in_time
 
 if TYPE_CHECKING:
     from fusionkit.experiments.cost import ExperimentCost
     from fusionkit.preparation import PreparationCost
-    from fusionkit.runs import RunFolder
     from fusionkit.spec import Recipe
-    from fusionkit.training import Profile
-    from fusionkit.training.watching import StageProfile
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
 
@@ -67,7 +65,7 @@ def train(
     from fusionkit.shipped import find_recipe
 
     path, changes = find_recipe(recipe), tuple(overrides or ())
-    watching = _profile(RunFolder(out), as_json) if profile else None
+    watching = profile_of(RunFolder(out), as_json) if profile else None
     with told_when_stopped(), datasets_shared():
         run = training.train(path, out, changes, progress=not as_json, profile=watching)
         if watching is not None and not watching.stages and not as_json:
@@ -256,36 +254,6 @@ def print_cost(cost: ExperimentCost, as_json: bool) -> None:
         f"\n{cost.clips:,} clips with {elements} elements. {cost.runs} runs are left, about {in_time(cost.hours)} with "
         f"{min(cost.processes, cost.runs)} at a time; starting, evaluating and reporting come on top.\n"
     )
-
-
-def _profile(run: RunFolder, as_json: bool) -> Profile:
-    """A profile that is printed as soon as it is made, above the bar of a training that goes on."""
-    from fusionkit.training import Profile
-
-    out = sys.stdout
-
-    def tell(found: StageProfile) -> None:
-        # A live bar takes what is printed to the terminal of the errors; where the output is none, it goes there.
-        with nullcontext() if out.isatty() else redirect_stdout(out):
-            _print_profile(found, run)
-
-    return Profile(None if as_json else tell)
-
-
-def _print_profile(found: StageProfile, run: RunFolder) -> None:
-    from fusionkit.training.watching import named
-
-    rows = [(named(each.part, each.modality), in_seconds(each.seconds), f"{each.share:.1%}") for each in found.parts]
-    whole = ("a step", in_seconds(found.step_seconds), f"{sum(each.share for each in found.parts):.1%}")
-    title = f"A step of the stage {found.stage}, on {found.device}"
-    print_table(title, ["part", "time", "share"], [rows, [whole]], right=(1, 2))
-    waited = " Each part is waited for, so these steps are slower than others." if found.device != "cpu" else ""
-    print_paragraph(f"\nMeans of {found.steps} steps, after {found.skipped} that warmed up.{waited}")
-    if found.operators:
-        told = ", ".join(f"{each.name} {in_seconds(each.seconds)}" for each in found.operators)
-        print_paragraph(f"Heaviest operators, in a step: {told}")
-    print_paragraph(found.advice)
-    console().print(f"Trace for Perfetto: {run.trace_file}\n", soft_wrap=True)
 
 
 def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:

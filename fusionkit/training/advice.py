@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fusionkit.spec import Recipe
+from fusionkit.training.recorders import REST
 from fusionkit.training.watching import (
     AGGREGATOR,
     DATA,
@@ -11,7 +12,6 @@ from fusionkit.training.watching import (
     LOSSES,
     MOVE,
     OPTIMIZER,
-    REST,
     StageProfile,
 )
 

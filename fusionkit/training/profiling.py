@@ -16,8 +16,9 @@ from fusionkit.interfaces import Batch, ModelOutput, Repeat
 from fusionkit.model import FusionModel
 from fusionkit.runs import RunFolder
 from fusionkit.training.advice import advice_on
+from fusionkit.training.recorders import REST
 from fusionkit.training.steps import Learner, Outcome
-from fusionkit.training.watching import BACKWARD, DATA, LOSSES, MOVE, REST, StageProfile, Watch
+from fusionkit.training.watching import BACKWARD, DATA, LOSSES, MOVE, StageProfile, Watch
 
 
 class Profile:

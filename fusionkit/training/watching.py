@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import statistics
-import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from fusionkit.model import FusionModel
-from fusionkit.training.timing import wait_for
+from fusionkit.training.recorders import REST, Clock, Part, Recorder, Tracer
 
 SKIPPED, TIMED, TRACED = 5, 20, 2
 """Steps of a stage that warm up, that are timed, and that a trace shows, where the stage has as many left."""
@@ -27,12 +22,9 @@ SKIPPED, TIMED, TRACED = 5, 20, 2
 HEAVIEST = 3
 """Operators that are told."""
 
-DATA, MOVE, REST = "waiting for data", "moving to the device", "everything else"
+DATA, MOVE = "waiting for data", "moving to the device"
 ENCODERS, AGGREGATOR, HEADS = "encoders", "aggregator", "uni-modal heads"
 FUSION, LOSSES, BACKWARD, OPTIMIZER = "fusion and its heads", "losses and balancer", "backward", "optimizer"
-
-Part = tuple[str, str | None]
-"""A part of a step, and the modality whose part it is."""
 
 
 @dataclass(frozen=True)
@@ -96,90 +88,6 @@ class StageProfile:
     def share(self, *parts: str) -> float:
         """The share of a step that these parts have, of all modalities together."""
         return sum(each.share for each in self.parts if each.part in parts)
-
-
-class _Recorder(Protocol):
-    def enter(self, part: Part) -> None: ...
-
-    def leave(self) -> None: ...
-
-
-class Clock:
-    """Divides time among parts that may lie in each other: it runs for the innermost, so that they add up."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._open: list[Part] = [(REST, None)]
-        self.seconds: dict[Part, float] = defaultdict(float)
-        self._since = self._now()
-
-    def enter(self, part: Part) -> None:
-        """Runs for a part from here."""
-        self.book()
-        self._open.append(part)
-
-    def leave(self) -> None:
-        """Runs for what the part lies in from here."""
-        self.book()
-        self._open.pop()
-
-    def book(self) -> None:
-        """Counts the time up to here."""
-        now = self._now()
-        self.seconds[self._open[-1]] += now - self._since
-        self._since = now
-
-    def _now(self) -> float:
-        wait_for(self._device)
-        return time.perf_counter()
-
-
-class Tracer:
-    """A step in PyTorch's profiler, with the parts by name; nothing is waited for."""
-
-    def __init__(self, device: torch.device) -> None:
-        kinds = torch.profiler.ProfilerActivity
-        activities = [kinds.CPU, *([kinds.CUDA] if device.type == "cuda" else [])]
-        self._profiler = torch.profiler.profile(activities=activities, acc_events=True)
-        self._open: list[ExitStack] = []
-        self._on_gpu = device.type == "cuda"
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else it tells the terminal of every start and stop
-        self._profiler.start()
-
-    def enter(self, part: Part) -> None:
-        """Names what follows."""
-        self._open.append(ExitStack())
-        self._open[-1].enter_context(torch.profiler.record_function(named(*part)))
-
-    def leave(self) -> None:
-        """Ends what was named last."""
-        self._open.pop().close()
-
-    def stop(self) -> None:
-        """Ends the step."""
-        while self._open:
-            self.leave()
-        self._profiler.stop()
-
-    def trace(self) -> dict[str, Any]:
-        """The step in Chrome's format."""
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "trace.json"
-            self._profiler.export_chrome_trace(str(file))
-            trace: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        trace.pop("traceName", None)  # the temporary file
-        return trace
-
-    def operators(self) -> dict[str, tuple[int, float]]:
-        """By operator, its calls and its own seconds."""
-        events = [event for event in self._profiler.key_averages() if event.key.startswith("aten::")]
-        key = "self_device_time_total" if self._on_gpu else "self_cpu_time_total"
-        return {event.key: (event.count, getattr(event, key) / 1e6) for event in events}
-
-
-def named(part: str, modality: str | None) -> str:
-    """How a part is called in tables and traces."""
-    return part if modality is None else f"{modality}: {part}"
 
 
 class Watch:
@@ -324,7 +232,7 @@ class Watch:
 
 
 @contextmanager
-def _within(recorder: _Recorder, part: Part) -> Iterator[None]:
+def _within(recorder: Recorder, part: Part) -> Iterator[None]:
     recorder.enter(part)
     try:
         yield
