@@ -303,6 +303,8 @@ def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:
 
 
 def _term(head: LossHead, scores: Tensor, targets: Tensor, counts: Tensor, weights: Tensor | None) -> Tensor:
+    if counts.all():
+        return mean_over_union(head.loss(scores, targets), weights)
     rows = counts.nonzero().flatten()  # possibly none; a head that sums over processes must be called all the same
     values = head.loss(scores[rows], targets[rows])
     return mean_over_union(values, None if weights is None else weights[rows])

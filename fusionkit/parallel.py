@@ -52,9 +52,10 @@ def mean_over_union(values: Tensor, weights: Tensor | None = None) -> Tensor:
         tensor(3.)
     """
     wide = torch.promote_types(values.dtype, torch.float32)  # half precision cannot count beyond a few hundred
-    count = torch.tensor(float(len(values)), dtype=wide, device=values.device)
-    if world_size() > 1:
-        with torch.no_grad():
-            count = sum_over_processes(count)
-    weighted = values if weights is None else values * weights
-    return world_size() * weighted.sum(dtype=wide) / count.clamp(min=1.0)
+    total = (values if weights is None else values * weights).sum(dtype=wide)
+    processes = world_size()
+    if processes == 1:
+        return total / max(1, len(values))
+    with torch.no_grad():
+        count = sum_over_processes(torch.tensor(float(len(values)), dtype=wide, device=values.device))
+    return processes * total / count.clamp(min=1.0)

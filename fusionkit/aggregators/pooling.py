@@ -150,6 +150,8 @@ class LastElement(Aggregator):
 
 
 def _reduced(values: Tensor, sequence: Jagged, how: str) -> Tensor:
+    if sequence.sizes == (1,) * len(sequence):  # a static vector is its own mean and its own maximum
+        return values
     # The lengths of a Jagged are right by construction: checking them again would wait for the device.
     reduced: Tensor = torch.segment_reduce(values, how, lengths=sequence.lengths, axis=0, unsafe=True)
     return reduced
