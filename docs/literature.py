@@ -22,8 +22,8 @@ from fusionkit.report.tables import NOTHING, format_value, markdown_heading, mar
 
 Results = Mapping[str, Any]
 
-BAR = "bar"
-"""The comparison of few methods in more folds, which stands by itself."""
+BARS = ("bar", "bar_longer")
+"""The comparisons of few methods in more folds, which stand by themselves."""
 
 
 def literature_results(folder: Path) -> dict[str, Results]:
@@ -142,7 +142,8 @@ def noise_line(sets: Mapping[str, Results]) -> str:
 def write_literature(folder: Path, generated: Path) -> None:
     """Writes ``literature.md``, what the page on which fusion to use includes."""
     sets = literature_results(folder)
-    sets.pop(BAR, None)
+    for bar in BARS:
+        sets.pop(bar, None)
     text = "\n".join([overview(sets), noise_line(sets)]) if sets else "Not measured yet.\n"
     target = generated / "literature.md"
     if not target.exists() or target.read_text(encoding="utf-8") != text:

@@ -2,9 +2,8 @@
 
 Usage: python benchmarks/literature/measure.py runs/literature [SET ...]
 
-The sets are action_units, bar (few methods in more folds of it), faces_and_voices, and five settings of views; all of
-them when none is named. It goes on
-where it was stopped. What `derive.py` makes must stand in the same folder.
+The sets are action_units, bar (few methods in more folds of it), bar_longer (fewer, with twice the epochs),
+faces_and_voices, and five settings of views; all of them when none is named. It goes on where it was stopped. What `derive.py` makes must stand in the same folder.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ RESULTS = HERE.parent / "results"
 SETS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "action_units": ("action_units_comparison.yaml", ()),
     "bar": ("bar_comparison.yaml", ()),
+    "bar_longer": ("bar_longer_comparison.yaml", ()),
     **{
         f"views_imbalance_{ratio:g}": ("views_comparison.yaml", (f"data.dataset.imbalance={ratio:g}",))
         for ratio in (0.25, 1.0, 4.0)
