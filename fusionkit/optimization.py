@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from fusionkit.interfaces import OptimizerRecipe, Schedule
 from fusionkit.registry import OPTIMIZERS, SCHEDULERS
@@ -51,7 +51,31 @@ class AdamW(OptimizerRecipe):
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         held = [group for group in groups if group["params"]]
-        return torch.optim.AdamW(held, lr=self.lr, betas=self.betas, fused=self.fused)
+        optimizer = torch.optim.AdamW(held, lr=self.lr, betas=self.betas, fused=self.fused)
+        if self.fused:
+            optimizer.register_step_pre_hook(_lay_out_gradients)
+            optimizer.register_load_state_dict_post_hook(_lay_out_state)
+        return optimizer
+
+
+def _lay_out_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Gives gradients the strides of their weights: fused kernels walk memory and mix up numbers where they differ."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
+                parameter.grad = _laid_out(parameter.grad, parameter)
+
+
+def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    """The same for what the optimizer keeps, which comes from a file without strides."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[name] = _laid_out(value, parameter)
+
+
+def _laid_out(values: Tensor, like: Tensor) -> Tensor:
+    return torch.empty_like(like, dtype=values.dtype).copy_(values)
 
 
 @OPTIMIZERS.register("sgd")

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+import fusionkit
 from fusionkit.encoders import Conv2d, TimmImage
 from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import without_pretrained_weights
@@ -153,3 +154,24 @@ def test_an_altered_file_of_weights_is_refused(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(RunError, match="does not match its sha256"):
         encoder_of("conv2d", 1, weights=str(file))
+
+
+def test_kernels_with_channels_innermost_say_the_same_and_are_saved_as_ever(tmp_path: Path) -> None:
+    encoder = {"type": "conv2d", "channels": [4, 6]}
+    spec = {
+        "modalities": {"face": {"shape": [1, 16, 16], "encoder": encoder}},
+        "targets": {"mood": {"type": "classification", "classes": ["low", "high"]}},
+    }
+    torch.manual_seed(0)
+    model = fusionkit.build(spec).double().eval()
+    given = {"face": Jagged.from_sizes(torch.randn(3, 1, 16, 16).double(), [2, 1])}
+    before, state = model(given).fused["mood"], {key: value.clone() for key, value in model.state_dict().items()}
+
+    assert model.channels_last() is model
+    kernels = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    torch.testing.assert_close(model(given).fused["mood"], before, rtol=0, atol=1e-12)
+    write_tensors(tmp_path / "weights.safetensors", model.state_dict(), {})
+    for key, value in load_file(tmp_path / "weights.safetensors").items():
+        assert torch.equal(value, state[key])

@@ -46,6 +46,31 @@ def test_the_fused_update_is_the_plain_one_to_rounding() -> None:
     assert torch.equal(fused[2], start[2])
 
 
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+
+
+@pytest.mark.parametrize("weights", LAYOUTS)
+@pytest.mark.parametrize("gradients", LAYOUTS)
+def test_the_fused_update_goes_by_places_and_not_by_memory(
+    weights: torch.memory_format, gradients: torch.memory_format
+) -> None:
+    def updated(fused: bool) -> Tensor:
+        generator = torch.Generator().manual_seed(0)
+        drawn = [torch.randn(4, 3, 2, 2, generator=generator).double() for _ in range(3)]
+        parameter = nn.Parameter(drawn[0].contiguous(memory_format=weights))
+        optimizer = OPTIMIZERS.build("adamw", fused=fused, lr=0.1).make([parameter])
+        for values in drawn[1:]:
+            parameter.grad = values.contiguous(memory_format=gradients)
+            optimizer.step()
+            # as a checkpoint does it: what it keeps has no strides
+            kept = optimizer.state_dict()
+            plain = {key: {name: of.contiguous() for name, of in state.items()} for key, state in kept["state"].items()}
+            optimizer.load_state_dict({**kept, "state": plain})
+        return parameter.detach()
+
+    torch.testing.assert_close(updated(True), updated(False), rtol=1e-12, atol=1e-14)
+
+
 def test_adamw_is_fused_unless_a_recipe_says_otherwise() -> None:
     parameters = [nn.Parameter(torch.zeros(2, 2))]
 

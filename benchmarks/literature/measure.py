@@ -3,7 +3,8 @@
 Usage: python benchmarks/literature/measure.py runs/literature [SET ...]
 
 The sets are action_units, bar (few methods in more folds of it), bar_longer (fewer, with twice the epochs),
-faces_and_voices, and five settings of views; all of them when none is named. It goes on where it was stopped. What `derive.py` makes must stand in the same folder.
+faces_and_voices, and five settings of views; all of them when none is named. It goes on where it was stopped. What
+`derive.py` makes must stand in the same folder.
 """
 
 from __future__ import annotations

@@ -84,8 +84,8 @@ def branch(shape: list[int], encoder: dict[str, Any] | str, hidden: int) -> dict
 def network(
     branches: Mapping[str, dict[str, Any]], *, fusion: str = "mrpn", unimodal_heads: bool = True
 ) -> FusionModel:
-    """A network of these branches that tells the classes apart."""
-    return fusionkit.build(
+    """A network of these branches that tells the classes apart, laid out as a training lays it out."""
+    model = fusionkit.build(
         {
             "modalities": dict(branches),
             "fusion": fusion,
@@ -93,13 +93,14 @@ def network(
             "targets": {"emotion": {"type": "classification", "classes": [f"class {i}" for i in range(CLASSES)]}},
         }
     )
+    return model.channels_last()
 
 
 def bare_encoders() -> nn.ModuleDict:
-    """The same encoders as timm has them, with nothing around them."""
-    return nn.ModuleDict(
-        {name: timm.create_model("resnet18", in_chans=1, num_classes=0) for name in ("video", "audio")}
-    )
+    """The same encoders as timm has them, with nothing around them, in the layout that is faster."""
+    names = ("video", "audio")
+    encoders = nn.ModuleDict({name: timm.create_model("resnet18", in_chans=1, num_classes=0) for name in names})
+    return encoders.to(memory_format=torch.channels_last)
 
 
 def lengths(size: Size, turn: int) -> list[int]:

@@ -142,7 +142,7 @@ def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
 
 
 def _cost(model: FusionModel, assembly: Assembly, device: torch.device) -> dict[str, Any]:
-    model.to(device).eval()
+    model.to(device).channels_last().eval()
     everything = model.modalities
     batch = next(assembly.loader(assembly.test_ids, training=False))
     fewer = {name: without(everything, name) for name in everything if len(everything) > 1}

@@ -58,7 +58,7 @@ def observe(
         subsets: Subsets of the modalities that the fused branch is given; the others are missing.
         heads: Modalities whose own heads are asked.
     """
-    model = model.to(device).eval()
+    model = model.to(device).channels_last().eval()
     batches: list[Batch] = []
     pieces: dict[tuple[str, ...], list[Tensor]] = {}
 

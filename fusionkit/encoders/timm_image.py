@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 import torch
@@ -89,18 +88,10 @@ class TimmImage(ElementEncoder):
     def encode(self, values: Tensor) -> Tensor:
         """Encodes every image."""
         images = self.pixels(values)
-        if images.is_cuda:  # the layout in which tensor cores convolve; on CPUs it makes no difference
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)  # the faster way; see FusionModel.channels_last
         with running_statistics(self.network, where=self.training and len(values) == 1):
             vectors: Tensor = self.network(images)
         return vectors
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> TimmImage:
-        """Lays weights that come to a GPU out as `encode` lays out images; images of one channel do not say it."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if any(parameter.is_cuda for parameter in self.network.parameters()):
-            self.network.to(memory_format=torch.channels_last)
-        return self
 
     def recompute_activations(self) -> None:
         """Keeps the inputs of the network's stages only, where timm knows its stages."""

@@ -72,7 +72,7 @@ def predict_test_part(
     model: FusionModel, assembly: Assembly, branches: TrainedBranches, device: torch.device
 ) -> Predictions:
     """Runs the network over the test part, every sample once, in evaluation mode."""
-    model = model.to(device).eval()
+    model = model.to(device).channels_last().eval()
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
     with torch.inference_mode(), overheard(model.fusion) as heard:

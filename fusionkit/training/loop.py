@@ -96,6 +96,7 @@ class _Fit:
             fabric.to_device(module)
             if self._spec.precision == "64-true":
                 module.double()
+        model.channels_last()
         self._stages = stages_of(recipe, self._balancer)
         self._schedule: Schedule = build_component(self._spec.scheduler)
         resets = any(self._balancer.uses(hook) for hook in ("plan", "before_epoch"))

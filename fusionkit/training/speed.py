@@ -102,6 +102,7 @@ def estimate_speed(
             fabric.to_device(module)
             if recipe.train.precision == "64-true":
                 module.double()
+        model.channels_last()
         stages = stages_of(recipe, balancer)
         batch, limit = batch_of(recipe, model, lengths), SECONDS / (len(stages) + 1)
         trains = [

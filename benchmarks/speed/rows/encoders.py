@@ -43,8 +43,6 @@ def fused_time(place: Place) -> Sequence[Measurement]:
     size = size_at(place)
     model, encoders = mrpn(size).to(place.device).train(), bare_encoders().to(place.device).train()
     batches, wanted = clips(size, place.device), targets(size, place.device)
-    if place.large:
-        encoders = encoders.to(memory_format=torch.channels_last)
     measured = compare(
         lambda turn: learn(model, lambda: loss_of(model, batches[turn % len(batches)], wanted)),
         lambda turn: learn(encoders, lambda: encoders_alone(encoders, batches[turn % len(batches)])),

@@ -85,7 +85,8 @@ class Case:
     def made(self, module: nn.Module) -> Any:
         """A network on the device, laid out as the way asks."""
         module = module.to(self.device).train(self.training)
-        return module.to(memory_format=torch.channels_last) if self.way.channels_last else module
+        layout = torch.channels_last if self.way.channels_last else torch.contiguous_format
+        return module.to(memory_format=layout)
 
     def numbers(self) -> torch.autocast:
         """The precision of a forward pass; a cache of autocast would keep a graph from being recorded."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from networks import bare_encoders, clips, mrpn, targets
 from records import Measurement, Target
 from rounds import compare
@@ -19,8 +18,6 @@ def missing_time(place: Place) -> Sequence[Measurement]:
     size = size_at(place)
     model, encoders = mrpn(size).to(place.device).train(), bare_encoders().to(place.device).train()
     batches, wanted = clips(size, place.device, lacking=True), targets(size, place.device)
-    if place.large:
-        encoders = encoders.to(memory_format=torch.channels_last)
     measured = compare(
         lambda turn: learn(model, lambda: loss_of(model, batches[turn % len(batches)], wanted)),
         lambda turn: learn(encoders, lambda: encoders_alone(encoders, batches[turn % len(batches)])),

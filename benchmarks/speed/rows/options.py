@@ -91,7 +91,7 @@ def _precision(place: Place, size: Size) -> Measurement:
 
 def _layout(place: Place, size: Size) -> Measurement:
     last, first = (bare_encoders().to(place.device).train() for _ in range(2))
-    last = last.to(memory_format=torch.channels_last)
+    first = first.to(memory_format=torch.contiguous_format)
     batches = clips(size, place.device)
     works = [
         lambda turn, model=model: learn(model, lambda: encoders_alone(model, batches[turn % len(batches)]))

@@ -34,8 +34,7 @@ def padded_time_at(size: Size, place: Place) -> Measurement:
     batches, wanted = clips(size, place.device, frames=usual_lengths(size)), targets(size, place.device)
     inputs = [padded(batch) for batch in batches]
     refuse_difference(model, plain, batches[0])
-    if place.large:
-        plain = plain.to(memory_format=torch.channels_last)
+    plain = plain.to(memory_format=torch.channels_last)  # as ours is: the faster way for both
     optimizers = {module: torch.optim.AdamW(module.parameters(), lr=1e-4) for module in (model, plain)}
 
     def ours(turn: int) -> None:
