@@ -413,11 +413,39 @@ def test_ranks_and_friedman_agree_with_their_formulas_restated() -> None:
     )
     n, k = table.shape
     assert list(ranks.mean.values()) == pytest.approx(list(by_hand.mean(axis=0)), abs=1e-12)
-    chi2, _ = stats.friedmanchisquare(*table.T)
-    f = (n - 1) * chi2 / (n * (k - 1) - chi2)
-    assert ranks.friedman_p == pytest.approx(stats.f.sf(f, k - 1, (k - 1) * (n - 1)), rel=1e-9)
+    drawn = np.random.default_rng(7).permuted(np.tile(by_hand, (20_000, 1, 1)), axis=2)
+    spread = np.square(drawn.mean(axis=1) - (k + 1) / 2).sum(axis=1)
+    observed = np.square(by_hand.mean(axis=0) - (k + 1) / 2).sum()
+    share = np.mean(spread >= observed - 1e-9)
+    assert ranks.friedman_p == pytest.approx(share, abs=4 * math.sqrt(share / 20_000) + 1e-4)
+    assert rank(values, higher_is_better=True) == ranks  # what is drawn is seeded
     # q of Demsar's Table 5 for four classifiers
     assert ranks.critical_difference == pytest.approx(2.569 * math.sqrt(k * (k + 1) / (6 * n)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [[4, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1]],
+        [[4, 3, 2, 1], [4, 3, 1, 2], [4, 2, 3, 1]],
+        [[2, 2, 1, 1], [4, 3, 2, 1], [1, 1, 1, 0]],
+        [[3, 2, 1], [1, 2, 3], [3, 3, 1], [2, 3, 1], [3, 1, 2]],
+        [[1, 2], [1, 2], [3, 3], [1, 2], [2, 1], [1, 2]],
+    ],
+)
+def test_the_p_of_few_folds_is_that_of_every_arrangement_of_the_values_within_folds(table: list[list[int]]) -> None:
+    columns = range(len(table[0]))
+
+    def friedman(rows: Any) -> float:
+        middle = (len(columns) + 1) / 2
+        return float(sum((sum(row[column] for row in rows) / len(rows) - middle) ** 2 for column in columns))
+
+    ranked = [[1 + sum(a > b for a in row) + (sum(a == b for a in row) - 1) / 2 for b in row] for row in table]
+    every = [friedman(rows) for rows in itertools.product(*(list(itertools.permutations(row)) for row in ranked))]
+    share = np.mean([of >= friedman(ranked) - 1e-9 for of in every])
+
+    values = {f"c{column}": {f"f{fold}": float(row[column]) for fold, row in enumerate(table)} for column in columns}
+    assert rank(values, higher_is_better=True).friedman_p == pytest.approx(share, abs=1e-12)
 
 
 def test_less_is_better_turns_the_ranks_round_and_folds_that_lack_a_column_do_not_count() -> None:
@@ -433,7 +461,7 @@ def test_columns_in_one_order_in_every_fold_differ_and_equal_ones_do_not() -> No
     sure = {name: {str(fold): step + fold / 100 for fold in range(6)} for step, name in enumerate("abc")}
     same = {name: {str(fold): 0.5 for fold in range(6)} for name in "abc"}
 
-    assert rank(sure, higher_is_better=True).friedman_p == 0.0
+    assert rank(sure, higher_is_better=True).friedman_p == pytest.approx(6 / 6**6)  # every order in all six folds
     assert rank(same, higher_is_better=True).friedman_p == 1.0
 
 

@@ -264,7 +264,7 @@ def _intervals_and_ranks(results: Results) -> str:
     return (
         f"{said}; within the grey band, {ranks['critical_difference']:.1f} wide (Nemenyi), a rank does not differ from "
         f"the best by more than noise. Whether the columns differ at all: {p_in_words(ranks['friedman_p'])} "
-        f"(Friedman, {ranks['folds']} folds)."
+        f"(Friedman, ranks permuted within {ranks['folds']} folds)."
     )
 
 
