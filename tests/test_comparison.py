@@ -368,7 +368,7 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     comparison, tmp_path, monkeypatch
 ) -> None:
     seconds = {"concat": 2.0, "mrpn": 5.0}
-    monkeypatch.setattr(budgets, "_seconds_of_epoch", lambda recipe: seconds.get(recipe.model.fusion.type, 1.0))
+    monkeypatch.setattr(budgets, "seconds_of_epoch", lambda recipe: seconds.get(recipe.model.fusion.type, 1.0))
     experiment, spec = load_comparison(comparison(budget={"minutes": 0.5}))
 
     timed = budgets.with_budget(experiment, spec, tmp_path)
