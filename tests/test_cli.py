@@ -357,6 +357,30 @@ def test_recipes_that_may_not_be_written_are_refused_in_one_line_and_none_is_lef
     assert "fusionkit.schema.json: cannot be written" in schema.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "inside"),
+    [
+        (("check", "quickstart/recipe"), "fusionkit.recipe.load_recipe"),
+        (("diagnose", "run"), "fusionkit.diagnosis.find_runs"),
+        (("stress", "run"), "fusionkit.robustness.stress"),
+        (("evaluate", "run"), "fusionkit.runs.RunFolder.open"),
+        (("verify", "run"), "fusionkit.evaluation.verify"),
+    ],
+)
+def test_a_command_that_is_interrupted_says_that_it_stopped(
+    command: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], inside: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inside, interrupted)
+
+    ended = command(*arguments)
+
+    assert ended.status == 130
+    assert ended.err.strip() == "fusionkit: stopped"
+
+
 def test_schema_knows_components_and_experiments(command: Any) -> None:
     recipe = command("schema").record
     experiment = command("schema", "--experiment").record
