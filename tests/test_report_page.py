@@ -248,15 +248,19 @@ def test_an_experiment_whose_every_run_failed_still_has_a_page(tmp_path):
         column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "against": {}, "over_alone": None}
         column |= {"inferior": None, "compared_folds": None}
     results["rows"], results["confusion"] = [], {"classes": None, "matrices": {}}
+    results["protocol"]["label"] = results["selection"] = results["device"] = ""  # no card says them
     results["failures"] = [
         {"variant": "N2", "fold": "A1,2", "seed": 0, "error": "<out> of luck", "traceback": "Traceback: <here>"}
     ]
     written = write_report(write_results(tmp_path, results))
     text = Page(written.html.read_text()).text
-    assert "No answer: no fold of any variant has a value." in text
+    assert "No answer. No run has finished: 1 failed." in text
     assert "<out> of luck" in text
     assert "Traceback: <here>" in text
-    assert {file.stem for file in written.figures} == {"table"}
+    assert written.figures == written.missing == ()
+    for invented in ("Protocol", "epoch: .", "could not be drawn", "no classes", ", , ", "Careful"):
+        assert invented not in text
+        assert invented not in written.markdown.read_text()
 
 
 def test_a_failed_run_leaves_a_gap_and_a_caution(tmp_path):

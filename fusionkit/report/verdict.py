@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.report.tables import SHARES, Results, format_value
+from fusionkit.report.tables import NONE_FINISHED, SHARES, Results, format_value
 
 LEVEL = 0.05
 MOST_LISTED = 6
@@ -18,6 +18,9 @@ NOISE = (
 
 def verdict(results: Results) -> tuple[str, ...]:
     """The answer, sentence by sentence; every one follows from the numbers."""
+    if not results["rows"]:
+        failed = len(results["failures"])
+        return (f"No answer. {NONE_FINISHED}{f': {failed} failed' if failed else ''}.",)
     sentences = [_headline(results)]
     best = _best_fused(results)
     if best is not None:
