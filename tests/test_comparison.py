@@ -19,6 +19,7 @@ from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.experiments import budget as budgets
 from fusionkit.experiments import load_comparison, load_experiment, run_comparison
 from fusionkit.experiments.beginnings import recipes_of
+from fusionkit.experiments.comparing import compare_columns
 from fusionkit.experiments.comparison import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Failure, make_agenda
 from fusionkit.experiments.ranking import against, all_pairs, holm, rank, simultaneous_interval
@@ -501,6 +502,20 @@ def test_pairs_have_the_corrected_test_and_intervals_that_hold_together() -> Non
         assert (pair.low, pair.high) == pytest.approx((d.mean() - quantile * spread, d.mean() + quantile * spread))
     assert [pair.holm_p for pair in family] == pytest.approx(holm(p), abs=1e-12)
     assert [(pair.column, pair.other) for pair in all_pairs(values, ratio)] == [("b", "a"), ("c", "a"), ("c", "b")]
+
+
+def test_gains_over_one_modality_alone_are_corrected_for_the_number_of_fused_columns() -> None:
+    values = {"a": {"1": 0.1, "2": 0.3}, "b": {"1": 0.2, "2": 0.2}, "c": {"1": 0.2, "2": 0.1}}
+    branches = {"a": "fused", "b": "fused", "c": "ensemble"}
+    results = {
+        "folds": [{"test": 1, "train": 4}] * 2,
+        "higher_is_better": True,
+        "columns": [{"name": name, "branch": branch} for name, branch in branches.items()],
+        "summary": {name: {"by_fold": of, "over_alone": {"corrected_t_p": 0.03}} for name, of in values.items()},
+    }
+    assert compare_columns(results)["over_alone"] == {"a": 0.06, "b": 0.06}
+    results["summary"]["b"]["over_alone"] = None
+    assert compare_columns(results)["over_alone"] == {"a": 0.03}
 
 
 def test_folds_that_do_not_tell_the_spread_give_no_interval_and_no_p() -> None:

@@ -322,6 +322,33 @@ def test_equal_gains_in_all_folds_are_no_certainty():
     assert "the difference is the same in all 4 folds, which does not tell how far it spreads" in first
 
 
+def test_on_the_page_of_a_comparison_larger_than_noise_is_what_holm_leaves():
+    values = {**ALONE, "late fusion": [0.72, 0.71, 0.72, 0.71], "N2": [0.8, 0.82, 0.78, 0.8]}
+    results = results_of(values, folds=("f0", "f1", "f2", "f3"))
+    assert "each test for itself" in " ".join(verdict(results))
+
+    def pair(column, other, holm_p):
+        return {"column": column, "other": other, "holm_p": holm_p}
+
+    results["comparison"] = {
+        "against_first": [pair("N2", "late fusion", 0.051)],
+        "pairs": [pair("N2", "late fusion", 0.01), pair("N2", "ensemble", 0.2)],
+        "over_alone": {"N2": 0.049, "late fusion": 0.06},
+    }
+    first, *others = verdict(results)
+    every = " ".join(others)
+
+    assert first.startswith("Fusing helps in some forms, not in all")
+    assert first.endswith("more than noise: N2; within noise of it: late fusion.")
+    assert "N2 is 10.0 points better, which is within noise." in every
+    assert "Against late fusion, the first column, the difference is within noise for N2" in every
+    assert "corrected for the number of tests (Holm)" in every
+    assert "each test for itself" not in every
+
+    del results["comparison"]["over_alone"]
+    assert verdict(results)[0].startswith("No answer: an earlier version wrote these results")
+
+
 def test_it_is_unclear_where_no_difference_is_larger_than_noise():
     first, _ = told({**ALONE, "late fusion": [0.7, 0.5, 0.66, 0.55], "N2": [0.65, 0.55, 0.68, 0.57]})
     assert first.startswith("Whether fusing helps is unclear: N2")
