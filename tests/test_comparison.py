@@ -205,6 +205,23 @@ def test_a_comparison_is_no_experiment_and_no_recipe(comparison) -> None:
         load_recipe(comparison())
 
 
+def test_what_is_no_comparison_is_called_what_it_is_with_the_command_that_runs_it(comparison, tmp_path: Path) -> None:
+    experiment = comparison(budget=None, tuning=None)
+    with pytest.raises(RecipeError, match="is an experiment, not a comparison; run it with `fusionkit experiment`"):
+        load_comparison(experiment)
+    with pytest.raises(RecipeError, match="is a recipe, not a comparison; run it with `fusionkit train`"):
+        load_comparison(tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match="is a recipe, not an experiment; run it with `fusionkit train`"):
+        load_experiment(tmp_path / "recipe.yaml")
+
+
+def test_a_range_without_room_is_one_problem(comparison) -> None:
+    search = {"model.dropout": {"low": 0.3, "high": 0.1}}
+    with pytest.raises(RecipeError) as caught:
+        load_comparison(comparison(tuning={"trials": 2, "search": search}))
+    assert [problem.message for problem in caught.value.problems] == ["low 0.3 is not below high 0.1"]
+
+
 def test_films_of_a_comparison_are_found_like_those_of_an_experiment(comparison) -> None:
     assert len(recipes_of(comparison())) == 3
 
