@@ -135,7 +135,7 @@ def noise_line(sets: Mapping[str, Results]) -> str:
     return (
         f"Over {ranks.folds} sets and {len(shared)} methods, mean ranks must be {ranks.critical_difference:.1f} apart "
         f"to differ by more than noise (Nemenyi, 5 %); whether the methods differ at all: "
-        f"{p_in_words(ranks.friedman_p)} (Friedman).\n"
+        f"{p_in_words(ranks.friedman_p)} (Friedman, ranks permuted within sets).\n"
     )
 
 

@@ -134,17 +134,21 @@ def _override(tree: dict[str, Any], text: str, overridden: dict[Place, str]) -> 
     return None
 
 
+def fields_behind(fields: Any, part: str | int) -> Any:
+    """What a key of a record, or of a mapping of records, leads to: a record, or the annotation of something else."""
+    found = getattr(fields, "model_fields", {}).get(part)
+    annotation = found.annotation if found else fields
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    arguments = getattr(annotation, "__args__", ())
+    records = [each for each in arguments if isinstance(each, type) and issubclass(each, BaseModel)]
+    return (records or arguments)[-1] if arguments else fields
+
+
 def _known_keys(record: type[BaseModel], path: Place) -> list[str]:
-    fields: Any = record  # a record, or the annotation of a mapping of records
+    fields: Any = record
     for part in path:
-        found = getattr(fields, "model_fields", {}).get(part)
-        annotation = found.annotation if found else fields
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            fields = annotation
-        else:
-            arguments = getattr(annotation, "__args__", ())
-            records = [each for each in arguments if isinstance(each, type) and issubclass(each, BaseModel)]
-            fields = (records or arguments)[-1] if arguments else fields
+        fields = fields_behind(fields, part)
     if isinstance(fields, type) and issubclass(fields, BaseModel):
         return [field.alias or name for name, field in fields.model_fields.items()]
     return []

@@ -57,27 +57,26 @@ def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], It
             lists of one that were written without a list, the data do not.
         known_keys: The keys that are allowed at a place, for the remedy of an unknown one.
     """
-    found: list[Finding] = []
-    tentative: set[Place] = set()  # what counts only where nothing is wrong below it
+    found: list[tuple[Finding, bool]] = []  # with whether it counts only where nothing else is wrong there or below
     expected: dict[Place, list[str]] = {}  # members of a union each say what they would have taken
     for item in error.errors(include_url=False):
         place = as_written(item["loc"], data, item["type"])
         wanted = _expected(item)
-        if wanted is not None or item["type"] == "too_short":
-            # of a union, the member that came furthest tells most; wrong entries of a list are not counted as entries
-            tentative.add(place)
         if wanted is None:
-            found.append((place, *_other(item, place, known_keys)))
+            tentative = item["type"] == "too_short"  # wrong entries of a list are not counted as entries
+            found.append(((place, *_other(item, place, known_keys)), tentative))
         elif place in expected:
             expected[place] += [wanted] if wanted not in expected[place] else []
         else:
             expected[place] = [wanted]
-            found.append((place, "", _remedy(item)))
-    places = {place for place, _, _ in found}
+            found.append(((place, "", _remedy(item)), True))  # of a union, the member that came furthest tells most
+    places = {place for (place, _, _), _ in found}
+    certain = {place for (place, _, _), tentative in found if not tentative}
     return [
         (place, message or _sentence(expected[place], at(data, place)), remedy)
-        for place, message, remedy in found
-        if place not in tentative or not any(other != place and other[: len(place)] == place for other in places)
+        for (place, message, remedy), tentative in found
+        if not tentative
+        or not (place in certain or any(other != place and other[: len(place)] == place for other in places))
     ]
 
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fusionkit.documents import parse, read_document, written_place
+from fusionkit.documents import fields_behind, parse, read_document, written_place
 from fusionkit.errors import Problem, RecipeError
+from fusionkit.findings import Place, at
 from fusionkit.interfaces import LossHead
 from fusionkit.registry import REGISTRIES, Component, check_component, import_plugins
 from fusionkit.spec import ComponentSpec, LossHeadSpec, Recipe
@@ -48,6 +49,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
         Problem(_with_line(problem.place, document), problem.message, problem.remedy)
         for problem in import_plugins(plugins if isinstance(plugins, list) else [])
     ]
+    _name_defaults(record, document)
     try:
         checked = parse(record, document, name, check_component)
     except RecipeError as error:
@@ -55,6 +57,31 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
     if problems:
         raise RecipeError(problems, source=name)
     return checked
+
+
+def _name_defaults(record: type[BaseModel], document: Document) -> None:
+    """Where an override says an option of a component that the document leaves out, writes down which it is."""
+    for place, text in document.overridden.items():
+        given = at(document.value, place)
+        says_option = len(place) < len(text.partition("=")[0].split("."))
+        if says_option and isinstance(given, dict) and "type" not in given:
+            default = _default_at(record, place, document.value)
+            if isinstance(default, ComponentSpec):
+                given.update({"type": default.type, **default.options, **given})
+
+
+def _default_at(record: type[BaseModel], place: Place, given: Any) -> Any:
+    """What stands at a place of a record if nothing is said there; of a chain of one, that one."""
+    fields: Any = record
+    default: Any = None
+    for part in place:
+        if isinstance(fields, type) and issubclass(fields, ComponentSpec):
+            registry, name = REGISTRIES[fields.kind], given.get("type")
+            fields = registry.get(name).options if name in registry else None
+        found = getattr(fields, "model_fields", {}).get(part)
+        default = None if found is None else found.get_default(call_default_factory=True, validated_data={})
+        fields, given = fields_behind(fields, part), at(given, (part,))
+    return default[0] if isinstance(default, tuple) and len(default) == 1 else default
 
 
 def build_component(spec: ComponentSpec, *wired: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
@@ -63,8 +65,8 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
         The copies.
 
     Raises:
-        RecipeError: There is no such recipe, a file of that name exists already, or the folder cannot be made; then
-            nothing is copied.
+        RecipeError: There is no such recipe, a file of that name exists already, or the folder cannot be made or
+            written; then nothing is copied.
     """
     shipped = shipped_recipes()
     wanted = [path for key, path in shipped.items() if key == name or key.startswith(f"{name.rstrip('/')}/")]
@@ -72,13 +74,20 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
         known = {*shipped, *(key.rsplit("/", 1)[0] for key in shipped)}
         raise RecipeError([Problem(name, "is no shipped recipe", did_you_mean(name, known))])
     copies = {path: folder / path.name for path in wanted}
-    taken = [Problem(str(copy), "exists already", "choose another folder") for copy in copies.values() if copy.exists()]
+    remedy = "choose another folder"
+    taken = [Problem(str(copy), "exists already", remedy) for copy in copies.values() if os.path.lexists(copy)]
     if taken:
         raise RecipeError(taken)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError([Problem(str(folder), f"cannot be made a folder ({error.strerror})")]) from None
-    for path, copy in copies.items():
-        shutil.copyfile(path, copy)
+    try:
+        for path, copy in copies.items():
+            shutil.copyfile(path, copy)
+    except OSError as error:
+        for copy in copies.values():
+            with suppress(OSError):
+                copy.unlink()
+        raise RecipeError([Problem(str(folder), f"cannot be written ({error.strerror})", remedy)]) from None
     return tuple(copies.values())

@@ -64,14 +64,19 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
     """The tensors and the text of a file that `write_tensors` made, checked against its hash.
 
     Raises:
-        RunError: The file is missing, truncated, altered, or carries no hash.
+        RunError: The file is missing, may not be read, is truncated, altered, or carries no hash.
     """
+    try:
+        with Path(path).open("rb"):  # safetensors calls every file missing that it cannot open
+            pass
+    except FileNotFoundError:
+        raise RunError(f"{path}: no such file") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except FileNotFoundError:
-        raise RunError(f"{path}: no such file") from None
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(
             f"{path}: is damaged and cannot be read ({error}); restore it from a copy or delete it"
@@ -102,17 +107,23 @@ def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> 
 
 
 def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Writes a safetensors file with its metadata sorted by name: else they come in an order of chance.
+    """Writes a safetensors file with the mode of any new file, and its metadata sorted by name.
+
+    Else they come in an order of chance, and none but the owner may read the file.
 
     Raises:
         OSError: It cannot be written.
     """
+    path.unlink(missing_ok=True)  # of a process that was killed
+    path.touch(exist_ok=False)
+    mode = path.stat().st_mode
     try:
         safetensors.torch.save_file(tensors, path, metadata)
     except safetensors.SafetensorError as error:
         number = re.search(r"\(os error (\d+)\)", str(error))
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, os.strerror(code) if number else str(error), str(path)) from error
+    path.chmod(mode)
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))

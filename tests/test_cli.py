@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -327,6 +329,56 @@ def test_copied_recipes_are_valid_and_bring_the_schema_that_they_name(command: A
         assert json.loads((tmp_path / "mine" / named).read_text())["properties"]["schema"]["const"] == 1
     assert command("check", tmp_path / "mine" / "recipe.yaml").status == 0
     assert "exists already" in command("recipes", "copy", "quickstart", "--to", tmp_path / "mine").err
+
+
+def test_recipes_that_may_not_be_written_are_refused_in_one_line_and_none_is_left(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copyfile, copied = shutil.copyfile, list[Path]()
+
+    def refusing(source: Path, copy: Path) -> None:
+        if copied:
+            raise PermissionError(errno.EACCES, "Permission denied", str(copy))
+        copied.append(copyfile(source, copy))
+
+    monkeypatch.setattr(shutil, "copyfile", refusing)
+
+    ended = command("recipes", "copy", "quickstart", "--to", tmp_path)
+
+    assert ended.status == 2
+    assert ended.err == f"fusionkit: {tmp_path}: cannot be written (Permission denied); choose another folder\n"
+    assert copied
+    assert list(tmp_path.iterdir()) == []
+
+    monkeypatch.setattr(shutil, "copyfile", copyfile)
+    (tmp_path / "fusionkit.schema.json").mkdir()  # a schema that cannot be written, whoever asks
+    schema = command("recipes", "copy", "quickstart", "--to", tmp_path)
+    assert schema.status == 2
+    assert "fusionkit.schema.json: cannot be written" in schema.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inside"),
+    [
+        (("check", "quickstart/recipe"), "fusionkit.recipe.load_recipe"),
+        (("diagnose", "run"), "fusionkit.diagnosis.find_runs"),
+        (("stress", "run"), "fusionkit.robustness.stress"),
+        (("evaluate", "run"), "fusionkit.runs.RunFolder.open"),
+        (("verify", "run"), "fusionkit.evaluation.verify"),
+    ],
+)
+def test_a_command_that_is_interrupted_says_that_it_stopped(
+    command: Any, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], inside: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inside, interrupted)
+
+    ended = command(*arguments)
+
+    assert ended.status == 130
+    assert ended.err.strip() == "fusionkit: stopped"
 
 
 def test_schema_knows_components_and_experiments(command: Any) -> None:

@@ -19,6 +19,7 @@ from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.experiments import budget as budgets
 from fusionkit.experiments import load_comparison, load_experiment, run_comparison
 from fusionkit.experiments.beginnings import recipes_of
+from fusionkit.experiments.comparing import compare_columns
 from fusionkit.experiments.comparison import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Failure, make_agenda
 from fusionkit.experiments.ranking import against, all_pairs, holm, rank, simultaneous_interval
@@ -204,6 +205,23 @@ def test_a_comparison_is_no_experiment_and_no_recipe(comparison) -> None:
         load_recipe(comparison())
 
 
+def test_what_is_no_comparison_is_called_what_it_is_with_the_command_that_runs_it(comparison, tmp_path: Path) -> None:
+    experiment = comparison(budget=None, tuning=None)
+    with pytest.raises(RecipeError, match="is an experiment, not a comparison; run it with `fusionkit experiment`"):
+        load_comparison(experiment)
+    with pytest.raises(RecipeError, match="is a recipe, not a comparison; run it with `fusionkit train`"):
+        load_comparison(tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match="is a recipe, not an experiment; run it with `fusionkit train`"):
+        load_experiment(tmp_path / "recipe.yaml")
+
+
+def test_a_range_without_room_is_one_problem(comparison) -> None:
+    search = {"model.dropout": {"low": 0.3, "high": 0.1}}
+    with pytest.raises(RecipeError) as caught:
+        load_comparison(comparison(tuning={"trials": 2, "search": search}))
+    assert [problem.message for problem in caught.value.problems] == ["low 0.3 is not below high 0.1"]
+
+
 def test_films_of_a_comparison_are_found_like_those_of_an_experiment(comparison) -> None:
     assert len(recipes_of(comparison())) == 3
 
@@ -368,7 +386,7 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     comparison, tmp_path, monkeypatch
 ) -> None:
     seconds = {"concat": 2.0, "mrpn": 5.0}
-    monkeypatch.setattr(budgets, "_seconds_of_epoch", lambda recipe: seconds.get(recipe.model.fusion.type, 1.0))
+    monkeypatch.setattr(budgets, "seconds_of_epoch", lambda recipe: seconds.get(recipe.model.fusion.type, 1.0))
     experiment, spec = load_comparison(comparison(budget={"minutes": 0.5}))
 
     timed = budgets.with_budget(experiment, spec, tmp_path)
@@ -413,11 +431,39 @@ def test_ranks_and_friedman_agree_with_their_formulas_restated() -> None:
     )
     n, k = table.shape
     assert list(ranks.mean.values()) == pytest.approx(list(by_hand.mean(axis=0)), abs=1e-12)
-    chi2, _ = stats.friedmanchisquare(*table.T)
-    f = (n - 1) * chi2 / (n * (k - 1) - chi2)
-    assert ranks.friedman_p == pytest.approx(stats.f.sf(f, k - 1, (k - 1) * (n - 1)), rel=1e-9)
+    drawn = np.random.default_rng(7).permuted(np.tile(by_hand, (20_000, 1, 1)), axis=2)
+    spread = np.square(drawn.mean(axis=1) - (k + 1) / 2).sum(axis=1)
+    observed = np.square(by_hand.mean(axis=0) - (k + 1) / 2).sum()
+    share = np.mean(spread >= observed - 1e-9)
+    assert ranks.friedman_p == pytest.approx(share, abs=4 * math.sqrt(share / 20_000) + 1e-4)
+    assert rank(values, higher_is_better=True) == ranks  # what is drawn is seeded
     # q of Demsar's Table 5 for four classifiers
     assert ranks.critical_difference == pytest.approx(2.569 * math.sqrt(k * (k + 1) / (6 * n)), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        [[4, 3, 2, 1], [4, 3, 2, 1], [4, 3, 2, 1]],
+        [[4, 3, 2, 1], [4, 3, 1, 2], [4, 2, 3, 1]],
+        [[2, 2, 1, 1], [4, 3, 2, 1], [1, 1, 1, 0]],
+        [[3, 2, 1], [1, 2, 3], [3, 3, 1], [2, 3, 1], [3, 1, 2]],
+        [[1, 2], [1, 2], [3, 3], [1, 2], [2, 1], [1, 2]],
+    ],
+)
+def test_the_p_of_few_folds_is_that_of_every_arrangement_of_the_values_within_folds(table: list[list[int]]) -> None:
+    columns = range(len(table[0]))
+
+    def friedman(rows: Any) -> float:
+        middle = (len(columns) + 1) / 2
+        return float(sum((sum(row[column] for row in rows) / len(rows) - middle) ** 2 for column in columns))
+
+    ranked = [[1 + sum(a > b for a in row) + (sum(a == b for a in row) - 1) / 2 for b in row] for row in table]
+    every = [friedman(rows) for rows in itertools.product(*(list(itertools.permutations(row)) for row in ranked))]
+    share = np.mean([of >= friedman(ranked) - 1e-9 for of in every])
+
+    values = {f"c{column}": {f"f{fold}": float(row[column]) for fold, row in enumerate(table)} for column in columns}
+    assert rank(values, higher_is_better=True).friedman_p == pytest.approx(share, abs=1e-12)
 
 
 def test_less_is_better_turns_the_ranks_round_and_folds_that_lack_a_column_do_not_count() -> None:
@@ -433,7 +479,7 @@ def test_columns_in_one_order_in_every_fold_differ_and_equal_ones_do_not() -> No
     sure = {name: {str(fold): step + fold / 100 for fold in range(6)} for step, name in enumerate("abc")}
     same = {name: {str(fold): 0.5 for fold in range(6)} for name in "abc"}
 
-    assert rank(sure, higher_is_better=True).friedman_p == 0.0
+    assert rank(sure, higher_is_better=True).friedman_p == pytest.approx(6 / 6**6)  # every order in all six folds
     assert rank(same, higher_is_better=True).friedman_p == 1.0
 
 
@@ -473,6 +519,20 @@ def test_pairs_have_the_corrected_test_and_intervals_that_hold_together() -> Non
         assert (pair.low, pair.high) == pytest.approx((d.mean() - quantile * spread, d.mean() + quantile * spread))
     assert [pair.holm_p for pair in family] == pytest.approx(holm(p), abs=1e-12)
     assert [(pair.column, pair.other) for pair in all_pairs(values, ratio)] == [("b", "a"), ("c", "a"), ("c", "b")]
+
+
+def test_gains_over_one_modality_alone_are_corrected_for_the_number_of_fused_columns() -> None:
+    values = {"a": {"1": 0.1, "2": 0.3}, "b": {"1": 0.2, "2": 0.2}, "c": {"1": 0.2, "2": 0.1}}
+    branches = {"a": "fused", "b": "fused", "c": "ensemble"}
+    results = {
+        "folds": [{"test": 1, "train": 4}] * 2,
+        "higher_is_better": True,
+        "columns": [{"name": name, "branch": branch} for name, branch in branches.items()],
+        "summary": {name: {"by_fold": of, "over_alone": {"corrected_t_p": 0.03}} for name, of in values.items()},
+    }
+    assert compare_columns(results)["over_alone"] == {"a": 0.06, "b": 0.06}
+    results["summary"]["b"]["over_alone"] = None
+    assert compare_columns(results)["over_alone"] == {"a": 0.03}
 
 
 def test_folds_that_do_not_tell_the_spread_give_no_interval_and_no_p() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from small_runs import recipe
 from typer.testing import CliRunner
 
-from fusionkit.assembly import assemble
+from fusionkit.assembly import Assembly, assemble
 from fusionkit.cli import app, main
 from fusionkit.experiments import estimate_experiment, run_experiment
+from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.recipe import load_recipe
 from fusionkit.training import timing
+from fusionkit.training.steps import Teacher
 from fusionkit.training.timing import StageTime, time_stages
 from fusionkit.whole_files import as_json
 
@@ -43,6 +46,38 @@ def test_stages_are_those_of_the_strategy_and_their_steps_are_epochs_times_batch
     assert [stage.name for stage in times] == [*assembly.recipe.model.modalities, "fusion"]
     assert [stage.steps for stage in times] == [3 * -(-batches // 2)] * len(times)
     assert all(stage.seconds > 0 for stage in times)
+
+
+def test_teachers_of_a_balancer_are_timed_as_stages_and_look_on_in_the_stage_after_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assembly = assemble(load_recipe(recipe(epochs=3), ["train.balancer=umt"]))
+    looked: list[tuple[str, ...]] = []
+    look = Teacher.__call__
+    monkeypatch.setattr(Teacher, "__call__", lambda self, batch: looked.append(self.modalities) or look(self, batch))
+
+    times = time_stages(assembly, rounds=1, accelerator="cpu")
+
+    modalities = tuple(assembly.recipe.model.modalities)
+    batches = assembly.feed(assembly.train_ids, training=True).count(0)
+    assert [stage.name for stage in times] == [*(f"teacher_{name}" for name in modalities), "joint"]
+    assert [stage.steps for stage in times] == [3 * batches] * len(times)
+    assert set(looked) == {modalities}
+
+
+def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shares_a_budget_of_minutes(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def time_of(assembly: Assembly, fabric: object, model: object, balancer: object, **of: Any) -> StageTime:
+        return StageTime(of["stage"].name, assembly.recipe.train.epochs, 6.0, 1, 0.0)
+
+    monkeypatch.setattr(timing, "_time_stage", time_of)
+
+    cost = estimate_experiment(experiment, tmp_path, overrides=["train.balancer=umt", "train.strategy=end_to_end"])
+
+    assert {each.run_hours for each in cost.variants if each.variant == "joint"} == {3 * 2 * 6 / 3600}
+    assert seconds_of_epoch(load_recipe(recipe(epochs=2), ["train.balancer=umt"])) == 3 * 6
+    assert seconds_of_epoch(load_recipe(recipe(epochs=2))) == 6
 
 
 def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:

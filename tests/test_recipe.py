@@ -14,7 +14,7 @@ from fusionkit.documents import read_document
 from fusionkit.errors import RecipeError
 from fusionkit.recipe import check_document, json_schema, load_recipe
 from fusionkit.registry import REGISTRIES
-from fusionkit.spec import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, Recipe
+from fusionkit.spec import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, PrepareSpec, Recipe
 from fusionkit.strict_yaml import read_yaml, write_yaml
 
 SHIPPED = sorted(
@@ -96,7 +96,7 @@ moodel: 3
 def test_a_wrong_override_is_named_in_place_of_a_line(good):
     problems = problems_of(good, GOOD, ["train.optimizer.lr=fast", "model.fusion.width=3", "train.epochs=0"])
     assert [problem.split(";")[0] for problem in problems] == [
-        "override 'model.fusion.width=3': model.fusion: no component is named",
+        "override 'model.fusion.width=3': model.fusion.width: unknown option",
         "override 'train.optimizer.lr=fast': train.optimizer.lr: a number is expected, given 'fast'",
         "override 'train.epochs=0': train.epochs: a number above 0 is expected, given 0",
     ]
@@ -122,6 +122,52 @@ def test_one_encoder_and_a_chain_of_one_are_the_same(good):
     one = load_recipe(good, ["model.modalities.audio.encoder={type: mlp, hidden: [8]}"])
     chain = load_recipe(good, ["model.modalities.audio.encoder=[{type: mlp, hidden: [8]}]"])
     assert one == chain
+
+
+@pytest.mark.parametrize(
+    ("override", "place"),
+    [
+        ("train.optimizer.lr=0.5", "train.optimizer"),
+        ("train.scheduler.floor=0.5", None),
+        ("data.folds.seed=3", "data.folds"),
+        ("data.prepare.face.detector.upsample=2", "data.prepare.face.detector"),
+        ("model.fusion.of={type: gated}", "model.fusion"),
+        ("model.fusion.of.type=gated", "model.fusion"),
+        ("model.modalities.video.aggregator.bias=true", None),
+    ],
+)
+def test_an_option_of_a_component_that_is_left_to_its_default_keeps_the_defaults_name(good, override, place):
+    good.write_text(GOOD[: GOOD.index("train:")], encoding="utf-8")
+    default = load_recipe(good).plain()
+    default["data"]["prepare"] = PrepareSpec().model_dump(mode="json")
+    if place is None:  # the default has no such option: the message is of the component, not that none is named
+        (problem,) = problems_of(good, good.read_text(encoding="utf-8"), [override])
+        assert f"{override.partition('=')[0]}: unknown option" in problem
+        return
+    changed = load_recipe(good, [override]).plain()
+    for key in place.split("."):
+        default, changed = default[key], changed[key]
+    assert changed["type"] == default["type"]
+    assert changed != default
+
+
+def test_an_option_of_a_component_in_a_component_keeps_the_defaults_name(good):
+    folds = "data.folds={type: nested, folds: {type: group_kfold}, fold: 0}"
+    within = load_recipe(good, [folds, "data.folds.within.seed=3"]).data.folds.options["within"]
+    assert (within["type"], within["seed"]) == ("holdout", 3)
+
+
+def test_a_mapping_without_a_name_is_refused_whether_a_file_or_an_override_says_it(good):
+    message = "train.optimizer: no component is named"
+    assert message in problems_of(good, GOOD.replace("type: adamw, ", ""))[0]
+    assert message in problems_of(good, GOOD, ["train.optimizer={lr: 0.5}"])[0]
+
+
+def test_a_mistyped_encoder_is_one_problem(good):
+    problems = problems_of(good, GOOD, ["model.modalities.video.encoder=mpl"])
+    assert [problem.partition("; ")[0].partition(": ")[2] for problem in problems] == [
+        "model.modalities.video.encoder: unknown encoder 'mpl'"
+    ]
 
 
 def test_an_override_turns_a_bare_name_into_a_component_with_options(good):

@@ -151,7 +151,11 @@ def test_an_experiment_whose_every_run_failed_has_no_figures(tmp_path):
         column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "against": {}}
     given["confusion"] = {"classes": None, "matrices": {}}
     assert draw_figures(given, tmp_path) == ()
-    assert "| A1,2 | - |" in markdown(given)
+    given["rows"] = []
+    given["failures"] = [{"variant": "N1", "fold": "A1,2", "seed": 0, "error": "out of luck"}]
+    assert markdown(given) == (
+        f"**{table_text(given).title}**\n\n- No run has finished.\n- FAILED: N1, A1,2, seed 0: out of luck\n"
+    )
 
 
 def test_open_dots_mark_inferior_cases():

@@ -248,15 +248,19 @@ def test_an_experiment_whose_every_run_failed_still_has_a_page(tmp_path):
         column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "against": {}, "over_alone": None}
         column |= {"inferior": None, "compared_folds": None}
     results["rows"], results["confusion"] = [], {"classes": None, "matrices": {}}
+    results["protocol"]["label"] = results["selection"] = results["device"] = ""  # no card says them
     results["failures"] = [
         {"variant": "N2", "fold": "A1,2", "seed": 0, "error": "<out> of luck", "traceback": "Traceback: <here>"}
     ]
     written = write_report(write_results(tmp_path, results))
     text = Page(written.html.read_text()).text
-    assert "No answer: no fold of any variant has a value." in text
+    assert "No answer. No run has finished: 1 failed." in text
     assert "<out> of luck" in text
     assert "Traceback: <here>" in text
-    assert {file.stem for file in written.figures} == {"table"}
+    assert written.figures == written.missing == ()
+    for invented in ("Protocol", "epoch: .", "could not be drawn", "no classes", ", , ", "Careful"):
+        assert invented not in text
+        assert invented not in written.markdown.read_text()
 
 
 def test_a_failed_run_leaves_a_gap_and_a_caution(tmp_path):
@@ -316,6 +320,33 @@ def test_equal_gains_in_all_folds_are_no_certainty():
     first, _ = told({**ALONE, "late fusion": [0.5, 0.51, 0.49, 0.5], "N2": [a + 0.2 for a in ALONE["VM"]]})
     assert first.startswith("Whether fusing helps is unclear: N2")
     assert "the difference is the same in all 4 folds, which does not tell how far it spreads" in first
+
+
+def test_on_the_page_of_a_comparison_larger_than_noise_is_what_holm_leaves():
+    values = {**ALONE, "late fusion": [0.72, 0.71, 0.72, 0.71], "N2": [0.8, 0.82, 0.78, 0.8]}
+    results = results_of(values, folds=("f0", "f1", "f2", "f3"))
+    assert "each test for itself" in " ".join(verdict(results))
+
+    def pair(column, other, holm_p):
+        return {"column": column, "other": other, "holm_p": holm_p}
+
+    results["comparison"] = {
+        "against_first": [pair("N2", "late fusion", 0.051)],
+        "pairs": [pair("N2", "late fusion", 0.01), pair("N2", "ensemble", 0.2)],
+        "over_alone": {"N2": 0.049, "late fusion": 0.06},
+    }
+    first, *others = verdict(results)
+    every = " ".join(others)
+
+    assert first.startswith("Fusing helps in some forms, not in all")
+    assert first.endswith("more than noise: N2; within noise of it: late fusion.")
+    assert "N2 is 10.0 points better, which is within noise." in every
+    assert "Against late fusion, the first column, the difference is within noise for N2" in every
+    assert "corrected for the number of tests (Holm)" in every
+    assert "each test for itself" not in every
+
+    del results["comparison"]["over_alone"]
+    assert verdict(results)[0].startswith("No answer: an earlier version wrote these results")
 
 
 def test_it_is_unclear_where_no_difference_is_larger_than_noise():

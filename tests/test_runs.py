@@ -87,6 +87,30 @@ def test_a_safetensors_file_of_someone_else_is_refused_for_its_missing_hash(tmp_
         read_tensors(tmp_path / "foreign")
 
 
+def test_every_file_of_a_run_has_the_mode_that_the_umask_leaves(run: RunFolder, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        run.save_weights(TENSORS, {})
+        run.write_metrics({"a": 1})
+        left = tmp_path / "run" / ".predictions.safetensors.partial"
+        left.touch(0o600)  # by a process that was killed
+        run.write_predictions(TENSORS, {})
+    finally:
+        os.umask(before)
+
+    for file in ("weights.safetensors", "metrics.json", "predictions.safetensors"):
+        assert (run.path / file).stat().st_mode & 0o777 == 0o640, file
+
+
+def test_a_file_that_may_not_be_read_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(RunError, match=r"weights\.safetensors: cannot be read \(Permission denied\)$"):
+        read_tensors(tmp_path / "weights.safetensors")
+
+
 def test_the_hash_tells_names_shapes_types_and_text_apart() -> None:
     zeros = torch.zeros(4)
 

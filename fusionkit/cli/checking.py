@@ -16,6 +16,7 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
+from fusionkit.cli.running import told_when_stopped
 from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError, TrainingError
 from fusionkit.report.units import in_bytes, in_rate, in_seconds, in_thousands
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds this command."""
-    app.command()(check)
+    app.command()(told_when_stopped(goes_on=False)(check))
 
 
 def check(

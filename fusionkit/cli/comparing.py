@@ -43,6 +43,7 @@ def compare(
     from fusionkit.opening import datasets_shared
     from fusionkit.report.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.page import write_report
+    from fusionkit.report.tables import NONE_FINISHED
     from fusionkit.shipped import find_recipe
 
     path, changes = find_recipe(file), tuple(overrides or ())
@@ -60,11 +61,12 @@ def compare(
     if as_json:
         print_json(results)
     else:
-        print_table(heading(results), HEADER, [ranking_rows(results)], right=range(1, len(HEADER)))
-        typer.echo()
-        for sentence in conditions(results):
-            print_paragraph(sentence)
+        if results["rows"]:
+            print_table(heading(results), HEADER, [ranking_rows(results)], right=range(1, len(HEADER)))
+            typer.echo()
+            for sentence in conditions(results):
+                print_paragraph(sentence)
         print_report(written)
         typer.echo()
-        print_paragraph(last_line(results))
+        print_paragraph(last_line(results) if results["rows"] else f"{NONE_FINISHED}, so nothing is compared.")
     exit_if_runs_failed(results)

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.output import DeviceOption, JsonOption, console, print_json, print_paragraph
+from fusionkit.cli.running import told_when_stopped
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(diagnose)
+    app.command()(told_when_stopped(goes_on=False)(diagnose))
 
 
 def diagnose(

@@ -127,6 +127,7 @@ def copy(
     The schemas that their first lines name for editors are written beside them.
     """
     from fusionkit.shipped import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
+    from fusionkit.whole_files import write_file
 
     copies = copy_recipes(name, to)
     schemas = {
@@ -135,7 +136,7 @@ def copy(
         to / COMPARISON_SCHEMA: _comparison_schema,
     }
     for path, make in schemas.items():
-        path.write_text(json.dumps(make(), indent=2) + "\n", encoding="utf-8")
+        write_file(path, (json.dumps(make(), indent=2) + "\n").encode())
     written = [str(path) for path in (*copies, *schemas)]
     if as_json:
         print_json(written)

@@ -40,7 +40,8 @@ ProcessesOption = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Adds these commands."""
-    for command in (train, evaluate, experiment, verify):
+    stoppable = told_when_stopped(goes_on=False)
+    for command in (train, stoppable(evaluate), experiment, stoppable(verify)):
         app.command()(command)
 
 
@@ -133,14 +134,18 @@ def verify(
 
 
 @contextmanager
-def told_when_stopped() -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end in a sentence that says how to go on, and every process ends with this one."""
+def told_when_stopped(*, goes_on: bool = True) -> Iterator[None]:
+    """Within it Ctrl-C and SIGTERM end in a sentence, and every process ends with this one.
+
+    Args:
+        goes_on: Whether the same command goes on where it was, which the sentence then says; else it starts over.
+    """
     listens = threading.current_thread() is threading.main_thread()  # signals reach no other
     previous = signal.signal(signal.SIGTERM, _leave) if listens else None
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        typer.echo("fusionkit: stopped; the same command goes on where it was", err=True)
+        typer.echo(f"fusionkit: stopped{'; the same command goes on where it was' if goes_on else ''}", err=True)
         raise
     finally:
         if listens:

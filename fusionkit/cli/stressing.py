@@ -10,6 +10,7 @@ import typer
 
 from fusionkit.cli.output import JsonOption, console, print_json, print_paragraph, print_table
 from fusionkit.cli.reporting import print_report
+from fusionkit.cli.running import told_when_stopped
 from fusionkit.errors import Problem, RecipeError
 
 MOST_LEVELS = 7
@@ -18,7 +19,7 @@ MOST_LEVELS = 7
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(stress)
+    app.command()(told_when_stopped(goes_on=False)(stress))
 
 
 def stress(

@@ -61,7 +61,7 @@ def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *
     for variant, recipe in recipes.items():
         if variant in epochs:
             continue
-        seconds = _seconds_of_epoch(recipe)
+        seconds = seconds_of_epoch(recipe)
         epochs[variant] = math.floor(60 * minutes / seconds)
         if epochs[variant] < 1:
             message = f"one epoch of {variant!r} takes {seconds / 60:.2g} minutes, more than the {minutes:g} of a run"
@@ -82,8 +82,8 @@ def _is_whole(known: Mapping[str, Any]) -> bool:
     return "minutes" in known and isinstance(epochs, dict) and all(type(of) is int and of > 0 for of in epochs.values())
 
 
-def _seconds_of_epoch(recipe: Recipe) -> float:
-    """Seconds of an epoch of all stages together."""
+def seconds_of_epoch(recipe: Recipe) -> float:
+    """Seconds of an epoch of all stages together, those of the balancer's teachers among them."""
     from fusionkit.training.timing import time_stages
 
     with one_thread(), without_pretrained_weights():

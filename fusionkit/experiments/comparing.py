@@ -12,12 +12,13 @@ import torch
 
 from fusionkit.assembly import assemble
 from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.evaluation.branches import FUSED
 from fusionkit.experiments.beginnings import prepare_films
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison import ComparisonSpec, load_comparison
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import Agenda, Failure, is_finished, make_agenda
-from fusionkit.experiments.ranking import against, all_pairs, rank
+from fusionkit.experiments.ranking import against, all_pairs, holm, rank
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.running import begin, check_beginnings, run_waiting, runs_at_a_time, write_results
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
@@ -119,13 +120,25 @@ def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
         "against_first": [asdict(pair) for pair in against(values, first, ratio)] if first in values else [],
         "pairs": [asdict(pair) for pair in pairs],
         "pairs_compared": len(pairs),
+        "over_alone": _holm_over_alone(results),
     }
+
+
+def _holm_over_alone(results: Mapping[str, Any]) -> dict[str, float]:
+    """By fused column, the p of its difference from the best network of one modality, corrected for their number."""
+    p = {
+        column["name"]: of["corrected_t_p"]
+        for column in results["columns"]
+        if column["branch"] == FUSED and (of := results["summary"][column["name"]]["over_alone"])
+    }
+    known = {name: value for name, value in p.items() if value is not None}
+    return dict(zip(known, holm(list(known.values())), strict=True))
 
 
 def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
     """By variant: parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
 
-    Seconds are timed one after the other on one thread, on the first fold.
+    An epoch is one of every stage, those of a balancer's teachers among them. Seconds are timed one after the other on one thread, on the first fold.
 
     Args:
         agenda: The comparison before it is tuned, so that costs are those of the recipes as they stand.

@@ -71,9 +71,9 @@ class TuningSpec(Record):
 class BudgetSpec(Record):
     """What every run may spend: so many epochs, or so much time."""
 
-    epochs: int | None = Field(None, gt=0, description="Epochs of every stage of every variant.")
+    epochs: int | None = Field(None, gt=0, description="Epochs of every stage of every variant, a teacher's too.")
     minutes: float | None = Field(
-        None, gt=0.0, description="Time of a run; by timed steps it becomes the epochs that a variant has."
+        None, gt=0.0, description="Time of a run, all stages; by timed steps it becomes the epochs that each stage has."
     )
 
     @model_validator(mode="after")

@@ -176,10 +176,7 @@ def load_experiment(
     own = {field.alias or name for name, field in kind.model_fields.items()}
     of_experiment = [text for text in overrides if text.partition("=")[0].split(".")[0] in own]
     document, name = read_document(Path(path), of_experiment)
-    if "model" in document.value and "variants" not in document.value:
-        raise RecipeError("is a recipe, not an experiment; run it with `fusionkit train`", source=name)
-    if kind is ExperimentSpec and {"tuning", "budget"} & set(document.value):
-        raise RecipeError("is a comparison, not an experiment; run it with `fusionkit compare`", source=name)
+    _refuse_other_documents(document.value, kind, name)
     spec = check_document(kind, document, name)
     of_recipe = [text for text in overrides if text not in of_experiment]
     source = _recipe_path(spec.recipe, Path(path))
@@ -196,6 +193,19 @@ def load_experiment(
     if any(column.automatic for column in columns) and not notes:
         notes = (f"The column {ENSEMBLE!r} was added; it averages the uni-modal networks of {alone!r}.",)
     return Experiment(spec, recipes, columns, alone, target, notes)
+
+
+def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSpec], name: str) -> None:
+    """Says what a document is, and which command runs it, where it is none of this kind."""
+    compares, has_budget = kind is not ExperimentSpec, bool({"tuning", "budget"} & set(given))
+    wanted = "a comparison" if compares else "an experiment"
+    if "model" in given and "variants" not in given:
+        raise RecipeError(f"is a recipe, not {wanted}; run it with `fusionkit train`", source=name)
+    if has_budget and not compares:
+        raise RecipeError("is a comparison, not an experiment; run it with `fusionkit compare`", source=name)
+    if compares and "variants" in given and not has_budget:
+        remedy = "run it with `fusionkit experiment`, or give it a budget, which every comparison has"
+        raise RecipeError(f"is an experiment, not a comparison; {remedy}", source=name)
 
 
 def _recipe_path(recipe: str, experiment: Path) -> Path:

@@ -47,8 +47,9 @@ def comparison_section(results: Results, figures: Path) -> Section | None:
             lambda: draw_cost(results),
             what="Cost",
             alt="The mean of every column over the time of a training epoch; the tables have the numbers.",
-            caption="What a column reaches, and what an epoch of its training costs on one thread; of many columns "
-            "those have names that none is both cheaper and better than.",
+            caption="What a column reaches, and what an epoch of its training costs on one thread, one of every stage, "
+            "a balancer's teachers among them; of many columns those have names that none is both cheaper and better "
+            "than.",
         ),
         Table(COST_HEADER, cost_rows(results)),
         folded={"Every pair, corrected for their number": (Table(PAIRS_HEADER, _pair_rows(results)),)}
@@ -65,10 +66,10 @@ def conditions(results: Results) -> tuple[str, ...]:
     comparison = results["comparison"]
     budget = comparison["budget"]
     if "epochs" in budget:
-        said = f"Every run had {budget['epochs']} epochs, a strategy of several stages as many in each of them."
+        said = f"Every run had {budget['epochs']} epochs, a training of several stages as many in each of them."
     else:
         epochs = ", ".join(f"{name} {count}" for name, count in comparison["epochs"].items())
-        said = f"Every run had {in_time(budget['minutes'] / 60)} by timed steps, in epochs: {epochs}."
+        said = f"Every run had {in_time(budget['minutes'] / 60)} by timed steps, in epochs of every stage: {epochs}."
     tuning = comparison["tuning"]
     if tuning is None:
         return (said, "Nothing was tuned: every variant is as its recipe stands.")
@@ -264,7 +265,7 @@ def _intervals_and_ranks(results: Results) -> str:
     return (
         f"{said}; within the grey band, {ranks['critical_difference']:.1f} wide (Nemenyi), a rank does not differ from "
         f"the best by more than noise. Whether the columns differ at all: {p_in_words(ranks['friedman_p'])} "
-        f"(Friedman, {ranks['folds']} folds)."
+        f"(Friedman, ranks permuted within {ranks['folds']} folds)."
     )
 
 

@@ -17,7 +17,7 @@ from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
 from fusionkit.report.table_figure import draw_table
-from fusionkit.report.tables import Results
+from fusionkit.report.tables import NONE_FINISHED, Results
 from fusionkit.whole_files import replace_file
 
 
@@ -94,11 +94,16 @@ def write_pages(
 def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing]:
     """The sections of a report, with the table as a figure, which the page does not need.
 
+    Where no run has finished there are those alone that say so, why, and of which recipes.
+
     Args:
         source: The experiment.
         figures: The folder that receives the figures.
     """
     results = source.results
+    if not results["rows"]:
+        told = (short_section(results), notes_section(results), recipe_section(results))
+        return tuple(each for each in told if each is not None), Missing("Table", NONE_FINISHED)
     table = picture(figures / "table.png", lambda: draw_table(results), what="Table", alt="The table.", caption="")
     sections = (
         short_section(results),
@@ -117,11 +122,9 @@ def title_of(results: Results) -> tuple[str, str]:
     modalities = next(iter(results["recipes"].values()))["model"]["modalities"]
     folds, seeds = len(results["folds"]), len(results["seeds"])
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    return (
-        f"Does fusing help? {' + '.join(modalities)}",
-        f"{results['metric']} of {results['target']}, {counted}, {results['protocol']['label']}, "
-        f"{results['selection']}; {results['time'][:10]}",
-    )
+    runs = [said for said in (results["protocol"]["label"], results["selection"]) if said]  # nothing of no run
+    said = ", ".join((f"{results['metric']} of {results['target']}", counted, *runs))
+    return f"Does fusing help? {' + '.join(modalities)}", f"{said}; {results['time'][:10]}"
 
 
 def as_html(title: str, subtitle: str, sections: Sequence[Section], made_from: str) -> str:

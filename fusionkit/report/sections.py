@@ -107,11 +107,11 @@ def recipe_section(results: Results) -> Section:
     folds = results["protocol"]["folds"] or {}
     facts = {
         "command": results["command"],
-        "protocol": results["protocol"]["label"],
+        "protocol": results["protocol"]["label"] or NOTHING,
         "folds": f"{len(results['folds'])} of {folds.get('type', NOTHING)}",
         "seeds": ", ".join(map(str, results["seeds"])),
-        "epoch": results["selection"],
-        "device": results["device"],
+        "epoch": results["selection"] or NOTHING,
+        "device": results["device"] or NOTHING,
         "platform": results["platform"],
         "versions": versions,
         "commit": results["commit"] or NOTHING,

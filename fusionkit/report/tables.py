@@ -20,6 +20,7 @@ SHARES = frozenset({"accuracy", "uar", "f1", "ece", "exact"})
 """Metrics between 0 and 1, shown in per cent."""
 
 NOTHING = "-"
+NONE_FINISHED = "No run has finished"
 
 Results = Mapping[str, Any]
 
@@ -44,15 +45,18 @@ class TableText:
 
 
 def table_text(results: Results) -> TableText:
-    """The table of an experiment's results."""
+    """The table of an experiment's results; without rows where no run has finished."""
     names = [column["name"] for column in results["columns"]]
     of = results["summary"]
     unit = ", %" if results["metric"] in SHARES else ""
     folds = tuple(
         (fold["name"], *(_fold_cell(results, of[name], fold["name"]) for name in names)) for fold in results["folds"]
     )
+    title = f"{results['metric']} of {results['target']}{unit}"
+    if not results["rows"]:
+        return TableText(title, ("", *names), (), (), (f"{NONE_FINISHED}.", *_notes_and_failures(results)))
     return TableText(
-        title=f"{results['metric']} of {results['target']}{unit}",
+        title=title,
         header=("", *names),
         folds=folds,
         summary=tuple((label, *cells) for label, cells in _summary(results, [of[name] for name in names])),
@@ -63,10 +67,11 @@ def table_text(results: Results) -> TableText:
 def markdown(results: Results) -> str:
     """The table as Markdown, with its captions."""
     text = table_text(results)
-    lines = [f"**{text.title}**", "", *markdown_heading(text.header)]
+    lines = [f"**{text.title}**", "", *(markdown_heading(text.header) if text.folds else ())]
     lines += [markdown_line(row) for row in text.folds]
     lines += [markdown_line([f"**{row[0]}**", *row[1:]]) for row in text.summary]
-    return "\n".join([*lines, "", *(f"- {caption}" for caption in text.captions)]) + "\n"
+    lines += [""] if text.folds else []
+    return "\n".join([*lines, *(f"- {caption}" for caption in text.captions)]) + "\n"
 
 
 def rich_table(results: Results) -> RenderableType:
@@ -85,7 +90,7 @@ def rich_table(results: Results) -> RenderableType:
     table.add_section()
     for row in text.summary:
         table.add_row(*row, style="bold" if row[0] == "mean" else None)
-    return Group(table, *(Text(caption, style="dim") for caption in text.captions))
+    return Group(table if text.folds else Text(text.title), *(Text(caption, style="dim") for caption in text.captions))
 
 
 def format_value(value: float | None, metric: str, *, signed: bool = False) -> str:
@@ -170,12 +175,15 @@ def _captions(results: Results) -> list[str]:
     paper = published(results)
     captions += [f"Paper: {paper.source}."] if paper else []
     captions += _coverage(results)
-    captions += results["notes"]
-    captions += [
+    return captions + _notes_and_failures(results)
+
+
+def _notes_and_failures(results: Results) -> list[str]:
+    failed = [
         f"FAILED: {each['variant']}, {each['fold']}, seed {each['seed']}: {each['error']}"
         for each in results["failures"]
     ]
-    return captions
+    return [*results["notes"], *failed]
 
 
 def _coverage(results: Results) -> list[str]:

@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.report.tables import SHARES, Results, format_value
+from fusionkit.report.tables import NONE_FINISHED, SHARES, Results, format_value
 
 LEVEL = 0.05
 MOST_LISTED = 6
 
 NOISE = (
     "Larger than noise means p < 0.05 in the paired t-test over folds that allows for training parts that overlap "
-    "(Nadeau and Bengio), each test for itself."
+    "(Nadeau and Bengio), {counted}."
+)
+EACH = "each test for itself"
+CORRECTED = (
+    "corrected for the number of tests (Holm): of fused networks with one modality alone, of columns with the first, and "
+    "elsewhere of all pairs of columns"
 )
 
 
 def verdict(results: Results) -> tuple[str, ...]:
     """The answer, sentence by sentence; every one follows from the numbers."""
+    if not results["rows"]:
+        failed = len(results["failures"])
+        return (f"No answer. {NONE_FINISHED}{f': {failed} failed' if failed else ''}.",)
+    corrected = "comparison" in results
+    if corrected:
+        results = _with_corrected_tests(results)
     sentences = [_headline(results)]
     best = _best_fused(results)
     if best is not None:
@@ -26,8 +37,28 @@ def verdict(results: Results) -> tuple[str, ...]:
     sentences += _inferior(results)
     sentences += _cautions(results)
     if best is not None and len(results["folds"]) > 1:
-        sentences.append(NOISE)
+        sentences.append(NOISE.format(counted=CORRECTED if corrected else EACH))
     return tuple(sentences)
+
+
+def _with_corrected_tests(results: Results) -> Results:
+    """The results of a comparison, every p that decides being that of its family of tests corrected by Holm."""
+    comparison = results["comparison"]
+    families = (*comparison["pairs"], *comparison["against_first"])  # of a pair in both, the latter
+    holm = {(pair["column"], pair["other"]): pair["holm_p"] for pair in families}
+    alone = comparison.get("over_alone")
+    summary = {}
+    for name, column in results["summary"].items():
+        against = {
+            other: found and {**found, "corrected_t_p": holm.get((name, other))}
+            for other, found in column["against"].items()
+        }
+        summary[name] = {**column, "against": against}
+        if alone is None:
+            summary[name].pop("over_alone", None)  # an earlier version did not correct it
+        elif column.get("over_alone"):
+            summary[name]["over_alone"] = {**column["over_alone"], "corrected_t_p": alone.get(name)}
+    return {**results, "summary": summary}
 
 
 def _headline(results: Results) -> str:

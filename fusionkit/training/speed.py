@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +20,6 @@ from fusionkit.spec import Recipe
 from fusionkit.training.parts import Parts
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.start import make_fabric
-from fusionkit.training.steps import Teacher
 from fusionkit.training.timing import learner_of, still, timed, wait_for
 
 SECONDS = 4.0
@@ -132,11 +130,7 @@ def _stage_speed(
     parts, moment, spec = Parts(model), still(recipe), recipe.train
     fused = "fused" in stage.branches
     names = [name for name in model.modalities if fused or name in stage.branches]
-    own = None if stage.becomes_teacher else balancer
-    teacher = None
-    if own is not None and own.teachers:
-        teacher = Teacher(copy.deepcopy(model).eval().requires_grad_(False), own.teachers)
-    learner = learner_of(fabric, model, stage, recipe, parts=parts, balancer=own, teacher=teacher)
+    learner = learner_of(fabric, model, stage, recipe, parts=parts, balancer=balancer)
     gpu = fabric.device if fabric.device.type == "cuda" else None
 
     def step(count: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -98,10 +99,11 @@ def learner_of(
     recipe: Recipe,
     *,
     parts: Parts,
-    balancer: Balancer | None,
-    teacher: Teacher | None = None,
+    balancer: Balancer,
 ) -> Learner:
-    """What takes the steps of a stage, with the recipe's own optimizer.
+    """What takes the steps of a stage as a training does, with the recipe's own optimizer.
+
+    A stage that becomes a teacher learns without the balancer; all others have its teachers, here untrained ones.
 
     Args:
         fabric: Device and precision.
@@ -109,17 +111,20 @@ def learner_of(
         stage: The stage.
         recipe: The recipe.
         parts: The parts of the network.
-        balancer: The balancer; None sums the terms.
-        teacher: Its teachers.
+        balancer: The balancer of the recipe.
     """
     optimizer: OptimizerRecipe = build_component(recipe.train.optimizer)
-    lasting = () if balancer is None else tuple(balancer.parameters())
+    own = None if stage.becomes_teacher else balancer
+    lasting = () if own is None else tuple(own.parameters())
+    teacher = None
+    if own is not None and own.teachers:
+        teacher = Teacher(copy.deepcopy(model).eval().requires_grad_(False), own.teachers)
     return Learner(
         fabric,
         model,
         stage,
         recipe.train,
-        balancer=balancer,
+        balancer=own,
         parts=parts,
         optimizer=optimizer.make([*parts.parameters(stage.trains), *lasting]),
         initial=parts.snapshot((*model.modalities, "fusion")),
@@ -133,7 +138,7 @@ def still(recipe: Recipe) -> Moment:
 
 
 def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accelerator: str = "auto") -> list[StageTime]:
-    """Times a few steps of every stage of a training, with its own data, network and optimizer.
+    """Times a few steps of every stage of a training, its teachers' too, with its own data, network and optimizer.
 
     The first step warms up and does not count, unless it is long. Nothing is written, and no weight changes.
 
@@ -149,10 +154,9 @@ def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accele
         balancer = balancer_of(assembly.recipe, model)
         for module in (model, balancer):
             fabric.to_device(module)
-        stages = [stage for stage in stages_of(assembly.recipe, balancer) if not stage.becomes_teacher]
         return [
             _time_stage(assembly, fabric, model, balancer, stage=stage, samples=samples, rounds=rounds)
-            for stage in stages
+            for stage in stages_of(assembly.recipe, balancer)
         ]
 
 
@@ -168,8 +172,7 @@ def _time_stage(
 ) -> StageTime:
     spec, parts, ids = assembly.recipe.train, Parts(model), assembly.train_ids
     names = None if "fused" in stage.branches else [name for name in model.modalities if name in stage.branches]
-    own = None if balancer.teachers else balancer
-    learner = learner_of(fabric, model, stage, assembly.recipe, parts=parts, balancer=own)
+    learner = learner_of(fabric, model, stage, assembly.recipe, parts=parts, balancer=balancer)
     moment = still(assembly.recipe)
     batches = assembly.feed(ids, training=True, modalities=names).count(0)
     whole = -(-len(ids) // batches)
