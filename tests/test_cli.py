@@ -67,6 +67,30 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("groups", "few"), [(2, True), (6, False)])
+def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_few(
+    capsys: pytest.CaptureFixture[str], groups: int, few: bool
+) -> None:
+    from fusionkit.cli.running import _print_card
+
+    metrics = {"accuracy": {"value": 0.4166, "low": 0.4166, "high": 0.4166}}
+    wide = {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}
+    branches = {
+        name: {"trained": "alone", "samples": 24, "metrics": of} for name, of in (("fused", metrics), ("q", wide))
+    }
+    card = {
+        "protocol": {"fold": "fold1", "label": "speaker-independent"},
+        "selection": {"label": "last epoch"},
+        "seed": 0,
+        "intervals": {"units": groups},
+        "targets": {"state": {"score": "accuracy", "branches": branches}},
+    }
+    _print_card(card, Path("metrics.json"), False)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "fused 24 0.417 q 24 0.750 [0.500, 1.000]" in printed
+    assert ("too few groups to tell what is noise" in printed) == few
+
+
 def test_help_comes_without_torch_and_in_an_instant() -> None:
     program = (
         "import sys\n"
