@@ -247,6 +247,21 @@ def test_time_has_the_digits_that_timing_can_tell_and_within_its_noise_is_none(t
     assert "8.3e-05" not in page
 
 
+def test_of_one_modality_it_is_said_that_there_is_nothing_to_fuse_and_nothing_is_discussed(tmp_path: Path) -> None:
+    given = of_one_run(6, shapley=None, drop={}) | {"modalities": ["audio"]}
+    given["targets"]["mood"]["probe"].pop("video")
+
+    words = diagnosis_words(given)
+
+    assert words[0].startswith("It reaches 80.0 % (accuracy, ")
+    assert words[0].endswith(" There is one modality, audio, so there is nothing to fuse.")
+    assert len(words) == 2
+    assert words[1].startswith("The audio encoder lost")
+    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    for gone in ("Does fusing help", "fusing hurt", "rescued", "gradients conflict", "Shapley"):
+        assert gone not in page
+
+
 def test_runs_of_several_seeds_are_named_and_their_samples_not_passed_off_as_more() -> None:
     given = diagnosis_of()
     given["each"][1] |= {"fold": "A9,10", "seed": 1, "fusing": {"mood": fusing_of("audio", -0.02)}}

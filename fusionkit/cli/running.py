@@ -286,6 +286,8 @@ def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
         f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. "
         f"{_of_intervals(card['intervals']['units'])}"
     )
+    for note in card["notes"]:
+        print_paragraph(f"Careful: {note}")
     typer.echo(f"Everything as data: {file}")
 
 

@@ -126,7 +126,7 @@ def _see(
 
 def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
     """What limits the figures."""
-    notes = []
+    notes = list(assembly.notes)
     trained_with = assembly.recipe.train.balancer.type
     rows = {row.id: row for row in assembly.dataset.rows}
     if trained_with != "modality_dropout" and len(model.modalities) > 1:

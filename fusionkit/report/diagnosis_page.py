@@ -9,7 +9,7 @@ from typing import Any
 from fusionkit.diagnosis.subsets import name_of
 from fusionkit.errors import RunError
 from fusionkit.report.diagnosis_figure import draw_cosines
-from fusionkit.report.diagnosis_words import Diagnosis, diagnosis_words, listed
+from fusionkit.report.diagnosis_words import Diagnosis, diagnosis_words, listed, one_modality
 from fusionkit.report.document import (
     Block,
     Code,
@@ -64,8 +64,12 @@ def diagnosis_sections(diagnosis: Diagnosis, figures: Path) -> tuple[Section, ..
     """
     first, *others = diagnosis_words(diagnosis)
     sections = [section("In short", Paragraph(first), Points(tuple(others)))]
+    single = bool(one_modality(diagnosis))
     for target, of in diagnosis["targets"].items():
         title = f" of {target}" if len(diagnosis["targets"]) > 1 else ""
+        if single:
+            sections += [_encoders(diagnosis, of, title), section(f"Certainty{title}", *_calibration(of))]
+            continue
         sections += [
             _scores(diagnosis, of, title),
             _encoders(diagnosis, of, title),
@@ -73,7 +77,8 @@ def diagnosis_sections(diagnosis: Diagnosis, figures: Path) -> tuple[Section, ..
             *_classes(diagnosis, of, title),
             _samples(of, title),
         ]
-    return (*sections, _gradients(diagnosis, figures), *_notes(diagnosis), _provenance(diagnosis))
+    gradients = [] if single else [_gradients(diagnosis, figures)]
+    return (*sections, *gradients, *_notes(diagnosis), _provenance(diagnosis))
 
 
 def _title(diagnosis: Diagnosis) -> tuple[str, str]:

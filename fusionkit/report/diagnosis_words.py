@@ -7,6 +7,7 @@ from typing import Any
 
 from fusionkit.report.noise import NO_TIME, TOO_FEW, Figure, has_few_groups, has_interval, noise_words, spared_words
 from fusionkit.report.tables import NOTHING, SHARES, format_value
+from fusionkit.report.verdict import nothing_to_fuse
 
 Diagnosis = Mapping[str, Any]
 
@@ -21,18 +22,20 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
     """The answers, sentence by sentence; every one follows from the figures."""
     sentences: list[str] = []
     several = len(diagnosis["targets"]) > 1
+    single = one_modality(diagnosis)
     for target, of in diagnosis["targets"].items():
-        answer, *more = _fusing(diagnosis, target, of)
-        own = [
-            f"{_reached(diagnosis, of)} {answer}",
-            *more,
-            *_encoders(diagnosis, of),
-            *_modalities(diagnosis, of),
-            *_classes(diagnosis, of),
-            *_samples(diagnosis, of),
-        ]
+        answer, *more = [nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
+        own = [f"{_reached(diagnosis, of)} {answer}", *more, *_encoders(diagnosis, of)]
+        if not single:
+            own += [*_modalities(diagnosis, of), *_classes(diagnosis, of), *_samples(diagnosis, of)]
         sentences += [f"{target}: {sentence[0].lower()}{sentence[1:]}" if several else sentence for sentence in own]
-    return (*sentences, *_gradients(diagnosis))
+    return tuple(sentences) if single else (*sentences, *_gradients(diagnosis))
+
+
+def one_modality(diagnosis: Diagnosis) -> str:
+    """The only modality of a network; empty where there are several."""
+    names = diagnosis["modalities"]
+    return str(names[0]) if len(names) == 1 else ""
 
 
 def points(value: float | None, score: str, *, signed: bool = False) -> str:
@@ -69,7 +72,7 @@ def _reached(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
         over = f"{of['samples']} samples{grouped if of['groups'] < of['samples'] else ''}"
         if score == "accuracy" and of["samples"]:
             over += f", one of which is worth {points(1 / of['samples'], score)}"
-    return f"Fused it reaches {value} ({score}, {over})."
+    return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score}, {over})."
 
 
 def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[str]:
