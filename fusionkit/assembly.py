@@ -13,6 +13,7 @@ from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Folds, Repeat, Split, Transform
+from fusionkit.loss_heads.categorical import name_of
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, build_head
@@ -83,6 +84,23 @@ class Assembly:
     def data_hash(self) -> str:
         """The sha256 of the samples, what they state and, where it is known, what they hold."""
         return data_hash(self.split, self.dataset.rows, self.dataset.contents)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the results must know of the samples: classes that no training sample has."""
+        training = set(self.train_ids)
+        rows = [row for row in self.dataset.rows if row.id in training]
+        found = []
+        for name, target in self.recipe.model.targets.items():
+            classes = target.options.get("classes") or ()
+            stated = {name_of(value) for row in rows if isinstance(value := row.targets.get(name), str | int | float)}
+            lacking = [each for each in classes if each not in stated]
+            if lacking:
+                found.append(
+                    f"The training part of {self.split.name} has no sample of {len(lacking)} of the {len(classes)} "
+                    f"classes of {name}: {', '.join(lacking)}. The network cannot learn what it never sees."
+                )
+        return tuple(found)
 
     @property
     def selection_label(self) -> str:

@@ -82,12 +82,23 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
             problems.append(Problem(f"model.targets.{name}", f"the dataset has no target {name!r}", remedy))
         elif _lacks_classes(target) and name in dataset.classes:
             key = _lacks_classes(target)
+            if key == "classes" and len(dataset.classes[name]) == 1:
+                problems.append(_single_valued(name, dataset))
             targets[name] = target.model_copy(update={key: list(dataset.classes[name])})
             continue
         targets[name] = target
     if problems:
         raise RecipeError(problems)
     return spec.model_copy(update={"modalities": modalities, "targets": targets})
+
+
+def _single_valued(target: str, dataset: Dataset) -> Problem:
+    """What is wrong with a target of one class, in words that name what the user gave: the data."""
+    (only,) = dataset.classes[target]
+    where = f" ({dataset.origins[target]})" if target in dataset.origins else ""
+    message = f"the dataset's target {target!r} has one value only, {only!r}{where}: there is nothing to tell apart"
+    remedy = "give data with two classes or more, or state them all under `classes:` where these data hold one of them"
+    return Problem(f"model.targets.{target}", message, remedy)
 
 
 def _lacks_classes(target: LossHeadSpec) -> str:

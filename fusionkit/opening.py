@@ -81,6 +81,7 @@ class InMemory(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
         self.clips, self.notes, self.contents = dataset.clips, dataset.notes, dataset.contents
+        self.origins = dataset.origins
         self._dataset = dataset
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 

@@ -69,6 +69,89 @@ def tiny(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("groups", "few"), [(2, True), (6, False)])
+def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_few(
+    capsys: pytest.CaptureFixture[str], groups: int, few: bool
+) -> None:
+    from fusionkit.cli.running import _print_card
+
+    metrics = {"accuracy": {"value": 0.4166, "low": 0.4166, "high": 0.4166}}
+    wide = {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}
+    branches = {
+        name: {"trained": "alone", "samples": 24, "metrics": of} for name, of in (("fused", metrics), ("q", wide))
+    }
+    card = {
+        "protocol": {"fold": "fold1", "label": "speaker-independent"},
+        "selection": {"label": "last epoch"},
+        "seed": 0,
+        "notes": ["Mind this."],
+        "intervals": {"units": groups},
+        "targets": {"state": {"score": "accuracy", "branches": branches}},
+    }
+    _print_card(card, Path("metrics.json"), False)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Careful: Mind this." in printed
+    assert "fused 24 0.417 q 24 0.750 [0.500, 1.000]" in printed
+    assert ("too few groups to tell what is noise" in printed) == few
+
+
+TABLE = """
+schema: 1
+data:
+  dataset:
+    {{type: manifest, path: "{table}", modalities: {{one: [x], two: [y]}}, targets: {{state: mood}}, group: who}}
+  folds: {{type: group_kfold, folds: 3}}
+model:
+  modalities: {{one: {{encoder: mlp}}, two: {{encoder: mlp}}}}
+  targets: {{state: {state}}}
+train: {{epochs: 1}}
+"""
+
+
+def recipe_of_table(folder: Path, moods: str, groups: str, state: str = "classification") -> Path:
+    """A recipe of a table with a row per mood and group."""
+    table, recipe = folder / "table.csv", folder / "recipe.yaml"
+    rows = [
+        f"{place}.5,{place % 3},{mood},{group}" for place, (mood, group) in enumerate(zip(moods, groups, strict=True))
+    ]
+    table.write_text("\n".join(["x,y,mood,who", *rows]) + "\n")
+    recipe.write_text(TABLE.format(table=table, state=state))
+    return recipe
+
+
+def test_a_target_of_one_value_is_told_by_file_and_column(command: Any, tmp_path: Path) -> None:
+    recipe = recipe_of_table(tmp_path, "aaaaaa", "112233")
+    for arguments in (("check", recipe), ("train", recipe, "--out", tmp_path / "run")):
+        ended = command(*arguments)
+        assert ended.status == 2
+        told = " ".join(ended.err.split())
+        assert f"the dataset's target 'state' has one value only, 'a' ({tmp_path / 'table.csv'}, column 'mood')" in told
+        assert "1 given" not in told
+
+
+def test_groups_that_cannot_fill_the_folds_are_refused_by_the_check_as_by_the_training(
+    command: Any, tmp_path: Path
+) -> None:
+    recipe = recipe_of_table(tmp_path, "ababab", "111111")
+    for arguments in (("check", recipe, "--no-timing"), ("train", recipe, "--out", tmp_path / "run")):
+        ended = command(*arguments)
+        assert ended.status == 2
+        assert "group_kfold: 1 group cannot fill 3 folds; give data of 3 groups or more, or ask" in ended.err
+
+
+def test_classes_that_no_training_sample_has_are_told_by_training_and_diagnosis(command: Any, tmp_path: Path) -> None:
+    recipe = recipe_of_table(tmp_path, "aaaaaa", "112233", "{type: classification, classes: [a, b, c]}")
+    said = "has no sample of 2 of the 3 classes of state: b, c. The network cannot learn"
+    for arguments in (("check", recipe, "--no-timing"), ("train", recipe, "--out", tmp_path / "run")):
+        ended = command(*arguments)
+        assert ended.status == 0, ended.err
+        assert said in " ".join(ended.out.split())
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["notes"][0].startswith("The training part of ")
+    assert said in " ".join(command("diagnose", tmp_path / "run", "--device", "cpu").out.split())
+    assert command("train", recipe_of_table(tmp_path, "abcabc", "112233"), "--out", tmp_path / "all").status == 0
+    assert json.loads((tmp_path / "all" / "metrics.json").read_text())["notes"] == []
+
+
 def test_help_comes_without_torch_and_in_an_instant() -> None:
     program = (
         "import sys\n"

@@ -162,6 +162,7 @@ def test_time_is_that_of_the_network_with_and_without_each_modality(found: dict[
     assert cost["all"]["value"] > 0
     assert set(cost["without"]) == {"motion", "posture"}
     assert all(each["value"] > 0 for each in cost["without"].values())
+    assert all(each["low"] <= each["value"] <= each["high"] for each in cost["spared"].values())
 
 
 def test_a_run_that_trained_its_modalities_alone_needs_no_other(runs: dict[str, RunFolder]) -> None:

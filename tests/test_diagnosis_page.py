@@ -122,6 +122,7 @@ def diagnosis_of(**changes: Any) -> dict[str, Any]:
             "batch": figure(32),
             "all": figure(100.0),
             "without": {"audio": figure(40.0), "video": figure(60.0)},
+            "spared": {"audio": figure(60.0, 5.0), "video": figure(40.0, 5.0)},
         },
         "targets": {"mood": target | changes},
     }
@@ -136,13 +137,19 @@ def fusing_of(best: str, gain: float) -> dict[str, Any]:
 
 def test_the_answer_comes_first_and_in_plain_words() -> None:
     words = diagnosis_words(diagnosis_of())
-    assert words[0] == "Fusing helps by 4.1 ± 1.2 points of accuracy over the best single modality of each fold."
+    assert words[0] == (
+        "Fused it reaches 80.0 % (accuracy, mean over 2 folds). Fusing helps by 4.1 ± 1.2 points of accuracy over the "
+        "best single modality of each fold."
+    )
     assert words[1] == "In fold A9,10 video alone is better by 1.0 points."
     assert (
-        "The audio encoder lost 9.0 points against audio trained alone; the video encoder lost 2.0 points (within "
-        "noise) against video trained alone, as a linear head on the frozen encoders reads it." in words
+        "The audio encoder lost 9.0 points (beyond noise) against audio trained alone; the video encoder lost 2.0 "
+        "points (within noise) against video trained alone, as a linear head on the frozen encoders reads it." in words
     )
-    assert "Drop audio: 0.4 points worse, -60 ms per sample; drop video: 30.0 points worse, -40 ms per sample." in words
+    assert (
+        "Drop audio: 0.4 points worse (beyond noise), -60 ms per sample; drop video: 30.0 points worse (beyond noise), "
+        "-40 ms per sample." in words
+    )
     assert any("1 of 2 classes" in each and "calm -10.0 (beyond noise)" in each for each in words)
     assert any("rescues 15 that the best single modality gets wrong, and hurts 5" in each for each in words)
     assert words[-1].startswith("Gradients of uni-modal and fused losses were not recorded: train with")
@@ -161,7 +168,7 @@ def test_the_answer_comes_first_and_in_plain_words() -> None:
 )
 def test_nothing_is_claimed_that_the_interval_does_not_bear(gain: dict[str, Any], said: str) -> None:
     fusing = {"best_single": None, "over_best_single": gain, "over_ensemble": figure(0.0)}
-    assert diagnosis_words(diagnosis_of(fusing=fusing))[0].startswith(said)
+    assert said in diagnosis_words(diagnosis_of(fusing=fusing))[0]
 
 
 @pytest.mark.parametrize(
@@ -184,9 +191,75 @@ def test_few_groups_of_one_run_claim_nothing(groups: int, said: str) -> None:
 
     words = diagnosis_words(given)
 
-    assert words[0].startswith(said)
+    assert said in words[0]
+    assert words[0].startswith(f"Fused it reaches 80.0 % (accuracy, 100 samples of {groups} groups, one of which is ")
     assert words[0].endswith("the 2 groups of the test part are too few to tell a gain from noise.") == (groups == 2)
-    assert any("calm -10.0 (beyond noise)" in each for each in words) == (groups == 6)
+    assert any("calm -10.0 of 50 samples (beyond noise)" in each for each in words) == (groups == 6)
+
+
+def of_one_run(groups: int, **changes: Any) -> dict[str, Any]:
+    """Of a single run, whose best single modality is video."""
+    fusing = {"best_single": "video", "over_best_single": figure(0.25, 0.0), "over_ensemble": figure(0.05, 0.01)}
+    given = diagnosis_of(groups=groups, **{"fusing": fusing} | changes)
+    del given["each"]
+    return given | {"run": "r0", "protocol": {"fold": "A1,2", "label": "speaker-independent"}}
+
+
+def test_of_few_groups_nothing_is_called_larger_than_noise_and_every_place_says_so(tmp_path: Path) -> None:
+    given = of_one_run(2)
+
+    words = diagnosis_words(given)
+
+    assert not any("beyond noise" in each or "within noise" in each for each in words)
+    for beginning, count in (
+        ("Against the plain average", 1),
+        ("The audio encoder", 2),
+        ("What each modality adds", 1),
+        ("Drop audio", 2),
+        ("Recall is lower fused", 1),
+    ):
+        (sentence,) = (each for each in words if each.startswith(beginning))
+        assert sentence.count("too few groups to tell") == count
+    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    assert page.count("The test part is of 2 groups: too few groups to tell any of these gains from noise.") == 4
+    assert "too few groups" not in write_diagnosis(of_one_run(6), tmp_path).markdown.read_text()
+
+
+@pytest.mark.parametrize("groups", [2, 6])
+def test_an_interval_without_width_is_not_printed(groups: int, tmp_path: Path) -> None:
+    given = of_one_run(groups)
+    words = diagnosis_words(given)
+    assert "+25.0 to +25.0" not in words[0]
+    assert "Whether fusing helps is unclear" in words[0]
+    assert "25.0 points" in words[0]
+    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    assert "| fused, over the best single modality | +25.0 | - |" in page
+
+
+def test_time_has_the_digits_that_timing_can_tell_and_within_its_noise_is_none(tmp_path: Path) -> None:
+    given = diagnosis_of()
+    given["cost"]["spared"] = {"audio": figure(0.0301234, 0.002), "video": figure(8.3e-05, 0.001)}
+    (said,) = (each for each in diagnosis_words(given) if each.startswith("Drop audio"))
+    assert "-0.030 ms per sample; drop video" in said
+    assert said.endswith(", no difference in time.")
+    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    assert "| +0.030 ms |" in page
+    assert "8.3e-05" not in page
+
+
+def test_of_one_modality_it_is_said_that_there_is_nothing_to_fuse_and_nothing_is_discussed(tmp_path: Path) -> None:
+    given = of_one_run(6, shapley=None, drop={}) | {"modalities": ["audio"]}
+    given["targets"]["mood"]["probe"].pop("video")
+
+    words = diagnosis_words(given)
+
+    assert words[0].startswith("It reaches 80.0 % (accuracy, ")
+    assert words[0].endswith(" There is one modality, audio, so there is nothing to fuse.")
+    assert len(words) == 2
+    assert words[1].startswith("The audio encoder lost")
+    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    for gone in ("Does fusing help", "fusing hurt", "rescued", "gradients conflict", "Shapley"):
+        assert gone not in page
 
 
 def test_runs_of_several_seeds_are_named_and_their_samples_not_passed_off_as_more() -> None:
@@ -197,7 +270,8 @@ def test_runs_of_several_seeds_are_named_and_their_samples_not_passed_off_as_mor
     words = diagnosis_words(given)
 
     assert words[0].startswith(
-        "Whether fusing helps is unclear, for one fold cannot tell a gain from noise: here it gains"
+        "Fused it reaches 80.0 % (accuracy, mean over 2 runs of one fold). Whether fusing helps is unclear, for one "
+        "fold cannot tell a gain from noise: here it gains"
     )
     assert words[1] == (
         "In fold A9,10, seed 0, video alone is better by 1.0 points; in fold A9,10, seed 1, audio alone is better by "
@@ -232,7 +306,7 @@ def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
     given = diagnosis_of(score="mae", higher_is_better=False, kind="numbers", classes={})
     given["targets"]["mood"]["shapley"]["shares"] = {"audio": figure(-0.3), "video": figure(0.1)}
     words = diagnosis_words(given)
-    assert words[0] == "Fusing helps by 0.041 ± 0.012 mae over the best single modality of each fold."
+    assert words[0].endswith("). Fusing helps by 0.041 ± 0.012 mae over the best single modality of each fold.")
     assert "What each modality adds to the fused score (Shapley share): audio +0.3 mae, video -0.1 mae." in words
     assert any("is nearer to the truth than the best single modality in 15, farther in 5" in each for each in words)
 
@@ -255,8 +329,8 @@ def test_several_targets_are_told_apart() -> None:
     for each in given["each"]:
         each["fusing"]["age"] = each["fusing"]["mood"]
     words = diagnosis_words(given)
-    assert words[0].startswith("mood: fusing helps")
-    assert any(each.startswith("age: fusing helps") for each in words)
+    assert words[0].startswith("mood: fused it reaches 80.0 % (")
+    assert any(each.startswith("age: fused it reaches 80.0 % (") for each in words)
 
 
 # The page

@@ -16,7 +16,7 @@ from report_folders import results_of, write_experiment, write_results
 from fusionkit.cli import main
 from fusionkit.errors import RunError
 from fusionkit.report import canvas, features
-from fusionkit.report.page import write_report
+from fusionkit.report.page import title_of, write_report
 from fusionkit.report.verdict import verdict
 
 FIGURES = {
@@ -307,6 +307,17 @@ def test_fusing_helps_in_some_forms_where_only_some_networks_do():
     assert first.startswith("Fusing helps in some forms, not in all: N2")
     assert "more than noise: N2; within noise of it: late fusion." in first
     assert "late fusion in 2 of 4 (f1: video; f3: video), N2 in none" in every
+
+
+def test_of_one_modality_it_is_said_that_there_is_nothing_to_fuse_and_fusing_is_not_discussed():
+    results = results_of()
+    results["recipes"] = {"late fusion": {"model": {"modalities": {"audio": {}}}}}
+    first, *others = verdict(results)
+    assert first.startswith(
+        "There is one modality, audio, so there is nothing to fuse. Of 5 columns the best, N2, reaches"
+    )
+    assert not any("usion helps" in each or "using helps" in each or "nferior" in each for each in (first, *others))
+    assert title_of(results)[0] == "One modality: audio"
 
 
 def test_fusing_does_not_help_where_it_is_surely_worse():

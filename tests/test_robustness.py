@@ -290,6 +290,21 @@ def test_at_a_swap_of_all_every_sample_has_its_partners_modality(stressed):
     assert curve_of(result, "swap", "motion", "motion")[1.0]["mean"] == pytest.approx(float(right), abs=1e-12)
 
 
+def test_what_the_strongest_level_gains_is_its_change_from_untouched_with_an_interval_over_groups(stressed):
+    run, _, result = stressed
+    compared = 0
+    for curve in result["curves"]:
+        sign = 1 if result["targets"][curve["target"]]["higher_is_better"] else -1
+        after = max(curve["points"], key=lambda point: point["level"])
+        (before,) = (point for point in curve["points"] if point["level"] == 0)
+        if after["samples"] == before["samples"] and after["mean"] is not None:
+            assert curve["gain"]["value"] == pytest.approx(sign * (after["mean"] - before["mean"]), abs=1e-6)
+            compared += 1
+    assert compared > 20
+    assert any(curve["gain"]["low"] is not None for curve in result["curves"])
+    assert result["samples"] == len(assemble(run.recipe).test_ids)
+
+
 def test_a_static_modality_has_no_shift_and_the_result_says_so(stressed):
     _, _, result = stressed
     shifted_ones = {curve["modality"] for curve in result["curves"] if curve["corruption"] == "shift"}
@@ -418,9 +433,20 @@ def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds
     assert point["mean"] == pytest.approx(np.mean(list(by_fold.values())), abs=1e-12)
 
 
+def test_what_an_experiments_strongest_level_gains_is_the_mean_change_of_its_folds(experiment):
+    folder, results = experiment
+    result = stress(folder, Levels(noise=(2.0,)), modalities=["motion"], corruptions=["noise"], device="cpu")
+    sign = 1 if results["higher_is_better"] else -1
+    for curve in result["curves"]:
+        before, after = (point["by_fold"] for point in curve["points"])
+        changes = [sign * (after[fold] - before[fold]) for fold in before]
+        assert curve["gain"]["value"] == pytest.approx(np.mean(changes), abs=1e-9)
+    assert result["samples"] == 6
+
+
 def test_what_holds_in_some_folds_alone_is_noted_with_their_names():
     def of(*notes):
-        return Stressed((), {}, {}, "", "", "cpu", notes)
+        return Stressed((), {}, {}, (), "", "", "cpu", notes)
 
     found = {("N2", "f1", 0): of("both", "one"), ("N2", "f1", 1): of("one"), ("N2", "f2", 0): of("both")}
     assert notes_of(found) == ["both", "In f1: one"]

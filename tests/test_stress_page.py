@@ -11,7 +11,7 @@ from test_robustness import drawn_run
 from fusionkit.errors import RunError
 from fusionkit.report.stress_figure import draw_stress
 from fusionkit.report.stress_page import write_stress_page
-from fusionkit.report.stress_words import curves_of, level_text, rows_of, sentences
+from fusionkit.report.stress_words import curves_of, evidence, level_text, rows_of, sentences
 
 
 def curve(column, branch, means, **other):
@@ -21,7 +21,8 @@ def curve(column, branch, means, **other):
         for level, mean in zip(levels, means, strict=True)
     ]
     whole = {"target": "mood", "runs": "x", "corruption": "missing", "modality": "audio", "unit": "share"}
-    return {"column": column, "branch": branch, **whole, "points": points, **other}
+    gain = {"value": -0.2, "low": -0.3, "high": -0.1}
+    return {"column": column, "branch": branch, **whole, "gain": gain, "points": points, **other}
 
 
 def document(*curves, metric="accuracy", higher=True, **other):
@@ -33,6 +34,8 @@ def document(*curves, metric="accuracy", higher=True, **other):
         "targets": {"mood": {"metric": metric, "higher_is_better": higher}},
         "folds": ["f1", "f2"],
         "seeds": [0],
+        "samples": 40,
+        "groups": 8,
         "protocol": "speaker-independent",
         "selection": "last epoch",
         "curves": list(curves),
@@ -99,6 +102,33 @@ def test_a_single_network_of_the_modality_speaks_for_itself_and_one_of_another_d
     assert sentences(document(VIDEO)) == ()
 
 
+@pytest.mark.parametrize(
+    ("folds", "groups", "gain", "said"),
+    [
+        (["f1"], 2, (0.02, 0.04), "N2 is at 61.0 instead of 75.0 (too few groups to tell) ("),
+        (["f1"], 6, (-0.2, 0.04), "N2 is at 61.0 instead of 75.0 (within noise) ("),
+        (["f1"], 6, (-0.2, -0.04), "N2 keeps 61.0 of 75.0 points ("),
+        (["f1"], 6, (None, None), "N2 is at 61.0 instead of 75.0 (with nothing to tell it from noise by) ("),
+        (["f1", "f2"], 2, (-0.2, 0.04), "N2 is at 61.0 instead of 75.0 (within noise) ("),
+        (["f1", "f2"], 2, (-0.2, -0.04), "N2 keeps 61.0 of 75.0 points ("),
+    ],
+)
+def test_nothing_is_called_a_change_that_may_be_noise(folds, groups, gain, said):
+    whole = {**N2, "gain": {"value": -0.14, "low": gain[0], "high": gain[1]}}
+    (sentence,) = sentences(document(whole, folds=folds, groups=groups))
+    assert sentence.startswith(f"Without audio {said}")
+
+
+def test_samples_what_one_is_worth_and_the_rule_are_said():
+    one = evidence(document(N2, folds=["f1"], groups=2))
+    assert one.startswith("All of it is over 40 samples of 2 groups; one sample is worth 2.5 points of accuracy. No ch")
+    assert "too few groups to tell" in one
+    assert "interval over resampled groups" in evidence(document(N2, folds=["f1"]))
+    assert "40 samples of 8 groups in 2 folds" in evidence(document(N2))
+    assert "Student's 95 % interval over folds" in evidence(document(N2))
+    assert "worth" not in evidence(document(N2, metric="rmse", higher=False))
+
+
 def test_a_curve_over_fewer_samples_is_told():
     fewer = curve("ensemble", "ensemble", (0.7, 0.6, 0.6))
     fewer["points"][-1]["samples"] = 30
@@ -131,6 +161,7 @@ def test_the_page_holds_sentences_tables_and_a_figure_per_corruption(tmp_path):
     assert [path.name for path in written.figures] == ["stress_missing.png", "stress_noise.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.figures)
     assert "Without audio N2 keeps 61.0 of 75.0 points" in text
+    assert evidence(document(N2)) in text
     assert "| N2 | 75.0 | 70.0 | 61.0 |" in text
     assert "figures/stress_missing.png" in text
     assert "Mind &lt;this&gt;." in page
@@ -169,6 +200,8 @@ def test_the_command_prints_words_first_then_tables_of_80_columns_and_the_page_l
     assert lines[-1] == f"Open this page: {run / 'stress.html'}"
     assert max(len(line) for line in lines if str(run) not in line) <= 80
     assert "-0.2 s" in ended.out
+    assert "All of it is over " in ended.out
+    assert "No change is called one: too few groups to tell" in " ".join(ended.out.split())
     assert "Of someone else: posture" in ended.out
     result = json.loads((run / "stress.json").read_text())
     assert result["levels"]["shift"] == [-0.2, 0.0, 0.2]

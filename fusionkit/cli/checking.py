@@ -49,11 +49,14 @@ def check(
 ) -> None:
     """Check a recipe; print shapes, parameters, FLOPs, memory and speed.
 
-    No data are needed where the recipe states every shape of an element and every target's classes.
+    No data are needed where the recipe states every shape of an element and every target's classes. Where it does not,
+    its data must be such as a training could divide.
     """
+    from fusionkit.assembly import assemble
     from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
     from fusionkit.model import build, is_complete
+    from fusionkit.opening import datasets_shared
     from fusionkit.recipe import load_recipe
     from fusionkit.shipped import find_recipe
 
@@ -61,13 +64,19 @@ def check(
     loaded = load_recipe(path, overrides or ())
     lengths = dict(_length(text) for text in length or ())
     chosen = choose_device(device)
-    dataset = None if is_complete(loaded.model) else _dataset_for_shapes(loaded)
+    dataset, notes = None, tuple[str, ...]()
+    if not is_complete(loaded.model):
+        with datasets_shared():
+            dataset = _dataset_for_shapes(loaded)
+            notes = assemble(loaded).notes  # refuses what a training of it would refuse
     cost = measure(loaded, build(loaded, dataset), lengths)
     speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
     if as_json:
-        print_json({"recipe": str(path), **_cost_record(cost), "speed": _speed_record(speed)})
+        print_json({"recipe": str(path), **_cost_record(cost), "speed": _speed_record(speed), "notes": list(notes)})
         return
     _print_cost(recipe, cost)
+    for note in notes:
+        print_paragraph(f"\nCareful: {note}")
     if isinstance(speed, str):
         print_paragraph(f"\nThe speed was not timed: {speed}")
     elif speed is not None:

@@ -288,15 +288,34 @@ def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
             "which trains each modality alone as well."
         )
     print_paragraph(
-        f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. In brackets: 95 % "
-        "intervals by bootstrap."
+        f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. "
+        f"{_of_intervals(card['intervals']['units'])}"
     )
+    for note in card["notes"]:
+        print_paragraph(f"Careful: {note}")
     typer.echo(f"Everything as data: {file}")
 
 
+def _of_intervals(groups: int) -> str:
+    """What the intervals of a card are worth."""
+    from fusionkit.evaluation.resampling import FEW_GROUPS
+    from fusionkit.report.noise import TOO_FEW
+
+    if groups < 2:
+        return f"There are no intervals: the test part has one group, {TOO_FEW} what is noise."
+    if groups < FEW_GROUPS:
+        return (
+            f"In brackets: 95 % intervals by bootstrap over {groups} groups, coarse and too narrow: {TOO_FEW} what is "
+            "noise. One without width is left out."
+        )
+    return "In brackets: 95 % intervals by bootstrap."
+
+
 def _figure(figure: Mapping[str, float | None] | None, with_interval: bool) -> str:
+    from fusionkit.report.noise import has_interval
+
     if not figure or figure["value"] is None:
         return "-"
-    if not with_interval or figure["low"] is None:
+    if not with_interval or not has_interval(figure):
         return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

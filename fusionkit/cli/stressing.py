@@ -97,10 +97,11 @@ def _levels(option: str, text: str | None, *, per_cent: bool = False) -> tuple[f
 
 def _print_document(document: Mapping[str, Any]) -> None:
     """What is left in plain words, and a table per corruption and target."""
-    from fusionkit.report.stress_words import HEADINGS, corruptions_of, curves_of, measure_of, sentences
+    from fusionkit.report.stress_words import HEADINGS, corruptions_of, curves_of, evidence, measure_of, sentences
 
     for sentence in sentences(document):
         print_paragraph(sentence)
+    print_paragraph(evidence(document))
     for target, of in document["targets"].items():
         print_paragraph(f"\nIn the tables: {measure_of(document, target)}. The first column is what it is untouched.")
         for corruption in corruptions_of(document):

@@ -108,6 +108,9 @@ class Manifest(Dataset):
             raise DataError(problems, source=str(table.path))
         self.modalities = self._describe_modalities(table)
         self.classes = classes
+        self.origins = {
+            name: f"{table.path}, column {given!r}" for name, given in named.items() if isinstance(given, str)
+        }
         self.rows = [
             Row(
                 id=str(row.cells[id]) if id else str(position + 1),

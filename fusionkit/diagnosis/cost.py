@@ -22,11 +22,30 @@ class Timing:
 
     Args:
         samples: Samples of the timed batch.
-        milliseconds: By subset, the median over rounds.
+        turns: By subset, those of every turn.
     """
 
     samples: int
-    milliseconds: Mapping[Subset, float]
+    turns: Mapping[Subset, tuple[float, ...]]
+
+    @property
+    def milliseconds(self) -> Mapping[Subset, float]:
+        """By subset, the median over turns."""
+        return {subset: statistics.median(of) for subset, of in self.turns.items()}
+
+    def spared(self, whole: Subset, fewer: Subset) -> tuple[float, float, float]:
+        r"""By how much fewer modalities are faster: the median over turns, the least and the most.
+
+        A difference is of two passes of one turn. Least and most hold the median of all that could be timed with
+        1 - 2 / 2^n over n turns, which is 98 % of seven (the sign test): where 0 lies between them there is no
+        difference that can be told.
+
+        Example:
+            >>> Timing(8, {("a", "b"): (3.0, 5.0, 4.0), ("a",): (2.0, 3.0, 2.5)}).spared(("a", "b"), ("a",))
+            (1.5, 1.0, 2.0)
+        """
+        differences = [more - less for more, less in zip(self.turns[whole], self.turns[fewer], strict=True)]
+        return statistics.median(differences), min(differences), max(differences)
 
 
 def time_subsets(model: FusionModel, inputs: Mapping[str, Jagged], subsets: Sequence[Subset]) -> Timing:
@@ -49,7 +68,7 @@ def time_subsets(model: FusionModel, inputs: Mapping[str, Jagged], subsets: Sequ
                 _wait(device)
                 if turn:  # the first one warms up
                     seconds[subset].append(time.perf_counter() - begin)
-    return Timing(samples, {subset: 1000 * statistics.median(of) / samples for subset, of in seconds.items()})
+    return Timing(samples, {subset: tuple(1000 * each / samples for each in of) for subset, of in seconds.items()})
 
 
 def _wait(device: torch.device) -> None:

@@ -11,7 +11,7 @@ import torch
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.diagnosis.cost import time_subsets
 from fusionkit.diagnosis.gradients import cosines_over_training
-from fusionkit.diagnosis.judging import FEW_GROUPS, figure
+from fusionkit.diagnosis.judging import figure
 from fusionkit.diagnosis.observing import inputs_of, observe
 from fusionkit.diagnosis.separate import Separate, matching, require_finished, require_same_data
 from fusionkit.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
@@ -20,12 +20,15 @@ from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import describe_protocol, trained_model
-from fusionkit.evaluation.resampling import RESAMPLES
+from fusionkit.evaluation.resampling import FEW_GROUPS, RESAMPLES
 from fusionkit.model import FusionModel
 from fusionkit.runs import RunFolder
 
 FORMAT = 1
-OF_FEW_GROUPS = "The test part has few groups: intervals that resample them are coarse and too narrow."
+OF_FEW_GROUPS = (
+    f"The test part has fewer than {FEW_GROUPS} groups: intervals that resample them are coarse and too narrow, so "
+    "nothing is called larger than noise."
+)
 
 Diagnosis = dict[str, Any]
 """Plain data; `diagnose` states its keys."""
@@ -41,7 +44,8 @@ def diagnose(
     diagnosis holds what a card says of protocol, recipe and environment, and
 
     - ``gradients``: what `cosines_over_training` finds in the log, None where nothing was recorded.
-    - ``cost``: milliseconds per sample of the network with ``all`` modalities and ``without`` each.
+    - ``cost``: milliseconds per sample of the network with ``all`` modalities and ``without`` each, and what is
+      ``spared`` without it, whose limits are the least and the most of the turns of timing.
     - ``targets``, by target:
 
       - ``subsets``: the fused branch's score where only these modalities are present.
@@ -122,7 +126,7 @@ def _see(
 
 def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
     """What limits the figures."""
-    notes = []
+    notes = list(assembly.notes)
     trained_with = assembly.recipe.train.balancer.type
     rows = {row.id: row for row in assembly.dataset.rows}
     if trained_with != "modality_dropout" and len(model.modalities) > 1:
@@ -136,7 +140,7 @@ def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
             f"{len(model.modalities)} modalities have too many subsets: only each one, all but one, and all were "
             f"asked about, and Shapley shares, which need all, are left out above {MOST_MODALITIES}."
         )
-    if len({rows[name].group for name in assembly.test_ids}) < FEW_GROUPS:
+    if len({name if rows[name].group is None else rows[name].group for name in assembly.test_ids}) < FEW_GROUPS:
         notes.append(OF_FEW_GROUPS)
     return notes
 
@@ -151,4 +155,5 @@ def _cost(model: FusionModel, assembly: Assembly, device: torch.device) -> dict[
         "batch": figure(timing.samples),
         "all": figure(timing.milliseconds[everything]),
         "without": {name: figure(timing.milliseconds[subset]) for name, subset in fewer.items()},
+        "spared": {name: figure(*timing.spared(everything, subset)) for name, subset in fewer.items()},
     }

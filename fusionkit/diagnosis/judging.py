@@ -14,9 +14,6 @@ from fusionkit.evaluation.resampling import SEED, draw_counts, resampled_metrics
 from fusionkit.interfaces import LossHead
 from fusionkit.loss_heads.numeric import as_columns
 
-FEW_GROUPS = 6
-"""Of fewer groups than these all may lean the same way by chance in more than one of twenty cases."""
-
 Figure = dict[str, float | None]
 """``value`` with the limits ``low`` and ``high`` of its 95 % interval, None where there are none."""
 

@@ -65,7 +65,8 @@ def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESA
 def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> tuple[Card, Predictions]:
     """Evaluates a finished run without touching its folder.
 
-    The card holds ``protocol``, ``selection``, ``seed``, ``recipe``, hashes, environment, and per target and branch
+    The card holds ``protocol``, ``selection``, ``notes`` (what a reader must know of the samples), ``seed``,
+    ``recipe``, hashes, environment, and per target and branch
 
     - ``samples``: how many test samples the figures are over. A uni-modal branch is judged on the samples that have
       its modality, the ensemble on those that have any, the fused branch on all; a target that is not known excludes
@@ -94,6 +95,7 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
         "format": FORMAT,
         "protocol": describe_protocol(assembly),
         "selection": {"rule": recipe.train.select, "label": assembly.selection_label},
+        "notes": list(assembly.notes),
         "seed": recipe.train.seed,
         "recipe": recipe.plain(),
         "recipe_sha256": recipe_hash(recipe),

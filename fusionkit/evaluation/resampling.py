@@ -16,6 +16,9 @@ from fusionkit.loss_heads.categorical import ECE_BINS
 RESAMPLES = 1000
 SEED = 0
 
+FEW_GROUPS = 6
+"""Of fewer groups than these all may lean the same way by chance in more than one of twenty cases."""
+
 Limits = tuple[float, float]
 
 

@@ -58,7 +58,7 @@ def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
         "platform": environment["platform"],
         "command": environment["command"],
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "notes": [*experiment.notes, *_notes_on_splits(agenda.folds, cards)],
+        "notes": [*experiment.notes, *_notes_on_splits(agenda.folds, cards), *_notes_on_samples(cards)],
         "data_notes": list(agenda.data_notes),
         "columns": [asdict(column) for column in experiment.columns],
         "rows": _rows(agenda, cards),
@@ -225,6 +225,11 @@ def _shared_by(cards: Cards) -> dict[str, Any]:
         "device": labels("training", "device"),
         "commit": labels("training", "commit"),
     }
+
+
+def _notes_on_samples(cards: Cards) -> list[str]:
+    """What cards say of their samples, each once; cards of earlier versions say nothing."""
+    return list(dict.fromkeys(note for card in cards.values() for note in card.get("notes", ())))
 
 
 def _notes_on_splits(folds: Sequence[Split], cards: Cards) -> list[str]:

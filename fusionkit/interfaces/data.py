@@ -76,6 +76,8 @@ class Dataset(ABC):
     rows: Sequence[Row]
     #: Classes of targets, in order, where the dataset states them; a recipe may leave its classes out then.
     classes: Mapping[str, tuple[str, ...]]
+    #: By target, the file and column that state it, where that is known; messages name it.
+    origins: Mapping[str, str] = MappingProxyType({})
     #: By row id, what is prepared before it can be loaded; empty where `load` reads the samples themselves.
     clips: Mapping[str, Clip] = MappingProxyType({})
     #: By row id, a hash of what the sample holds, where that is known without reading it.

@@ -35,7 +35,7 @@ class Prepared(Dataset):
 
     def __init__(self, dataset: Dataset, spec: PrepareSpec, *, kind: str, check: bool = False) -> None:
         self.cache = Cache(kind, spec)
-        self.classes, self.clips = dataset.classes, dataset.clips
+        self.classes, self.clips, self.origins = dataset.classes, dataset.clips, dataset.origins
         self.files: Mapping[str, Path] = {name: self.cache.file_of(name, clip) for name, clip in dataset.clips.items()}
         self.records: Mapping[str, ClipRecord] = _current(self.cache.known(self.files, check=check), spec)
         self._read = set[str]()

@@ -9,7 +9,7 @@ from typing import Any
 from fusionkit.diagnosis.subsets import name_of
 from fusionkit.errors import RunError
 from fusionkit.report.diagnosis_figure import draw_cosines
-from fusionkit.report.diagnosis_words import Diagnosis, Figure, diagnosis_words, listed
+from fusionkit.report.diagnosis_words import Diagnosis, diagnosis_words, listed, one_modality
 from fusionkit.report.document import (
     Block,
     Code,
@@ -23,6 +23,7 @@ from fusionkit.report.document import (
     picture,
     section,
 )
+from fusionkit.report.noise import TOO_FEW, Figure, has_few_groups, has_interval, spared_words
 from fusionkit.report.page import Report, write_pages
 from fusionkit.report.tables import NOTHING, SHARES, format_value
 from fusionkit.strict_yaml import write_yaml
@@ -63,16 +64,21 @@ def diagnosis_sections(diagnosis: Diagnosis, figures: Path) -> tuple[Section, ..
     """
     first, *others = diagnosis_words(diagnosis)
     sections = [section("In short", Paragraph(first), Points(tuple(others)))]
+    single = bool(one_modality(diagnosis))
     for target, of in diagnosis["targets"].items():
         title = f" of {target}" if len(diagnosis["targets"]) > 1 else ""
+        if single:
+            sections += [_encoders(diagnosis, of, title), section(f"Certainty{title}", *_calibration(of))]
+            continue
         sections += [
             _scores(diagnosis, of, title),
-            _encoders(of, title),
+            _encoders(diagnosis, of, title),
             _earnings(diagnosis, of, title),
-            *_classes(of, title),
+            *_classes(diagnosis, of, title),
             _samples(of, title),
         ]
-    return (*sections, _gradients(diagnosis, figures), *_notes(diagnosis), _provenance(diagnosis))
+    gradients = [] if single else [_gradients(diagnosis, figures)]
+    return (*sections, *gradients, *_notes(diagnosis), _provenance(diagnosis))
 
 
 def _title(diagnosis: Diagnosis) -> tuple[str, str]:
@@ -90,7 +96,7 @@ def _cells(figure: Figure | None, score: str, *, signed: bool = False) -> tuple[
     if figure is None:
         return NOTHING, NOTHING
     value = format_value(figure["value"], score, signed=signed)
-    if figure["low"] is None or figure["high"] is None:
+    if not has_interval(figure):
         return value, NOTHING
     return value, " to ".join(format_value(figure[end], score, signed=signed) for end in ("low", "high"))
 
@@ -131,14 +137,22 @@ def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
                 else "Intervals resample the groups of the test part, the same for both."
             )
         ),
+        *_caveat(diagnosis, of),
     )
+
+
+def _caveat(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[Block]:
+    """What the gains of a table are not, where groups are few."""
+    if not has_few_groups(diagnosis, of):
+        return []
+    return [Paragraph(f"The test part is of {of['groups']} groups: {TOO_FEW} any of these gains from noise.")]
 
 
 def _only(subset: str) -> str:
     return "of nothing" if subset == name_of(()) else f"of {subset} only"
 
 
-def _encoders(of: Mapping[str, Any], title: str) -> Section:
+def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
     score = of["score"]
     rows = tuple(
         (
@@ -156,6 +170,7 @@ def _encoders(of: Mapping[str, Any], title: str) -> Section:
             f"network trained on that modality alone. Kept is the first minus the third ({_unit(of)}, gains positive)."
         ),
         Table(header, rows) if rows else Paragraph("No linear head could be trained."),
+        *_caveat(diagnosis, of),
     )
 
 
@@ -168,19 +183,17 @@ def _earnings(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Sectio
     }
     rows = []
     for name in diagnosis["modalities"]:
-        spared = None
-        if name in cost["without"] and cost["all"]["value"] is not None:
-            spared = cost["all"]["value"] - cost["without"][name]["value"]
         rows.append(
             (
                 name,
                 *_cells(of["drop"].get(name), score, signed=True),
                 format_value(shares.get(name), score, signed=True),
-                NOTHING if spared is None else f"{spared:.3g}",
+                spared_words(cost["spared"][name]) if name in cost["spared"] else NOTHING,
             )
         )
     blocks: list[Block] = [
-        Table(("", "earns, others there", "95 % interval", "Shapley share", "ms per sample"), tuple(rows))
+        Table(("", "earns, others there", "95 % interval", "Shapley share", "time of a sample"), tuple(rows)),
+        *_caveat(diagnosis, of),
     ]
     if of["shapley"] is not None:
         empty, everything = (format_value(of["shapley"][key]["value"], score) for key in ("empty", "all"))
@@ -193,14 +206,15 @@ def _earnings(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Sectio
     blocks.append(
         Paragraph(
             f"Time is of the network alone, in batches of {cost['batch']['value']:.0f} on {diagnosis['device']}: all "
-            f"modalities take {cost['all']['value']:.3g} ms per sample; the table says how much less it is without "
-            "each. Reading and preparing are not in it."
+            f"modalities take {cost['all']['value']:.2g} ms per sample; the table says how much less it is without "
+            "each, and no difference where some turn of timing was not faster without it. Reading and preparing are "
+            "not in it."
         )
     )
     return section(f"What does each modality earn and cost{title}?", *blocks)
 
 
-def _classes(of: Mapping[str, Any], title: str) -> list[Section]:
+def _classes(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> list[Section]:
     if not of["classes"]:
         return []
     rows = tuple(
@@ -213,7 +227,7 @@ def _classes(of: Mapping[str, Any], title: str) -> list[Section]:
         for name, each in of["classes"].items()
     )
     header = ("", "samples", "recall fused, %", "best single, %", "gain", "95 % interval")
-    return [section(f"Which classes does fusing hurt{title}?", Table(header, rows))]
+    return [section(f"Which classes does fusing hurt{title}?", Table(header, rows), *_caveat(diagnosis, of))]
 
 
 def _samples(of: Mapping[str, Any], title: str) -> Section:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.diagnosis.judging import FEW_GROUPS
+from fusionkit.report.noise import NO_TIME, TOO_FEW, Figure, has_few_groups, has_interval, noise_words, spared_words
 from fusionkit.report.tables import NOTHING, SHARES, format_value
+from fusionkit.report.verdict import nothing_to_fuse
 
 Diagnosis = Mapping[str, Any]
-Figure = Mapping[str, float | None]
 
 MOST_LISTED = 6
 ROUNDING = 1e-6
@@ -22,16 +22,20 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
     """The answers, sentence by sentence; every one follows from the figures."""
     sentences: list[str] = []
     several = len(diagnosis["targets"]) > 1
+    single = one_modality(diagnosis)
     for target, of in diagnosis["targets"].items():
-        own = [
-            *_fusing(diagnosis, target, of),
-            *_encoders(of),
-            *_modalities(diagnosis, of),
-            *_classes(diagnosis, of),
-            *_samples(diagnosis, of),
-        ]
+        answer, *more = [nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
+        own = [f"{_reached(diagnosis, of)} {answer}", *more, *_encoders(diagnosis, of)]
+        if not single:
+            own += [*_modalities(diagnosis, of), *_classes(diagnosis, of), *_samples(diagnosis, of)]
         sentences += [f"{target}: {sentence[0].lower()}{sentence[1:]}" if several else sentence for sentence in own]
-    return (*sentences, *_gradients(diagnosis))
+    return tuple(sentences) if single else (*sentences, *_gradients(diagnosis))
+
+
+def one_modality(diagnosis: Diagnosis) -> str:
+    """The only modality of a network; empty where there are several."""
+    names = diagnosis["modalities"]
+    return str(names[0]) if len(names) == 1 else ""
 
 
 def points(value: float | None, score: str, *, signed: bool = False) -> str:
@@ -47,13 +51,28 @@ def points(value: float | None, score: str, *, signed: bool = False) -> str:
 def with_interval(figure: Figure, score: str, diagnosis: Diagnosis, *, signed: bool = False) -> str:
     """A difference with its interval: over folds as half its width, over the groups of one test part as its limits."""
     value, low, high = (figure[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None:
+    if value is None or low is None or high is None or not has_interval(figure):
         return points(value, score, signed=signed)
     if "each" in diagnosis:
         half = format_value((high - low) / 2, score)
         return f"{format_value(value, score, signed=signed)} ± {half} {points(0.0, score).partition(' ')[2]}"
     limits = " to ".join(format_value(limit, score, signed=True) for limit in (low, high))
     return f"{points(value, score, signed=signed)} (95 % interval {limits})"
+
+
+def _reached(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
+    """The fused score, and over what."""
+    score = of["score"]
+    value = f"{format_value(of['fused']['value'], score)}{' %' if score in SHARES else ''}"
+    if "each" in diagnosis:
+        folds = len({each["fold"] for each in diagnosis["each"]})
+        over = f"mean over {folds} folds" if folds > 1 else f"mean over {len(diagnosis['each'])} runs of one fold"
+    else:
+        grouped = f" of {of['groups']} {'group' if of['groups'] == 1 else 'groups'}"
+        over = f"{of['samples']} samples{grouped if of['groups'] < of['samples'] else ''}"
+        if score == "accuracy" and of["samples"]:
+            over += f", one of which is worth {points(1 / of['samples'], score)}"
+    return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score}, {over})."
 
 
 def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[str]:
@@ -64,14 +83,14 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
         return ["Whether fusing helps cannot be told: no modality could be judged by itself."]
     rival = "the best single modality of each fold" if best is None else f"{best} by itself ({_source(of, best)})"
     gain = with_interval(over, score, diagnosis)
-    if over["low"] is None:
+    if not has_interval(over):
         verb = "gains" if over["value"] > 0 else "loses"
         here = f"{verb} {points(abs(over['value']), score)}{of_score}" if over["value"] else "gains nothing"
         sentences.append(
-            f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis)} cannot tell a gain from noise: "
+            f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis, of)} cannot tell a gain from noise: "
             f"here it {here} against {rival}."
         )
-    elif "each" not in diagnosis and of["groups"] < FEW_GROUPS:
+    elif has_few_groups(diagnosis, of):
         signed = with_interval(over, score, diagnosis, signed=True)
         sentences.append(
             f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, but the {of['groups']} groups of the "
@@ -102,7 +121,8 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
     if ensemble is not None and ensemble["value"] is not None:
         sentences.append(
             f"Against the plain average of the single modalities it gains "
-            f"{with_interval(ensemble, score, diagnosis, signed=True)}."
+            f"{with_interval(ensemble, score, diagnosis, signed=True)}: "
+            f"{noise_words(ensemble, has_few_groups(diagnosis, of))}."
         )
     if any(each["source"] != "trained alone" for each in of["singles"].values()):
         sentences.append(
@@ -112,16 +132,11 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
     return sentences
 
 
-def _what_tells_nothing(diagnosis: Diagnosis) -> str:
+def _what_tells_nothing(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
     """Why a gain has no interval."""
     if "each" not in diagnosis:
-        return "one group"
+        return "one group" if of["groups"] < 2 else f"the same gain in all {of['groups']} groups"
     return "one fold" if len({each["fold"] for each in diagnosis["each"]}) == 1 else "the same gain in every fold"
-
-
-def _within_noise(gain: Figure) -> bool:
-    low, high = gain["low"], gain["high"]
-    return low is not None and high is not None and low <= 0 <= high
 
 
 _FLIPPED = (("value", "value"), ("low", "high"), ("high", "low"))
@@ -136,9 +151,9 @@ def _source(of: Mapping[str, Any], modality: str) -> str:
     return NOTHING if single is None or single["source"] is None else str(single["source"])
 
 
-def _encoders(of: Mapping[str, Any]) -> list[str]:
+def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     """How much of each modality's skill is left in its encoder."""
-    score, parts = of["score"], []
+    score, few, parts = of["score"], has_few_groups(diagnosis, of), []
     for name, probe in of["probe"].items():
         kept = probe["kept"]
         if kept is None or kept["value"] is None:
@@ -146,7 +161,7 @@ def _encoders(of: Mapping[str, Any]) -> list[str]:
         verb = "lost" if kept["value"] < 0 else "gained"
         amount = "lost nothing"
         if abs(kept["value"]) > ROUNDING:
-            amount = f"{verb} {points(abs(kept['value']), score)}{' (within noise)' if _within_noise(kept) else ''}"
+            amount = f"{verb} {points(abs(kept['value']), score)} ({noise_words(kept, few)})"
         parts.append(f"the {name} encoder {amount} against {name} trained alone")
     if parts:
         text = "; ".join(parts)
@@ -160,38 +175,29 @@ def _encoders(of: Mapping[str, Any]) -> list[str]:
 
 def _modalities(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     """What each modality earns, and what it costs in time."""
-    score, sentences = of["score"], []
+    score, few, sentences = of["score"], has_few_groups(diagnosis, of), []
     if of["shapley"] is not None and len(diagnosis["modalities"]) > 1:
         sign = 1 if of["higher_is_better"] else -1
         shares = [
             f"{name} {points(None if share['value'] is None else sign * share['value'], score, signed=True)}"
             for name, share in of["shapley"]["shares"].items()
         ]
-        sentences.append(f"What each modality adds to the fused score (Shapley share): {', '.join(shares)}.")
+        caveat = f"; {TOO_FEW} these from noise" if few else ""
+        sentences.append(f"What each modality adds to the fused score (Shapley share): {', '.join(shares)}{caveat}.")
     drops = []
     for name, gain in of["drop"].items():
         if gain["value"] is None:
             continue
-        spared = diagnosis["cost"]["all"]["value"] - diagnosis["cost"]["without"][name]["value"]
         what = "worse" if gain["value"] > 0 else "better"
         amount = "no change"
         if abs(gain["value"]) > ROUNDING:
-            amount = f"{points(abs(gain['value']), score)} {what}{' (within noise)' if _within_noise(gain) else ''}"
-        drops.append(f"drop {name}: {amount}, {_milliseconds(-spared)} per sample")
+            amount = f"{points(abs(gain['value']), score)} {what} ({noise_words(gain, few)})"
+        time = spared_words(diagnosis["cost"]["spared"][name], sign=-1)
+        drops.append(f"drop {name}: {amount}, {f'{NO_TIME} in time' if time == NO_TIME else f'{time} per sample'}")
     if drops:
         text = "; ".join(drops)
         sentences.append(f"{text[0].upper()}{text[1:]}.")
     return sentences
-
-
-def _milliseconds(value: float) -> str:
-    """Signed milliseconds, with as many digits as they are worth.
-
-    Example:
-        >>> _milliseconds(-60.4), _milliseconds(0.03172)
-        ('-60 ms', '+0.032 ms')
-    """
-    return f"{value:+.0f} ms" if abs(value) >= 10 else f"{value:+.2g} ms"
 
 
 def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
@@ -199,16 +205,17 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     if not of["classes"]:
         return []
     if not hurt:
-        return ["Fusing lowers the recall of no class."]
-    tells = "each" in diagnosis or of["groups"] >= FEW_GROUPS
+        return ["Recall is lower fused than by the best single modality in no class."]
+    few = has_few_groups(diagnosis, of)
     worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
     listed = ", ".join(
         f"{name} {format_value(hurt[name]['value'], 'accuracy', signed=True)}"
-        f"{' (beyond noise)' if tells and hurt[name]['high'] is not None and hurt[name]['high'] < 0 else ''}"
+        f"{'' if 'each' in diagnosis else ' of {} samples'.format(of['classes'][name]['samples'])}"
+        f" ({noise_words(hurt[name], few)})"
         for name in worst
     )
     count = f"{len(hurt)} of {len(of['classes'])} classes"
-    return [f"Classes that fusing hurts, {count}, points of recall against the best single modality: {listed}."]
+    return [f"Recall is lower fused than by the best single modality in {count}, in points: {listed}."]
 
 
 def _samples(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:

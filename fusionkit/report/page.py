@@ -18,6 +18,7 @@ from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
 from fusionkit.report.table_figure import draw_table
 from fusionkit.report.tables import NONE_FINISHED, Results
+from fusionkit.report.verdict import modalities_of
 from fusionkit.whole_files import replace_file
 
 
@@ -119,12 +120,13 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
 
 def title_of(results: Results) -> tuple[str, str]:
     """The title of a report and the line below it."""
-    modalities = next(iter(results["recipes"].values()))["model"]["modalities"]
+    modalities = modalities_of(results)
     folds, seeds = len(results["folds"]), len(results["seeds"])
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
     runs = [said for said in (results["protocol"]["label"], results["selection"]) if said]  # nothing of no run
     said = ", ".join((f"{results['metric']} of {results['target']}", counted, *runs))
-    return f"Does fusing help? {' + '.join(modalities)}", f"{said}; {results['time'][:10]}"
+    question = "Does fusing help?" if len(modalities) > 1 else "One modality:"
+    return f"{question} {' + '.join(modalities)}", f"{said}; {results['time'][:10]}"
 
 
 def as_html(title: str, subtitle: str, sections: Sequence[Section], made_from: str) -> str:

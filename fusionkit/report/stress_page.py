@@ -16,6 +16,7 @@ from fusionkit.report.stress_words import (
     Document,
     corruptions_of,
     curves_of,
+    evidence,
     level_text,
     levels_of,
     measure_of,
@@ -70,7 +71,7 @@ def make_sections(document: Document, figures: Path) -> tuple[Section, ...]:
     """The sections of the page; their figures go to a folder."""
     first, *others = sentences(document) or ("No network reads a modality that was corrupted.",)
     return (
-        section("In short", Paragraph(first), Points(tuple(others))),
+        section("In short", Paragraph(first), Points(tuple(others)), Paragraph(evidence(document))),
         *(_corruption_section(document, corruption, figures) for corruption in corruptions_of(document)),
         *((section("Notes", Points(tuple(document["notes"]))),) if document["notes"] else ()),
         _facts_section(document),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusionkit.evaluation.resampling import FEW_GROUPS
+from fusionkit.report.noise import TOO_FEW, noise_words
 from fusionkit.report.tables import NOTHING, SHARES, format_value
 
 Document = Mapping[str, Any]
@@ -94,7 +96,7 @@ def levels_of(curves: Sequence[Curve]) -> list[float]:
 
 def sentences(document: Document) -> tuple[str, ...]:
     """What is left at the strongest level of every corruption and modality, and what to be careful about."""
-    said = list[str]()
+    said, few = list[str](), _few_groups(document)
     for target, of in document["targets"].items():
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():
@@ -102,8 +104,30 @@ def sentences(document: Document) -> tuple[str, ...]:
                 if level and (told := list(_told(curves, of["higher_is_better"]))):
                     words = _circumstances(corruption, modality, level, curves[0]["unit"])
                     where = f" ({_measure(of, target)})" if len(document["targets"]) > 1 or not said else ""
-                    said.append(f"{words} {_kept(told, of)}{where}.")
+                    said.append(f"{words} {_kept(told, of, few)}{where}.")
     return (*said, *_silent(document))
+
+
+def evidence(document: Document) -> str:
+    """Over how many samples all of it is, what one is worth, and by which rule a change is one."""
+    samples, groups, folds = document["samples"], document["groups"], len(document["folds"])
+    grouped = f" of {groups} {'group' if groups == 1 else 'groups'}" if groups < samples else ""
+    over = f"{samples} samples{grouped}{f' in {folds} folds' if folds > 1 else ''}"
+    metrics = {of["metric"] for of in document["targets"].values()}
+    worth = f"; one sample is worth {100 / samples:.2g} points of accuracy" if "accuracy" in metrics and samples else ""
+    if folds > 1:
+        rule = "A change is called one where Student's 95 % interval over folds, paired, does not hold 0."
+    elif len(document["seeds"]) > 1:
+        rule = "One fold has nothing to tell a change from noise by."
+    elif _few_groups(document):
+        rule = f"No change is called one: {TOO_FEW} it from noise (fewer than {FEW_GROUPS})."
+    else:
+        rule = "A change is called one where its 95 % interval over resampled groups, paired, does not hold 0."
+    return f"All of it is over {over}{worth}. {rule}"
+
+
+def _few_groups(document: Document) -> bool:
+    return len(document["folds"]) == len(document["seeds"]) == 1 and document["groups"] < FEW_GROUPS
 
 
 def _told(curves: Sequence[Curve], higher: bool) -> Iterator[Curve]:
@@ -118,15 +142,18 @@ def _told(curves: Sequence[Curve], higher: bool) -> Iterator[Curve]:
         yield from reading[:1]
 
 
-def _kept(curves: Sequence[Curve], of: Mapping[str, Any]) -> str:
-    """What curves keep, the verb only where it changes."""
+def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
+    """What curves keep, the verb only where it changes; what may be noise is called no change."""
     metric, told, before = of["metric"], list[str](), ""
     for curve in curves:
         name = "the ensemble" if curve["branch"] == curve["column"] == "ensemble" else curve["column"]
         whole, left = format_value(_untouched(curve), metric), format_value(_strongest(curve)["mean"], metric)
         worse = _strongest(curve)["mean"] < (_untouched(curve) or 0)
+        noise = noise_words(curve["gain"], few)
         if left == whole:
             verb, numbers = "stays at", whole
+        elif noise != "beyond noise":
+            verb, numbers = "is at", f"{left} instead of {whole} ({noise})"
         elif metric in SHARES and of["higher_is_better"] and worse:
             verb, numbers = "keeps", f"{left} of {whole}" + ("" if before == "keeps" else " points")
         else:

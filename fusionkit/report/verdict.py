@@ -29,12 +29,16 @@ def verdict(results: Results) -> tuple[str, ...]:
     corrected = "comparison" in results
     if corrected:
         results = _with_corrected_tests(results)
-    sentences = [_headline(results)]
-    best = _best_fused(results)
-    if best is not None:
-        sentences += _against_ensemble(results, best)
+    best, modalities = _best_fused(results), modalities_of(results)
+    if len(modalities) == 1:
+        sentences = [" ".join((nothing_to_fuse(modalities[0]), *_reached(results)))]
+    else:
+        sentences = [_headline(results)]
+        if best is not None:
+            sentences += _against_ensemble(results, best)
     sentences += _against_first(results)
-    sentences += _inferior(results)
+    if len(modalities) > 1:
+        sentences += _inferior(results)
     sentences += _cautions(results)
     if best is not None and len(results["folds"]) > 1:
         sentences.append(NOISE.format(counted=CORRECTED if corrected else EACH))
@@ -59,6 +63,27 @@ def _with_corrected_tests(results: Results) -> Results:
         elif column.get("over_alone"):
             summary[name]["over_alone"] = {**column["over_alone"], "corrected_t_p": alone.get(name)}
     return {**results, "summary": summary}
+
+
+def modalities_of(results: Results) -> tuple[str, ...]:
+    """The modalities of an experiment's recipes."""
+    recipes = results["recipes"].values()
+    return tuple(dict.fromkeys(name for recipe in recipes for name in recipe["model"]["modalities"]))
+
+
+def nothing_to_fuse(modality: str) -> str:
+    """What is said instead of whether fusing helps, where there is one modality."""
+    return f"There is one modality, {modality}, so there is nothing to fuse."
+
+
+def _reached(results: Results) -> list[str]:
+    """What the best column reaches."""
+    known = {name: column["mean"] for name, column in results["summary"].items() if column["mean"] is not None}
+    if not known:
+        return ["No fold of any variant has a value."]
+    best = max(known, key=lambda name: _sign(results) * known[name])
+    which = f"Of {len(known)} columns the best, {best}," if len(known) > 1 else f"The only column, {best},"
+    return [f"{which} reaches {_amount(known[best], results)} {_measure(results)}."]
 
 
 def _headline(results: Results) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from fusionkit.diagnosis.judging import figure
 from fusionkit.environment import describe_environment
 from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.evaluation.resampling import RESAMPLES
 from fusionkit.experiments.statistics import mean_interval
 from fusionkit.opening import datasets_shared
 from fusionkit.processes import progress_bar
@@ -37,7 +39,9 @@ def stress(
     """Corrupts the test part of a run, or of every run of an experiment, and leaves the figures as ``stress.json``.
 
     One modality is corrupted at a time. A point of an experiment's curve is the mean over folds, each the mean over
-    its seeds, with Student's interval over folds; a fold counts where every seed of it has a value.
+    its seeds, with Student's interval over folds; a fold counts where every seed of it has a value. What the strongest
+    level of a curve gains, as a rule less than nothing, has an interval too: Student's over folds, or of a single run
+    over resamples of the groups of its test part, the same for both sides.
 
     Args:
         path: A run folder, or the folder of an experiment.
@@ -61,9 +65,13 @@ def stress(
     wanted = tuple(modalities) or source.modalities
     kinds = tuple(name for name in CORRUPTIONS if name in corruptions)
     found: dict[Key, Stressed] = {}
+    folds_and_seeds = {(fold, seed) for _, fold, seed in source.runs}
+    resamples = RESAMPLES if len(folds_and_seeds) == 1 else 0
     with datasets_shared(), progress_bar("runs", len(source.runs), 0, shown=progress) as advance:
         for key, run in source.runs.items():
-            found[key] = stress_run(run, levels, modalities=wanted, corruptions=kinds, seed=seed, device=device)
+            found[key] = stress_run(
+                run, levels, modalities=wanted, corruptions=kinds, seed=seed, device=device, resamples=resamples
+            )
             advance("")
     document = make_document(source, found, levels, seed)
     write_file(source.file, as_json(document))
@@ -82,6 +90,7 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
     every = list(found.values())
     environment = describe_environment(" / ".join(sorted({each.device for each in every})))
     scores = source.scores or every[0].scores
+    by_fold = {fold: stressed.groups for (_, fold, _), stressed in found.items()}
     return {
         "format": FORMAT,
         "kind": source.kind,
@@ -90,13 +99,15 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
         "targets": {name: {"metric": metric, "higher_is_better": better} for name, (metric, better) in scores.items()},
         "folds": list(dict.fromkeys(fold for _, fold, _ in found)),
         "seeds": sorted({seed for *_, seed in found}),
+        "samples": sum(len(groups) for groups in by_fold.values()),
+        "groups": len({group for groups in by_fold.values() for group in groups}),
         "protocol": " / ".join(sorted({each.protocol for each in every})),
         "selection": " / ".join(sorted({each.selection for each in every})),
         "curves": [
             curve
-            for target, (metric, _) in scores.items()
+            for target, (metric, better) in scores.items()
             for column in source.columns
-            for curve in _curves(found, column, target, metric)
+            for curve in _curves(found, column, target, metric, better)
         ],
         "runs": [_described(source, key, each) for key, each in found.items()],
         "notes": notes_of(found),
@@ -106,17 +117,22 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
     }
 
 
-def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: str) -> Iterator[dict[str, Any]]:
+def _curves(
+    found: Mapping[Key, Stressed], column: Column, target: str, metric: str, higher: bool
+) -> Iterator[dict[str, Any]]:
     """The curves of a column, one per corruption and modality."""
     values: dict[tuple[str, str], dict[float, dict[str, dict[int, float | None]]]] = {}
     samples: dict[tuple[str, str, float], int] = {}
     units: dict[tuple[str, str], str] = {}
+    gains: dict[tuple[str, str], Mapping[str, float | None]] = {}
     for (variant, fold, seed), stressed in found.items():
         if variant != column.runs:
             continue
         for point in stressed.points:
             of, place = point.figures[target][column.branch], (point.corruption, point.modality)
             value = of.metrics.get(metric, math.nan)
+            if of.gain is not None and metric == stressed.scores[target][0]:
+                gains[place] = of.gain
             by_fold = values.setdefault(place, {}).setdefault(point.level, {}).setdefault(fold, {})
             by_fold[seed] = value if math.isfinite(value) else None
             samples[*place, point.level] = samples.get((*place, point.level), 0) + of.samples
@@ -136,6 +152,7 @@ def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: 
             "corruption": corruption,
             "modality": modality,
             "unit": units[corruption, modality],
+            "gain": gains.get((corruption, modality)) or _gain(points, 1 if higher else -1),
             "points": points,
         }
 
@@ -150,6 +167,17 @@ def _point(by_fold: Mapping[str, Mapping[int, float | None]], seeds: set[int]) -
     interval = asdict(mean_interval(list(whole.values()))) if whole else dict.fromkeys(("mean", "low", "high"))
     by_seed = {fold: {str(seed): value for seed, value in of.items()} for fold, of in by_fold.items()}
     return {**interval, "by_fold": whole, "by_seed": by_seed}
+
+
+def _gain(points: Sequence[Mapping[str, Any]], sign: int) -> dict[str, float | None]:
+    """By how much the strongest level is better than untouched, over the folds that have both."""
+    after = max(points, key=lambda point: abs(point["level"]))["by_fold"]
+    before = next(point["by_fold"] for point in points if point["level"] == 0)
+    differences = [sign * (after[fold] - before[fold]) for fold in after if fold in before]
+    if not differences:
+        return figure(math.nan)
+    interval = mean_interval(differences)
+    return figure(interval.mean, interval.low, interval.high)
 
 
 def notes_of(found: Mapping[Key, Stressed]) -> list[str]:

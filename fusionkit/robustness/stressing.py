@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fusionkit.assembly import assemble
+from fusionkit.diagnosis.judging import Answer, Figure, Judge
 from fusionkit.environment import choose_device
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
@@ -16,16 +17,24 @@ from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.model import FusionModel
 from fusionkit.robustness.levels import Levels
 from fusionkit.robustness.measuring import Measured, measure
-from fusionkit.robustness.passes import Passes
+from fusionkit.robustness.passes import UNTOUCHED, Passes
 from fusionkit.runs import RunFolder
 
 
 @dataclass(frozen=True)
 class Figures:
-    """A branch's figures for one target: over how many samples, and every metric."""
+    """A branch's figures for one target.
+
+    Args:
+        samples: Over how many samples.
+        metrics: Every metric.
+        gain: Of its score, by how much it is better than untouched, with its interval over groups; None where that was
+            not asked for.
+    """
 
     samples: int
     metrics: Mapping[str, float]
+    gain: Figure | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Stressed:
         points: Every point of every curve.
         scores: By target, the metric that its loss head is judged by and whether more of it is better.
         measured: By modality, what the test part is like.
+        groups: The group of every sample of the test part; its name where it has none.
         protocol: What the result may be called.
         selection: How the epoch was chosen.
         device: Where it was computed.
@@ -62,6 +72,7 @@ class Stressed:
     points: tuple[Point, ...]
     scores: Mapping[str, tuple[str, bool]]
     measured: Mapping[str, Measured]
+    groups: tuple[str, ...]
     protocol: str
     selection: str
     device: str
@@ -76,6 +87,7 @@ def stress_run(
     corruptions: Sequence[str],
     seed: int = 0,
     device: str | None = None,
+    resamples: int = 0,
 ) -> Stressed:
     """Evaluates a run on its test part, corrupted; one modality at a time, the others as they are.
 
@@ -86,6 +98,8 @@ def stress_run(
         corruptions: What befalls them, of `CORRUPTIONS`.
         seed: The seed of what is drawn.
         device: Where to compute; a GPU where there is one, when left out.
+        resamples: Resamples of groups for the interval of what the strongest level of every corruption changes; none
+            where the run is one of many folds.
 
     Raises:
         RunError: The run has not finished, or its weights or data are others than when it was trained.
@@ -100,17 +114,23 @@ def stress_run(
     passes = Passes(assembly, branches, measured, levels=levels, corruptions=corruptions, seed=seed)
     chosen = choose_device(device)
     outputs, batches = passes.run(model.to(chosen).eval(), chosen)
-    points = []
-    for corruption, name, level in passes.wanted():
+    untouched = gather_predictions(model, assembly, branches, [outputs[UNTOUCHED]], batches)
+    wanted, points = tuple(passes.wanted()), []
+    strongest = {(corruption, name): level for corruption, name, level in sorted(wanted, key=lambda of: abs(of[2]))}
+    for corruption, name, level in wanted:
         said = passes.said(outputs, corruption, name, level)
         with torch.inference_mode():
             predictions = gather_predictions(model, assembly, branches, [said], batches)
-            points.append(Point(corruption, name, level, _figures(model, predictions)))
+            figures = _figures(model, predictions)
+            if resamples and level == strongest[corruption, name]:
+                figures = _with_gains(model, figures, predictions, untouched, resamples)
+            points.append(Point(corruption, name, level, figures))
     scores = {target: (model.head(target).score, model.head(target).higher_is_better) for target in model.targets}
     return Stressed(
         points=tuple(points),
         scores=scores,
         measured=measured,
+        groups=untouched.groups,
         protocol=assembly.overlap_label,
         selection=assembly.selection_label,
         device=str(chosen),
@@ -126,4 +146,26 @@ def _figures(model: FusionModel, predictions: Predictions) -> dict[str, dict[str
             judged = judge_branch(head, target, branch, predictions)
             figures = Figures(0, {}) if judged is None else Figures(len(judged.rows), judged.metrics)
             found.setdefault(target, {})[branch] = figures
+    return found
+
+
+def _with_gains(
+    model: FusionModel,
+    figures: Mapping[str, Mapping[str, Figures]],
+    predictions: Predictions,
+    untouched: Predictions,
+    resamples: int,
+) -> dict[str, dict[str, Figures]]:
+    """Figures with what the corruption gains, which is mostly less than nothing: the same groups for both sides."""
+    found: dict[str, dict[str, Figures]] = {}
+    for target, by_branch in figures.items():
+        for branch, of in by_branch.items():
+            head = model.head(target, branch if branch in model.modalities else None)
+            judge = Judge(head, predictions.targets[target], predictions.groups, resamples)
+            after, before = (
+                Answer(each.distributions[branch][target], each.spoken(branch), branch)
+                for each in (predictions, untouched)
+            )
+            gain = judge.gain(after, before) if len(judge.rows(after, before)) else None
+            found.setdefault(target, {})[branch] = replace(of, gain=gain)
     return found

@@ -154,6 +154,7 @@ def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accele
         balancer = balancer_of(assembly.recipe, model)
         for module in (model, balancer):
             fabric.to_device(module)
+        model.channels_last()
         return [
             _time_stage(assembly, fabric, model, balancer, stage=stage, samples=samples, rounds=rounds)
             for stage in stages_of(assembly.recipe, balancer)

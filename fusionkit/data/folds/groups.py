@@ -93,7 +93,9 @@ class GroupKFold(Folds):
     def _drawn(self, members: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
         names = list(members)
         if len(names) < self.folds:
-            raise DataError([Problem("group_kfold", f"{len(names)} groups cannot fill {self.folds} folds")])
+            groups = "1 group" if len(names) == 1 else f"{len(names)} groups"
+            remedy = f"give data of {self.folds} groups or more, or ask for fewer folds"
+            raise DataError([Problem("group_kfold", f"{groups} cannot fill {self.folds} folds", remedy)])
         order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.seed)).tolist()
         sets: list[list[str]] = [[] for _ in range(self.folds)]
         sizes = [0] * self.folds
