@@ -135,7 +135,7 @@ def verify(
 
 @contextmanager
 def told_when_stopped(*, goes_on: bool = True) -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end in a sentence, which says how it goes on, and every process ends with this one."""
+    """Within it Ctrl-C and SIGTERM end in a sentence that says what goes on, and every process ends with this one."""
     listens = threading.current_thread() is threading.main_thread()  # signals reach no other
     previous = signal.signal(signal.SIGTERM, _leave) if listens else None
     try:
