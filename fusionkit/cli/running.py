@@ -135,11 +135,7 @@ def verify(
 
 @contextmanager
 def told_when_stopped(*, goes_on: bool = True) -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end in a sentence, and every process ends with this one.
-
-    Args:
-        goes_on: Whether the same command goes on where it was, which the sentence then says; else it starts over.
-    """
+    """Within it Ctrl-C and SIGTERM end in a sentence that says what goes on, and every process ends with this one."""
     listens = threading.current_thread() is threading.main_thread()  # signals reach no other
     previous = signal.signal(signal.SIGTERM, _leave) if listens else None
     try:

@@ -138,7 +138,8 @@ def _holm_over_alone(results: Mapping[str, Any]) -> dict[str, float]:
 def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
     """By variant: parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
 
-    An epoch is one of every stage, those of a balancer's teachers among them. Seconds are timed one after the other on one thread, on the first fold.
+    An epoch is one of every stage, those of a balancer's teachers among them. Seconds are timed one after the other on
+    one thread, on the first fold.
 
     Args:
         agenda: The comparison before it is tuned, so that costs are those of the recipes as they stand.

@@ -47,9 +47,8 @@ def comparison_section(results: Results, figures: Path) -> Section | None:
             lambda: draw_cost(results),
             what="Cost",
             alt="The mean of every column over the time of a training epoch; the tables have the numbers.",
-            caption="What a column reaches, and what an epoch of its training costs on one thread, one of every stage, "
-            "a balancer's teachers among them; of many columns those have names that none is both cheaper and better "
-            "than.",
+            caption="What a column reaches, and what an epoch of every stage, teachers' too, costs on one thread; of "
+            "many columns those have names that none is both cheaper and better than.",
         ),
         Table(COST_HEADER, cost_rows(results)),
         folded={"Every pair, corrected for their number": (Table(PAIRS_HEADER, _pair_rows(results)),)}

@@ -16,8 +16,8 @@ NOISE = (
 )
 EACH = "each test for itself"
 CORRECTED = (
-    "corrected for the number of tests (Holm): of fused networks with one modality alone, of columns with the first, and "
-    "elsewhere of all pairs of columns"
+    "corrected for the number of tests (Holm): of fused networks with one modality alone, of columns with the first, "
+    "and elsewhere of all pairs of columns"
 )
 
 
