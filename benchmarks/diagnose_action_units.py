@@ -25,10 +25,10 @@ from fusionkit.whole_files import as_json, write_file
 
 RECIPE = "aver/ravdess_action_units"
 VARIANTS: Mapping[str, tuple[str, ...]] = {
-    "late fusion": ("model.fusion=concat", "train.strategy=late_fusion", "train.balancer=multi_term"),
+    "late fusion": ("model.fusion=concat", "train.strategy=late_fusion"),
     "N0": ("model.fusion=concat", "train.balancer=fused_only"),
-    "N1": ("model.fusion=concat", "train.balancer=multi_term"),
-    "N2": ("model.fusion=mrpn", "train.balancer=multi_term"),
+    "N1": ("model.fusion=concat",),
+    "N2": ("model.fusion=mrpn",),
 }
 LEFT_OUT = ("recipe", "run", "each", "alone", "weights_sha256", "command", "versions", "commit", "platform", "device")
 """Of every diagnosis, what the result file says once."""

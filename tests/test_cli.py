@@ -299,7 +299,7 @@ def test_check_prints_shapes_from_input_to_fusion_in_80_columns(command: Any) ->
     ended = command("check", "aver/ravdess_action_units")
 
     assert ended.status == 0, ended.err
-    for said in ("log_mel", "(64,)", "action_units", "concat", "Parameters", "FLOPs per sample", "audio 48,000"):
+    for said in ("log_mel", "(64,)", "action_units", "mrpn", "Parameters", "FLOPs per sample", "audio 48,000"):
         assert said in ended.out
     assert max(map(len, ended.out.splitlines())) <= 80
 
