@@ -232,6 +232,7 @@ def test_an_interval_without_width_is_not_printed(groups: int, tmp_path: Path) -
     assert "+25.0 to +25.0" not in words[0]
     assert "Whether fusing helps is unclear" in words[0]
     assert "25.0 points" in words[0]
+    assert words[0].endswith("are too few to tell a gain from noise.") == (groups == 2)
     page = write_diagnosis(given, tmp_path).markdown.read_text()
     assert "| fused, over the best single modality | +25.0 | - |" in page
 

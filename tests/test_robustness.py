@@ -441,7 +441,7 @@ def test_what_an_experiments_strongest_level_gains_is_the_mean_change_of_its_fol
         before, after = (point["by_fold"] for point in curve["points"])
         changes = [sign * (after[fold] - before[fold]) for fold in before]
         assert curve["gain"]["value"] == pytest.approx(np.mean(changes), abs=1e-9)
-    assert result["samples"] == 6
+    assert (result["samples"], result["groups"]) == (24, 6)  # each sample once, however many seeds and variants
 
 
 def test_what_holds_in_some_folds_alone_is_noted_with_their_names():

@@ -83,18 +83,18 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
         return ["Whether fusing helps cannot be told: no modality could be judged by itself."]
     rival = "the best single modality of each fold" if best is None else f"{best} by itself ({_source(of, best)})"
     gain = with_interval(over, score, diagnosis)
-    if not has_interval(over):
+    if has_few_groups(diagnosis, of) and of["groups"] > 1:
+        signed = with_interval(over, score, diagnosis, signed=True)
+        sentences.append(
+            f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, but the {of['groups']} groups of the "
+            "test part are too few to tell a gain from noise."
+        )
+    elif not has_interval(over):
         verb = "gains" if over["value"] > 0 else "loses"
         here = f"{verb} {points(abs(over['value']), score)}{of_score}" if over["value"] else "gains nothing"
         sentences.append(
             f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis, of)} cannot tell a gain from noise: "
             f"here it {here} against {rival}."
-        )
-    elif has_few_groups(diagnosis, of):
-        signed = with_interval(over, score, diagnosis, signed=True)
-        sentences.append(
-            f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, but the {of['groups']} groups of the "
-            "test part are too few to tell a gain from noise."
         )
     elif over["low"] > 0:
         sentences.append(f"Fusing helps by {gain}{of_score} over {rival}.")
