@@ -82,7 +82,9 @@ class FusionModel(nn.Module):
         """
         for parameter in self.parameters():
             if parameter.ndim == 4:
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+                # Not `contiguous`: kernels of one channel count as laid out either way, and say nothing then.
+                kernel = parameter.data
+                parameter.data = torch.empty_like(kernel, memory_format=torch.channels_last).copy_(kernel)
         return self
 
     def compile_encoders(self) -> None:
