@@ -74,3 +74,42 @@ def test_every_row_of_the_result_files_is_in_its_table(speed: ModuleType, tmp_pa
         for name, of in found["rows"].items():
             assert f"| {name} | {of['title']} |" in text
             assert all(f"| | {each['what']} |" in text for each in of["measurements"])
+
+
+def test_what_the_page_says_of_targets_and_options_is_what_was_measured() -> None:
+    page = " ".join((ROOT / "docs" / "explanation" / "performance.md").read_text(encoding="utf-8").split())
+    rows = json.loads((ROOT / "benchmarks" / "results" / "speed_cpu.json").read_text())["rows"]
+
+    def figures(name: str) -> dict[str, float]:
+        found = {each["what"]: each["measured"] for each in rows[name]["measurements"]}
+        return {what: of.get("median", of.get("value")) for what, of in found.items()}
+
+    def one(name: str, words: str) -> float:
+        (value,) = (value for what, value in figures(name).items() if words in what)
+        return value
+
+    films, sensors = one("R_loop", "films), added"), one("R_loop", "motions), added")
+    ends = [each["measured"]["high"] for each in rows["R_loop"]["measurements"] if each["unit"] == "ms"]
+    assert "intervals that reach to {:.1f} and {:.1f} ms".format(*ends) in page
+    assert f"adds {films:.1f} ms to a step of small audio-video networks and {sensors:.1f} ms to one of tiny" in page
+    for words in ("ResNet-18 in both branches, 0", "ResNet-18 in both branches, 1"):
+        assert one("R_data", words) <= 1.05 < one("R_data", words.replace("ResNet-18 in both branches", "films)"))
+    assert one("R_data", "films), 1") > one("R_data", "films), 0")
+    prepared = figures("R_prep")
+    assert [what for what, value in prepared.items() if value <= 1.25] == [
+        what for what in prepared if "1280x720" in what and "grey" in what
+    ]
+    assert all(value > 1 for what, value in figures("peers").items() if "memory" not in what)
+    for name in ("R_fuse", "R_miss"):
+        assert all(1 < value < 1.05 for value in figures(name).values())
+    assert f"`precision: bf16-mixed` pays most, {one('O', 'bf16-mixed'):.2f} of the time" in page
+    assert one("O", "bf16-mixed") < one("O", "channels last") < 1
+    assert f"`train.compile` loses there, {one('C', 'compiled / not'):.2f} of the time" in page
+    memory, time = one("O", "memory of the same two"), one("O", "time of recompute")
+    assert f"{memory:.2f} of the memory for {time:.2f} of the time" in page
+    assert f"In pieces of 128 frames predictions take {one('O', 'chunk: 128'):.2f} of the time" in page
+    assert one("O", "chunk: 32") > 1
+    assert one("S_N", "N2") < 1
+    assert one("S_T", "N2") < 1
+    assert one("S_B", "N2") > 1
+    assert one("R_pad", "ResNet-18") < 1 / 1.5
