@@ -91,7 +91,7 @@ class Sides:
         """Seconds of a step in the bare loop."""
         assembly = assemble(self.recipe)
         torch.manual_seed(self.recipe.train.seed)
-        model = build(assembly.recipe, assembly.dataset)
+        model = build(assembly.recipe, assembly.dataset).channels_last()  # as `train` lays it out
         with stamps(self.device) as moments:
             learn_bare(assembly, model, self.device)
         return seconds_of_a_step(moments, self.steps())
