@@ -41,7 +41,7 @@ class Jagged:
     __slots__ = ("_lengths", "_offsets", "_sizes", "_values")
 
     _values: Tensor
-    _lengths: Tensor
+    _lengths: Tensor | None
     _sizes: tuple[int, ...]
     _offsets: Tensor | None
 
@@ -51,12 +51,12 @@ class Jagged:
         _check_sizes(values, sizes)
         self._set(values, lengths.to(torch.int64), sizes)
 
-    def _set(self, values: Tensor, lengths: Tensor, sizes: tuple[int, ...]) -> None:
+    def _set(self, values: Tensor, lengths: Tensor | None, sizes: tuple[int, ...]) -> None:
         self._values, self._lengths, self._sizes, self._offsets = values, lengths, sizes, None
 
     @classmethod
-    def _trusted(cls, values: Tensor, lengths: Tensor, sizes: tuple[int, ...]) -> Jagged:
-        """Skips the checks and, on a GPU, the wait for the lengths that they would cost."""
+    def _trusted(cls, values: Tensor, lengths: Tensor | None, sizes: tuple[int, ...]) -> Jagged:
+        """Skips the checks and, on a GPU, the wait for the lengths that they would cost; None for lengths as sizes."""
         jagged = cls.__new__(cls)
         jagged._set(values, lengths, sizes)
         return jagged
@@ -72,8 +72,7 @@ class Jagged:
         if not isinstance(values, Tensor) or values.ndim == 0:
             raise ShapeError("values: a Jagged holds a tensor of at least one dimension, (total, *element)")
         _check_sizes(values, sizes)
-        lengths = torch.tensor(sizes, dtype=torch.int64)
-        return cls._trusted(values, lengths.to(values.device, non_blocking=True), sizes)
+        return cls._trusted(values, None, sizes)
 
     @classmethod
     def from_list(cls, samples: Sequence[Tensor]) -> Jagged:
@@ -134,6 +133,9 @@ class Jagged:
     @property
     def lengths(self) -> Tensor:
         """Elements of each sample, ``(batch,)``, int64, on the device of the values."""
+        if self._lengths is None:  # many batches are never asked
+            with torch.inference_mode(False):  # what is kept may be trained on later
+                self._lengths = torch.tensor(self._sizes, dtype=torch.int64).to(self.device, non_blocking=True)
         return self._lengths
 
     @property
@@ -145,13 +147,16 @@ class Jagged:
     def offsets(self) -> Tensor:
         """Where each sample starts and the last one ends, ``(batch + 1,)``."""
         if self._offsets is None:
-            self._offsets = torch.nn.functional.pad(self._lengths.cumsum(0), (1, 0))
+            with torch.inference_mode(False):
+                self._offsets = torch.nn.functional.pad(self.lengths.cumsum(0), (1, 0))
         return self._offsets
 
     @property
     def present(self) -> Tensor:
         """Which samples have at least one element, ``(batch,)`` bool."""
-        return self._lengths > 0
+        if all(self._sizes):
+            return torch.ones(len(self), dtype=torch.bool, device=self.device)
+        return self.lengths > 0
 
     @property
     def element_shape(self) -> tuple[int, ...]:
@@ -177,7 +182,7 @@ class Jagged:
     def sample_index(self) -> Tensor:
         """The sample that each element belongs to, ``(total,)``."""
         index = torch.arange(len(self), device=self.device)
-        return index.repeat_interleave(self._lengths, output_size=self.total)
+        return index.repeat_interleave(self.lengths, output_size=self.total)
 
     def with_values(self, values: Tensor) -> Jagged:
         """Other elements for the same samples, one for one: what an element-wise encoder returns.
@@ -192,11 +197,13 @@ class Jagged:
     def to(self, target: torch.device | str | torch.dtype, *, non_blocking: bool = False) -> Jagged:
         """Moves to a device, or converts the values (never the lengths) to a dtype."""
         values = self._values.to(target, non_blocking=non_blocking)
-        return Jagged._trusted(values, self._lengths.to(values.device, non_blocking=non_blocking), self._sizes)
+        lengths = None if self._lengths is None else self._lengths.to(values.device, non_blocking=non_blocking)
+        return Jagged._trusted(values, lengths, self._sizes)
 
     def pin_memory(self) -> Jagged:
         """Copies to page-locked memory, from which transfers to a GPU run beside computation."""
-        return Jagged._trusted(self._values.pin_memory(), self._lengths.pin_memory(), self._sizes)
+        lengths = None if self._lengths is None else self._lengths.pin_memory()
+        return Jagged._trusted(self._values.pin_memory(), lengths, self._sizes)
 
     def unbind(self) -> tuple[Tensor, ...]:
         """The samples, each ``(length_i, *element)``, as views."""

@@ -190,18 +190,23 @@ class FusionModel(nn.Module):
         if absent:
             raise ShapeError(f"targets: {absent} missing; a sample without a target is marked by a negative or NaN")
         weights = weights or {}
-        terms = {}
+        everywhere = {"fused", *(name for name, sequence in output.sequences.items() if all(sequence.sizes))}
+        scores: dict[str, tuple[LossHead, Tensor, Tensor]] = {}
+        counts: dict[str, Tensor] = {}
         for target in self.targets:
             known = self.head(target).known(targets[target])
             batch = len(next(iter(output.present.values())))
             if len(known) != batch:
                 raise ShapeError(f"targets: {target!r} has {len(known)} samples, the output has {batch}")
-            for branch, scores in _by_branch(output, target).items():
-                counts = known if branch == "fused" else known & output.present[branch]
-                head = self.head(target, None if branch == "fused" else branch)
+            for branch, found in _by_branch(output, target).items():
                 name = f"{branch}/{target}"
-                terms[name] = _term(head, scores, targets[target], counts, weights.get(name))
-        return terms
+                scores[name] = self.head(target, None if branch == "fused" else branch), found, targets[target]
+                counts[name] = known if branch in everywhere else known & output.present[branch]
+        whole = _all_true(counts.values())
+        return {
+            name: _term(*scores[name], None if id(counted) in whole else counted, weights.get(name))
+            for name, counted in counts.items()
+        }
 
     def loss_of(
         self, output: ModelOutput, targets: Mapping[str, Tensor], term: str, scores: Float[Tensor, "batch _"]
@@ -315,8 +320,15 @@ def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:
     return {**scores, **{name: of[target] for name, of in output.unimodal.items()}}
 
 
-def _term(head: LossHead, scores: Tensor, targets: Tensor, counts: Tensor, weights: Tensor | None) -> Tensor:
-    if counts.all():
+def _all_true(masks: Iterable[Tensor]) -> set[int]:
+    """The ids of the masks in which all is true; a GPU is waited for once, however many they are."""
+    different = {id(mask): mask for mask in masks}
+    told = torch.stack([mask.all() for mask in different.values()]).tolist() if different else []
+    return {key for key, true in zip(different, told, strict=True) if true}
+
+
+def _term(head: LossHead, scores: Tensor, targets: Tensor, counts: Tensor | None, weights: Tensor | None) -> Tensor:
+    if counts is None:
         return mean_over_union(head.loss(scores, targets), weights)
     rows = counts.nonzero().flatten()  # possibly none; a head that sums over processes must be called all the same
     values = head.loss(scores[rows], targets[rows])

@@ -127,3 +127,23 @@ def test_an_index_outside_the_batch_is_refused() -> None:
         packed[torch.tensor([True])]
     with pytest.raises(IndexError):
         packed[[2]]
+
+
+def test_lengths_that_a_prediction_asked_for_first_can_be_trained_with() -> None:
+    batch = Jagged.from_sizes(torch.ones(3, 2), (1, 2))
+    with torch.inference_mode():
+        assert batch.lengths.tolist() == [1, 2]
+        assert batch.offsets.tolist() == [0, 1, 3]
+    assert not batch.lengths.is_inference()
+    assert not batch.offsets.is_inference()
+
+
+def test_a_batch_that_is_moved_or_converted_still_knows_its_lengths() -> None:
+    for asked in (True, False):
+        batch = Jagged.from_sizes(torch.ones(3, 2), (1, 0, 2))
+        if asked:
+            assert batch.lengths.tolist() == [1, 0, 2]
+        for other in (batch.to(torch.float64), batch.to("cpu"), batch.with_values(torch.zeros(3, 5))):
+            assert other.lengths.tolist() == [1, 0, 2]
+            assert other.lengths.dtype == torch.int64
+            assert other.present.tolist() == [True, False, True]

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusionkit import Jagged, RecipeError, ShapeError, build, load_recipe
 from fusionkit.interfaces import Encoder, Fusion
@@ -500,3 +501,29 @@ def test_dropout_acts_in_training_only():
     model, inputs = network(spec), batch_of(spec)
     assert (model.train()(inputs).features["m0"] == 0).any()
     assert not (model.eval()(inputs).features["m0"] == 0).any()
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks a tensor for its number, for which a GPU would be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_loss_terms_do_not_ask_the_device_one_after_another(missing):
+    model = network(spec_of(3, targets=BOTH)).train()
+    shapes = [(f"m{index}", ENCODED[index]) for index in range(3)]
+    inputs = {name: Jagged.from_list(list(torch.ones(4, 2, *of["shape"]).double())) for name, of in shapes}
+    if missing:
+        inputs["m0"] = Jagged.from_sizes(inputs["m0"].values[:6], (2, 2, 2, 0))
+    output = model(inputs)
+    with Waits() as waits:
+        terms = model.losses(output, {"emotion": torch.tensor([0, 1, 2, 0]), "pain": torch.ones(4, 2).double()})
+    assert len(terms) == 8
+    assert waits.count == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from fusionkit.interfaces import OptimizerRecipe, Stage
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import OPTIMIZERS
+from fusionkit.training.gradients import SMALL, gradient_norm
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment
 
@@ -116,3 +118,20 @@ def test_a_fused_update_is_skipped_where_scaled_gradients_overflow() -> None:
 
     assert any(not torch.equal(usual[name], weights) for name, weights in skipped.items())
     assert all(torch.equal(plain[name], weights) for name, weights in skipped.items())
+
+
+def test_the_norm_of_the_gradient_is_that_of_all_its_numbers_whatever_their_sizes_and_layouts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(3,), (8, 5, 3, 3), (SMALL + 1,), (SMALL // 64, 64), (200, 200), ()]
+    parameters = [nn.Parameter(torch.randn(shape, generator=generator).double()) for shape in shapes]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator).double()
+    parameters[1].grad = parameters[1].grad.to(memory_format=torch.channels_last)
+    parameters.append(nn.Parameter(torch.zeros(2)))  # it has no gradient
+    expected = math.sqrt(math.fsum(float(g.square().sum()) for p in parameters if (g := p.grad) is not None))
+    assert float(gradient_norm(parameters)) == pytest.approx(expected, rel=1e-12)
+    for place in range(len(shapes)):
+        held = parameters[place].grad.flatten()[-1].clone()
+        parameters[place].grad[(-1,) * len(shapes[place])] = float("nan")
+        assert not math.isfinite(float(gradient_norm(parameters)))
+        parameters[place].grad[(-1,) * len(shapes[place])] = held

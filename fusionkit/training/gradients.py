@@ -11,6 +11,9 @@ from torch import distributed as dist
 from fusionkit.interfaces import GradientScale
 from fusionkit.parallel import world_size
 
+SMALL = 16_384
+"""Numbers of a gradient that is copied rather than measured by itself."""
+
 
 def gradients_of(
     loss: Tensor, parameters: Sequence[nn.Parameter], scaler: torch.amp.GradScaler | None, share: float
@@ -119,8 +122,14 @@ def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together; not finite as soon as one number of them is not."""
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    """The norm of all gradients together; not finite as soon as one number of them is not.
+
+    Small ones are laid end to end first: in a small network a call for each would take longer than the numbers do.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    small = [gradient.flatten() for gradient in gradients if gradient.numel() <= SMALL]
+    large = [gradient for gradient in gradients if gradient.numel() > SMALL]
+    return nn.utils.get_total_norm([*large, torch.cat(small)] if small else large)
 
 
 def rescale(parameters: Sequence[nn.Parameter], clip_norm: float, norm: Tensor) -> None:

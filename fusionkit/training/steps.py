@@ -125,21 +125,18 @@ class Learner:
         self._optimizer.zero_grad()
         self._compared = {}
         rows = [self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)) for batch in batches]
-        names = tuple(rows[0])
-        told = torch.stack([torch.stack([row[name].detach() for name in names]) for row in rows]).mean(dim=0)
         reduce_gradients(parameters)
         if self._scaler is not None:  # Fabric's own call refuses fused optimizers, which torch's scaler serves
             self._scaler.unscale_(self._optimizer)
         norm = gradient_norm(parameters)
-        *values, norm_value, signum = self._on_host(told, norm, signal)
-        terms = dict(zip(names, values, strict=True))
+        terms, norm_value, signum = self._on_host(rows, norm, signal)
         self._check_finite(terms, norm_value, batches, moment, parameters)
         if self._spec.clip_norm is not None:
             self._clip(parameters, self._spec.clip_norm, norm)
         self._set_rate(moment.lr)
         self._fabric.strategy.optimizer_step(self._optimizer)
         gradients = {name: {key: float(value) for key, value in of.items()} for name, of in self._compared.items()}
-        return Outcome(terms.pop(TOTAL), terms, int(signum), gradients)
+        return Outcome(terms.pop(TOTAL), terms, signum, gradients)
 
     def _plan(self, batch: Batch, moment: Moment) -> Plan:
         if self._balancer is None or "plan" not in self._hooks:
@@ -266,15 +263,21 @@ class Learner:
     def _step_of(self, batch: Batch, moment: Moment, output: ModelOutput | None, teacher: ModelOutput | None) -> Step:
         return Step(moment.epoch, moment.step, moment.epochs, output, batch.targets, batch.sample_ids, teacher)
 
-    def _on_host(self, told: Tensor, norm: Tensor, signal: int) -> list[float]:
+    def _on_host(
+        self, rows: Sequence[Mapping[str, Tensor]], norm: Tensor, signal: int
+    ) -> tuple[dict[str, float], float, int]:
         """Terms, norm and signal in one transfer; the terms as means over the union of all processes' batches."""
-        told = told.to(self._told_dtype)
-        row = torch.cat([told, norm.to(told).reshape(1), told.new_tensor([float(signal)])])
+        names = tuple(rows[0])
+        terms = [row[name].detach().to(self._told_dtype) for row in rows for name in names]
+        told = torch.stack([*terms, norm.to(self._told_dtype)])
         if world_size() > 1:
-            dist.all_reduce(row[:-2].div_(world_size()))
-            dist.all_reduce(row[-1:], op=dist.ReduceOp.MAX)
-        values: list[float] = row.tolist()
-        return values
+            dist.all_reduce(told[:-1].div_(world_size()))
+            signals = told.new_tensor(signal)
+            dist.all_reduce(signals, op=dist.ReduceOp.MAX)
+            signal = int(signals)
+        *values, norm_value = told.tolist()
+        means = {name: math.fsum(values[place :: len(names)]) / len(rows) for place, name in enumerate(names)}
+        return means, norm_value, signal
 
     def _check_finite(
         self,
