@@ -70,4 +70,5 @@ class MultiTerm(Balancer):
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
         """Multiplies every term by its weight."""
-        return {name: self.term_weights[name] * term for name, term in terms.items()}
+        weights = self.term_weights
+        return {name: term if weights[name] == 1.0 else weights[name] * term for name, term in terms.items()}

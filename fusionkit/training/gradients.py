@@ -126,10 +126,17 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
 
     Small ones are laid end to end first: in a small network a call for each would take longer than the numbers do.
     """
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    small = [gradient.flatten() for gradient in gradients if gradient.numel() <= SMALL]
-    large = [gradient for gradient in gradients if gradient.numel() > SMALL]
-    return nn.utils.get_total_norm([*large, torch.cat(small)] if small else large)
+    small, large = list[Tensor](), list[Tensor]()
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is not None and gradient.numel() <= SMALL:
+            small.append(gradient.flatten())
+        elif gradient is not None:
+            large.append(gradient)
+    if not small:
+        return nn.utils.get_total_norm(large)
+    of_small = torch.linalg.vector_norm(torch.cat(small))
+    return torch.hypot(of_small, nn.utils.get_total_norm(large).to(of_small)) if large else of_small
 
 
 def rescale(parameters: Sequence[nn.Parameter], clip_norm: float, norm: Tensor) -> None:
