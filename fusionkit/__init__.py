@@ -29,6 +29,7 @@ _HOMES = {
     "RecipeError": "errors",
     "RunError": "errors",
     "ShapeError": "errors",
+    "Stream": "stream",
     "TrainingError": "errors",
     "build": "model",
     "load_recipe": "recipe",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         STRATEGIES,
         TRANSFORMS,
     )
+    from fusionkit.stream import Stream
 
 
 def __getattr__(name: str) -> object:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice, takewhile
 
 import torch
 from jaxtyping import Float
@@ -62,19 +63,29 @@ class Branch(nn.Module):
         self.out_features = aggregator.out_features
         self.encoded_shape = encoders[-1].out_shape
 
+    @property
+    def element_wise(self) -> int:
+        """How many encoders, from the first of the chain on, take every element by itself."""
+        return sum(1 for _ in takewhile(lambda encoder: isinstance(encoder, ElementEncoder), self.encoders))
+
     def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
         """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
-        sequence = self._encode(elements)
+        sequence = self.encode(elements)
+        return self.summarise(sequence), sequence
+
+    def summarise(self, sequence: Jagged) -> Tensor:
+        """The features ``(batch, out_features)`` of encoded sequences, zero where absent."""
         rows = [index for index, size in enumerate(sequence.sizes) if size]
         if rows and len(rows) == len(sequence):
-            return self.dropout(self.norm(self.aggregator(sequence))), sequence
+            features: Tensor = self.dropout(self.norm(self.aggregator(sequence)))
+            return features
         if not rows:
             # where several processes share a batch, each takes part in the statistics that the others need
             nothing = self.norm.weight.new_zeros(0, self.out_features)
             shared = self.training and world_size() > 1
-            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), sequence
+            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence))
         present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
-        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence)), sequence
+        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence))
 
     def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
         """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
@@ -86,11 +97,19 @@ class Branch(nn.Module):
             return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
         return {target: _spread(head(features), rows, len(sizes)) for target, head in self.heads.items()}
 
-    def _encode(self, elements: Jagged) -> Jagged:
+    def encode(self, elements: Jagged, *, start: int = 0, stop: int | None = None) -> Jagged:
+        """The encoded sequences, or what a part of the chain makes of what the encoders before it gave.
+
+        Args:
+            elements: Elements of the modality, or the output of the first `start` encoders.
+            start: The encoder to begin with.
+            stop: The encoder to stop before; None goes to the end of the chain.
+        """
+        chain = islice(self.encoders, start, stop)
         if elements.total and not self.training and not torch.is_grad_enabled():
-            elements = _gathered(_in_pieces(self.encoders, elements, self.chunk))
+            elements = _gathered(_in_pieces(chain, elements, self.chunk))
         else:
-            for encoder in self.encoders:
+            for encoder in chain:
                 if elements.total == 0:
                     break
                 elements = encoder(elements)

@@ -125,25 +125,23 @@ class FusionModel(nn.Module):
         self._refuse_unknown("modalities", wanted)
         features: dict[str, Tensor] = {}
         sequences: dict[str, Jagged] = {}
-        everyone: dict[str, bool] = {}
-        present: dict[str, Tensor] = {}
         for name in self.modalities:
             elements = batch[name]
             if name not in wanted:
                 elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
             features[name], sequences[name] = self.branch(name)(elements)
-            present[name] = sequences[name].present
-            everyone[name] = all(sequences[name].sizes)
-        branch_scores: dict[str, dict[str, Tensor]] = {}
-        if self.training if unimodal is None else unimodal:
-            branch_scores = {name: self.branch(name).scores(features[name], sequences[name].sizes) for name in wanted}
-        return ModelOutput(
-            fused=self._hooked(features, present, everyone, sequences, replace) if fused else {},
-            unimodal={name: scores for name, scores in branch_scores.items() if scores},
-            features=features,
-            present=present,
-            sequences=sequences,
-        )
+        scored = wanted if (self.training if unimodal is None else unimodal) else ()
+        return self._output(features, sequences, scored, fused=fused, replace=replace)
+
+    def from_sequences(self, sequences: Mapping[str, Jagged], *, unimodal: bool = False) -> ModelOutput:
+        """Scores of a batch that is encoded already: what `forward` makes of it behind the encoders.
+
+        Args:
+            sequences: By modality, all of them, encoded sequences, as `ModelOutput.sequences` has them.
+            unimodal: Score the uni-modal branches.
+        """
+        features = {name: self.branch(name).summarise(sequences[name]) for name in self.modalities}
+        return self._output(features, sequences, self.modalities if unimodal else ())
 
     def fuse(
         self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
@@ -224,14 +222,6 @@ class FusionModel(nn.Module):
         branch, _, target = term.partition("/")
         return self.head(target, None if branch == "fused" else branch).distribution(scores)
 
-    def _refuse_other_precision(self, packed: Mapping[str, Jagged]) -> None:
-        own = next(self.placeholders.parameters()).dtype
-        for name, value in packed.items():
-            given = value.values.dtype
-            if given.is_floating_point and (given == torch.float64) != (own == torch.float64):
-                remedy = f"convert them with .to({own})"
-                raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; {remedy}")
-
     def _packed(self, inputs: Inputs) -> dict[str, Jagged]:
         self._refuse_unknown("inputs", inputs)
         if not inputs:
@@ -240,7 +230,9 @@ class FusionModel(nn.Module):
         sizes = {name: len(value) for name, value in packed.items()}
         if len(set(sizes.values())) > 1:
             raise ShapeError(f"inputs: batches differ in size: {sizes}")
-        self._refuse_other_precision(packed)
+        own = next(self.placeholders.parameters()).dtype
+        for name, value in packed.items():
+            refuse_other_precision(name, value.values.dtype, own)
         like = next(iter(packed.values()))
         for name in self.modalities:
             if name not in packed:
@@ -251,6 +243,26 @@ class FusionModel(nn.Module):
         for name in names:
             if name not in self.branches:
                 raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, self.modalities)}")
+
+    def _output(
+        self,
+        features: Mapping[str, Tensor],
+        sequences: Mapping[str, Jagged],
+        scored: Sequence[str],
+        *,
+        fused: bool = True,
+        replace: FeatureHook | None = None,
+    ) -> ModelOutput:
+        present = {name: sequences[name].present for name in self.modalities}
+        everyone = {name: all(sequences[name].sizes) for name in self.modalities}
+        of_branches = {name: self.branch(name).scores(features[name], sequences[name].sizes) for name in scored}
+        return ModelOutput(
+            fused=self._hooked(features, present, everyone, sequences, replace) if fused else {},
+            unimodal={name: scores for name, scores in of_branches.items() if scores},
+            features=features,
+            present=present,
+            sequences=sequences,
+        )
 
     def _hooked(
         self,
@@ -313,6 +325,16 @@ def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagg
     raise ShapeError(
         f"{name}: a tensor of shape {tuple(value.shape)} is neither (batch, *{shape}) nor (batch, time, *{shape})"
     )
+
+
+def refuse_other_precision(name: str, given: torch.dtype, own: torch.dtype) -> None:
+    """Refuses numbers of a modality that are in double precision where the network is not, or the other way round.
+
+    Raises:
+        ShapeError: They are.
+    """
+    if given.is_floating_point and (given == torch.float64) != (own == torch.float64):
+        raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; convert them with .to({own})")
 
 
 def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:

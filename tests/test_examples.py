@@ -11,7 +11,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
+import fusionkit
 from fusionkit.evaluation import evaluate
 from fusionkit.recipe import load_recipe
 from fusionkit.strict_yaml import read_yaml
@@ -111,3 +113,29 @@ def test_the_page_on_trained_networks_does_what_it_shows(tmp_path: Path, monkeyp
 
     assert known["probabilities"].shape == (2, 4)
     assert known["predictions"]["distribution/label/fused"].shape == (len(json.loads(known["about"]["samples"])), 4)
+
+
+def test_the_page_on_streams_does_what_it_shows() -> None:
+    segments = {"window": 64, "hop": 32, "segment_seconds": 0.1, "segment_hop_seconds": 0.1, "type": "spectrogram"}
+    model = fusionkit.build(
+        {
+            "modalities": {
+                "video": {"shape": [3, 112, 112], "encoder": {"type": "conv2d", "channels": [2]}},
+                "audio": {"shape": [], "encoder": [segments, {"type": "conv2d", "channels": [2]}]},
+            },
+            "targets": {"emotion": {"type": "classification", "classes": ["calm", "happy"]}},
+        }
+    ).eval()
+    page = (FOLDER.parent / "docs" / "how_to" / "streams.md").read_text()
+    known: dict[str, Any] = {"model": model, "recording": [(torch.rand(6, 3, 112, 112), torch.randn(3200))] * 2}
+
+    first, second = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    exec(compile(first, "streams.md", "exec"), known)
+    assert known["probabilities"].shape == (2,)
+    assert known["stream"].counts == {"video": 12, "audio": 6400}
+    exec(compile(second, "streams.md", "exec"), known)
+    wave = 5 + torch.randn(3200)
+    known["stream"].push("audio", wave)
+    with torch.inference_mode():
+        expected = model({"audio": (wave - wave.mean())[None] / wave.std(correction=0)}).fused["emotion"]
+    torch.testing.assert_close(known["stream"].predict().fused["emotion"], expected)

@@ -26,6 +26,7 @@ import roofline  # noqa: E402
 import rounds  # noqa: E402
 from rows import ROWS, encoders, gpu, padding, scaling  # noqa: E402
 from rows import memory as memory_rows  # noqa: E402
+from rows import options as option_rows  # noqa: E402
 from rows.registry import Entry, NotMeasuredError, Place  # noqa: E402
 
 CPU = Place(torch.device("cpu"), 1)
@@ -287,6 +288,20 @@ def test_a_step_of_memory_and_one_of_padding_are_measured_at_toy_size() -> None:
     time = padding.padded_time_at(TOY, CPU)
     assert len(time.measured.rounds) == 1
     assert 0 < time.more["elements / padded elements: the limit"] < 1
+
+
+def test_a_stream_is_given_a_fifteenth_of_what_a_prediction_of_its_window_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+
+    def made(size: networks.Size) -> Any:
+        model = networks.mrpn(size)
+        model.branch("video").encoders[0].register_forward_pre_hook(lambda _, values: given.append(values[0].total))
+        return model
+
+    monkeypatch.setattr(option_rows, "mrpn", made)
+    found = option_rows.streamed(CPU, TOY)
+    assert given == [90, *[6, 90, 6] * 2]  # the window is filled; then ours, theirs, ours, once to warm up
+    assert len(found.measured.rounds) == 1
 
 
 def test_throughput_is_measured_in_every_way_and_a_way_that_fails_does_not_stop_the_others(

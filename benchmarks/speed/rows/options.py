@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from networks import FULL, SMALL, Size, bare_encoders, branch, clips, mrpn, network, targets, usual_lengths
+from networks import (
+    FRAMES_PER_SEGMENT,
+    FULL,
+    SMALL,
+    Size,
+    bare_encoders,
+    branch,
+    clips,
+    mrpn,
+    network,
+    targets,
+    usual_lengths,
+)
 from peak import peak_bytes
 from records import Measurement, Number, Target
 from rounds import Work, compare
@@ -15,10 +27,13 @@ from torch._dynamo.utils import counters
 from fusionkit.interfaces import at_once
 from fusionkit.jagged import Jagged
 from fusionkit.registry import OPTIMIZERS
+from fusionkit.stream import Stream
 from rows.encoders import encoders_alone, learn, loss_of, size_at
 from rows.registry import NotMeasuredError, Place, row
 
 BATCHES = 200
+STREAMED = 90
+"""Frames of the window of a stream: three seconds."""
 FACES = {"type": "conv2d", "channels": [8, 16, 32]}
 
 
@@ -65,7 +80,7 @@ def _steps(model: nn.Module, batches: Sequence[dict[str, Jagged]], wanted: dict[
 
 @row("O", "each option that is meant to save time or memory: with it / without it")
 def options(place: Place) -> Sequence[Measurement]:
-    """Precision, layout, fused updates, activations that are computed again, and predictions in pieces."""
+    """Precision, layout, fused updates, activations that are computed again, predictions in pieces and of a stream."""
     size = size_at(place)
     return [
         _precision(place, size),
@@ -73,6 +88,7 @@ def options(place: Place) -> Sequence[Measurement]:
         *_fused(place, size),
         *_recomputed(place, size),
         *_in_pieces(place),
+        streamed(place, size),
     ]
 
 
@@ -156,3 +172,26 @@ def _predicts(model: nn.Module, clip: dict[str, Jagged]) -> Callable[[int], None
             model(clip)
 
     return predict
+
+
+def streamed(place: Place, size: Size) -> Measurement:
+    """What a stream takes for its next frames and segment, beside a prediction of its whole window."""
+    model = mrpn(size).to(place.device).eval()
+    batches = clips(size, place.device, frames=[STREAMED])
+    portion = {"video": FRAMES_PER_SEGMENT, "audio": 1}
+    stream = Stream(model, window={name: batches[0][name].total for name in portion})
+    for name, window in batches[0].items():
+        stream.push(name, window.values)
+
+    def goes_on(turn: int) -> None:
+        for name, count in portion.items():
+            stream.push(name, batches[turn % len(batches)][name].values[:count])
+        stream.predict()
+
+    def predicts_all(turn: int) -> None:
+        _predicts(model, batches[turn % len(batches)])(turn)
+
+    measured = compare(goes_on, predicts_all, place.device, rounds=place.rounds)
+    video, audio = (" x ".join(map(str, of)) for of in (size.video, size.audio))
+    what = f"prediction of a stream's next {portion['video']} frames of {video} and segment of {audio}"
+    return Measurement(what=f"{what} / of its whole window of {STREAMED} frames anew, ResNet-18", measured=measured)
