@@ -27,7 +27,7 @@ class AdamW(OptimizerRecipe):
         weight_decay: Decoupled decay, on weights only: biases and norms are left alone.
         beta1: Decay of the mean of gradients.
         beta2: Decay of the mean of squared gradients.
-        fused: Update in one kernel, several times as fast; without it torch's loops, equal to rounding.
+        fused: Update in one kernel, which is faster; without it torch's loops, equal to rounding.
 
     Source:
         Loshchilov and Hutter 2019, arXiv:1711.05101.

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
 import measure  # noqa: E402 - it lies beside its own modules
 import networks  # noqa: E402
 import peak  # noqa: E402
+import peer_networks  # noqa: E402
 import plain  # noqa: E402
 import records  # noqa: E402
 import roofline  # noqa: E402
@@ -302,6 +303,25 @@ def test_a_stream_is_given_a_fifteenth_of_what_a_prediction_of_its_window_is(mon
     found = option_rows.streamed(CPU, TOY)
     assert given == [90, *[6, 90, 6] * 2]  # the window is filled; then ours, theirs, ours, once to warm up
     assert len(found.measured.rounds) == 1
+
+
+def test_a_budget_and_the_path_of_an_lstm_are_measured() -> None:
+    budget = option_rows._budget()
+    largest, usual = budget.more["frames"]
+    assert 0 < largest <= 720 < usual  # eight clips of ninety frames, which is the mean of 30 and 150
+    assert budget.measured.value == pytest.approx(largest / usual)
+    path = option_rows._path(CPU)
+    assert path.what.startswith("LSTM, padded / packed")
+    assert len(path.measured.rounds) == 1
+
+
+def test_the_network_by_hand_has_every_layer_of_ours() -> None:
+    peer = peer_networks.BY_HAND
+    ours, (by_hand, predict) = peer.build_ours(), peer.make()
+    sizes = [sorted(p.numel() for p in module.parameters()) for module in (ours, by_hand)]
+    # Ours normalises the halves of 512 features one by one, and learns what stands for a modality that is missing.
+    assert sum(sizes[0]) - sum(of.numel() for of in ours.placeholders.values()) == sum(sizes[1])
+    assert predict(peer.inputs(4, torch.Generator().manual_seed(0))).shape == (4, 8)
 
 
 def test_throughput_is_measured_in_every_way_and_a_way_that_fails_does_not_stop_the_others(

@@ -140,6 +140,33 @@ def mmsa() -> tuple[nn.Module, Predict]:
     return network, lambda given: network(given["text"], given["first"], given["second"])["M"]
 
 
+class Plain(nn.Module):
+    """Our network of `pykale` as one writes it by hand for vectors that are never missing: every layer of ours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict({name: self._perceptron(width) for name, width in WIDTHS.items()})
+        self.norms = nn.ModuleDict({name: nn.BatchNorm1d(256) for name in WIDTHS})
+        self.fused = nn.BatchNorm1d(512)  # ours normalises either half by itself, which is the same
+        self.head = nn.Sequential(nn.Linear(512, 256), nn.ReLU(), nn.BatchNorm1d(256), nn.Linear(256, CLASSES))
+
+    @staticmethod
+    def _perceptron(width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256))
+
+    def forward(self, given: Mapping[str, Tensor]) -> Tensor:
+        """The scores."""
+        features = [self.norms[name](self.encoders[name](given[name])) for name in WIDTHS]
+        scores: Tensor = self.head(self.fused(torch.cat(features, dim=1)))
+        return scores
+
+
+def plainly() -> tuple[nn.Module, Predict]:
+    """The network written by hand."""
+    network = Plain()
+    return network, network
+
+
 NORM = "Ours normalises the features of every branch and of the fused head over the batch, this one does not."
 PEERS = (
     Peer(
@@ -190,6 +217,18 @@ PEERS = (
         ),
     ),
 )
+
+BY_HAND = Peer(
+    "torch",
+    torch.__version__,
+    "the network beside pykale's written by hand, with our norms",
+    plainly,
+    (vectors(256, 256, out=256), 256),
+    frozenset(),
+    (),
+    ("It cannot do without a modality, and nothing in it has a name.",),
+)
+"""No peer: what fusionkit's way around the very same layers costs."""
 
 
 def install(peer: Peer, folder: Path) -> Path:

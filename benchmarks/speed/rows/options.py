@@ -8,13 +8,17 @@ import torch
 from networks import (
     FRAMES_PER_SEGMENT,
     FULL,
+    SETS,
     SMALL,
+    WIDTH,
     Size,
     bare_encoders,
     branch,
     clips,
+    lengths,
     mrpn,
     network,
+    noise,
     targets,
     usual_lengths,
 )
@@ -24,6 +28,8 @@ from rounds import Work, compare
 from torch import nn
 from torch._dynamo.utils import counters
 
+from fusionkit.aggregators.final_state import FinalState
+from fusionkit.data.batching import EpochBatches
 from fusionkit.interfaces import at_once
 from fusionkit.jagged import Jagged
 from fusionkit.registry import OPTIMIZERS
@@ -80,12 +86,14 @@ def _steps(model: nn.Module, batches: Sequence[dict[str, Jagged]], wanted: dict[
 
 @row("O", "each option that is meant to save time or memory: with it / without it")
 def options(place: Place) -> Sequence[Measurement]:
-    """Precision, layout, fused updates, activations that are computed again, predictions in pieces and of a stream."""
+    """Precision, layout, updates, the LSTM's path, batches by budget, kept activations, and ways of predicting."""
     size = size_at(place)
     return [
         _precision(place, size),
         _layout(place, size),
         *_fused(place, size),
+        _path(place),
+        _budget(),
         *_recomputed(place, size),
         *_in_pieces(place),
         streamed(place, size),
@@ -132,6 +140,37 @@ def _fused(place: Place, size: Size) -> Iterator[Measurement]:
             rounds=5 * place.rounds,
         )
         yield Measurement(what=f"AdamW's update, fused / not; {told}", measured=measured)
+
+
+def _path(place: Place) -> Measurement:
+    """The LSTM by the path that this device takes, beside the other one."""
+    lstm = FinalState("lstm", WIDTH, FULL.hidden, layers=1, dropout=0.0, bidirectional=False).to(place.device).train()
+    generator = torch.Generator().manual_seed(0)
+    drawn = [noise(lengths(FULL, turn), (WIDTH,), generator).to(place.device) for turn in range(SETS)]
+    ways = {"padded": lstm.padded, "packed": lstm.packed}
+    taken, other = ("packed", "padded") if place.device.type == "cuda" else ("padded", "packed")
+    measured = compare(
+        *(lambda turn, way=ways[name]: learn(lstm, lambda: way(drawn[turn % SETS]).sum()) for name in (taken, other)),
+        place.device,
+        rounds=place.rounds,
+    )
+    what = f"LSTM, {taken} / {other}, forward and backward; {FULL.clips} clips of {FULL.shortest} to {FULL.longest}"
+    return Measurement(what=f"{what} vectors of {WIDTH}", measured=measured)
+
+
+def _budget() -> Measurement:
+    """The largest batch of an epoch where a budget cuts it, beside that of a number of clips: the same on average."""
+    frames = [length for turn in range(64) for length in lengths(FULL, turn)]
+    budget = FULL.clips * (FULL.shortest + FULL.longest) // 2
+    settings = {"seed": 0, "shuffle": True}
+    cut = (
+        EpochBatches(range(len(frames)), budget=budget, lengths={"video": frames}, **settings),
+        EpochBatches(range(len(frames)), batch_size=FULL.clips, **settings),
+    )
+    largest, usual = (max(sum(frames[index] for index in batch) for batch in batches.plan(0)) for batches in cut)
+    told = f"{len(frames)} clips of {FULL.shortest} to {FULL.longest} frames"
+    what = f"frames of the largest batch, budget: {budget} / batch_size: {FULL.clips}; {told}"
+    return Measurement(what=what, measured=Number(value=largest / usual), more={"frames": [largest, usual]})
 
 
 def _recomputed(place: Place, size: Size) -> Iterator[Measurement]:

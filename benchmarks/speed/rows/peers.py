@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from peak import peak_bytes
-from peer_networks import CLASSES, PEERS, Peer, importable, install
+from peer_networks import BY_HAND, CLASSES, PEERS, Peer, importable, install
 from records import Measurement, Number, Target
 from rounds import compare
 from torch import Tensor, nn
@@ -37,10 +37,14 @@ def peer_steps(place: Place) -> Sequence[Measurement]:
                 refused.append(f"{peer.package} {peer.version}: {error}")
     if not lines:
         raise NotMeasuredError("; ".join(refused))
+    lines += [line for batch in BATCHES for line in against(BY_HAND, batch, place, target=None)]
     return [line.model_copy(update={"more": {**line.more, "not_measured": refused}}) for line in lines]
 
 
-def against(peer: Peer, batch: int, place: Place) -> list[Measurement]:
+FASTER = Target(figure="median", sign="<", limit=1.0)
+
+
+def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER) -> list[Measurement]:
     """Time and memory of both sides at one batch size."""
     generator = torch.Generator().manual_seed(0)
     inputs = {name: values.to(place.device) for name, values in peer.inputs(batch, generator).items()}
@@ -65,7 +69,6 @@ def against(peer: Peer, batch: int, place: Place) -> list[Measurement]:
     )
     memory = peak_bytes(ours, place.device), peak_bytes(theirs, place.device)
     what = f"{peer.package} {peer.version}, {peer.name}, batches of {batch}"
-    target = Target(figure="median", sign="<", limit=1.0)
     more = {
         "parameters": {"ours": parameters_of(own), "theirs": parameters_of(their)},
         "steps_of_a_round": STEPS,
@@ -76,7 +79,7 @@ def against(peer: Peer, batch: int, place: Place) -> list[Measurement]:
         Measurement(
             what=f"{what}: memory",
             measured=Number(value=memory[0] / memory[1]),
-            target=target.model_copy(update={"figure": "value"}),
+            target=target and target.model_copy(update={"figure": "value"}),
             more={**more, "bytes": {"ours": memory[0], "theirs": memory[1]}},
         ),
     ]
