@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fusionkit.branch import Branch, ByName
-from fusionkit.errors import ShapeError, TrainingError, did_you_mean
+from fusionkit.errors import ShapeError, TrainingError
+from fusionkit.inputs import Inputs, packed, refuse_unknown
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
-from fusionkit.parallel import mean_over_union
-
-Inputs = Mapping[str, Jagged | Tensor]
+from fusionkit.loss_terms import all_true, loss_term
 
 
 class FusionModel(nn.Module):
@@ -120,9 +119,10 @@ class FusionModel(nn.Module):
         Raises:
             ShapeError: An unknown modality, elements of another shape or precision, or batches of different sizes.
         """
-        batch = self._packed(inputs)
+        shapes = {name: self.branch(name).in_shape for name in self.modalities}
+        batch = packed(inputs, shapes, next(self.placeholders.parameters()).dtype)
         wanted = self.modalities if modalities is None else tuple(modalities)
-        self._refuse_unknown("modalities", wanted)
+        refuse_unknown("modalities", wanted, self.modalities)
         features: dict[str, Tensor] = {}
         sequences: dict[str, Jagged] = {}
         for name in self.modalities:
@@ -200,9 +200,9 @@ class FusionModel(nn.Module):
                 name = f"{branch}/{target}"
                 scores[name] = self.head(target, None if branch == "fused" else branch), found, targets[target]
                 counts[name] = known if branch in everywhere else known & output.present[branch]
-        whole = _all_true(counts.values())
+        whole = all_true(counts.values())
         return {
-            name: _term(*scores[name], None if id(counted) in whole else counted, weights.get(name))
+            name: loss_term(*scores[name], None if id(counted) in whole else counted, weights.get(name))
             for name, counted in counts.items()
         }
 
@@ -221,28 +221,6 @@ class FusionModel(nn.Module):
         """What the loss head of a term makes of scores: probabilities of classes or labels, or numbers."""
         branch, _, target = term.partition("/")
         return self.head(target, None if branch == "fused" else branch).distribution(scores)
-
-    def _packed(self, inputs: Inputs) -> dict[str, Jagged]:
-        self._refuse_unknown("inputs", inputs)
-        if not inputs:
-            raise ShapeError(f"inputs: no modality is given; known: {', '.join(self.modalities)}")
-        packed = {name: as_jagged(name, value, self.branch(name).in_shape) for name, value in inputs.items()}
-        sizes = {name: len(value) for name, value in packed.items()}
-        if len(set(sizes.values())) > 1:
-            raise ShapeError(f"inputs: batches differ in size: {sizes}")
-        own = next(self.placeholders.parameters()).dtype
-        for name, value in packed.items():
-            refuse_other_precision(name, value.values.dtype, own)
-        like = next(iter(packed.values()))
-        for name in self.modalities:
-            if name not in packed:
-                packed[name] = Jagged.empty(len(like), self.branch(name).in_shape, like=like.values)
-        return packed
-
-    def _refuse_unknown(self, where: str, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self.branches:
-                raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, self.modalities)}")
 
     def _output(
         self,
@@ -306,52 +284,6 @@ def _with_copied_statistics(module: nn.Module, *args: Any, **options: Any) -> Te
     return scores
 
 
-def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:
-    """A modality's input as a `Jagged` whose elements have `shape`.
-
-    Raises:
-        ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``.
-    """
-    if isinstance(value, Jagged):
-        if value.element_shape != shape:
-            raise ShapeError(f"{name}: elements of shape {value.element_shape}, the model was built for {shape}")
-        return value
-    if not isinstance(value, Tensor):
-        raise ShapeError(f"{name}: a Jagged or a tensor is expected, given {type(value).__name__}")
-    if value.ndim == len(shape) + 1 and tuple(value.shape[1:]) == shape:
-        return Jagged.from_sizes(value, (1,) * len(value))
-    if value.ndim == len(shape) + 2 and tuple(value.shape[2:]) == shape:
-        return Jagged.from_sizes(value.flatten(0, 1), (value.shape[1],) * len(value))
-    raise ShapeError(
-        f"{name}: a tensor of shape {tuple(value.shape)} is neither (batch, *{shape}) nor (batch, time, *{shape})"
-    )
-
-
-def refuse_other_precision(name: str, given: torch.dtype, own: torch.dtype) -> None:
-    """Refuses numbers of a modality that are in double precision where the network is not, or the other way round.
-
-    Raises:
-        ShapeError: They are.
-    """
-    if given.is_floating_point and (given == torch.float64) != (own == torch.float64):
-        raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; convert them with .to({own})")
-
-
 def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:
     scores = {"fused": output.fused[target]} if target in output.fused else {}
     return {**scores, **{name: of[target] for name, of in output.unimodal.items()}}
-
-
-def _all_true(masks: Iterable[Tensor]) -> set[int]:
-    """The ids of the masks in which all is true; a GPU is waited for once, however many they are."""
-    different = {id(mask): mask for mask in masks}
-    told = torch.stack([mask.all() for mask in different.values()]).tolist() if different else []
-    return {key for key, true in zip(different, told, strict=True) if true}
-
-
-def _term(head: LossHead, scores: Tensor, targets: Tensor, counts: Tensor | None, weights: Tensor | None) -> Tensor:
-    if counts is None:
-        return mean_over_union(head.loss(scores, targets), weights)
-    rows = counts.nonzero().flatten()  # possibly none; a head that sums over processes must be called all the same
-    values = head.loss(scores[rows], targets[rows])
-    return mean_over_union(values, None if weights is None else weights[rows])

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from fusionkit.branch import Branch
 from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
+from fusionkit.inputs import refuse_other_precision, refuse_unknown
 from fusionkit.interfaces import ModelOutput
 from fusionkit.jagged import Jagged
-from fusionkit.network import FusionModel, refuse_other_precision
+from fusionkit.network import FusionModel
 
 OfWindow = Callable[[Tensor], Tensor]
 """Elements of a window, ``(kept, *element)``, to what the network is given of them."""
@@ -80,9 +81,8 @@ class Stream:
         transforms = transforms or {}
         if not window:
             raise ShapeError(f"window: no modality is given; known: {', '.join(model.modalities)}")
+        refuse_unknown("window", window, model.modalities)
         for name, most in window.items():
-            if name not in model.branches:
-                raise ShapeError(f"window: unknown modality {name!r}; {did_you_mean(name, model.modalities)}")
             if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
                 remedy = "a whole number of at least 1, or None for all elements"
                 raise ShapeError(f"window: {name!r} has {most!r} elements; give {remedy}")

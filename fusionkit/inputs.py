@@ -1,0 +1,84 @@
+"""Inputs of a network, as its users give them: packed, complete, and refused where they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.jagged import Jagged
+
+Inputs = Mapping[str, Jagged | Tensor]
+"""By modality a `Jagged`, or a tensor of one element each or of sequences of one length."""
+
+
+def packed(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> dict[str, Jagged]:
+    """The inputs of a batch, every modality among them: one that is not given is missing in every sample.
+
+    Args:
+        inputs: What was given.
+        shapes: By modality of the network, the shape of an element.
+        dtype: Of the network's weights.
+
+    Raises:
+        ShapeError: No or an unknown modality, elements of another shape or precision, or batches of different sizes.
+    """
+    refuse_unknown("inputs", inputs, shapes)
+    if not inputs:
+        raise ShapeError(f"inputs: no modality is given; known: {', '.join(shapes)}")
+    batch = {name: as_jagged(name, value, shapes[name]) for name, value in inputs.items()}
+    sizes = {name: len(value) for name, value in batch.items()}
+    if len(set(sizes.values())) > 1:
+        raise ShapeError(f"inputs: batches differ in size: {sizes}")
+    for name, value in batch.items():
+        refuse_other_precision(name, value.dtype, dtype)
+    like = next(iter(batch.values()))
+    for name, shape in shapes.items():
+        if name not in batch:
+            batch[name] = Jagged.empty(len(like), shape, like=like.values)
+    return batch
+
+
+def refuse_unknown(where: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuses a name that is no modality of the network.
+
+    Raises:
+        ShapeError: One of the names is unknown.
+    """
+    known = tuple(known)
+    for name in names:
+        if name not in known:
+            raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, known)}")
+
+
+def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:
+    """A modality's input as a `Jagged` whose elements have `shape`.
+
+    Raises:
+        ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``.
+    """
+    if isinstance(value, Jagged):
+        if value.element_shape != shape:
+            raise ShapeError(f"{name}: elements of shape {value.element_shape}, the model was built for {shape}")
+        return value
+    if not isinstance(value, Tensor):
+        raise ShapeError(f"{name}: a Jagged or a tensor is expected, given {type(value).__name__}")
+    if value.ndim == len(shape) + 1 and tuple(value.shape[1:]) == shape:
+        return Jagged.from_sizes(value, (1,) * len(value))
+    if value.ndim == len(shape) + 2 and tuple(value.shape[2:]) == shape:
+        return Jagged.from_sizes(value.flatten(0, 1), (value.shape[1],) * len(value))
+    raise ShapeError(
+        f"{name}: a tensor of shape {tuple(value.shape)} is neither (batch, *{shape}) nor (batch, time, *{shape})"
+    )
+
+
+def refuse_other_precision(name: str, given: torch.dtype, own: torch.dtype) -> None:
+    """Refuses numbers of a modality that are in double precision where the network is not, or the other way round.
+
+    Raises:
+        ShapeError: They are.
+    """
+    if given.is_floating_point and (given == torch.float64) != (own == torch.float64):
+        raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; convert them with .to({own})")
