@@ -135,7 +135,8 @@ class Jagged:
         """Elements of each sample, ``(batch,)``, int64, on the device of the values."""
         if self._lengths is None:  # many batches are never asked
             with torch.inference_mode(False):  # what is kept may be trained on later
-                self._lengths = torch.tensor(self._sizes, dtype=torch.int64).to(self.device, non_blocking=True)
+                made = torch.tensor(self._sizes, dtype=torch.int64, pin_memory=self.device.type == "cuda")
+                self._lengths = made.to(self.device, non_blocking=True)
         return self._lengths
 
     @property
@@ -197,13 +198,13 @@ class Jagged:
     def to(self, target: torch.device | str | torch.dtype, *, non_blocking: bool = False) -> Jagged:
         """Moves to a device, or converts the values (never the lengths) to a dtype."""
         values = self._values.to(target, non_blocking=non_blocking)
-        lengths = None if self._lengths is None else self._lengths.to(values.device, non_blocking=non_blocking)
-        return Jagged._trusted(values, lengths, self._sizes)
+        if values.device == self.device:
+            return Jagged._trusted(values, self._lengths, self._sizes)
+        return Jagged._trusted(values, self.lengths.to(values.device, non_blocking=non_blocking), self._sizes)
 
     def pin_memory(self) -> Jagged:
         """Copies to page-locked memory, from which transfers to a GPU run beside computation."""
-        lengths = None if self._lengths is None else self._lengths.pin_memory()
-        return Jagged._trusted(self._values.pin_memory(), lengths, self._sizes)
+        return Jagged._trusted(self._values.pin_memory(), self.lengths.pin_memory(), self._sizes)
 
     def unbind(self) -> tuple[Tensor, ...]:
         """The samples, each ``(length_i, *element)``, as views."""
