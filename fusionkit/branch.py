@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
-from fusionkit.jagged import Jagged
+from fusionkit.jagged import Jagged, whole_numbers
 from fusionkit.layers import FeatureNorm
 from fusionkit.parallel import world_size
 
@@ -91,7 +91,7 @@ class Branch(nn.Module):
         """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
         rows = [index for index, size in enumerate(sizes) if size]
         if len(rows) < len(sizes):
-            features = features[torch.tensor(rows, dtype=torch.int64, device=features.device)]
+            features = features[whole_numbers(rows, features.device)]
         if not rows and not (self.training and world_size() > 1):
             heads = {target: head for target, head in self.heads.items() if isinstance(head, LossHead)}
             return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
@@ -157,5 +157,4 @@ def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
     """Rows at their places in a batch that is zero elsewhere."""
     if len(where) == batch:
         return rows
-    index = torch.tensor(where, dtype=torch.int64, device=rows.device)
-    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, index, rows)
+    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, whole_numbers(where, rows.device), rows)

@@ -135,8 +135,7 @@ class Jagged:
         """Elements of each sample, ``(batch,)``, int64, on the device of the values."""
         if self._lengths is None:  # many batches are never asked
             with torch.inference_mode(False):  # what is kept may be trained on later
-                made = torch.tensor(self._sizes, dtype=torch.int64, pin_memory=self.device.type == "cuda")
-                self._lengths = made.to(self.device, non_blocking=True)
+                self._lengths = whole_numbers(self._sizes, self.device)
         return self._lengths
 
     @property
@@ -262,6 +261,12 @@ class Jagged:
 
     def __repr__(self) -> str:
         return f"Jagged(batch={len(self)}, total={self.total}, element={self.element_shape}, dtype={self.dtype})"
+
+
+def whole_numbers(numbers: Sequence[int], device: torch.device) -> Tensor:
+    """Numbers of the host as an int64 tensor; a GPU takes them from pinned memory, so that nobody waits for it."""
+    made = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
+    return made.to(device, non_blocking=True)
 
 
 def _check_kinds(values: Tensor, lengths: Tensor) -> None:

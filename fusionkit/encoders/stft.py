@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusionkit.encoders.gaps import layout_of
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.jagged import Jagged
+from fusionkit.jagged import Jagged, whole_numbers
 
 SegmentMode = Literal["slice", "per_segment"]
 
@@ -166,7 +166,7 @@ class WaveSegments(nn.Module):
     def _one_by_one(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
         starts, counts = self._starts(clips.sizes, width)
         samples = width * self.hop
-        index = torch.tensor(starts, device=clips.device)[:, None] + torch.arange(samples, device=clips.device)
+        index = whole_numbers(starts, clips.device)[:, None] + torch.arange(samples, device=clips.device)
         cut = Jagged.from_sizes(clips.values[index].reshape(-1), [samples] * len(starts))
         values = describe(self._transform(cut).values).reshape(len(starts), width, -1)
         return Jagged.from_sizes(values.transpose(1, 2).unsqueeze(1).contiguous(), counts)
