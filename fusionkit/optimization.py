@@ -54,6 +54,7 @@ class AdamW(OptimizerRecipe):
         optimizer = torch.optim.AdamW(held, lr=self.lr, betas=self.betas, fused=self.fused)
         if self.fused:
             optimizer.register_step_pre_hook(_lay_out_gradients)
+            optimizer.register_step_post_hook(_count_update)
             optimizer.register_load_state_dict_post_hook(_lay_out_state)
         return optimizer
 
@@ -64,6 +65,12 @@ def _lay_out_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
         for parameter in group["params"]:
             if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
                 parameter.grad = _laid_out(parameter.grad, parameter)
+
+
+def _count_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Counts the update in the weights' versions, as plain ones do: by them a change is seen."""
+    for group in optimizer.param_groups:
+        torch.autograd.graph.increment_version(group["params"])
 
 
 def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:

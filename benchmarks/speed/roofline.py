@@ -79,6 +79,11 @@ class Roofline(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs an operation and adds its time."""
         kwargs = kwargs or {}
+        if func not in flop_registry and torch.is_inference_mode_enabled():  # there operations come in one piece
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         found = func(*args, **kwargs)
         if not func.is_view:
             moved = sum(each.nbytes for each in tree_leaves((args, kwargs, found)) if isinstance(each, Tensor))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from types import FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ class ElementEncoder(Encoder):
         values = elements.values
         if self._compiled is not None:
             torch._dynamo.maybe_mark_dynamic(values, 0)
+            torch._dynamo.mark_static(values, list(range(1, values.ndim)))
             return elements.with_values(self._compiled(values))
         return elements.with_values(recomputed(self.encode, values) if self._recomputes else self.encode(values))
 
@@ -52,8 +54,15 @@ class ElementEncoder(Encoder):
             yield self(Jagged.from_sizes(elements.values[start:stop], sizes))
 
     def compile_elements(self) -> None:
-        """Compiles `encode` for any number of elements; the first call of each mode takes its time."""
-        self._compiled = torch.compile(self.encode)
+        """Compiles `encode` for any number of elements; the first call of each mode takes its time.
+
+        What torch compiles it keeps by a function's code, which all encoders of a class share: a network of several
+        would exhaust the number of graphs that one code may have, and then go on without them. So each has its own.
+        """
+        plain = type(self).encode
+        code = plain.__code__.replace(co_name=f"{plain.__name__}_{id(self)}")
+        own = FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
+        self._compiled = torch.compile(MethodType(own, self))
 
     def recompute_activations(self) -> None:
         """From now on keeps nothing but its input for the backward pass, which computes the rest again.

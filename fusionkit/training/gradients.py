@@ -134,7 +134,7 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
         elif gradient is not None:
             large.append(gradient)
     if not small:
-        return nn.utils.get_total_norm(large)
+        return nn.utils.get_total_norm(large) if large else parameters[0].new_zeros(())
     of_small = torch.linalg.vector_norm(torch.cat(small))
     return torch.hypot(of_small, nn.utils.get_total_norm(large).to(of_small)) if large else of_small
 

@@ -212,7 +212,8 @@ class Rest(nn.Module):
             name: Jagged.from_sizes(torch.empty(sum(sizes), WIDTH, device=device), sizes)
             for name, sizes in lengths.items()
         }
-        for name in lengths:
+        for name, of in self.batch.items():
+            _ = of.lengths  # made now: a recording refuses what comes from the host
             state = self.model.branch(name).aggregator.state
             state.forward = state.padded
 
