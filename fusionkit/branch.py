@@ -105,9 +105,10 @@ class Branch(nn.Module):
             start: The encoder to begin with.
             stop: The encoder to stop before; None goes to the end of the chain.
         """
-        chain = islice(self.encoders, start, stop)
+        chain = list(islice(self.encoders, start, stop))
         if elements.total and not self.training and not torch.is_grad_enabled():
-            elements = _gathered(_in_pieces(chain, elements, self.chunk))
+            one_for_one = all(isinstance(encoder, ElementEncoder) for encoder in chain)
+            elements = _gathered(_in_pieces(chain, elements, self.chunk), elements.total if one_for_one else None)
         else:
             for encoder in chain:
                 if elements.total == 0:
@@ -144,13 +145,22 @@ def _encoded(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -> It
             yield from encoder.in_pieces(piece, most)
 
 
-def _gathered(pieces: Iterable[Jagged]) -> Jagged:
-    """Pieces of a batch, one after another, as one."""
-    parts = list(pieces)
-    if len(parts) == 1:
-        return parts[0]
-    sizes = [sum(of_sample) for of_sample in zip(*(part.sizes for part in parts), strict=True)]
-    return Jagged.from_sizes(torch.cat([part.values for part in parts]), sizes)
+def _gathered(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:
+    """Pieces of a batch, one after another, as one; of a known total each is put in its place and let go."""
+    parts: list[Tensor] = []
+    counts: list[tuple[int, ...]] = []
+    whole, end = None, 0
+    for piece in pieces:
+        if total is None or (not counts and piece.total == total):
+            parts.append(piece.values)
+        else:
+            whole = piece.values.new_empty(total, *piece.element_shape) if whole is None else whole
+            whole[end : end + piece.total] = piece.values
+        counts.append(piece.sizes)
+        end += piece.total
+    if whole is None:
+        whole = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return Jagged.from_sizes(whole, [sum(of_sample) for of_sample in zip(*counts, strict=True)])
 
 
 def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusionkit
+from fusionkit import branch
+from fusionkit.aggregators import final_state
+from fusionkit.aggregators.final_state import FinalState
 from fusionkit.encoders import FeatureNormEncoder, LogMel, Spectrogram
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import at_once
@@ -197,6 +201,7 @@ COMPILED = """
 import copy, torch
 from torch._dynamo.utils import counters
 import sys
+from typing import Literal
 sys.path.insert(0, "tests")
 from test_long_clips import batch, network, gradients
 
@@ -226,3 +231,36 @@ print("graphs", graphs)
 def test_compiled_encoders_tolerate_lengths_compute_the_same_and_leave_copies_alone() -> None:
     done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "bidirectional"), [("lstm", 1, 0), ("gru", 2, 0), ("lstm", 1, 1), ("gru", 1, 1)]
+)
+def test_a_recurrent_network_reads_long_sequences_in_pieces_to_the_same_end(
+    cell: Literal["lstm", "gru"], layers: int, bidirectional: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    network = FinalState(cell, 3, 5, layers=layers, dropout=0.0, bidirectional=bool(bidirectional)).double().eval()
+    sizes = (7, 1, 8, 4, 12, 3)
+    sequence = Jagged.from_sizes(torch.randn(sum(sizes), 3).double(), sizes)
+    whole = network.padded(sequence)
+    monkeypatch.setattr(final_state, "PIECE", 4)
+    given: list[tuple[int, ...]] = []
+    to_padded = Jagged.to_padded
+    monkeypatch.setattr(Jagged, "to_padded", lambda batch: given.append(batch.sizes) or to_padded(batch))
+    with torch.inference_mode():
+        pieces = network(sequence)
+    assert torch.allclose(pieces, whole, rtol=0, atol=1e-12)
+    assert given == [(4, 1, 4, 4, 4, 3), (3, 4, 4), (4,)] * (1 + bidirectional)
+    given.clear()
+    network(sequence)  # gradients may be wanted: what is computed for them is needed as a whole
+    assert given == [sizes]
+
+
+def test_pieces_of_a_known_total_are_put_in_their_places() -> None:
+    values = torch.arange(14.0).reshape(7, 2)
+    pieces = [(values[:3], (3, 0)), (values[3:6], (1, 2)), (values[6:], (0, 1))]
+    for total in (7, None):
+        whole = branch._gathered((Jagged.from_sizes(part, sizes) for part, sizes in pieces), total)
+        assert whole.sizes == (4, 3)
+        assert torch.equal(whole.values, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -10,12 +11,24 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from fusionkit.jagged import Jagged
 
+PIECE = 256
+"""Elements of a sample that are read at once in evaluation where no gradient is wanted."""
+
+States = tuple[Tensor, ...]
+"""What a recurrent network carries from one element to the next, each ``(layers, batch, hidden)``."""
+
+Reads = Callable[[Tensor, States | None], tuple[Tensor, States]]
+"""Reads ``(batch, time, features)`` from given states on; gives the last layer's states and what it carries on."""
+
 
 class FinalState(nn.Module):
     """The last layer's state after a sample's own last element, and, if bidirectional, after its first one backwards.
 
     Two paths give the same values and gradients. `padded` runs over padded sequences and picks the valid step; on a
     CPU it is the faster one in training. `packed` uses cuDNN's packed sequences, which are the fast ones on CUDA.
+
+    Where no gradient is wanted in evaluation, long sequences are read in pieces, so that the memory they take does not
+    grow with them. Several layers in both directions cannot be: a layer reads what the one below says of the end.
 
     Args:
         cell: ``lstm`` or ``gru``.
@@ -46,6 +59,9 @@ class FinalState(nn.Module):
 
     def forward(self, sequence: Jagged) -> Tensor:
         """The final states, ``(batch, out_features)``."""
+        whole = self.network.bidirectional and self.network.num_layers > 1
+        if max(sequence.sizes) > PIECE and not (whole or self.training or torch.is_grad_enabled()):
+            return self.in_pieces(sequence)
         state = self.packed(sequence) if sequence.values.is_cuda else self.padded(sequence)
         dropped: Tensor = self.dropout(state)
         return dropped
@@ -57,6 +73,26 @@ class FinalState(nn.Module):
         state = self.network(packed)[1]
         hidden: Tensor = state[0] if isinstance(self.network, nn.LSTM) else state
         return torch.cat([hidden[-2], hidden[-1]], dim=1) if self.network.bidirectional else hidden[-1]
+
+    def in_pieces(self, sequence: Jagged) -> Tensor:
+        """By reading some elements of every sample after the other, with the states between them carried on."""
+        if not self.network.bidirectional:
+            return _read_in_pieces(sequence, self._carries_on)
+        forward_weights, backward_weights = self.network.all_weights
+        directions = [
+            _read_in_pieces(sequence, lambda part, states: self._direction(part, list(forward_weights), states)),
+            _read_in_pieces(
+                sequence, lambda part, states: self._direction(part, list(backward_weights), states), backwards=True
+            ),
+        ]
+        return torch.cat(directions, dim=1)
+
+    def _carries_on(self, part: Tensor, states: States | None) -> tuple[Tensor, States]:
+        if isinstance(self.network, nn.LSTM):
+            outputs, carried = self.network(part, states)
+            return outputs, carried
+        outputs, hidden = self.network(part, None if states is None else states[0])
+        return outputs, (hidden,)
 
     def padded(self, sequence: Jagged) -> Tensor:
         """By padding, and picking each sample's own last step."""
@@ -82,16 +118,44 @@ class FinalState(nn.Module):
 
     def _layer(self, layer: int, padded: Tensor, mirror: Tensor) -> tuple[Tensor, Tensor]:
         forward_weights, backward_weights = self.network.all_weights[2 * layer : 2 * layer + 2]
-        forwards = self._one_direction(padded, list(forward_weights))
-        return forwards, self._one_direction(_mirrored(padded, mirror), list(backward_weights))
+        forwards, _ = self._direction(padded, list(forward_weights))
+        backwards, _ = self._direction(_mirrored(padded, mirror), list(backward_weights))
+        return forwards, backwards
 
-    def _one_direction(self, padded: Tensor, weights: list[Tensor]) -> Tensor:
+    def _direction(self, padded: Tensor, weights: list[Tensor], states: States | None = None) -> tuple[Tensor, States]:
+        """The states of one layer in one direction, and what it carries on."""
         start = padded.new_zeros(1, len(padded), self.network.hidden_size)
         # biases, one layer, no dropout, one direction, batch first
         settings = (True, 1, 0.0, self.training, False, True)
         if isinstance(self.network, nn.LSTM):
-            return torch.lstm(padded, (start, start), weights, *settings)[0]
-        return torch.gru(padded, start, weights, *settings)[0]
+            outputs, *carried = torch.lstm(padded, states or (start, start), weights, *settings)
+            return outputs, tuple(carried)
+        outputs, hidden = torch.gru(padded, start if states is None else states[0], weights, *settings)
+        return outputs, (hidden,)
+
+
+def _read_in_pieces(sequence: Jagged, read: Reads, *, backwards: bool = False) -> Tensor:
+    """The last layer's state after every sample's last element, or after its first one where it is read backwards."""
+    samples, rows, states = sequence.unbind(), list(range(len(sequence))), None
+    found: dict[int, Tensor] = {}
+    start = 0
+    while rows:
+        stop = start + PIECE
+        ends = [len(samples[row]) for row in rows]
+        parts = [
+            samples[row][max(0, end - stop) : end - start].flip(0) if backwards else samples[row][start:stop]
+            for row, end in zip(rows, ends, strict=True)
+        ]
+        piece = Jagged.from_list(parts)
+        outputs, carried = read(piece.to_padded(), states)
+        going = [place for place, end in enumerate(ends) if end > stop]
+        for place, row in enumerate(rows):
+            if ends[place] <= stop:
+                found[row] = outputs[place, piece.sizes[place] - 1]
+        rows = [rows[place] for place in going]
+        states = tuple(state[:, going] for state in carried)
+        start = stop
+    return torch.stack([found[row] for row in range(len(sequence))])
 
 
 def _mirrored(padded: Tensor, mirror: Tensor) -> Tensor:

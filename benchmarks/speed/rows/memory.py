@@ -12,6 +12,7 @@ from peak import bytes_of, peak_bytes
 from records import Measurement, Number, Target
 from torch import Tensor, nn
 
+from fusionkit.aggregators.final_state import PIECE
 from fusionkit.jagged import Jagged
 from rows.encoders import encoders_alone, loss_of
 from rows.registry import Place, row
@@ -26,9 +27,9 @@ FEW = 2
 @row("M_peak", "peak memory: a training step of N2 / of its bare encoders; a prediction of a clip four times as long")
 def peak_memory(place: Place) -> Sequence[Measurement]:
     """The most that a step takes, and how what a prediction takes grows with its clip."""
-    size = FULL if place.large else LONG
-    frames, chunk = (27_000, 512) if place.large else (128, 32)  # four times 27,000 frames are an hour
-    return [step_memory_at(size, place), prediction_memory_at(size, place, frames, chunk)]
+    size, film = (FULL, FULL) if place.large else (LONG, replace(LONG, video=(32, 32)))
+    frames, chunk = (27_000, 512) if place.large else (2 * PIECE, 32)  # four times 27,000 frames are an hour
+    return [step_memory_at(size, place), prediction_memory_at(film, place, frames, chunk)]
 
 
 def prediction_memory_at(size: Size, place: Place, frames: int, chunk: int) -> Measurement:
