@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import numpy as np
+import torch
 from torch import Tensor
 
 from fusionkit.data.archives import fingerprint, open_member
@@ -37,6 +39,10 @@ FORMAT = 1
 
 _ABSENT = "absent"
 _LONGEST_NAME = 100
+_MAPPED_FROM = 2**20
+"""Bytes of a file up to which reading all of it is cheaper than mapping it and touching a part."""
+_KINDS: Mapping[str, np.dtype[Any]] = {"U8": np.dtype(np.uint8), "I16": np.dtype(np.int16)}
+"""By safetensors' name, the types of crops and of waves."""
 
 
 class Cache:
@@ -184,7 +190,9 @@ def _record(text: str, digest: str) -> ClipRecord:
 
 
 def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
-    """The modalities of a clip, mapped from its file: only what is used of them is read.
+    """The modalities of a clip; of a large file only what is used of them is read, mapped into memory.
+
+    The library of safetensors takes longer to open a small file than a small network takes to learn from it.
 
     Args:
         file: The clip's file.
@@ -195,12 +203,33 @@ def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
     """
     remedy = "delete it and run `fusionkit prepare RECIPE`, or run that with --check, which looks for all such files"
     try:
-        if whole:
-            return read_tensors(file)[0]
-        with safetensors.safe_open(file, framework="pt") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-    except (RunError, OSError, safetensors.SafetensorError) as error:
+        return read_tensors(file)[0] if whole else _views(_content(file))
+    except (RunError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError([Problem(str(file), "is damaged: its content is not what was prepared", remedy)]) from error
+
+
+def _content(file: Path) -> np.ndarray[tuple[int], np.dtype[np.uint8]]:
+    """The bytes of a file, as memory of this process's own: what is written there never comes to the file."""
+    with file.open("rb", buffering=0) as opened:
+        size = os.fstat(opened.fileno()).st_size
+        if size > _MAPPED_FROM:
+            return np.frombuffer(mmap.mmap(opened.fileno(), size, access=mmap.ACCESS_COPY), np.uint8)
+        content = np.empty(size, np.uint8)
+        if opened.readinto(content.data) != size:
+            raise OSError("it ended while it was read")
+        return content
+
+
+def _views(content: np.ndarray[tuple[int], np.dtype[np.uint8]]) -> dict[str, Tensor]:
+    """The tensors of a file of safetensors: the header's size in 8 bytes, the header, and one tensor after another."""
+    start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+    tensors = {}
+    for name, described in json.loads(content[8:start].tobytes()).items():
+        if name != "__metadata__":
+            begin, end = described["data_offsets"]
+            flat = content[start + begin : start + end].view(_KINDS[described["dtype"]])
+            tensors[name] = torch.from_numpy(flat.reshape(described["shape"]))
+    return tensors
 
 
 def describe_sources(clip: Clip) -> tuple[Source, ...]:
