@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -10,6 +11,7 @@ import torch
 
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
+from fusionkit.data.prefetch import ahead, lane_to
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Folds, Repeat, Split, Transform
@@ -34,10 +36,15 @@ class Feed:
         samples: The samples.
         batches: Which of them form a batch.
         workers: Processes that load ahead.
+        device: Where the batches are wanted, if it is known: a GPU is given them while it still learns from the batch
+            before. Elsewhere, and for all else that `Batch.to` does, they are as they were loaded.
     """
 
-    def __init__(self, samples: Samples, batches: EpochBatches, *, workers: int) -> None:
-        self._batches, self._samples = batches, samples
+    def __init__(
+        self, samples: Samples, batches: EpochBatches, *, workers: int, device: torch.device | None = None
+    ) -> None:
+        self._batches, self._samples, self._lane = batches, samples, lane_to(device)
+        self._moving: Callable[[], AbstractContextManager[None]] = nullcontext
         self._loader = make_loader(samples, batches, workers=workers, pin_memory=torch.cuda.is_available())
 
     def repeat(self, repeats: Iterable[Repeat]) -> None:
@@ -53,7 +60,12 @@ class Feed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, from the given one on."""
         self._batches.set_epoch(epoch, start)
-        return cast(Iterator[Batch], iter(self._loader))
+        loaded = cast(Iterator[Batch], iter(self._loader))
+        return loaded if self._lane is None else ahead(loaded, self._lane, self._moving)
+
+    def move_within(self, moving: Callable[[], AbstractContextManager[None]]) -> None:
+        """Moves batches ahead of their steps within this from now on, for who wants to know how long it takes."""
+        self._moving = moving
 
 
 @dataclass(frozen=True)
@@ -127,6 +139,7 @@ class Assembly:
         modalities: Sequence[str] | None = None,
         rank: int = 0,
         world_size: int = 1,
+        device: torch.device | None = None,
     ) -> Feed:
         """The batches of all epochs.
 
@@ -136,6 +149,7 @@ class Assembly:
             modalities: Load these only; all of the model's when left out.
             rank: Which process this is.
             world_size: How many processes share the samples.
+            device: Where the batches are wanted, if they are to be moved ahead of their steps.
         """
         data = self.recipe.data
         names = tuple(self.recipe.model.modalities if modalities is None else modalities)
@@ -159,7 +173,7 @@ class Assembly:
             rank=rank,
             world_size=world_size,
         )
-        return Feed(samples, batches, workers=data.workers)
+        return Feed(samples, batches, workers=data.workers, device=device)
 
     def rate(self, modality: str) -> float | None:
         """Elements per second that the network is given, behind the transforms; None where they are no time."""

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fusionkit.data.batching import Draw, EpochBatches
 from fusionkit.data.media import check_finite
+from fusionkit.data.sending import Parcel, prepare_worker
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, RawTarget, Row, Transform
@@ -200,15 +201,17 @@ def _collate_with_pending(
     samples: Sequence[Sample],
     element_shapes: Mapping[str, tuple[int, ...]],
     transforms: Mapping[str, tuple[DeviceTransform, ...]],
-) -> Batch:
-    """A batch that carries the transforms which its device is to compute."""
+    send: bool,
+) -> Batch | Parcel:
+    """A batch that carries the transforms which its device is to compute, to be sent to another process or not."""
     batch = collate(samples, element_shapes)
     pending = {}
     for name, steps in transforms.items():
         drawn = [sample.drawn[name] for sample in samples if sample.drawn.get(name)]
         if drawn:
             pending[name] = tuple(zip(steps, map(torch.cat, zip(*drawn, strict=True)), strict=True))
-    return replace(batch, pending=pending)
+    batch = replace(batch, pending=pending)
+    return Parcel(batch) if send else batch
 
 
 def make_loader(
@@ -231,11 +234,12 @@ def make_loader(
             _collate_with_pending,
             element_shapes=samples.element_shapes,
             transforms={name: _on_device(chain) for name, chain in samples.transforms.items()},
+            send=workers > 0,
         ),
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
         # The loader draws a seed for its workers: from here, so that the process's own generator stays untouched.
         generator=torch.Generator(),
     )
@@ -260,8 +264,9 @@ class _Draws(torch.utils.data.Sampler[list[Draw]]):
         return len(self._batches)
 
 
-def _one_thread(worker: int) -> None:
+def _begin_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    prepare_worker()
 
 
 def _on_device(chain: Sequence[Transform]) -> tuple[DeviceTransform, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -92,7 +93,7 @@ def check_finite(values: Tensor, place: str) -> None:
     Raises:
         DataError: Some of the values are not finite; the message says how many.
     """
-    if values.sum().isfinite():  # one number that is not finite leaves no finite sum
+    if math.isfinite(values.sum().item()):  # one number that is not finite leaves no finite sum
         return
     finite = values.isfinite()
     if not finite.all():

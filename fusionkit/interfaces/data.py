@@ -217,13 +217,24 @@ class Batch:
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Moves inputs and targets to a device and computes there what is pending."""
-        inputs = {name: value.to(device, non_blocking=non_blocking) for name, value in self.inputs.items()}
-        for name, steps in self.pending.items():
+        moved = self.copy_to(device, non_blocking=non_blocking)
+        inputs = dict(moved.inputs)
+        for name, steps in moved.pending.items():
             for transform, parameters in steps:
-                values = transform.apply(inputs[name].values, parameters.to(device, non_blocking=non_blocking))
-                inputs[name] = inputs[name].with_values(values)
-        targets = {name: value.to(device, non_blocking=non_blocking) for name, value in self.targets.items()}
-        return Batch(inputs, targets, self.sample_ids)
+                inputs[name] = inputs[name].with_values(transform.apply(inputs[name].values, parameters))
+        return Batch(inputs, moved.targets, moved.sample_ids)
+
+    def copy_to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
+        """Moves all of it to a device; what is pending stays so."""
+        return Batch(
+            {name: value.to(device, non_blocking=non_blocking) for name, value in self.inputs.items()},
+            {name: value.to(device, non_blocking=non_blocking) for name, value in self.targets.items()},
+            self.sample_ids,
+            {
+                name: tuple((each, parameters.to(device, non_blocking=non_blocking)) for each, parameters in steps)
+                for name, steps in self.pending.items()
+            },
+        )
 
     def pin_memory(self) -> Batch:
         """Copies to page-locked memory."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors
+import safetensors.torch
 from torch import Tensor
 
 from fusionkit.data.archives import fingerprint, open_member
@@ -37,6 +38,8 @@ FORMAT = 1
 
 _ABSENT = "absent"
 _LONGEST_NAME = 100
+_MAPPED_FROM = 2**20
+"""Bytes of a file up to which reading all of it is cheaper than mapping it and touching a part."""
 
 
 class Cache:
@@ -184,7 +187,7 @@ def _record(text: str, digest: str) -> ClipRecord:
 
 
 def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
-    """The modalities of a clip, mapped from its file: only what is used of them is read.
+    """The modalities of a clip; of a large file only what is used of them is read, mapped into memory.
 
     Args:
         file: The clip's file.
@@ -197,6 +200,8 @@ def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
     try:
         if whole:
             return read_tensors(file)[0]
+        if file.stat().st_size <= _MAPPED_FROM:
+            return safetensors.torch.load(file.read_bytes())
         with safetensors.safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
     except (RunError, OSError, safetensors.SafetensorError) as error:

@@ -22,9 +22,9 @@ _NAMED = 5
 class Prepared(Dataset):
     """The clips of a dataset, loaded from its prepared cache: ``video``, face crops, and ``audio``, a wave.
 
-    Crops are mapped from the file, so a slice of them reads no more than itself; the first time that a process loads a
-    clip it reads all of it and holds it against its hash. Rows of clips that were dropped are left out, and `notes`
-    says which.
+    Crops of a large clip are mapped from its file, so a slice of them reads no more than itself; the first time that a
+    process loads a clip it reads all of it and holds it against its hash. Rows of clips that were dropped are left
+    out, and `notes` says which.
 
     Args:
         dataset: The dataset that states the clips.
@@ -73,7 +73,7 @@ class Prepared(Dataset):
             raise DataError(problems)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The prepared modalities of a clip: ``video`` uint8, mapped from its file, and ``audio`` in -1..1."""
+        """The prepared modalities of a clip: ``video`` uint8, mapped from a large file, and ``audio`` in -1..1."""
         row = self.rows[index]
         if row.id not in self.records:
             raise DataError([Problem(row.place, "is not prepared", "run `fusionkit prepare RECIPE` first")])

@@ -62,7 +62,7 @@ def to_int16(wave: Tensor) -> tuple[Tensor, int]:
 
 def to_float(samples: Tensor) -> Tensor:
     """16-bit samples as a wave in -1..1."""
-    return samples.to(torch.float32) / FULL_SCALE
+    return samples.to(torch.float32).div_(FULL_SCALE)
 
 
 @dataclass

@@ -279,7 +279,7 @@ class _Fit:
         return dict(self._fabric.broadcast(losses))
 
     def _feeds(self, stage: Stage) -> tuple[Feed, Feed | None]:
-        assembly, fused = self._assembly, "fused" in stage.branches
+        assembly, fused, device = self._assembly, "fused" in stage.branches, self._fabric.device
         names = None if fused else [name for name in self._model.modalities if name in stage.branches]
         feed = assembly.feed(
             assembly.train_ids,
@@ -287,10 +287,11 @@ class _Fit:
             modalities=names,
             rank=self._fabric.global_rank,
             world_size=self._fabric.world_size,
+            device=device,
         )
         if not assembly.validation_ids:
             return feed, None
-        return feed, assembly.feed(assembly.validation_ids, training=False, modalities=names)
+        return feed, assembly.feed(assembly.validation_ids, training=False, modalities=names, device=device)
 
     def _factor(self, batches: int, count: int) -> float:
         """The factor on the learning rate of a step that takes this many batches of the epoch's count."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -146,6 +147,7 @@ class _WatchedFeed(Feed):
 
     def __init__(self, feed: Feed, profile: Profile) -> None:
         self._feed, self._profile = feed, profile
+        feed.move_within(partial(profile.part, MOVE))
 
     def repeat(self, repeats: Iterable[Repeat]) -> None:
         self._feed.repeat(repeats)

@@ -135,7 +135,9 @@ class Reviewer:
         """The batches of a stage's modalities: to learn from, shared by all processes; else all for each."""
         names = None if "fused" in stage.branches else [n for n in self._model.modalities if n in stage.branches]
         rank, world = (self._fabric.global_rank, self._fabric.world_size) if training else (0, 1)
-        return self._assembly.feed(ids, training=training, modalities=names, rank=rank, world_size=world)
+        return self._assembly.feed(
+            ids, training=training, modalities=names, rank=rank, world_size=world, device=self._fabric.device
+        )
 
 
 def groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:

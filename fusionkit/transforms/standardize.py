@@ -46,6 +46,6 @@ class Standardize(Transform):
         """Standardizes ``(length, *in_shape)``."""
         axes = (0,) if self.per_channel else tuple(range(values.ndim))
         centred = values - values.mean(dim=axes, keepdim=True)
-        centred = centred - centred.mean(dim=axes, keepdim=True)  # what rounding left of a constant is zero now
+        centred -= centred.mean(dim=axes, keepdim=True)  # what rounding left of a constant is zero now
         deviation = centred.square().mean(dim=axes, keepdim=True).sqrt()  # torch.std_mean is much slower on a CPU
-        return centred / deviation.clamp(min=self.floor)
+        return centred.div_(deviation.clamp(min=self.floor))

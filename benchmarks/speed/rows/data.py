@@ -58,7 +58,7 @@ def fed(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> 
     """
     assembly = assemble(recipe)
     torch.manual_seed(recipe.train.seed)
-    model = build(assembly.recipe, assembly.dataset).to(place.device).train()
+    model = build(assembly.recipe, assembly.dataset).channels_last().to(place.device).train()  # as `train` lays it out
     optimizer = build_component(recipe.train.optimizer).make(list(model.parameters()))
     feed = assembly.feed(assembly.train_ids, training=True)
     kept = [batch.to(place.device) for batch in feed.epoch(0)][:batches]
