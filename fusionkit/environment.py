@@ -28,6 +28,18 @@ def describe_environment(device: str) -> dict[str, Any]:
     }
 
 
+def describe_processor() -> str:
+    """The processor by its name, and whether it multiplies matrices of bfloat16, where the system says so."""
+    try:
+        lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()]
+    except OSError:
+        return platform.processor() or platform.machine()
+    known = {key.strip(): value.strip() for key, _, value in lines}
+    half = {"avx512_bf16", "amx_bf16", "bf16"} & set(known.get("flags", known.get("Features", "")).split())
+    name = known.get("model name", platform.machine())
+    return f"{name}, {'with' if half else 'without'} bfloat16"
+
+
 def choose_device(name: str | None) -> torch.device:
     """The device of a name; a GPU where there is one, when none is given.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,14 +166,62 @@ def test_a_row_that_cannot_be_measured_says_why_and_leaves_the_others_of_the_fil
         return [records.Measurement(what="a count", measured=records.Number(value=2.0))]
 
     for name, work in (("F_pad", can), ("F_fuse", cannot)):
-        path = measure.write_row(name, measure.measure_row(Entry("title", work, ("cpu",)), CPU), "cpu", tmp_path)
+        (row,) = measure.measure_row(Entry("title", work, ("cpu",)), CPU)
+        path = measure.write_row(name, row, "cpu", tmp_path)
 
     found = records.SpeedResult.model_validate_json(path.read_bytes())
     assert path.name == "speed_cpu.json"
     assert list(found.rows) == ["F_fuse", "F_pad"]  # in the order of the table
     assert found.rows["F_fuse"].not_measured == "there is no such thing here"
     assert found.rows["F_pad"].measurements[0].measured == records.Number(value=2.0)
-    assert "MISSED" not in measure.told(found.rows["F_pad"])
+    assert "MISSED" not in measure.told(found.rows["F_pad"].measurements[0])
+
+
+def test_every_line_of_a_row_is_written_as_soon_as_it_is_measured(tmp_path: Path, monkeypatch: Any) -> None:
+    def stops(_: Place) -> Iterator[records.Measurement]:
+        yield records.Measurement(what="the first", measured=records.Number(value=1.0))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure.measure_all({"F_pad": Entry("title", stops, ("cpu",))}, CPU, tmp_path)
+
+    found = records.SpeedResult.model_validate_json((tmp_path / "speed_cpu.json").read_bytes())
+    assert [each.what for each in found.rows["F_pad"].measurements] == ["the first"]
+    assert found.rows["F_pad"].made["rounds"] == 1
+    assert found.rows["F_pad"].made["processor"]
+
+
+def test_no_row_is_begun_when_the_time_is_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    late = Place(CPU.device, 1, minutes=0.0)
+    measure.measure_all({"F_pad": Entry("title", lambda _: pytest.fail("it was begun"), ("cpu",))}, late, tmp_path)
+    assert "F_pad: not begun" in capsys.readouterr().out
+    assert not (tmp_path / "speed_cpu.json").exists()
+
+
+def test_a_gpu_measures_first_what_it_is_there_for() -> None:
+    rows = list(measure.rows_for("cuda", ()))
+    assert rows[0] == "T_gpu"
+    assert sorted(rows) == sorted(name for name, entry in ROWS.items() if "cuda" in entry.devices)
+    assert list(measure.rows_for("cpu", ("F_pad", "R_fuse"))) == ["R_fuse", "F_pad"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["F_fad"], "no row F_fad; there are R_fuse"),
+        (["T_gpu", "--device", "cpu"], "T_gpu: not measured on cpu"),
+        (["--rounds", "0", "F_pad"], "--rounds 0: at least one"),
+        (["--device", "mps"], "invalid choice: 'mps'"),
+        *([] if torch.cuda.is_available() else [(["--device", "cuda"], "device 'cuda': this machine has none")]),
+    ],
+)
+def test_a_mistake_is_said_before_anything_is_measured(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        measure.main([*arguments, "--out", str(tmp_path)])
+    assert message in capsys.readouterr().err + str(stopped.value)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import torch
 from records import Measurement
 
-Measure = Callable[["Place"], Sequence[Measurement]]
+Measure = Callable[["Place"], Iterable[Measurement]]
 
 
 class NotMeasuredError(Exception):
@@ -22,15 +23,22 @@ class Place:
     Args:
         device: The device.
         rounds: Rounds of every comparison.
+        minutes: After how many from now on nothing long is to be begun.
     """
 
     device: torch.device
     rounds: int
+    minutes: float = 120.0
+    _since: float = field(default_factory=time.monotonic)
 
     @property
     def large(self) -> bool:
         """Whether full sizes are carried; a CPU takes small ones from the same code."""
         return self.device.type == "cuda"
+
+    def is_late(self, share: float = 1.0) -> bool:
+        """Whether a share of the time is over."""
+        return time.monotonic() - self._since > 60 * share * self.minutes
 
 
 @dataclass(frozen=True)
