@@ -170,8 +170,8 @@ class Film:
 def _opened(path: Path) -> Any:
     """The open container of a film.
 
-    libav looks for what a header may lack by decoding the first frames, a twentieth of the work of decoding a film of
-    some seconds. A whole mp4 lacks nothing, so no frame of it is decoded twice.
+    libav looks for what a header may lack by decoding the first frames, which shows in films of seconds. A whole mp4
+    lacks nothing, so no frame of it is decoded twice.
     """
     import av
 
