@@ -30,6 +30,9 @@ _FIRST_ROOM = 1 << 20
 _AT_ONCE = 16
 """Samples that are resampled from one window, at most where they would be fewer; more would be more zeros."""
 
+_FRAMES_AT_ONCE = 16
+"""Decoded frames that become samples together."""
+
 _PATCHED = 0.05
 """Seconds without sound inside a film from which on they are filled with silence; less is rounding of time stamps."""
 
@@ -91,8 +94,8 @@ def to_float(samples: Tensor) -> Tensor:
 class SoundTrack:
     """The sound of a film, put together from its decoded frames: the mean of its channels.
 
-    Frames, dozens to a second, become a wave as they come, while they are in the processor's cache, and the decoder has
-    its memory back.
+    Frames, dozens to a second, become a wave some at a time: one by one, between images that are decoded, each would
+    find nothing of the code that does it in the processor's cache.
     """
 
     def __init__(self) -> None:
@@ -100,8 +103,9 @@ class SoundTrack:
         self.start: float | None = None
         self.patched = 0.0
         self._tick = 0.0
+        self._waiting: list[Any] = []
         self._wave: Samples = np.empty(_FIRST_ROOM, np.float32)
-        self._length = 0
+        self._length = self._written = 0
 
     def add(self, frame: Any) -> None:
         """Adds a decoded frame, after silence where the film has none before it.
@@ -115,32 +119,43 @@ class SoundTrack:
             self.start = None if frame.pts is None else frame.pts * self._tick
         elif frame.sample_rate != self.rate:
             raise DataError([Problem("", f"its sound changes from {self.rate} to {frame.sample_rate} samples/s")])
-        stamp, samples = frame.pts, frame.samples
-        if stamp is not None and self.start is not None:
-            gap = stamp * self._tick - self.start - self._length / self.rate
+        if frame.pts is not None and self.start is not None:
+            gap = frame.pts * self._tick - self.start - self._length / self.rate
             if _PATCHED < gap < _LONGEST_PATCH:
-                self._next(round(gap * self.rate)).fill(0)
+                self._write_waiting()
+                missing = round(gap * self.rate)
+                self._next(missing).fill(0)
+                self._length += missing
                 self.patched += gap
-        channels, form = frame.layout.nb_channels, frame.format
-        dtype = _DTYPES[form.packed.name]
-        if form.is_planar:
-            values = [np.frombuffer(plane, dtype, samples) for plane in frame.planes]
-        else:  # the channels of a sample stand side by side
-            values = list(np.frombuffer(frame.planes[0], dtype, samples * channels).reshape(-1, channels).T)
-        _write_mean(values, self._next(samples))
+        self._waiting.append(frame)
+        self._length += frame.samples
+        if len(self._waiting) == _FRAMES_AT_ONCE:
+            self._write_waiting()
 
     def wave(self, rate: int) -> Tensor:
         """All of it, resampled, ``(samples,)`` float32. No more can be added."""
         if self.rate is None:
             return torch.zeros(0)
+        self._write_waiting()
         return resampled(torch.from_numpy(self._wave[: self._length]), self.rate, rate)
 
+    def _write_waiting(self) -> None:
+        for frame in self._waiting:
+            channels, samples, form = frame.layout.nb_channels, frame.samples, frame.format
+            dtype = _DTYPES[form.packed.name]
+            if form.is_planar:
+                values = [np.frombuffer(plane, dtype, samples) for plane in frame.planes]
+            else:  # the channels of a sample stand side by side
+                values = list(np.frombuffer(frame.planes[0], dtype, samples * channels).reshape(-1, channels).T)
+            _write_mean(values, self._next(samples))
+        self._waiting.clear()
+
     def _next(self, samples: int) -> Samples:
-        """Room for so many samples after those that are there."""
-        first, self._length = self._length, self._length + samples
-        if self._length > len(self._wave):
-            self._wave.resize(max(self._length, 2 * len(self._wave)), refcheck=False)  # in place where the system can
-        return self._wave[first : self._length]
+        """Room for so many samples after those that are written."""
+        first, self._written = self._written, self._written + samples
+        if self._written > len(self._wave):
+            self._wave.resize(max(self._written, 2 * len(self._wave)), refcheck=False)  # in place where the system can
+        return self._wave[first : self._written]
 
 
 def _write_mean(channels: list[Samples], mean: Samples) -> None:
