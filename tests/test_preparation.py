@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import torchaudio
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -23,7 +22,7 @@ from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.decoding import Film
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Reader
-from fusionkit.preparation.sounds import SoundTrack, aligned, resampled, to_float, to_int16
+from fusionkit.preparation.sounds import SoundTrack, aligned, to_float, to_int16
 from fusionkit.recipe import build_component
 
 CODEC = 4.0
@@ -258,18 +257,6 @@ def test_sound_of_another_rate_is_the_same_tone(rate: int, tmp_path: Path) -> No
 
     assert len(stored) == 24000
     assert np.abs(stored - tone(1.5))[200:-200].max() < 2e-3
-
-
-@pytest.mark.parametrize("own", [8000, 11025, 22050, 32000, 44100, 48000, 96000])
-@pytest.mark.parametrize("length", [1, 47, 48, 49, 5000])
-def test_sound_is_resampled_as_torchaudio_does_it(own: int, length: int) -> None:
-    wave = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, length)).float()
-
-    found = resampled(wave, own, 16000)
-
-    expected = torchaudio.transforms.Resample(own, 16000)(wave)
-    assert found.shape == expected.shape
-    assert (found - expected).abs().max() < 1e-6
 
 
 def test_sound_that_begins_later_or_earlier_is_put_where_it_belongs() -> None:

@@ -32,7 +32,7 @@ from fusionkit.whole_files import (
     write_tensors,
 )
 
-FORMAT = 2
+FORMAT = 1
 """Version of what preparation computes; raised whenever it would compute something else from the same film."""
 
 _ABSENT = "absent"

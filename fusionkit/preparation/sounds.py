@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fusionkit.errors import DataError, Problem
 
@@ -27,9 +25,6 @@ FULL_SCALE = 32768
 _FIRST_ROOM = 1 << 20
 """Samples that fit before more memory is asked for, 20 s and more. What no sample is written to costs nothing."""
 
-_AT_ONCE = 16
-"""Samples that are resampled from one window, at most where they would be fewer; more would be more zeros."""
-
 _FRAMES_AT_ONCE = 16
 """Decoded frames that become samples together."""
 
@@ -41,31 +36,18 @@ _LONGEST_PATCH = 10.0
 
 
 def resampled(wave: Tensor, own_rate: int, rate: int) -> Tensor:
-    """A wave at another rate, by windowed sinc interpolation as torchaudio does it, several samples at a time."""
+    """A wave at another rate, by windowed sinc interpolation."""
     if own_rate == rate or not len(wave):
         return wave
-    filters, stride, around = _filters(own_rate, rate)
-    padded = functional.pad(wave, (around, around + stride))
-    length = -(-len(wave) * rate // own_rate)
-    return functional.conv1d(padded[None, None], filters, stride=stride)[0].T.reshape(-1)[:length]
+    changed: Tensor = _resampler(own_rate, rate)(wave)
+    return changed
 
 
 @lru_cache(maxsize=8)
-def _filters(own_rate: int, rate: int) -> tuple[Tensor, int, int]:
-    """What gives so many samples in a row from one window, the samples between windows, and those that overlap.
-
-    torchaudio has as many filters as a period of both rates has samples. Where that is one or two, as in halving a
-    rate, they are repeated, each further on by a period: a convolution with a single filter is several times as slow.
-    """
+def _resampler(own_rate: int, rate: int) -> Any:
     from torchaudio.transforms import Resample
 
-    resampler = Resample(own_rate, rate)
-    given, _, taps = resampler.kernel.shape
-    period, repeats = own_rate // math.gcd(own_rate, rate), max(1, _AT_ONCE // given)
-    filters = torch.zeros(repeats, given, 1, period * (repeats - 1) + taps)
-    for index in range(repeats):
-        filters[index, :, :, index * period : index * period + taps] = resampler.kernel
-    return filters.flatten(0, 1), period * repeats, resampler.width
+    return Resample(own_rate, rate)  # its filter is computed once, which takes longer than a short film's sound
 
 
 def to_int16(wave: Tensor) -> tuple[Tensor, int]:
