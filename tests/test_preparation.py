@@ -14,14 +14,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
-from written_films import HEIGHT, SIZE, WIDTH, flat, greys, spec_for, steps, tone, write_film, write_sound
+from written_films import HEIGHT, SIZE, SOUND_RATE, WIDTH, flat, greys, spec_for, steps, tone, write_film, write_sound
 
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
 from fusionkit.preparation.clips import Outcome, prepare_clip
+from fusionkit.preparation.decoding import Film
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Reader
-from fusionkit.preparation.sounds import aligned, to_float, to_int16
+from fusionkit.preparation.sounds import SoundTrack, aligned, to_float, to_int16
 from fusionkit.recipe import build_component
 
 CODEC = 4.0
@@ -160,6 +161,74 @@ def test_a_film_of_varying_rate_shows_the_nearest_frames(tmp_path: Path) -> None
     brightness = greys(made(Clip(film), tmp_path).tensors["video"])
 
     assert np.round((brightness[:11] - 40) / 12).tolist() == [0, 1, 2, 2, 2, 3, 3, 3, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {}),
+        ("a.mp4", "libx264", {"use_editlist": "0"}),
+        ("a.mp4", "libx264", {"movflags": "negative_cts_offsets"}),
+        ("a.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+        ("a.mov", "libx264", {}),
+        ("a.mp4", "libx265", {}),
+        ("a.mp4", "mpeg4", {}),
+        ("a.mkv", "libx264", {}),
+    ],
+)
+def test_the_frames_of_a_film_are_those_that_libav_gives_of_it(
+    name: str, codec: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    import av
+
+    path = write_film(tmp_path / name, steps(40), codec=codec, wave=tone(4.0), **options)
+
+    with Film(path) as film:
+        found = [(f.pts, f.duration, f.to_ndarray()) for f in film.frames(picture=True, sound=False)]
+        rate, losses, lacks_duration = film.picture.average_rate, film.losses(picture=True), film.lacks_duration
+
+    with av.open(str(path)) as container:  # which decodes the first frames to learn of the rest
+        expected = [(f.pts, f.duration, f.to_ndarray()) for f in container.decode(video=0)]
+        assert rate == container.streams.video[0].average_rate
+    assert (losses, lacks_duration, len(found)) == ([], False, 40)
+    assert [each[:2] for each in found] == [each[:2] for each in expected]
+    assert all(np.array_equal(mine[2], theirs[2]) for mine, theirs in zip(found, expected, strict=True))
+
+
+def test_no_frame_of_a_whole_mp4_is_decoded_before_it_is_asked_for(tmp_path: Path) -> None:
+    with Film(write_film(tmp_path / "a.mp4", steps())) as film:
+        assert film.picture.codec_context.pix_fmt is None  # of which its first frame tells
+    with Film(write_film(tmp_path / "a.mkv", steps())) as film:
+        assert film.picture.codec_context.pix_fmt == "yuv420p"
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo", "2.1"])
+@pytest.mark.parametrize("form", ["u8", "s16", "s32", "flt", "dbl"])
+@pytest.mark.parametrize("planar", [False, True])
+def test_a_sound_of_any_kind_is_the_mean_of_its_channels(form: str, planar: bool, layout: str) -> None:
+    import av
+
+    dtype = {"u8": "u1", "s16": "i2", "s32": "i4", "flt": "f4", "dbl": "f8"}[form]
+    channels, generator, track = {"mono": 1, "stereo": 2, "2.1": 3}[layout], np.random.default_rng(0), SoundTrack()
+    expected = []
+    for index in range(2):
+        values = generator.uniform(-1, 1, (channels, 50))
+        whole = 2.0 ** (8 * np.dtype(dtype).itemsize - 1)
+        if dtype[0] != "f":
+            values = (values * whole + (whole if dtype == "u1" else 0)).astype(dtype)
+            expected.append((values.astype("f8") - (whole if dtype == "u1" else 0)).mean(axis=0) / whole)
+        else:
+            values = values.astype(dtype)
+            expected.append(values.astype("f8").mean(axis=0))
+        given = values if planar else values.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(given), form + "p" * planar, layout)
+        frame.sample_rate, frame.time_base, frame.pts = SOUND_RATE, Fraction(1, SOUND_RATE), 50 * index + 8000 * index
+        track.add(frame)
+
+    wave = track.wave(SOUND_RATE).numpy()
+
+    assert track.patched == 0.5
+    assert np.abs(wave - np.concatenate([expected[0], np.zeros(8000), expected[1]])).max() < 2.0**-24
 
 
 @given(st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=50))

@@ -19,6 +19,9 @@ _SECONDS_SHORT = 0.25
 
 _KINDS = {"video": "picture", "audio": "sound"}
 
+_KNOWN_BY_HEADER = frozenset({"h264", "hevc"})
+"""Codecs whose frames come in order without one decoded beforehand: the header or the stream says how late they are."""
+
 
 class Film:
     """A film or a compressed sound, decoded from its beginning to its end on one thread.
@@ -40,7 +43,7 @@ class Film:
             raise DataError([Problem(str(path), "is not there")])
         self.path = path
         try:
-            self._container: Any = av.open(f"file:{path}", options=dict(SELF_CONTAINED), metadata_errors="replace")
+            self._container: Any = _opened(path)
         except av.ArgumentError as error:  # what libav says of a format that is none of these
             said = "Invalid argument; a list of other files, such as a playlist, is none"
             raise unreadable(path, error, said) from error
@@ -81,8 +84,9 @@ class Film:
         indices = {stream.index for stream in wanted}
         counted = self.picture.index if picture and self.picture else None
         for packet in self._packets():
-            if packet.stream_index in indices:
-                yield from self._decoded(packet, counted=packet.stream_index == counted)
+            index = packet.stream_index
+            if index in indices:
+                yield from self._decoded(packet, counted=index == counted)
 
     def losses(self, *, picture: bool) -> list[str]:
         """What is missing or broken, in words, once all frames were decoded; nothing of a whole film.
@@ -126,7 +130,7 @@ class Film:
         """The packets of the file and then, for each stream, what makes its decoder give its last frames."""
         import av
 
-        packets = self._container.demux()
+        packets, ends = self._container.demux(), self._ends
         while True:
             try:
                 packet = next(packets)
@@ -139,26 +143,56 @@ class Film:
                     last.stream = stream
                     yield last
                 return
-            if packet.pts is not None:
-                end = packet.pts + (packet.duration or 0)
-                self._ends[packet.stream_index] = max(self._ends.get(packet.stream_index, end), end)
+            start = packet.pts
+            if start is not None:
+                index, end = packet.stream_index, start + (packet.duration or 0)
+                before = ends.get(index)
+                if before is None or end > before:
+                    ends[index] = end
             yield packet
 
-    def _decoded(self, packet: Any, *, counted: bool) -> Iterator[Any]:
+    def _decoded(self, packet: Any, *, counted: bool) -> list[Any]:
         import av
 
         self._broken_parts += packet.is_corrupt
         self._set_aside += counted and packet.is_discard
         try:
-            frames = packet.decode()
+            frames: list[Any] = packet.decode()
         except av.FFmpegError:
             self._broken_parts += not packet.is_corrupt
-            return
-        for frame in frames:
-            if counted:
-                self._frames += 1
-                self._broken_frames += frame.is_corrupt
-            yield frame
+            return []
+        if counted:
+            self._frames += len(frames)
+            self._broken_frames += sum(frame.is_corrupt for frame in frames)
+        return frames
+
+
+def _opened(path: Path) -> Any:
+    """The open container of a film.
+
+    libav looks for what a header may lack by decoding the first frames, which shows in films of seconds. A whole mp4
+    lacks nothing, so no frame of it is decoded twice.
+    """
+    import av
+
+    def opened(**more: str) -> Any:
+        return av.open(f"file:{path}", options={**SELF_CONTAINED, **more}, metadata_errors="replace")
+
+    with path.open("rb") as file:
+        states_all = file.read(8).endswith(b"ftyp")
+    if states_all:
+        container = opened(skip_frame="all")  # of those alone by which libav looks
+        pictures = container.streams.video
+        if pictures and all(map(_stated_whole, pictures)):
+            return container
+        container.close()
+    return opened()
+
+
+def _stated_whole(picture: Any) -> bool:
+    """Whether a header counts the frames, so is followed by no others, and no decoder needs to know more."""
+    decoder = picture.codec_context
+    return bool(picture.frames) and decoder is not None and decoder.name in _KNOWN_BY_HEADER
 
 
 def unreadable(path: Path, error: Exception, said: str = "") -> DataError:

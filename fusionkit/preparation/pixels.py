@@ -118,9 +118,11 @@ class Reader:
         return graph
 
     def _pixels(self, frame: Any) -> tuple[Pixels, ...]:
-        height, width = frame.height, frame.width
-        rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height] for plane in frame.planes]
+        shape: tuple[int, ...] = (frame.height, frame.width)
+        within: tuple[int, ...] = (1,)
         if self._layout == "image":
-            return (rows[0][:, : 3 * width].reshape(height, width, 3),)
-        planes = [row[:, :width] for row in rows]
-        return tuple(planes) if self._layout == "grey" else (planes[2], planes[0], planes[1])
+            shape, within = (*shape, 3), (3, 1)
+        planes = [
+            np.ndarray(shape, np.uint8, buffer=plane, strides=(plane.line_size, *within)) for plane in frame.planes
+        ]
+        return (planes[2], planes[0], planes[1]) if self._layout == "planes" else tuple(planes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -14,11 +13,20 @@ from fusionkit.errors import DataError, Problem
 
 Samples = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
-_DTYPES = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "s64": np.int64, "flt": np.float32, "dbl": np.float64}
+_DTYPES = {
+    name: np.dtype(code)
+    for name, code in {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}.items()
+}
 """What a sample is in memory, by libav's name of the format."""
 
 FULL_SCALE = 32768
 """What a sample of 1.0 is stored as; -1.0 ... 1.0 is what loading gives again."""
+
+_FIRST_ROOM = 1 << 20
+"""Samples that fit before more memory is asked for, 20 s and more. What no sample is written to costs nothing."""
+
+_FRAMES_AT_ONCE = 16
+"""Decoded frames that become samples together."""
 
 _PATCHED = 0.05
 """Seconds without sound inside a film from which on they are filled with silence; less is rounding of time stamps."""
@@ -65,18 +73,11 @@ def to_float(samples: Tensor) -> Tensor:
     return samples.to(torch.float32).div_(FULL_SCALE)
 
 
-@dataclass
-class _Run:
-    """Decoded frames that follow each other and are alike in channels, planes and type: their planes of samples."""
-
-    kind: tuple[int, int, np.dtype[Any]]
-    frames: list[list[Samples]]
-
-
 class SoundTrack:
     """The sound of a film, put together from its decoded frames: the mean of its channels.
 
-    Frames are kept in the decoder's own memory as they come, dozens to a second, and converted all at once.
+    Frames, dozens to a second, become a wave some at a time: one by one, between images that are decoded, each would
+    find nothing of the code that does it in the processor's cache.
     """
 
     def __init__(self) -> None:
@@ -84,8 +85,9 @@ class SoundTrack:
         self.start: float | None = None
         self.patched = 0.0
         self._tick = 0.0
-        self._runs: list[_Run] = []
-        self._length = 0
+        self._waiting: list[Any] = []
+        self._wave: Samples = np.empty(_FIRST_ROOM, np.float32)
+        self._length = self._written = 0
 
     def add(self, frame: Any) -> None:
         """Adds a decoded frame, after silence where the film has none before it.
@@ -102,42 +104,55 @@ class SoundTrack:
         if frame.pts is not None and self.start is not None:
             gap = frame.pts * self._tick - self.start - self._length / self.rate
             if _PATCHED < gap < _LONGEST_PATCH:
+                self._write_waiting()
                 missing = round(gap * self.rate)
-                self._append([np.zeros(missing, np.float32)], missing, channels=1)
+                self._next(missing).fill(0)
+                self._length += missing
                 self.patched += gap
-        channels, dtype = frame.layout.nb_channels, _DTYPES[frame.format.packed.name]
-        length = frame.samples if frame.format.is_planar else frame.samples * channels
-        planes = [np.frombuffer(plane, dtype, length) for plane in frame.planes]
-        self._append(planes, frame.samples, channels=channels)
+        self._waiting.append(frame)
+        self._length += frame.samples
+        if len(self._waiting) == _FRAMES_AT_ONCE:
+            self._write_waiting()
 
     def wave(self, rate: int) -> Tensor:
-        """All of it, resampled, ``(samples,)`` float32."""
+        """All of it, resampled, ``(samples,)`` float32. No more can be added."""
         if self.rate is None:
             return torch.zeros(0)
-        return resampled(torch.cat([_mono(run) for run in self._runs]), self.rate, rate)
+        self._write_waiting()
+        return resampled(torch.from_numpy(self._wave[: self._length]), self.rate, rate)
 
-    def _append(self, planes: list[Samples], length: int, *, channels: int) -> None:
-        kind = (channels, len(planes), planes[0].dtype)
-        last = self._runs[-1] if self._runs else None
-        if last is None or last.kind != kind:
-            last = _Run(kind, [])
-            self._runs.append(last)
-        last.frames.append(planes)
-        self._length += length
+    def _write_waiting(self) -> None:
+        for frame in self._waiting:
+            channels, samples, form = frame.layout.nb_channels, frame.samples, frame.format
+            dtype = _DTYPES[form.packed.name]
+            if form.is_planar:
+                values = [np.frombuffer(plane, dtype, samples) for plane in frame.planes]
+            else:  # the channels of a sample stand side by side
+                values = list(np.frombuffer(frame.planes[0], dtype, samples * channels).reshape(-1, channels).T)
+            _write_mean(values, self._next(samples))
+        self._waiting.clear()
+
+    def _next(self, samples: int) -> Samples:
+        """Room for so many samples after those that are written."""
+        first, self._written = self._written, self._written + samples
+        if self._written > len(self._wave):
+            self._wave.resize(max(self._written, 2 * len(self._wave)), refcheck=False)  # in place where the system can
+        return self._wave[first : self._written]
 
 
-def _mono(run: _Run) -> Tensor:
-    """The mean of the channels of decoded frames, in -1..1."""
-    channels, planes, dtype = run.kind
-    values = np.stack([np.concatenate([frame[plane] for frame in run.frames]) for plane in range(planes)])
-    if planes < channels:  # the channels of a sample stand side by side
-        values = values.reshape(-1, channels).T
-    mean = values.mean(axis=0, dtype=np.float32 if dtype.itemsize < 4 else np.float64)
-    if values.dtype.kind == "u":
-        mean = (mean - 128) / 128
-    elif values.dtype.kind == "i":
-        mean = mean / 2.0 ** (8 * values.dtype.itemsize - 1)
-    return torch.from_numpy(mean.astype(np.float32))
+def _write_mean(channels: list[Samples], mean: Samples) -> None:
+    """The mean of channels, in -1..1."""
+    number, dtype = len(channels), channels[0].dtype
+    is_short = dtype.itemsize < np.dtype(np.float32).itemsize
+    # The float32 mean of two float32 is rounded once, as that of their float64 sum.
+    exact = np.float32 if is_short or (dtype == np.float32 and number <= 2) else np.float64
+    total = channels[0]
+    for channel in channels[1:]:
+        total = np.add(total, channel, dtype=exact)
+    full_scale = 1.0 if dtype.kind == "f" else 2.0 ** (8 * dtype.itemsize - 1)
+    if dtype.kind == "u":
+        total = np.subtract(total, number * full_scale, dtype=exact)
+    np.divide(total, number * full_scale, out=mean, dtype=exact, casting="same_kind")
 
 
 def aligned(wave: Tensor, late: float, rate: int) -> Tensor:
