@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recipe
+from fusionkit.inputs import refuse_other_numbers
 from fusionkit.interfaces import Encoder, Fusion
 from fusionkit.model import FusionModel
 from fusionkit.registry import ENCODERS, FUSIONS
@@ -370,6 +371,13 @@ def test_half_precision_is_refused_but_under_autocast():
         with pytest.raises(ShapeError, match=r"m: numbers are torch.float64"):
             model({"m": halves["m"].double()})
     assert model.bfloat16()(halves).fused["y"].dtype == torch.bfloat16
+
+
+def test_an_encoder_that_does_not_say_what_it_takes_is_given_all_but_another_precision():
+    for dtype in (torch.float16, torch.bfloat16, torch.int64, torch.bool):
+        refuse_other_numbers("m", dtype, None, torch.zeros(1))
+    with pytest.raises(ShapeError, match=r"m: numbers are torch\.float64, those of the network torch\.float32"):
+        refuse_other_numbers("m", torch.float64, None, torch.zeros(1))
 
 
 def test_an_encoder_of_ones_own_may_take_token_ids(toys):
