@@ -64,6 +64,13 @@ class Branch(nn.Module):
         self.encoded_shape = encoders[-1].out_shape
 
     @property
+    def whole_numbers(self) -> tuple[torch.dtype, ...] | None:
+        """Dtypes of whole numbers that its first encoder takes; None where it does not say."""
+        first = self.encoders[0]
+        assert isinstance(first, Encoder)
+        return first.whole_numbers
+
+    @property
     def element_wise(self) -> int:
         """How many encoders, from the first of the chain on, take every element by itself."""
         return sum(1 for _ in takewhile(lambda encoder: isinstance(encoder, ElementEncoder), self.encoders))

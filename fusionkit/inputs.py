@@ -14,16 +14,22 @@ Inputs = Mapping[str, Jagged | Tensor]
 """By modality a `Jagged`, or a tensor of one element each or of sequences of one length."""
 
 
-def packed(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> dict[str, Jagged]:
+def packed(
+    inputs: Inputs,
+    shapes: Mapping[str, tuple[int, ...]],
+    whole_numbers: Mapping[str, tuple[torch.dtype, ...] | None],
+    weight: Tensor,
+) -> dict[str, Jagged]:
     """The inputs of a batch, every modality among them: one that is not given is missing in every sample.
 
     Args:
         inputs: What was given.
         shapes: By modality of the network, the shape of an element.
-        dtype: Of the network's weights.
+        whole_numbers: By modality, the dtypes of whole numbers that its first encoder takes; None for any.
+        weight: One of the network's, for its precision and device.
 
     Raises:
-        ShapeError: No or an unknown modality, elements of another shape or precision, or batches of different sizes.
+        ShapeError: No or an unknown modality, elements of another shape or dtype, or batches of different sizes.
     """
     refuse_unknown("inputs", inputs, shapes)
     if not inputs:
@@ -33,7 +39,8 @@ def packed(inputs: Inputs, shapes: Mapping[str, tuple[int, ...]], dtype: torch.d
     if len(set(sizes.values())) > 1:
         raise ShapeError(f"inputs: batches differ in size: {sizes}")
     for name, value in batch.items():
-        refuse_other_precision(name, value.dtype, dtype)
+        if value.total:  # what has no elements enters no encoder
+            refuse_other_numbers(name, value.dtype, whole_numbers[name], weight)
     like = next(iter(batch.values()))
     for name, shape in shapes.items():
         if name not in batch:
@@ -74,11 +81,31 @@ def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagg
     )
 
 
-def refuse_other_precision(name: str, given: torch.dtype, own: torch.dtype) -> None:
-    """Refuses numbers of a modality that are in double precision where the network is not, or the other way round.
+def refuse_other_numbers(
+    name: str, given: torch.dtype, whole_numbers: tuple[torch.dtype, ...] | None, weight: Tensor
+) -> None:
+    """Refuses numbers of a modality that its first encoder does not take.
+
+    Numbers in double precision and networks in single precision never meet, nor the other way round. Of others the
+    encoder says what it takes: floating-point numbers of the network's precision (under autocast of any but double),
+    and some whole numbers; one that does not say is given them.
+
+    Args:
+        name: The modality.
+        given: The dtype of its elements.
+        whole_numbers: The dtypes of whole numbers that its first encoder takes; None where it does not say.
+        weight: One of the network's, for its precision and device.
 
     Raises:
-        ShapeError: They are.
+        ShapeError: It does not take them.
     """
-    if given.is_floating_point and (given == torch.float64) != (own == torch.float64):
-        raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; convert them with .to({own})")
+    own = weight.dtype
+    if given.is_floating_point:
+        double = torch.float64 in (given, own)
+        mixes = not double and (whole_numbers is None or torch.is_autocast_enabled(weight.device.type))
+        if given != own and not mixes:
+            raise ShapeError(f"{name}: numbers are {given}, those of the network {own}; convert them with .to({own})")
+    elif whole_numbers is not None and given not in whole_numbers:
+        takes = " or ".join(str(dtype) for dtype in (*whole_numbers, own))
+        remedy = "divide 16-bit sound by 32768" if given == torch.int16 else "convert them as for the training"
+        raise ShapeError(f"{name}: numbers are {given}, its first encoder takes {takes}; {remedy}")

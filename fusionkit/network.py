@@ -117,10 +117,12 @@ class FusionModel(nn.Module):
             replace: Called with features and presence before fusion; what it returns is fused instead.
 
         Raises:
-            ShapeError: An unknown modality, elements of another shape or precision, or batches of different sizes.
+            ShapeError: An unknown modality, elements of another shape, of another precision or of whole numbers that
+                the first encoder does not take, or batches of different sizes.
         """
         shapes = {name: self.branch(name).in_shape for name in self.modalities}
-        batch = packed(inputs, shapes, next(self.placeholders.parameters()).dtype)
+        whole_numbers = {name: self.branch(name).whole_numbers for name in self.modalities}
+        batch = packed(inputs, shapes, whole_numbers, next(self.placeholders.parameters()))
         wanted = self.modalities if modalities is None else tuple(modalities)
         refuse_unknown("modalities", wanted, self.modalities)
         features: dict[str, Tensor] = {}

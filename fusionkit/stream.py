@@ -6,17 +6,22 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fusionkit.branch import Branch
+from fusionkit.data.media import check_finite
 from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
-from fusionkit.inputs import refuse_other_precision, refuse_unknown
-from fusionkit.interfaces import ModelOutput
+from fusionkit.inputs import refuse_other_numbers, refuse_unknown
+from fusionkit.interfaces import ModelOutput, Transform
 from fusionkit.jagged import Jagged
 from fusionkit.network import FusionModel
+from fusionkit.ring import Ring
 
 OfWindow = Callable[[Tensor], Tensor]
 """Elements of a window, ``(kept, *element)``, to what the network is given of them."""
+
+_State = tuple[str, tuple[tuple[int, int], ...]]
+"""What elements were encoded by: precision and device; where each weight is, and how often it was changed."""
 
 
 class Stream:
@@ -38,10 +43,12 @@ class Stream:
     nothing in evaluation. Of ``subsample`` push every k-th element; what needs a whole clip, such as ``standardize``,
     is given as `transforms` and then sees the window as its clip.
 
-    The network has to be in evaluation mode. In training mode it is refused, not put into evaluation mode and back: a
-    training that goes on would change the weights that elements were encoded by. What is kept is stale once those
-    weights change: `reset` the stream then. Changes by an optimizer, by ``load_state_dict`` and of running statistics
-    are noticed and refused.
+    The network has to be in evaluation mode, with all of its parts. In training mode it is refused, not put into
+    evaluation mode and back: a training that goes on would change the weights that elements were encoded by. What is
+    kept is stale once those weights change: `reset` the stream then. Changes by fusionkit's optimizers and torch's
+    plain ones, by ``load_state_dict``, of running statistics, of precision and of device are noticed and refused. Not
+    noticed is what torch itself does not count: steps of torch's fused optimizers that you made yourself, writing
+    into ``parameter.data``, and any change of weights that were made in ``torch.inference_mode``.
 
     Calls from several threads, such as a camera's and a microphone's, need a lock of yours around each.
 
@@ -50,11 +57,13 @@ class Stream:
         window: By modality, of how many last elements the scores are; None for all since the last `reset`, which keep
             growing. A modality that is left out is missing.
         transforms: By modality, what is done to the elements of the window, ``(kept, *element)``, at each prediction,
-            on the device of the network; of such a modality the elements are kept and nothing is encoded ahead.
+            on the device of the network; of such a modality the elements are kept, in whatever dtype they are pushed,
+            and nothing is encoded ahead.
 
     Raises:
-        ShapeError: No window, an unknown modality, a window that is no whole number of at least 1, or a transform of a
-            modality without a window.
+        FusionKitError: The model is no `FusionModel`.
+        ShapeError: No window, an unknown modality, a window that is no whole number of at least 1, a transform of a
+            modality without a window, or one that is no function of the window.
 
     Example:
         >>> from fusionkit import build
@@ -78,14 +87,8 @@ class Stream:
         window: Mapping[str, int | None],
         transforms: Mapping[str, OfWindow] | None = None,
     ) -> None:
-        transforms = transforms or {}
-        if not window:
-            raise ShapeError(f"window: no modality is given; known: {', '.join(model.modalities)}")
-        refuse_unknown("window", window, model.modalities)
-        for name, most in window.items():
-            if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-                remedy = "a whole number of at least 1, or None for all elements"
-                raise ShapeError(f"window: {name!r} has {most!r} elements; give {remedy}")
+        transforms = {} if transforms is None else transforms
+        _check(model, window, transforms)
         self._model = model
         self._lines = {
             name: _Line(name, model.branch(name), most, transforms.get(name)) for name, most in window.items()
@@ -104,14 +107,18 @@ class Stream:
         Args:
             modality: The modality.
             elements: ``(new, *element)`` in the order of time, on any device; copied, so that a buffer may be reused.
+                Those on a GPU are not looked at for NaN, which would wait for it: one such number spoils every score
+                as long as the window holds it.
 
         Raises:
-            ShapeError: An unknown modality or one without a window, or elements of another shape or precision than the
-                network's, or of another dtype than those before.
-            FusionKitError: The network is in training mode, or its weights changed since elements were encoded.
+            ShapeError: An unknown modality or one without a window, or elements of another shape or dtype than the
+                network takes, or of another dtype than those before.
+            DataError: Numbers that will be in the window are NaN or infinite, of elements on the CPU.
+            FusionKitError: The network, or an encoder that would run, is in training mode, or its weights, precision
+                or device changed since elements were encoded.
         """
         line = self._line("push", modality)
-        self._refuse_training()
+        self._refuse_training(line.ahead)
         with torch.inference_mode():
             line.take(elements)
 
@@ -123,9 +130,10 @@ class Stream:
 
         Raises:
             ShapeError: Nothing was pushed yet, or a transform returns elements that the network was not built for.
-            FusionKitError: The network is in training mode, or its weights changed since elements were encoded.
+            FusionKitError: The network or a part of it is in training mode, or its weights, precision or device
+                changed since elements were encoded.
         """
-        self._refuse_training()
+        self._refuse_training([self._model])
         if not any(self.counts.values()):
             raise ShapeError(f"predict: nothing was pushed yet; push elements of any of {', '.join(self._lines)}")
         with torch.inference_mode():
@@ -148,9 +156,12 @@ class Stream:
             raise ShapeError(f"{where}: {modality!r} has no window; state one when the stream is made")
         raise ShapeError(f"{where}: unknown modality {modality!r}; {did_you_mean(modality, self._lines)}")
 
-    def _refuse_training(self) -> None:
-        if self._model.training:
-            raise FusionKitError("the network is in training mode; call its eval() before it is used in a stream")
+    def _refuse_training(self, running: Iterable[nn.Module]) -> None:
+        parts = chain.from_iterable(module.modules() for module in running)
+        if self._model.training or any(part.training for part in parts):
+            where = next(name for name, part in self._model.named_modules() if part.training)
+            part = f"{where} of the network is" if where else "the network is"
+            raise FusionKitError(f"{part} in training mode; call its eval() before it is used in a stream")
 
     def _sequence(self, modality: str) -> Jagged:
         if modality in self._lines and self._lines[modality].kept.count:
@@ -171,37 +182,42 @@ class _Line:
 
     def __init__(self, name: str, branch: Branch, most: int | None, transform: OfWindow | None) -> None:
         self._name, self._branch, self._most, self._transform = name, branch, most, transform
-        self._ahead = branch.element_wise if transform is None else 0
+        self.ahead = tuple(branch.encoders)[: branch.element_wise if transform is None else 0]
         self.forget()
 
     def forget(self) -> None:
-        self.kept = _Last(self._most)
+        self.kept = Ring(self._most)
         self._dtype: torch.dtype | None = None
-        self._weights: tuple[tuple[int, int], ...] = ()
+        self._state: _State = ("", ())
 
     def take(self, elements: Tensor) -> None:
-        self._check(elements)
+        self._check_shape(elements)
+        state = self._unchanged_state()
+        if self._transform is None:
+            self._check_numbers(elements)
         if self._dtype not in (None, elements.dtype):
             remedy = "push elements of one dtype, or reset the stream first"
             raise ShapeError(f"{self._name}: elements are {elements.dtype}, those before {self._dtype}; {remedy}")
-        weights = self._unchanged_weights()
         newest = elements if self._most is None else elements[-self._most :]
+        if newest.is_floating_point() and newest.is_cpu:
+            check_finite(newest, self._name)
         newest = newest.to(self._branch.norm.weight.device)
         if not len(newest):
             return
-        encoded = self._branch.encode(_alone(newest), stop=self._ahead)
+        encoded = self._branch.encode(_alone(newest), stop=len(self.ahead))
         self.kept.append(encoded.values)
-        self._dtype, self._weights = elements.dtype, weights
+        self._dtype, self._state = elements.dtype, state
 
     def sequence(self) -> Jagged:
-        self._unchanged_weights()
+        self._unchanged_state()
         elements = self.kept.elements()
         if self._transform is not None:
             elements = self._transform(elements)
-            self._check(elements)
-        return self._branch.encode(_alone(elements), start=self._ahead)
+            self._check_shape(elements)
+            self._check_numbers(elements)
+        return self._branch.encode(_alone(elements), start=len(self.ahead))
 
-    def _check(self, elements: Tensor) -> None:
+    def _check_shape(self, elements: Tensor) -> None:
         shape = self._branch.in_shape
         if not isinstance(elements, Tensor):
             raise ShapeError(f"{self._name}: a tensor is expected, given {type(elements).__name__}")
@@ -209,62 +225,54 @@ class _Line:
             expected = f"(new, {', '.join(map(str, shape))})" if shape else "(new,)"
             one = "; a single element is given as element[None]" if tuple(elements.shape) == shape else ""
             raise ShapeError(f"{self._name}: elements of shape {tuple(elements.shape)} are not {expected}{one}")
-        refuse_other_precision(self._name, elements.dtype, self._branch.norm.weight.dtype)
 
-    def _unchanged_weights(self) -> tuple[tuple[int, int], ...]:
-        """Where the weights are by which elements are encoded ahead, and how often each was changed."""
-        weights = _versions(self._branch.encoders[: self._ahead])
-        if self.kept.count and weights != self._weights:
-            raise FusionKitError(
-                f"{self._name}: the weights of its encoders changed since elements were encoded by them; reset the "
-                "stream and push anew"
-            )
-        return weights
+    def _check_numbers(self, elements: Tensor) -> None:
+        refuse_other_numbers(self._name, elements.dtype, self._branch.whole_numbers, self._branch.norm.weight)
+
+    def _unchanged_state(self) -> _State:
+        weight = self._branch.norm.weight
+        home, weights = f"{weight.dtype} on {weight.device}", _versions(self.ahead)
+        if self.kept.count:
+            home_before, weights_before = self._state
+            remedy = "reset the stream and push anew"
+            if home != home_before:
+                was = f"the network was {home_before} when elements were pushed, now it is {home}"
+                raise FusionKitError(f"{self._name}: {was}; {remedy}")
+            if weights != weights_before:
+                was = "the weights of its encoders changed since elements were encoded by them"
+                raise FusionKitError(f"{self._name}: {was}; {remedy}")
+        return home, weights
 
 
-class _Last:
-    """The last elements of a sequence in a ring that grows as they do, until it holds so many.
-
-    Args:
-        most: How many; None for all.
-    """
-
-    def __init__(self, most: int | None) -> None:
-        self._most = most
-        self._ring: Tensor | None = None
-        self._first = self.count = 0
-
-    def append(self, new: Tensor) -> None:
-        """Copies elements behind the others, no more than the ring may hold."""
-        total = self.count + len(new)
-        count = total if self._most is None else min(self._most, total)
-        ring = self._ring = self._grown(count, new)
-        end = (self._first + self.count) % len(ring)
-        before, behind = new[: len(ring) - end], new[len(ring) - end :]
-        ring[end : end + len(before)] = before
-        ring[: len(behind)] = behind
-        self._first, self.count = (self._first + total - count) % len(ring), count
-
-    def elements(self) -> Tensor:
-        """A copy of all, in their order, which later ones do not change."""
-        assert self._ring is not None
-        end = self._first + self.count
-        return torch.cat([self._ring[self._first : end], self._ring[: max(0, end - len(self._ring))]])
-
-    def _grown(self, count: int, like: Tensor) -> Tensor:
-        if self._ring is not None and count <= len(self._ring):
-            return self._ring
-        size = max(count, 2 * self.count)
-        ring = like.new_empty((size if self._most is None else min(size, self._most), *like.shape[1:]))
-        if self._ring is not None:
-            ring[: self.count] = self._ring[: self.count]  # none is dropped before the ring has its full size
-        return ring
+def _check(model: object, window: object, transforms: object) -> None:
+    if not isinstance(model, FusionModel):
+        remedy = "fusionkit.build makes one of a run's recipe, load_state_dict gives it its weights"
+        raise FusionKitError(f"model: a FusionModel is expected, given {type(model).__name__}; {remedy}")
+    for what, given, example in (("window", window, "90"), ("transforms", transforms, "function")):
+        if not isinstance(given, Mapping):
+            remedy = f"give one by modality: {{{model.modalities[0]!r}: {example}}}"
+            raise ShapeError(f"{what}: a mapping is expected, given {given!r}; {remedy}")
+    assert isinstance(window, Mapping)
+    assert isinstance(transforms, Mapping)
+    if not window:
+        raise ShapeError(f"window: no modality is given; known: {', '.join(model.modalities)}")
+    refuse_unknown("window", window, model.modalities)
+    for name, most in window.items():
+        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+            remedy = "a whole number of at least 1, or None for all elements"
+            raise ShapeError(f"window: {name!r} has {most!r} elements; give {remedy}")
+    for name, transform in transforms.items():
+        if isinstance(transform, Transform):  # which needs a generator beside the window
+            remedy = "give lambda window: transform(window, torch.Generator(), training=False)"
+            raise ShapeError(f"transforms: {name!r} is the {type(transform).__name__} of a recipe itself; {remedy}")
+        if not callable(transform):
+            raise ShapeError(f"transforms: {name!r} is {transform!r}; give a function of the window's elements")
 
 
 def _alone(elements: Tensor) -> Jagged:
     return Jagged.from_sizes(elements, (len(elements),))
 
 
-def _versions(encoders: Iterable[torch.nn.Module]) -> tuple[tuple[int, int], ...]:
+def _versions(encoders: Iterable[nn.Module]) -> tuple[tuple[int, int], ...]:
     tensors = chain.from_iterable(chain(encoder.parameters(), encoder.buffers()) for encoder in encoders)
     return tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors)

@@ -323,3 +323,10 @@ def test_timm_trains_on_a_single_image_whose_maps_have_shrunk_to_a_point(small):
     small.train()(Jagged.from_sizes(torch.randn(1, 1, 32, 32), [1])).values.sum().backward()
     assert all(torch.equal(before[name], value) for name, value in small.network.named_buffers())
     assert all(module.training for module in small.modules())
+
+
+def test_every_encoder_of_ours_says_which_whole_numbers_it_takes():
+    own = {each.name: each.cls for each in ENCODERS if each.cls.__module__.startswith("fusionkit.")}
+    assert len(own) >= 8
+    taken = {name: cls.whole_numbers for name, cls in own.items()}
+    assert taken == {name: (torch.uint8,) if name in {"conv2d", "timm"} else () for name in own}

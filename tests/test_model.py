@@ -11,10 +11,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fusionkit import Jagged, RecipeError, ShapeError, build, load_recipe
+from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recipe
+from fusionkit.inputs import refuse_other_numbers
 from fusionkit.interfaces import Encoder, Fusion
 from fusionkit.model import FusionModel
 from fusionkit.registry import ENCODERS, FUSIONS
@@ -349,6 +350,47 @@ def test_numbers_of_another_precision_are_refused_by_name(wide):
         model(inputs | {"m0": inputs["m0"].float()}) if wide else model.float()(inputs)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64, torch.bool, torch.complex128])
+@pytest.mark.parametrize("encoder", ["identity", "mlp", "conv1d", "feature_norm"])
+def test_numbers_that_the_first_encoder_does_not_take_are_refused_by_name(encoder, dtype):
+    model = build({"modalities": {"m": {"shape": [4], "encoder": encoder}}, "targets": {"y": "regression"}})
+    with pytest.raises(ShapeError) as caught:
+        model.eval()({"m": torch.zeros(2, 3, 4, dtype=dtype)})
+    remedy = "divide 16-bit sound by 32768" if dtype == torch.int16 else "convert them as for the training"
+    assert str(caught.value) == f"m: numbers are {dtype}, its first encoder takes torch.float32; {remedy}"
+    model({"m": torch.zeros(2, 0, 4, dtype=dtype)})  # a missing modality has no numbers
+
+
+def test_half_precision_is_refused_but_under_autocast():
+    model = build({"modalities": {"m": {"shape": [4], "encoder": "mlp"}}, "targets": {"y": "regression"}})
+    halves = {"m": torch.randn(2, 3, 4).bfloat16()}
+    with pytest.raises(ShapeError, match=r"m: numbers are torch.bfloat16, those of the network torch.float32"):
+        model.eval()(halves)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(halves).fused["y"].isfinite().all()
+        with pytest.raises(ShapeError, match=r"m: numbers are torch.float64"):
+            model({"m": halves["m"].double()})
+    assert model.bfloat16()(halves).fused["y"].dtype == torch.bfloat16
+
+
+def test_an_encoder_that_does_not_say_what_it_takes_is_given_all_but_another_precision():
+    for dtype in (torch.float16, torch.bfloat16, torch.int64, torch.bool):
+        refuse_other_numbers("m", dtype, None, torch.zeros(1))
+    with pytest.raises(ShapeError, match=r"m: numbers are torch\.float64, those of the network torch\.float32"):
+        refuse_other_numbers("m", torch.float64, None, torch.zeros(1))
+
+
+def test_an_encoder_of_ones_own_may_take_token_ids(toys):
+    words = {"shape": [], "encoder": "toy_tokens"}
+    model = build({"modalities": {"words": words}, "targets": {"y": "regression"}}).eval()
+    ids = torch.tensor([[3, 1, 2], [0, 0, 4]])
+    output = model({"words": ids})
+    assert torch.equal(output.sequences["words"].values, model.branch("words").encoders[0].table.weight[ids.flatten()])
+    stream = Stream(model, window={"words": 3})
+    stream.push("words", ids[1])
+    torch.testing.assert_close(stream.predict().fused["y"], output.fused["y"][1:])
+
+
 def test_targets_that_do_not_fit_are_refused_by_name():
     spec = spec_of(2, "N1", BOTH)
     model = network(spec).eval()
@@ -426,9 +468,20 @@ def toys():
             assert elements.total > 0
             return Jagged.from_list([sample[1::2] for sample in elements.unbind()])
 
+    class Tokens(Encoder):
+        """Vectors of token ids."""
+
+        def __init__(self, in_shape: tuple[int, ...]) -> None:
+            super().__init__()
+            self.table, self.out_shape = nn.Embedding(5, 4), (*in_shape, 4)
+
+        def forward(self, elements: Jagged) -> Jagged:
+            return elements.with_values(self.table(elements.values))
+
     before = {registry: dict(registry._components) for registry in (ENCODERS, FUSIONS) if registry.names()}
     FUSIONS.register("toy_reader")(Reader)
     ENCODERS.register("toy_halving")(Halving)
+    ENCODERS.register("toy_tokens")(Tokens)
     yield seen
     for registry, components in before.items():
         registry._components.clear()

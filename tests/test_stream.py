@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import fusionkit
-from fusionkit import FusionKitError, FusionModel, Jagged, ShapeError, Stream
+from fusionkit import DataError, FusionKitError, FusionModel, Jagged, ShapeError, Stream
 from fusionkit.interfaces import ModelOutput
-from fusionkit.registry import TRANSFORMS
+from fusionkit.registry import OPTIMIZERS, TRANSFORMS
 
 #: By modality the shape of an element, its chain, and how many encoders of it take every element by itself.
 CHAINS: dict[str, tuple[tuple[int, ...], list[Any], int]] = {
@@ -234,15 +234,54 @@ def test_a_network_in_training_mode_is_refused_and_left_as_it_is() -> None:
     assert model.training
 
 
-@pytest.mark.parametrize("change", ["step", "load", "assign", "statistics"])
+@pytest.mark.parametrize("name", ["face", "person"])
+def test_a_part_in_training_mode_is_refused_under_a_network_in_evaluation_mode(name: str) -> None:
+    model = network("face", "person")
+    stream = Stream(model, window={name: 3})
+    stream.push(name, recording(name, 3))
+    model.branch(name).train()
+    assert not model.training
+    sentence = rf"branches\.{name} of the network is in training mode; call its eval\(\) before it is used in a stream"
+    for use in (stream.predict, lambda: stream.push(name, recording(name, 1))):
+        with pytest.raises(FusionKitError, match=sentence):
+            use()
+    model.eval()
+    model.fusion.train()
+    stream.push(name, recording(name, 1))  # what encodes it is in evaluation mode
+    with pytest.raises(FusionKitError, match="fusion of the network is in training mode"):
+        stream.predict()
+
+
+@pytest.mark.parametrize("name", ["face", "person", "voice"])
+def test_elements_that_a_network_of_another_precision_encoded_are_refused_until_a_reset(name: str) -> None:
+    model = network(name).float()
+    stream = Stream(model, window={name: 300})
+    stream.push(name, recording(name, 200).float())
+    model.double()
+    single, double = recording(name, 1).float(), recording(name, 1)
+    for use in (stream.predict, lambda: stream.push(name, single), lambda: stream.push(name, double)):
+        with pytest.raises(FusionKitError) as caught:
+            use()
+        assert str(caught.value) == (
+            f"{name}: the network was torch.float32 on cpu when elements were pushed, now it is torch.float64 on cpu; "
+            "reset the stream and push anew"
+        )
+    stream.reset()
+    stream.push(name, recording(name, 200))
+    assert_same(stream.predict(), model({name: recording(name, 200)[None]}))
+
+
+@pytest.mark.parametrize("change", ["adamw", "sgd", "plain", "load", "assign", "statistics"])
 def test_elements_that_other_weights_encoded_are_refused_until_a_reset(change: str) -> None:
     model = network("face")
     stream = Stream(model, window={"face": 3})
     stream.push("face", recording("face", 3))
     encoder = model.branch("face").encoders[0]
-    if change == "step":
-        optimizer = torch.optim.SGD(encoder.parameters(), lr=0.1)
-        sum(each.sum() for each in encoder.parameters()).backward()
+    if change in ("adamw", "sgd", "plain"):
+        parameters = list(encoder.parameters())
+        plain = torch.optim.SGD(parameters, lr=0.1)
+        optimizer = plain if change == "plain" else OPTIMIZERS.build(change).make(parameters)
+        sum(each.sum() for each in parameters).backward()
         optimizer.step()
     elif change == "load":
         model.load_state_dict({name: value + 1 for name, value in model.state_dict().items()})
@@ -288,6 +327,69 @@ def test_a_window_that_cannot_be_is_refused(window: dict[str, Any], sentence: st
 
 
 @pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"window": 100}, "window: a mapping is expected, given 100; give one by modality: {'face': 90}"),
+        ({"window": ["face"]}, "window: a mapping is expected, given ['face']; give one by modality: {'face': 90}"),
+        (
+            {"window": {"face": 2}, "transforms": abs},
+            f"transforms: a mapping is expected, given {abs!r}; give one by modality: {{'face': function}}",
+        ),
+        (
+            {"window": {"face": 2}, "transforms": {"face": "standardize"}},
+            "transforms: 'face' is 'standardize'; give a function of the window's elements",
+        ),
+        (
+            {"window": {"sensor": 2}, "transforms": {"sensor": TRANSFORMS.build("standardize", (3,), None)}},
+            "transforms: 'sensor' is the Standardize of a recipe itself; give lambda window: transform(window, torch.",
+        ),
+    ],
+)
+def test_options_of_a_wrong_kind_are_refused_when_a_stream_is_made(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        Stream(network("face", "sensor"), **options)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_the_path_of_a_run_is_no_network() -> None:
+    path: Any = "runs/a"
+    with pytest.raises(
+        FusionKitError, match=r"model: a FusionModel is expected, given str; fusionkit\.build makes one"
+    ):
+        Stream(path, window={"face": 3})
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_not_finite_are_refused_and_change_nothing(wrong: float) -> None:
+    model = network("person", "voice")
+    stream = Stream(model, window={"person": 3, "voice": None})
+    stream.push("person", recording("person", 3))
+    before = stream.predict()
+    rows, wave = recording("person", 5), recording("voice", 10)
+    rows[2, 1] = wave[4] = wrong
+    with pytest.raises(DataError, match="person: 1 of 12 numbers are NaN or infinite"):
+        stream.push("person", rows)
+    with pytest.raises(DataError, match="voice: 1 of 10 numbers are NaN or infinite"):
+        stream.push("voice", wave)
+    assert_same(stream.predict(), before)
+    rows[0, 0], rows[2, 1] = wrong, 0.0
+    stream.push("person", rows)  # which is behind the window already
+    assert_same(stream.predict(), model({"person": rows[None, -3:]}))
+
+
+def test_a_transform_may_take_another_dtype_than_the_network() -> None:
+    model = network("voice")
+    samples = (recording("voice", 300).clamp(-3, 3) * 10_000).to(torch.int16)
+    stream = Stream(model, window={"voice": 200}, transforms={"voice": lambda window: window.double() / 32768})
+    stream.push("voice", samples)
+    assert_same(stream.predict(), model({"voice": samples[None, -200:].double() / 32768}))
+    unchanged = Stream(model, window={"voice": 200}, transforms={"voice": lambda window: window})
+    unchanged.push("voice", samples)
+    with pytest.raises(ShapeError, match=r"voice: numbers are torch\.int16, its first encoder takes torch\.float64"):
+        unchanged.predict()
+
+
+@pytest.mark.parametrize(
     ("modality", "elements", "sentence"),
     [
         ("fcae", torch.zeros(2, 1, 8, 8), "push: unknown modality 'fcae'; did you mean 'face'?"),
@@ -305,6 +407,16 @@ def test_a_window_that_cannot_be_is_refused(window: dict[str, Any], sentence: st
             "face",
             torch.zeros(2, 1, 8, 8, dtype=torch.uint8),
             "face: elements are torch.uint8, those before torch.float64; push elements of one dtype, or reset",
+        ),
+        (
+            "voice",
+            torch.zeros(4, dtype=torch.int16),
+            "voice: numbers are torch.int16, its first encoder takes torch.float64; divide 16-bit sound by 32768",
+        ),
+        (
+            "face",
+            torch.zeros(2, 1, 8, 8, dtype=torch.int64),
+            "face: numbers are torch.int64, its first encoder takes torch.uint8 or torch.float64; convert them as for",
         ),
     ],
 )

@@ -55,6 +55,8 @@ class Conv1d(Encoder):
         (2, 1)
     """
 
+    whole_numbers = ()
+
     def __init__(
         self,
         in_shape: tuple[int, ...],

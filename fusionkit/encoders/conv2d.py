@@ -68,6 +68,8 @@ class Conv2d(ElementEncoder):
         torch.Size([3, 128])
     """
 
+    whole_numbers = (torch.uint8,)
+
     def __init__(
         self,
         in_shape: tuple[int, ...],

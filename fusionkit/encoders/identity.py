@@ -36,6 +36,8 @@ class Identity(ElementEncoder):
         (3,)
     """
 
+    whole_numbers = ()
+
     def __init__(self, in_shape: tuple[int, ...]) -> None:
         super().__init__()
         self.out_shape = tuple(in_shape)
@@ -74,6 +76,8 @@ class FeatureNormEncoder(ElementEncoder):
         >>> FeatureNormEncoder((3,))(Jagged(torch.zeros(5, 3), torch.tensor([2, 3]))).values.shape
         torch.Size([5, 3])
     """
+
+    whole_numbers = ()
 
     def __init__(self, in_shape: tuple[int, ...], *, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1) -> None:
         super().__init__()

@@ -60,6 +60,7 @@ class LogMel(Encoder):
         torch.Size([32, 40])
     """
 
+    whole_numbers = ()
     filters: Tensor
 
     def __init__(

@@ -44,6 +44,8 @@ class Mlp(ElementEncoder):
         torch.Size([5, 4])
     """
 
+    whole_numbers = ()
+
     def __init__(
         self,
         in_shape: tuple[int, ...],

@@ -58,6 +58,8 @@ class Spectrogram(Encoder):
         torch.Size([3, 1, 256, 250])
     """
 
+    whole_numbers = ()
+
     def __init__(
         self,
         in_shape: tuple[int, ...],

@@ -60,6 +60,8 @@ class TimmImage(ElementEncoder):
         True
     """
 
+    whole_numbers = (torch.uint8,)
+
     def __init__(
         self,
         in_shape: tuple[int, ...],

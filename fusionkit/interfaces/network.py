@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -31,6 +32,9 @@ class Encoder(nn.Module, ABC):
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_shape",)
+    #: Dtypes of whole numbers that it takes beside floating-point ones of the network's precision; the network refuses
+    #: others. None where it does not say: then it is given whatever comes.
+    whole_numbers: ClassVar[tuple[torch.dtype, ...] | None] = None
     out_shape: tuple[int, ...]
 
     @abstractmethod
