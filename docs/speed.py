@@ -71,14 +71,15 @@ def conditions(result: Result) -> Sequence[str]:
     for name, row in result["rows"].items():
         made = row["made"]
         key = (
-            *(str(made[what]) for what in ("device", "platform", "torch", "threads")),
+            *(str(made[what]) for what in ("device", "platform", "torch", "threads", "processor", "rounds")),
             (made["commit"] or "")[:10],
             made["time"][:10],
         )
         shared.setdefault(key, []).append(name)
     return [
-        f"{', '.join(names)}: {device}, {threads} threads, {platform}, torch {torch}, commit {commit}, {day}."
-        for (device, platform, torch, threads, commit, day), names in shared.items()
+        f"{', '.join(names)}: {device}, {threads} threads of {processor}, {platform}, torch {torch}, {rounds} rounds, "
+        f"commit {commit}, {day}."
+        for (device, platform, torch, threads, processor, rounds, commit, day), names in shared.items()
     ]
 
 

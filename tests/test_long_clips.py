@@ -201,7 +201,6 @@ COMPILED = """
 import copy, torch
 from torch._dynamo.utils import counters
 import sys
-from typing import Literal
 sys.path.insert(0, "tests")
 from test_long_clips import batch, network, gradients
 
@@ -225,6 +224,37 @@ inputs = batch("faces")
 assert other.eval()(inputs).sequences["faces"].values.abs().sum() == 0, "the copy runs the original's weights"
 print("graphs", graphs)
 """
+
+
+MANY_COMPILED = """
+import torch, fusionkit
+
+shapes, compile_with = [], torch.compile
+
+def noted(graph, inputs):
+    shapes.extend(tuple(each.shape) for each in inputs if isinstance(each, torch.Tensor) and each.ndim == 4)
+    return graph.forward
+
+torch.compile = lambda function: compile_with(function, backend=noted)
+sides = range(8, 20)  # more than torch compiles of one code
+encoder = {"type": "conv2d", "channels": [2]}
+model = fusionkit.build({
+    "modalities": {f"face{side}": {"shape": [1, side, side], "encoder": encoder} for side in sides},
+    "targets": {"emotion": {"type": "classification", "classes": ["calm", "happy"]}},
+}).eval()
+model.compile_encoders()
+for frames in (5, 7, 9):
+    with torch.no_grad():
+        model({f"face{side}": torch.zeros(2, frames, 1, side, side) for side in sides})
+images = [shape[2:] for shape in shapes if shape[1] == 1 and shape[2] in sides]
+assert set(images) == {(side, side) for side in sides}, images
+assert max(map(images.count, images)) <= 2, images
+"""
+
+
+def test_no_compiled_encoder_uses_up_the_graphs_of_another() -> None:
+    done = subprocess.run([sys.executable, "-c", MANY_COMPILED], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from fusionkit.assembly import assemble
 from fusionkit.interfaces import OptimizerRecipe, Stage
+from fusionkit.jagged import Jagged
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import OPTIMIZERS
@@ -135,3 +137,45 @@ def test_the_norm_of_the_gradient_is_that_of_all_its_numbers_whatever_their_size
         parameters[place].grad[(-1,) * len(shapes[place])] = float("nan")
         assert not math.isfinite(float(gradient_norm(parameters)))
         parameters[place].grad[(-1,) * len(shapes[place])] = held
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_an_update_counts_in_the_versions_of_the_weights(name: str) -> None:
+    weight = nn.Parameter(torch.ones(3))
+    weight.grad = torch.ones(3)
+    optimizer = OPTIMIZERS.build(name).make([weight])
+    before = weight._version
+    optimizer.step()
+    assert weight._version > before
+
+
+def test_without_any_gradient_the_norm_is_zero_where_the_weights_are() -> None:
+    norm = gradient_norm([nn.Parameter(torch.ones(3, device="meta"))])
+    assert norm.device.type == "meta"
+    assert float(gradient_norm([nn.Parameter(torch.ones(3))])) == 0
+
+
+def test_a_batch_without_what_a_stage_trains_changes_nothing_and_stops_nothing() -> None:
+    assembly = assemble(load_recipe(recipe()))
+    model = build(assembly.recipe, assembly.dataset)
+    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=precision)
+    parts, (name, *_) = Parts(model), model.modalities
+    optimizer = OPTIMIZERS.build("adamw").make(parts.parameters((name,)))
+    learner = Learner(
+        fabric,
+        model,
+        Stage("alone", (name,), (name,)),
+        assembly.recipe.train,
+        balancer=None,
+        parts=parts,
+        optimizer=optimizer,
+        initial=None,
+        teacher=None,
+    )
+    batch = next(assembly.feed(assembly.train_ids, training=True).epoch(0))
+    nothing = {key: Jagged.empty(len(of), of.element_shape, like=of.values) for key, of in batch.inputs.items()}
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    outcome = learner([replace(batch, inputs=nothing)], Moment(0, 0, 1, 1e-3), 0)
+    assert outcome.loss == 0
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))

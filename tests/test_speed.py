@@ -15,6 +15,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from fusionkit import jagged
+
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
 
@@ -303,6 +305,25 @@ def test_the_peak_of_a_backward_pass_holds_every_activation_that_it_needs() -> N
 
     # three kept results, and the gradient by which the last of them is multiplied into a new one
     assert peak.peak_bytes(work, CPU.device) == pytest.approx(4e6, abs=1e3)
+
+
+def test_the_roofline_of_a_prediction_has_the_arithmetic_of_its_layers() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3, bias=False), torch.nn.Flatten(), torch.nn.Linear(144, 5))
+    seconds = []
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode(), roofline.Roofline(roofline.Rates(matmul=1.0, convolution=1.0, bandwidth=1e12)) as line:
+            network(torch.zeros(3, 2, 8, 8))
+        seconds.append(line.seconds)
+    assert seconds == pytest.approx([2 * 3 * (36 * 4 * 9 * 2 + 144 * 5)] * 2, rel=1e-6)
+
+
+def test_what_a_cuda_graph_holds_makes_no_numbers_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch,) = networks.clips(TOY, CPU.device, sets=1)
+    rest = gpu.Rest(TOY, {name: of.sizes for name, of in batch.items()}, CPU.device).train()
+    monkeypatch.setattr(jagged, "whole_numbers", lambda *_: pytest.fail("numbers come from the host"))
+    fused, *branches = rest(*(torch.randn(of.total, networks.WIDTH) for of in batch.values()))
+    assert fused.shape == (4, networks.CLASSES)
+    assert len(branches) == 2
 
 
 def test_the_roofline_of_a_product_is_its_arithmetic_or_its_traffic_whichever_takes_longer() -> None:

@@ -16,6 +16,8 @@ MADE = {
     "platform": "Linux",
     "torch": "2.14",
     "threads": 1,
+    "processor": "EPYC",
+    "rounds": 11,
     "commit": "0123456789ab",
     "time": "2026-11-25T10",
 }
@@ -59,7 +61,7 @@ def test_what_was_not_measured_says_why_and_what_has_no_target_says_nothing(spee
     text = speed.speed_table({"rows": rows})
     assert "| | small | 3.000 graphs |  |  |  |  |" in text
     assert "| T | ours / theirs | not measured: no compiler |" in text
-    assert "C, T: cpu, 1 threads, Linux, torch 2.14, commit 0123456789, 2026-11-25." in text
+    assert "C, T: cpu, 1 threads of EPYC, Linux, torch 2.14, 11 rounds, commit 0123456789, 2026-11-25." in text
 
 
 def test_every_row_of_the_result_files_is_in_its_table(speed: ModuleType, tmp_path: Path) -> None:

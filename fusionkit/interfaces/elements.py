@@ -62,6 +62,7 @@ class ElementEncoder(Encoder):
         plain = type(self).encode
         code = plain.__code__.replace(co_name=f"{plain.__name__}_{id(self)}")
         own = FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
+        own.__kwdefaults__ = plain.__kwdefaults__
         self._compiled = torch.compile(MethodType(own, self))
 
     def recompute_activations(self) -> None:

@@ -126,7 +126,8 @@ class Learner:
         self._compared = {}
         rows = [self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)) for batch in batches]
         reduce_gradients(parameters)
-        if self._scaler is not None:  # Fabric's own call refuses fused optimizers, which torch's scaler serves
+        learns = any(parameter.grad is not None for parameter in parameters)  # a batch may lack what the stage trains
+        if self._scaler is not None and learns:  # Fabric's own call refuses fused optimizers, which torch's serves
             self._scaler.unscale_(self._optimizer)
         norm = gradient_norm(parameters)
         terms, norm_value, signum = self._on_host(rows, norm, signal)
@@ -134,7 +135,8 @@ class Learner:
         if self._spec.clip_norm is not None:
             self._clip(parameters, self._spec.clip_norm, norm)
         self._set_rate(moment.lr)
-        self._fabric.strategy.optimizer_step(self._optimizer)
+        if learns:
+            self._fabric.strategy.optimizer_step(self._optimizer)
         gradients = {name: {key: float(value) for key, value in of.items()} for name, of in self._compared.items()}
         return Outcome(terms.pop(TOTAL), terms, signum, gradients)
 

@@ -156,7 +156,11 @@ def measure_case(case: Case, batches: Sequence[Batch], rates: Rates, rounds: int
     if case.way.compiled:
         compile_encoders(model, encoders, case.device)
     wanted = targets(case.size, case.device)
-    scores = graphed(case, model, batches[0]) if case.way.graphed else model
+    scores: Callable[[Batch], ModelOutput] = model
+    learns: nn.Module = model
+    if case.way.graphed:
+        scores, rest = graphed(case, model, batches[0])
+        learns = nn.ModuleList([model, rest])
 
     def alone(turn: int) -> object:
         return case.run(encoders, lambda: encoders_alone(encoders, dict(batches[turn % len(batches)])))
@@ -168,7 +172,7 @@ def measure_case(case: Case, batches: Sequence[Batch], rates: Rates, rounds: int
                 return output.fused["emotion"]
             return torch.stack(list(model.losses(output, wanted).values())).sum()
 
-        return case.run(model, forward)
+        return case.run(learns, forward)
 
     more: dict[str, Any] = {}
     if not case.way.compiled:
@@ -222,8 +226,8 @@ class Rest(nn.Module):
         return (output.fused["emotion"], *(of["emotion"] for of in output.unimodal.values()))
 
 
-def graphed(case: Case, model: FusionModel, batch: Batch) -> Callable[[Batch], ModelOutput]:
-    """The scores of a network whose encoders run operation by operation and whose rest is one CUDA graph."""
+def graphed(case: Case, model: FusionModel, batch: Batch) -> tuple[Callable[[Batch], ModelOutput], nn.Module]:
+    """What scores a network whose encoders run by operations and whose rest is one CUDA graph; and that rest."""
     rest: Any = case.made(Rest(case.size, {name: of.sizes for name, of in batch.items()}, case.device))
     rest.requires_grad_(case.training)
 
@@ -243,4 +247,4 @@ def graphed(case: Case, model: FusionModel, batch: Batch) -> Callable[[Batch], M
         unimodal = {name: {"emotion": each} for name, each in zip(model.modalities, branches, strict=False)}
         return ModelOutput({"emotion": fused}, unimodal, {}, present)
 
-    return scores
+    return scores, rest
