@@ -10,6 +10,7 @@ import torch
 from small_runs import recipe
 
 from fusionkit.assembly import assemble
+from fusionkit.errors import TrainingError
 from fusionkit.model import FusionModel, build
 from fusionkit.recipe import load_recipe
 from fusionkit.spec import Recipe
@@ -80,12 +81,44 @@ def test_a_step_accumulates_batches_and_a_budget_counts_elements_before_transfor
     assert budget.batch == 48 // (4 * 2)
 
 
-def test_a_batch_that_does_not_fit_is_said_with_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
+FULL = (torch.OutOfMemoryError("full"), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"))
+
+
+@pytest.mark.parametrize("error", FULL, ids=("gpu", "cpu"))
+def test_a_batch_that_does_not_fit_is_said_with_what_to_lower(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
     def full(self: Learner, *args: Any) -> Any:
-        raise torch.OutOfMemoryError("full")
+        raise error
 
     monkeypatch.setattr(Learner, "__call__", full)
-    with pytest.raises(Exception, match=r"a batch of 8 samples does not fit .* lower data\.batch_size"):
+    with pytest.raises(
+        TrainingError, match=r"stage joint: a batch of 8 samples does not fit .* lower data\.batch_size"
+    ):
+        speed_of(recipe())
+
+
+@pytest.mark.parametrize("error", FULL, ids=("gpu", "cpu"))
+def test_a_prediction_that_does_not_fit_is_said_as_well(monkeypatch: pytest.MonkeyPatch, error: RuntimeError) -> None:
+    forward = FusionModel.forward
+
+    def full(self: FusionModel, *args: Any, **options: Any) -> Any:
+        if torch.is_inference_mode_enabled():
+            raise error
+        return forward(self, *args, **options)
+
+    monkeypatch.setattr(FusionModel, "forward", full)
+    said = r"prediction: a batch of 8 samples does not fit into the memory of cpu; lower data\.batch_size"
+    with pytest.raises(TrainingError, match=said):
+        speed_of(recipe())
+
+
+def test_an_error_that_is_not_of_memory_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(self: Learner, *args: Any) -> Any:
+        raise RuntimeError("a mistake of a component")
+
+    monkeypatch.setattr(Learner, "__call__", wrong)
+    with pytest.raises(RuntimeError, match="a mistake of a component"):
         speed_of(recipe())
 
 
