@@ -111,11 +111,11 @@ def test_waiting_for_data_is_not_judged_while_the_cache_fills() -> None:
 
 
 def test_many_short_calls_are_fixed_costs_that_larger_batches_spread_and_few_long_ones_are_arithmetic() -> None:
-    fixed = replace(shares(backward=0.5, optimizer=0.1), calls=Calls(100_000, 0.4, 0.1))
+    fixed = replace(shares(backward=0.5, optimizer=0.1), calls=Calls(200_000, 0.8, 0.1))
     long = replace(fixed, calls=Calls(1000, 0.9, 0.6))
 
     said = advice_of(fixed)
-    assert "its 100,000 calls of operators cost however little they compute (4 microseconds in the mean)" in said
+    assert "its 200,000 calls of operators cost however little they compute (4 microseconds in the mean)" in said
     assert "raise data.batch_size" in said
     assert "train.accumulate spares some of the optimizer's 10%" in said
     assert "smaller component" not in said
