@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from fusionkit.errors import RecipeError, did_you_mean
-from fusionkit.interfaces import Transform
+from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.full_memory import told_when_full
+from fusionkit.interfaces import ElementEncoder, Transform
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 from fusionkit.recipe import build_component
@@ -25,6 +26,9 @@ from fusionkit.spec import ComponentSpec, Recipe
 
 WAVE_LENGTH, IMAGE_LENGTH, VECTOR_LENGTH = 48_000, 10, 100
 """Elements of a sample that are assumed where nothing says better: three seconds at 16 kHz, ten frames, 100 vectors."""
+
+MOST_ELEMENTS = 10**12
+"""Elements that a sample may have: no machine holds more, and PyTorch could not count their bytes."""
 
 _BATCH = 2  # the fewest samples that have a batch statistic
 
@@ -71,7 +75,7 @@ class Memory:
         weights: Parameters and buffers.
         gradients: One number per parameter.
         optimizer: What the optimizer keeps between steps.
-        activations: What a batch keeps for its backward pass.
+        activations: What a batch keeps for its backward pass; not what is there for a while as they are computed again.
     """
 
     weights: int
@@ -96,6 +100,7 @@ class ModelCost:
         flops: Of one forward pass over one sample, uni-modal heads included.
         batch_size: Samples that `memory` is about.
         memory: In training, with the recipe's optimizer and 32-bit numbers.
+        recomputed: Modalities whose activations are computed again in the backward pass.
     """
 
     modalities: Mapping[str, ModalityCost]
@@ -104,6 +109,7 @@ class ModelCost:
     flops: int
     batch_size: int
     memory: Memory
+    recomputed: tuple[str, ...]
 
 
 def measure(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int] | None = None) -> ModelCost:
@@ -115,18 +121,32 @@ def measure(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int] | Non
         lengths: Elements of a sample by modality; those left out are assumed, see `assumed_length`.
 
     Raises:
-        RecipeError: `lengths` names no modality, or no positive number.
+        RecipeError: `lengths` names no modality, or no positive number, or samples of them do not fit into the memory.
     """
     assumed = assumed_lengths(recipe, model, lengths)
-    parts, flops = _run(recipe, model.eval(), assumed)
+    with told_when_full(_too_long(assumed)):
+        parts, flops = _run(recipe, model.eval(), assumed)
+        memory = _memory(recipe, model.train(), assumed)
     return ModelCost(
         {name: ModalityCost(assumed[name], model.branch(name).in_shape, parts[name]) for name in model.modalities},
         parts["fused"],
         sum(parameter.numel() for parameter in model.parameters()),
         flops,
         batch_of(recipe, model, assumed),
-        _memory(recipe, model.train(), assumed),
+        memory,
+        tuple(name for name, spec in recipe.model.modalities.items() if spec.recompute and _recomputes(model, name)),
     )
+
+
+def _too_long(lengths: Mapping[str, int]) -> RecipeError:
+    stated = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+    message = f"{_BATCH} samples of so many elements do not fit into this machine's memory: {stated}"
+    name = max(lengths, key=lambda each: lengths[each])
+    return RecipeError([Problem("length", message, f"give fewer, such as --length {name}={WAVE_LENGTH}")])
+
+
+def _recomputes(model: FusionModel, modality: str) -> bool:
+    return any(isinstance(encoder, ElementEncoder) for encoder in model.branch(modality).encoders)
 
 
 def batch_of(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> int:
@@ -150,8 +170,8 @@ def assumed_lengths(recipe: Recipe, model: FusionModel, given: Mapping[str, int]
     for name, length in (given or {}).items():
         if name not in model.modalities:
             raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
-        if length < 1:
-            raise RecipeError(f"length: {name} cannot have {length} elements; at least one")
+        if not 1 <= length <= MOST_ELEMENTS:
+            raise RecipeError(f"length: {name} cannot have {length} elements; at least one, at most {MOST_ELEMENTS:,}")
     return {name: (given or {}).get(name) or assumed_length(recipe, model, name) for name in model.modalities}
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,27 +18,24 @@ from torch import nn
 from fusionkit.assembly import Feed, assemble
 from fusionkit.cli import main
 from fusionkit.interfaces import Batch
-from fusionkit.model import FusionModel, build
+from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
-from fusionkit.spec import Recipe
 from fusionkit.training import Interrupted, Profile, train
-from fusionkit.training.advice import advice_on
 from fusionkit.training.recorders import REST, Clock
-from fusionkit.training.speed import estimate_speed
-from fusionkit.training.steps import Learner
-from fusionkit.training.watching import (
+from fusionkit.training.step_profile import (
     BACKWARD,
     DATA,
-    ENCODERS,
     FUSION,
     LOSSES,
     MOVE,
     OPTIMIZER,
-    Share,
+    Calls,
+    Operator,
     StageProfile,
-    Watch,
 )
+from fusionkit.training.steps import Learner
+from fusionkit.training.watching import Watch
 
 
 def profiled(out: Path, **options: Any) -> tuple[RunFolder, Profile]:
@@ -49,12 +47,20 @@ def hooks_of(model: nn.Module) -> int:
     return sum(len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules())
 
 
-def shares(**parts: float) -> StageProfile:
-    """A profile of a step of a second whose parts, by the names of the constants, have these shares."""
-    named = {"data": DATA, "move": MOVE, "optimizer": OPTIMIZER, "losses": LOSSES, "rest": REST, "backward": BACKWARD}
-    found = [Share(ENCODERS, "motion", 1 - sum(parts.values()), 1 - sum(parts.values()))]
-    found += [Share(named[name], None, share, share) for name, share in parts.items()]
-    return StageProfile("joint", "cpu", 5, 20, 1.0, 1.0, tuple(found), ())
+def watch_of(*, left: int, fills: int = 0, seconds: float | None = None, traced: Any = None) -> Watch:
+    """A watch over steps of nothing, with clock and traces of our own where they are given."""
+    model = build(assembly_of(recipe()).recipe)
+    watch = Watch("joint", left, model, torch.optim.SGD(model.parameters(), lr=0.1), batches=10, fills=fills)
+    while not watch.is_over:
+        watch.begin()
+        watch.given(16)
+        watch.end()
+    watch.close()
+    if seconds is not None:
+        watch._durations = [seconds] * len(watch._durations)
+    if traced is not None:
+        watch._tracers = [SimpleNamespace(calls=lambda of=of: of) for of in traced]
+    return watch
 
 
 def test_a_profiled_training_has_the_weights_and_the_log_of_any_other(tmp_path: Path) -> None:
@@ -152,7 +158,7 @@ def test_without_a_profile_there_is_no_hook_and_no_watched_step(
 
 def test_hooks_stand_on_the_network_only_while_steps_are_watched() -> None:
     model = build(assembly_of(recipe()).recipe)
-    watch = Watch("joint", 100, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    watch = Watch("joint", 100, model, torch.optim.SGD(model.parameters(), lr=0.1), batches=10)
     seen = []
     for _ in range(27):
         watch.begin()
@@ -168,7 +174,7 @@ def test_hooks_stand_on_the_network_only_while_steps_are_watched() -> None:
 @pytest.mark.parametrize("left", [1, 2, 3, 4, 7, 10, 27, 1000])
 def test_of_few_steps_fewer_are_skipped_and_at_least_one_is_timed(left: int) -> None:
     model = build(assembly_of(recipe()).recipe)
-    watch = Watch("joint", left, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    watch = Watch("joint", left, model, torch.optim.SGD(model.parameters(), lr=0.1), batches=10)
     steps = 0
     while not watch.is_over:
         watch.begin()
@@ -190,7 +196,8 @@ def test_summary_and_trace_stand_in_the_run_folder(tmp_path: Path) -> None:
     assert run.profile_file == tmp_path / "run" / "profile" / "summary.json"
     assert [stage["stage"] for stage in summary["stages"]] == ["joint"]
     assert summary["stages"][0]["step_seconds"] == profile.stages[0].step_seconds
-    assert len(summary["stages"][0]["operators"]) == 3
+    assert summary["stages"][0]["calls"]["count"] > 0
+    assert summary["stages"][0]["step_samples"] == 8
     assert summary["stages"][0]["advice"]
     trace = json.loads((tmp_path / "run" / "profile" / "trace.json").read_text())
     names = {event.get("name") for event in trace["traceEvents"]}
@@ -218,22 +225,40 @@ def test_a_resumed_run_profiles_the_steps_that_are_left_and_a_finished_one_has_n
     assert late.stages == []
 
 
-@pytest.mark.parametrize(
-    ("profile", "overrides", "said"),
-    [
-        (shares(data=0.4), [], "Waiting for data is 40% of a step: raise data.workers (now 0)"),
-        (shares(data=0.4, rest=0.3), ["data.cache=false"], "or set data.cache: true"),
-        (shares(move=0.3), [], "Moving to the device is 30% of a step"),
-        (shares(optimizer=0.5), [], "data.batch_size or train.accumulate"),
-        (shares(losses=0.5), ["train.balancer=pcgrad"], "a balancer that computes less than pcgrad"),
-        (shares(rest=0.6), [], "raise data.batch_size or data.budget"),
-        (shares(backward=0.6), [], "most of its forward pass motion's encoders"),
-    ],
-)
-def test_advice_follows_from_the_largest_share_that_is_worth_a_word(
-    profile: StageProfile, overrides: list[str], said: str
+@pytest.mark.parametrize(("left", "fills", "skipped", "filling"), [(100, 0, 5, 0), (100, 9, 9, 0), (18, 9, 6, 3)])
+def test_steps_that_fill_the_cache_warm_up_where_enough_are_left(
+    left: int, fills: int, skipped: int, filling: int
 ) -> None:
-    assert said in advice_on(profile, load_recipe(recipe(), overrides))
+    found = watch_of(left=left, fills=fills).found()
+
+    assert found is not None
+    assert (found.skipped, found.filling) == (skipped, filling)
+
+
+def test_a_first_epoch_that_is_long_is_not_waited_for_and_all_its_timed_steps_fill_the_cache() -> None:
+    found = watch_of(left=1000, fills=500).found()
+
+    assert found is not None
+    assert (found.skipped, found.steps, found.filling) == (5, 20, 20)
+
+
+def test_a_call_that_was_interrupted_in_one_traced_step_makes_no_operator_heavy() -> None:
+    usual = [("aten::mm", 0.3), ("aten::mm", 0.2), ("aten::split", 40e-6), ("aten::add", 0.02)]
+    interrupted = [("aten::mm", 0.4), ("aten::mm", 0.3), ("aten::split", 7.0), ("aten::add", 0.01), ("aten::sum", 0.9)]
+
+    found = watch_of(left=100, seconds=1.0, traced=[interrupted, usual]).found()
+
+    assert found is not None
+    assert found.operators == (Operator("aten::mm", 2, 0.5),)  # the rest is less than a twentieth of the step
+    assert found.calls == Calls(4, pytest.approx(0.52 + 40e-6), pytest.approx(0.52))
+
+
+def test_clips_per_second_are_those_of_the_timed_steps_all_batches_of_a_step_included(tmp_path: Path) -> None:
+    _, profile = profiled(tmp_path / "run", epochs=8, accumulate=2, data={"batch_size": 2})
+
+    (stage,) = profile.stages
+    assert stage.step_samples == 4
+    assert stage.clips_per_second == pytest.approx(4 / stage.step_seconds)
 
 
 def test_the_command_prints_a_table_in_80_columns_whose_shares_add_up(
@@ -257,7 +282,7 @@ def test_the_command_prints_a_table_in_80_columns_whose_shares_add_up(
         DATA,
         "motion: encoders",
         "100.0%",
-        "Heaviest operators",
+        "clips/s.",
     ):
         assert said in first
     assert all(len(line) <= 80 for line in first.splitlines() if str(tmp_path) not in line)
@@ -267,97 +292,3 @@ def test_the_command_prints_a_table_in_80_columns_whose_shares_add_up(
 
 def assembly_of(document: Any) -> Any:
     return assemble(load_recipe(document))
-
-
-def speed_of(document: Any, *overrides: str) -> Any:
-    assembly = assemble(load_recipe(document, overrides))
-    complete: Recipe = assembly.recipe
-    lengths = dict.fromkeys(complete.model.modalities, 4)
-    return estimate_speed(complete, build(complete, assembly.dataset), lengths, torch.device("cpu"), rounds=1)
-
-
-HEADS = {
-    "regression": {"type": "regression", "outputs": 2},
-    "concordance": "concordance",
-    "multilabel": {"type": "multilabel", "labels": ["a", "b"]},
-    "ordinal": {"type": "ordinal", "classes": ["low", "mid", "high"]},
-}
-
-
-def shaped(**changes: Any) -> Recipe:
-    """A recipe that states its shapes, so that no data are needed."""
-    model = {"modalities": {n: {"shape": [3], "encoder": "mlp"} for n in ("motion", "posture")}}
-    return load_recipe(recipe(model={**model, **changes}))
-
-
-def estimated(given: Recipe) -> Any:
-    lengths = dict.fromkeys(given.model.modalities, 4)
-    return estimate_speed(given, build(given), lengths, torch.device("cpu"), rounds=1)
-
-
-@pytest.mark.parametrize("head", HEADS)
-def test_the_speed_of_every_kind_of_target_is_estimated_without_data(head: str) -> None:
-    speed = estimated(shaped(targets={"label": HEADS[head]}))
-
-    assert [stage.name for stage in speed.stages] == ["joint"]
-    assert speed.stages[0].step_seconds > 0
-    assert speed.stages[0].peak_memory is None
-    assert speed.predicted_per_second > 0
-
-
-def test_the_stages_of_a_speed_are_those_of_the_training_teachers_included() -> None:
-    late = speed_of(recipe(), "train.strategy=late_fusion")
-    taught = speed_of(recipe(balancer="umt"))
-
-    assert [stage.name for stage in late.stages] == ["motion", "posture", "fusion"]
-    assert [stage.name for stage in taught.stages] == ["teacher_motion", "teacher_posture", "joint"]
-
-
-def test_a_step_accumulates_batches_and_a_budget_counts_elements_before_transforms() -> None:
-    accumulated = speed_of(recipe(data={"batch_size": 4}, accumulate=3))
-    budget = speed_of(
-        recipe(
-            data={"budget": 48},
-            model={
-                "modalities": {
-                    "motion": {"encoder": "mlp", "transforms": {"type": "subsample", "every": 2}},
-                    "posture": {"encoder": "mlp"},
-                }
-            },
-        )
-    )
-
-    assert (accumulated.batch, accumulated.stages[0].step_samples) == (4, 12)
-    assert budget.batch == 48 // (4 * 2)
-
-
-def test_a_batch_that_does_not_fit_is_said_with_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Learner, *args: Any) -> Any:
-        raise torch.OutOfMemoryError("full")
-
-    monkeypatch.setattr(Learner, "__call__", full)
-    with pytest.raises(Exception, match=r"a batch of 8 samples does not fit .* lower data\.batch_size"):
-        speed_of(recipe())
-
-
-@pytest.mark.slow
-def test_the_estimated_step_takes_what_a_step_of_a_training_takes(tmp_path: Path) -> None:
-    motion = {"features": 3, "min_length": 50, "max_length": 50}
-    posture = {"features": 4, "min_length": 50, "max_length": 50}
-    dataset = {"type": "synthetic", "groups": 4, "samples": 8, "modalities": {"motion": motion, "posture": posture}}
-    wide = {
-        n: {"encoder": {"type": "conv1d", "channels": [64, 64]}, "aggregator": "gru"} for n in ("motion", "posture")
-    }
-    document = recipe(data={"dataset": dataset, "batch_size": 16}, model={"modalities": wide}, epochs=8)
-    assembly = assemble(load_recipe(document))
-    model: FusionModel = build(assembly.recipe, assembly.dataset)
-
-    ratios = []
-    for number in range(3):  # the machine may be busy with something else in one of the two
-        speed = estimate_speed(assembly.recipe, model, {"motion": 50, "posture": 50}, torch.device("cpu"))
-        profile = Profile()
-        train(document, tmp_path / str(number), accelerator="cpu", profile=profile)
-        ratios.append(speed.stages[0].step_seconds / profile.stages[0].median_seconds)
-
-    assert speed.stages[0].timed_samples == 16
-    assert 1 / 2 < sorted(ratios)[1] < 2

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fusionkit.interfaces import Dataset
     from fusionkit.model import FusionModel
     from fusionkit.spec import Recipe
-    from fusionkit.training.speed import RecipeSpeed
+    from fusionkit.training.speed import RecipeSpeed, StageSpeed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,9 +50,10 @@ def check(
     """Check a recipe; print shapes, parameters, FLOPs, memory and speed.
 
     No data are needed where the recipe states every shape of an element and every target's classes. Where it does not,
-    its data must be such as a training could divide.
+    its data must be such as a training could divide. Files of pretrained weights need not be there yet.
     """
     from fusionkit.assembly import assemble
+    from fusionkit.encoders.weights import absent_weights_passed_over, how_to_make
     from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
     from fusionkit.model import build, is_complete
@@ -69,8 +70,14 @@ def check(
         with datasets_shared():
             dataset = _dataset_for_shapes(loaded)
             notes = assemble(loaded).notes  # refuses what a training of it would refuse
-    cost = measure(loaded, build(loaded, dataset), lengths)
-    speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
+    with absent_weights_passed_over() as absent:
+        cost = measure(loaded, build(loaded, dataset), lengths)
+        speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
+    notes += tuple(
+        f"{path} does not exist yet: checked with fresh weights, which cost the same; a training needs it; "
+        f"{how_to_make(path)}"
+        for path in dict.fromkeys(absent)
+    )
     if as_json:
         print_json({"recipe": str(path), **_cost_record(cost), "speed": _speed_record(speed), "notes": list(notes)})
         return
@@ -162,6 +169,12 @@ def _print_cost(name: str, cost: ModelCost) -> None:
         "FLOPs of matrix products, convolutions, attention and recurrent layers in a forward pass, a multiply-add as "
         "two; element-wise operations and Fourier transforms are not. Memory is for 32-bit numbers and leaves out "
         "the data, temporary results and PyTorch itself."
+        + (
+            f" Of {', '.join(cost.recomputed)} (recompute: true) it counts the activations that are kept; those that "
+            "the backward pass computes again take memory for a while, and that is not in it."
+            if cost.recomputed
+            else ""
+        )
     )
 
 
@@ -173,7 +186,7 @@ def _print_speed(speed: RecipeSpeed) -> None:
             in_seconds(stage.step_seconds),
             in_rate(stage.clips_per_second),
             str(stage.timed_samples),
-            *([in_bytes(stage.peak_memory or 0)] if measured else []),
+            *([_peak(stage, speed.batch)] if measured else []),
         )
         for stage in speed.stages
     ]
@@ -193,10 +206,17 @@ def _print_speed(speed: RecipeSpeed) -> None:
     print_paragraph(
         "\nFrom timed steps on noise of these lengths, with the recipe's optimizer, precision and balancer. "
         + ("Where fewer clips than a batch were timed, the time is scaled up to it. " if scaled else "")
+        + ("The peak memory of fewer is not: a batch takes more. " if measured and scaled else "")
         + "Reading and transforming data is not in it, nor is what happens between epochs"
         + (", where this balancer walks over the data as well" if speed.reviews else "")
         + ": `fusionkit train --profile` shows where the time goes."
     )
+
+
+def _peak(stage: StageSpeed, batch: int) -> str:
+    """The most memory at once, and of how many clips where these were fewer than a batch."""
+    few = f" of {stage.timed_samples} clips" if stage.timed_samples < batch else ""
+    return f"{in_bytes(stage.peak_memory or 0)}{few}"
 
 
 def _part_rows(group: str, parts: Sequence[Part]) -> list[tuple[str, ...]]:

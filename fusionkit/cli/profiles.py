@@ -7,12 +7,12 @@ from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 from fusionkit.cli.output import console, print_paragraph, print_table
-from fusionkit.report.units import in_seconds
+from fusionkit.report.units import in_rate, in_seconds
 
 if TYPE_CHECKING:
     from fusionkit.runs import RunFolder
     from fusionkit.training import Profile
-    from fusionkit.training.watching import StageProfile
+    from fusionkit.training.step_profile import StageProfile
 
 
 def profile_of(run: RunFolder, as_json: bool) -> Profile:
@@ -37,7 +37,8 @@ def _print_profile(found: StageProfile, run: RunFolder) -> None:
     title = f"A step of the stage {found.stage}, on {found.device}"
     print_table(title, ["part", "time", "share"], [rows, [whole]], right=(1, 2))
     waited = " Each part is waited for, so these steps are slower than others." if found.device != "cpu" else ""
-    print_paragraph(f"\nMeans of {found.steps} steps, after {found.skipped} that warmed up.{waited}")
+    rate = f"{in_rate(found.clips_per_second)} clips/s"
+    print_paragraph(f"\nMeans of {found.steps} steps, after {found.skipped} that warmed up; {rate}.{waited}")
     if found.operators:
         told = ", ".join(f"{each.name} {in_seconds(each.seconds)}" for each in found.operators)
         print_paragraph(f"Heaviest operators, in a step: {told}")

@@ -17,6 +17,7 @@ from fusionkit.shipped import shipped_recipes
 from fusionkit.whole_files import read_tensors
 
 _needed: ContextVar[bool] = ContextVar("_needed", default=True)
+_absent: ContextVar[list[Path] | None] = ContextVar("_absent", default=None)
 
 
 @contextmanager
@@ -30,6 +31,20 @@ def without_pretrained_weights() -> Iterator[None]:
         yield
     finally:
         _needed.reset(token)
+
+
+@contextmanager
+def absent_weights_passed_over() -> Iterator[list[Path]]:
+    """Within it networks are built with fresh weights where a file of pretrained ones is not there; gives these files.
+
+    For a look at a network before its pretraining is done. A file that is there must be the network's own all the same.
+    """
+    absent = list[Path]()
+    token = _absent.set(absent)
+    try:
+        yield absent
+    finally:
+        _absent.reset(token)
 
 
 def pretrained_weights_are_needed() -> bool:
@@ -60,9 +75,12 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
     """
     if not _needed.get():
         return
-    path = Path(given).expanduser()
+    path, absent = Path(given).expanduser(), _absent.get()
+    if absent is not None and not path.exists():
+        absent.append(path)
+        return
     if not path.is_file():
-        raise RunError(f"{source}: weights {path} do not exist{_how_to_make(path)}")
+        raise RunError(f"{source}: weights {path} do not exist; {how_to_make(path)}")
     tensors: Mapping[str, Tensor] = _read(path, source)
     if tensors and all(name.startswith("network.") for name in tensors):
         tensors = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
@@ -83,12 +101,12 @@ def _read(path: Path, source: str) -> Mapping[str, Tensor]:
     return tensors
 
 
-def _how_to_make(path: Path) -> str:
-    """The command that leaves this file, for a run folder that is named as a shipped recipe is."""
+def how_to_make(path: Path) -> str:
+    """The command that leaves this file of weights, for a run folder that is named as a shipped recipe is."""
     for name in shipped_recipes():
         if name.rsplit("/", 1)[-1] == path.parent.name:
-            return f"; make it with `fusionkit train {name} --out {path.parent}`"
-    return "; an encoder is what `train.export: [modality]` leaves in the folder of a finished run"
+            return f"make it with `fusionkit train {name} --out {path.parent}`"
+    return "an encoder is what `train.export: [modality]` leaves in the folder of a finished run"
 
 
 def _check_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor], place: str) -> None:

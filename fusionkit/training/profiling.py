@@ -18,8 +18,9 @@ from fusionkit.model import FusionModel
 from fusionkit.runs import RunFolder
 from fusionkit.training.advice import advice_on
 from fusionkit.training.recorders import REST
+from fusionkit.training.step_profile import BACKWARD, DATA, LOSSES, MOVE, StageProfile
 from fusionkit.training.steps import Learner, Outcome
-from fusionkit.training.watching import BACKWARD, DATA, LOSSES, MOVE, StageProfile, Watch
+from fusionkit.training.watching import Watch
 
 
 class Profile:
@@ -84,7 +85,9 @@ class Profile:
         self._conclude()
         if left < 1:
             return feed
-        self._run, self._watch = run, Watch(stage, left, model, optimizer)
+        data, batches = run.recipe.data, feed.count(0)
+        fills = -(-batches // run.recipe.train.accumulate) if data.cache else 0
+        self._run, self._watch = run, Watch(stage, left, model, optimizer, batches=batches, fills=fills)
         self._pending = self._learnt = self._last = False
         return _WatchedFeed(feed, self)
 
@@ -99,9 +102,11 @@ class Profile:
         if self._watch is not None:
             self._watch.begin()
 
-    def fetched(self) -> None:
-        """The batch is there."""
+    def fetched(self, samples: int) -> None:
+        """The batch is there, of so many samples."""
         self._pending = True
+        if self._watch is not None:
+            self._watch.given(samples)
 
     def has_no_more(self) -> None:
         """The epoch is out of batches; a step with fewer than it accumulates may still have to learn from them."""
@@ -165,7 +170,7 @@ class _WatchedFeed(Feed):
             if batch is None:
                 profile.has_no_more()
                 return
-            profile.fetched()
+            profile.fetched(len(batch.sample_ids))
             yield _WatchedBatch(batch.inputs, batch.targets, batch.sample_ids, batch.pending, profile)
 
 

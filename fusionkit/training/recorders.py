@@ -97,11 +97,11 @@ class Tracer:
         trace.pop("traceName", None)  # the temporary file
         return trace
 
-    def operators(self) -> dict[str, tuple[int, float]]:
-        """By operator, its calls and its own seconds."""
-        events = [event for event in self._profiler.key_averages() if event.key.startswith("aten::")]
+    def calls(self) -> list[tuple[str, float]]:
+        """Every call of an operator, with the seconds in it, without those of operators that it calls."""
         key = "self_device_time_total" if self._on_gpu else "self_cpu_time_total"
-        return {event.key: (event.count, getattr(event, key) / 1e6) for event in events}
+        events = self._profiler.events()  # type: ignore[no-untyped-call]
+        return [(event.name, getattr(event, key) / 1e6) for event in events if event.name.startswith("aten::")]
 
 
 def named(part: str, modality: str | None) -> str:

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fusionkit.errors import TrainingError
+from fusionkit.full_memory import told_when_full
 from fusionkit.inspection import batch_of, noise_of
 from fusionkit.interfaces import Balancer, Batch, LossHead, RawTarget, Stage
 from fusionkit.jagged import Jagged
@@ -37,7 +38,8 @@ class StageSpeed:
         step_seconds: Seconds of an optimizer step, all batches that it accumulates included.
         step_samples: Samples of an optimizer step.
         timed_samples: Samples of the batch that was timed; where these are fewer than a batch, the seconds are scaled.
-        peak_memory: Bytes that were allocated at once on a GPU in the timed steps; None elsewhere.
+        peak_memory: Bytes that were allocated at once on a GPU in the timed steps, so of `timed_samples` samples, not
+            scaled; None elsewhere.
     """
 
     name: str
@@ -143,15 +145,10 @@ def _stage_speed(
         wait_for(fabric.device)
         return time.perf_counter() - start
 
-    try:
-        seconds, count = timed(
-            step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=fabric.device.type != "cpu"
-        )
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"stage {stage.name}: a batch of {batch} samples does not fit into the memory of {fabric.device}; lower "
-            f"data.batch_size or data.budget and raise train.accumulate instead"
-        ) from error
+    remedy = "lower data.batch_size or data.budget and raise train.accumulate instead"
+    cold = fabric.device.type != "cpu"
+    with told_when_full(_too_large(f"stage {stage.name}", batch, fabric.device, remedy)):
+        seconds, count = timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
     peak = None if gpu is None else torch.cuda.max_memory_allocated(gpu)
     parts.release()
     samples = batch * spec.accumulate
@@ -174,7 +171,13 @@ def _prediction(
         return time.perf_counter() - start
 
     cold = fabric.device.type != "cpu"
-    return timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
+    remedy = "lower data.batch_size or data.budget, or the chunk of a modality with long clips"
+    with told_when_full(_too_large("prediction", batch, fabric.device, remedy)):
+        return timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
+
+
+def _too_large(what: str, batch: int, device: torch.device, remedy: str) -> TrainingError:
+    return TrainingError(f"{what}: a batch of {batch} samples does not fit into the memory of {device}; {remedy}")
 
 
 def _batch(model: FusionModel, lengths: Mapping[str, int], samples: int) -> Batch:

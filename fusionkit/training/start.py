@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,18 +123,34 @@ def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = 
     precision = recipe.train.precision
     if precision == "16-mixed" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise RecipeError("train.precision: '16-mixed' needs a CUDA device; on a CPU take bf16-mixed or 32-true")
-    if "LT_CLI_USED" in os.environ:
-        fabric = Fabric(precision=precision)
-    elif torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
-        local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
-        strategy = "ddp" if world > 1 else "auto"
-        fabric = Fabric(
-            accelerator=accelerator, strategy=strategy, devices=local, num_nodes=world // local, precision=precision
-        )
-    else:
-        fabric = Fabric(accelerator=accelerator, devices=1 if number is None else [number], precision=precision)
+    with _no_word_of_precision():
+        if "LT_CLI_USED" in os.environ:
+            fabric = Fabric(precision=precision)
+        elif torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
+            local, world = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
+            strategy = "ddp" if world > 1 else "auto"
+            fabric = Fabric(
+                accelerator=accelerator, strategy=strategy, devices=local, num_nodes=world // local, precision=precision
+            )
+        else:
+            fabric = Fabric(accelerator=accelerator, devices=1 if number is None else [number], precision=precision)
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _no_word_of_precision() -> Iterator[None]:
+    """Within it Fabric does not tell the terminal which precision it was given: the recipe says that."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "Automatic Mixed Precision" not in record.getMessage()
+
+    logger = logging.getLogger("lightning_fabric.utilities.rank_zero")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _device_name(device: torch.device) -> str:

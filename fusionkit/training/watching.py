@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,79 +14,31 @@ from torch.utils.hooks import RemovableHandle
 
 from fusionkit.model import FusionModel
 from fusionkit.training.recorders import REST, Clock, Part, Recorder, Tracer
+from fusionkit.training.step_profile import (
+    AGGREGATOR,
+    BACKWARD,
+    DATA,
+    ENCODERS,
+    FUSION,
+    HEADS,
+    LONG_CALL,
+    LOSSES,
+    MOVE,
+    OPTIMIZER,
+    Calls,
+    Operator,
+    Share,
+    StageProfile,
+)
 
 SKIPPED, TIMED, TRACED = 5, 20, 2
 """Steps of a stage that warm up, that are timed, and that a trace shows, where the stage has as many left."""
 
-HEAVIEST = 3
-"""Operators that are told."""
+MOST_SKIPPED = 50
+"""Steps that are skipped, at most, where they fill the memory with samples."""
 
-DATA, MOVE = "waiting for data", "moving to the device"
-ENCODERS, AGGREGATOR, HEADS = "encoders", "aggregator", "uni-modal heads"
-FUSION, LOSSES, BACKWARD, OPTIMIZER = "fusion and its heads", "losses and balancer", "backward", "optimizer"
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a part of a step takes.
-
-    Args:
-        part: What is done, such as ``backward``.
-        modality: The modality whose part it is; None where it is nobody's own.
-        seconds: Mean over the timed steps.
-        share: Of the whole step.
-    """
-
-    part: str
-    modality: str | None
-    seconds: float
-    share: float
-
-
-@dataclass(frozen=True)
-class Operator:
-    """What an operator of PyTorch takes in a traced step.
-
-    Args:
-        name: Its name.
-        calls: Calls of it.
-        seconds: Seconds in it, without those of operators that it calls; on a GPU those of its kernels.
-    """
-
-    name: str
-    calls: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class StageProfile:
-    """Where the time of a stage's steps goes.
-
-    Args:
-        stage: The stage.
-        device: Where it computes.
-        skipped: Steps that warmed up.
-        steps: Steps that were timed.
-        step_seconds: Mean seconds of one.
-        median_seconds: Their median.
-        parts: What a step consists of; their seconds add up to `step_seconds`.
-        operators: The heaviest ones of a traced step.
-        advice: What follows for the recipe.
-    """
-
-    stage: str
-    device: str
-    skipped: int
-    steps: int
-    step_seconds: float
-    median_seconds: float
-    parts: tuple[Share, ...]
-    operators: tuple[Operator, ...]
-    advice: str = ""
-
-    def share(self, *parts: str) -> float:
-        """The share of a step that these parts have, of all modalities together."""
-        return sum(each.share for each in self.parts if each.part in parts)
+HEAVIEST, WORTH_TELLING = 3, 0.05
+"""Operators that are told, and the share of a step from which one is."""
 
 
 class Watch:
@@ -100,16 +51,29 @@ class Watch:
         left: Optimizer steps that are left of it.
         model: The network.
         optimizer: The optimizer of the stage.
+        batches: Batches of its first epoch.
+        fills: Steps in which samples are loaded that later ones take from memory; they warm up too if not too many.
     """
 
-    def __init__(self, stage: str, left: int, model: FusionModel, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        stage: str,
+        left: int,
+        model: FusionModel,
+        optimizer: torch.optim.Optimizer,
+        *,
+        batches: int,
+        fills: int = 0,
+    ) -> None:
         self._stage, self._model, self._optimizer = stage, model, optimizer
-        self._skipped = min(SKIPPED, left // 3)
+        self._batches, self._fills = batches, fills
+        self._skipped = min(max(SKIPPED, fills if fills <= MOST_SKIPPED else 0), left // 3)
         self._traced = min(TRACED, (left - self._skipped) // 2)
         self._timed = min(TIMED, left - self._skipped - self._traced)
         self._device = next(model.parameters()).device
         self._recorder: Clock | Tracer | None = None
         self._begun, self._done = False, 0
+        self._samples = self._timed_samples = 0
         self._sums: dict[Part, float] = defaultdict(float)
         self._durations: list[float] = []
         self._tracers: list[Tracer] = []
@@ -124,7 +88,7 @@ class Watch:
         """A step begins, if none has."""
         if self._begun:
             return
-        self._begun = True
+        self._begun, self._samples = True, 0
         if self._done < self._skipped:
             return
         if not self._hooks:
@@ -132,11 +96,16 @@ class Watch:
         traced = self._done >= self._skipped + self._timed
         self._recorder = Tracer(self._device) if traced else Clock(self._device)
 
+    def given(self, samples: int) -> None:
+        """The step has so many more samples to learn from."""
+        self._samples += samples
+
     def end(self) -> None:
         """The step is done."""
         recorder = self._recorder
         if isinstance(recorder, Clock):
             recorder.book()
+            self._timed_samples += self._samples
             self._durations.append(sum(recorder.seconds.values()))
             for part, seconds in recorder.seconds.items():
                 self._sums[part] += seconds
@@ -170,15 +139,21 @@ class Watch:
             return None
         total = sum(self._durations)
         parts = [Share(*part, self._sums[part] / steps, self._sums[part] / total) for part in self._parts()]
+        traced = [tracer.calls() for tracer in self._tracers]
+        heavy = [each for each in _operators(traced) if each.seconds >= WORTH_TELLING * total / steps]
         return StageProfile(
-            self._stage,
-            str(self._device),
-            self._skipped,
-            steps,
-            total / steps,
-            statistics.median(self._durations),
-            tuple(parts),
-            tuple(self._operators()[:HEAVIEST]),
+            stage=self._stage,
+            device=str(self._device),
+            batches=self._batches,
+            skipped=self._skipped,
+            steps=steps,
+            filling=min(max(0, self._fills - self._skipped), steps),
+            step_samples=self._timed_samples / steps,
+            step_seconds=total / steps,
+            median_seconds=statistics.median(self._durations),
+            parts=tuple(parts),
+            operators=tuple(heavy[:HEAVIEST]),
+            calls=min(map(_summed, traced), key=lambda calls: calls.seconds, default=Calls()),
         )
 
     def trace(self) -> dict[str, Any]:
@@ -191,16 +166,6 @@ class Watch:
         modal = [(part, name) for name in self._model.modalities for part in (ENCODERS, AGGREGATOR, HEADS)]
         whole = [(DATA, None), (MOVE, None), *modal, *((p, None) for p in (FUSION, LOSSES, BACKWARD, OPTIMIZER, REST))]
         return [part for part in whole if part in self._sums]
-
-    def _operators(self) -> list[Operator]:
-        sums: dict[str, tuple[int, float]] = {}
-        for tracer in self._tracers:
-            for name, (calls, seconds) in tracer.operators().items():
-                before = sums.get(name, (0, 0.0))
-                sums[name] = before[0] + calls, before[1] + seconds
-        steps = len(self._tracers)
-        operators = [Operator(name, calls / steps, seconds / steps) for name, (calls, seconds) in sums.items()]
-        return sorted(operators, key=lambda operator: operator.seconds, reverse=True)
 
     def _hooked(self) -> Iterator[RemovableHandle]:
         for name in self._model.modalities:
@@ -229,6 +194,24 @@ class Watch:
     def _leave(self) -> None:
         if self._recorder is not None:
             self._recorder.leave()
+
+
+def _operators(traced: Sequence[Sequence[tuple[str, float]]]) -> list[Operator]:
+    """The operators that every traced step calls, the heaviest first."""
+    steps = []
+    for calls in traced:
+        seconds: dict[str, list[float]] = defaultdict(list)
+        for name, own in calls:
+            seconds[name].append(own)
+        steps.append({name: Operator(name, len(of), sum(of)) for name, of in seconds.items()})
+    shared = set(steps[0]).intersection(*steps) if steps else set[str]()
+    least = [min((step[name] for step in steps), key=lambda operator: operator.seconds) for name in shared]
+    return sorted(least, key=lambda operator: operator.seconds, reverse=True)
+
+
+def _summed(calls: Sequence[tuple[str, float]]) -> Calls:
+    seconds = [own for _, own in calls]
+    return Calls(len(seconds), sum(seconds), sum(own for own in seconds if own >= LONG_CALL))
 
 
 @contextmanager
