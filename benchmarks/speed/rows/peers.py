@@ -67,6 +67,8 @@ def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER
         place.device,
         rounds=place.rounds,
     )
+    for optimizer in optimizers:
+        optimizer.zero_grad()  # what a step frees of the one before it would be taken off its own
     memory = peak_bytes(ours, place.device), peak_bytes(theirs, place.device)
     what = f"{peer.package} {peer.version}, {peer.name}, batches of {batch}"
     more = {
