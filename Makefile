@@ -17,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo      render films, prepare them, train and compare networks on them, and report (about four minutes)"
+	@echo "make demo      render films, prepare them, train and compare networks on them, and report (about two minutes)"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests"
 	@echo "make lint      style, types and the direction of imports"

@@ -29,7 +29,7 @@ def demo(
     processes: ProcessesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Render films, prepare them, and compare networks on them, in about four minutes.
+    """Render films, prepare them, and compare networks on them, in about two minutes.
 
     The films are of drawn faces with synthesised voices, in the layout of RAVDESS; each actor shows eight emotions,
     which neither face nor voice gives away alone. What follows is what real films go through: up to three pairs of
