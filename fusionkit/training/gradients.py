@@ -11,9 +11,6 @@ from torch import distributed as dist
 from fusionkit.interfaces import GradientScale
 from fusionkit.parallel import world_size
 
-SMALL = 16_384
-"""Numbers of a gradient that is copied rather than measured by itself."""
-
 
 def gradients_of(
     loss: Tensor, parameters: Sequence[nn.Parameter], scaler: torch.amp.GradScaler | None, share: float
@@ -97,7 +94,10 @@ def accumulate(
         if gradient is None:
             continue
         change = gradient if scale is None else apply_scale(gradient, scale)
-        parameter.grad = change if parameter.grad is None else parameter.grad + change
+        if parameter.grad is not None:
+            parameter.grad = parameter.grad + change
+        else:  # some are one number that stands for many, into which nothing can be written
+            parameter.grad = change.clone() if 0 in change.stride() else change
 
 
 def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
@@ -122,21 +122,29 @@ def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together; not finite as soon as one number of them is not.
+    """The norm of all gradients together; not finite as soon as one number of them is not."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return nn.utils.get_total_norm(gradients) if gradients else parameters[0].new_zeros(())
 
-    Small ones are laid end to end first: in a small network a call for each would take longer than the numbers do.
+
+def not_finite(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Zero where all numbers of all gradients are finite.
+
+    What a scaler of losses asks before every update, in one call for all of them; their norm takes several times as
+    long. Where the device has no such call, it is the norm less itself.
     """
-    small, large = list[Tensor](), list[Tensor]()
+    alike: dict[torch.dtype, list[Tensor]] = {}
     for parameter in parameters:
-        gradient = parameter.grad
-        if gradient is not None and gradient.numel() <= SMALL:
-            small.append(gradient.flatten())
-        elif gradient is not None:
-            large.append(gradient)
-    if not small:
-        return nn.utils.get_total_norm(large) if large else parameters[0].new_zeros(())
-    of_small = torch.linalg.vector_norm(torch.cat(small))
-    return torch.hypot(of_small, nn.utils.get_total_norm(large).to(of_small)) if large else of_small
+        if parameter.grad is not None:
+            alike.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    device = parameters[0].device
+    if device.type not in ("cpu", "cuda"):
+        norm = gradient_norm(parameters)
+        return norm - norm
+    found, scale = torch.zeros((), device=device), torch.ones((), device=device)
+    for gradients in alike.values():
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, scale)  # times one: they stay as they are
+    return found
 
 
 def rescale(parameters: Sequence[nn.Parameter], clip_norm: float, norm: Tensor) -> None:

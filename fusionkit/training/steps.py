@@ -23,6 +23,7 @@ from fusionkit.training.gradients import (
     compare_gradients,
     gradient_norm,
     gradients_of,
+    not_finite,
     reduce_gradients,
     rescale,
 )
@@ -129,11 +130,13 @@ class Learner:
         learns = any(parameter.grad is not None for parameter in parameters)  # a batch may lack what the stage trains
         if self._scaler is not None and learns:  # Fabric's own call refuses fused optimizers, which torch's serves
             self._scaler.unscale_(self._optimizer)
-        norm = gradient_norm(parameters)
-        terms, norm_value, signum = self._on_host(rows, norm, signal)
-        self._check_finite(terms, norm_value, batches, moment, parameters)
-        if self._spec.clip_norm is not None:
-            self._clip(parameters, self._spec.clip_norm, norm)
+        longest = self._spec.clip_norm
+        norm = None if longest is None else gradient_norm(parameters)
+        flaw = not_finite(parameters) if norm is None else norm - norm
+        terms, flawed, signum = self._on_host(rows, flaw, signal)
+        self._check_finite(terms, batches, moment, parameters, flawed=flawed)
+        if longest is not None and norm is not None:
+            self._clip(parameters, longest, norm)
         self._set_rate(moment.lr)
         if learns:
             self._fabric.strategy.optimizer_step(self._optimizer)
@@ -266,33 +269,34 @@ class Learner:
         return Step(moment.epoch, moment.step, moment.epochs, output, batch.targets, batch.sample_ids, teacher)
 
     def _on_host(
-        self, rows: Sequence[Mapping[str, Tensor]], norm: Tensor, signal: int
-    ) -> tuple[dict[str, float], float, int]:
-        """Terms, norm and signal in one transfer; the terms as means over the union of all processes' batches."""
+        self, rows: Sequence[Mapping[str, Tensor]], flaw: Tensor, signal: int
+    ) -> tuple[dict[str, float], bool, int]:
+        """Terms, flaw and signal in one transfer; the terms as means over the union of all processes' batches."""
         names = tuple(rows[0])
         terms = [row[name].detach().to(self._told_dtype) for row in rows for name in names]
-        told = torch.stack([*terms, norm.to(self._told_dtype)])
+        told = torch.stack([*terms, flaw.to(self._told_dtype)])
         if world_size() > 1:
             dist.all_reduce(told[:-1].div_(world_size()))
             signals = told.new_tensor(signal)
             dist.all_reduce(signals, op=dist.ReduceOp.MAX)
             signal = int(signals)
-        *values, norm_value = told.tolist()
+        *values, flaw_value = told.tolist()
         means = {name: math.fsum(values[place :: len(names)]) / len(rows) for place, name in enumerate(names)}
-        return means, norm_value, signal
+        return means, flaw_value != 0.0, signal
 
     def _check_finite(
         self,
         terms: Mapping[str, float],
-        norm: float,
         batches: Sequence[Batch],
         moment: Moment,
         parameters: list[nn.Parameter],
+        *,
+        flawed: bool,
     ) -> None:
         wrong = [f"the loss term {name}" for name, value in terms.items() if name != TOTAL and not math.isfinite(value)]
         if not wrong and not math.isfinite(terms[TOTAL]):
             wrong = ["the total of the weighted loss terms"]
-        if not wrong and not math.isfinite(norm) and self._spec.precision != "16-mixed":  # there the step is skipped
+        if not wrong and flawed and self._spec.precision != "16-mixed":  # there the step is skipped
             named = [*self._model.named_parameters(), *(self._balancer.named_parameters() if self._balancer else ())]
             learning = {id(parameter) for parameter in parameters}
             wrong = [
