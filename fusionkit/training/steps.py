@@ -17,6 +17,7 @@ from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan
 from fusionkit.model import FusionModel
 from fusionkit.parallel import world_size
 from fusionkit.spec import TrainSpec
+from fusionkit.training.finite import TOTAL, refuse_flaws
 from fusionkit.training.gradients import (
     accumulate,
     apply_scale,
@@ -30,7 +31,6 @@ from fusionkit.training.gradients import (
 from fusionkit.training.parts import Parts
 from fusionkit.training.validation import widened
 
-TOTAL = "total"
 HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")
 
 
@@ -134,7 +134,7 @@ class Learner:
         norm = None if longest is None else gradient_norm(parameters)
         flaw = not_finite(parameters) if norm is None else norm - norm
         terms, flawed, signum = self._on_host(rows, flaw, signal)
-        self._check_finite(terms, batches, moment, parameters, flawed=flawed)
+        self._refuse_flaws(terms, batches, moment, set(map(id, parameters)), flawed=flawed)
         if longest is not None and norm is not None:
             self._clip(parameters, longest, norm)
         self._set_rate(moment.lr)
@@ -284,38 +284,17 @@ class Learner:
         means = {name: math.fsum(values[place :: len(names)]) / len(rows) for place, name in enumerate(names)}
         return means, flaw_value != 0.0, signal
 
-    def _check_finite(
-        self,
-        terms: Mapping[str, float],
-        batches: Sequence[Batch],
-        moment: Moment,
-        parameters: list[nn.Parameter],
-        *,
-        flawed: bool,
+    def _refuse_flaws(
+        self, terms: Mapping[str, float], batches: Sequence[Batch], moment: Moment, learning: set[int], *, flawed: bool
     ) -> None:
-        wrong = [f"the loss term {name}" for name, value in terms.items() if name != TOTAL and not math.isfinite(value)]
-        if not wrong and not math.isfinite(terms[TOTAL]):
-            wrong = ["the total of the weighted loss terms"]
-        if not wrong and flawed and self._spec.precision != "16-mixed":  # there the step is skipped
-            named = [*self._model.named_parameters(), *(self._balancer.named_parameters() if self._balancer else ())]
-            learning = {id(parameter) for parameter in parameters}
-            wrong = [
-                f"the gradient of {name}"
-                for name, parameter in named
-                if id(parameter) in learning and parameter.grad is not None and not parameter.grad.isfinite().all()
-            ] or ["the norm of the gradient"]
-        if not wrong:
-            return
-        ids = [name for batch in batches for name in batch.sample_ids]
-        if world_size() > 1:
-            gathered: list[list[str]] = [[] for _ in range(world_size())]
-            dist.all_gather_object(gathered, ids)
-            ids = [name for part in gathered for name in part]
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise TrainingError(
-            f"stage {self._stage.name}, epoch {moment.epoch}, step {moment.step}: {', '.join(wrong[:3])}{more} "
-            f"{'is' if len(wrong) == 1 else 'are'} not finite; samples of this step: {', '.join(ids)}; look at these "
-            "samples, lower train.optimizer.lr or set train.clip_norm; the last checkpoint is from before this step"
+        modules: list[nn.Module] = [self._model, *([self._balancer] if self._balancer else [])]
+        named = (pair for module in modules for pair in module.named_parameters())
+        refuse_flaws(
+            f"stage {self._stage.name}, epoch {moment.epoch}, step {moment.step}",
+            terms,
+            (pair for pair in named if id(pair[1]) in learning),
+            [name for batch in batches for name in batch.sample_ids],
+            flawed=flawed and self._spec.precision != "16-mixed",  # there the step is skipped
         )
 
     def _set_rate(self, lr: float) -> None:
