@@ -54,6 +54,6 @@ def refuse_flaws(
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     verb = "is" if len(wrong) == 1 else "are"
     raise TrainingError(
-        f"{where}: {', '.join(wrong[:3])}{more} {verb} not finite; samples of this step: {', '.join(ids)}; look at these "
-        "samples, lower train.optimizer.lr or set train.clip_norm; the last checkpoint is from before this step"
+        f"{where}: {', '.join(wrong[:3])}{more} {verb} not finite; samples of this step: {', '.join(ids)}; look at "
+        "these samples, lower train.optimizer.lr or set train.clip_norm; the last checkpoint is from before this step"
     )

@@ -13,12 +13,16 @@ from typing import Any, Protocol
 
 import torch
 
-from fusionkit.training.timing import wait_for
-
 REST = "everything else"
 
 Part = tuple[str, str | None]
 """A part of a step, and the modality whose part it is."""
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until a device has done what it was given: before that, a clock says nothing of it."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 class Recorder(Protocol):

@@ -19,9 +19,10 @@ from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 from fusionkit.spec import Recipe
 from fusionkit.training.parts import Parts
+from fusionkit.training.recorders import wait_for
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.start import make_fabric
-from fusionkit.training.timing import learner_of, still, timed, wait_for
+from fusionkit.training.timing import learner_of, still, timed
 
 SECONDS = 4.0
 """Seconds that all timed steps may take together, if a few samples do not take longer by themselves."""

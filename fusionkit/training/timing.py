@@ -17,6 +17,7 @@ from fusionkit.model import FusionModel, build
 from fusionkit.recipe import build_component
 from fusionkit.spec import Recipe
 from fusionkit.training.parts import Parts
+from fusionkit.training.recorders import wait_for
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.start import make_fabric
 from fusionkit.training.steps import Learner, Moment, Teacher
@@ -84,12 +85,6 @@ def timed(
     while len(times) < rounds and sum(times) + times[-1] <= left:
         times.append(step(count))
     return statistics.median(times), count
-
-
-def wait_for(device: torch.device) -> None:
-    """Waits until a device has done what it was given: before that, a clock says nothing of it."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def learner_of(
