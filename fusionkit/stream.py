@@ -232,6 +232,8 @@ class _Line:
     def _unchanged_state(self) -> _State:
         weight = self._branch.norm.weight
         home, weights = f"{weight.dtype} on {weight.device}", _versions(self.ahead)
+        if self.ahead and torch.is_autocast_enabled(weight.device.type):
+            home += f" under autocast to {torch.get_autocast_dtype(weight.device.type)}"
         if self.kept.count:
             home_before, weights_before = self._state
             remedy = "reset the stream and push anew"

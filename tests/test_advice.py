@@ -106,8 +106,15 @@ def test_nothing_definite_is_said_of_fewer_than_five_steps(part: str) -> None:
 def test_waiting_for_data_is_not_judged_while_the_cache_fills() -> None:
     filling = replace(shares(data=0.4), filling=20)
 
-    assert "20 of the 20 steps are of the first epoch, in which data.cache is filled: too early" in advice_of(filling)
+    assert "20 of the 20 steps are of epochs in which data.cache is filled: too early" in advice_of(filling)
     assert "raise data.workers" not in advice_of(filling)
+
+
+def test_a_step_that_is_in_no_operator_is_not_blamed_on_them() -> None:
+    elsewhere = replace(shares(backward=0.5, optimizer=0.001), calls=Calls(100, 0.001, 0.0))
+    assert advice_of(elsewhere).startswith("Most of the step is spent outside of PyTorch's operators")
+    fixed = replace(elsewhere, calls=Calls(200_000, 0.8, 0.1))
+    assert advice_of(fixed).endswith("so that each computes more.")  # nothing of an optimizer that takes nothing
 
 
 def test_many_short_calls_are_fixed_costs_that_larger_batches_spread_and_few_long_ones_are_arithmetic() -> None:

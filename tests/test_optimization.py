@@ -152,6 +152,38 @@ def test_looking_for_numbers_that_are_not_finite_changes_none(dtype: torch.dtype
     assert all(torch.equal(parameter.grad, before) for parameter, before in zip(parameters, held, strict=True))
 
 
+def test_sparse_and_complex_gradients_are_looked_through_as_well() -> None:
+    rows, waves = nn.Embedding(5, 3, sparse=True), nn.Parameter(torch.ones(2, dtype=torch.complex64))
+    (rows(torch.tensor([0, 4])).sum() + waves.abs().sum()).backward()
+    parameters = [rows.weight, waves]
+    assert float(not_finite(parameters)) == 0
+    waves.grad[1] = complex(0, math.inf)
+    assert float(not_finite(parameters)) != 0
+
+
+def test_loss_terms_of_both_infinities_are_told_by_name() -> None:
+    assembly = assemble(load_recipe(recipe()))
+    model = build(assembly.recipe, assembly.dataset)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    parts = Parts(model)
+    optimizer = OPTIMIZERS.build("adamw").make(parts.parameters(JOINT.trains))
+    learner = Learner(
+        fabric,
+        model,
+        JOINT,
+        assembly.recipe.train,
+        balancer=None,
+        parts=parts,
+        optimizer=optimizer,
+        initial=None,
+        teacher=None,
+    )
+    rows = [{"total": torch.tensor(sign * math.inf)} for sign in (1, -1)]
+    terms, flawed, _ = learner._on_host(rows, torch.zeros(()), 0)
+    assert math.isnan(terms["total"])
+    assert not flawed
+
+
 def test_a_gradient_of_one_number_for_many_is_one_of_numbers_of_their_own() -> None:
     weight = nn.Parameter(torch.ones(3, 2))
     accumulate([weight], torch.autograd.grad(weight.sum(), [weight]), [None])

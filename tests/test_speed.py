@@ -168,7 +168,7 @@ def test_a_row_that_cannot_be_measured_says_why_and_leaves_the_others_of_the_fil
         return [records.Measurement(what="a count", measured=records.Number(value=2.0))]
 
     for name, work in (("F_pad", can), ("F_fuse", cannot)):
-        (row,) = measure.measure_row(Entry("title", work, ("cpu",)), CPU)
+        *_, row = measure.measure_row(Entry("title", work, ("cpu",)), CPU)
         path = measure.write_row(name, row, "cpu", tmp_path)
 
     found = records.SpeedResult.model_validate_json(path.read_bytes())
@@ -189,8 +189,23 @@ def test_every_line_of_a_row_is_written_as_soon_as_it_is_measured(tmp_path: Path
 
     found = records.SpeedResult.model_validate_json((tmp_path / "speed_cpu.json").read_bytes())
     assert [each.what for each in found.rows["F_pad"].measurements] == ["the first"]
+    assert found.rows["F_pad"].made["complete"] is False
     assert found.rows["F_pad"].made["rounds"] == 1
     assert found.rows["F_pad"].made["processor"]
+
+
+def test_a_row_that_cannot_go_on_says_what_it_lacks_and_is_not_complete(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stops(_: Place) -> Iterator[records.Measurement]:
+        yield records.Measurement(what="the first", measured=records.Number(value=1.0))
+        raise NotMeasuredError("the second needs a compiler")
+
+    measure.measure_all({"F_pad": Entry("title", stops, ("cpu",))}, CPU, tmp_path)
+
+    row = records.SpeedResult.model_validate_json((tmp_path / "speed_cpu.json").read_bytes()).rows["F_pad"]
+    assert (row.made["complete"], row.made["stopped"]) == (False, "the second needs a compiler")
+    assert "not measured: the second needs a compiler" in capsys.readouterr().out
 
 
 def test_no_row_is_begun_when_the_time_is_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

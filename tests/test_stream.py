@@ -252,6 +252,24 @@ def test_a_part_in_training_mode_is_refused_under_a_network_in_evaluation_mode(n
         stream.predict()
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_elements_that_were_encoded_in_another_precision_by_autocast_are_refused_until_a_reset(first: bool) -> None:
+    model = network("face").float()
+    stream = Stream(model, window={"face": 300})
+
+    def push(half: bool) -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            stream.push("face", recording("face", 20).float())
+
+    push(first)
+    with pytest.raises(FusionKitError, match=r"under autocast to torch\.bfloat16.*; reset the stream and push anew"):
+        push(not first)
+    stream.reset()
+    push(not first)
+    with torch.autocast("cpu", torch.bfloat16, enabled=not first):
+        assert stream.predict().fused
+
+
 @pytest.mark.parametrize("name", ["face", "person", "voice"])
 def test_elements_that_a_network_of_another_precision_encoded_are_refused_until_a_reset(name: str) -> None:
     model = network(name).float()

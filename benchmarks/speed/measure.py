@@ -3,7 +3,7 @@
 Usage: python benchmarks/speed/measure.py [--device cpu|cuda] [--rounds N] [--minutes N] [--out FOLDER] [ROW ...]
 
 All rows are measured when none is named. A line is written as soon as it is measured, and rows that are not measured
-stay in the file as they are: after a stop, name the rows that are left.
+stay in the file as they are: after a stop, name the rows that are left, and the one that says `"complete": false`.
 """
 
 from __future__ import annotations
@@ -72,13 +72,17 @@ def measure_row(entry: Entry, place: Place) -> Iterator[Row]:
         seconds = time.perf_counter() - start
         return Row(title=entry.title, measurements=list(measurements), not_measured=reason, seconds=seconds, made=made)
 
+    made["complete"] = False
     try:
         for measurement in entry.measure(place):
             measurements.append(measurement)
             yield found()
     except NotMeasuredError as why:
-        if not measurements:
-            yield found(str(why))
+        made["stopped"] = str(why)
+        yield found("" if measurements else str(why))
+        return
+    made["complete"] = True
+    yield found()
 
 
 def write_row(name: str, row: Row, device: str, folder: Path = RESULTS) -> Path:
@@ -132,8 +136,9 @@ def measure_all(rows: Mapping[str, Entry], place: Place, folder: Path) -> None:
         print(f"{name}: {entry.title}", flush=True)
         for row in measure_row(entry, place):
             write_row(name, row, place.device.type, folder)
-            line = told(row.measurements[-1]) if row.measurements else f"  not measured: {row.not_measured}"
-            print(line, flush=True)
+            if not row.made["complete"]:
+                reason = row.not_measured or row.made.get("stopped")
+                print(f"  not measured: {reason}" if reason else told(row.measurements[-1]), flush=True)
     print(folder / f"speed_{place.device.type}.json")
 
 

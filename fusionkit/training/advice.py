@@ -24,6 +24,11 @@ NOTABLE = {DATA: 0.15, MOVE: 0.15, OPTIMIZER: 0.25, LOSSES: 0.25, REST: 0.25}
 FEWEST = 5
 """Timed steps below which nothing is said: one that was interrupted would weigh too much."""
 
+_IN_OPERATORS = 0.4  # of a step's computing on a CPU: below that, most of it is in none of PyTorch's operators
+_ON_PYTHON = (
+    "Most of the step is spent outside of PyTorch's operators: look at what components or a balancer compute in "
+    "Python, and at what else this machine does."
+)
 _ARITHMETIC = 0.5  # of a step's computing in long calls of operators: from there on, the numbers are what takes time
 
 _BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # what processors that multiply such numbers say of themselves
@@ -43,8 +48,8 @@ def advice_on(profile: StageProfile, recipe: Recipe) -> str:
     found = f"{part.capitalize()} is {profile.share(part):.0%} of a step"
     if part == DATA and profile.filling:
         return (
-            f"{found}, but {profile.filling} of the {profile.steps} steps are of the first epoch, in which data.cache "
-            "is filled: too early to tell. Later epochs take their samples from memory."
+            f"{found}, but {profile.filling} of the {profile.steps} steps are of epochs in which data.cache is "
+            "filled: too early to tell. Later epochs take their samples from memory."
         )
     return f"{found}: {_remedy(part, profile, recipe)}."
 
@@ -93,6 +98,8 @@ def _on_network(profile: StageProfile, recipe: Recipe) -> str:
     calls = profile.calls
     computing = profile.step_seconds * (1 - profile.share(DATA, MOVE))
     if calls.count and calls.long_seconds < _ARITHMETIC * computing:
+        if profile.device == "cpu" and calls.seconds < _IN_OPERATORS * computing:
+            return _ON_PYTHON
         return _on_fixed_costs(profile, recipe)
     modal = [each for each in profile.parts if each.part in (ENCODERS, AGGREGATOR, HEADS)]
     less = "fewer elements (the transforms subsample and time_slice)"
@@ -115,7 +122,8 @@ def _on_fixed_costs(profile: StageProfile, recipe: Recipe) -> str:
     found = f"The step is mostly what its {calls.count:,} calls of operators cost however little they compute ({mean})"
     if not larger:
         return f"{found}, and one batch holds the whole epoch already; what helps is fewer operations: a simpler model."
-    rarer = f", and train.accumulate spares some of the optimizer's {profile.share(OPTIMIZER):.0%}"
+    spared = profile.share(OPTIMIZER)
+    rarer = f", and train.accumulate spares some of the optimizer's {spared:.0%}" if spared >= 0.01 else ""
     return f"{found}: raise {larger}, so that each computes more{rarer}."
 
 

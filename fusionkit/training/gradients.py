@@ -131,19 +131,27 @@ def not_finite(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Zero where all numbers of all gradients are finite.
 
     What a scaler of losses asks before every update, in one call for all of them; their norm takes several times as
-    long. Where the device has no such call, it is the norm less itself.
+    long. Where there is no such call, for sparse and complex gradients and on other devices, it is the norm less
+    itself.
     """
-    alike: dict[torch.dtype, list[Tensor]] = {}
-    for parameter in parameters:
-        if parameter.grad is not None:
-            alike.setdefault(parameter.grad.dtype, []).append(parameter.grad)
     device = parameters[0].device
-    if device.type not in ("cpu", "cuda"):
-        norm = gradient_norm(parameters)
-        return norm - norm
+    asked = device.type in ("cpu", "cuda")
+    alike: dict[torch.dtype, list[Tensor]] = {}
+    others: list[Tensor] = []
+    for parameter in parameters:
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        if asked and not gradient.is_sparse and gradient.is_floating_point():
+            alike.setdefault(gradient.dtype, []).append(gradient)
+        else:
+            others.append(gradient)
     found, scale = torch.zeros((), device=device), torch.ones((), device=device)
     for gradients in alike.values():
         torch._amp_foreach_non_finite_check_and_unscale_(gradients, found, scale)  # times one: they stay as they are
+    if others:
+        norm = nn.utils.get_total_norm(others)
+        found = found + (norm - norm)
     return found
 
 

@@ -87,6 +87,7 @@ class Profile:
             return feed
         data, batches = run.recipe.data, feed.count(0)
         fills = -(-batches // run.recipe.train.accumulate) if data.cache else 0
+        fills *= max(1, 3 * data.workers)  # each worker keeps what it loaded, and is given other samples every epoch
         self._run, self._watch = run, Watch(stage, left, model, optimizer, batches=batches, fills=fills)
         self._pending = self._learnt = self._last = False
         return _WatchedFeed(feed, self)

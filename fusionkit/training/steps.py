@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -281,7 +280,7 @@ class Learner:
             dist.all_reduce(signals, op=dist.ReduceOp.MAX)
             signal = int(signals)
         *values, flaw_value = told.tolist()
-        means = {name: math.fsum(values[place :: len(names)]) / len(rows) for place, name in enumerate(names)}
+        means = {name: sum(values[place :: len(names)]) / len(rows) for place, name in enumerate(names)}
         return means, flaw_value != 0.0, signal
 
     def _refuse_flaws(
