@@ -14,10 +14,10 @@ from lightning_fabric.plugins import MixedPrecision
 from small_runs import recipe
 from torch import Tensor, nn
 
-from fusionkit.assembly import assemble
+from fusionkit.assembly import Assembly, assemble
 from fusionkit.interfaces import OptimizerRecipe, Stage
 from fusionkit.jagged import Jagged
-from fusionkit.model import build
+from fusionkit.model import FusionModel, build
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import OPTIMIZERS
 from fusionkit.training.gradients import accumulate, gradient_norm, not_finite
@@ -89,20 +89,35 @@ def test_sgd_goes_on_when_the_first_gradient_of_a_parameter_comes_late(options: 
     assert (end[1] - start[1]).abs().min() > 0
 
 
-def one_step(*, fused: bool, scale: float) -> dict[str, Tensor]:
-    """The weights after a step of a learner whose losses are scaled."""
+def learner_of(
+    stage: Stage = JOINT, *, fused: bool = True, scaler: torch.amp.GradScaler | None = None
+) -> tuple[Assembly, FusionModel, Learner]:
+    """What takes the steps of a stage, and its data and network; in half precision where losses are scaled."""
     assembly = assemble(load_recipe(recipe(model={"dropout": 0.0})))
     torch.manual_seed(0)
     model = build(assembly.recipe, assembly.dataset)
-    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=MixedPrecision("16-mixed", "cpu", scaler))
+    plugins = [] if scaler is None else [MixedPrecision("16-mixed", "cpu", scaler)]
+    fabric = Fabric(accelerator="cpu", devices=1, plugins=plugins)
     fabric.launch()
-    parts, stage = Parts(model), JOINT
-    optimizer = OPTIMIZERS.build("adamw", fused=fused).make(parts.parameters(stage.trains))
-    spec = assembly.recipe.train.model_copy(update={"precision": "16-mixed"})
+    parts = Parts(model)
     learner = Learner(
-        fabric, model, stage, spec, balancer=None, parts=parts, optimizer=optimizer, initial=None, teacher=None
+        fabric,
+        model,
+        stage,
+        assembly.recipe.train.model_copy(update={"precision": "32-true" if scaler is None else "16-mixed"}),
+        balancer=None,
+        parts=parts,
+        optimizer=OPTIMIZERS.build("adamw", fused=fused).make(parts.parameters(stage.trains)),
+        initial=None,
+        teacher=None,
     )
+    return assembly, model, learner
+
+
+def one_step(*, fused: bool, scale: float) -> dict[str, Tensor]:
+    """The weights after a step of a learner whose losses are scaled."""
+    scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    assembly, model, learner = learner_of(fused=fused, scaler=scaler)
     learner([next(assembly.loader(assembly.train_ids, training=True))], Moment(0, 0, 1, 0.1), 0)
     return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
@@ -162,22 +177,7 @@ def test_sparse_and_complex_gradients_are_looked_through_as_well() -> None:
 
 
 def test_loss_terms_of_both_infinities_are_told_by_name() -> None:
-    assembly = assemble(load_recipe(recipe()))
-    model = build(assembly.recipe, assembly.dataset)
-    fabric = Fabric(accelerator="cpu", devices=1)
-    parts = Parts(model)
-    optimizer = OPTIMIZERS.build("adamw").make(parts.parameters(JOINT.trains))
-    learner = Learner(
-        fabric,
-        model,
-        JOINT,
-        assembly.recipe.train,
-        balancer=None,
-        parts=parts,
-        optimizer=optimizer,
-        initial=None,
-        teacher=None,
-    )
+    _, _, learner = learner_of()
     rows = [{"total": torch.tensor(sign * math.inf)} for sign in (1, -1)]
     terms, flawed, _ = learner._on_host(rows, torch.zeros(()), 0)
     assert math.isnan(terms["total"])
@@ -208,23 +208,8 @@ def test_without_any_gradient_the_norm_is_zero_where_the_weights_are() -> None:
 
 
 def test_a_batch_without_what_a_stage_trains_changes_nothing_and_stops_nothing() -> None:
-    assembly = assemble(load_recipe(recipe()))
-    model = build(assembly.recipe, assembly.dataset)
-    precision = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=precision)
-    parts, (name, *_) = Parts(model), model.modalities
-    optimizer = OPTIMIZERS.build("adamw").make(parts.parameters((name,)))
-    learner = Learner(
-        fabric,
-        model,
-        Stage("alone", (name,), (name,)),
-        assembly.recipe.train,
-        balancer=None,
-        parts=parts,
-        optimizer=optimizer,
-        initial=None,
-        teacher=None,
-    )
+    stage = Stage("alone", ("motion",), ("motion",))
+    assembly, model, learner = learner_of(stage, scaler=torch.amp.GradScaler("cpu"))
     batch = next(assembly.feed(assembly.train_ids, training=True).epoch(0))
     nothing = {key: Jagged.empty(len(of), of.element_shape, like=of.values) for key, of in batch.inputs.items()}
     before = [parameter.detach().clone() for parameter in model.parameters()]
