@@ -112,7 +112,8 @@ def test_what_the_page_says_of_targets_and_options_is_what_was_measured() -> Non
     assert f"padded sequences ({one('O', 'LSTM'):.2f} of the packed path" in page
     assert f"holds {one('O', 'largest batch'):.2f} of what the largest by number does" in page
     assert f"`train.compile` loses on that CPU, {one('C', 'compiled / not'):.2f} of the time" in page
-    assert one("C", "of each of two encoders") == 3
+    assert one("C", "of each of two encoders") == 4
+    assert "each encoder is compiled four times, one more than the target" in page
     memory, time = one("O", "memory of the same two"), one("O", "time of recompute")
     assert f"{memory:.2f} of the memory for {time:.2f} of the time" in page
     assert f"In pieces of 128 frames predictions take {one('O', 'chunk: 128'):.2f} of the time" in page
