@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.strict_yaml import read_yaml
 
 RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
 COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
@@ -47,6 +49,20 @@ def find_recipe(name: str | Path) -> Path:
     return found
 
 
+def find_beside(name: str, file: Path) -> Path:
+    """The recipe that an experiment names: a path relative to the experiment's file, or a shipped recipe's name.
+
+    Args:
+        name: What the experiment says.
+        file: The experiment's file.
+
+    Raises:
+        RecipeError: There is neither.
+    """
+    beside = file.parent / name
+    return beside if beside.is_file() else find_recipe(name)
+
+
 def summary_of(path: Path) -> str:
     """What a recipe's first comment says of it."""
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -55,7 +71,10 @@ def summary_of(path: Path) -> str:
 
 
 def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
-    """Copies a shipped recipe, or all of a shipped folder, for the user to change.
+    """Copies a shipped recipe, experiment or comparison, or all of a shipped folder, for the user to change.
+
+    What these name by a relative path is copied too, and lies to them as it does where it is shipped. A recipe that is
+    named and was copied before stays as it is.
 
     Args:
         name: A recipe (``quickstart/recipe``) or a folder of them (``quickstart``).
@@ -65,29 +84,75 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
         The copies.
 
     Raises:
-        RecipeError: There is no such recipe, a file of that name exists already, or the folder cannot be made or
+        RecipeError: There is no such recipe, another file of that name exists already, or the folder cannot be made or
             written; then nothing is copied.
     """
-    shipped = shipped_recipes()
-    wanted = [path for key, path in shipped.items() if key == name or key.startswith(f"{name.rstrip('/')}/")]
+    shipped, name = shipped_recipes(), name.removesuffix(".yaml").rstrip("/")
+    of_folder = [path for key, path in shipped.items() if key.startswith(f"{name}/")]
+    wanted = [shipped[name], *of_folder] if name in shipped else of_folder
     if not wanted:
         known = {*shipped, *(key.rsplit("/", 1)[0] for key in shipped)}
         raise RecipeError([Problem(name, "is no shipped recipe", did_you_mean(name, known))])
-    copies = {path: folder / path.name for path in wanted}
-    remedy = "choose another folder"
-    taken = [Problem(str(copy), "exists already", remedy) for copy in copies.values() if os.path.lexists(copy)]
-    if taken:
-        raise RecipeError(taken)
+    copies = _copies(wanted, recipes_folder() / name if of_folder else wanted[0].parent, folder)
+    _refuse_taken(copies, wanted)
+    new = {path: copy for path, copy in copies.items() if not os.path.lexists(copy)}
+    made = list[Path]()
+    for home in dict.fromkeys(copy.parent for copy in new.values()):
+        _make_folder(home)
+    try:
+        for path, copy in new.items():
+            made.append(copy)
+            shutil.copyfile(path, copy)
+    except OSError as error:
+        for copy in made:
+            with suppress(OSError):
+                copy.unlink()
+        raise RecipeError([Problem(str(folder), f"cannot be written ({error.strerror})", _ELSEWHERE)]) from None
+    return tuple(new.values())
+
+
+_ELSEWHERE = "choose another folder"
+
+
+def _copies(wanted: Sequence[Path], home: Path, folder: Path) -> dict[Path, Path]:
+    """Where shipped files and all that they name are copied to: in a folder as they lie to each other where shipped."""
+    found = dict.fromkeys(wanted)
+    waiting = list(wanted)
+    while waiting:
+        new = [path for path in _named_by(waiting.pop()) if path not in found]
+        found.update(dict.fromkeys(new))
+        waiting += new
+    top = Path(os.path.commonpath([home, *(path.parent for path in found)]))
+    return {path: folder / path.relative_to(top) for path in found}
+
+
+def _named_by(path: Path) -> list[Path]:
+    """The files that an experiment or comparison names by a relative path; a recipe names none."""
+    document = read_yaml(path.read_text(encoding="utf-8"), str(path)).value
+    named = [document.get("recipe"), *document.get("pretraining", {}).values()]
+    beside = [Path(os.path.normpath(path.parent / name)) for name in named if name is not None]
+    return [file for file in beside if file.is_file()]
+
+
+def _refuse_taken(copies: Mapping[Path, Path], wanted: Sequence[Path]) -> None:
+    """Refuses to overwrite; what was asked for must be new, what it names may be there unchanged.
+
+    Raises:
+        RecipeError: Files of these names exist already; all of them are listed.
+    """
+    problems = []
+    for path, copy in copies.items():
+        if os.path.lexists(copy) and path in wanted:
+            problems.append(Problem(str(copy), "exists already", _ELSEWHERE))
+        elif os.path.lexists(copy) and not (copy.is_file() and filecmp.cmp(path, copy, shallow=False)):
+            message = f"exists already and is not the shipped one, which {wanted[0].name} needs"
+            problems.append(Problem(str(copy), message, _ELSEWHERE))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RecipeError([Problem(str(folder), f"cannot be made a folder ({error.strerror})")]) from None
-    try:
-        for path, copy in copies.items():
-            shutil.copyfile(path, copy)
-    except OSError as error:
-        for copy in copies.values():
-            with suppress(OSError):
-                copy.unlink()
-        raise RecipeError([Problem(str(folder), f"cannot be written ({error.strerror})", remedy)]) from None
-    return tuple(copies.values())

@@ -414,6 +414,24 @@ def test_copied_recipes_are_valid_and_bring_the_schema_that_they_name(command: A
     assert "exists already" in command("recipes", "copy", "quickstart", "--to", tmp_path / "mine").err
 
 
+def test_a_copied_experiment_of_films_can_be_read_and_keeps_the_schema_of_the_users_own_components(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fusionkit.schema.json").write_text("{}")
+
+    written = command("recipes", "copy", "quickstart/films_experiment", "--json").record
+
+    assert written == [
+        *("films_experiment.yaml", "films.yaml"),
+        *("fusionkit.experiment.schema.json", "fusionkit.comparison.schema.json"),
+    ]
+    assert (tmp_path / "fusionkit.schema.json").read_text() == "{}"
+    refused = command("experiment", "films_experiment.yaml", "--out", "out", "--dry-run", "data.dataset.root=nowhere")
+    assert "nowhere" in refused.err
+    assert "films.yaml" not in refused.err
+
+
 def test_recipes_that_may_not_be_written_are_refused_in_one_line_and_none_is_left(
     command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
 from fusionkit.inspection import measure
 from fusionkit.model import build, is_complete
@@ -16,6 +17,8 @@ from fusionkit.shipped import (
     COMPARISON_SCHEMA,
     EXPERIMENT_SCHEMA,
     RECIPE_SCHEMA,
+    copy_recipes,
+    find_beside,
     find_recipe,
     recipes_folder,
     shipped_recipes,
@@ -160,3 +163,69 @@ def test_no_modality_of_the_quickstart_can_tell_all_classes_apart_and_all_togeth
     assert len(confused) == 3
     assert all(confused)
     assert not frozenset.intersection(*map(frozenset, confused))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_copied_file_runs_with_copies_of_all_that_it_names(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = path.read_text()
+    named = {line.split(": ")[-1] for line in text.splitlines() if not line.startswith("#") and ".yaml" in line}
+
+    copies = copy_recipes(path.relative_to(recipes_folder()).with_suffix("").as_posix(), Path("mine/own"))
+
+    assert {copy.name for copy in copies} == {path.name, *named}
+    assert all(copy.parent == Path("mine/own") and copy.read_bytes() for copy in copies)
+    assert bool(named) == (path not in RECIPES)
+    for name in named:
+        assert find_beside(name, copies[0]).resolve() == tmp_path / "mine" / "own" / name
+
+
+@pytest.fixture
+def nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Shipped files at several depths, with references upwards and downwards, and one that stands in a circle."""
+    folder = tmp_path / "shipped"
+    files = {
+        "a/recipe": "model: {}",
+        "a/b/recipe": "model: {}",
+        "a/b/experiment": "recipe: ../recipe.yaml\npretraining: {runs/x: c/first.yaml, runs/y: quickstart/recipe}",
+        "a/b/c/first": "model: {}",
+        "a/b/c/again": "recipe: ../experiment.yaml",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr("fusionkit.shipped.recipes_folder", lambda: folder)
+    return tmp_path / "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "copied"),
+    [
+        ("a", {"recipe", "b/recipe", "b/experiment", "b/c/first", "b/c/again"}),
+        ("a/b/", {"recipe", "b/recipe", "b/experiment", "b/c/first", "b/c/again"}),
+        ("a/b/c", {"recipe", "b/experiment", "b/c/first", "b/c/again"}),
+        ("a/b/c/again", {"recipe", "b/experiment", "b/c/first", "b/c/again"}),
+        ("a/b/experiment.yaml", {"recipe", "b/experiment", "b/c/first"}),
+        ("a/b/recipe", {"recipe"}),
+    ],
+)
+def test_copies_lie_to_each_other_as_the_shipped_files_do(nested: Path, name: str, copied: set[str]) -> None:
+    copies = copy_recipes(name, nested)
+
+    assert {copy.relative_to(nested).with_suffix("").as_posix() for copy in copies} == copied
+
+
+def test_a_copy_overwrites_nothing_and_leaves_nothing_where_it_is_refused(nested: Path) -> None:
+    copy_recipes("a/recipe", nested)
+    assert len(copy_recipes("a/b/experiment", nested)) == 2  # its recipe was copied before and is the same
+    for made in nested.rglob("*.yaml"):
+        if made.name != "recipe.yaml":
+            made.unlink()
+    (nested / "recipe.yaml").write_text("model: {mine: 1}")
+
+    with pytest.raises(RecipeError, match=r"mine/recipe.yaml: exists already and is not the shipped one"):
+        copy_recipes("a/b/experiment", nested)
+
+    assert [made.read_text() for made in nested.rglob("*.yaml")] == ["model: {mine: 1}"]

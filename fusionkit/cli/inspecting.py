@@ -124,16 +124,22 @@ def copy(
 ) -> None:
     """Copy shipped recipes, to change them.
 
-    The schemas that their first lines name for editors are written beside them.
+    An experiment brings the recipes that it names. The schemas that their first lines name for editors are written
+    beside them where they are not there yet.
     """
     from fusionkit.shipped import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
     from fusionkit.whole_files import write_file
 
     copies = copy_recipes(name, to)
     schemas = {
-        to / RECIPE_SCHEMA: _recipe_schema,
-        to / EXPERIMENT_SCHEMA: _experiment_schema,
-        to / COMPARISON_SCHEMA: _comparison_schema,
+        home / schema: make
+        for home in dict.fromkeys(copy.parent for copy in copies)
+        for schema, make in (
+            (RECIPE_SCHEMA, _recipe_schema),
+            (EXPERIMENT_SCHEMA, _experiment_schema),
+            (COMPARISON_SCHEMA, _comparison_schema),
+        )
+        if not (home / schema).is_file()  # one that is there may know the user's own components
     }
     for path, make in schemas.items():
         write_file(path, (json.dumps(make(), indent=2) + "\n").encode())

@@ -19,7 +19,7 @@ from fusionkit.model import build
 from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.preparation import Preparation, PreparationCost, estimate_preparation, prepare
 from fusionkit.recipe import build_component, load_recipe
-from fusionkit.shipped import find_recipe
+from fusionkit.shipped import find_beside
 from fusionkit.spec import PrepareSpec, Recipe
 
 
@@ -28,14 +28,24 @@ class Pretraining:
     """A training whose encoders others start from.
 
     Args:
-        recipe: The recipe's path or shipped name.
+        recipe: The recipe as the experiment names it.
+        experiment: The experiment's file.
         folder: The run folder.
         wanted: The files of it that are wanted and are not there.
     """
 
     recipe: str
+    experiment: Path
     folder: Path
     wanted: tuple[Path, ...]
+
+    def find_recipe(self) -> Path:
+        """The recipe's file.
+
+        Raises:
+            RecipeError: There is none.
+        """
+        return find_beside(self.recipe, self.experiment)
 
 
 def recipes_of(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
@@ -118,7 +128,7 @@ def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
     for folder, recipe in experiment.spec.pretraining.items():
         own = tuple(sorted(path for path in wanted if path.parent == Path(folder).expanduser()))
         if own:
-            found.append(Pretraining(recipe, Path(folder).expanduser(), own))
+            found.append(Pretraining(recipe, experiment.path, Path(folder).expanduser(), own))
     return found
 
 
@@ -131,7 +141,7 @@ def check_pretraining(waiting: Sequence[Pretraining]) -> None:
     problems = []
     for todo in waiting:
         try:
-            recipe = load_recipe(find_recipe(todo.recipe))
+            recipe = load_recipe(todo.find_recipe())
             with datasets_listed():
                 pick_fold(recipe, open_dataset(recipe.data))
         except FusionKitError as error:
@@ -150,7 +160,7 @@ def pretrain(todo: Pretraining, *, progress: bool = False) -> None:
     """
     from fusionkit.training import train
 
-    train(find_recipe(todo.recipe), todo.folder, progress=progress)
+    train(todo.find_recipe(), todo.folder, progress=progress)
     absent = [path for path in todo.wanted if not path.exists()]
     if absent:
         names = ", ".join(path.name for path in absent)

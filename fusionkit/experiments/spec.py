@@ -15,7 +15,7 @@ from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.reference import ReferenceSpec, misnamed
 from fusionkit.recipe import check_document, load_recipe
-from fusionkit.shipped import find_recipe
+from fusionkit.shipped import find_beside
 from fusionkit.spec import Name, Recipe, Record, Seed
 
 VariantName = str
@@ -55,8 +55,9 @@ class ExperimentSpec(Record):
     )
     pretraining: dict[str, str] = Field(
         {},
-        description="By run folder, a recipe that is trained into it first, where an encoder of the experiment is to "
-        "start from a file in that folder which is not there yet.",
+        description="By run folder, a recipe (a path relative to this file, or the name of a shipped one) that is "
+        "trained into it first, where an encoder of the experiment is to start from a file in that folder which is not "
+        "there yet.",
     )
     variants: dict[VariantName, VariantSpec] = Field(
         min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
@@ -128,7 +129,8 @@ class Experiment:
     """An experiment that is ready to run.
 
     Args:
-        spec: What the file says.
+        path: The file.
+        spec: What it says.
         recipes: A checked recipe by variant that trains, without fold and seed.
         columns: The columns of the table, the ensemble among them.
         alone: The variant whose runs hold the separately trained uni-modal networks.
@@ -136,6 +138,7 @@ class Experiment:
         notes: What was added or should be known.
     """
 
+    path: Path
     spec: ExperimentSpec
     recipes: Mapping[str, Recipe]
     columns: tuple[Column, ...]
@@ -192,7 +195,7 @@ def load_experiment(
         raise RecipeError(problems, source=name)
     if any(column.automatic for column in columns) and not notes:
         notes = (f"The column {ENSEMBLE!r} was added; it averages the uni-modal networks of {alone!r}.",)
-    return Experiment(spec, recipes, columns, alone, target, notes)
+    return Experiment(Path(path), spec, recipes, columns, alone, target, notes)
 
 
 def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSpec], name: str) -> None:
@@ -210,11 +213,8 @@ def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSp
 
 def _recipe_path(recipe: str, experiment: Path) -> Path:
     """The recipe beside the experiment, or the shipped one of that name."""
-    beside = experiment.parent / recipe
-    if beside.is_file():
-        return beside
     try:
-        return find_recipe(recipe)
+        return find_beside(recipe, experiment)
     except RecipeError as error:
         remedy = f"a path relative to the experiment file, or a shipped recipe; {error.problems[0].remedy}"
         raise RecipeError([Problem("recipe", f"there is no {recipe!r}", remedy)], source=str(experiment)) from None
