@@ -17,6 +17,8 @@ from fusionkit.spec import PrepareSpec
 
 WIDTH, HEIGHT, RATE, SOUND_RATE = 64, 48, 10, 16000
 SIZE = 16
+B_FRAMES = {"bf": "2", "b_strategy": "0"}
+"""What makes encoders write every second and third frame after the one that follows it."""
 
 
 def flat(colour: Sequence[int], count: int = 12) -> list[np.ndarray]:
@@ -52,6 +54,9 @@ def write_film(
     time_base: Fraction | None = None,
     sound_codec: str = "aac",
     sound_late: float = 0.0,
+    sound_first: bool = False,
+    timecode: str = "",
+    encoder: Mapping[str, str] | None = None,
     **options: str,
 ) -> Path:
     """A film of images, with sound where a wave is given; its picture stream is left out without images.
@@ -66,21 +71,27 @@ def write_film(
         time_base: Seconds of a tick of them.
         sound_codec: The sound's codec.
         sound_late: Seconds by which the sound's time stamps are later.
+        sound_first: Whether the sound is the first stream of the file.
+        timecode: What a stream of data says, beside picture and sound of a mov.
+        encoder: What the picture's codec is told, such as ``B_FRAMES``.
         **options: What the container is told, such as ``movflags="faststart"``.
     """
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w", options=options) as container:
+        container.metadata.update({"timecode": timecode} if timecode else {})
         picture: Any = None
+        sound: Any = container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono") if sound_first else None
         if len(images):
             picture = container.add_stream(codec, rate=rate)
             picture.width, picture.height, picture.pix_fmt = images[0].shape[1], images[0].shape[0], "yuv420p"
             picture.thread_count = 1
-            picture.options = {"qp": "1"} if codec == "libx264" else {"qscale": "1"}
+            picture.options = {**({"qp": "1"} if codec == "libx264" else {"qscale": "1"}), **(encoder or {})}
             if time_base is not None:
                 picture.time_base = picture.codec_context.time_base = time_base
-        sound: Any = None if wave is None else container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono")
+        if wave is not None and sound is None:
+            sound = container.add_stream(sound_codec, rate=SOUND_RATE, layout="mono")
         for index, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = (index if pts is None else pts[index]), time_base or Fraction(1, rate)

@@ -13,14 +13,15 @@ from torch import Tensor
 
 from fusionkit.data.archives import is_member, open_member
 from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio
+from fusionkit.data.decoding import Film
 from fusionkit.data.media import check_finite
+from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, FaceDetector
-from fusionkit.preparation.decoding import Film
 from fusionkit.preparation.pacing import LONGEST_GAP
 from fusionkit.preparation.pictures import Picture, find_picture
 from fusionkit.preparation.records import Departure, Status
-from fusionkit.preparation.sounds import SoundTrack, aligned, to_int16
+from fusionkit.preparation.sounds import aligned, to_int16
 from fusionkit.spec import PrepareSpec
 
 SILENCE = 1e-3

@@ -11,13 +11,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fusionkit.errors import DataError
+from fusionkit.data.decoding import Film
+from fusionkit.data.sound_tracks import SoundTrack
+from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Box, FaceDetector
 from fusionkit.preparation.crops import cut_fixed, cut_moving
-from fusionkit.preparation.decoding import Film
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Reader, upright_size
-from fusionkit.preparation.sounds import SoundTrack
 from fusionkit.preparation.tracking import Track, follow_face
 from fusionkit.spec import PrepareSpec
 
@@ -136,6 +136,9 @@ def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Pictu
     with Film(path) as film:
         again = Pace(spec.frame_rate, film.picture.average_rate)
         crops = cut_moving(_seen(film, None), again, track.boxes, size=spec.face.size, grey=spec.face.grey)
+    if again.frames != pace.frames:
+        message = f"decoded to {pace.frames} frames when its face was looked for, and to {again.frames} afterwards"
+        raise DataError([Problem(str(path), message, "prepare it again once nothing writes to it")])
     return _picture(pace, crops, departures)
 
 

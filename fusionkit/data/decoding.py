@@ -1,4 +1,4 @@
-"""A film from its file to decoded frames, with everything that was lost on the way."""
+"""A film or sound from its file to decoded frames, with everything that was lost on the way."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Film:
         indices = {stream.index for stream in wanted}
         counted = self.picture.index if picture and self.picture else None
         for packet in self._packets():
-            index = packet.stream_index
+            index = packet.stream.index  # `stream_index` is 0 of every packet that asks a decoder for its last frames
             if index in indices:
                 yield from self._decoded(packet, counted=index == counted)
 
@@ -145,7 +145,7 @@ class Film:
                 return
             start = packet.pts
             if start is not None:
-                index, end = packet.stream_index, start + (packet.duration or 0)
+                index, end = packet.stream.index, start + (packet.duration or 0)
                 before = ends.get(index)
                 if before is None or end > before:
                     ends[index] = end
