@@ -68,14 +68,6 @@ def test_a_truncated_wav_with_chunks_before_its_sound_is_refused(tmp_path: Path)
         read_header(path)
 
 
-def test_a_wav_whose_recorder_left_the_size_open_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.wav"
-    soundfile.write(path, tone(1000), 8000, subtype="PCM_16")
-    whole = path.read_bytes()
-    path.write_bytes(whole[:40] + b"\xff\xff\xff\xff" + whole[44:])
-    assert len(read_audio(path)) == 1000
-
-
 def test_a_truncated_flac_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 40000)
@@ -90,28 +82,18 @@ def test_a_reader_that_returns_fewer_samples_than_the_header_promises_is_not_bel
 ) -> None:
     path = tmp_path / "a.flac"
     soundfile.write(path, tone(1000), 8000)
-    read = soundfile.read
-    monkeypatch.setattr(soundfile, "read", lambda *given, **options: read(*given, frames=400, **options))
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda *given, **options: read(*given, frames=400, **options))
     with pytest.raises(DataError, match="is truncated: it holds 400 of 1000 samples"):
-        read_audio(path)
-
-
-def test_a_flac_that_states_no_length_is_refused_since_damage_would_go_unseen(tmp_path: Path) -> None:
-    path = tmp_path / "a.flac"
-    soundfile.write(path, tone(1000), 8000)
-    content = bytearray(path.read_bytes())
-    content[21] &= 0xF0
-    content[22:26] = bytes(4)
-    path.write_bytes(content)
-    with pytest.raises(DataError, match="does not state its length, so damage could not be detected; encode it"):
         read_audio(path)
 
 
 def test_a_file_that_is_no_sound_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
-    path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"a\.wav: cannot be read as sound"):
-        read_audio(path)
+    for content, message in ((b"", r"is empty \(0 bytes\)"), (b"RIFF", "cannot be read as sound")):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"a\.wav: {message}"):
+            read_audio(path)
 
 
 def test_sound_that_holds_nan_is_refused(tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def sound_of(wave: np.ndarray, subtype: str = "PCM_16") -> Callable[[Path], Clip
     return lambda path: Clip(None, write_sound(path.with_suffix(".wav"), wave, subtype=subtype))
 
 
+def sound_that_states(size: int) -> Callable[[Path], Clip]:
+    def make(path: Path) -> Clip:
+        sound = write_sound(path.with_suffix(".wav"), tone(1.5))
+        sound.write_bytes(sound.read_bytes()[:40] + size.to_bytes(4, "little") + sound.read_bytes()[44:])
+        return Clip(None, sound)
+
+    return make
+
+
 def with_nan(wave: np.ndarray) -> np.ndarray:
     wave[7] = np.nan
     return wave
@@ -132,6 +141,9 @@ CASES: dict[str, tuple[Callable[[Path], Clip], dict[str, str], str, str, str]] =
     "sound ends before the picture": (sound_before_picture, {}, "prepared", "video", "ends before its picture begins"),
     "short sound": (sound_of(tone(0.5)), {}, "prepared", "audio", "lasts 0.50 s"),
     "empty sound": (sound_of(tone(0)), {}, "dropped", "", "is empty"),
+    "sound of a stopped recorder": (sound_that_states(0), {}, "prepared", "audio", "states a length of 0, but 48,000"),
+    "sound from a pipe": (sound_that_states(0x7FFFF000), {}, "prepared", "audio", "does not state its length"),
+    "sound with more behind it": (sound_that_states(40000), {}, "prepared", "audio", "goes on for 8,000 bytes"),
     "silence": (sound_of(0 * tone(1.5)), {}, "prepared", "audio", "is silence: kept as it is"),
     "silence, missing": (sound_of(0 * tone(1.5)), {"silent": "missing"}, "dropped", "", "is silence"),
     "silence, dropped": (sound_of(0 * tone(1.5)), {"silent": "drop"}, "dropped", "", "is silence"),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from fusionkit.errors import DataError, Problem
+from fusionkit.data.limits import check_size
+from fusionkit.errors import DataError, FusionKitError, Problem
+
+_MOST_SAID = 300
+"""Letters of what a library says that are shown; some print what they found."""
 
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
@@ -65,13 +71,40 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
     return expanded
 
 
+@contextmanager
+def name_errors(place: str | os.PathLike[str], message: str, remedy: str = "copy it again") -> Iterator[None]:
+    """Names the file in whatever a library raises while it reads it.
+
+    Lists of the exceptions of Pillow, NumPy, libsndfile, zipfile and others were found wrong one after another, so all
+    are turned here but our own and `MemoryError`, which says something about the machine.
+
+    Args:
+        place: The file.
+        message: What is wrong with it, such as ``"cannot be read as an image"``.
+        remedy: What would be right.
+
+    Raises:
+        DataError: The library raised something.
+    """
+    try:
+        yield
+    except (FusionKitError, MemoryError):
+        raise
+    except Exception as error:
+        said = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
+        reason = " ".join(str(said).split()).rstrip(".") or type(error).__name__
+        shown = reason if len(reason) <= _MOST_SAID else f"{reason[:_MOST_SAID]} ..."
+        raise DataError([Problem(os.fspath(place), f"{message} ({shown})", remedy)]) from error
+
+
 def read_text(path: Path) -> str:
     """The text of a UTF-8 file, with or without a byte order mark.
 
     Raises:
-        DataError: It cannot be read, or is no UTF-8.
+        DataError: It cannot be read, is no UTF-8, or larger than the limit of tables.
     """
     try:
+        check_size("table_bytes", path.stat().st_size, str(path))
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         remedy = "save it as UTF-8"

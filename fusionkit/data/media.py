@@ -41,11 +41,19 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds: the shape of an element, elements per second, and the number of elements."""
+    """What a file holds.
+
+    Args:
+        shape: The shape of an element.
+        rate: Elements per second; None where they are no samples of time.
+        length: The number of elements; 0 where the file is whole and holds none.
+        note: What its header says wrongly, and what is made of it; empty where nothing is.
+    """
 
     shape: tuple[int, ...]
     rate: float | None
     length: int
+    note: str = ""
 
 
 def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
@@ -57,7 +65,8 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
     suffix = _suffix(path)
     if suffix in AUDIO_SUFFIXES:
         header = read_header(path)
-        return MediaInfo((), float(options.sample_rate or header.rate), header.length_at(options.sample_rate))
+        rate = float(options.sample_rate or header.rate)
+        return MediaInfo((), rate, header.length_at(options.sample_rate), header.note)
     if suffix in IMAGE_SUFFIXES:
         return MediaInfo(tuple(_read_image(path).shape[1:]), None, 1)
     shape = _array_shape(path, options)

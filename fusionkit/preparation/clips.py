@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fusionkit.data.archives import is_member, open_member
-from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio
+from fusionkit.data.audio import AUDIO_SUFFIXES, PLAIN_SUFFIXES, read_audio, read_header
 from fusionkit.data.decoding import Film
 from fusionkit.data.media import check_finite
 from fusionkit.data.sound_tracks import SoundTrack
@@ -161,6 +161,8 @@ class _Work:
         losses: list[str] = []
         try:
             with _on_disk(path) as file:
+                if path.suffix.lower() in PLAIN_SUFFIXES and (note := read_header(file).note):
+                    self._note("length", f"{what} {note}")
                 if path.suffix.lower() in AUDIO_SUFFIXES:
                     wave = read_audio(file, rate=self.spec.sample_rate)
                 else:

@@ -1,0 +1,173 @@
+"""Sounds whose headers say something else of their length than the file."""
+
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from fusionkit.data.audio import read_audio, read_header
+from fusionkit.data.media import ReadOptions, describe_media
+from fusionkit.errors import DataError
+
+RATE, LENGTH = 8000, 500
+WAVE = (0.5 * np.sin(np.arange(LENGTH) / 7)).astype("f4")
+
+# By container: its ending, the word before the size of its sound, bytes from one to the other, code, and what is added.
+FIELDS = {
+    "WAV": ("wav", b"data", 4, "<I", 0),
+    "WAVEX": ("wav", b"data", 4, "<I", 0),
+    "RF64": ("wav", b"ds64", 16, "<Q", 0),
+    "W64": ("w64", b"data", 16, "<Q", 24),
+    "AIFF": ("aiff", b"SSND", 4, ">I", 8),
+}
+
+
+def written(folder: Path, form: str, subtype: str = "PCM_16", wave: np.ndarray = WAVE) -> Path:
+    path = folder / f"sound.{FIELDS[form][0]}"
+    soundfile.write(path, wave, RATE, format=form, subtype=subtype)
+    return path
+
+
+def restated(path: Path, form: str, change: Callable[[int], int]) -> Path:
+    """The file with another size in its header."""
+    _, word, behind, code, _ = FIELDS[form]
+    content = bytearray(path.read_bytes())
+    at = content.index(word) + behind
+    struct.pack_into(code, content, at, change(struct.unpack_from(code, content, at)[0]))
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("form", FIELDS)
+def test_a_stated_length_of_0_with_sound_behind_it_is_read_to_the_end_and_noted(tmp_path: Path, form: str) -> None:
+    path = restated(written(tmp_path, form), form, lambda _: FIELDS[form][4])
+
+    header = read_header(path)
+
+    assert (header.frames, header.rate, header.channels) == (LENGTH, RATE, 1)
+    assert header.note == "states a length of 0, but 1,000 bytes of sound follow: it is read to the end of the file"
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+    assert describe_media(path, ReadOptions()).note == header.note
+
+
+OPEN = [
+    *[("WAV", size) for size in (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF - 36, 0x7FFFFFFF - 36)],
+    *[("RF64", size) for size in (2**64 - 1, 2**63 - 1, 0xFFFFFFFF)],
+    *[("W64", size) for size in (2**64 - 1, 2**63 - 1, 0x7FFFF000)],
+    *[("AIFF", size) for size in (0xFFFFFFFF, 0x7FFFF000)],
+]
+
+
+@pytest.mark.parametrize(("form", "size"), OPEN)
+def test_an_open_length_is_read_to_the_end_and_noted(tmp_path: Path, form: str, size: int) -> None:
+    path = restated(written(tmp_path, form), form, lambda _: size)
+
+    header = read_header(path)
+
+    assert header.frames == LENGTH
+    assert header.note == "does not state its length, as sound from a pipe: it is read to the end of the file"
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+
+@pytest.mark.parametrize("form", FIELDS)
+def test_a_whole_file_has_no_note_and_one_that_was_cut_is_refused(tmp_path: Path, form: str) -> None:
+    path = written(tmp_path, form)
+    assert read_header(path).note == ""
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+    path.write_bytes(path.read_bytes()[:-400])
+
+    with pytest.raises(DataError, match=r"is truncated: it holds \d+ of 1000 bytes of sound"):
+        read_header(path)
+    with pytest.raises(DataError, match="is truncated"):
+        read_audio(path)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_24", "FLOAT", "ULAW", "IMA_ADPCM"])
+def test_every_encoding_of_a_wav_is_read_behind_a_length_of_0(tmp_path: Path, subtype: str) -> None:
+    whole = read_audio(written(tmp_path, "WAV", subtype)).numpy()
+
+    found = read_audio(restated(tmp_path / "sound.wav", "WAV", lambda _: 0)).numpy()
+
+    assert np.array_equal(found, whole)
+    assert len(found) >= LENGTH
+
+
+def test_a_length_of_0_is_believed_where_nothing_or_only_other_chunks_follow(tmp_path: Path) -> None:
+    path = written(tmp_path, "WAV", wave=WAVE[:0])
+    assert path.stat().st_size == 44
+    for behind in (b"", b"LIST" + struct.pack("<I", 5) + b"hello\0", b"id3 " + struct.pack("<I", 4) + bytes(4)):
+        path.write_bytes(path.read_bytes()[:44] + behind)
+
+        header = read_header(path)
+
+        assert (header.frames, header.note) == (0, "")
+        assert len(read_audio(path)) == 0
+
+
+def test_a_wav_of_letters_is_sound_although_its_samples_read_like_the_name_of_a_chunk(tmp_path: Path) -> None:
+    letters = (np.frombuffer(b"PQRSTUVWXYZ" * 20, np.uint8).astype("f4") - 128) / 128
+    path = restated(written(tmp_path, "WAV", "PCM_U8", letters), "WAV", lambda _: 0)
+
+    assert np.allclose(read_audio(path).numpy(), letters, atol=2**-7)
+
+
+def test_sound_behind_the_stated_length_is_noted_and_not_read(tmp_path: Path) -> None:
+    path = restated(written(tmp_path, "WAV"), "WAV", lambda _: 400)
+
+    header = read_header(path)
+
+    assert header.frames == 200
+    assert header.note == "goes on for 600 bytes behind the sound that its header states: they are not read"
+    assert np.allclose(read_audio(path).numpy(), WAVE[:200], atol=2**-14)
+
+
+def test_a_chunk_before_the_sound_may_state_4_gb_without_being_read(tmp_path: Path) -> None:
+    path = written(tmp_path, "WAV")
+    content = path.read_bytes()
+    path.write_bytes(content[:36] + b"LIST" + struct.pack("<I", 0xFFFFFFF0) + content[36:])
+
+    with pytest.raises(DataError, match=r"sound\.wav: cannot be read as sound"):
+        read_audio(path)
+
+
+def test_a_sound_of_more_samples_than_the_limit_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "WAV", wave=np.stack([WAVE, WAVE], axis=1))
+    monkeypatch.setenv("FUSIONKIT_MAX_SAMPLES", "1000")
+    assert len(read_audio(path)) == LENGTH
+    with pytest.raises(DataError, match=r"sound\.wav: holds 1,001 samples, more than the limit of 1,000"):
+        read_audio(path, rate=16_016)
+
+    monkeypatch.setenv("FUSIONKIT_MAX_SAMPLES", "999")
+    for read in (read_header, read_audio):
+        with pytest.raises(DataError, match=r"holds 1,000 samples, more than the limit of 999.*FUSIONKIT_MAX_SAMPLES"):
+            read(path)
+
+
+def test_a_flac_that_states_no_length_is_read_to_the_end_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, WAVE, RATE)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+
+    header = read_header(path)
+
+    assert (header.frames, header.rate, header.channels) == (LENGTH, RATE, 1)
+    assert header.note == "does not state its length, so a loss at its end would go unseen"
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.aiff", "a.w64"])
+def test_bytes_that_are_no_sound_are_refused_with_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(np.random.default_rng(0).bytes(300))
+
+    with pytest.raises(DataError, match=rf"{name}: cannot be read as sound \(.+\); copy it again"):
+        read_audio(path)
