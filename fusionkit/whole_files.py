@@ -20,6 +20,19 @@ from torch import Tensor
 
 from fusionkit.errors import RunError
 
+MAX_JSON_BYTES = 2**28
+MAX_JSON_DEPTH = 100
+"""What a JSON document may hold: a quarter of a GiB, which takes several in memory, and so many levels."""
+
+_KINDS: Mapping[type, str] = {
+    list: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
 TensorFile = tuple[dict[str, Tensor], dict[str, str]]
 """Tensors by name, and text by name."""
 
@@ -242,14 +255,45 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        RunError: It cannot be read, or is none.
+        RunError: It cannot be read, is none, is larger than `MAX_JSON_BYTES`, or nested deeper than `MAX_JSON_DEPTH`.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error})") from None
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise RunError(f"{path}: holds {size:,} bytes; a document of fusionkit holds at most {MAX_JSON_BYTES:,}")
+        text = path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_json(text, str(path))
+
+
+def parse_json(text: bytes, place: str) -> dict[str, Any]:
+    """The object that a JSON text holds.
+
+    Args:
+        text: The text, in UTF-8.
+        place: Where it stands, for messages.
+
+    Raises:
+        RunError: It is no JSON, holds no object, or is nested deeper than `MAX_JSON_DEPTH`.
+    """
+    try:
+        value = json.loads(text.decode())
+    except Exception as error:  # whatever the library raises of somebody's text is the text's fault
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        raise RunError(f"{place}: is no JSON ({reason})") from None
     if not isinstance(value, dict):
-        raise RunError(f"{path}: cannot be read (it holds a {type(value).__name__}, no object)")
+        raise RunError(f"{place}: is damaged (it holds {_KINDS[type(value)]}, no mapping)")
+    below: list[Any] = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        below = [
+            item
+            for each in below
+            for item in (each.values() if isinstance(each, dict) else each)
+            if isinstance(item, dict | list)
+        ]
+    if below:
+        raise RunError(f"{place}: is no document of fusionkit (it is nested deeper than {MAX_JSON_DEPTH} levels)")
     return value
 
 
