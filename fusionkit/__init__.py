@@ -31,6 +31,7 @@ _HOMES = {
     "ShapeError": "errors",
     "Stream": "stream",
     "TrainingError": "errors",
+    "allow": "trust",
     "build": "model",
     "load_recipe": "recipe",
 }
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         TRANSFORMS,
     )
     from fusionkit.stream import Stream
+    from fusionkit.trust import allow
 
 
 def __getattr__(name: str) -> object:

@@ -62,6 +62,10 @@ class RecipeError(_ProblemsError):
     """A recipe, an override or an experiment file is wrong; every problem of it is listed."""
 
 
+class PluginError(RecipeError):
+    """A run that may be somebody else's lists modules, which are not imported; every one is listed."""
+
+
 class DataError(_ProblemsError):
     """Data are missing, damaged or contradict the recipe; every problem that was found is listed."""
 

@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from fusionkit.documents import fields_behind, parse, read_document, written_place
-from fusionkit.errors import Problem, RecipeError
+from fusionkit.errors import PluginError, Problem, RecipeError
 from fusionkit.findings import Place, at
 from fusionkit.interfaces import LossHead
 from fusionkit.registry import REGISTRIES, Component, check_component, import_plugins
 from fusionkit.spec import ComponentSpec, LossHeadSpec, Recipe
 from fusionkit.strict_yaml import Document
+from fusionkit.trust import refused_plugins
 
 R = TypeVar("R", bound=BaseModel)
 
 
-def load_recipe(source: str | Path | Mapping[str, Any] | Recipe, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(
+    source: str | Path | Mapping[str, Any] | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    plugins: Collection[str] | None = None,
+) -> Recipe:
     """Reads a recipe, imports the plugins it lists, checks every key and component, and writes every default out.
 
     Args:
         source: A YAML file, a mapping, or a `Recipe`.
         overrides: ``key.path=value``, applied before anything is checked.
+        plugins: Of a recipe that is not the user's own, the modules that it may import, beside installed plugins and
+            those of `fusionkit.allow`. Left out, it imports all that it lists, for importing is running.
 
     Raises:
         RecipeError: Every problem of the recipe, with place, value and remedy.
+        PluginError: It lists modules that it may not import; nothing was imported.
     """
     plain = source.plain() if isinstance(source, Recipe) else source
     document, name = read_document(plain, overrides)
     if "variants" in document.value and "model" not in document.value:
         kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")
         raise RecipeError(f"is {kind}, not a recipe; run it with `fusionkit {command}`", source=name)
+    refused = [] if plugins is None else refused_plugins(_listed_plugins(document), plugins)
+    if refused:
+        raise PluginError(_placed(refused, document), source=name)
     return check_document(Recipe, document, name)
 
 
@@ -44,11 +56,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
     Raises:
         RecipeError: Every problem of the document, with place, value and remedy.
     """
-    plugins = document.value.get("plugins", [])
-    problems = [
-        Problem(_with_line(problem.place, document), problem.message, problem.remedy)
-        for problem in import_plugins(plugins if isinstance(plugins, list) else [])
-    ]
+    problems = _placed(import_plugins(_listed_plugins(document)), document)
     _name_defaults(record, document)
     try:
         checked = parse(record, document, name, check_component)
@@ -105,9 +113,18 @@ def build_head(spec: LossHeadSpec, in_features: int = 1, hidden: int | None = No
     return head
 
 
-def _with_line(place: str, document: Document) -> str:
-    index = int(place.removeprefix("plugins[").removesuffix("]"))
-    return written_place(("plugins", index), document)
+def _listed_plugins(document: Document) -> list[Any]:
+    plugins = document.value.get("plugins", [])
+    return plugins if isinstance(plugins, list) else []
+
+
+def _placed(problems: Sequence[Problem], document: Document) -> list[Problem]:
+    """Problems of plugins with the line or the override that names them."""
+    indices = [int(problem.place.removeprefix("plugins[").removesuffix("]")) for problem in problems]
+    return [
+        Problem(written_place(("plugins", index), document), problem.message, problem.remedy)
+        for index, problem in zip(indices, problems, strict=True)
+    ]
 
 
 def json_schema() -> dict[str, Any]:

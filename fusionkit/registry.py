@@ -20,11 +20,10 @@ from pydantic.errors import PydanticUserError
 from fusionkit import interfaces
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.findings import Finding, findings
+from fusionkit.trust import ENTRY_POINT_GROUP
 
 T = TypeVar("T", bound=ABC)
 C = TypeVar("C")
-
-ENTRY_POINT_GROUP = "fusionkit.plugins"
 
 
 @dataclass(frozen=True)

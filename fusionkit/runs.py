@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
 
 from fusionkit.environment import describe_environment
-from fusionkit.errors import RunError
+from fusionkit.errors import PluginError, RunError
 from fusionkit.recipe import load_recipe
 from fusionkit.spec import Recipe
 from fusionkit.strict_yaml import write_yaml
+from fusionkit.trust import is_noted, note_run
 from fusionkit.whole_files import (
     TensorFile,
     as_json,
@@ -28,6 +30,8 @@ from fusionkit.whole_files import (
     write_tensors,
 )
 
+_LOGGER = logging.getLogger("fusionkit")
+
 
 class RunFolder:
     """What one training leaves behind: recipe, environment, weights, checkpoint, log, metrics and predictions.
@@ -36,10 +40,12 @@ class RunFolder:
 
     Args:
         path: The folder.
+        plugins: Modules that the user's own recipe lists, so that the run may import them, whoever trained it.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> None:
         self.path = Path(path)
+        self._plugins = plugins
 
     @classmethod
     def create(
@@ -57,11 +63,10 @@ class RunFolder:
             RunError: The folder holds a run of another recipe or of other data, or something else than a run, or cannot
                 be written.
         """
-        run = cls(path)
+        run = cls(path, plugins=recipe.plugins)
         plain = recipe.plain()
         if run.begun:
-            different = _differing_keys(run.recipe.plain(), plain)
-            if different:
+            if different := run.differences_from(plain):
                 raise RunError(
                     f"{run.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
                 )
@@ -80,21 +85,56 @@ class RunFolder:
         return run
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
+    def open(cls, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> Self:
         """A run that is there.
+
+        Args:
+            path: The folder.
+            plugins: Modules that the user's own recipe lists.
 
         Raises:
             RunError: There is none.
         """
-        run = cls(path)
+        run = cls(path, plugins=plugins)
         if not run.begun:
             raise RunError(f"{run.path}: is no run (it holds no recipe.yaml); a run is what `fusionkit train` leaves")
         return run
 
     @property
     def recipe(self) -> Recipe:
-        """The complete recipe."""
-        return load_recipe(self._recipe_file)
+        """The complete recipe.
+
+        Raises:
+            RecipeError: It cannot be read.
+            PluginError: It lists plugins, and somebody else may have trained the run.
+        """
+        own = is_noted(self.path, self._recipe_file)
+        return load_recipe(self._recipe_file, plugins=None if own else self._plugins)
+
+    def differences_from(self, plain: Mapping[str, Any]) -> list[str]:
+        """The keys in which its recipe differs from a complete one, with both values; none where it is the same."""
+        try:
+            return _differing_keys(self.recipe.plain(), plain)
+        except PluginError as error:
+            return [str(problem) for problem in error.problems]
+
+    def note_as_own(self) -> None:
+        """Notes that this user trained it, so that its plugins are imported later; of a run without any, does nothing.
+
+        Where the list cannot be written, a line of the log of the program says so: the training goes on.
+        """
+        if not self._plugins:
+            return
+        try:
+            note_run(self.path, self._recipe_file)
+        except OSError as error:
+            named = " ".join(f"--plugin {module}" for module in self._plugins)
+            _LOGGER.warning(
+                "fusionkit: %s cannot be noted as your own run (%s); later commands on it need %s",
+                self.path,
+                error,
+                named,
+            )
 
     @property
     def environment(self) -> dict[str, Any]:

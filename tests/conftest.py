@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,13 @@ install_import_hook([f"fusionkit.{module}" for module in CHECKED], "beartype.bea
 # A shared machine may pause a test at any point: that is no failure.
 settings.register_profile("fusionkit", deadline=None, max_examples=50)
 settings.load_profile("fusionkit")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_file_in_the_home_of_who_runs_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import DeviceOption, JsonOption, console, print_json, print_paragraph
+from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, console, print_json, print_paragraph
 from fusionkit.cli.running import told_when_stopped
 
 
@@ -27,11 +27,13 @@ def diagnose(
             "--alone", metavar="RUN", help="Runs of networks trained alone, such as late fusion's; may be repeated."
         ),
     ] = None,
+    *,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FOLDER", help="Where the page goes; the run, or the one folder, if not."),
     ] = None,
     device: DeviceOption = None,
+    plugins: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what each modality of a finished run is worth, and what training together did to it.
@@ -45,7 +47,9 @@ def diagnose(
     from fusionkit.opening import datasets_shared
     from fusionkit.report.diagnosis_page import write_diagnosis
     from fusionkit.report.diagnosis_words import diagnosis_words
+    from fusionkit.trust import allow
 
+    allow(*(plugins or ()))
     found = find_runs(runs)
     folder = out or (runs[0] if len(runs) == 1 else None)
     if folder is None:

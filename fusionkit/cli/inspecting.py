@@ -12,6 +12,7 @@ import typer
 
 from fusionkit.cli.output import (
     JsonOption,
+    PluginOption,
     print_json,
     print_paragraph,
     print_table,
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
     from fusionkit.component_pages import ComponentPage, Option
 
 LONGEST_DEFAULT = 60
-
-PluginOption = Annotated[
-    list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="A module of your own components; may be repeated."),
-]
 
 recipes_app = typer.Typer(help="Recipes that come with the library.", no_args_is_help=True, rich_markup_mode=None)
 

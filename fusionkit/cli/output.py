@@ -24,6 +24,15 @@ DeviceOption = Annotated[
     str | None, typer.Option("--device", help="Where to compute, such as cpu; a GPU where there is one if not.")
 ]
 
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="A module of your own components; may be repeated."),
+]
+TrustOption = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="MODULE", help="Import it if the run lists it, whoever trained it; repeatable."),
+]
+
 
 def console() -> Console:
     """The terminal; 80 columns where the output is no terminal and COLUMNS does not say otherwise."""

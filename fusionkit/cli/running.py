@@ -16,6 +16,7 @@ import typer
 from fusionkit.cli.output import (
     JsonOption,
     OverridesArgument,
+    TrustOption,
     console,
     print_json,
     print_paragraph,
@@ -80,12 +81,15 @@ def train(
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    plugins: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a finished run, and write its metrics.json."""
     from fusionkit import evaluation
     from fusionkit.runs import RunFolder
+    from fusionkit.trust import allow
 
+    allow(*(plugins or ()))
     folder = RunFolder.open(run)
     _print_card(evaluation.evaluate(folder), folder.metrics_file, as_json)
 
@@ -111,6 +115,7 @@ def experiment(
 
 def verify(
     card: Annotated[Path, typer.Argument(metavar="CARD", help="A metrics.json, or the run folder that holds it.")],
+    plugins: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether the figures of a card hold.
@@ -118,7 +123,9 @@ def verify(
     The stored weights are evaluated again; the status is 1 where a figure does not hold.
     """
     from fusionkit import evaluation
+    from fusionkit.trust import allow
 
+    allow(*(plugins or ()))
     verification = evaluation.verify(card)
     if as_json:
         print_json(verification.plain())

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fusionkit.cli.output import JsonOption, console, print_json, print_paragraph, print_table
+from fusionkit.cli.output import JsonOption, TrustOption, console, print_json, print_paragraph, print_table
 from fusionkit.cli.reporting import print_report
 from fusionkit.cli.running import told_when_stopped
 from fusionkit.errors import Problem, RecipeError
@@ -53,6 +53,7 @@ def stress(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where the page goes; beside the results if not.")
     ] = None,
+    plugins: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is left as a modality is missing, noisy, late or swapped.
@@ -63,6 +64,7 @@ def stress(
     from fusionkit.report.stress_page import write_stress_page
     from fusionkit.robustness import CORRUPTIONS, Levels
     from fusionkit.robustness import stress as stress_folder
+    from fusionkit.trust import allow
 
     given = {
         "missing": _levels("--missing", missing, per_cent=True),
@@ -71,6 +73,7 @@ def stress(
         "shift_share": _levels("--shift-percent", shift_percent, per_cent=True),
         "swap": _levels("--swap", swap, per_cent=True),
     }
+    allow(*(plugins or ()))
     levels = Levels(**{name: of for name, of in given.items() if of is not None})
     document = stress_folder(
         run, levels, modalities=modality or (), corruptions=only or CORRUPTIONS, seed=seed, progress=not as_json

@@ -220,7 +220,7 @@ def refuse_foreign_runs(
     foreign, changed = list[str](), list[str]()
     for job in jobs:
         run = _begun(job)
-        if run is not None and run.recipe.plain() != job.recipe:
+        if run is not None and run.differences_from(job.recipe):
             foreign.append(job.folder)
         elif check_data and run is not None and run.is_of_other_data(_data_of(load_recipe(job.recipe))):
             changed.append(job.folder)
@@ -284,7 +284,7 @@ def do(job: Job, *, progress: bool = False) -> Failure | None:
     from fusionkit.training import train
 
     try:
-        run = RunFolder(job.folder)
+        run = RunFolder(job.folder, plugins=job.recipe["plugins"])
         if not run.finished:
             run = train(load_recipe(job.recipe), job.folder, progress=progress)
         evaluate(run)
@@ -297,6 +297,6 @@ def do(job: Job, *, progress: bool = False) -> Failure | None:
 
 def _begun(job: Job) -> RunFolder | None:
     try:
-        return RunFolder.open(job.folder)
+        return RunFolder.open(job.folder, plugins=job.recipe["plugins"])
     except RunError:
         return None  # nothing was begun; what else may lie there, the training refuses

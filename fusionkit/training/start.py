@@ -66,12 +66,13 @@ def train(
     """
     assembly = assemble(load_recipe(recipe, overrides))
     fabric = make_fabric(assembly.recipe, accelerator)
-    run = RunFolder(out)
+    run = RunFolder(out, plugins=assembly.recipe.plugins)
     if not run.begun:
         with torch.random.fork_rng(devices=[]):  # what is wrong with the network is said before there is a run of it
             build(assembly.recipe, assembly.dataset)
     if fabric.is_global_zero:
         RunFolder.create(out, assembly.recipe, data=assembly.data_hash, device=_device_name(fabric.device))
+        run.note_as_own()
         if not resume and not run.finished:
             run.discard_checkpoint()
     fabric.barrier()
