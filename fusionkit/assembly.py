@@ -15,7 +15,7 @@ from fusionkit.data.prefetch import ahead, lane_to
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Folds, Repeat, Split, Transform
-from fusionkit.loss_heads.categorical import name_of
+from fusionkit.loss_heads.categorical import class_of
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, build_head
@@ -105,7 +105,7 @@ class Assembly:
         found = []
         for name, target in self.recipe.model.targets.items():
             classes = target.options.get("classes") or ()
-            stated = {name_of(value) for row in rows if isinstance(value := row.targets.get(name), str | int | float)}
+            stated = {class_of(value, tuple(classes)) for row in rows if (value := row.targets.get(name)) is not None}
             lacking = [each for each in classes if each not in stated]
             if lacking:
                 found.append(

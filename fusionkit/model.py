@@ -14,6 +14,7 @@ from fusionkit.network import FusionModel
 from fusionkit.recipe import build_component, build_head, check_document, load_recipe
 from fusionkit.registry import REGISTRIES
 from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec, Recipe
+from fusionkit.written_numbers import class_names
 
 __all__ = ["FusionModel", "build", "complete_model", "is_complete"]
 
@@ -86,6 +87,8 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
                 problems.append(_single_valued(name, dataset))
             targets[name] = target.model_copy(update={key: list(dataset.classes[name])})
             continue
+        elif _lacks_classes(target) == "classes" and (numbers := _numbers_of(name, dataset)):
+            problems.append(_not_classes(name, numbers, dataset))
         targets[name] = target
     if problems:
         raise RecipeError(problems)
@@ -98,6 +101,21 @@ def _single_valued(target: str, dataset: Dataset) -> Problem:
     where = f" ({dataset.origins[target]})" if target in dataset.origins else ""
     message = f"the dataset's target {target!r} has one value only, {only!r}{where}: there is nothing to tell apart"
     remedy = "give data with two classes or more, or state them all under `classes:` where these data hold one of them"
+    return Problem(f"model.targets.{target}", message, remedy)
+
+
+def _numbers_of(target: str, dataset: Dataset) -> list[float]:
+    """The values of a target that are numbers and not whole."""
+    values = (row.targets.get(target) for row in dataset.rows)
+    return [value for value in values if isinstance(value, float) and not value.is_integer()]
+
+
+def _not_classes(target: str, numbers: list[float], dataset: Dataset) -> Problem:
+    """What is wrong with classes that are to be read from a column of numbers."""
+    where = f" ({dataset.origins[target]})" if target in dataset.origins else ""
+    given = ", ".join(dict.fromkeys(class_names(number)[0] for number in numbers[:3]))
+    message = f"the dataset's target {target!r} holds numbers such as {given}{where}, which are not taken for classes"
+    remedy = f"list the classes as they are written, classes: [{given}, ...], or take regression"
     return Problem(f"model.targets.{target}", message, remedy)
 
 

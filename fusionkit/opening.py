@@ -81,7 +81,7 @@ class InMemory(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
         self.clips, self.notes, self.contents = dataset.clips, dataset.notes, dataset.contents
-        self.origins = dataset.origins
+        self.origins, self.cautions = dataset.origins, dataset.cautions
         self._dataset = dataset
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 
@@ -90,6 +90,10 @@ class InMemory(Dataset):
         if index not in self._loaded:
             self._loaded[index] = self._dataset.load(index)
         return self._loaded[index]
+
+    def has(self, index: int, modality: str) -> bool:
+        """Whether a sample has a modality, as the dataset says."""
+        return self._dataset.has(index, modality)
 
     def length(self, index: int, modality: str) -> int:
         """Elements of a modality, as the dataset counts them."""

@@ -45,6 +45,23 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
         raise DataError([Problem(text, f"no home folder of {user} is known", "write the path out")]) from None
 
 
+def path_hint(name: str) -> str:
+    """What may be wrong with the name of a file that is not there, as a table writes it; empty where nobody knows.
+
+    Example:
+        >>> path_hint("$DATA/a.wav")
+        'names in tables stand for themselves: give $DATA as root, where $NAME and ~ are replaced'
+        >>> path_hint("clips/a.wav")
+        ''
+    """
+    if os.sep != "\\" and ("\\" in name or re.match(r"[A-Za-z]:/", name)):
+        return "it looks like a path of Windows: write it with /, from a folder of this machine or from root"
+    if name.startswith("~") or "$" in name:
+        folder = name.split("/", maxsplit=1)[0]
+        return f"names in tables stand for themselves: give {folder} as root, where $NAME and ~ are replaced"
+    return ""
+
+
 def is_there(path: Path) -> bool:
     """Whether a path leads to a file or a folder.
 

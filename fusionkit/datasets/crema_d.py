@@ -21,7 +21,7 @@ from fusionkit.datasets.film_files import (
     read_names,
     stands_twice,
 )
-from fusionkit.datasets.tables import number, read_table
+from fusionkit.datasets.tables import float_or_none, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, Dataset, RawTarget, Row
 from fusionkit.registry import DATASETS
@@ -201,7 +201,7 @@ def _read_actors(
     read: dict[str, dict[str, RawTarget]] = {}
     for row in table.rows:
         actor, sex = str(row.cells.get("ActorID", "")), str(row.cells.get("Sex", "")).lower()
-        age = number(row.cells.get("Age", ""))
+        age = float_or_none(row.cells.get("Age", ""))
         if sex not in SEXES:
             problems.append(Problem(f"{row.place}: Sex", f"{sex!r}", "Male or Female"))
         if age is None:

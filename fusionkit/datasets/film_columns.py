@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.data.archives import is_member
-from fusionkit.data.files import at_place, expand_path
+from fusionkit.data.files import path_hint
 from fusionkit.datasets.tables import TableRow
-from fusionkit.errors import DataError, Problem
+from fusionkit.errors import Problem
 from fusionkit.interfaces import Clip
 
 _NAMED = 5
@@ -53,16 +53,17 @@ class FilmColumns:
         Args:
             rows: The table's rows.
             root: The folder that relative paths start from.
-            problems: Receives the rows that state neither film nor sound, paths that cannot be read, and that no file
-                is there at all.
+            problems: Receives the rows that state neither film nor sound, and that no file is there at all.
         """
         if not self._columns:
             return [], ()
         before = len(problems)
         clips, absent, stated = list[Clip](), list[str](), 0
         for row in rows:
-            paths = {option: self._path(row, column, root, problems) for option, column in self._columns.items()}
-            given = [path for path in paths.values() if path is not None]
+            paths = {
+                option: root / str(row.cells[column]) for option, column in self._columns.items() if column in row.cells
+            }
+            given = list(paths.values())
             if not any(column in row.cells for column in self._columns.values()):
                 remedy = f"fill in {' or '.join(map(repr, self._columns.values()))}, or leave the row out"
                 problems.append(Problem(row.place, "states neither a film nor a sound", remedy))
@@ -70,7 +71,9 @@ class FilmColumns:
             absent += [f"{row.place}: {path}" for path in given if not (path.is_file() or is_member(path))]
             clips.append(Clip(paths.get("film"), paths.get("sound")))
         if absent and len(absent) == stated and len(problems) == before:
-            remedy = f"paths start from {root}; another folder is named by root: FOLDER"
+            named = [str(cell) for row in rows for name, cell in row.cells.items() if name in self._columns.values()]
+            hints = map(path_hint, named)
+            remedy = next(filter(None, hints), f"paths start from {root}; another folder is named by root: FOLDER")
             message = f"none of the {stated} films and sounds is there, such as {absent[0]}"
             problems.append(Problem(" and ".join(self._columns), message, remedy))
         return clips, _note(absent, stated)
@@ -79,15 +82,6 @@ class FilmColumns:
     def _columns(self) -> dict[str, str]:
         given = {"film": self.film, "sound": self.sound}
         return {option: column for option, column in given.items() if column is not None}
-
-    def _path(self, row: TableRow, column: str, root: Path, problems: list[Problem]) -> Path | None:
-        if column not in row.cells:
-            return None
-        try:
-            return root / expand_path(str(row.cells[column]))
-        except DataError as error:
-            problems += at_place(error, f"{row.place}: {column}").problems
-            return None
 
 
 def _note(absent: Sequence[str], stated: int) -> tuple[str, ...]:

@@ -3,42 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
-from fusionkit.data.audio import AUDIO_SUFFIXES
-from fusionkit.data.files import at_place, expand_path
-from fusionkit.data.media import Layout, MediaInfo, ReadOptions, describe_media, read_media
+from fusionkit.data.files import expand_path
 from fusionkit.datasets.film_columns import FilmColumns
 from fusionkit.datasets.film_files import not_prepared
+from fusionkit.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, modality_of
 from fusionkit.datasets.table_targets import targets_of
-from fusionkit.datasets.tables import Cell, Table, TableRow, number, read_table
+from fusionkit.datasets.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
 
-
-class FileColumn(BaseModel):
-    """A modality whose values stand in files.
-
-    Args:
-        column: The column with the files' paths.
-        rate: Elements per second of arrays; None where they are no samples of time. Sound states its own.
-        layout: What an array is: ``sequence`` (its first axis counts elements), ``static`` (one element), or ``auto``
-            (one-dimensional arrays are static, all others sequences).
-        tensor: Which tensor of a safetensors file; None where it holds only one.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    column: str
-    rate: Annotated[float, Field(gt=0)] | None = None
-    layout: Layout = "auto"
-    tensor: str | None = None
+_NAMED = 5
+"""How many rows a note names."""
 
 
 @DATASETS.register("manifest")
@@ -48,7 +29,13 @@ class Manifest(Dataset):
     A modality is a column of paths (wav, flac, npy, safetensors, images) or a list of columns of numbers, which are one
     static vector. Sound becomes one wave, the mean of its channels. The shape of an element and its rate are those of
     the first file that can be read; a file that differs is refused when it is loaded. Every problem of every row is
-    reported at once, before anything is loaded.
+    reported at once, before anything is loaded. Whole numbers stay whole: arrays of integers and columns in which every
+    number is one.
+
+    A number is written with the digits 0 to 9, a decimal point and an exponent where there is need: ``-3``, ``0.5``,
+    ``1e-05``. All else is a word, such as ``007``, ``1_000``, ``1,5`` and ``inf``, and a column with one word in it is
+    words. A target is what its loss head takes it for: classes are named as they are written (but ``1.0`` is the class
+    ``1`` too), and a regression reads numbers. Paths stand for themselves: neither ``~`` nor ``$NAME`` is replaced.
 
     With ``film`` or ``sound`` the rows are clips instead, which `fusionkit prepare` makes the modalities ``video`` and
     ``audio`` of. A film or sound that is not there is then no error, unless all are: `notes` tells of it, and the
@@ -69,6 +56,9 @@ class Manifest(Dataset):
         root: The folder that relative paths of files start from; without it that of the table.
         sample_rate: Samples per second that all sound is resampled to; without it every file must have the first's.
             Not beside films.
+        missing: Texts that mark a missing value, in every column, as an empty cell does; without it ``NA``, ``N/A``,
+            ``n/a``, ``#N/A``, ``<NA>``, ``nan``, ``-nan``, ``NaN``, ``NAN``, ``null`` and ``NULL``. `cautions` tells
+            how many there are.
     """
 
     def __init__(
@@ -84,29 +74,28 @@ class Manifest(Dataset):
         part: str | None = None,
         root: str | None = None,
         sample_rate: Annotated[int, Field(gt=0)] | None = None,
+        missing: list[str] | None = None,
     ) -> None:
-        table = read_table(path)
-        self._root = table.path.parent if root is None else expand_path(root)
+        table = read_table(path, MISSING if missing is None else missing)
+        folder = table.path.parent if root is None else expand_path(root)
         named = targets if isinstance(targets, dict) else {name: name for name in targets or ()}
         films = FilmColumns(film, sound)
         beside = films.refused_beside({"modalities": modalities, "sample_rate": sample_rate})
         if beside:
             raise DataError(beside, source=str(table.path))
-        others = {"film": film, "sound": sound, "group": group, "id": id, "part": part}
-        _check_columns(table, modalities or {}, named, others)
-        self._sources = {name: _source_of(given) for name, given in (modalities or {}).items()}
-        self._options = {
-            name: ReadOptions(sample_rate, source.rate, source.layout, source.tensor)
-            for name, source in self._sources.items()
-            if isinstance(source, FileColumn)
+        self._sources = {
+            name: modality_of(name, given, table.rows, folder, sample_rate)
+            for name, given in (modalities or {}).items()
         }
+        others = {"film": film, "sound": sound, "group": group, "id": id, "part": part}
+        used = _check_columns(table, self._sources, named, others)
         self._table_rows = table.rows
-        problems = self._problems_with_values() + _problems_with_names(table, id, part)
+        problems = _problems_with_values(table.rows, self._sources) + _problems_with_names(table, id, part)
         values, classes = targets_of(table, named, problems)
-        clips, self.notes = films.read(table.rows, self._root, problems)
+        clips, self.notes = films.read(table.rows, folder, problems)
         if problems:
             raise DataError(problems, source=str(table.path))
-        self.modalities = self._describe_modalities(table)
+        self.modalities = _describe_modalities(table, self._sources)
         self.classes = classes
         self.origins = {
             name: f"{table.path}, column {given!r}" for name, given in named.items() if isinstance(given, str)
@@ -122,114 +111,103 @@ class Manifest(Dataset):
             for position, row in enumerate(table.rows)
         ]
         self.clips = dict(zip((row.id for row in self.rows), clips, strict=True)) if clips else {}
+        self._empty = _empty_files(table.rows, self._sources)
+        self.cautions = (
+            *_cautions_of_columns(table, self._sources),
+            *_cautions_of_files(table, self._sources, self._empty),
+            *_cautions_of_marks(table, used),
+        )
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Reads the files and numbers of one row; refuses clips, which are prepared before they are loaded."""
         if self.clips:
             raise not_prepared(self.rows[index])
         row = self._table_rows[index]
-        loaded = {}
-        for name, source in self._sources.items():
-            if isinstance(source, tuple):
-                if any(column in row.cells for column in source):
-                    numbers = [[float(row.cells[column]) for column in source]]
-                    loaded[name] = torch.tensor(numbers, dtype=torch.float32)
-            elif source.column in row.cells:
-                loaded[name] = self._read(row, name, source)
-        return loaded
+        return {name: source.load(row) for name, source in self._sources.items() if source.has(row)}
 
     def length(self, index: int, modality: str) -> int:
         """Elements of one modality of a row; of sound and npy files only the header is read."""
         row, source = self._table_rows[index], self._sources[modality]
-        if isinstance(source, tuple):
-            return int(any(column in row.cells for column in source))
-        return self._describe(row, modality, source).length if source.column in row.cells else 0
+        return source.length(row) if source.has(row) else 0
 
-    def _read(self, row: TableRow, modality: str, source: FileColumn) -> Tensor:
-        file, expected = self._file(row, source), self.modalities[modality]
-        place = f"{row.place}: {modality}"
+    def has(self, index: int, modality: str) -> bool:
+        """Whether a row states a modality, and a file of it holds more than a header."""
+        stated = self._sources[modality].has(self._table_rows[index])
+        return stated and index not in self._empty.get(modality, ())
+
+
+def _problems_with_values(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> list[Problem]:
+    return [
+        problem for row in rows for source in sources.values() if source.has(row) for problem in source.problems(row)
+    ]
+
+
+def _describe_modalities(table: Table, sources: Mapping[str, TableModality]) -> Mapping[str, ModalityInfo]:
+    described: dict[str, ModalityInfo] = {}
+    problems: list[Problem] = []
+    for name, source in sources.items():
         try:
-            values = read_media(file, self._options[modality])
+            described[name] = source.describe([row for row in table.rows if source.has(row)])
         except DataError as error:
-            raise at_place(error, place) from error
-        shape = tuple(values.shape[1:])
-        if shape != expected.shape:
-            message = f"elements of shape {shape}, but the first file has {expected.shape}"
-            raise DataError([Problem(f"{place}: {file}", message, "all samples share one shape of elements")])
-        if file.suffix.lower() in AUDIO_SUFFIXES:
-            rate = self._describe(row, modality, source).rate
-            if rate != expected.rate:
-                message = f"{rate} elements per second, but the first file has {expected.rate}"
-                raise DataError([Problem(f"{place}: {file}", message, "set sample_rate to resample all sound")])
-        return values
-
-    def _describe(self, row: TableRow, modality: str, source: FileColumn) -> MediaInfo:
-        try:
-            return describe_media(self._file(row, source), self._options[modality])
-        except DataError as error:
-            raise at_place(error, f"{row.place}: {modality}") from error
-
-    def _file(self, row: TableRow, source: FileColumn) -> Path:
-        return self._root / expand_path(str(row.cells[source.column]))
-
-    def _describe_modalities(self, table: Table) -> Mapping[str, ModalityInfo]:
-        described: dict[str, ModalityInfo] = {}
-        problems: list[Problem] = []
-        for name, source in self._sources.items():
-            if isinstance(source, tuple):
-                described[name] = ModalityInfo((len(source),))
-                continue
-            unreadable: list[Problem] = []
-            for row in table.rows:
-                if source.column in row.cells:
-                    try:
-                        found = self._describe(row, name, source)
-                    except DataError as error:
-                        unreadable += error.problems
-                        continue
-                    described[name] = ModalityInfo(found.shape, found.rate)
-                    break
-            else:
-                problems += unreadable or [
-                    Problem(f"modality {name}", f"column {source.column!r} is empty in every row")
-                ]
-        if problems:
-            raise DataError(problems, source=str(table.path))
-        return described
-
-    def _problems_with_values(self) -> list[Problem]:
-        problems = []
-        for row in self._table_rows:
-            for name, source in self._sources.items():
-                if isinstance(source, tuple):
-                    problems += _problems_with_numbers(row, name, source)
-                elif source.column in row.cells:
-                    try:
-                        file = self._file(row, source)
-                    except DataError as error:
-                        problems += at_place(error, f"{row.place}: {name}").problems
-                        continue
-                    if not file.is_file():
-                        problems.append(Problem(f"{row.place}: {name}", f"no such file: {file}"))
-        return problems
+            problems += error.problems
+    if problems:
+        raise DataError(problems, source=str(table.path))
+    return described
 
 
-def _source_of(given: str | list[str] | FileColumn) -> FileColumn | tuple[str, ...]:
-    if isinstance(given, str):
-        return FileColumn(column=given)
-    return given if isinstance(given, FileColumn) else tuple(given)
+def _empty_files(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> Mapping[str, frozenset[int]]:
+    """By modality, the positions of rows whose file holds no element."""
+    return {
+        name: frozenset(index for index, row in enumerate(rows) if source.has(row) and source.is_empty(row))
+        for name, source in sources.items()
+        if isinstance(source, FileNames)
+    }
+
+
+def _cautions_of_columns(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
+    return [
+        f"Every sample lacks {name}: {list_columns(source.columns)} empty in all {len(table.rows)} rows of "
+        f"{table.path.name}."
+        for name, source in sources.items()
+        if not any(source.has(row) for row in table.rows)
+    ]
+
+
+def _cautions_of_files(
+    table: Table, sources: Mapping[str, TableModality], empty: Mapping[str, frozenset[int]]
+) -> list[str]:
+    found = []
+    for name, positions in empty.items():
+        source = sources[name]
+        if positions and isinstance(source, FileNames):
+            rows = [table.rows[position] for position in sorted(positions)]
+            stated = sum(source.has(row) for row in table.rows)
+            files = "; ".join(f"{row.place}: {source.file(row)}" for row in rows[:_NAMED])
+            more = f"; and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+            found.append(
+                f"{len(rows)} of {stated} files of {name} hold a header and no element: {files}{more}. "
+                f"Their samples count as without {name}."
+            )
+    return found
+
+
+def _cautions_of_marks(table: Table, used: Sequence[str]) -> list[str]:
+    return [
+        f"Column {column!r} of {table.path.name} marks {count} of {len(table.rows)} values as missing by {mark!r}. "
+        "Where this is a value, such as a class, say which texts mark missing ones: missing: []."
+        for (column, mark), count in sorted(table.marks.items())
+        if column in used
+    ]
 
 
 def _check_columns(
     table: Table,
-    modalities: Mapping[str, str | list[str] | FileColumn],
+    modalities: Mapping[str, TableModality],
     targets: Mapping[str, str | list[str]],
     others: Mapping[str, str | None],
-) -> None:
-    wanted = []
-    for name, source in modalities.items():
-        columns = _source_of(source)
-        wanted += [(f"modalities.{name}", [columns.column] if isinstance(columns, FileColumn) else list(columns))]
+) -> tuple[str, ...]:
+    """The columns that are used; refuses those that there are not."""
+    wanted = [(f"modalities.{name}", list(source.columns)) for name, source in modalities.items()]
     wanted += [(f"targets.{name}", [given] if isinstance(given, str) else given) for name, given in targets.items()]
     wanted += [(option, [column]) for option, column in others.items() if column is not None]
     problems = [Problem(place, "names no column", "name at least one") for place, columns in wanted if not columns]
@@ -244,20 +222,7 @@ def _check_columns(
         problems.append(Problem("modalities", "is empty", remedy))
     if problems:
         raise DataError(problems, source=str(table.path))
-
-
-def _problems_with_numbers(row: TableRow, modality: str, columns: Sequence[str]) -> list[Problem]:
-    given = {column: row.cells[column] for column in columns if column in row.cells}
-    problems = [
-        Problem(f"{row.place}: {modality}", f"column {column!r} holds {cell!r}, not a finite number")
-        for column, cell in given.items()
-        if number(cell) is None
-    ]
-    if given and len(given) < len(columns):
-        empty = ", ".join(column for column in columns if column not in given)
-        remedy = "give every number of the vector, or none of them where it is missing"
-        problems.append(Problem(f"{row.place}: {modality}", f"empty columns: {empty}", remedy))
-    return problems
+    return tuple(column for _, columns in wanted for column in columns)
 
 
 def _problems_with_names(table: Table, id_column: str | None, part_column: str | None) -> list[Problem]:

@@ -14,7 +14,7 @@ from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import at_place, expand_path
 from fusionkit.data.media import check_finite
 from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
-from fusionkit.datasets.tables import number, read_table
+from fusionkit.datasets.tables import float_or_none, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
@@ -107,7 +107,7 @@ def _read_units(path: Path, names: dict[str, tuple[RavdessName, str]], problems:
     units: dict[str, Tensor] = {}
     for row in table.rows:
         name = parse_name(str(row.cells.get("clip", "")), row.place, problems)
-        numbers = [number(row.cells.get(column, "")) for column in columns]
+        numbers = [float_or_none(row.cells.get(column, "")) for column in columns]
         bad = [column for column, value in zip(columns, numbers, strict=True) if value is None]
         if bad:
             shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fusionkit.datasets.tables import Table, TableRow, number, typed_column
+from fusionkit.datasets.tables import Cell, Table, TableRow, number, typed_column
 from fusionkit.errors import Problem
 from fusionkit.interfaces import RawTarget
+from fusionkit.written_numbers import class_names
 
 
 def targets_of(
@@ -26,20 +27,35 @@ def targets_of(
             stated[name] = None
         for (position, _), value in zip(known, column, strict=True):
             values[position][name] = value
-        if column and not any(isinstance(value, float) for value in column):
-            classes[name] = tuple(str(value) for value in sorted(set(column)))
+        if column and not any(isinstance(value, float) and not value.is_integer() for value in column):
+            # By number, then by writing: 1e1 and 10 are two classes, 1.0 and 1 are one.
+            named = sorted({(value, class_names(value)[-1]) for value in column})
+            classes[name] = tuple(dict.fromkeys(text for _, text in named))
     return values, classes
+
+
+def problems_with_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem]:
+    """The problems of cells that hold no numbers.
+
+    Args:
+        where: The row, and the modality or target that is made of them.
+        cells: The cells by column.
+    """
+    problems = []
+    for column, cell in cells.items():
+        try:
+            number(cell)
+        except ValueError as error:
+            problems.append(Problem(where, f"column {column!r}: {error}"))
+    return problems
 
 
 def _several_numbers(
     row: TableRow, target: str, columns: Sequence[str], problems: list[Problem]
 ) -> tuple[float, ...] | None:
     cells = {column: row.cells[column] for column in columns if column in row.cells}
-    numbers = {column: number(cell) for column, cell in cells.items()}
-    problems += [
-        Problem(f"{row.place}: {target}", f"column {column!r} holds {cells[column]!r}, not a finite number")
-        for column, value in numbers.items()
-        if value is None
-    ]
-    stated = tuple(float("nan") if (value := numbers.get(column)) is None else value for column in columns)
-    return stated if cells else None
+    wrong = problems_with_numbers(f"{row.place}: {target}", cells)
+    problems += wrong
+    if wrong or not cells:
+        return None
+    return tuple(float(number(cells[column])) if column in cells else float("nan") for column in columns)

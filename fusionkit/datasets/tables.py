@@ -6,17 +6,22 @@ import csv
 import io
 import json
 import math
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fusionkit.data.files import existing_file, read_text
 from fusionkit.errors import DataError, Problem
+from fusionkit.written_numbers import WrittenNumber, is_whole
 
 Cell = str | int | float | bool
 """What a cell holds; an empty one is left out of its row."""
+
+MISSING = ("NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "-nan", "NaN", "NAN", "null", "NULL")
+"""What R, pandas, spreadsheets and databases write into a cell that has no value."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,27 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a file, and all of its columns in order."""
+    """The rows of a file, and all of its columns in order.
+
+    Args:
+        path: The file.
+        columns: Its columns.
+        rows: Its rows.
+        marks: By column and text, how many cells marked a missing value with that text.
+    """
 
     path: Path
     columns: tuple[str, ...]
     rows: tuple[TableRow, ...]
+    marks: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
-def read_table(path: str) -> Table:
+def read_table(path: str, missing: Collection[str] = MISSING) -> Table:
     """Reads a table of samples: ``.csv`` (``.tsv`` with tabs), ``.jsonl`` or ``.ndjson``, or ``.parquet``.
+
+    Args:
+        path: The table.
+        missing: Texts that mark a missing value, in any column; such a cell is empty.
 
     Raises:
         DataError: The file is missing, of no known kind, empty or damaged; every problem with its rows is listed.
@@ -55,31 +72,57 @@ def read_table(path: str) -> Table:
         raise DataError([Problem(str(file), f"cannot read tables that end in {suffix!r}", remedy)])
     if not table.rows:
         raise DataError([Problem(str(file), "has no rows")])
-    return table
+    return _without_marks(table, frozenset(missing))
 
 
-def number(cell: Cell) -> float | None:
-    """The finite number that a cell holds; None where it holds none."""
-    if isinstance(cell, bool):
-        return None
+def _without_marks(table: Table, missing: Collection[str]) -> Table:
+    """The table without the cells that mark a missing value, and how many those are by column and mark."""
+    marks: Counter[tuple[str, str]] = Counter()
+    rows = []
+    for row in table.rows:
+        marked = {name: cell for name, cell in row.cells.items() if isinstance(cell, str) and cell in missing}
+        marks.update(marked.items())
+        cells = {name: cell for name, cell in row.cells.items() if name not in marked}
+        rows.append(TableRow(row.place, cells) if marked else row)
+    return replace(table, rows=tuple(rows), marks=dict(marks))
+
+
+def number(cell: Cell) -> int | float:
+    """The finite number that a cell holds, whole where it is written so; true and false are 1 and 0.
+
+    Raises:
+        ValueError: It holds none; the message says what it holds instead.
+    """
+    if isinstance(cell, str):
+        return int(cell) if is_whole(cell) else WrittenNumber(cell)
+    value = int(cell) if isinstance(cell, bool) else cell
     try:
-        value = float(cell)
-    except (ValueError, OverflowError):
+        finite = math.isfinite(value)
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise ValueError(f"{value!r} is no finite number")
+    return value
+
+
+def float_or_none(cell: Cell) -> float | None:
+    """The finite number that a cell holds, as a float; None where it holds none."""
+    try:
+        return float(number(cell))
+    except ValueError:
         return None
-    return value if math.isfinite(value) else None
 
 
 def typed_column(cells: Sequence[Cell]) -> Sequence[str | int | float]:
-    """A column of text as whole numbers or numbers if every cell is one; codes such as ``07`` stay text."""
-    if all(
-        isinstance(cell, int) or (isinstance(cell, str) and re.fullmatch(r"-?(0|[1-9]\d*)", cell)) for cell in cells
-    ):
-        return [int(cell) for cell in cells]
-    coded = any(isinstance(cell, str) and re.match(r"-?0\d", cell) for cell in cells)
-    numbers = [number(cell) for cell in cells]
-    if not coded and all(value is not None for value in numbers):
-        return [float(cell) for cell in cells]
-    return [str(cell) for cell in cells]
+    """A column as whole numbers or numbers if every cell is one; else, as with codes such as ``07``, as texts."""
+    try:
+        numbers = [number(cell) for cell in cells]
+    except ValueError:
+        return [str(cell) for cell in cells]
+    if all(isinstance(value, int) for value in numbers):
+        return numbers
+    # A whole number in a column of others keeps its text as well: beside 1.10 the name of 2 is still 2.
+    return [WrittenNumber(cell) if isinstance(cell, str) else float(cell) for cell in cells]
 
 
 def _read_csv(path: Path, delimiter: str) -> Table:
@@ -147,7 +190,8 @@ def _read_parquet(path: Path) -> Table:
 
 def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> TableRow:
     cells: dict[str, Cell] = {}
-    for name, value in record.items():
+    for name, given in record.items():
+        value = _plain(given)
         if value is None or (isinstance(value, float) and math.isnan(value)) or value == "":
             continue
         if not isinstance(value, (str, int, float, bool)):
@@ -155,6 +199,13 @@ def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> T
             continue
         cells[name] = value
     return TableRow(place, cells)
+
+
+def _plain(value: Any) -> Any:
+    """A text without spaces around it, and a decimal number as a whole one or a float."""
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
+    return value.strip() if isinstance(value, str) else value
 
 
 def _checked(

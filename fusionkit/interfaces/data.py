@@ -84,6 +84,8 @@ class Dataset(ABC):
     contents: Mapping[str, str] = MappingProxyType({})
     #: What a user should know of the files: what is missing, was left out or mended, and why.
     notes: Sequence[str] = ()
+    #: What every reader of results must know of the samples, such as files without an element; cards repeat it.
+    cautions: Sequence[str] = ()
 
     @abstractmethod
     def load(self, index: int) -> Mapping[str, Tensor]:
@@ -92,6 +94,10 @@ class Dataset(ABC):
         Raises:
             DataError: A file is missing, damaged or of another shape.
         """
+
+    def has(self, index: int, modality: str) -> bool:
+        """Whether a sample has a modality; by its length unless overridden."""
+        return self.length(index, modality) > 0
 
     def length(self, index: int, modality: str) -> int:
         """Elements of one modality of a sample, for batches by budget; loads the sample unless overridden."""

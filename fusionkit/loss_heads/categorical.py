@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import RawTarget
+from fusionkit.written_numbers import WrittenNumber, class_names
 
 ECE_BINS = 15
 
@@ -32,16 +33,15 @@ def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> N
         )
 
 
-def name_of(value: RawTarget) -> str:
-    """A class as data files write it: a name, or a whole number that is one.
+def class_of(value: RawTarget, classes: tuple[str, ...]) -> str | None:
+    """The class that a target names, as it is written or by the whole number that it is; None where it names none.
 
     Example:
-        >>> name_of("happy"), name_of(3), name_of(3.0)
-        ('happy', '3', '3')
+        >>> class_of("happy", ("calm", "happy")), class_of(3.0, ("2", "3")), class_of("3.0", ("2", "3"))
+        ('happy', '3', None)
     """
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
+    names = class_names(value) if isinstance(value, str | int | float) else (str(value),)
+    return next((name for name in names if name in classes), None)
 
 
 def encode_class(value: RawTarget | None, classes: tuple[str, ...]) -> Tensor:
@@ -52,9 +52,10 @@ def encode_class(value: RawTarget | None, classes: tuple[str, ...]) -> Tensor:
     """
     if value is None:
         return torch.tensor(-1)
-    name = name_of(value)
-    if name not in classes:
-        raise ValueError(f"{value!r} is none of the {len(classes)} classes; {did_you_mean(name, classes)}")
+    name = class_of(value, classes)
+    if name is None:
+        given = value.text if isinstance(value, WrittenNumber) else value
+        raise ValueError(f"{given!r} is none of the {len(classes)} classes; {did_you_mean(str(given), classes)}")
     return torch.tensor(classes.index(name))
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.layers import scoring
-from fusionkit.loss_heads.categorical import check_names, name_of, weights_by_name
+from fusionkit.loss_heads.categorical import check_names, weights_by_name
 from fusionkit.registry import LOSS_HEADS
 
 
@@ -87,7 +87,7 @@ class Multilabel(LossHead):
         given = value if isinstance(value, tuple) else (value,)
         if given and all(isinstance(item, (int, float)) for item in given):
             return self._encode_numbers(tuple(float(item) for item in given))
-        names = [name_of(item) for item in given]
+        names = [str(item).strip() for item in given]
         for name in names:
             if name not in self.labels:
                 raise ValueError(

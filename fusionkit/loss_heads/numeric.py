@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusionkit.interfaces import RawTarget
+from fusionkit.written_numbers import WrittenNumber
 
 
 def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
@@ -22,7 +23,7 @@ def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
         return torch.full(() if outputs == 1 else (outputs,), math.nan)
     given = value if isinstance(value, tuple) else (value,)
     try:
-        numbers = [float(item) for item in given]
+        numbers = [float(WrittenNumber(item.strip()) if isinstance(item, str) else item) for item in given]
     except ValueError:
         raise ValueError(f"{value!r} is no number; a target of {outputs} numbers is wanted") from None
     if len(numbers) != outputs or any(math.isinf(number) for number in numbers):

@@ -15,6 +15,7 @@ from torch import Tensor
 from fusionkit.interfaces import Box, Dataset, DeviceTransform, FaceDetector, Folds, Row, Transform
 from fusionkit.registry import DATASETS, DETECTORS, FOLDS, TRANSFORMS
 from fusionkit.testing.promises import SEED, build, normal, promise, registered
+from fusionkit.written_numbers import class_names
 
 
 def check_transform(
@@ -170,8 +171,8 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
     promise(bool(ids), f"{name}: it has samples")
     promise(len(set(ids)) == len(ids), f"{name}: the ids of its samples are unique")
     for target, classes in dataset.classes.items():
-        stated = {row.targets.get(target) for row in dataset.rows} - {None}
-        strange = sorted(str(value) for value in stated if str(value) not in classes)
+        stated = {value for row in dataset.rows if isinstance(value := row.targets.get(target), str | int | float)}
+        strange = sorted(str(value) for value in stated if not {*class_names(value)} & {*classes})
         promise(not strange, f"{name}: the classes of {target} hold every target of its rows, also {strange}")
     if dataset.clips:
         promise(list(dataset.clips) == ids, f"{name}: every sample has its clip, in the order of the rows")
