@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from fusionkit.errors import ShapeError, did_you_mean
@@ -75,7 +76,8 @@ def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagg
     if value.ndim == len(shape) + 1 and tuple(value.shape[1:]) == shape:
         return Jagged.from_sizes(value, (1,) * len(value))
     if value.ndim == len(shape) + 2 and tuple(value.shape[2:]) == shape:
-        return Jagged.from_sizes(value.flatten(0, 1), (value.shape[1],) * len(value))
+        elements = rearrange(value, "batch time ... -> (batch time) ...")
+        return Jagged.from_sizes(elements, (value.shape[1],) * len(value))
     raise ShapeError(
         f"{name}: a tensor of shape {tuple(value.shape)} is neither (batch, *{shape}) nor (batch, time, *{shape})"
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +17,7 @@ import pytest
 import fusionkit
 
 ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def python(program: str) -> float:
@@ -54,14 +56,80 @@ def test_the_command_is_called_fusionkit() -> None:
 
 
 def test_the_package_lightning_is_never_depended_on() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [
-        *project["dependencies"],
-        *(each for extra in project["optional-dependencies"].values() for each in extra),
+        *PROJECT["dependencies"],
+        *(each for extra in PROJECT["optional-dependencies"].values() for each in extra),
     ]
 
     assert not [each for each in wanted if each.replace(" ", "").startswith(("lightning>", "lightning=", "lightning<"))]
-    assert not [each for each in project["dependencies"] if each.startswith("pytorch-lightning")]
+    assert not [each for each in PROJECT["dependencies"] if each.startswith("pytorch-lightning")]
+
+
+NOT_NAMED_AS_IMPORTED = {"dlib": "dlib-bin", "torchjd": "torchjd", "pyarrow": "pyarrow"}  # may not be installed
+HOMES = packages_distributions()
+IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard"}
+FOR_USERS = ("parquet", "faces", "torchjd")
+
+
+def declared(*extras: str) -> set[str]:
+    """The distributions that the project asks for, with those of extras."""
+    wanted = [*PROJECT["dependencies"], *(each for extra in extras for each in PROJECT["optional-dependencies"][extra])]
+    return {re.split(r"[^A-Za-z0-9_.-]", each)[0].lower() for each in wanted}
+
+
+IMPORT = re.compile(r"^( *)(?:from ([\w.]+) import|import ([\w.]+)(?: as \w+)?$)", re.MULTILINE)
+
+
+def imports(folder: str) -> list[tuple[str, str, bool]]:
+    """Every module of others that files import, with the file, and whether it is imported with the file itself."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    own = {"fusionkit", *sys.stdlib_module_names, *(path.stem for path in files), *(path.parent.name for path in files)}
+    found = [
+        (first or second, str(file.relative_to(ROOT)), not indent)
+        for file in files
+        for indent, first, second in IMPORT.findall(file.read_text())
+        if top(first or second) not in own
+    ]
+    assert found
+    return found
+
+
+def top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def homes(module: str) -> set[str]:
+    """The distributions that a module may come with."""
+    named = HOMES.get(top(module), [NOT_NAMED_AS_IMPORTED.get(top(module), top(module))])
+    return {each.lower().replace("_", "-") for each in named}
+
+
+def undeclared(folder: str, known: set[str], *, at_once: bool = False) -> list[str]:
+    """What is imported and comes with none of the known distributions."""
+    asked = [(name, file) for name, file, first in imports(folder) if first or not at_once]
+    return [f"{file}: {name}" for name, file in asked if not homes(name) & known]
+
+
+def test_what_is_imported_is_declared_and_an_extra_is_imported_where_it_is_used() -> None:
+    assert not undeclared("fusionkit", declared(*FOR_USERS))
+    assert not undeclared("fusionkit", declared(), at_once=True)
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [("tests", ["test"]), ("examples", ["examples"]), ("docs", ["docs"]), ("benchmarks", ["test"])],
+)
+def test_tests_examples_and_benchmarks_import_what_their_extras_bring(folder: str, extras: list[str]) -> None:
+    beside = {"rows", *(path.stem for path in (ROOT / "benchmarks").rglob("*.py"))}  # of a folder put on the path
+
+    assert not [each for each in undeclared(folder, declared(*extras)) if top(each.split(": ")[1]) not in beside]
+
+
+def test_what_is_declared_is_imported() -> None:
+    modules = {name for name, _, _ in imports("fusionkit")}
+    through_torch = {each for each, by in IMPORTED_BY_TORCH.items() if by in modules}
+
+    assert declared(*FOR_USERS) - set().union(*map(homes, modules)) == through_torch
 
 
 @pytest.mark.slow

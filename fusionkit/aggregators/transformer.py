@@ -6,6 +6,7 @@ import math
 from typing import Annotated, Literal
 
 import torch
+from einops import repeat
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ class Transformer(Aggregator):
         padded = padded + sinusoidal_positions(padded)
         lengths = elements.lengths
         if self.token is not None:
-            padded = torch.cat([self.token.expand(len(padded), 1, -1), padded], dim=1)
+            token = repeat(self.token, "width -> batch 1 width", batch=len(padded))
+            padded = torch.cat([token, padded], dim=1)
             lengths = lengths + 1
         padding = torch.arange(padded.shape[1], device=padded.device) >= lengths[:, None]
         outputs: Tensor = self.layers(padded, src_key_padding_mask=padding)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Annotated
 
+from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -87,8 +88,8 @@ class Conv1d(Encoder):
         stream = elements.with_values(elements.values.reshape(elements.total, -1))
         for convolution, follower in zip(self.convolutions, self.followers, strict=True):
             layout = layout_of(stream.sizes, self.kernel, (self.kernel - 1) // 2, self.stride)
-            long: Tensor = layout.spread(stream).T.unsqueeze(0)
-            stream = layout.gather(convolution(long).squeeze(0).T)
+            long: Tensor = convolution(rearrange(layout.spread(stream), "time channels -> 1 channels time"))
+            stream = layout.gather(rearrange(long, "1 channels time -> time channels"))
             stream = stream.with_values(follower(stream.values))
         return stream
 

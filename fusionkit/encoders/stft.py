@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from fusionkit.encoders.gaps import layout_of
@@ -167,9 +168,10 @@ class WaveSegments(nn.Module):
         starts, counts = self._starts(clips.sizes, width)
         samples = width * self.hop
         index = whole_numbers(starts, clips.device)[:, None] + torch.arange(samples, device=clips.device)
-        cut = Jagged.from_sizes(clips.values[index].reshape(-1), [samples] * len(starts))
-        values = describe(self._transform(cut).values).reshape(len(starts), width, -1)
-        return Jagged.from_sizes(values.transpose(1, 2).unsqueeze(1).contiguous(), counts)
+        packed = rearrange(clips.values[index], "segments samples -> (segments samples)")
+        columns = describe(self._transform(Jagged.from_sizes(packed, [samples] * len(starts))).values)
+        images = rearrange(columns, "(segments time) bins -> segments 1 bins time", time=width)
+        return Jagged.from_sizes(images.contiguous(), counts)
 
     def _starts(self, sizes: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
         """The packed samples at which segments start, and how many segments each clip has."""
@@ -186,7 +188,8 @@ class WaveSegments(nn.Module):
 
 def _images(rows: Tensor, width: int, step: int) -> Tensor:
     """Segments ``(segments, 1, bins, width)`` of the columns ``(bins, columns)`` of a clip."""
-    return rows.unfold(1, width, step).transpose(0, 1).unsqueeze(1)
+    images: Tensor = rearrange(rows.unfold(1, width, step), "bins segments time -> segments 1 bins time")
+    return images
 
 
 def _whole(option: str, seconds: float, sample_rate: int, hop: int) -> int:

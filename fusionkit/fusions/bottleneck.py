@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
+from einops import repeat
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -100,11 +101,12 @@ class Bottleneck(Fusion):
         for name, tokens, first in zip(self.modalities, self.tokens, self.class_tokens, strict=True):
             elements, valid = tokens(sequences[name], present[name])
             always = valid.new_ones(len(valid), 1)
-            states.append(torch.cat([first.expand(len(elements), 1, -1), elements], dim=1))
+            start = repeat(first, "width -> batch 1 width", batch=len(elements))
+            states.append(torch.cat([start, elements], dim=1))
             padding.append(~torch.cat([always, valid, always.expand(-1, len(self.bottleneck))], dim=1))
         masks = [present[name] for name in self.modalities]
         weights = masked_softmax(states[0].new_zeros(len(states[0]), len(states)), masks)
-        shared = self.bottleneck.expand(len(states[0]), -1, -1)
+        shared = repeat(self.bottleneck, "tokens width -> batch tokens width", batch=len(states[0]))
         for depth in range(self.depth):
             bent = []
             for place, state in enumerate(states):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
@@ -81,5 +82,6 @@ class TensorFusion(Fusion):
         product = one
         for modality, project in zip(self.modalities, self.projections, strict=True):
             factor = torch.cat([project(features[modality]), one], dim=1)
-            product = (product[:, :, None] * factor[:, None, :]).flatten(1)
+            outer = rearrange(product, "batch left -> batch left 1") * rearrange(factor, "batch right -> batch 1 right")
+            product = rearrange(outer, "batch left right -> batch (left right)")
         return product
