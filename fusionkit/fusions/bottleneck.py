@@ -106,7 +106,7 @@ class Bottleneck(Fusion):
             padding.append(~torch.cat([always, valid, always.expand(-1, len(self.bottleneck))], dim=1))
         masks = [present[name] for name in self.modalities]
         weights = masked_softmax(states[0].new_zeros(len(states[0]), len(states)), masks)
-        shared = repeat(self.bottleneck, "tokens width -> batch tokens width", batch=len(states[0]))
+        shared: Tensor = repeat(self.bottleneck, "tokens width -> batch tokens width", batch=len(states[0]))
         for depth in range(self.depth):
             bent = []
             for place, state in enumerate(states):
