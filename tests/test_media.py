@@ -148,7 +148,7 @@ def test_arrays_that_would_run_code_or_hold_no_numbers_are_refused(tmp_path: Pat
     np.save(tmp_path / "nan.npy", np.full(3, np.nan))
     (tmp_path / "cut.safetensors").write_bytes(b"\x05")
     for name, message in (
-        ("objects.npy", "cannot be read as npy"),
+        ("objects.npy", "holds object, not real numbers"),
         ("words.npy", "not real numbers"),
         ("nan.npy", "all 3 numbers are NaN or infinite"),
         ("cut.safetensors", "cannot be read as safetensors"),

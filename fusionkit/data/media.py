@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from fusionkit.data.arrays import ARRAY_SUFFIXES, array_shape, read_array
 from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
+from fusionkit.data.images import IMAGE_SUFFIXES, read_image
 from fusionkit.errors import DataError, Problem
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
-ARRAY_SUFFIXES = frozenset({".npy", ".safetensors"})
 SUFFIXES = AUDIO_SUFFIXES | IMAGE_SUFFIXES | ARRAY_SUFFIXES
 
 Layout = Literal["auto", "sequence", "static"]
@@ -68,8 +67,8 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
         rate = float(options.sample_rate or header.rate)
         return MediaInfo((), rate, header.length_at(options.sample_rate), header.note)
     if suffix in IMAGE_SUFFIXES:
-        return MediaInfo(tuple(_read_image(path).shape[1:]), None, 1)
-    shape = _array_shape(path, options)
+        return MediaInfo(tuple(_read_planes(path).shape[1:]), None, 1)
+    shape = array_shape(path, options.tensor)
     static = _is_static(len(shape), options.layout)
     return MediaInfo(shape, None, 1) if static else MediaInfo(shape[1:], options.rate, shape[0])
 
@@ -78,8 +77,8 @@ def read_media(path: Path, options: ReadOptions) -> Tensor:
     """Reads a file as ``(length, *element)`` float32.
 
     Sound (wav, flac) is one wave of scalar elements, the mean of its channels. An image (png, jpg, ...) is one element
-    ``(channels, height, width)`` in 0..1, grey as one channel and all else as red, green and blue. An array (npy,
-    safetensors) is one element or a sequence, by its layout.
+    ``(channels, height, width)`` in 0..1, upright, grey as one channel and all else as red, green and blue. An array
+    (npy, safetensors) is one element or a sequence, by its layout.
 
     Raises:
         DataError: The file is missing, damaged, of no known kind, or holds numbers that are not finite.
@@ -88,9 +87,9 @@ def read_media(path: Path, options: ReadOptions) -> Tensor:
     if suffix in AUDIO_SUFFIXES:
         values = read_audio(path, rate=options.sample_rate)
     elif suffix in IMAGE_SUFFIXES:
-        values = _read_image(path)
+        values = _read_planes(path)
     else:
-        array = _read_array(path, options)
+        array = read_array(path, options.tensor)
         values = array[None] if _is_static(array.ndim, options.layout) else array
     check_finite(values, str(path))
     return values
@@ -127,54 +126,6 @@ def _is_static(dimensions: int, layout: Layout) -> bool:
     return layout == "static" or dimensions == 0 or (layout == "auto" and dimensions == 1)
 
 
-def _read_image(path: Path) -> Tensor:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith(("I", "F")):
-                remedy = "save it with 8 bits, or as npy"
-                raise DataError([Problem(str(path), f"is an image of mode {image.mode}, not of 8 bits", remedy)])
-            pixels = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
-        raise DataError([Problem(str(path), f"cannot be read as an image ({error})", "copy it again")]) from error
-    planes = torch.from_numpy(pixels).to(torch.float32) / 255
+def _read_planes(path: Path) -> Tensor:
+    planes = torch.from_numpy(read_image(path)).to(torch.float32) / 255
     return planes[None, None] if planes.ndim == 2 else planes.permute(2, 0, 1)[None].contiguous()
-
-
-def _array_shape(path: Path, options: ReadOptions) -> tuple[int, ...]:
-    if path.suffix.lower() == ".npy":
-        return tuple(_load_npy(path, mapped=True).shape)
-    return tuple(_read_array(path, options).shape)
-
-
-def _read_array(path: Path, options: ReadOptions) -> Tensor:
-    if path.suffix.lower() == ".npy":
-        array = _load_npy(path, mapped=False)
-        return torch.from_numpy(array.astype(np.float32))
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise DataError([Problem(str(path), f"cannot be read as safetensors ({error})")]) from error
-    name = options.tensor if options.tensor is not None or len(tensors) != 1 else next(iter(tensors))
-    if name not in tensors:
-        known = "it holds " + ", ".join(sorted(tensors))
-        asked = (
-            f"has no tensor {name!r}" if name is not None else f"holds {len(tensors)} tensors: say which with `tensor`"
-        )
-        raise DataError([Problem(str(path), asked, known)])
-    return tensors[name].to(torch.float32)
-
-
-def _load_npy(path: Path, *, mapped: bool) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    try:
-        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        remedy = "save a plain array of numbers with numpy.save"
-        raise DataError([Problem(str(path), f"cannot be read as npy ({error})", remedy)]) from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
-        raise DataError([Problem(str(path), f"holds {getattr(array, 'dtype', 'no array')}, not real numbers")])
-    return array

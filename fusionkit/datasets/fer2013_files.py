@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.files import expand_path, is_there
+from fusionkit.data.images import open_image, upright_pixels
 from fusionkit.errors import DataError, Problem, did_you_mean
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -89,18 +90,11 @@ def decode_face(data: bytes, place: str) -> Tensor:
     Raises:
         DataError: It is no image, damaged, not grey, or of another size.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            mode, size = image.mode, image.size
-            pixels = np.array(image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError([Problem(place, f"cannot be read as an image ({error})", "copy it again")]) from error
-    if mode != "L" or size != (SIDE, SIDE):
-        message = f"is an image of mode {mode} and {size[0]} x {size[1]} pixels"
-        raise DataError([Problem(place, message, f"mode L (8 bits, grey) and {SIDE} x {SIDE} pixels")])
-    return torch.from_numpy(pixels)[None]
+    with open_image(io.BytesIO(data), place) as image:
+        if image.mode != "L" or image.size != (SIDE, SIDE):
+            message = f"is an image of mode {image.mode} and {image.width} x {image.height} pixels"
+            raise DataError([Problem(place, message, f"mode L (8 bits, grey) and {SIDE} x {SIDE} pixels")])
+        return torch.from_numpy(upright_pixels(image))[None]
 
 
 def _of_folder(root: Path) -> list[Face]:

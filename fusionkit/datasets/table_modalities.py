@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fusionkit.data.audio import AUDIO_SUFFIXES
 from fusionkit.data.files import at_place, path_hint
-from fusionkit.data.media import IMAGE_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
+from fusionkit.data.images import IMAGE_SUFFIXES
+from fusionkit.data.media import Layout, MediaInfo, ReadOptions, describe_media, read_media
 from fusionkit.datasets.table_targets import problems_with_numbers
 from fusionkit.datasets.tables import TableRow, number
 from fusionkit.errors import DataError, Problem
