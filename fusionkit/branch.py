@@ -34,7 +34,7 @@ class Branch(nn.Module):
         encoders: The chain F_m.
         aggregator: A_m.
         heads: A loss head per target; empty where uni-modal losses are switched off.
-        dropout: Share of the normalised features that is dropped in training.
+        dropout: Share of the normalised features that is dropped in training, before they are scored and fused.
         chunk: Elements that an encoder is given at once in evaluation where no gradient is wanted; None for as many as
             hold eight million numbers. A clip of any length then takes no more memory than so many elements, beside
             itself and its encoded vectors.
@@ -75,24 +75,40 @@ class Branch(nn.Module):
         """How many encoders, from the first of the chain on, take every element by itself."""
         return sum(1 for _ in takewhile(lambda encoder: isinstance(encoder, ElementEncoder), self.encoders))
 
-    def forward(self, elements: Jagged) -> tuple[Tensor, Jagged]:
-        """The features ``(batch, out_features)``, zero where absent, and the encoded sequences."""
+    def forward(self, elements: Jagged) -> tuple[Tensor, Tensor | None, Jagged]:
+        """What `summarise` gives, and the encoded sequences."""
         sequence = self.encode(elements)
-        return self.summarise(sequence), sequence
+        return (*self.summarise(sequence), sequence)
 
-    def summarise(self, sequence: Jagged) -> Tensor:
-        """The features ``(batch, out_features)`` of encoded sequences, zero where absent."""
+    def summarise(self, sequence: Jagged) -> tuple[Tensor, Tensor | None]:
+        """The features ``(batch, out_features)`` of encoded sequences, and the factors of their dropout.
+
+        Features are zero where absent. The factors by which heads and fusion are to read them, 0 or 1 / (1 - d), stand
+        beside them, so that who compares features compares whole ones; None where nothing is dropped. They are 1 where
+        absent: what may stand in for a sample is not dropped.
+        """
         rows = [index for index, size in enumerate(sequence.sizes) if size]
         if rows and len(rows) == len(sequence):
-            features: Tensor = self.dropout(self.norm(self.aggregator(sequence)))
-            return features
+            features: Tensor = self.norm(self.aggregator(sequence))
+            return features, self._draw_dropout(features)
         if not rows:
             # where several processes share a batch, each takes part in the statistics that the others need
             nothing = self.norm.weight.new_zeros(0, self.out_features)
             shared = self.training and world_size() > 1
-            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence))
-        present = Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])
-        return _spread(self.dropout(self.norm(self.aggregator(present))), rows, len(sequence))
+            return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), None
+        features = self.norm(self.aggregator(Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])))
+        factors = self._draw_dropout(features)
+        if factors is not None:
+            ones = factors.new_ones(len(sequence), self.out_features)
+            factors = ones.index_copy(0, whole_numbers(rows, factors.device), factors)
+        return _spread(features, rows, len(sequence)), factors
+
+    def _draw_dropout(self, features: Tensor) -> Tensor | None:
+        if not (self.dropout.training and self.dropout.p):
+            return None
+        wide = torch.promote_types(features.dtype, torch.float32)  # half precision rounds 1 / (1 - d)
+        factors: Tensor = self.dropout(torch.ones_like(features, dtype=wide))
+        return factors
 
     def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
         """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
@@ -133,6 +149,14 @@ class Branch(nn.Module):
                 "a whole batch of one process lacks a modality whose encoder has batch statistics, for which the other "
                 "processes would wait; use larger batches, or norm: layer in that encoder"
             )
+
+
+def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The features as heads and fusion read them: times the factors of their dropout, where there are any."""
+    return {
+        name: (values * dropout[name]).to(values.dtype) if name in dropout else values
+        for name, values in features.items()
+    }
 
 
 def _in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:

@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fusionkit.branch import Branch, ByName
+from fusionkit.branch import Branch, ByName, apply_dropout
 from fusionkit.errors import ShapeError, TrainingError
 from fusionkit.inputs import Inputs, packed, refuse_unknown
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
 from fusionkit.loss_terms import all_true, loss_term
+from fusionkit.parallel import link_to_all
 
 
 class FusionModel(nn.Module):
@@ -114,7 +115,7 @@ class FusionModel(nn.Module):
             unimodal: Score the uni-modal branches; in training mode by default, in evaluation mode not.
             fused: Score the fused branch.
             modalities: Compute these only; the fused branch takes the others as missing.
-            replace: Called with features and presence before fusion; what it returns is fused instead.
+            replace: Called with features (before dropout) and presence; what it returns is fused instead.
 
         Raises:
             ShapeError: An unknown modality, elements of another shape, of another precision or of whole numbers that
@@ -127,13 +128,14 @@ class FusionModel(nn.Module):
         refuse_unknown("modalities", wanted, self.modalities)
         features: dict[str, Tensor] = {}
         sequences: dict[str, Jagged] = {}
+        dropout: dict[str, Tensor | None] = {}
         for name in self.modalities:
             elements = batch[name]
             if name not in wanted:
                 elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
-            features[name], sequences[name] = self.branch(name)(elements)
+            features[name], dropout[name], sequences[name] = self.branch(name)(elements)
         scored = wanted if (self.training if unimodal is None else unimodal) else ()
-        return self._output(features, sequences, scored, fused=fused, replace=replace)
+        return self._output(features, sequences, dropout, scored, fused=fused, replace=replace)
 
     def from_sequences(self, sequences: Mapping[str, Jagged], *, unimodal: bool = False) -> ModelOutput:
         """Scores of a batch that is encoded already: what `forward` makes of it behind the encoders.
@@ -142,19 +144,22 @@ class FusionModel(nn.Module):
             sequences: By modality, all of them, encoded sequences, as `ModelOutput.sequences` has them.
             unimodal: Score the uni-modal branches.
         """
-        features = {name: self.branch(name).summarise(sequences[name]) for name in self.modalities}
-        return self._output(features, sequences, self.modalities if unimodal else ())
+        of = {name: self.branch(name).summarise(sequences[name]) for name in self.modalities}
+        features = {name: found for name, (found, _) in of.items()}
+        dropout = {name: drawn for name, (_, drawn) in of.items()}
+        return self._output(features, sequences, dropout, self.modalities if unimodal else ())
 
     def fuse(
         self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """The fused scores by target of a batch, had it these features and were these samples present.
 
-        In training it is part of the same step: gradients flow, and no running statistic moves.
+        In training it is part of the same step: gradients flow, dropout drops what it dropped in the output, and no
+        running statistic moves.
 
         Args:
             output: What the model returned for the batch; a fusion that reads sequences is given its.
-            features: By modality, ``(batch, out_features)``.
+            features: By modality, ``(batch, out_features)``, before dropout.
             present: By modality, which samples have it.
 
         Raises:
@@ -165,7 +170,7 @@ class FusionModel(nn.Module):
                 "the fusion reads sequences, which other features cannot stand for; take a fusion that reads vectors, "
                 "such as concat, or another balancer"
             )
-        return self._fuse(features, present, output.sequences, _with_copied_statistics)
+        return self._fuse(apply_dropout(features, output.dropout), present, output.sequences, _with_copied_statistics)
 
     def losses(
         self,
@@ -228,35 +233,32 @@ class FusionModel(nn.Module):
         self,
         features: Mapping[str, Tensor],
         sequences: Mapping[str, Jagged],
+        dropout: Mapping[str, Tensor | None],
         scored: Sequence[str],
         *,
         fused: bool = True,
         replace: FeatureHook | None = None,
     ) -> ModelOutput:
+        link = link_to_all(self)
+        features = {n: link(of) if of.requires_grad else of for n, of in features.items()}  # what is frozen stays so
+        drawn = {name: factors for name, factors in dropout.items() if factors is not None}
         present = {name: sequences[name].present for name in self.modalities}
         everyone = {name: all(sequences[name].sizes) for name in self.modalities}
-        of_branches = {name: self.branch(name).scores(features[name], sequences[name].sizes) for name in scored}
+        dropped = apply_dropout(features, drawn)
+        of_branches = {name: self.branch(name).scores(dropped[name], sequences[name].sizes) for name in scored}
+        masks: dict[str, Tensor | None] = {name: None if everyone[name] else present[name] for name in features}
+        if fused and replace is not None:
+            other, here = replace(features, present)
+            dropped, masks = apply_dropout(other, drawn), dict(here)
+        of_fused = self._fuse(dropped, masks, sequences, _run) if fused else {}
         return ModelOutput(
-            fused=self._hooked(features, present, everyone, sequences, replace) if fused else {},
-            unimodal={name: scores for name, scores in of_branches.items() if scores},
+            fused={target: link(scores) for target, scores in of_fused.items()},
+            unimodal={name: {t: link(scores) for t, scores in of.items()} for name, of in of_branches.items() if of},
             features=features,
             present=present,
             sequences=sequences,
+            dropout=drawn,
         )
-
-    def _hooked(
-        self,
-        features: Mapping[str, Tensor],
-        present: Mapping[str, Tensor],
-        everyone: Mapping[str, bool],
-        sequences: Mapping[str, Jagged],
-        replace: FeatureHook | None,
-    ) -> dict[str, Tensor]:
-        masks: dict[str, Tensor | None] = {name: None if everyone[name] else present[name] for name in features}
-        if replace is not None:
-            features, present = replace(features, present)
-            masks = dict(present)
-        return self._fuse(features, masks, sequences, _run)
 
     def _fuse(
         self,

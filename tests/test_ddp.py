@@ -12,9 +12,13 @@ from typing import Any
 import pytest
 import torch
 from small_runs import epochs_of, recipe, steps_of, weights_of
-from torch import multiprocessing
+from torch import Tensor, multiprocessing, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from fusionkit.assembly import assemble
+from fusionkit.jagged import Jagged
+from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
@@ -48,6 +52,61 @@ def options_of(case: str, batch_size: int) -> Any:
     return given
 
 
+#: Loops of a user's own around plain `DistributedDataParallel`: what plays no part in a batch, and what is waited for.
+OWN_LOOPS: dict[str, dict[str, Any]] = {
+    "no sample lacks anything": {"optimizer": torch.optim.AdamW},
+    "one process lacks a modality": {"lacking": [(1, 0), (1, 1)]},
+    "all lack a modality": {"lacking": [(0, 1), (1, 1)]},
+    "what was missing before is there": {"lacking": [(0, 0)], "wrapper": {"find_unused_parameters": True}}
+    | {"optimizer": torch.optim.AdamW},
+    "fused scores alone": {"loss": lambda output, targets: cross_entropy(output.fused["mood"], targets)},
+    "own scores alone": {"loss": lambda output, targets: cross_entropy(output.unimodal["audio"]["mood"], targets)},
+    "features alone": {"loss": lambda output, targets: output.features["video"].square().mul(targets[:, None]).mean()},
+    "heads not asked": {"asked": {"unimodal": False}},
+    "one modality asked": {"asked": {"modalities": ("audio",), "fused": False}},
+    "frozen encoder": {"frozen": True},
+    "elements fused": {"fusion": {"type": "bottleneck", "width": 4, "heads": 2, "dropout": 0.0}},
+}
+
+
+def of_own_loop(case: str, rank: int | None) -> dict[str, Tensor]:
+    """The weights after three steps: of one of two processes, or of one process on the union of their batches."""
+    given = OWN_LOOPS[case]
+    torch.manual_seed(0)
+    modalities = {
+        name: {"shape": [3], "encoder": {"type": "mlp", "hidden": [4], "out": 4}, "aggregator": "mean"}
+        for name in ("audio", "video")
+    }
+    targets = {"mood": {"type": "classification", "classes": ["a", "b", "c"]}}
+    model = build({"modalities": modalities, "targets": targets, "fusion": given.get("fusion", "mrpn")}).double()
+    model.branch("video").encoders.requires_grad_(not given.get("frozen"))
+    network: nn.Module = model
+    if rank is not None:
+        network = DistributedDataParallel(model, **given.get("wrapper", {}))
+    optimizer = given.get("optimizer", torch.optim.SGD)(model.parameters(), lr=0.05)
+    for step in range(3):
+        ranks = [rank] if rank is not None else [0, 1]
+        inputs = {
+            name: Jagged.from_list([values for of in ranks for values in _own_samples(given, step, of, name)])
+            for name in modalities
+        }
+        wanted = torch.cat([torch.tensor([0, 1, 2, of]) for of in ranks])
+        output = network(inputs, **given.get("asked", {}))
+        optimizer.zero_grad()
+        if "loss" in given:
+            given["loss"](output, wanted).backward()
+        else:
+            torch.stack(tuple(model.losses(output, {"mood": wanted}).values())).sum().backward()
+        optimizer.step()
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def _own_samples(given: dict[str, Any], step: int, rank: int, name: str) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(10 * step + rank + (5 if name == "audio" else 0))
+    length = 0 if name == "audio" and (rank, step) in given.get("lacking", ()) else 2
+    return list(torch.randn(4, length, 3, generator=generator, dtype=torch.float64))
+
+
 def train_as_one_of_two(rank: int, port: int, folder: str) -> None:
     """What torchrun does for each process."""
     os.environ |= {
@@ -63,6 +122,8 @@ def train_as_one_of_two(rank: int, port: int, folder: str) -> None:
     try:
         for case in (*CASES, *OF_UNION, *LOCAL):
             train(json.loads(json.dumps(options_of(case, 2))), Path(folder) / case, accelerator="cpu")
+        for case in OWN_LOOPS:
+            torch.save(of_own_loop(case, rank), Path(folder) / f"{case}.{rank}")
     finally:
         torch.distributed.destroy_process_group()
 
@@ -122,3 +183,27 @@ def test_some_batches_of_one_process_lack_a_modality_that_the_other_has(tmp_path
     ]
 
     assert {(True, False), (False, True)} & set(totals)
+
+
+@pytest.mark.parametrize("case", OWN_LOOPS)
+def test_a_loop_of_ones_own_around_plain_ddp_learns_in_each_process_what_one_process_learns(
+    runs_of_two: Path, case: str
+) -> None:
+    expected = of_own_loop(case, None)
+    first, second = (torch.load(runs_of_two / f"{case}.{rank}", weights_only=True) for rank in range(2))
+
+    for key in expected:
+        assert torch.equal(first[key], second[key]), key
+        torch.testing.assert_close(first[key], expected[key], rtol=1e-7, atol=1e-7, msg=lambda m, k=key: f"{k}: {m}")
+
+
+def test_a_single_process_reaches_nothing_that_plays_no_part() -> None:
+    """As ever: an optimizer leaves a parameter without a gradient alone, its momentum and decay included."""
+    model = build({"modalities": {"a": {"shape": [2], "encoder": "mlp"}}, "targets": {"age": {"type": "regression"}}})
+    model(dict.fromkeys("a", torch.zeros(4, 2)), unimodal=False).fused["age"].sum().backward()
+
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert without == {
+        "placeholders.of_a",
+        *(n for n, _ in model.named_parameters() if n.startswith("branches.a.heads")),
+    }

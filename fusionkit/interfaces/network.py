@@ -147,9 +147,11 @@ class ModelOutput:
     Args:
         fused: Scores of the fused branch by target, ``(batch, out_features)``; empty when only branches were asked for.
         unimodal: Scores by modality and target; empty in evaluation mode unless asked for.
-        features: Normalised features f^_m by modality, before fusion, ``(batch, features)``.
+        features: Normalised features f^_m by modality, before dropout and fusion, ``(batch, features)``.
         present: Which samples have the modality, ``(batch,)`` bool.
         sequences: The encoded sequences by modality, before aggregation.
+        dropout: By modality whose features are dropped in this pass, the factors by which heads and fusion read them,
+            ``(batch, features)``; a modality that is left out is read whole.
     """
 
     fused: Mapping[str, Tensor]
@@ -157,6 +159,7 @@ class ModelOutput:
     features: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
     sequences: Mapping[str, Jagged] = field(default_factory=dict)
+    dropout: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 FeatureHook = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]

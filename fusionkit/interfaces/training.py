@@ -37,9 +37,10 @@ class Step:
             where the sample does not count in the term. Gradients flow through it.
         scores_of: From modalities to the fused scores by target where only these are present; in evaluation mode,
             without gradients. Every call is one more forward pass of them and the fusion.
-        fuse: From features and presence by modality to the fused scores by target that they have in the mode of this
-            step, with gradients. Every call is one more pass of the fusion and the fused heads, and none of the
-            encoders. Behind a fusion that reads sequences the features must be those of `output`.
+        fuse: From features (before dropout) and presence by modality to the fused scores by target that they have in
+            the mode of this step, with gradients and with the dropout that the step drew. Every call is one more pass
+            of the fusion and the fused heads, and none of the encoders. Behind a fusion that reads sequences the
+            features must be those of `output`.
         distribution_of: From a loss term and scores to what its loss head makes of them: probabilities of classes or
             labels, or numbers. Gradients flow through it.
     """
@@ -157,7 +158,10 @@ class Balancer(nn.Module, ABC):
     def replace_features(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], step: Step
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """Hook 3: other features, or fewer that are present, for the fusion; uni-modal heads see the originals."""
+        """Hook 3: other features, or fewer that are present, for the fusion; uni-modal heads see the originals.
+
+        Features are whole here as everywhere in a balancer: dropout drops of what the hook returns.
+        """
         return features, present
 
     def sample_weights(self, step: Step) -> Mapping[str, Tensor]:
