@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import soundfile
-import torch
+from written_sounds import RATE, encode, level_at, sine
 
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.media import ReadOptions, describe_media, read_media
@@ -18,36 +17,10 @@ from fusionkit.errors import DataError
 from fusionkit.registry import DATASETS, FOLDS
 from fusionkit.testing import check_dataset
 
-CODECS = {".m4a": "aac", ".aac": "aac", ".mp3": "libmp3lame", ".ogg": "libopus", ".opus": "libopus"}
-RATE = 48_000
 
-
-def tone(seconds: float, hertz: float = 440.0) -> np.ndarray:
-    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
-
-
-def encode(file: Path, channels: np.ndarray, **options: str) -> Path:
-    """Writes ``(channels, length)`` in the codec of the file's ending."""
-    layout = {1: "mono", 2: "stereo"}[len(channels)]
-    with av.open(str(file), "w", options=options) as container:
-        stream = container.add_stream(CODECS[file.suffix], rate=RATE, layout=layout)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
-        frame.sample_rate = RATE
-        resampler = av.AudioResampler(stream.format, layout, RATE, stream.codec_context.frame_size or 1024)
-        for part in [*resampler.resample(frame), *resampler.resample(None), None]:
-            container.mux(stream.encode(part))
-    return file
-
-
-def level_at(wave: torch.Tensor, hertz: float, rate: int) -> float:
-    """The amplitude of one frequency."""
-    angle = 2 * torch.pi * hertz * torch.arange(len(wave), dtype=torch.float64) / rate
-    return 2 * abs(complex((wave * torch.cos(angle)).mean(), (wave * torch.sin(angle)).mean()))
-
-
-@pytest.mark.parametrize("suffix", CODECS)
+@pytest.mark.parametrize("suffix", [".m4a", ".aac", ".mp3", ".ogg", ".opus"])
 def test_compressed_sound_is_the_wave_that_was_encoded(tmp_path: Path, suffix: str) -> None:
-    file = encode(tmp_path / f"tone{suffix}", tone(1.0)[None])
+    file = encode(tmp_path / f"tone{suffix}", sine(1.0)[None])
     wave = read_audio(file, rate=16_000)
     assert wave.ndim == 1
     assert abs(len(wave) - 16_000) < 0.1 * 16_000
@@ -57,7 +30,7 @@ def test_compressed_sound_is_the_wave_that_was_encoded(tmp_path: Path, suffix: s
 
 
 def test_the_channels_of_compressed_sound_are_averaged_not_mixed_louder(tmp_path: Path) -> None:
-    file = encode(tmp_path / "stereo.m4a", np.stack([tone(1.0), 0 * tone(1.0)]))
+    file = encode(tmp_path / "stereo.m4a", np.stack([sine(1.0), 0 * sine(1.0)]))
     assert level_at(read_audio(file)[4800:43_200].double(), 440.0, RATE) == pytest.approx(0.25, rel=0.05)
 
 
@@ -71,28 +44,28 @@ def test_compressed_sound_that_was_cut_short_is_refused(tmp_path: Path, suffix: 
     content = file.read_bytes()
     for share in (0.5, 0.9):
         file.write_bytes(content[: int(share * len(content))])
-        with pytest.raises(DataError, match=r"is truncated: it holds .* that it promises|cannot be read as sound"):
+        with pytest.raises(DataError, match=r"that its header promises|lacks its last page|cannot be"):
             read_audio(file)
 
 
 def test_what_is_no_sound_is_refused_with_its_name(tmp_path: Path) -> None:
     for name, content in (("text.m4a", b"no sound at all"), ("empty.mp3", b""), ("text.opus", b"no sound")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"{name}: cannot be read as sound"):
+        with pytest.raises(DataError, match=f"{name}: cannot be read as a film or sound"):
             read_audio(tmp_path / name)
     with pytest.raises(DataError, match=r"none.m4a: no such file"):
         read_audio(tmp_path / "none.m4a")
 
 
 def test_a_list_of_other_files_is_no_sound(tmp_path: Path) -> None:
-    encode(tmp_path / "tone.m4a", tone(1.0)[None])
+    encode(tmp_path / "tone.m4a", sine(1.0)[None])
     (tmp_path / "list.m4a").write_text("ffconcat version 1.0\nfile tone.m4a\n")
-    with pytest.raises(DataError, match=r"list\.m4a: cannot be read as sound"):
+    with pytest.raises(DataError, match=r"list\.m4a: cannot be read as a film or sound"):
         read_audio(tmp_path / "list.m4a")
 
 
 def test_a_manifest_may_name_compressed_sound(tmp_path: Path) -> None:
-    file = encode(tmp_path / "tone.m4a", tone(0.5)[None])
+    file = encode(tmp_path / "tone.m4a", sine(0.5)[None])
     options = ReadOptions(sample_rate=8000)
     values = read_media(file, options)
     assert describe_media(file, options).length == len(values)
@@ -107,8 +80,8 @@ def voices(tmp_path: Path) -> Path:
         for video in videos:
             folder = tmp_path / "wav" / speaker / video
             folder.mkdir(parents=True)
-            soundfile.write(folder / "00001.wav", tone(0.02)[::3], 16_000)
-            encode(folder / "00002.m4a", tone(0.1)[None])
+            soundfile.write(folder / "00001.wav", sine(0.02)[::3], 16_000)
+            encode(folder / "00002.m4a", sine(0.1)[None])
     return tmp_path
 
 
@@ -133,7 +106,7 @@ def test_speakers_of_one_video_are_kept_where_asked_for(voices: Path) -> None:
 
 def test_voxceleb_says_what_lies_elsewhere_stands_twice_or_is_missing(voices: Path, tmp_path: Path) -> None:
     (voices / "stray.wav").write_bytes(b"")
-    soundfile.write(voices / "wav" / "id10001" / "aVideo" / "00001.flac", tone(0.01), 16_000)
+    soundfile.write(voices / "wav" / "id10001" / "aVideo" / "00001.flac", sine(0.01), 16_000)
     with pytest.raises(DataError) as caught:
         VoxCeleb(root=str(voices))
     assert "1 sound files are no id10001/VIDEO/00001.wav, such as stray.wav" in str(caught.value)
@@ -150,5 +123,5 @@ def test_a_damaged_utterance_is_told_with_its_place(voices: Path) -> None:
     file.write_bytes(file.read_bytes()[:100])
     data = VoxCeleb(root=str(voices))
     index = [row.id for row in data.rows].index("id10002/cVideo/00002")
-    with pytest.raises(DataError, match=r"wav/id10002/cVideo/00002.m4a: audio: .*cannot be read as sound"):
+    with pytest.raises(DataError, match=r"wav/id10002/cVideo/00002.m4a: audio: .*cannot be read as a film or sound"):
         data.load(index)

@@ -65,7 +65,7 @@ def test_the_last_frames_come_whichever_streams_are_asked_for(
     picture, sound = wanted
     with Film(sound_first(tmp_path, suffix)) as film:
         frames = list(film.frames(picture=picture, sound=sound))
-        losses = film.losses(picture=picture)
+        losses = film.losses()
 
     images = [frame for frame in frames if not hasattr(frame, "sample_rate")]
     assert (len(images), losses) == (COUNT if picture else 0, [])

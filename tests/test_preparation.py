@@ -186,7 +186,7 @@ def test_the_frames_of_a_film_are_those_that_libav_gives_of_it(
 
     with Film(path) as film:
         found = [(f.pts, f.duration, f.to_ndarray()) for f in film.frames(picture=True, sound=False)]
-        rate, losses, lacks_duration = film.picture.average_rate, film.losses(picture=True), film.lacks_duration
+        rate, losses, lacks_duration = film.picture.average_rate, film.losses(), film.lacks_duration
 
     with av.open(str(path)) as container:  # which decodes the first frames to learn of the rest
         expected = [(f.pts, f.duration, f.to_ndarray()) for f in container.decode(video=0)]

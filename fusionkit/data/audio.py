@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +17,21 @@ from fusionkit.data.compressed_audio import COMPRESSED_SUFFIXES, decode_compress
 from fusionkit.data.files import name_errors
 from fusionkit.data.limits import check_size
 from fusionkit.data.sound_headers import find_sound, open_corrected
+from fusionkit.data.sound_tracks import Sound, resampled
 from fusionkit.errors import DataError, Problem
 
 PLAIN_SUFFIXES = frozenset({".wav", ".flac", ".rf64", ".w64", ".aif", ".aiff", ".aifc"})
 """Endings of what libsndfile reads."""
 
 AUDIO_SUFFIXES = PLAIN_SUFFIXES | COMPRESSED_SUFFIXES
+
+FILM_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg"})
+"""Endings of films, of which the sound is read where a sound is asked for."""
+
+Frames = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
+
+_AT_ONCE = 1024
+"""Samples that are read at once where a file breaks off somewhere."""
 
 # libsndfile gives the largest number of 64 bits where a flac leaves its length open.
 _MOST_FRAMES = 2**62
@@ -54,17 +64,19 @@ def read_header(path: Path) -> AudioHeader:
     Raises:
         DataError: The file is missing, empty, no sound file, ends before its header says, or is larger than the limit.
     """
-    note = ""
     if path.suffix.lower() in PLAIN_SUFFIXES:
-        with _opened(path) as (sound, note):
-            if sound is not None:
-                return AudioHeader(sound.frames, sound.samplerate, sound.channels, note)
-    decoded, own = decode_compressed(path)
-    return AudioHeader(decoded.shape[1], own, len(decoded), note)
+        with _opened(path) as plain:
+            if plain is not None:
+                _refuse(path, plain.losses)
+                return AudioHeader(plain.file.frames, plain.file.samplerate, plain.file.channels, plain.note)
+    sound = decode_compressed(path)
+    _refuse(path, sound.losses)
+    note = " and ".join(text for _, text in sound.departures)
+    return AudioHeader(len(sound.wave), sound.rate, sound.channels, note)
 
 
 def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
-    """Reads a sound file as one wave in -1..1: several channels are averaged, and resampled if need be.
+    """Reads a whole sound file as one wave in -1..1: several channels are averaged, and resampled if need be.
 
     A length that a header leaves open, or states as 0 though sound follows, is read to the end of the file; the note of
     `read_header` says so.
@@ -79,31 +91,73 @@ def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
     Raises:
         DataError: The file is missing, damaged, shorter than its header says, or larger than the limit.
     """
-    channels, own = _read_plain(path) if path.suffix.lower() in PLAIN_SUFFIXES else decode_compressed(path)
-    wave = channels.mean(dim=0)
+    sound = decode_audio(path, rate=rate)
+    _refuse(path, sound.losses)
+    return sound.wave
+
+
+def decode_audio(path: Path, *, rate: int | None = None) -> Sound:
+    """Reads a sound file as far as it goes, and says what is missing of it.
+
+    Args:
+        path: The file.
+        rate: Samples per second to resample to; None keeps the file's own.
+
+    Raises:
+        DataError: The file is missing, no sound file, or larger than the limit.
+    """
+    if path.suffix.lower() in PLAIN_SUFFIXES:
+        with _opened(path) as plain:
+            if plain is not None:
+                return _read_plain(path, plain, rate)
+    return decode_compressed(path, rate=rate)
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """A sound as libsndfile opens it, what its header says wrongly, and what is missing of it."""
+
+    file: Any
+    note: str
+    losses: tuple[str, ...]
+
+
+def _read_plain(path: Path, plain: _Plain, rate: int | None) -> Sound:
+    own, channels = int(plain.file.samplerate), int(plain.file.channels)
+    frames = _frames_of(plain.file)
+    losses = plain.losses
+    if len(frames) != plain.file.frames and not losses:
+        losses = (_lacking(f"{len(frames)} of {plain.file.frames} samples"),)
+    wave = torch.from_numpy(frames).T.mean(dim=0)
     if rate is not None and rate != own:
-        from torchaudio.functional import resample
-
         check_size("samples", math.ceil(len(wave) * rate / own), str(path))
-        wave = resample(wave, own, rate)
-    return wave
+        wave = resampled(wave, own, rate)
+    return Sound(wave, own, channels, losses, (("length", plain.note),) if plain.note else ())
 
 
-def _read_plain(path: Path) -> tuple[Tensor, int]:
-    """The channels of a file that libsndfile reads, and samples per second."""
-    with _opened(path) as (sound, _):
-        if sound is not None:
-            with name_errors(path, "is damaged"):
-                frames = sound.read(dtype="float32", always_2d=True)
-            if len(frames) != sound.frames:
-                raise _truncated(path, f"{len(frames)} of {sound.frames} samples")
-            return torch.from_numpy(frames).T, int(sound.samplerate)
-    return decode_compressed(path)
+def _frames_of(file: Any) -> Frames:
+    """The frames of a sound; of one that breaks off those before that place."""
+    import soundfile
+
+    try:
+        whole: Frames = file.read(dtype="float32", always_2d=True)
+        return whole
+    except soundfile.LibsndfileError:
+        file.seek(0)
+    found = [np.zeros((0, file.channels), np.float32)]
+    while True:
+        try:
+            found.append(file.read(_AT_ONCE, dtype="float32", always_2d=True))
+        except soundfile.LibsndfileError:
+            break
+        if not len(found[-1]):
+            break
+    return np.concatenate(found)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, str]]:
-    """A sound as libsndfile opens it, and what its header says wrongly; None for a flac that states no length.
+def _opened(path: Path) -> Iterator[_Plain | None]:
+    """A sound as libsndfile opens it; None for a flac that states no length.
 
     libsndfile cannot read such a flac to its end, libav can.
     """
@@ -115,15 +169,25 @@ def _opened(path: Path) -> Iterator[tuple[Any, str]]:
         raise DataError([Problem(str(path), "is empty (0 bytes)", "copy it again")])
     with name_errors(path, "cannot be read as sound"):
         found = find_sound(path)
-        if found is not None and found.missing:
-            raise _truncated(path, f"{found.present} of {found.stated} bytes of sound")
+        cut = found is not None and found.missing
+        losses = (_lacking(f"{found.present} of {found.stated} bytes of sound"),) if found is not None and cut else ()
         with open_corrected(path, found) as file, soundfile.SoundFile(file) as sound:
             if sound.frames <= _MOST_FRAMES:
                 check_size("samples", sound.frames * sound.channels, str(path))
-                yield sound, "" if found is None else found.note
+                yield _Plain(sound, "" if found is None else found.note, losses)
                 return
-    yield None, "does not state its length, so a loss at its end would go unseen"
+    yield None
 
 
-def _truncated(path: Path, share: str) -> DataError:
-    return DataError([Problem(str(path), f"is truncated: it holds {share} that its header promises", "copy it again")])
+def _refuse(path: Path, losses: Sequence[str]) -> None:
+    """Refuses a sound of which something is missing.
+
+    Raises:
+        DataError: Something is.
+    """
+    if losses:
+        raise DataError([Problem(str(path), " and ".join(losses), "copy it again")])
+
+
+def _lacking(share: str) -> str:
+    return f"is truncated: it holds {share} that its header promises"

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.arrays import ARRAY_SUFFIXES, array_shape, read_array
-from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
+from fusionkit.data.audio import AUDIO_SUFFIXES, FILM_SUFFIXES, read_audio, read_header
 from fusionkit.data.images import IMAGE_SUFFIXES, read_image
 from fusionkit.errors import DataError, Problem
 
-SUFFIXES = AUDIO_SUFFIXES | IMAGE_SUFFIXES | ARRAY_SUFFIXES
+SOUND_SUFFIXES = AUDIO_SUFFIXES | FILM_SUFFIXES
+"""Endings of files of which the sound is read: of sounds, and of films."""
+
+SUFFIXES = SOUND_SUFFIXES | IMAGE_SUFFIXES | ARRAY_SUFFIXES
 
 Layout = Literal["auto", "sequence", "static"]
 
@@ -62,7 +65,7 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
         DataError: The file is missing, damaged or of no known kind.
     """
     suffix = _suffix(path)
-    if suffix in AUDIO_SUFFIXES:
+    if suffix in SOUND_SUFFIXES:
         header = read_header(path)
         rate = float(options.sample_rate or header.rate)
         return MediaInfo((), rate, header.length_at(options.sample_rate), header.note)
@@ -76,15 +79,15 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
 def read_media(path: Path, options: ReadOptions) -> Tensor:
     """Reads a file as ``(length, *element)`` float32.
 
-    Sound (wav, flac) is one wave of scalar elements, the mean of its channels. An image (png, jpg, ...) is one element
-    ``(channels, height, width)`` in 0..1, upright, grey as one channel and all else as red, green and blue. An array
-    (npy, safetensors) is one element or a sequence, by its layout.
+    Sound (wav, flac, mp3, ..., and that of films) is one wave of scalar elements, the mean of its channels. An image
+    (png, jpg, ...) is one element ``(channels, height, width)`` in 0..1, upright, grey as one channel and all else as
+    red, green and blue. An array (npy, safetensors) is one element or a sequence, by its layout.
 
     Raises:
         DataError: The file is missing, damaged, of no known kind, or holds numbers that are not finite.
     """
     suffix = _suffix(path)
-    if suffix in AUDIO_SUFFIXES:
+    if suffix in SOUND_SUFFIXES:
         values = read_audio(path, rate=options.sample_rate)
     elif suffix in IMAGE_SUFFIXES:
         values = _read_planes(path)

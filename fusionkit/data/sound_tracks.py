@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.errors import DataError, Problem
+from fusionkit.data.limits import check_size
 
 Samples = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
@@ -32,6 +34,10 @@ _LONGEST_PATCH = 10.0
 """Seconds; as with frames, time stamps that jump further are not believed."""
 
 
+_TOLD = 3
+"""Changes of a sound that are told one by one."""
+
+
 def resampled(wave: Tensor, own_rate: int, rate: int) -> Tensor:
     """A wave at another rate, by windowed sinc interpolation."""
     if own_rate == rate or not len(wave):
@@ -47,18 +53,49 @@ def _resampler(own_rate: int, rate: int) -> Any:
     return Resample(own_rate, rate)  # its filter is computed once, which takes longer than a short film's sound
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A sound that was read, and what was not plain about it.
+
+    Args:
+        wave: The mean of its channels in -1..1, ``(length,)`` float32.
+        rate: Samples per second of the file; of one that changes on the way, at its beginning.
+        channels: Channels at its beginning.
+        losses: What is missing of it, in words; nothing of a whole one.
+        departures: What else is worth a word, each with its kind.
+    """
+
+    wave: Tensor
+    rate: int
+    channels: int
+    losses: tuple[str, ...] = ()
+    departures: tuple[tuple[str, str], ...] = ()
+
+
 class SoundTrack:
-    """The sound of a film, put together from its decoded frames: the mean of its channels.
+    """The sound of a film or file, put together from its decoded frames: the mean of its channels.
+
+    A sound may change on the way, as one that was joined of several does. Its channels are averaged whatever their
+    number, and what comes at another rate is resampled to the first, so all of it is heard at its own speed.
 
     Frames, dozens to a second, become a wave some at a time: one by one, between images that are decoded, each would
     find nothing of the code that does it in the processor's cache.
+
+    Args:
+        place: The file, for errors.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: str = "") -> None:
+        self._place = place
         self.rate: int | None = None
+        self.channels = 0
         self.start: float | None = None
         self.patched = 0.0
-        self._tick = 0.0
+        self._changes: list[str] = []
+        self._form = (0, 0)  # rate and channels of the last frame
+        self._parts: list[tuple[int, int]] = []  # where parts of one rate begin, and that rate
+        self._before = 0.0  # seconds of the parts before the last
+        self._origin: float | None = None
         self._waiting: list[Any] = []
         self._wave: Samples = np.empty(_FIRST_ROOM, np.float32)
         self._length = self._written = 0
@@ -67,19 +104,24 @@ class SoundTrack:
         """Adds a decoded frame, after silence where the film has none before it.
 
         Raises:
-            DataError: The sound changes its rate within the film.
+            DataError: It has more samples than the limit.
         """
+        form = (int(frame.sample_rate), int(frame.layout.nb_channels))
+        at = None if frame.pts is None else frame.pts * float(frame.time_base or 0)
         if self.rate is None:
-            self.rate = int(frame.sample_rate)
-            self._tick = float(frame.time_base or 0)
-            self.start = None if frame.pts is None else frame.pts * self._tick
-        elif frame.sample_rate != self.rate:
-            raise DataError([Problem("", f"its sound changes from {self.rate} to {frame.sample_rate} samples/s")])
-        if frame.pts is not None and self.start is not None:
-            gap = frame.pts * self._tick - self.start - self._length / self.rate
+            self.rate, self.channels = form
+            self.start = self._origin = at
+            self._parts.append((0, form[0]))
+        elif form != self._form:
+            self._change(form, at)
+        self._form = form
+        if at is not None:
+            if self._origin is None:
+                self._origin = at - self._seconds
+            gap = at - self._origin - self._seconds
             if _PATCHED < gap < _LONGEST_PATCH:
                 self._write_waiting()
-                missing = round(gap * self.rate)
+                missing = round(gap * form[0])
                 self._next(missing).fill(0)
                 self._length += missing
                 self.patched += gap
@@ -88,12 +130,56 @@ class SoundTrack:
         if len(self._waiting) == _FRAMES_AT_ONCE:
             self._write_waiting()
 
-    def wave(self, rate: int) -> Tensor:
-        """All of it, resampled, ``(samples,)`` float32. No more can be added."""
+    def join(self) -> None:
+        """Says that the next frame begins another file, which counts its time anew."""
+        self._origin = None
+
+    def wave(self, rate: int | None = None) -> Tensor:
+        """All of it, resampled to a rate, or to its own first one, ``(samples,)`` float32. No more can be added.
+
+        Raises:
+            DataError: It would have more samples than the limit.
+        """
         if self.rate is None:
             return torch.zeros(0)
         self._write_waiting()
-        return resampled(torch.from_numpy(self._wave[: self._length]), self.rate, rate)
+        whole = torch.from_numpy(self._wave[: self._length])
+        if len(self._parts) > 1:
+            ends = [*(start for start, _ in self._parts[1:]), self._length]
+            parts = zip(self._parts, ends, strict=True)
+            whole = torch.cat([resampled(whole[start:end], own, self.rate) for (start, own), end in parts])
+        if rate is None:
+            return whole
+        check_size("samples", math.ceil(len(whole) * rate / self.rate), self._place)
+        return resampled(whole, self.rate, rate)
+
+    @property
+    def departures(self) -> tuple[tuple[str, str], ...]:
+        """What was not plain about it, each with its kind."""
+        found = [("sound changes", f"its sound changes {change}") for change in self._changes[:_TOLD]]
+        if len(self._changes) > _TOLD:
+            found.append(("sound changes", f"its sound changes {len(self._changes)} times altogether"))
+        if self.patched:
+            found.append(("gaps in sound", f"lacks {self.patched:.2f} s of sound in between: silence was put there"))
+        return tuple(found)
+
+    @property
+    def _seconds(self) -> float:
+        start, rate = self._parts[-1]
+        return self._before + (self._length - start) / rate
+
+    def _change(self, form: tuple[int, int], at: float | None) -> None:
+        texts = []
+        if form[0] != self._form[0]:
+            texts.append(f"from {self._form[0]} to {form[0]} samples/s")
+        if form[1] != self._form[1]:
+            texts.append(f"from {self._form[1]} to {_counted(form[1], 'channel')}")
+        self._changes.append(f"{' and '.join(texts)} after {self._seconds:.2f} s")
+        if form[0] != self._form[0]:
+            self._before = self._seconds
+            self._parts.append((self._length, form[0]))
+            # Some formats store no time, and what libav counts up instead is wrong from here on.
+            self._origin = None if at is None else at - self._before
 
     def _write_waiting(self) -> None:
         for frame in self._waiting:
@@ -110,6 +196,7 @@ class SoundTrack:
         """Room for so many samples after those that are written."""
         first, self._written = self._written, self._written + samples
         if self._written > len(self._wave):
+            check_size("samples", self._written, self._place)
             self._wave.resize(max(self._written, 2 * len(self._wave)), refcheck=False)  # in place where the system can
         return self._wave[first : self._written]
 
@@ -127,3 +214,7 @@ def _write_mean(channels: list[Samples], mean: Samples) -> None:
     if dtype.kind == "u":
         total = np.subtract(total, number * full_scale, dtype=exact)
     np.divide(total, number * full_scale, out=mean, dtype=exact, casting="same_kind")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
 from fusionkit.data.archives import members
+from fusionkit.data.audio import FILM_SUFFIXES
 from fusionkit.data.files import expand_path, is_there
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Row
 
-FILM_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg"})
 SOUND_SUFFIXES = frozenset({".wav", ".flac"})
 ARCHIVE_SUFFIX = ".zip"
 

@@ -11,10 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fusionkit.data.audio import AUDIO_SUFFIXES
 from fusionkit.data.files import at_place, path_hint
 from fusionkit.data.images import IMAGE_SUFFIXES
-from fusionkit.data.media import Layout, MediaInfo, ReadOptions, describe_media, read_media
+from fusionkit.data.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
 from fusionkit.datasets.table_targets import problems_with_numbers
 from fusionkit.datasets.tables import TableRow, number
 from fusionkit.errors import DataError, Problem
@@ -181,7 +180,7 @@ class FileNames(TableModality):
         if shape != expected.shape:
             message = f"elements of shape {shape}, but the first file has {expected.shape}"
             raise DataError([Problem(f"{place}: {file}", message, "all samples share one shape of elements")])
-        if file.suffix.lower() in AUDIO_SUFFIXES:
+        if self._options.sample_rate is None and file.suffix.lower() in SOUND_SUFFIXES:
             rate = self._described(row).rate
             if rate != expected.rate:
                 message = f"{rate} elements per second, but the first file has {expected.rate}"

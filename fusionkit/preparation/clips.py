@@ -12,11 +12,10 @@ from pathlib import Path
 from torch import Tensor
 
 from fusionkit.data.archives import is_member, open_member
-from fusionkit.data.audio import AUDIO_SUFFIXES, PLAIN_SUFFIXES, read_audio, read_header
-from fusionkit.data.decoding import Film
+from fusionkit.data.audio import decode_audio
 from fusionkit.data.media import check_finite
 from fusionkit.data.sound_tracks import SoundTrack
-from fusionkit.errors import DataError, Problem
+from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, FaceDetector
 from fusionkit.preparation.pacing import LONGEST_GAP
 from fusionkit.preparation.pictures import Picture, find_picture
@@ -148,9 +147,8 @@ class _Work:
             text = "has a sound that ends before its picture begins" if len(whole) else "has no sound"
             self._leaves_out("no_sound", f"{what} {text}", "the audio is")
             return
-        if track.patched:
-            gaps = f"{what} lacks {track.patched:.2f} s of sound in between: silence was put there"
-            self._note("gaps in sound", gaps)
+        for kind, text in track.departures:
+            self._note(kind, f"{what} {text}")
         if abs(late) > APART_SECONDS:
             done = "after the picture: silence was put before it" if late > 0 else "before the picture: that was cut"
             self._note("sound begins apart", f"the sound of {what} begins {abs(late):.2f} s {done}")
@@ -158,24 +156,20 @@ class _Work:
 
     def _read_sound(self, path: Path) -> None:
         what = f"sound {path.name}"
-        losses: list[str] = []
         try:
             with _on_disk(path) as file:
-                if path.suffix.lower() in PLAIN_SUFFIXES and (note := read_header(file).note):
-                    self._note("length", f"{what} {note}")
-                if path.suffix.lower() in AUDIO_SUFFIXES:
-                    wave = read_audio(file, rate=self.spec.sample_rate)
-                else:
-                    wave, losses = _decode_sound(file, self.spec.sample_rate)
+                sound = decode_audio(file, rate=self.spec.sample_rate)
         except DataError as error:
             self._leaves_out("damaged", f"{what} {_said(error)}", "the audio is")
             return
-        if losses and self._leaves_out("incomplete", f"{what} {' and '.join(losses)}", "the audio is"):
+        for kind, text in sound.departures:
+            self._note(kind, f"{what} {text}")
+        if sound.losses and self._leaves_out("incomplete", f"{what} {' and '.join(sound.losses)}", "the audio is"):
             return
-        if not len(wave):
+        if not len(sound.wave):
             self._leaves_out("damaged", f"{what} is empty", "the audio is")
             return
-        self._take_wave(wave, what)
+        self._take_wave(sound.wave, what)
 
     def _take_wave(self, wave: Tensor, what: str) -> None:
         """Takes a wave as the clip's sound, if it is one."""
@@ -238,17 +232,6 @@ def _on_disk(path: Path) -> Iterator[Path]:
         shutil.copyfileobj(member, unpacked)
         unpacked.flush()
         yield Path(unpacked.name)
-
-
-def _decode_sound(path: Path, rate: int) -> tuple[Tensor, list[str]]:
-    """The sound of a compressed file or film, and what is missing of it."""
-    track = SoundTrack()
-    with Film(path) as film:
-        if film.sound is None:
-            raise DataError([Problem(str(path), "holds no sound")])
-        for frame in film.frames(picture=False, sound=True):
-            track.add(frame)
-        return track.wave(rate), film.losses(picture=False)
 
 
 def _said(error: DataError) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fusionkit.data.limits import check_size
 from fusionkit.interfaces import Box
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Pixels, Reader, Region, upright_size
@@ -93,6 +94,7 @@ class _Crops:
         """Adds a crop, as often as is said."""
         first, self._length = self._length, self._length + copies
         if self._length > len(self._crops):
+            check_size("frames", self._length, "")
             self._make_room(max(self._length, 2 * len(self._crops)))
         for channel, plane in enumerate(planes):
             self._crops[first : self._length, channel] = plane

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.decoding import Film
+from fusionkit.data.limits import check_size
 from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Box, FaceDetector
@@ -72,22 +73,23 @@ def find_picture(path: Path, spec: PrepareSpec, detector: FaceDetector, track: S
         track: Receives the sound; None where it is not wanted.
 
     Raises:
-        DataError: The film cannot be opened, or changes its size or its sound's rate on the way.
+        DataError: The film cannot be opened, changes its size on the way, or is larger than the limits.
     """
     with Film(path) as film:
         if film.picture is None:
             for frame in film.frames(picture=False, sound=track is not None):
                 _hear(track, frame)
             picture = Picture(None, 0, None, (), ("unusable", "holds no picture"))
-            return FilmContent(picture, film.losses(picture=False), film.lacks_duration)
+            return FilmContent(picture, film.losses(), film.lacks_duration)
+        check_size("frames", round(film.stated_seconds * spec.frame_rate), str(path))
         pace = Pace(spec.frame_rate, film.picture.average_rate)
         frames = _seen(film, track)
         if not detector.looks:
             box_of = partial(_first_box, detector)
             crops = cut_fixed(frames, pace, box_of, size=spec.face.size, grey=spec.face.grey)
-            return FilmContent(_picture(pace, crops), film.losses(picture=True), film.lacks_duration)
+            return FilmContent(_picture(pace, crops), film.losses(), film.lacks_duration)
         found = _look(frames, pace, detector, spec.face.every)
-        losses, lacks_duration = film.losses(picture=True), film.lacks_duration
+        losses, lacks_duration = film.losses(), film.lacks_duration
     return FilmContent(_followed(path, spec, pace, found), losses, lacks_duration)
 
 

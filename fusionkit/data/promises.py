@@ -1,0 +1,175 @@
+"""The length that a film or sound promises, so that what was decoded of it can be held against that.
+
+libav rebuilds what a header lacks, or states wrongly, from what is left of the file, and then half a file looks whole.
+So only what the file itself says counts here, and where it says nothing that is said too.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from fusionkit.data.ogg_pages import lacks_last_page
+
+_STATED_OF_WHOLE = frozenset({"matroska", "flv", "asf"})
+"""Formats whose header states how long the whole is, and not each stream."""
+
+_STATED_OF_STREAMS = frozenset({"aiff", "au", "tta", "wv", "flac", "rm"})
+"""Formats whose header states how long the sound is."""
+
+_OPEN_SIZES = (0, 1 << 31, 1 << 32)
+_NEAR = 1 << 16
+"""What was written into a pipe, or never finished, states no size or nearly the largest that there is."""
+
+_TRIFLE = 8
+"""Bytes that may be missing: some programs count the header of a file, others do not."""
+
+_BELIEVED = 1.5
+"""How much longer than its picture the sound of an avi may be stated; some programs state its bytes there."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a file says of its own length.
+
+    Args:
+        frames: Frames of the picture; 0 where they are not counted.
+        seconds: By the index of a stream, how long it is.
+        whole: Seconds from the beginning of the first stream to the end of the last; None where that is not stated.
+        ends: Whether the file ends in what only a whole file ends in.
+        losses: What its bytes lack, in words.
+    """
+
+    frames: int = 0
+    seconds: Mapping[int, float] = field(default_factory=dict)
+    whole: float | None = None
+    ends: bool = False
+    losses: tuple[str, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing is said, so that a loss at the end would go unseen."""
+        return not (self.frames or self.seconds or self.whole or self.ends or self.losses)
+
+
+def find_promise(container: Any, picture: Any, sound: Any, file: BinaryIO) -> Promise:
+    """Finds what a film or sound promises.
+
+    Args:
+        container: It, opened by libav.
+        picture: The stream of its picture; None where it has none.
+        sound: The stream of its sound; None where it has none.
+        file: Its bytes.
+    """
+    formats = frozenset(container.format.name.split(","))
+    streams = [stream for stream in (picture, sound) if stream is not None]
+    if "mov" in formats:
+        return _of_mov(container, picture, streams, file)
+    if "avi" in formats:
+        return _of_avi(picture, sound, file)
+    if "ogg" in formats:
+        lacking = lacks_last_page(file)
+        return Promise(ends=not lacking, losses=("lacks its last page: it is truncated",) if lacking else ())
+    if formats & _STATED_OF_WHOLE:
+        # The length of a stream stands in no such header: libav guesses it where the file states no length at all.
+        guessed = any(stream.duration is not None for stream in streams)
+        return Promise(whole=None if guessed or container.duration is None else container.duration / 1e6)
+    if formats & _STATED_OF_STREAMS:
+        return Promise(seconds=_durations(streams))
+    seconds = _seconds_of_mp3(file) if "mp3" in formats and sound is not None else None
+    return Promise(seconds={} if seconds is None else {sound.index: seconds})
+
+
+def _durations(streams: list[Any]) -> dict[int, float]:
+    return {stream.index: float(stream.duration * stream.time_base) for stream in streams if stream.duration}
+
+
+def _of_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
+    if all(stream.frames for stream in streams):
+        seconds = {index: length for index, length in _durations(streams).items() if index != _index(picture)}
+        return Promise(frames=0 if picture is None else picture.frames, seconds=seconds)
+    # In fragments: each says what it holds itself, so those that are missing are not missed, unless an index lists all.
+    names, missing = [], 0
+    for name, size, present in _boxes(file):
+        names.append(name)
+        missing += max(0, size - present)
+    losses = (f"is truncated: the last of its parts lacks {missing} bytes",) if missing else ()
+    whole = container.duration / 1e6 if b"sidx" in names and container.duration is not None else None
+    return Promise(whole=whole, ends=names[-1:] == [b"mfra"], losses=losses)
+
+
+def _index(stream: Any) -> int | None:
+    return None if stream is None else int(stream.index)
+
+
+def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The boxes that an mp4 consists of: the name of each, its size, and how many of its bytes are there."""
+    end, position = file.seek(0, io.SEEK_END), 0
+    while position + 8 <= end:
+        file.seek(position)
+        size, name = struct.unpack(">I4s", file.read(8))
+        if size == 1:
+            size = struct.unpack(">Q", file.read(8).ljust(8, b"\0"))[0]
+        size = size or end - position  # 0 is all that is left
+        if size < 8:
+            return
+        yield name, size, min(size, end - position)
+        position += size
+
+
+def _of_avi(picture: Any, sound: Any, file: BinaryIO) -> Promise:
+    """The header of an avi states the length of each stream and of the file; libav shortens it to what is there."""
+    seconds = {
+        stream.index: float(stream.frames * stream.time_base)
+        for stream in (picture, sound)
+        if stream is not None and stream.frames
+    }
+    if (
+        picture is not None
+        and sound is not None
+        and seconds.get(sound.index, 0.0) > _BELIEVED * seconds.get(picture.index, float("inf"))
+    ):
+        del seconds[sound.index]
+    stated, present = _bytes_of_riff(file)
+    short = stated is not None and present < stated - _TRIFLE
+    losses = (f"is truncated: it holds {present} of {stated} bytes that its header promises",) if short else ()
+    return Promise(seconds=seconds, ends=stated is not None, losses=losses)
+
+
+def _bytes_of_riff(file: BinaryIO) -> tuple[int | None, int]:
+    """The bytes that a file of RIFF chunks should have, None where it leaves that open, and those that it has."""
+    end, position = file.seek(0, io.SEEK_END), 0
+    while position < end:
+        file.seek(position)
+        name, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+        if name != b"RIFF":
+            break
+        if any(abs(size - mark) <= _NEAR for mark in _OPEN_SIZES[1:]) or not size:
+            return None, end
+        position += 8 + size + size % 2
+    return position, end
+
+
+def _seconds_of_mp3(file: BinaryIO) -> float | None:
+    """The length that the first frame of an mp3 states, if it holds no sound but what is said of the others."""
+    file.seek(0)
+    head = file.read(10)
+    file.seek(10 + tag_bytes(head) if head[:3] == b"ID3" else 0)
+    first = file.read(512)
+    at = max(first.find(b"Xing"), first.find(b"Info"))
+    if at < 4 or first[0] != 0xFF or len(first) < at + 12 or not first[at + 7] & 1:
+        return None
+    version, layer_3_rate = first[1] >> 3 & 3, (44100, 48000, 32000, 0)[first[2] >> 2 & 3]
+    if version == 1 or not layer_3_rate:
+        return None
+    rate = layer_3_rate >> {3: 0, 2: 1, 0: 2}[version]
+    frames: int = struct.unpack(">I", first[at + 8 : at + 12])[0]
+    return frames * (1152 if version == 3 else 576) / rate
+
+
+def tag_bytes(head: bytes) -> int:
+    """The size that the first ten bytes of an ID3 tag state for what follows them: four times seven bits."""
+    return sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))

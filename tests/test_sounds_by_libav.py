@@ -1,0 +1,187 @@
+"""Sounds of every container: what is left of broken ones, what is said of them, and what they may hold at most."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from written_films import cut_short, spec_for, steps, write_film
+from written_sounds import RATE, encode, level_at, sine
+
+from fusionkit.data.audio import decode_audio, read_audio, read_header
+from fusionkit.data.compressed_audio import decode_compressed
+from fusionkit.data.decoding import Film
+from fusionkit.data.media import ReadOptions, describe_media, read_media
+from fusionkit.datasets.manifest import Manifest
+from fusionkit.errors import DataError
+from fusionkit.interfaces import Clip
+from fusionkit.preparation.clips import Outcome, prepare_clip
+from fusionkit.recipe import build_component
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
+FRAGMENTS = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "200000"}
+OPTIONS = {".m4a": {"movflags": "faststart"}, ".mp4": FRAGMENTS}
+CUT = [".wav", ".flac", ".aiff", ".m4a", ".mp3", ".ogg", ".opus", ".mka", ".webm", ".mp4"]
+
+
+def noise(folder: Path, suffix: str) -> Path:
+    """Two seconds."""
+    file = folder / f"a{suffix}"
+    if suffix in (".wav", ".flac", ".aiff"):
+        soundfile.write(file, NOISE, RATE)
+        return file
+    if suffix in (".ogg", ".opus"):  # in pages of a tenth of a second
+        return encode(file, NOISE[None], page_duration="100000")
+    return encode(file, NOISE[None], **OPTIONS.get(suffix, {}))
+
+
+def made(clip: Clip, folder: Path, **keys: str) -> Outcome:
+    spec = spec_for(folder, **keys)
+    return prepare_clip(clip, spec, build_component(spec.face.detector))
+
+
+@pytest.mark.parametrize("suffix", CUT)
+def test_the_policy_of_incomplete_files_is_heeded_by_every_reader_of_sound(suffix: str, tmp_path: Path) -> None:
+    file = noise(tmp_path, suffix)
+    assert made(Clip(None, file), tmp_path).status == "prepared"
+    cut_short(file, 0.6)
+
+    kept = made(Clip(None, file), tmp_path, incomplete="keep")
+    dropped, failed = (made(Clip(None, file), tmp_path, incomplete=policy) for policy in ("drop", "fail"))
+    with pytest.raises(DataError):
+        read_audio(file)
+
+    assert (kept.status, dropped.status, failed.status) == ("prepared", "dropped", "failed"), kept.reason
+    assert "incomplete" in [found.kind for found in kept.departures]
+    assert 0.8 * 16_000 < len(kept.tensors["audio"]) < 1.4 * 16_000
+    wave = kept.tensors["audio"].double() / 32768
+    assert float(wave.std()) == pytest.approx(NOISE.std() / 3**0.5, rel=0.15)  # a third of the band is left at 16 kHz
+
+
+@pytest.mark.parametrize("suffix", [".aiff", ".mka", ".webm", ".mp4"])
+def test_a_manifest_takes_every_sound_that_clips_take(suffix: str, tmp_path: Path) -> None:
+    encode(tmp_path / f"a{suffix}", sine(1.0)[None])
+    (tmp_path / "table.csv").write_text(f"sound,label\na{suffix},x\n")
+    options = ReadOptions(sample_rate=16_000)
+
+    data = Manifest(
+        path=str(tmp_path / "table.csv"), modalities={"audio": "sound"}, targets=["label"], sample_rate=16_000
+    )
+    wave = data.load(0)["audio"]
+
+    assert level_at(wave[1600:14_400].double(), 440.0, 16_000) == pytest.approx(0.5, rel=0.05)
+    assert len(wave) == data.length(0, "audio") == describe_media(tmp_path / f"a{suffix}", options).length
+    clip = made(Clip(None, tmp_path / f"a{suffix}"), tmp_path)
+    assert len(clip.tensors["audio"]) == len(wave)
+
+
+def test_the_sound_of_a_film_in_a_manifest_is_that_of_its_first_track(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", steps(10), wave=sine(1.0, rate=16_000))
+
+    wave = read_media(film, ReadOptions(sample_rate=16_000))
+
+    assert level_at(wave[1600:14_400].double(), 440.0, 16_000) == pytest.approx(0.5, rel=0.05)
+    with pytest.raises(DataError, match=r"mute\.mp4: holds no sound"):
+        read_media(write_film(tmp_path / "mute.mp4", steps(10)), ReadOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("a.mp3", {"write_xing": "0"}),
+        ("a.aac", {}),
+        ("a.mka", {"live": "1"}),
+        ("a.mp4", {**FRAGMENTS, "movflags": FRAGMENTS["movflags"] + "+skip_trailer"}),
+    ],
+)
+def test_a_sound_that_does_not_state_its_length_is_said_not_to(
+    name: str, options: dict[str, str], tmp_path: Path
+) -> None:
+    file = encode(tmp_path / name, sine(1.0)[None], **options)
+
+    sound = decode_audio(file)
+
+    assert (sound.losses, [kind for kind, _ in sound.departures]) == ((), ["no duration"])
+    assert "does not state its length, so a loss at its end would go unseen" in read_header(file).note
+
+
+@pytest.mark.parametrize("name", ["a.mpg", "a.ts"])
+def test_a_film_of_a_format_that_promises_nothing_is_said_to_do_so(name: str, tmp_path: Path) -> None:
+    film = write_film(tmp_path / name, steps(30), codec="mpeg1video", rate=25)
+
+    outcome = made(Clip(film), tmp_path)
+
+    assert outcome.status == "prepared"
+    assert [found.text for found in outcome.departures if found.kind == "no duration"] == [
+        f"film {name} does not state its duration: a loss at its end would go unseen"
+    ]
+
+
+def test_a_stream_without_a_decoder_is_told_with_the_file(tmp_path: Path) -> None:
+    file = encode(tmp_path / "a.m4a", sine(0.5)[None])
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"mp4a", b"zzzz").replace(b"esds", b"zzzz"))
+    with pytest.raises(DataError, match=r"a\.m4a: (there is no decoder for its sound|cannot be read)"):
+        read_audio(file)
+
+
+@pytest.mark.parametrize("where", ["open", "demux", "decode"])
+def test_whatever_libav_raises_is_told_with_the_file(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = encode(tmp_path / "a.m4a", sine(0.5)[None])
+
+    def broken(*_: object, **__: object) -> object:
+        raise KeyError("what no list of exceptions names")
+
+    if where == "open":
+        monkeypatch.setattr(av, "open", broken)
+    else:
+        monkeypatch.setattr(Film, "_packets" if where == "demux" else "_decoded", broken)
+    with pytest.raises(
+        DataError, match=r"a\.m4a: cannot be read as a film or sound \('what no list of exceptions names'\)"
+    ):
+        read_audio(file)
+
+
+def test_what_a_film_or_sound_states_is_held_against_the_limits_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_film(tmp_path / "a.mp4", steps(12), wave=sine(1.2, rate=16_000))
+    sound = encode(tmp_path / "a.m4a", np.stack([sine(0.5)] * 2))
+    monkeypatch.setattr(Film, "frames", None)
+    cases = [("PIXELS", film, 64 * 48), ("FRAMES", film, 12), ("SAMPLES", sound, RATE)]
+    for kind, file, _ in cases:
+        monkeypatch.setenv(f"FUSIONKIT_MAX_{kind}", "11")
+        with pytest.raises(DataError, match=rf"{file.name}: holds [\d,]+ {kind.lower()}, more than the limit of 11"):
+            Film(file)
+        monkeypatch.delenv(f"FUSIONKIT_MAX_{kind}")
+    for kind, file, most in cases:
+        monkeypatch.setenv(f"FUSIONKIT_MAX_{kind}", str(2 * most))
+        with Film(file):
+            pass
+
+
+def test_a_sound_that_is_longer_than_it_states_is_stopped_at_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = encode(tmp_path / "a.aac", sine(1.0)[None])  # it states no length
+    monkeypatch.setattr("fusionkit.data.sound_tracks._FIRST_ROOM", 1000)
+    monkeypatch.setenv("FUSIONKIT_MAX_SAMPLES", "20000")
+    with pytest.raises(DataError, match=r"a\.aac: holds [\d,]+ samples, more than the limit of 20,000"):
+        decode_compressed(file)
+
+
+def test_a_film_that_shows_more_frames_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = write_film(tmp_path / "a.mkv", steps(12))
+    monkeypatch.setenv("FUSIONKIT_MAX_FRAMES", "11")
+
+    outcome = made(Clip(film), tmp_path)
+
+    assert outcome.status == "dropped"
+    assert "holds 12 frames, more than the limit of 11" in outcome.reason
