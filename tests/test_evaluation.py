@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -281,6 +283,71 @@ def test_verify_tells_weights_that_were_damaged(tmp_path):
     report = verify(run.path, device="cpu")
     assert not report.holds
     assert "damaged" in report.broken[0].found
+
+
+def moved_by(amount):
+    return lambda values: values + amount
+
+
+def without_the_last(values):
+    return values[:-1].clone()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "found"),
+    [
+        ("distribution/label/fused", moved_by(0.25), "54 of 54 numbers differ, by up to 0.25"),
+        ("distribution/label/fused", without_the_last, r"torch.float32 of shape \(18, 3\)"),
+        ("distribution/strength/ensemble", None, r"torch.float32 of shape \(18, 1\)"),
+        ("target/label", lambda values: (values + 1) % 3, "18 of 18 numbers differ, by up to [12]"),
+        ("present/motion", torch.logical_not, "18 of 18 numbers differ, by up to 1"),
+        ("feature/posture", torch.zeros_like, "numbers differ, by up to"),
+        ("something/else", lambda _: torch.zeros(2), "None"),
+    ],
+)
+def test_verify_tells_predictions_that_were_altered(evaluated, tmp_path, name, change, found):
+    run, _ = evaluated
+    folder = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    tensors, about = folder.read_predictions()
+    altered = {key: tensor for key, tensor in tensors.items() if key != name}
+    if change is not None:
+        altered[name] = change(tensors.get(name))
+    folder.write_predictions(altered, about)
+
+    (broken,) = verify(folder.path, device="cpu").broken
+
+    assert broken.what == f"predictions: {name}"
+    assert re.fullmatch(f".*({found}).*", str(broken.found))
+
+
+def test_verify_tells_predictions_of_other_samples_and_such_as_are_damaged_or_gone(evaluated, tmp_path):
+    run, _ = evaluated
+    folder = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    tensors, about = folder.read_predictions()
+    file = folder.path / "predictions.safetensors"
+
+    folder.write_predictions(tensors, {**about, "samples": json.dumps(["another"] * 18)})
+    assert [each.what for each in verify(folder.path, device="cpu").broken] == ["predictions: samples"]
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "is damaged" in verify(folder.path, device="cpu").broken[0].found
+    file.unlink()
+    (broken,) = verify(folder.path, device="cpu").broken
+    assert (broken.what, str(broken.found)) == ("predictions", f"{file}: no such file")
+
+
+def test_verify_wants_no_predictions_of_a_branch_that_the_card_does_not_know(evaluated, tmp_path):
+    run, card = evaluated
+    folder = RunFolder(shutil.copytree(run.path, tmp_path / "run"))
+    tensors, about = folder.read_predictions()
+    folder.write_predictions({key: of for key, of in tensors.items() if "/ensemble" not in key}, about)
+    older = json.loads(json.dumps(card))
+    for target in older["targets"].values():
+        del target["branches"]["ensemble"]
+    (tmp_path / "card.json").write_text(json.dumps(older))
+
+    broken = {finding.what for finding in verify(tmp_path / "card.json", folder.path, device="cpu").broken}
+
+    assert not {what for what in broken if what.startswith("predictions")}
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,27 @@ def test_checked_clips_that_are_damaged_are_done_again(tmp_path: Path) -> None:
     assert contents(second) == whole
 
 
+def test_another_sound_of_the_same_size_and_time_is_found_by_a_check_and_prepared(tmp_path: Path) -> None:
+    film = write_film(tmp_path / "a.mp4", steps(10))
+    sound = write_sound(tmp_path / "a.wav", tone(1.2, hertz=440.0))
+    films = Films({"a": Clip(film, sound)})
+    first = run(films, tmp_path / "cache")
+    (before,) = contents(first).values()
+    times = sound.stat()
+    write_sound(sound, tone(1.2, hertz=880.0))
+    os.utime(sound, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert sound.stat().st_size == times.st_size
+
+    assert run(films, tmp_path / "cache").kept == 1  # size and time are believed
+    checked = prepare(films, spec_for(tmp_path / "cache"), kind="films", processes=1, check=True)
+    again = prepare(films, spec_for(tmp_path / "cache"), kind="films", processes=1, check=True)
+
+    (after,) = contents(checked).values()
+    (fresh,) = contents(run(films, tmp_path / "elsewhere")).values()
+    assert (checked.kept, again.kept) == (0, 1)
+    assert after == fresh != before
+
+
 def test_what_the_dataset_says_of_its_files_stands_in_every_report(tmp_path: Path) -> None:
     films = Films(clips_in(tmp_path))
     films.notes = ("incomplete actors: 01 has 2 of 60 clips",)
@@ -340,7 +361,7 @@ def test_the_command_says_that_checked_clips_are_whole(tmp_path: Path) -> None:
     recipe = str(recipe_in(tmp_path, "cache"))
     for words, said in (
         ((), "known from before"),
-        (("--check",), "2 clips were read and are what was prepared; 0 were"),
+        (("--check",), "2 clips were read and are what was prepared, from these films; 0 were"),
     ):
         ended = command(tmp_path, "prepare", recipe, "--processes", "1", *words)
         assert said in " ".join(ended.communicate()[0].split())

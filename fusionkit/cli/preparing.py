@@ -28,7 +28,7 @@ def prepare(
     *,
     retry: Annotated[bool, typer.Option("--retry", help="Do those again that were dropped or failed.")] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Read what is prepared, and do those again that are damaged.")
+        bool, typer.Option("--check", help="Read clips and films; do those again that are damaged or changed.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -51,7 +51,9 @@ def prepare(
             print_preparation(each)
             if check:
                 made = len(each.records) - each.kept
-                print_paragraph(f"{each.kept} clips were read and are what was prepared; {made} were made now.")
+                print_paragraph(
+                    f"{each.kept} clips were read and are what was prepared, from these films; {made} were made now."
+                )
     if any(each.failed for each in done):
         raise typer.Exit(SOME_FAILED)
 

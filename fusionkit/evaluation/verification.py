@@ -1,17 +1,24 @@
-"""Whether a card's figures hold: the stored weights are evaluated again."""
+"""Whether a card's figures and predictions hold: the stored weights are evaluated again."""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fusionkit.errors import RunError
 from fusionkit.evaluation.card import FORMAT, make_card
+from fusionkit.evaluation.predictions import Predictions
 from fusionkit.evaluation.resampling import RESAMPLES
+from fusionkit.findings import at
 from fusionkit.runs import RunFolder
+from fusionkit.whole_files import read_json
 
 TOLERANCE = 1e-5
 
@@ -48,13 +55,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verification:
-    """Every statement of a card that was checked.
+    """Every statement of a card, and all predictions, that were checked.
 
     Args:
         card: The card.
         run: The run folder.
         tolerance: How far two numbers may lie apart and still agree; all else agrees exactly.
-        findings: What was checked: hashes first, figures last.
+        findings: What was checked: hashes first, then figures, predictions last.
     """
 
     card: Path
@@ -89,9 +96,10 @@ def verify(
     """Evaluates the stored weights of a card again and says which statements hold.
 
     Checked are all statements about protocol, selection, seed, recipe and training, the hashes, and every figure with
-    its interval and its confusion matrix. Only what a card says of the evaluation that made it (time, commit, versions
-    and device) cannot be made again. On the machine that made the card figures agree to the last bit; another processor
-    or a GPU adds in another order, which the tolerance allows for.
+    its interval and its confusion matrix; and the predictions that are stored in the run folder, sample by sample. Only
+    what a card says of the evaluation that made it (time, commit, versions and device) cannot be made again. On the
+    machine that made the card figures agree to the last bit; another processor or a GPU adds in another order, which
+    the tolerance allows for.
 
     Args:
         card: A ``metrics.json``, or the run folder that holds one.
@@ -109,7 +117,7 @@ def verify(
     if stated.get("format") != FORMAT:
         raise RunError(f"{path}: a card of format {stated.get('format')!r}; this version reads format {FORMAT}")
     try:
-        found, _ = make_card(folder, device=device, resamples=_resamples(stated))
+        found, predictions = make_card(folder, device=device, resamples=_resamples(stated))
     except RunError as error:
         damage = Finding("weights", stated.get("weights_sha256"), str(error), holds=False)
         return Verification(path, folder.path, tolerance, (damage,))
@@ -117,7 +125,52 @@ def verify(
         dict(_statements({key: card.get(key) for key in CHECKED})) for card in (stated, json.loads(json.dumps(found)))
     )
     findings = [_compare(what, said.get(what), again.get(what), tolerance) for what in {**said, **again}]
+    findings += _compare_predictions(folder, predictions, stated["targets"], tolerance)
     return Verification(path, folder.path, tolerance, tuple(findings))
+
+
+def _compare_predictions(
+    run: RunFolder, predictions: Predictions, targets: Mapping[str, Any], tolerance: float
+) -> list[Finding]:
+    """Compares the predictions of a run folder with those of the evaluation.
+
+    A branch of which the card says nothing, as one of an older version, needs none.
+    """
+    tensors, metadata = predictions.tensors(), predictions.metadata()
+    try:
+        said, about = run.read_predictions()
+    except RunError as error:
+        return [Finding("predictions", f"{len(tensors)} tensors", str(error), holds=False)]
+    findings = [_compare(f"predictions: {name}", about.get(name), text, tolerance) for name, text in metadata.items()]
+    unsaid = {
+        f"distribution/{target}/{branch}"
+        for target in predictions.targets
+        for branch in predictions.distributions
+        if branch not in _branches(targets, target)
+    }
+    names = {**said, **{name: tensor for name, tensor in tensors.items() if name not in unsaid}}
+    return findings + [_compare_tensors(name, said.get(name), tensors.get(name), tolerance) for name in names]
+
+
+def _branches(targets: Mapping[str, Any], target: str) -> frozenset[str]:
+    branches = at(targets, (target, "branches"))
+    return frozenset(branches) if isinstance(branches, Mapping) else frozenset()
+
+
+def _compare_tensors(name: str, stated: Tensor | None, found: Tensor | None, tolerance: float) -> Finding:
+    what = f"predictions: {name}"
+    if stated is None or found is None or (stated.shape, stated.dtype) != (found.shape, found.dtype):
+        told = [None if each is None else f"{each.dtype} of shape {tuple(each.shape)}" for each in (stated, found)]
+        return Finding(what, told[0], told[1], holds=False)
+    # A number of half precision may be rounded to its neighbour where the computation differs in the last bit.
+    relative = 2 * torch.finfo(stated.dtype).eps if stated.dtype == torch.float16 else 0.0
+    same = torch.isclose(stated.double(), found.double(), rtol=relative, atol=tolerance, equal_nan=True)
+    other = int((~same).sum())
+    if not other:
+        return Finding(what, "as found", "as stated", holds=True)
+    furthest = (stated.double() - found.double()).abs()[~same].nan_to_num(math.inf).max().item()
+    said = f"{other} of {stated.numel()} numbers differ, by up to {furthest:.3g}"
+    return Finding(what, f"{stated.numel()} numbers", said, holds=False)
 
 
 def _statements(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
@@ -143,13 +196,10 @@ def _resamples(card: Mapping[str, Any]) -> int:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         remedy = "name a run folder that holds one, or the file; `fusionkit train` and `evaluate` write it"
-        raise RunError(f"{path}: there is no card; {remedy}") from None
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read as a card ({error})") from None
-    if not isinstance(card, dict) or not isinstance(card.get("targets"), dict):
+        raise RunError(f"{path}: there is no card; {remedy}")
+    card = read_json(path)
+    if not isinstance(card.get("targets"), dict):
         raise RunError(f"{path}: is no card; a card is the metrics.json of a run")
     return card

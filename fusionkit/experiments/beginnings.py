@@ -76,7 +76,7 @@ def prepare_films(
         processes: Clips at a time.
         progress: Show a bar with the remaining time.
         retry: Do those again that were dropped or failed.
-        check: Read every prepared clip, and do those again that are damaged.
+        check: Read every prepared clip and its films, and do those again that are damaged or of other films.
 
     Raises:
         DataError: A dataset cannot be opened.

@@ -213,6 +213,13 @@ def describe_sources(clip: Clip) -> tuple[Source, ...]:
     return tuple(Source(role, path.name, _state(path), _hash(path)) for role, path in _roles(clip))
 
 
+def is_made_from(record: ClipRecord, clip: Clip) -> bool:
+    """Whether the films and sounds of a clip hold the bytes that it was prepared from; reads all of them."""
+    sources = [describe_sources(clip), record.sources]
+    made, wanted = ([(each.role, each.name, each.sha256) for each in of] for of in sources)
+    return made == wanted
+
+
 def _roles(clip: Clip) -> list[tuple[str, Path]]:
     return [(role, path) for role, path in (("film", clip.film), ("sound", clip.sound)) if path is not None]
 
@@ -231,7 +238,7 @@ def _hash(path: Path) -> str:
             while part := file.read(1 << 20):
                 digest.update(part)
             return digest.hexdigest()
-    except DataError:
+    except (DataError, OSError):
         return ""
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Dataset, ModalityInfo
-from fusionkit.preparation.cache import Cache, read_clip
+from fusionkit.preparation.cache import Cache, is_made_from, read_clip
 from fusionkit.preparation.records import ClipRecord
 from fusionkit.preparation.sounds import to_float
 from fusionkit.recipe import build_component
@@ -30,14 +30,18 @@ class Prepared(Dataset):
         dataset: The dataset that states the clips.
         spec: How they are prepared.
         kind: The dataset's name in recipes.
-        check: Hold every clip against its hash at once, and take those that are damaged for not prepared.
+        check: Hold every clip and its films against their hashes at once, and take those that are damaged, or were
+            made of other films, for not prepared.
     """
 
     def __init__(self, dataset: Dataset, spec: PrepareSpec, *, kind: str, check: bool = False) -> None:
         self.cache = Cache(kind, spec)
         self.classes, self.clips, self.origins = dataset.classes, dataset.clips, dataset.origins
         self.files: Mapping[str, Path] = {name: self.cache.file_of(name, clip) for name, clip in dataset.clips.items()}
-        self.records: Mapping[str, ClipRecord] = _current(self.cache.known(self.files, check=check), spec)
+        known = self.cache.known(self.files, check=check)
+        if check:  # another film of the same size and time of change has the same file in the cache
+            known = {name: record for name, record in known.items() if is_made_from(record, dataset.clips[name])}
+        self.records: Mapping[str, ClipRecord] = _current(known, spec)
         self._read = set[str]()
         dropped = [record for record in self.records.values() if record.status == "dropped"]
         gone = {record.id for record in dropped}

@@ -68,7 +68,8 @@ def prepare(
         processes: Clips at a time, each on one thread; as many as there are processors when left out.
         progress: Show a bar with the remaining time.
         retry: Do those again that were dropped or failed.
-        check: Read every prepared clip, and do those again whose content does not match its hash.
+        check: Read every prepared clip and its films, and do those again whose content does not match its hash, or
+            whose films hold other bytes than they were made from.
 
     Raises:
         RecipeError: The face detector's options are wrong, or what it needs is not installed.
