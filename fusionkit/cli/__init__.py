@@ -17,6 +17,7 @@ from fusionkit.cli import (
     comparing,
     demonstration,
     diagnosing,
+    doctoring,
     inspecting,
     preparing,
     reporting,
@@ -44,6 +45,7 @@ diagnosing.add_to(app)
 stressing.add_to(app)
 checking.add_to(app)
 inspecting.add_to(app)
+doctoring.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import random
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from lightning_fabric import Fabric
 
 from fusionkit.assembly import assemble
+from fusionkit.doctor.machine import compiler_names, find_compiler
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
@@ -104,9 +104,8 @@ def refuse_without_compiler() -> None:
     Raises:
         RecipeError: There is no C++ compiler, which PyTorch writes kernels for a CPU and their launchers with.
     """
-    names = [name for name in (os.environ.get("CXX"), "g++", "c++", "clang++", "cl") if name]
-    if not any(shutil.which(name) for name in names):
-        message = f"no C++ compiler is on PATH ({', '.join(names)}), and PyTorch compiles with one"
+    if find_compiler() is None:
+        message = f"no C++ compiler is on PATH ({', '.join(compiler_names())}), and PyTorch compiles with one"
         raise RecipeError([Problem("train.compile", message, "install one, such as g++, or take compile: false")])
 
 
