@@ -14,10 +14,11 @@ from speed import write_speed
 from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
 from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
+from fusionkit.interfaces import Metric
 from fusionkit.registry import REGISTRIES, Component
 from fusionkit.report.canvas import save_figure
 from fusionkit.report.figures import draw_folds
-from fusionkit.report.tables import format_p, format_value, markdown
+from fusionkit.report.tables import SHARE, format_p, format_value, markdown, measure_of
 from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
 
@@ -73,7 +74,7 @@ def summary_table(folder: Path) -> str:
         ]
         title = ", ".join([path.stem.replace("_", " "), *counts])
         for name, column in results["summary"].items():
-            mean, low, high = (format_value(column[key], results["metric"]) for key in ("mean", "low", "high"))
+            mean, low, high = (format_value(column[key], measure_of(results)) for key in ("mean", "low", "high"))
             interval = "-" if column["low"] is None else f"{low} to {high}"
             inferior = "-" if column["inferior"] is None else f"{len(column['inferior'])} of {column['compared_folds']}"
             lines.append(f"| {title} | {name} | {mean} | {interval} | {inferior} |")
@@ -109,10 +110,10 @@ def _training(results: dict[str, Any], name: str, generated: Path) -> list[str]:
         "| --- | ---: | ---: | --- | ---: | ---: | ---: |",
     ]
     for test, of in results["tests"].items():
-        value, low, high = (format_value(of["accuracy"][key], "accuracy") for key in ("value", "low", "high"))
+        value, low, high = (format_value(of["accuracy"][key], SHARE) for key in ("value", "low", "high"))
         alone = of["without_twins"]
-        figures = [value, f"{low} to {high}", format_value(of["uar"], "uar")]
-        figures += [format_value(alone["accuracy"]["value"], "accuracy"), str(alone["samples"])]
+        figures = [value, f"{low} to {high}", format_value(of["uar"], SHARE)]
+        figures += [format_value(alone["accuracy"]["value"], SHARE), str(alone["samples"])]
         lines.append(f"| {test} | {of['samples']} | {' | '.join(figures)} |")
     minutes = results["wall_seconds"] / 60
     lines += [f"\nTwins are {results['twins']}. {len(results['epochs'])} epochs in {minutes:.0f} minutes.\n"]
@@ -193,11 +194,11 @@ def _experiment(results: dict[str, Any], name: str, generated: Path) -> list[str
     for column, of in results["summary"].items():
         for other, comparison in of["against"].items():
             if comparison is not None:
-                lines.append(f"| {column} | {other} | {_comparison(comparison, results['metric'])} |")
+                lines.append(f"| {column} | {other} | {_comparison(comparison, measure_of(results))} |")
     return lines
 
 
-def _comparison(comparison: dict[str, Any], metric: str) -> str:
+def _comparison(comparison: dict[str, Any], metric: Metric) -> str:
     difference = comparison["difference"]
     mean, low, high = (format_value(difference[key], metric, signed=True) for key in ("mean", "low", "high"))
     tests = (format_p(comparison[key]) for key in ("wilcoxon_p", "corrected_t_p"))

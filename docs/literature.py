@@ -18,7 +18,15 @@ from fusionkit.report.comparison import (
     last_line,
     ranking_rows,
 )
-from fusionkit.report.tables import NOTHING, format_value, markdown_heading, markdown_line, p_in_words
+from fusionkit.report.tables import (
+    NOTHING,
+    SHARE,
+    format_value,
+    markdown_heading,
+    markdown_line,
+    measure_of,
+    p_in_words,
+)
 
 Results = Mapping[str, Any]
 
@@ -41,7 +49,7 @@ def comparison_lines(results: Results, name: str, generated: Path) -> list[str]:
     lines = [*(f"{sentence}\n" for sentence in conditions(results)), *markdown_heading(header)]
     lines += [markdown_line((*row, *costs.get(row[0], (NOTHING,) * 4))) for row in ranking_rows(results)]
     if best := results.get("best"):
-        told = ", ".join(f"{what} {format_value(value, 'accuracy')}" for what, value in best.items())
+        told = ", ".join(f"{what} {format_value(value, SHARE)}" for what, value in best.items())
         lines += [f"\nThe best that can be reached, in per cent: {told}."]
     return [*lines, f"\n{last_line(results)}\n", f"![Differences and ranks](../results/generated/{name}.png)\n"]
 
@@ -159,20 +167,20 @@ def _beyond(results: Results, method: str) -> str:
     pairs: Sequence[Mapping[str, Any]] = results["comparison"]["against_first"]
     pair = next((each for each in pairs if each["column"] == method), None)
     if pair is None:
-        return f"{format_value(results['summary'][method]['mean'], 'accuracy')} %"
-    text = format_value(pair["difference"], results["metric"], signed=True)
+        return f"{format_value(results['summary'][method]['mean'], SHARE)} %"
+    text = format_value(pair["difference"], measure_of(results), signed=True)
     return f"**{text}**" if pair["holm_p"] is not None and pair["holm_p"] < 0.05 else text
 
 
 def _gap(results: Results, method: str) -> str:
-    return format_value(results["summary"][method]["mean"] - results["best"]["fused"], results["metric"], signed=True)
+    return format_value(results["summary"][method]["mean"] - results["best"]["fused"], measure_of(results), signed=True)
 
 
 def _of_figure(figure: dict[str, Any] | None, *, signed: bool = False) -> str:
-    return "-" if figure is None else format_value(figure["value"], "accuracy", signed=signed)
+    return "-" if figure is None else format_value(figure["value"], SHARE, signed=signed)
 
 
 def _limits(figure: dict[str, Any] | None) -> str:
     if figure is None or figure["low"] is None:
         return "-"
-    return " to ".join(format_value(figure[end], "accuracy", signed=True) for end in ("low", "high"))
+    return " to ".join(format_value(figure[end], SHARE, signed=True) for end in ("low", "high"))

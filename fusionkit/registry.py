@@ -111,6 +111,8 @@ class Registry(Generic[T]):
                 raise TypeError(f"{self.kind} {name!r}: {cls!r} is no subclass of {self.interface.__name__}")
             if missing := sorted(getattr(cls, "__abstractmethods__", ())):
                 raise TypeError(f"{self.kind} {name!r}: {cls.__qualname__} does not implement {', '.join(missing)}")
+            if missing := [each for each in getattr(self.interface, "declared", ()) if not hasattr(cls, each)]:
+                raise TypeError(f"{self.kind} {name!r}: {cls.__qualname__} does not declare {', '.join(missing)}")
             if not cls.__module__.startswith("fusionkit."):
                 importlib.import_module(self.home)  # so that fusionkit's own names are taken
             taken = self._components.get(name)

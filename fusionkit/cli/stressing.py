@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from fusionkit.cli.output import JsonOption, TrustOption, console, print_json, p
 from fusionkit.cli.reporting import print_report
 from fusionkit.cli.running import told_when_stopped
 from fusionkit.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from fusionkit.interfaces import Metric
 
 MOST_LEVELS = 7
 """So many columns of levels fit into 80 columns of text."""
@@ -100,23 +103,26 @@ def _levels(option: str, text: str | None, *, per_cent: bool = False) -> tuple[f
 
 def _print_document(document: Mapping[str, Any]) -> None:
     """What is left in plain words, and a table per corruption and target."""
-    from fusionkit.report.stress_words import HEADINGS, corruptions_of, curves_of, evidence, measure_of, sentences
+    from fusionkit.report.stress_words import HEADINGS, corruptions_of, curves_of, evidence, measure_in_words, sentences
+    from fusionkit.report.tables import measure_of
 
     for sentence in sentences(document):
         print_paragraph(sentence)
     print_paragraph(evidence(document))
     for target, of in document["targets"].items():
-        print_paragraph(f"\nIn the tables: {measure_of(document, target)}. The first column is what it is untouched.")
+        print_paragraph(
+            f"\nIn the tables: {measure_in_words(document, target)}. The first column is what it is untouched."
+        )
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():
                 typer.echo()
-                _print_curves(f"{HEADINGS[corruption]}: {modality}", curves, of["metric"])
+                _print_curves(f"{HEADINGS[corruption]}: {modality}", curves, measure_of(of))
     typer.echo()
     for note in document["notes"]:
         print_paragraph(note)
 
 
-def _print_curves(title: str, curves: Sequence[Mapping[str, Any]], metric: str) -> None:
+def _print_curves(title: str, curves: Sequence[Mapping[str, Any]], metric: Metric) -> None:
     from fusionkit.report.stress_words import level_text, levels_of, rows_of
 
     levels = levels_of(curves)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.evaluation.resampling import SEED, draw_counts, resampled_metrics
-from fusionkit.interfaces import LossHead
+from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.loss_heads.numeric import as_columns
 
 Figure = dict[str, float | None]
@@ -56,18 +56,13 @@ class Judge:
     def __init__(self, head: LossHead, targets: Tensor, groups: Sequence[str], resamples: int) -> None:
         self.head, self.targets, self.resamples = head, targets, resamples
         self.known = head.known(targets)
-        self.sign = 1.0 if head.higher_is_better else -1.0
+        self.sign = float(head.measure(head.score).sign)
         self._groups = groups
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """The classes, where one is to be told; empty otherwise."""
-        return tuple(getattr(self.head, "classes", ()))
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, where any number of them may hold; empty otherwise."""
-        return tuple(getattr(self.head, "labels", ()))
+    def kind(self) -> TargetKind:
+        """What the target is."""
+        return self.head.kind
 
     def rows(self, *answers: Answer) -> Tensor:
         """The samples that state the target and of which all these speak."""
@@ -101,7 +96,7 @@ class Judge:
         wanted = self.targets[rows]
         hits = [(self.head.predict(each.distribution[rows]) == wanted).double() for each in (first, second)]
         counted, found = self._counted(rows), {}
-        for index, name in enumerate(self.classes):
+        for index, name in enumerate(self.head.classes):
             of = (wanted == index).double()
             if not of.sum():
                 continue
@@ -125,7 +120,7 @@ class Judge:
     def right(self, answer: Answer, rows: Tensor) -> Tensor:
         """Which samples are told right: the class, or every stated label. Numbers are never simply right."""
         said, wanted = self.head.predict(answer.distribution[rows]), self.targets[rows]
-        if self.classes:
+        if self.kind == "classes":
             return said == wanted
         return ((said == (wanted == 1)) | wanted.isnan()).all(dim=1)
 

@@ -50,7 +50,7 @@ def probe(
     """
     rows = judge.head.known(targets).nonzero().flatten()
     wanted = _columns(judge, targets[rows])
-    if not len(rows) or (judge.classes and len(np.unique(wanted)) < 2):
+    if not len(rows) or (judge.kind == "classes" and len(np.unique(wanted)) < 2):
         return None
     given = features[rows].double().numpy()
     mean, spread = given.mean(axis=0), given.std(axis=0)
@@ -66,7 +66,7 @@ def probe(
 
 
 def _columns(judge: Judge, targets: Tensor) -> Array:
-    return targets.numpy() if judge.classes else as_columns(targets).double().numpy()
+    return targets.numpy() if judge.kind == "classes" else as_columns(targets).double().numpy()
 
 
 def _chosen(judge: Judge, features: Array, wanted: Array, groups: NDArray[np.str_]) -> float:
@@ -77,7 +77,7 @@ def _chosen(judge: Judge, features: Array, wanted: Array, groups: NDArray[np.str
         return 0.1
     losses = dict.fromkeys(STRENGTHS, 0.0)
     for train, held in GroupKFold(folds).split(features, wanted, groups):
-        if judge.classes and len(np.unique(wanted[train])) < 2:
+        if judge.kind == "classes" and len(np.unique(wanted[train])) < 2:
             continue
         for strength in STRENGTHS:
             said = _fitted(judge, features[train], wanted[train], strength)(features[held])
@@ -88,18 +88,18 @@ def _chosen(judge: Judge, features: Array, wanted: Array, groups: NDArray[np.str
 def _loss(judge: Judge, said: Array, wanted: Array) -> float:
     """The sum over samples of the loss that chooses the regularisation."""
     least = 1e-6
-    if judge.classes:
+    if judge.kind == "classes":
         return float(-np.log(np.clip(said[np.arange(len(wanted)), wanted.astype(int)], least, None)).sum())
-    if judge.labels:
+    if judge.kind == "labels":
         right = np.where(wanted == 1, said, 1 - said)
         return float(-np.nansum(np.where(np.isnan(wanted), np.nan, np.log(np.clip(right, least, None)))))
     return float(np.nansum((said - wanted) ** 2))
 
 
 def _fitted(judge: Judge, features: Array, wanted: Array, strength: float) -> Reader:
-    if judge.classes:
+    if judge.kind == "classes":
         read = _logistic(features, wanted.astype(int), strength)
-        return lambda values: _of_all(*read(values), len(judge.classes))
+        return lambda values: _of_all(*read(values), len(judge.head.classes))
     columns = [_column(judge, features, column, strength) for column in wanted.T]
     return lambda values: np.stack([column(values) for column in columns], axis=1)
 
@@ -112,7 +112,7 @@ def _column(judge: Judge, features: Array, wanted: Array, strength: float) -> Re
     if not stated.any() or len(np.unique(wanted[stated])) < 2:
         constant = wanted[stated].mean() if stated.any() else 0.0
         return lambda values: np.full(len(values), constant)
-    if judge.labels:
+    if judge.kind == "labels":
         read = _logistic(features[stated], wanted[stated].astype(int), strength)
         return lambda values: read(values)[0][:, 1]
     ridge = Ridge(alpha=1 / strength).fit(features[stated], wanted[stated])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.diagnosis.judging import Answer, Judge, figure
+from fusionkit.loss_heads.categorical import expected_calibration_error
 from fusionkit.loss_heads.numeric import as_columns
 
 MOST_NAMED = 20
@@ -29,7 +30,7 @@ def rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Seq
         Counts of ``samples``, ``rescued`` and ``hurt``, their shares, and at most `MOST_NAMED` of each by name.
     """
     rows = judge.rows(fused, rival)
-    if judge.classes or judge.labels:
+    if judge.kind != "numbers":
         ours, theirs = judge.right(fused, rows), judge.right(rival, rows)
         rescued, hurt = ours & ~theirs, theirs & ~ours
     else:
@@ -64,7 +65,7 @@ def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> 
     if len(singles) < 2:
         return None
     rows = judge.rows(fused, *singles.values())
-    if judge.classes or judge.labels:
+    if judge.kind != "numbers":
         said = torch.stack([_prediction(judge, each, rows) for each in singles.values()])
         differ = (said != said[0]).flatten(2).any(dim=2).any(dim=0)
         right = torch.stack([judge.right(each, rows) for each in singles.values()]).any(dim=0)
@@ -104,12 +105,11 @@ def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, dict[s
     for name, answer in answers.items():
         rows = judge.rows(answer)
         said, wanted = answer.distribution[rows].double(), judge.targets[rows]
-        if judge.classes:
-            metrics = judge.head.metrics(answer.distribution[rows], wanted) if len(rows) else {}
+        if judge.kind == "classes":
             sure = said.amax(dim=1) - judge.right(answer, rows).double()
             found[name] = {
                 "source": answer.source,
-                "ece": figure(metrics.get("ece", float("nan"))),
+                "ece": figure(expected_calibration_error(said, wanted)),
                 "surplus": figure(_mean(sure)),
             }
         else:

@@ -110,7 +110,9 @@ def _check_targets(assembly: Assembly, separate: Separate) -> None:
         if target not in there:
             raise RunError(f"{separate.run.path}: has no target {target!r}; --alone wants a run of the same targets")
         ours, theirs = assembly.recipe.model.targets[target], separate.assembly.recipe.model.targets[target]
-        if (ours.type, ours.options.get("classes")) != (theirs.type, theirs.options.get("classes")):
+        if any(ours.options.get(key) != theirs.options.get(key) for key in ("classes", "labels")) or (
+            ours.type != theirs.type
+        ):
             raise RunError(
                 f"{separate.run.path}: its target {target!r} is another one ({theirs.type}, here {ours.type}, or other "
                 "classes); --alone wants a run of the same targets"

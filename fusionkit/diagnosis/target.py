@@ -17,6 +17,7 @@ from fusionkit.diagnosis.samples import calibration, disagreement, rescued_and_h
 from fusionkit.diagnosis.shapley import shapley_shares
 from fusionkit.diagnosis.subsets import MOST_MODALITIES, name_of, without
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED
+from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.predictions import average_of_present
 from fusionkit.model import FusionModel
 
@@ -66,8 +67,9 @@ def describe_target(
         rivals["ensemble"] = _ensemble(singles)
     return {
         "score": judge.head.score,
-        "higher_is_better": judge.head.higher_is_better,
-        "kind": "classes" if judge.classes else "labels" if judge.labels else "numbers",
+        "higher_is_better": judge.head.measure(judge.head.score).higher_is_better,
+        "kind": judge.kind,
+        "measures": plain_measures(judge.head.measures),
         "samples": len(judge.rows(fused)),
         "groups": judge.groups(fused),
         "fused": figure(scores[everything]),
@@ -92,7 +94,7 @@ def describe_target(
             for name, answer in probes.items()
             if answer is not None
         },
-        "classes": judge.class_gains(fused, singles[best]) if best is not None and judge.classes else {},
+        "classes": judge.class_gains(fused, singles[best]) if best is not None and judge.kind == "classes" else {},
         "rivals": {name: rescued_and_hurt(judge, fused, rival, test.sample_ids) for name, rival in rivals.items()},
         "calibration": calibration(
             judge, {FUSED: fused, **singles, **({ENSEMBLE: rivals["ensemble"]} if "ensemble" in rivals else {})}

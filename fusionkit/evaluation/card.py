@@ -19,6 +19,7 @@ from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
+from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
@@ -26,7 +27,10 @@ from fusionkit.model import FusionModel, build
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
 
-FORMAT = 1
+FORMAT = 2
+"""Cards of format 1 say neither kinds of targets nor what their metrics are; they are read all the same."""
+
+READ = (1, FORMAT)
 
 Card = dict[str, Any]
 """A card as plain data; `make_card` states its keys."""
@@ -186,9 +190,11 @@ def _describe_target(
         described[name]["where"] = _where_present(head, target, name, predictions)
     return {
         "type": kind,
-        "classes": list(getattr(head, "classes", getattr(head, "labels", ()))) or None,
+        "kind": head.kind,
+        "classes": list(head.classes) or None,
         "score": head.score,
-        "higher_is_better": head.higher_is_better,
+        "higher_is_better": head.measure(head.score).higher_is_better,
+        "measures": plain_measures(head.measures),
         "branches": described,
     }
 
@@ -203,8 +209,8 @@ def _describe_branch(
     groups = [predictions.groups[row] for row in judged.rows.tolist()]
     limits = bootstrap_limits(head, judged.said, judged.wanted, groups, judged.losses, resamples=resamples)
     figures = {name: _figure(value, limits.get(name)) for name, value in judged.metrics.items()}
-    confusion = getattr(head, "confusion", None)
-    matrix = {} if confusion is None else {"confusion": confusion(judged.said, judged.wanted).tolist()}
+    confusion = head.confusion(judged.said, judged.wanted)
+    matrix = {} if confusion is None else {"confusion": confusion.tolist()}
     return {"trained": predictions.trained[branch], "samples": len(judged.rows), "metrics": figures, **matrix}
 
 

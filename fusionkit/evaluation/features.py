@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from fusionkit.fusions import Mrpn
 from fusionkit.interfaces import Fusion
 
 MOST_SAMPLES = 5000
@@ -23,8 +22,8 @@ def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
     """While it lasts, what a fusion gives is kept, batch by batch on the CPU.
 
     Yields:
-        ``feature/fused``, the fused vector; of `mrpn` also ``adapted/<modality>``, the features f'_m behind its
-        residual perceptrons.
+        ``feature/fused``, the fused vector; of a fusion that adapts features for another one, such as `mrpn`, also
+        ``adapted/<modality>``, the adapted features.
     """
     heard: dict[str, list[Tensor]] = {}
 
@@ -39,8 +38,8 @@ def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
             keep(f"adapted/{modality}", values)
 
     handles = [fusion.register_forward_hook(keep_fused)]
-    if isinstance(fusion, Mrpn):
-        handles.append(fusion.fusion.register_forward_pre_hook(keep_adapted))
+    if (behind := fusion.adapts_for) is not None:
+        handles.append(behind.register_forward_pre_hook(keep_adapted))
     try:
         yield heard
     finally:

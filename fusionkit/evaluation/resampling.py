@@ -10,8 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from fusionkit.interfaces import LossHead
-from fusionkit.loss_heads import Classification, MMCosine, Ordinal
-from fusionkit.loss_heads.categorical import ECE_BINS
 
 RESAMPLES = 1000
 SEED = 0
@@ -85,9 +83,10 @@ def resampled_metrics(
     counts: Float[Tensor, "resamples groups"],
     group_of: Int[Tensor, " samples"],
 ) -> Mapping[str, Float[Tensor, " resamples"]]:
-    """`LossHead.metrics` of every resample; all at once for heads whose metrics follow from a confusion matrix."""
-    if type(head) in (Classification, MMCosine, Ordinal):
-        return _from_confusion(head, distribution, targets, counts, group_of)
+    """`LossHead.metrics` of every resample; all at once where the head's metrics follow from sums over samples."""
+    statistics = head.statistics(distribution, targets) if head.sums_suffice else None
+    if statistics is not None:
+        return head.metrics_of_sums(counts @ _by_group(statistics.double(), group_of, counts.shape[1]))
     drawn = []
     samples, times = np.arange(len(targets)), counts.long()[:, group_of].numpy()
     for repeats in times:
@@ -95,31 +94,6 @@ def resampled_metrics(
         rows = torch.from_numpy(np.repeat(samples, repeats))
         drawn.append(head.metrics(distribution[rows], targets[rows]))
     return {name: torch.tensor([each[name] for each in drawn], dtype=torch.float64) for name in drawn[0]}
-
-
-def _from_confusion(
-    head: LossHead, distribution: Tensor, targets: Tensor, counts: Tensor, group_of: Tensor
-) -> dict[str, Tensor]:
-    classes, groups = distribution.shape[1], counts.shape[1]
-    predicted = head.predict(distribution)
-    cells = torch.nn.functional.one_hot(targets * classes + predicted, classes * classes).double()
-    confusion = (counts @ _by_group(cells, group_of, groups)).reshape(-1, classes, classes)
-    right, rows, columns = confusion.diagonal(dim1=1, dim2=2), confusion.sum(2), confusion.sum(1)
-    total = rows.sum(1)
-    distance = (torch.arange(classes)[:, None] - torch.arange(classes)).abs()
-    confidence, likeliest = distribution.double().max(dim=1)
-    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64)[1:-1]
-    surplus = confidence - (likeliest == targets).double()
-    bins = torch.nn.functional.one_hot(torch.bucketize(confidence, edges), ECE_BINS) * surplus[:, None]
-    # A class without samples gives 0/0, which the mean over classes leaves out, as the metrics do.
-    every = {
-        "accuracy": right.sum(1) / total,
-        "uar": (right / rows).nanmean(1),
-        "f1": (2 * right / (rows + columns)).nanmean(1),
-        "ece": (counts @ _by_group(bins, group_of, groups)).abs().sum(1) / total,
-        "mae": (confusion * distance).sum((1, 2)) / total,
-    }
-    return {name: every[name] for name in head.metrics(distribution, targets)}
 
 
 def _by_group(values: Tensor, group_of: Tensor, groups: int) -> Tensor:

@@ -10,17 +10,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import torch
-
 from fusionkit.assembly import complete_recipe, pick_fold
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
+from fusionkit.experiments.compared import Compared, compared_metric
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
-from fusionkit.interfaces import Folds, Split
-from fusionkit.model import complete_model
+from fusionkit.interfaces import Folds, Metric, Split
 from fusionkit.opening import datasets_listed, open_dataset
-from fusionkit.recipe import build_component, build_head, load_recipe
+from fusionkit.recipe import build_component, load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
 
@@ -61,8 +59,7 @@ class Agenda:
     Args:
         experiment: The experiment.
         folds: Its folds, in order.
-        metric: The metric that is compared.
-        higher_is_better: Whether more of it is better.
+        compared: The metric that is compared, and what else is known of the target.
         jobs: Every run; all variants of a fold and seed follow each other.
         out: The folder of the runs.
         data_notes: What the dataset says of its files.
@@ -70,11 +67,15 @@ class Agenda:
 
     experiment: Experiment
     folds: tuple[Split, ...]
-    metric: str
-    higher_is_better: bool
+    compared: Compared
     jobs: tuple[Job, ...]
     out: Path
     data_notes: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> Metric:
+        """The metric that is compared."""
+        return self.compared.metric
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,12 @@ def _agenda(experiment: Experiment, out: Path, *, check_data: bool, tuned: Tuned
     if tuned is not None:
         what = "settings that their trials no longer choose" if tuned else "another recipe"
         refuse_foreign_runs(jobs, out, check_data=check_data, foreign_are=what)
-    metric, higher_is_better = compared_metric(experiment)
+    compared = compared_metric(experiment)
     names = [split.name for split in protocol_splits(experiment)]
-    if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, metric)):
+    if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, compared.metric)):
         raise RecipeError(problems)
     notes = tuple(open_dataset(experiment.first_recipe.data).notes)
-    return Agenda(experiment, folds, metric, higher_is_better, jobs, out, notes)
+    return Agenda(experiment, folds, compared, jobs, out, notes)
 
 
 def protocol_splits(experiment: Experiment) -> tuple[Split, ...]:
@@ -166,27 +167,6 @@ def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
     if problems:
         raise RecipeError(problems)
     return tuple(chosen)
-
-
-def compared_metric(experiment: Experiment) -> tuple[str, bool]:
-    """The metric that is compared, and whether more of it is better.
-
-    Raises:
-        RecipeError: The target's loss head has no such metric.
-    """
-    recipe = experiment.first_recipe
-    dataset = open_dataset(recipe.data)
-    spec = complete_model(recipe.model, dataset).targets[experiment.target]
-    with torch.random.fork_rng(devices=[]):  # the weights of this head are drawn in vain
-        head = build_head(spec)
-    stated = [value for row in dataset.rows if (value := row.targets.get(experiment.target)) is not None][:8]
-    targets = torch.stack([head.encode(value) for value in stated])
-    with torch.no_grad():
-        known = [*head.metrics(head.distribution(head(torch.zeros(len(targets), 1))), targets), "loss"]
-    metric = experiment.spec.metric or head.score
-    if metric not in known:
-        raise RecipeError([Problem("metric", f"{spec.type} has no {metric!r}", did_you_mean(metric, known))])
-    return metric, head.higher_is_better if metric == head.score else metric not in {"loss", "ece", "mae", "rmse"}
 
 
 def _plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path, tuned: Tuned) -> tuple[Job, ...]:

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fusionkit.errors import Problem, did_you_mean
-from fusionkit.report.tables import SHARES
+from fusionkit.interfaces import Metric
 from fusionkit.spec import Record
 
 Values = dict[str, float]
@@ -75,7 +75,7 @@ def misnamed(reference: ReferenceSpec, variants: Collection[str]) -> list[Proble
     return problems + [Problem(f"paper.folds.{name}", "no fold is given", "fold: number") for name in empty]
 
 
-def implausible(reference: ReferenceSpec, folds: Collection[str], metric: str) -> list[Problem]:
+def implausible(reference: ReferenceSpec, folds: Collection[str], metric: Metric) -> list[Problem]:
     """What does not fit the folds and the metric: no fold in common, and shares that are not between 0 and 1.
 
     Single folds may be unknown: a paper's data may hold actors that are not at hand.
@@ -85,10 +85,10 @@ def implausible(reference: ReferenceSpec, folds: Collection[str], metric: str) -
     if given and not set(given) & set(folds):
         remedy = f"the protocol's folds are {', '.join(list(folds)[:6])}{', ...' if len(folds) > 6 else ''}"
         problems.append(Problem("paper.folds", f"none of {', '.join(given[:6])} is a fold", remedy))
-    if metric in SHARES:
+    if metric.share:
         most = 1.0 if reference.unit == "metric" else 100.0
         for place, _, value in reference.numbers():
             if not 0.0 <= value <= most:
-                remedy = f"{metric} is between 0 and {most:g} here; write unit: percent for per cent"
+                remedy = f"{metric.name} is between 0 and {most:g} here; write unit: percent for per cent"
                 problems.append(Problem(place, f"given {value:g}", remedy))
     return problems

@@ -11,6 +11,7 @@ from typing import Any
 
 from fusionkit.environment import describe_environment
 from fusionkit.evaluation.branches import ENSEMBLE, FUSED
+from fusionkit.evaluation.measures import plain_measures
 from fusionkit.experiments.jobs import Agenda, Failure, read_card
 from fusionkit.experiments.spec import Column, Experiment
 from fusionkit.experiments.statistics import compare, mean_interval
@@ -49,8 +50,10 @@ def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
         "experiment": experiment.spec.model_dump(mode="json", by_alias=True),
         "recipes": {variant: recipe.plain() for variant, recipe in experiment.recipes.items()},
         "target": experiment.target,
-        "metric": agenda.metric,
-        "higher_is_better": agenda.higher_is_better,
+        "kind": agenda.compared.kind,
+        "metric": agenda.metric.name,
+        "higher_is_better": agenda.metric.higher_is_better,
+        "measures": plain_measures(agenda.compared.measures),
         "folds": [_describe_fold(fold, cards) for fold in agenda.folds],
         "seeds": list(experiment.spec.seeds),
         **_shared_by(cards),
@@ -108,7 +111,7 @@ def _against_networks_alone(agenda: Agenda, column: Column, cards: Cards, ratio:
     nothing = {"inferior": None, "compared_folds": None, "over_alone": None}
     if column.branch not in (FUSED, ENSEMBLE):
         return nothing
-    better = 1 if agenda.higher_is_better else -1
+    better = agenda.metric.sign
     inferior: dict[str, str] = {}
     compared: set[str] = set()
     most: dict[str, float] = {}
@@ -145,9 +148,9 @@ def _value(agenda: Agenda, card: Mapping[str, Any] | None, branch: str, where: s
     if not described:
         return None
     if where in described.get("where", {}):
-        value: float | None = described["where"][where]["metrics"].get(agenda.metric)
+        value: float | None = described["where"][where]["metrics"].get(agenda.metric.name)
     else:
-        value = described["metrics"].get(agenda.metric, {}).get("value")
+        value = described["metrics"].get(agenda.metric.name, {}).get("value")
     return value
 
 
@@ -175,7 +178,7 @@ def _rows(agenda: Agenda, cards: Cards) -> list[dict[str, Any]]:
                         "fold": fold,
                         "seed": seed,
                         "samples": described["samples"],
-                        **described["metrics"].get(agenda.metric, {"value": None, "low": None, "high": None}),
+                        **described["metrics"].get(agenda.metric.name, {"value": None, "low": None, "high": None}),
                         "metrics": {name: figure["value"] for name, figure in described["metrics"].items()},
                         "run": folders[variant, fold, seed].as_posix(),
                     }

@@ -13,7 +13,7 @@ from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.comparison import TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
 from fusionkit.experiments.spec import folder_name
-from fusionkit.interfaces import Folds
+from fusionkit.interfaces import LOSS, Folds
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.spec import FoldsSpec, Recipe
@@ -100,7 +100,7 @@ def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure])
     It is judged by the branch that the variant's own column reads, which is its main branch unless the file says
     another. A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.
     """
-    failed, sign = {failure.job.folder for failure in failures}, 1 if agenda.higher_is_better else -1
+    failed, sign = {failure.job.folder for failure in failures}, agenda.metric.sign
     by_cell: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         by_cell.setdefault((trial.variant, trial.fold), []).append(trial)
@@ -130,7 +130,7 @@ def describe_choices(choices: Mapping[tuple[str, str], Choice]) -> list[dict[str
 
 
 def _check_metric(agenda: Agenda) -> None:
-    if agenda.metric != "loss":
+    if agenda.metric != LOSS:
         return
     averaged = [name for name in agenda.experiment.recipes if _judged_branch(agenda, name) == ENSEMBLE]
     if averaged:
@@ -158,5 +158,5 @@ def _value(agenda: Agenda, trial: Trial, branch: str, failed: set[str]) -> float
     found = []
     for job in trial.jobs:
         described = read_card(job)["targets"][agenda.experiment.target]["branches"][branch]
-        found.append(described["metrics"][agenda.metric]["value"])
+        found.append(described["metrics"][agenda.metric.name]["value"])
     return None if any(value is None for value in found) else fmean(found)

@@ -71,9 +71,14 @@ class Mrpn(Fusion):
         elif of.type == "mrpn" and sequence_features is not None:
             wired = [in_features, sequence_features]
         self.perceptrons = nn.ModuleList(ResidualPerceptron(widths[modality]) for modality in self.modalities)
-        self.fusion = FUSIONS.build(of.type, *wired, **of.options)
+        self.fusion: Fusion = FUSIONS.build(of.type, *wired, **of.options)
         self.out_features, self.blocks = self.fusion.out_features, self.fusion.blocks
         self.reads_sequences = self.fusion.reads_sequences
+
+    @property
+    def adapts_for(self) -> Fusion | None:
+        """The fusion behind the perceptrons, unless they correct elements of sequences."""
+        return None if self.bends_sequences else self.fusion
 
     def forward(
         self,

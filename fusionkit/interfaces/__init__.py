@@ -22,7 +22,8 @@ from fusionkit.interfaces.data import (
     Transform,
 )
 from fusionkit.interfaces.elements import ElementEncoder
-from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, LossHead, ModelOutput, at_once
+from fusionkit.interfaces.loss_heads import LOSS, LossHead, Metric, TargetKind, share
+from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, ModelOutput, at_once
 from fusionkit.interfaces.training import (
     Balancer,
     EpochPlan,
@@ -38,6 +39,7 @@ from fusionkit.interfaces.training import (
 )
 
 __all__ = [
+    "LOSS",
     "Aggregator",
     "Balancer",
     "Batch",
@@ -54,6 +56,7 @@ __all__ = [
     "Fusion",
     "GradientScale",
     "LossHead",
+    "Metric",
     "ModalityInfo",
     "ModelOutput",
     "OptimizerRecipe",
@@ -67,6 +70,8 @@ __all__ = [
     "Stage",
     "Step",
     "Strategy",
+    "TargetKind",
     "Transform",
     "at_once",
+    "share",
 ]

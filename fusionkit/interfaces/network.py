@@ -1,4 +1,4 @@
-"""The contracts of a network's parts: encoders, aggregators, fusions and loss heads."""
+"""The contracts of a network's parts that give features: encoders, aggregators and fusions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusionkit.interfaces.data import RawTarget
 from fusionkit.jagged import Jagged
 
 NUMBERS_AT_ONCE = 2**23
@@ -72,13 +71,19 @@ class Fusion(nn.Module, ABC):
     learned placeholder. ``present[m]`` is None where every sample has the modality (the common case, in which
     nothing is masked). A fusion that sets `reads_sequences` has a further wired parameter ``sequence_features``
     (mapping of modality to width of an element) and is also given the encoders' sequences. One whose output is a vector
-    per modality side by side says their widths in `blocks`.
+    per modality side by side says their widths in `blocks`. One that adapts each modality's features, and leaves fusing
+    them to another fusion, names that one in `adapts_for`.
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features",)
     reads_sequences: bool = False
     blocks: tuple[int, ...] | None = None
     out_features: int
+
+    @property
+    def adapts_for(self) -> Fusion | None:
+        """The fusion that is given this one's adapted features, which figures then show; None where there is none."""
+        return None
 
     @abstractmethod
     def forward(
@@ -88,56 +93,6 @@ class Fusion(nn.Module, ABC):
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
         """Fuses the features of all modalities."""
-
-
-class LossHead(nn.Module, ABC):
-    """Scores from features, a loss per sample, predictions and their metrics, for one target.
-
-    `in_features` is the width of what it reads; `hidden` is None for one dense unit (the paper's uni-modal branch,
-    eqs. 8, 9) or the hidden width of its Scoring (the fused branch, eq. 2). `loss` and `metrics` are only given
-    samples whose target is `known`. A head that sets `reads_blocks` has a further wired parameter ``blocks`` (widths of
-    the modalities' vectors in its features) and goes with fusions that state them.
-    """
-
-    wired: ClassVar[tuple[str, ...]] = ("in_features", "hidden")
-    reads_blocks: ClassVar[bool] = False
-    #: The metric of `metrics` that summarises it in one number, and whether more is better.
-    score: ClassVar[str]
-    higher_is_better: ClassVar[bool] = True
-    out_features: int
-
-    @abstractmethod
-    def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The scores."""
-
-    @abstractmethod
-    def encode(self, value: RawTarget | None) -> Tensor:
-        """One sample's target as the data state it, as a tensor; None becomes the mark of a missing target.
-
-        Raises:
-            ValueError: The value is no target of this head; the message names what would be.
-        """
-
-    @abstractmethod
-    def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The loss of each sample; the mean of it is the loss term."""
-
-    @abstractmethod
-    def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """What an ensemble may average: probabilities of classes, or predicted numbers."""
-
-    @abstractmethod
-    def predict(self, distribution: Tensor) -> Tensor:
-        """The prediction: class indices, sets of labels, or numbers."""
-
-    @abstractmethod
-    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Named figures of merit over samples whose target is known; NaN where one is not defined."""
-
-    def known(self, targets: Tensor) -> Bool[Tensor, " batch"]:
-        """Which samples state the target (of several numbers, at least one)."""
-        stated = ~targets.isnan() if targets.is_floating_point() else targets >= 0
-        return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.interfaces import RawTarget
+from fusionkit.interfaces import Metric, RawTarget, share
 from fusionkit.written_numbers import WrittenNumber, class_names
 
 ECE_BINS = 15
+
+ACCURACY, RECALL, F1 = share("accuracy", of_samples=True), share("uar"), share("f1")
+CALIBRATION = share("ece", higher_is_better=False)
+CLASS_METRICS: tuple[Metric, ...] = (ACCURACY, RECALL, F1, CALIBRATION)
+"""What `class_metrics` gives."""
 
 
 def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> None:
@@ -132,3 +138,50 @@ def class_metrics(
         "f1": macro_f1(confusion),
         "ece": expected_calibration_error(distribution, targets),
     }
+
+
+def log_frequencies(targets: Int[Tensor, " samples"], classes: int) -> Float[Tensor, " classes"]:
+    """The logarithms of the classes' frequencies, which are the scores of the best constant answer.
+
+    A class that does not occur has the logarithm of the least number above zero, so that softmax gives it nothing.
+
+    Example:
+        >>> log_frequencies(torch.tensor([0, 0, 0, 1]), 3).softmax(dim=0)
+        tensor([0.7500, 0.2500, 0.0000])
+    """
+    counts = torch.bincount(targets.cpu(), minlength=classes)
+    share_of = counts.to(torch.get_default_dtype()) / max(1, len(targets))
+    return share_of.clamp(min=torch.finfo(share_of.dtype).tiny).log().to(targets.device)
+
+
+def class_statistics(
+    predicted: Int[Tensor, " samples"], distribution: Float[Tensor, "samples classes"], targets: Int[Tensor, " samples"]
+) -> Float[Tensor, "samples statistics"]:
+    """Of each sample its cell of the confusion matrix, and its surplus of confidence in the bin of its confidence."""
+    classes = distribution.shape[1]
+    cells = functional.one_hot(targets * classes + predicted, classes * classes).double()
+    confidence, likeliest = distribution.detach().double().max(dim=1)
+    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=confidence.device)[1:-1]
+    surplus = confidence - (likeliest == targets).double()
+    bins = functional.one_hot(torch.bucketize(confidence, edges), ECE_BINS) * surplus[:, None]
+    return torch.cat([cells, bins], dim=1)
+
+
+def metrics_of_class_sums(
+    sums: Float[Tensor, "resamples statistics"], names: Iterable[str]
+) -> Mapping[str, Float[Tensor, " resamples"]]:
+    """The named metrics of many sets of samples, from sums of their `class_statistics`."""
+    classes = math.isqrt(sums.shape[1] - ECE_BINS)
+    confusion = sums[:, :-ECE_BINS].reshape(-1, classes, classes)
+    right, rows, columns = confusion.diagonal(dim1=1, dim2=2), confusion.sum(2), confusion.sum(1)
+    total = rows.sum(1)
+    distance = (torch.arange(classes)[:, None] - torch.arange(classes)).abs()
+    # A class without samples gives 0/0, which the mean over classes leaves out, as the metrics do.
+    every = {
+        "accuracy": right.sum(1) / total,
+        "uar": (right / rows).nanmean(1),
+        "f1": (2 * right / (rows + columns)).nanmean(1),
+        "ece": sums[:, -ECE_BINS:].abs().sum(1) / total,
+        "mae": (confusion * distance).sum((1, 2)) / total,
+    }
+    return {name: every[name] for name in names}

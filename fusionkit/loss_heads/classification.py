@@ -14,10 +14,14 @@ from torch.nn import functional
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import (
+    CLASS_METRICS,
     check_names,
     class_metrics,
+    class_statistics,
     confusion_matrix,
     encode_class,
+    log_frequencies,
+    metrics_of_class_sums,
     weights_by_name,
 )
 from fusionkit.registry import LOSS_HEADS
@@ -60,6 +64,8 @@ class Classification(LossHead):
         torch.Size([4, 3])
     """
 
+    kind = "classes"
+    measures = CLASS_METRICS
     score = "accuracy"
     class_weights: Tensor
 
@@ -110,3 +116,15 @@ class Classification(LossHead):
     def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"]:
         """How often each class (row) was predicted as each class (column)."""
         return confusion_matrix(self.predict(distribution), targets, len(self.classes))
+
+    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
+        """The logarithms of the classes' frequencies: their prediction is the majority class."""
+        return log_frequencies(targets, len(self.classes))
+
+    def statistics(self, distribution: Tensor, targets: Tensor) -> Float[Tensor, "samples statistics"]:
+        """The cell of the confusion matrix of each sample, and what it adds to the calibration error's bins."""
+        return class_statistics(self.predict(distribution), distribution, targets)
+
+    def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
+        """The metrics of many sets of samples."""
+        return metrics_of_class_sums(sums, [each.name for each in self.measures])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.layers import scoring
-from fusionkit.loss_heads.numeric import as_columns, encode_numbers, number_metrics
+from fusionkit.loss_heads.numeric import NUMBER_METRICS, as_columns, encode_numbers, number_metrics
 from fusionkit.parallel import sum_over_processes
 from fusionkit.registry import LOSS_HEADS
 
@@ -50,6 +50,8 @@ class Concordance(LossHead):
         tensor(0.)
     """
 
+    kind = "numbers"
+    measures = NUMBER_METRICS
     score = "ccc"
 
     def __init__(self, in_features: int, hidden: int | None, *, outputs: Annotated[int, Field(gt=0)] = 1) -> None:

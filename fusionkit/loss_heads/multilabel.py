@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.errors import did_you_mean
-from fusionkit.interfaces import LossHead, RawTarget
+from fusionkit.interfaces import LossHead, RawTarget, share
 from fusionkit.layers import scoring
-from fusionkit.loss_heads.categorical import check_names, weights_by_name
+from fusionkit.loss_heads.categorical import F1, check_names, weights_by_name
 from fusionkit.registry import LOSS_HEADS
 
 
@@ -55,6 +55,8 @@ class Multilabel(LossHead):
         torch.Size([4, 3])
     """
 
+    kind = "labels"
+    measures = (F1, share("accuracy"), share("exact", of_samples=True))
     score = "f1"
     presence_weights: Tensor
 
@@ -69,7 +71,7 @@ class Multilabel(LossHead):
     ) -> None:
         super().__init__()
         check_names("multilabel", "labels", labels, least=1)
-        self.labels, self.threshold = labels, threshold
+        self.classes, self.threshold = labels, threshold
         self.out_features = len(labels)
         self.scores = scoring(in_features, hidden, len(labels))
         weights = weights_by_name("multilabel", "presence_weights", presence_weights or {}, labels)
@@ -83,22 +85,22 @@ class Multilabel(LossHead):
     def encode(self, value: RawTarget | None) -> Tensor:
         """Names of the labels that are present, or one number per label: 1 present, 0 absent, NaN not known."""
         if value is None:
-            return torch.full((len(self.labels),), math.nan)
+            return torch.full((len(self.classes),), math.nan)
         given = value if isinstance(value, tuple) else (value,)
         if given and all(isinstance(item, (int, float)) for item in given):
             return self._encode_numbers(tuple(float(item) for item in given))
         names = [str(item).strip() for item in given]
         for name in names:
-            if name not in self.labels:
+            if name not in self.classes:
                 raise ValueError(
-                    f"{name!r} is none of the {len(self.labels)} labels; {did_you_mean(name, self.labels)}"
+                    f"{name!r} is none of the {len(self.classes)} labels; {did_you_mean(name, self.classes)}"
                 )
-        return torch.tensor([float(label in names) for label in self.labels])
+        return torch.tensor([float(label in names) for label in self.classes])
 
     def _encode_numbers(self, numbers: tuple[float, ...]) -> Tensor:
         wrong = [number for number in numbers if not math.isnan(number) and number not in (0.0, 1.0)]
-        if len(numbers) != len(self.labels) or wrong:
-            raise ValueError(f"{numbers} is not one number (1, 0 or NaN) for each of {', '.join(self.labels)}")
+        if len(numbers) != len(self.classes) or wrong:
+            raise ValueError(f"{numbers} is not one number (1, 0 or NaN) for each of {', '.join(self.classes)}")
         return torch.tensor(numbers)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
@@ -131,3 +133,10 @@ class Multilabel(LossHead):
             "accuracy": float((right.sum(dim=0).double()[counts > 0] / counts[counts > 0]).mean()),
             "exact": float((right | ~stated).all(dim=1)[samples].double().mean()),
         }
+
+    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
+        """The logits of the labels' frequencies where they are stated; even odds for a label that none states."""
+        stated = ~targets.isnan()
+        share_of = torch.where(stated, targets, 0.0).sum(dim=0) / stated.sum(dim=0)
+        tiny = torch.finfo(share_of.dtype).tiny
+        return share_of.nan_to_num(0.5).clamp(min=tiny).log() - (1 - share_of.nan_to_num(0.5)).clamp(min=tiny).log()

@@ -9,8 +9,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from fusionkit.interfaces import RawTarget
+from fusionkit.interfaces import Metric, RawTarget
 from fusionkit.written_numbers import WrittenNumber
+
+NUMBER_METRICS = (
+    Metric("mae", higher_is_better=False, has_unit=True, low=0.0),
+    Metric("rmse", higher_is_better=False, has_unit=True, low=0.0),
+    Metric("r2", higher_is_better=True, high=1.0),
+    Metric("ccc", higher_is_better=True, low=-1.0, high=1.0),
+)
+"""What `number_metrics` gives."""
 
 
 def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:

@@ -10,13 +10,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.interfaces import LossHead, RawTarget
+from fusionkit.interfaces import LossHead, Metric, RawTarget
 from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import (
+    ACCURACY,
+    RECALL,
     accuracy,
     check_names,
+    class_statistics,
     confusion_matrix,
     encode_class,
+    log_frequencies,
+    metrics_of_class_sums,
     unweighted_average_recall,
 )
 from fusionkit.registry import LOSS_HEADS
@@ -56,8 +61,9 @@ class Ordinal(LossHead):
         torch.Size([4, 3])
     """
 
+    kind = "classes"
+    measures = (Metric("mae", higher_is_better=False, low=0.0), ACCURACY, RECALL)
     score = "mae"
-    higher_is_better = False
 
     def __init__(self, in_features: int, hidden: int | None, *, classes: tuple[str, ...] = ()) -> None:
         super().__init__()
@@ -119,3 +125,19 @@ class Ordinal(LossHead):
     def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"]:
         """How often each class (row) was predicted as each class (column)."""
         return confusion_matrix(self.predict(distribution), targets, len(self.classes))
+
+    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
+        """The logits of the classes' cumulative frequencies, whose prediction is the median class."""
+        frequencies = log_frequencies(targets, len(self.classes)).double().softmax(dim=0)
+        above = frequencies.flip(0).cumsum(0).flip(0)[1:]
+        tiny = torch.finfo(torch.float32).tiny
+        below = frequencies.cumsum(0)[:-1]
+        return (above.clamp(min=tiny).log() - below.clamp(min=tiny).log()).to(torch.get_default_dtype())
+
+    def statistics(self, distribution: Tensor, targets: Tensor) -> Float[Tensor, "samples statistics"]:
+        """The cell of the confusion matrix of each sample, and what it adds to the calibration error's bins."""
+        return class_statistics(self.predict(distribution), distribution, targets)
+
+    def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
+        """The metrics of many sets of samples."""
+        return metrics_of_class_sums(sums, [each.name for each in self.measures])

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.layers import scoring
-from fusionkit.loss_heads.numeric import as_columns, encode_numbers, number_metrics
+from fusionkit.loss_heads.numeric import NUMBER_METRICS, as_columns, encode_numbers, number_metrics
 from fusionkit.registry import LOSS_HEADS
 
 
@@ -52,8 +52,9 @@ class Regression(LossHead):
         torch.Size([4, 2])
     """
 
+    kind = "numbers"
+    measures = NUMBER_METRICS
     score = "mae"
-    higher_is_better = False
 
     def __init__(
         self,
@@ -66,7 +67,7 @@ class Regression(LossHead):
     ) -> None:
         super().__init__()
         self.out_features = outputs
-        self.kind, self.delta = loss, delta
+        self.penalty, self.delta = loss, delta
         self.scores = scoring(in_features, hidden, outputs)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
@@ -83,11 +84,11 @@ class Regression(LossHead):
         wanted = as_columns(targets).to(scores.dtype)
         stated = ~wanted.isnan()
         filled = torch.where(stated, wanted, 0.0)
-        if self.kind == "huber":
+        if self.penalty == "huber":
             each = functional.huber_loss(scores, filled, reduction="none", delta=self.delta)
         else:
             residual = scores - filled
-            each = residual.square() if self.kind == "mse" else residual.abs()
+            each = residual.square() if self.penalty == "mse" else residual.abs()
         return torch.where(stated, each, 0.0).sum(dim=1) / stated.sum(dim=1).clamp(min=1)
 
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:

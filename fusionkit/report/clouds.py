@@ -42,7 +42,7 @@ def gather_clouds(experiment: ExperimentFolder) -> Clouds:
     Raises:
         RunError: There is none; says why.
     """
-    classes = experiment.target_kind().classes
+    classes = experiment.compared_target().classes
     wanted = _sources(experiment.results)
     reasons: list[str] = []
     for fold in experiment.results["folds"]:

@@ -10,7 +10,7 @@ from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.document import Paragraph as Words
 from fusionkit.report.document import Section, Table, picture, section
 from fusionkit.report.figures import KINDS, kind_of
-from fusionkit.report.tables import NOTHING, SHARES, Results, format_p, format_value, p_in_words
+from fusionkit.report.tables import NOTHING, Results, format_p, format_value, measure_of, p_in_words
 from fusionkit.report.units import in_bytes, in_thousands, in_time
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _tuned_for_another(results: Results) -> list[str]:
 
 def ranking_rows(results: Results) -> tuple[tuple[str, ...], ...]:
     """A row per column, best first: its mean, and the difference from the first column with interval and tests."""
-    metric, ranks = results["metric"], results["comparison"]["ranks"]["mean"]
+    metric, ranks = measure_of(results), results["comparison"]["ranks"]["mean"]
     against = {pair["column"]: pair for pair in results["comparison"]["against_first"]}
     rows = []
     for name in in_order(results):
@@ -120,7 +120,7 @@ def cost_rows(results: Results) -> tuple[tuple[str, ...], ...]:
 
 def in_order(results: Results) -> list[str]:
     """The columns that have a mean, best first."""
-    sign = -1 if results["higher_is_better"] else 1
+    sign = -measure_of(results).sign
     known = {name: column["mean"] for name, column in results["summary"].items() if column["mean"] is not None}
     return sorted(known, key=lambda name: sign * known[name])
 
@@ -162,7 +162,7 @@ def _against_first(results: Results, tested: Sequence[Mapping[str, Any]], first:
 
 def _way(difference: float, results: Results) -> str:
     """A difference, and where less is better whether it is for the better."""
-    text = format_value(difference, results["metric"], signed=True)
+    text = format_value(difference, measure_of(results), signed=True)
     if results["higher_is_better"]:
         return text
     return f"{text}, {'better' if difference < 0 else 'worse'}"
@@ -176,7 +176,7 @@ def _between_all(comparison: Mapping[str, Any]) -> str:
 
 def heading(results: Results) -> str:
     """What the figures of the ranking are: metric, unit, which way is better, and what differences are from."""
-    unit = ", %" if results["metric"] in SHARES else ""
+    unit = ", %" if measure_of(results).share else ""
     better = "higher" if results["higher_is_better"] else "lower"
     first = results["columns"][0]["name"]
     return f"{results['metric']} of {results['target']}{unit}; {better} is better, differences are from {first}"
@@ -210,7 +210,7 @@ def draw_cost(results: Results) -> Figure:
     costs, runs = results["comparison"]["cost"], {each["name"]: each["runs"] for each in results["columns"]}
     names = [name for name in in_order(results) if runs[name] in costs]
     figure, (axes,) = canvas(9.4, 5.2)
-    scale = 100 if results["metric"] in SHARES else 1
+    scale = 100 if measure_of(results).share else 1
     places = {name: (costs[runs[name]]["epoch_seconds"], scale * results["summary"][name]["mean"]) for name in names}
     for each in results["columns"]:
         if each["name"] in places:
@@ -228,13 +228,13 @@ def draw_cost(results: Results) -> Figure:
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float], results: Results) -> bool:
-    sign = 1 if results["higher_is_better"] else -1
+    sign = measure_of(results).sign
     no_worse = one[0] <= other[0] and sign * one[1] >= sign * other[1]
     return no_worse and one != other
 
 
 def _draw_differences(axes: Axes, results: Results, names: Sequence[str], colour_of: Mapping[str, str]) -> None:
-    scale = 100 if results["metric"] in SHARES else 1
+    scale = 100 if measure_of(results).share else 1
     pairs = {pair["column"]: pair for pair in results["comparison"]["against_first"]}
     axes.axvline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     for row, name in enumerate(names):
@@ -274,7 +274,7 @@ def _pair_rows(results: Results) -> tuple[tuple[str, ...], ...]:
         (
             pair["column"],
             pair["other"],
-            format_value(pair["difference"], results["metric"], signed=True),
+            format_value(pair["difference"], measure_of(results), signed=True),
             format_p(pair["p"]),
             format_p(pair["holm_p"]),
         )
@@ -289,7 +289,7 @@ def _choice_rows(results: Results) -> tuple[tuple[str, ...], ...]:
             choice["fold"],
             str(choice["trial"]),
             ", ".join(choice["overrides"]) or "the recipe as it stands",
-            ", ".join(format_value(value, results["metric"]) for value in choice["values"]),
+            ", ".join(format_value(value, measure_of(results)) for value in choice["values"]),
         )
         for choice in results["comparison"]["choices"]
     )

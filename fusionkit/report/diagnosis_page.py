@@ -8,8 +8,9 @@ from typing import Any
 
 from fusionkit.diagnosis.subsets import name_of
 from fusionkit.errors import RunError
+from fusionkit.interfaces import Metric
 from fusionkit.report.diagnosis_figure import draw_cosines
-from fusionkit.report.diagnosis_words import Diagnosis, diagnosis_words, listed, one_modality
+from fusionkit.report.diagnosis_words import Diagnosis, diagnosis_words, listed, one_modality, score_of
 from fusionkit.report.document import (
     Block,
     Code,
@@ -25,8 +26,11 @@ from fusionkit.report.document import (
 )
 from fusionkit.report.noise import TOO_FEW, Figure, has_few_groups, has_interval, spared_words
 from fusionkit.report.page import Report, write_pages
-from fusionkit.report.tables import NOTHING, SHARES, format_value
+from fusionkit.report.tables import NOTHING, SHARE, format_value
 from fusionkit.strict_yaml import write_yaml
+
+DISTANCE = Metric("distance", higher_is_better=False, has_unit=True)
+"""How a distance between numbers is shown."""
 
 
 def write_diagnosis(diagnosis: Diagnosis, out: str | Path) -> Report:
@@ -91,7 +95,7 @@ def _title(diagnosis: Diagnosis) -> tuple[str, str]:
     )
 
 
-def _cells(figure: Figure | None, score: str, *, signed: bool = False) -> tuple[str, str]:
+def _cells(figure: Figure | None, score: Metric, *, signed: bool = False) -> tuple[str, str]:
     """A value and its interval."""
     if figure is None:
         return NOTHING, NOTHING
@@ -102,12 +106,13 @@ def _cells(figure: Figure | None, score: str, *, signed: bool = False) -> tuple[
 
 
 def _unit(of: Mapping[str, Any]) -> str:
-    better = "higher" if of["higher_is_better"] else "lower"
-    return f"{of['score']}{', %' if of['score'] in SHARES else ''}; {better} is better"
+    score = score_of(of)
+    better = "higher" if score.higher_is_better else "lower"
+    return f"{score.name}{', %' if score.share else ''}; {better} is better"
 
 
 def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
-    score = of["score"]
+    score = score_of(of)
     rows = [("all modalities, fused", "this network", *_cells(of["fused"], score))]
     rows += [
         (f"{name} by itself", each["source"] or "as each run has it", *_cells(each["score"], score))
@@ -153,7 +158,7 @@ def _only(subset: str) -> str:
 
 
 def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
-    score = of["score"]
+    score = score_of(of)
     rows = tuple(
         (
             name,
@@ -175,8 +180,8 @@ def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Sectio
 
 
 def _earnings(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
-    score, cost = of["score"], diagnosis["cost"]
-    sign = 1 if of["higher_is_better"] else -1
+    score, cost = score_of(of), diagnosis["cost"]
+    sign = score.sign
     shares = {
         name: None if share["value"] is None else sign * share["value"]
         for name, share in (of["shapley"] or {"shares": {}})["shares"].items()
@@ -221,8 +226,8 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> list[Se
         (
             name,
             str(each["samples"]),
-            *(_cells(each[key], "accuracy")[0] for key in ("first", "second")),
-            *_cells(each["gain"], "accuracy", signed=True),
+            *(_cells(each[key], SHARE)[0] for key in ("first", "second")),
+            *_cells(each["gain"], SHARE, signed=True),
         )
         for name, each in of["classes"].items()
     )
@@ -254,27 +259,27 @@ def _disagreement(of: Mapping[str, Any]) -> list[Block]:
     rows: tuple[tuple[str, str], ...]
     if of["kind"] == "numbers":
         rows = (
-            ("mean distance between modalities", format_value(differ["disagree"]["value"], "mae")),
-            ("fused error where they are near", format_value(differ["near"]["value"], "mae")),
-            ("fused error where they are apart", format_value(differ["far"]["value"], "mae")),
+            ("mean distance between modalities", format_value(differ["disagree"]["value"], DISTANCE)),
+            ("fused error where they are near", format_value(differ["near"]["value"], DISTANCE)),
+            ("fused error where they are apart", format_value(differ["far"]["value"], DISTANCE)),
         )
         return [Paragraph("Where modalities disagree:"), Table(("", "mean absolute"), rows)]
     rows = (
-        ("samples on which modalities disagree", format_value(differ["disagree"]["value"], "accuracy")),
-        ("fused right where they agree", format_value(differ["agree"]["value"], "accuracy")),
-        ("fused right where they disagree and one is right", format_value(differ["one_right"]["value"], "accuracy")),
-        ("fused right where they disagree and all are wrong", format_value(differ["all_wrong"]["value"], "accuracy")),
+        ("samples on which modalities disagree", format_value(differ["disagree"]["value"], SHARE)),
+        ("fused right where they agree", format_value(differ["agree"]["value"], SHARE)),
+        ("fused right where they disagree and one is right", format_value(differ["one_right"]["value"], SHARE)),
+        ("fused right where they disagree and all are wrong", format_value(differ["all_wrong"]["value"], SHARE)),
     )
     return [Paragraph("Where modalities disagree:"), Table(("", "%"), rows)]
 
 
 def _calibration(of: Mapping[str, Any]) -> list[Block]:
     classes = of["kind"] == "classes"
-    shown = "accuracy" if of["kind"] != "numbers" else "mae"
+    shown = SHARE if of["kind"] != "numbers" else DISTANCE
     rows = tuple(
         (
             name,
-            *([_cells(each["ece"], "ece")[0]] if classes else []),
+            *([_cells(each["ece"], SHARE)[0]] if classes else []),
             _cells(each["surplus"], shown, signed=True)[0],
             each["source"] or NOTHING,
         )
@@ -301,7 +306,7 @@ def _gradients(diagnosis: Diagnosis, figures: Path) -> Section:
                 name,
                 *(_number(of["thirds"].get(third)) for third in ("first", "middle", "last")),
                 _number(of["cosine"]),
-                _cells(of["negative"], "accuracy")[0],
+                _cells(of["negative"], SHARE)[0],
                 _number(of["norm_ratio"], signed=False),
             )
             for name, of in diagnosis["gradients"].items()

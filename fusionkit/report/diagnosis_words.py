@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fusionkit.evaluation.measures import read_measure
+from fusionkit.interfaces import Metric
 from fusionkit.report.noise import NO_TIME, TOO_FEW, Figure, has_few_groups, has_interval, noise_words, spared_words
-from fusionkit.report.tables import NOTHING, SHARES, format_value
+from fusionkit.report.tables import NOTHING, SHARE, format_value
 from fusionkit.report.verdict import nothing_to_fuse
 
 Diagnosis = Mapping[str, Any]
@@ -38,17 +40,22 @@ def one_modality(diagnosis: Diagnosis) -> str:
     return str(names[0]) if len(names) == 1 else ""
 
 
-def points(value: float | None, score: str, *, signed: bool = False) -> str:
+def score_of(of: Mapping[str, Any]) -> Metric:
+    """Returns the metric by which a target is judged."""
+    return read_measure(of, of["score"])
+
+
+def points(value: float | None, score: Metric, *, signed: bool = False) -> str:
     """A difference of a score with its unit.
 
     Example:
-        >>> points(0.0412, "accuracy"), points(-0.25, "mae", signed=True)
+        >>> points(0.0412, SHARE), points(-0.25, Metric("mae", higher_is_better=False), signed=True)
         ('4.1 points', '-0.25 mae')
     """
-    return f"{format_value(value, score, signed=signed)} {'points' if score in SHARES else score}"
+    return f"{format_value(value, score, signed=signed)} {'points' if score.share else score.name}"
 
 
-def with_interval(figure: Figure, score: str, diagnosis: Diagnosis, *, signed: bool = False) -> str:
+def with_interval(figure: Figure, score: Metric, diagnosis: Diagnosis, *, signed: bool = False) -> str:
     """A difference with its interval: over folds as half its width, over the groups of one test part as its limits."""
     value, low, high = (figure[key] for key in ("value", "low", "high"))
     if value is None or low is None or high is None or not has_interval(figure):
@@ -62,22 +69,22 @@ def with_interval(figure: Figure, score: str, diagnosis: Diagnosis, *, signed: b
 
 def _reached(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
     """The fused score, and over what."""
-    score = of["score"]
-    value = f"{format_value(of['fused']['value'], score)}{' %' if score in SHARES else ''}"
+    score = score_of(of)
+    value = f"{format_value(of['fused']['value'], score)}{' %' if score.share else ''}"
     if "each" in diagnosis:
         folds = len({each["fold"] for each in diagnosis["each"]})
         over = f"mean over {folds} folds" if folds > 1 else f"mean over {len(diagnosis['each'])} runs of one fold"
     else:
         grouped = f" of {of['groups']} {'group' if of['groups'] == 1 else 'groups'}"
         over = f"{of['samples']} samples{grouped if of['groups'] < of['samples'] else ''}"
-        if score == "accuracy" and of["samples"]:
+        if score.of_samples and of["samples"]:
             over += f", one of which is worth {points(1 / of['samples'], score)}"
-    return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score}, {over})."
+    return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score.name}, {over})."
 
 
 def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[str]:
-    score, sentences = of["score"], list[str]()
-    of_score = f" of {score}" if score in SHARES else ""
+    score, sentences = score_of(of), list[str]()
+    of_score = f" of {score.name}" if score.share else ""
     best, over = of["fusing"].get("best_single"), of["fusing"].get("over_best_single")
     if over is None or over["value"] is None:
         return ["Whether fusing helps cannot be told: no modality could be judged by itself."]
@@ -153,7 +160,7 @@ def _source(of: Mapping[str, Any], modality: str) -> str:
 
 def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     """How much of each modality's skill is left in its encoder."""
-    score, few, parts = of["score"], has_few_groups(diagnosis, of), []
+    score, few, parts = score_of(of), has_few_groups(diagnosis, of), []
     for name, probe in of["probe"].items():
         kept = probe["kept"]
         if kept is None or kept["value"] is None:
@@ -167,17 +174,17 @@ def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
         text = "; ".join(parts)
         return [f"{text[0].upper()}{text[1:]}, as a linear head on the frozen encoders reads it."]
     read = [
-        f"{name} {format_value(probe['score']['value'], score)}{' %' if score in SHARES else ''}"
+        f"{name} {format_value(probe['score']['value'], score)}{' %' if score.share else ''}"
         for name, probe in of["probe"].items()
     ]
-    return [f"A linear head on the frozen encoders reads ({score}): {', '.join(read)}."] if read else []
+    return [f"A linear head on the frozen encoders reads ({score.name}): {', '.join(read)}."] if read else []
 
 
 def _modalities(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     """What each modality earns, and what it costs in time."""
-    score, few, sentences = of["score"], has_few_groups(diagnosis, of), []
+    score, few, sentences = score_of(of), has_few_groups(diagnosis, of), []
     if of["shapley"] is not None and len(diagnosis["modalities"]) > 1:
-        sign = 1 if of["higher_is_better"] else -1
+        sign = score.sign
         shares = [
             f"{name} {points(None if share['value'] is None else sign * share['value'], score, signed=True)}"
             for name, share in of["shapley"]["shares"].items()
@@ -209,7 +216,7 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     few = has_few_groups(diagnosis, of)
     worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
     listed = ", ".join(
-        f"{name} {format_value(hurt[name]['value'], 'accuracy', signed=True)}"
+        f"{name} {format_value(hurt[name]['value'], SHARE, signed=True)}"
         f"{'' if 'each' in diagnosis else ' of {} samples'.format(of['classes'][name]['samples'])}"
         f" ({noise_words(hurt[name], few)})"
         for name in worst

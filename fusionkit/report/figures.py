@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fusionkit.errors import RunError
 from fusionkit.report.canvas import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
 from fusionkit.report.confusion import draw_confusions
-from fusionkit.report.tables import SHARES
+from fusionkit.report.tables import measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ def draw_folds(results: Results) -> Figure:
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_xlabel(_axis(results))
-    if results["metric"] in SHARES:  # an interval of few folds may reach far beyond what a share can be
+    if measure_of(results).share:  # an interval of few folds may reach far beyond what a share can be
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -2.0), min(high, 102.0))
     some_inferior = any(column["inferior"] for column in results["summary"].values())
@@ -140,12 +140,12 @@ def _limits(results: Results, name: str) -> dict[str, tuple[float, float]]:
 
 
 def _scale(results: Results) -> int:
-    return 100 if results["metric"] in SHARES else 1
+    return 100 if measure_of(results).share else 1
 
 
 def _axis(results: Results) -> str:
     better = "higher" if results["higher_is_better"] else "lower"
-    unit = " (%)" if results["metric"] in SHARES else ""
+    unit = " (%)" if measure_of(results).share else ""
     return f"{results['metric']} of {results['target']}{unit}, {better} is better"
 
 

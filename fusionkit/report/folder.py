@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.measures import kind_of_target
+from fusionkit.interfaces import TargetKind
 from fusionkit.report.tables import Results
 from fusionkit.runs import RunFolder
 from fusionkit.whole_files import read_json
@@ -42,18 +44,18 @@ class Said:
 
 
 @dataclass(frozen=True)
-class TargetKind:
+class Target:
     """What the compared target is.
 
     Args:
         type: The loss head's name in recipes.
+        kind: One class of several, any number of labels, or numbers.
         classes: Its classes or labels; empty for numbers.
-        has_calibration: Whether its cards state a calibration error.
     """
 
     type: str
+    kind: TargetKind
     classes: tuple[str, ...]
-    has_calibration: bool
 
 
 class ExperimentFolder:
@@ -104,7 +106,7 @@ class ExperimentFolder:
                 runs.setdefault(column["runs"], {})[row["run"]] = None
         return {variant: list(of) for variant, of in runs.items()}
 
-    def target_kind(self) -> TargetKind:
+    def compared_target(self) -> Target:
         """What the compared target is, as the first run's card says.
 
         Raises:
@@ -116,7 +118,7 @@ class ExperimentFolder:
         run = self.run(row["run"])
         try:
             target = run.read_metrics()["targets"][self.results["target"]]
-            return TargetKind(target["type"], tuple(target["classes"] or ()), "ece" in row["metrics"])
+            return Target(target["type"], kind_of_target(target), tuple(target["classes"] or ()))
         except (RunError, KeyError, TypeError) as error:
             remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
             raise RunError(f"{run.metrics_file}: the card is damaged; {remedy}") from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
+from fusionkit.interfaces import TargetKind
 from fusionkit.report.calibration import Calibration, draw_calibration, pooled
 from fusionkit.report.clouds import gather_clouds
 from fusionkit.report.confusion import MOST_NUMBERS, draw_confusions, most_confused, telling_columns
@@ -20,7 +21,7 @@ from fusionkit.report.features import draw_features
 from fusionkit.report.figures import draw_fold_intervals, draw_folds
 from fusionkit.report.folder import ExperimentFolder, Said
 from fusionkit.report.numbers import Pairs, draw_numbers
-from fusionkit.report.tables import NOTHING, format_value
+from fusionkit.report.tables import NOTHING, format_value, measure_of
 
 MOST_MATRICES = 9
 FILES = tuple(
@@ -31,8 +32,6 @@ FILES = tuple(
     )
 )
 """The figures that there may be."""
-
-Kind = Literal["classes", "labels", "numbers"]
 
 
 class Gallery:
@@ -60,7 +59,7 @@ class Gallery:
 
     def _values(self) -> Section:
         means = "; ".join(
-            f"{name} {format_value(column['mean'], self._results['metric'])}"
+            f"{name} {format_value(column['mean'], measure_of(self._results))}"
             for name, column in self._results["summary"].items()
         )
         return section(
@@ -89,7 +88,7 @@ class Gallery:
         names = [column["name"] for column in self._results["columns"] if column["name"] in drawn][:MOST_MATRICES]
         what = "Confusion matrices"
         if not names:
-            return section("Confusions", Missing(what, _no_confusion(self._kind())))
+            return section("Confusions", Missing(what, self._no_confusion()))
         classes = self._results["confusion"]["classes"]
         if len(classes) > MOST_NUMBERS:
             names = telling_columns(self._results)  # each takes half a page
@@ -104,6 +103,15 @@ class Gallery:
             + ("" if len(classes) <= MOST_NUMBERS else " There are too many classes for numbers in the cells."),
         )
         return section("Confusions", shown, *self._most_confused(names))
+
+    def _no_confusion(self) -> str:
+        if not self._results["rows"]:
+            return "no run has finished"
+        return {
+            "classes": "the target's loss head draws none",
+            "labels": "a sample may have several labels, or none",
+            "numbers": "the target is a number and has no classes",
+        }[self._kind()]
 
     def _most_confused(self, names: Sequence[str]) -> list[Block]:
         rows = []
@@ -182,13 +190,11 @@ class Gallery:
         for column in self._results["columns"]:
             name, branch = column["name"], column["branch"]
             parts = [(said.distributions[branch], said.targets) for said in self._of_column(name, branch)]
-            own = [row["metrics"].get("ece") for row in self._experiment.rows(name)]
-            known = [value for value in own if value is not None]
             try:
                 found[name] = pooled(parts)
+                own_mean = f"{100 * fmean(pooled([part]).ece for part in parts):.1f}"
             except RunError:
                 continue  # the table and the figure lack it, which says enough
-            own_mean = f"{100 * fmean(known):.1f}" if known else NOTHING
             rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+.1f}"))
         shown = picture(
             self._folder / "calibration.png",
@@ -208,7 +214,7 @@ class Gallery:
 
     def _numbers(self) -> Section:
         if self._kind() != "numbers":
-            why = "reliability diagrams are of a target whose loss head states a calibration error"
+            why = "reliability diagrams are of a target with one class of several"
             return section("Calibration", Missing("Calibration", why))
         pairs: dict[str, Pairs] = {}
         for column in self._results["columns"]:
@@ -230,14 +236,11 @@ class Gallery:
         )
         return section("Predicted and true numbers", shown, *_unread(self._unread))
 
-    def _kind(self) -> Kind:
+    def _kind(self) -> TargetKind:
         try:
-            kind = self._experiment.target_kind()
+            return self._experiment.compared_target().kind
         except RunError:
             return "classes" if self._results["confusion"]["matrices"] else "labels"
-        if kind.has_calibration:
-            return "classes"
-        return "labels" if kind.classes else "numbers"
 
     def _of_column(self, name: str, branch: str) -> list[Said]:
         """What the runs of a column said, of those that can be read."""
@@ -268,11 +271,3 @@ def _unread(reasons: Sequence[str]) -> list[Block]:
         return []
     runs = "1 run is" if len(reasons) == 1 else f"{len(reasons)} runs are"
     return [Paragraph(f"{runs} left out: {reasons[0]}{', ...' if len(reasons) > 1 else ''}.")]
-
-
-def _no_confusion(kind: Kind) -> str:
-    return {
-        "classes": "no run has finished",
-        "labels": "a sample may have several labels, or none",
-        "numbers": "the target is a number and has no classes",
-    }[kind]

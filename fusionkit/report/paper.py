@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from fusionkit.interfaces import Metric
 from fusionkit.report.published import Published, short_source
-from fusionkit.report.tables import SHARES, Results, format_value
+from fusionkit.report.tables import Results, format_value, measure_of
 
 FUSING = ("fused", "ensemble")
 NOT_MEASURED = "not measured"
@@ -42,9 +43,9 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
             star = "*" if fold in (own["inferior"] or ()) else ""
             value = own["by_fold"].get(fold)
             cells.append(
-                NOT_MEASURED if value is None else format_value(value, results["metric"]) + star,
+                NOT_MEASURED if value is None else format_value(value, measure_of(results)) + star,
             )
-            theirs = format_value(paper.folds[name].get(fold), results["metric"])
+            theirs = format_value(paper.folds[name].get(fold), measure_of(results))
             cells.append(theirs + ("*" if fold in inferior.get(name, {}) else ""))
         rows.append(tuple(cells))
     return PlainTable(tuple(header), tuple(rows))
@@ -52,7 +53,7 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
 
 def mean_table(results: Results, paper: Published) -> PlainTable:
     """Variant by variant: our mean, every published one, and both over the folds that both have."""
-    metric = results["metric"]
+    metric = measure_of(results)
     sources = (paper.source, *(source for source, _ in paper.also))
     header = ["", "ours, all our folds", *map(short_source, sources)]
     with_folds = any(paper.folds.values())
@@ -79,7 +80,7 @@ def mean_table(results: Results, paper: Published) -> PlainTable:
 
 def inferior_in_paper(results: Results, paper: Published) -> dict[str, dict[str, tuple[str, float, float]]]:
     """By fused variant and fold: the uni-modal variant that beats it in the paper's own numbers, and both numbers."""
-    better = 1 if results["higher_is_better"] else -1
+    better = measure_of(results).sign
     found: dict[str, dict[str, tuple[str, float, float]]] = {}
     for column in results["columns"]:
         if column["branch"] not in FUSING or column["name"] not in paper.folds:
@@ -127,7 +128,7 @@ def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
 
 
 def _inferior_sentences(results: Results, paper: Published) -> list[str]:
-    metric, sentences = results["metric"], []
+    metric, sentences = measure_of(results), []
     theirs = [
         f"{name} in {fold} ({rival} {format_value(better, metric)} against {format_value(value, metric)})"
         for name, cases in inferior_in_paper(results, paper).items()
@@ -175,16 +176,16 @@ def _uni_modal(columns: Sequence[Mapping[str, Any]], fused: Mapping[str, Any]) -
     return [column["name"] for column in own or of_any]
 
 
-def _difference(ours: float | None, theirs: float | None, metric: str) -> str:
+def _difference(ours: float | None, theirs: float | None, metric: Metric) -> str:
     return format_value(None if ours is None or theirs is None else ours - theirs, metric, signed=True)
 
 
 def _tolerance(results: Results) -> float:
-    return ROUNDING if results["metric"] in SHARES else 1e-9
+    return ROUNDING if measure_of(results).share else 1e-9
 
 
 def _precisely(said: Mapping[str, float], results: Results) -> dict[str, str]:
     """Numbers with one more digit than tables show, since contradictions are small."""
-    if results["metric"] in SHARES:
+    if measure_of(results).share:
         return {source: f"{100 * value:.2f}" for source, value in said.items()}
     return {source: f"{value:.4g}" for source, value in said.items()}

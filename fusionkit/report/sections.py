@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fusionkit.interfaces import Metric
 from fusionkit.report.document import Block, Code, Paragraph, Points, Section, Table, section
 from fusionkit.report.paper import contradictions, fold_table, mean_table, paper_sentences
 from fusionkit.report.published import published
-from fusionkit.report.tables import NOTHING, Results, format_p, format_value, table_text
+from fusionkit.report.tables import NOTHING, Results, format_p, format_value, measure_of, table_text
 from fusionkit.report.verdict import verdict
 from fusionkit.strict_yaml import write_yaml
 
@@ -36,7 +37,7 @@ def table_section(results: Results) -> Section:
 
 def comparison_table(results: Results) -> Block:
     """Every pair of variants, and every fused one against the best network of one modality alone."""
-    metric, rows = results["metric"], []
+    metric, rows = measure_of(results), []
     for name, column in results["summary"].items():
         if over := column.get("over_alone"):
             rows.append((name, f"{over['modality']} alone", *_cells(over, metric)))
@@ -51,7 +52,7 @@ def comparison_table(results: Results) -> Block:
     return Table(header, tuple(rows))
 
 
-def _cells(comparison: Mapping[str, Any], metric: str) -> tuple[str, ...]:
+def _cells(comparison: Mapping[str, Any], metric: Metric) -> tuple[str, ...]:
     difference = comparison["difference"]
     figures = (format_value(difference[key], metric, signed=True) for key in ("mean", "low", "high"))
     tests = (format_p(comparison[key]) for key in ("wilcoxon_p", "t_p", "corrected_t_p"))

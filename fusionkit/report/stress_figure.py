@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
 from fusionkit.report.canvas import FAINT, WIDEST, canvas, fitting, style_of
-from fusionkit.report.stress_words import PER_CENT, Curve, Document, curves_of, measure_of, reads_it
-from fusionkit.report.tables import SHARES
+from fusionkit.report.stress_words import PER_CENT, Curve, Document, curves_of, measure_in_words, reads_it
+from fusionkit.report.tables import measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def draw_stress(document: Document, corruption: str, target: str) -> Figure:
     rows = -(-len(found) // side_by_side)
     width = max(4.8, min(WIDEST, 0.6 + 3.2 * side_by_side))
     figure, panels = canvas(width, 2.9 * rows + 0.3 + 0.2 * -(-len(names) // 4), len(found), side_by_side)
-    scale = 100 if document["targets"][target]["metric"] in SHARES else 1
+    scale = 100 if measure_of(document["targets"][target]).share else 1
     for position, (axes, modality) in enumerate(zip(panels, found, strict=True)):
         if position:
             axes.sharey(panels[0])
@@ -55,7 +55,7 @@ def draw_stress(document: Document, corruption: str, target: str) -> Figure:
         axes.set_title(fitting([modality], 30)[0], fontsize=10)
         axes.set_xlabel(AXES[found[modality][0]["unit"]], fontsize=9)
         axes.grid(color=FAINT, linewidth=0.8)
-    figure.supylabel(fitting([measure_of(document, target)], 60)[0], fontsize=9)
+    figure.supylabel(fitting([measure_in_words(document, target)], 60)[0], fontsize=9)
     _add_legend(figure, names)
     return figure
 

@@ -19,11 +19,11 @@ from fusionkit.report.stress_words import (
     evidence,
     level_text,
     levels_of,
-    measure_of,
+    measure_in_words,
     rows_of,
     sentences,
 )
-from fusionkit.report.tables import NOTHING
+from fusionkit.report.tables import NOTHING, measure_of
 
 
 def write_stress_page(document: Document, out: str | Path) -> Report:
@@ -97,14 +97,14 @@ def _picture(document: Document, corruption: str, target: str, figures: Path) ->
         figures / f"{name}.png",
         lambda: draw_stress(document, corruption, target),
         what=f"Curves of {target}, {HEADINGS[corruption].lower()}",
-        alt=f"A panel per modality with a line per variant: {measure_of(document, target)} over the level.",
-        caption=f"{measure_of(document, target)}. A line per variant{band}. Dashed: networks that do not read the "
-        "modality.",
+        alt=f"A panel per modality with a line per variant: {measure_in_words(document, target)} over the level.",
+        caption=f"{measure_in_words(document, target)}. A line per variant{band}. Dashed: networks that do not read "
+        "the modality.",
     )
 
 
 def _tables(document: Document, corruption: str, target: str, *, limits: bool = False) -> Iterator[Block]:
-    metric = document["targets"][target]["metric"]
+    metric = measure_of(document["targets"][target])
     for modality, curves in curves_of(document, corruption, target).items():
         levels = levels_of(curves)
         rows = rows_of(curves, metric, levels, limits)

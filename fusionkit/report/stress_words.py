@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionkit.evaluation.resampling import FEW_GROUPS
+from fusionkit.interfaces import Metric
 from fusionkit.report.noise import TOO_FEW, noise_words
-from fusionkit.report.tables import NOTHING, SHARES, format_value
+from fusionkit.report.tables import NOTHING, format_value, measure_of
 
 Document = Mapping[str, Any]
 """What ``stress.json`` holds."""
@@ -70,7 +71,7 @@ def reads_it(curve: Curve) -> bool:
 
 
 def rows_of(
-    curves: Sequence[Curve], metric: str, levels: Sequence[float], limits: bool = False
+    curves: Sequence[Curve], metric: Metric, levels: Sequence[float], limits: bool = False
 ) -> list[tuple[str, ...]]:
     """A row per curve that reads the modality, a value per level; with its interval, if `limits`."""
 
@@ -101,7 +102,7 @@ def sentences(document: Document) -> tuple[str, ...]:
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():
                 level = _strongest(curves[0])["level"]
-                if level and (told := list(_told(curves, of["higher_is_better"]))):
+                if level and (told := list(_told(curves, measure_of(of)))):
                     words = _circumstances(corruption, modality, level, curves[0]["unit"])
                     where = f" ({_measure(of, target)})" if len(document["targets"]) > 1 or not said else ""
                     said.append(f"{words} {_kept(told, of, few)}{where}.")
@@ -113,8 +114,8 @@ def evidence(document: Document) -> str:
     samples, groups, folds = document["samples"], document["groups"], len(document["folds"])
     grouped = f" of {groups} {'group' if groups == 1 else 'groups'}" if groups < samples else ""
     over = f"{samples} samples{grouped}{f' in {folds} folds' if folds > 1 else ''}"
-    metrics = {of["metric"] for of in document["targets"].values()}
-    worth = f"; one sample is worth {100 / samples:.2g} points of accuracy" if "accuracy" in metrics and samples else ""
+    counted = [metric.name for of in document["targets"].values() if (metric := measure_of(of)).of_samples]
+    worth = f"; one sample is worth {100 / samples:.2g} points of {counted[0]}" if counted and samples else ""
     if folds > 1:
         rule = "A change is called one where Student's 95 % interval over folds, paired, does not hold 0."
     elif len(document["seeds"]) > 1:
@@ -130,12 +131,12 @@ def _few_groups(document: Document) -> bool:
     return len(document["folds"]) == len(document["seeds"]) == 1 and document["groups"] < FEW_GROUPS
 
 
-def _told(curves: Sequence[Curve], higher: bool) -> Iterator[Curve]:
+def _told(curves: Sequence[Curve], metric: Metric) -> Iterator[Curve]:
     """The best fused curve and the ensemble; of a network of one modality its own."""
     reading = [curve for curve in curves if reads_it(curve) and _strongest(curve)["mean"] is not None]
     fused = [curve for curve in reading if curve["branch"] == "fused" and _untouched(curve) is not None]
     if fused:
-        yield max(fused, key=lambda curve: (1 if higher else -1) * curve["points"][_zero(curve)]["mean"])
+        yield max(fused, key=lambda curve: metric.sign * curve["points"][_zero(curve)]["mean"])
     ensembles = [curve for curve in reading if curve["branch"] == "ensemble"]
     yield from ensembles[:1]
     if not fused and not ensembles:
@@ -144,7 +145,7 @@ def _told(curves: Sequence[Curve], higher: bool) -> Iterator[Curve]:
 
 def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
     """What curves keep, the verb only where it changes; what may be noise is called no change."""
-    metric, told, before = of["metric"], list[str](), ""
+    metric, told, before = measure_of(of), list[str](), ""
     for curve in curves:
         name = "the ensemble" if curve["branch"] == curve["column"] == "ensemble" else curve["column"]
         whole, left = format_value(_untouched(curve), metric), format_value(_strongest(curve)["mean"], metric)
@@ -154,7 +155,7 @@ def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
             verb, numbers = "stays at", whole
         elif noise != "beyond noise":
             verb, numbers = "is at", f"{left} instead of {whole} ({noise})"
-        elif metric in SHARES and of["higher_is_better"] and worse:
+        elif metric.share and metric.higher_is_better and worse:
             verb, numbers = "keeps", f"{left} of {whole}" + ("" if before == "keeps" else " points")
         else:
             verb, numbers = "goes", f"from {whole} to {left}"
@@ -191,11 +192,12 @@ def _circumstances(corruption: str, modality: str, level: float, unit: str) -> s
 
 
 def _measure(of: Mapping[str, Any], target: str) -> str:
-    unit = ", %" if of["metric"] in SHARES else ""
-    return f"{of['metric']} of {target}{unit}, {'higher' if of['higher_is_better'] else 'lower'} is better"
+    metric = measure_of(of)
+    unit = ", %" if metric.share else ""
+    return f"{metric.name} of {target}{unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
 
 
-def measure_of(document: Document, target: str) -> str:
+def measure_in_words(document: Document, target: str) -> str:
     """The metric of a target, its unit, and which way is better."""
     return _measure(document["targets"][target], target)
 

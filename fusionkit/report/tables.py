@@ -11,18 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fusionkit.evaluation.measures import read_measure
+from fusionkit.interfaces import Metric, share
 from fusionkit.report.published import published
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-SHARES = frozenset({"accuracy", "uar", "f1", "ece", "exact"})
-"""Metrics between 0 and 1, shown in per cent."""
-
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"
 
 Results = Mapping[str, Any]
+
+SHARE = share("share")
+"""How a share is shown that is no metric of its own."""
+
+
+def measure_of(results: Results) -> Metric:
+    """Returns the metric that an experiment compares."""
+    return read_measure(results, results["metric"])
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def table_text(results: Results) -> TableText:
     """The table of an experiment's results; without rows where no run has finished."""
     names = [column["name"] for column in results["columns"]]
     of = results["summary"]
-    unit = ", %" if results["metric"] in SHARES else ""
+    unit = ", %" if measure_of(results).share else ""
     folds = tuple(
         (fold["name"], *(_fold_cell(results, of[name], fold["name"]) for name in names)) for fold in results["folds"]
     )
@@ -93,17 +100,18 @@ def rich_table(results: Results) -> RenderableType:
     return Group(table if text.folds else Text(text.title), *(Text(caption, style="dim") for caption in text.captions))
 
 
-def format_value(value: float | None, metric: str, *, signed: bool = False) -> str:
+def format_value(value: float | None, metric: Metric, *, signed: bool = False) -> str:
     """A value of a metric: shares in per cent with one decimal, others with three significant digits.
 
     Example:
-        >>> format_value(0.9147, "accuracy"), format_value(-0.02, "uar", signed=True), format_value(1.23456, "mae")
+        >>> mae = Metric("mae", higher_is_better=False)
+        >>> format_value(0.9147, SHARE), format_value(-0.02, SHARE, signed=True), format_value(1.23456, mae)
         ('91.5', '-2.0', '1.23')
     """
     if value is None:
         return NOTHING
     sign = "+" if signed else ""
-    return f"{100 * value:{sign}.1f}" if metric in SHARES else f"{value:{sign}.3g}"
+    return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}.3g}"
 
 
 def format_p(p: float | None) -> str:
@@ -131,11 +139,11 @@ def p_in_words(p: float | None) -> str:
 
 def _fold_cell(results: Results, column: Mapping[str, Any], fold: str) -> str:
     star = "*" if fold in (column["inferior"] or ()) else ""
-    return format_value(column["by_fold"].get(fold), results["metric"]) + star
+    return format_value(column["by_fold"].get(fold), measure_of(results)) + star
 
 
 def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    metric = results["metric"]
+    metric = measure_of(results)
     first = results["columns"][0]["name"]
     compared = [column["against"].get(first) or {} for column in columns]
     differences = [comparison.get("difference") or {} for comparison in compared]
@@ -170,7 +178,7 @@ def _captions(results: Results) -> list[str]:
         "on the same samples.",
     ]
     limits = [limit for of in results["summary"].values() for limit in (of["low"], of["high"]) if limit is not None]
-    if results["metric"] in SHARES and any(not 0 <= limit <= 1 for limit in limits):
+    if measure_of(results).share and any(not 0 <= limit <= 1 for limit in limits):
         captions.append("An interval that reaches beyond 0 or 100 % says that there are too few folds to tell.")
     paper = published(results)
     captions += [f"Paper: {paper.source}."] if paper else []

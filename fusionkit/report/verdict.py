@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.report.tables import NONE_FINISHED, SHARES, Results, format_value
+from fusionkit.report.tables import NONE_FINISHED, Results, format_value, measure_of
 
 LEVEL = 0.05
 MOST_LISTED = 6
@@ -233,7 +233,7 @@ def _comparison(results: Results, name: str, other: str) -> tuple[Mapping[str, A
 
 
 def _sign(results: Results) -> int:
-    return 1 if results["higher_is_better"] else -1
+    return measure_of(results).sign
 
 
 def _is_sure(comparison: Mapping[str, Any]) -> bool:
@@ -252,7 +252,8 @@ def _noise_words(comparison: Mapping[str, Any]) -> str:
 
 
 def _amount(value: float, results: Results) -> str:
-    return format_value(value, results["metric"]) + (" %" if results["metric"] in SHARES else "")
+    metric = measure_of(results)
+    return format_value(value, metric) + (" %" if metric.share else "")
 
 
 def _measure(results: Results) -> str:
@@ -261,16 +262,18 @@ def _measure(results: Results) -> str:
 
 def _by(gain: float, results: Results) -> str:
     """How much better or worse; numbers without a share are named better and worse, whichever way they count."""
-    size = format_value(abs(gain), results["metric"])
+    metric = measure_of(results)
+    size = format_value(abs(gain), metric)
     if float(size) == 0:
         return "no better"
-    points = " points" if results["metric"] in SHARES else ""
+    points = " points" if metric.share else ""
     return f"{size}{points} {'better' if gain > 0 else 'worse'}"
 
 
 def _interval(difference: Mapping[str, Any], results: Results) -> str:
-    low, high = (format_value(difference[key], results["metric"], signed=True) for key in ("low", "high"))
-    return f"{low} to {high}" + (" points" if results["metric"] in SHARES else "")
+    metric = measure_of(results)
+    low, high = (format_value(difference[key], metric, signed=True) for key in ("low", "high"))
+    return f"{low} to {high}" + (" points" if metric.share else "")
 
 
 def _listed(names: Sequence[str], between: str = ", ") -> str:

@@ -13,8 +13,10 @@ from typing import Any
 from fusionkit.diagnosis.judging import figure
 from fusionkit.environment import describe_environment
 from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.resampling import RESAMPLES
 from fusionkit.experiments.statistics import mean_interval
+from fusionkit.interfaces import Metric
 from fusionkit.opening import datasets_shared
 from fusionkit.processes import progress_bar
 from fusionkit.robustness.levels import CORRUPTIONS, Levels
@@ -96,7 +98,7 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
         "kind": source.kind,
         "levels": {name: list(of) for name, of in asdict(levels).items()},
         "seed": seed,
-        "targets": {name: {"metric": metric, "higher_is_better": better} for name, (metric, better) in scores.items()},
+        "targets": {name: _described_metric(metric) for name, metric in scores.items()},
         "folds": list(dict.fromkeys(fold for _, fold, _ in found)),
         "seeds": sorted({seed for *_, seed in found}),
         "samples": sum(len(groups) for groups in by_fold.values()),
@@ -105,9 +107,9 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
         "selection": " / ".join(sorted({each.selection for each in every})),
         "curves": [
             curve
-            for target, (metric, better) in scores.items()
+            for target, metric in scores.items()
             for column in source.columns
-            for curve in _curves(found, column, target, metric, better)
+            for curve in _curves(found, column, target, metric)
         ],
         "runs": [_described(source, key, each) for key, each in found.items()],
         "notes": notes_of(found),
@@ -117,9 +119,11 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
     }
 
 
-def _curves(
-    found: Mapping[Key, Stressed], column: Column, target: str, metric: str, higher: bool
-) -> Iterator[dict[str, Any]]:
+def _described_metric(metric: Metric) -> dict[str, Any]:
+    return {"metric": metric.name, "higher_is_better": metric.higher_is_better, "measures": plain_measures([metric])}
+
+
+def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: Metric) -> Iterator[dict[str, Any]]:
     """The curves of a column, one per corruption and modality."""
     values: dict[tuple[str, str], dict[float, dict[str, dict[int, float | None]]]] = {}
     samples: dict[tuple[str, str, float], int] = {}
@@ -130,8 +134,8 @@ def _curves(
             continue
         for point in stressed.points:
             of, place = point.figures[target][column.branch], (point.corruption, point.modality)
-            value = of.metrics.get(metric, math.nan)
-            if of.gain is not None and metric == stressed.scores[target][0]:
+            value = of.metrics.get(metric.name, math.nan)
+            if of.gain is not None and metric == stressed.scores[target]:
                 gains[place] = of.gain
             by_fold = values.setdefault(place, {}).setdefault(point.level, {}).setdefault(fold, {})
             by_fold[seed] = value if math.isfinite(value) else None
@@ -152,7 +156,7 @@ def _curves(
             "corruption": corruption,
             "modality": modality,
             "unit": units[corruption, modality],
-            "gain": gains.get((corruption, modality)) or _gain(points, 1 if higher else -1),
+            "gain": gains.get((corruption, modality)) or _gain(points, metric.sign),
             "points": points,
         }
 

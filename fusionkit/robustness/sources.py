@@ -8,7 +8,9 @@ from pathlib import Path
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
+from fusionkit.interfaces import Metric
 from fusionkit.report.folder import ExperimentFolder
+from fusionkit.report.tables import measure_of
 from fusionkit.runs import RunFolder
 
 Key = tuple[str, str, int]
@@ -39,14 +41,14 @@ class Source:
         file: Where the result goes.
         columns: What curves are drawn of.
         runs: Finished runs by variant, fold and seed.
-        scores: By target, the metric and whether more of it is better; None leaves both to the loss heads.
+        scores: By target, the metric; None leaves it to the loss heads.
     """
 
     kind: str
     file: Path
     columns: tuple[Column, ...]
     runs: Mapping[Key, RunFolder]
-    scores: Mapping[str, tuple[str, bool]] | None
+    scores: Mapping[str, Metric] | None
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -92,5 +94,5 @@ def _of_experiment(experiment: ExperimentFolder) -> Source:
     }
     if not runs:
         raise RunError(f"{experiment.path}: no run of the experiment has finished, so there is nothing to stress")
-    scores = {results["target"]: (results["metric"], results["higher_is_better"])}
+    scores = {results["target"]: measure_of(results)}
     return Source("experiment", RunFolder(experiment.path).stress_file, columns, runs, scores)

@@ -14,6 +14,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import judge_branch, trained_model
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
+from fusionkit.interfaces import Metric
 from fusionkit.model import FusionModel
 from fusionkit.robustness.levels import Levels
 from fusionkit.robustness.measuring import Measured, measure
@@ -60,7 +61,7 @@ class Stressed:
 
     Args:
         points: Every point of every curve.
-        scores: By target, the metric that its loss head is judged by and whether more of it is better.
+        scores: By target, the metric that its loss head is judged by.
         measured: By modality, what the test part is like.
         groups: The group of every sample of the test part; its name where it has none.
         protocol: What the result may be called.
@@ -70,7 +71,7 @@ class Stressed:
     """
 
     points: tuple[Point, ...]
-    scores: Mapping[str, tuple[str, bool]]
+    scores: Mapping[str, Metric]
     measured: Mapping[str, Measured]
     groups: tuple[str, ...]
     protocol: str
@@ -125,7 +126,7 @@ def stress_run(
             if resamples and level == strongest[corruption, name]:
                 figures = _with_gains(model, figures, predictions, untouched, resamples)
             points.append(Point(corruption, name, level, figures))
-    scores = {target: (model.head(target).score, model.head(target).higher_is_better) for target in model.targets}
+    scores = {target: (head := model.head(target)).measure(head.score) for target in model.targets}
     return Stressed(
         points=tuple(points),
         scores=scores,

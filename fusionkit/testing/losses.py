@@ -42,8 +42,11 @@ def check_loss_head(
 
     It is registered and described; its scores have the declared width; it encodes targets alike, marks a missing one
     and refuses nonsense by `ValueError`; its loss is finite per sample and reaches every parameter; predictions and
-    metrics fit their samples, one sample included; its score is among its metrics; a sample's distribution does not
-    depend on its batch in evaluation; and it copies, saves and computes in double precision as a module should.
+    metrics fit their samples, one sample included; its metrics are those that it declares, within the ranges that it
+    declares, and its score is one of them; a distribution is what its kind says; a confusion matrix counts every
+    sample once; metrics by sums are the metrics; its constant answer is no worse than scores of zero; a sample's
+    distribution does not depend on its batch in evaluation; and it copies, saves and computes in double precision as a
+    module should.
 
     Args:
         cls: The head's class.
@@ -65,6 +68,7 @@ def check_loss_head(
         wanted = (len(values), head.out_features)
         promise(tuple(scores.shape) == wanted, f"{name}: the scores are (batch, out_features) = {wanted}")
         _check_loss(name, head, scores, targets)
+        _check_constant(name, copy.deepcopy(head), targets)
         _check_predictions(name, head.double().eval(), features.double(), targets)
         check_module(
             name,
@@ -111,9 +115,53 @@ def _check_predictions(name: str, head: LossHead, features: Tensor, targets: Ten
     promise(len(head.predict(distribution)) == len(targets), f"{name}: there is one prediction per sample")
     figures = head.metrics(distribution, targets)
     promise(all(isinstance(figure, float) for figure in figures.values()), f"{name}: metrics are floats")
+    stated = [each.name for each in head.measures]
+    promise(
+        sorted(figures) == sorted(stated), f"{name}: its metrics {sorted(figures)} are its measures {sorted(stated)}"
+    )
     promise(head.score in figures, f"{name}: its score {head.score!r} is one of its metrics {sorted(figures)}")
+    for each in head.measures:
+        value, low, high = figures[each.name], each.low, each.high
+        within = math.isnan(value) or ((low is None or value >= low) and (high is None or value <= high))
+        promise(within, f"{name}: {each.name} = {value} lies between {low} and {high}, as declared")
+    _check_kind(name, head, distribution, targets)
+    if head.sums_suffice and (statistics := head.statistics(distribution, targets)) is not None:
+        by_sums = head.metrics_of_sums(statistics.sum(dim=0, keepdim=True))
+        for key, value in figures.items():
+            agree = math.isnan(value) or abs(float(by_sums[key]) - value) < 1e-9
+            promise(agree, f"{name}: {key} by sums of statistics is {key} ({value})")
     promise(math.isfinite(figures[head.score]), f"{name}: its score is finite where it is defined")
     promise(set(head.metrics(distribution[:1], targets[:1])) == set(figures), f"{name}: one sample has all metrics")
+
+
+def _check_kind(name: str, head: LossHead, distribution: Tensor, targets: Tensor) -> None:
+    shares = bool(((distribution >= -1e-9) & (distribution <= 1 + 1e-9)).all())
+    if head.kind == "classes":
+        promise(
+            shares and same(distribution.sum(dim=1), torch.ones(len(targets)).to(distribution)),
+            f"{name}: the probabilities of classes add up to one",
+        )
+        promise(distribution.shape[1] == len(head.classes), f"{name}: there is a probability for each of its classes")
+    elif head.kind == "labels":
+        promise(shares, f"{name}: the probabilities of labels lie between 0 and 1")
+        promise(distribution.shape[1] == len(head.classes), f"{name}: there is a probability for each of its labels")
+    else:
+        promise(head.kind == "numbers" and not head.classes, f"{name}: its kind is classes, labels or numbers")
+    confusion = head.confusion(distribution, targets)
+    if confusion is not None:
+        size = len(head.classes)
+        fits = tuple(confusion.shape) == (size, size) and int(confusion.sum()) == len(targets)
+        promise(fits, f"{name}: its confusion matrix has a row and a column per class and counts every sample once")
+
+
+def _check_constant(name: str, head: LossHead, targets: Tensor) -> None:
+    head.fit_targets(targets)
+    scores = head.constant(targets)
+    promise(tuple(scores.shape) == (head.out_features,), f"{name}: the constant answer is one row of scores")
+    wide = scores.expand(len(targets), -1)
+    promise(head.loss(wide, targets).isfinite().all(), f"{name}: the loss of the constant answer is finite")
+    nothing = head.loss(torch.zeros_like(wide), targets).mean()
+    promise(bool(head.loss(wide, targets).mean() <= nothing + 1e-4), f"{name}: the constant answer is no worse than 0")
 
 
 def check_balancer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -200,11 +200,11 @@ def _random_target(head: LossHead, name: str, *, generator: torch.Generator) -> 
     """A target that the head encodes: noughts and ones where it is of numbers or labels, else one of its classes."""
     missing = head.encode(None)
     value: RawTarget
-    if missing.is_floating_point():
+    if head.kind != "classes":
         drawn = torch.randint(2, (missing.numel(),), generator=generator).tolist()
         value = tuple(float(number) for number in drawn)
     else:
-        classes = tuple(getattr(head, "classes", ())) or tuple(range(head.out_features))
+        classes: Sequence[RawTarget] = head.classes or range(head.out_features)
         value = classes[int(torch.randint(len(classes), (), generator=generator))]
     try:
         return head.encode(value)

@@ -1,0 +1,46 @@
+"""What an experiment compares: a target, and one metric of its loss head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.experiments.spec import Experiment
+from fusionkit.interfaces import LOSS, Metric, TargetKind
+from fusionkit.model import complete_model
+from fusionkit.opening import open_dataset
+from fusionkit.recipe import build_head
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the loss head of the compared target says of it.
+
+    Args:
+        metric: The metric that is compared.
+        kind: What the target is.
+        measures: All metrics of the target.
+    """
+
+    metric: Metric
+    kind: TargetKind
+    measures: tuple[Metric, ...]
+
+
+def compared_metric(experiment: Experiment) -> Compared:
+    """Returns the metric that is compared, and what else the target's loss head declares.
+
+    Raises:
+        RecipeError: The target's loss head has no such metric.
+    """
+    recipe = experiment.first_recipe
+    spec = complete_model(recipe.model, open_dataset(recipe.data)).targets[experiment.target]
+    with torch.random.fork_rng(devices=[]):  # the weights of this head are drawn in vain
+        head = build_head(spec)
+    name = experiment.spec.metric or head.score
+    known = [each.name for each in (*head.measures, LOSS)]
+    if name not in known:
+        raise RecipeError([Problem("metric", f"{spec.type} has no {name!r}", did_you_mean(name, known))])
+    return Compared(head.measure(name), head.kind, head.measures)
