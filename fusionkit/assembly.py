@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
@@ -96,6 +98,12 @@ class Assembly:
     def data_hash(self) -> str:
         """The sha256 of the samples, what they state and, where it is known, what they hold."""
         return data_hash(self.split, self.dataset.rows, self.dataset.contents)
+
+    @cached_property
+    def training_targets(self) -> Mapping[str, Tensor]:
+        """The encoded targets of the training part of the fold, those of samples that select the epoch included."""
+        training = set(self.split.train)
+        return encode_targets([row for row in self.dataset.rows if row.id in training], self.encoders)
 
     @property
     def notes(self) -> tuple[str, ...]:

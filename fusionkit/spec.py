@@ -285,7 +285,7 @@ class ModelSpec(Record):
     @model_validator(mode="after")
     def _names_are_distinct(self) -> Self:
         for what, names, own in (
-            ("modality", self.modalities, {"fused", "fusion", "ensemble", "training"}),
+            ("modality", self.modalities, {"fused", "fusion", "ensemble", "constant", "training"}),
             ("target", self.targets, {"training"}),
         ):
             if taken := own & set(names):

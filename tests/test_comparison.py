@@ -302,6 +302,8 @@ def test_a_variant_is_tuned_by_the_branch_that_its_column_reads(comparison, tmp_
     assert conditions({"comparison": of, "columns": columns})[2:] == (
         "average reads the ensemble branch of late, whose settings the fused branch chose: it was not "
         "tuned for itself.",
+        "ensemble (log) reads the ensemble (log) branch of late, whose settings the fused branch chose: it was not "
+        "tuned for itself.",
     )
 
 

@@ -212,7 +212,7 @@ def test_of_few_groups_nothing_is_called_larger_than_noise_and_every_place_says_
 
     assert not any("beyond noise" in each or "within noise" in each for each in words)
     for beginning, count in (
-        ("Against the plain average", 1),
+        ("Against the average of the single modalities", 1),
         ("The audio encoder", 2),
         ("What each modality adds", 1),
         ("Drop audio", 2),

@@ -75,7 +75,7 @@ def predictions_of(run):
 
 def test_a_card_says_how_its_figures_came_about(evaluated):
     run, card = evaluated
-    assert card["format"] == 1
+    assert card["format"] == 2
     assert card["protocol"]["fold"] == "fold1"
     assert card["protocol"]["label"] == "speaker-independent"
     assert (card["protocol"]["train"], card["protocol"]["validation"], card["protocol"]["test"]) == (18, 0, 18)
@@ -100,6 +100,8 @@ def test_every_trained_branch_is_reported_and_says_how_it_was_trained(evaluated)
             "motion": "alone",
             "posture": "alone",
             "ensemble": "average of networks trained alone",
+            "ensemble (log)": "product of networks trained alone",
+            "constant": "constant answer of the training part",
         }
 
 
@@ -107,17 +109,17 @@ def test_every_trained_branch_is_reported_and_says_how_it_was_trained(evaluated)
     ("strategy", "names", "main"),
     [
         ("end_to_end", ("fused", "motion", "posture"), "fused"),
-        ("unimodal", ("motion", "posture", "ensemble"), "ensemble"),
+        ("unimodal", ("motion", "posture", "ensemble", "ensemble (log)"), "ensemble"),
         ({"type": "unimodal", "modality": "posture"}, ("posture",), "posture"),
-        ("late_fusion", ("fused", "motion", "posture", "ensemble"), "fused"),
+        ("late_fusion", ("fused", "motion", "posture", "ensemble", "ensemble (log)"), "fused"),
     ],
 )
 def test_the_branches_of_a_card_follow_from_the_strategy(tmp_path, strategy, names, main):
     run = finished_run(tmp_path / "run", strategy=strategy)
     branches = trained_branches(run.recipe)
-    assert branches.names == names
+    assert branches.names == (*names, "constant")
     assert branches.main == main
-    assert tuple(evaluate(run, device="cpu", resamples=2)["targets"]["label"]["branches"]) == names
+    assert tuple(evaluate(run, device="cpu", resamples=2)["targets"]["label"]["branches"]) == branches.names
 
 
 def test_figures_are_those_of_the_stored_predictions_over_the_samples_that_have_the_modality(evaluated):

@@ -81,8 +81,10 @@ def test_an_ensemble_row_is_added_and_reads_the_variant_that_trains_networks_alo
         ("N2", "N2", "fused"),
         ("motion", "late fusion", "motion"),
         ("ensemble", "late fusion", "ensemble"),
+        ("ensemble (log)", "late fusion", "ensemble (log)"),
+        ("constant", "late fusion", "constant"),
     ]
-    assert loaded.notes == ("The column 'ensemble' was added; it averages the uni-modal networks of 'late fusion'.",)
+    assert loaded.notes == ("Added: 'ensemble' and 'ensemble (log)', of the uni-modal networks of 'late fusion'.",)
     assert list(loaded.recipes) == ["late fusion", "N2"]
 
 
@@ -90,7 +92,8 @@ def test_uni_modal_networks_are_added_where_no_variant_trains_them_alone(experim
     loaded = load_experiment(experiment("schema: 1\nrecipe: recipe.yaml\nvariants: {N1: {}}\n"))
     assert list(loaded.recipes) == ["N1", "ensemble"]
     assert loaded.recipes["ensemble"].train.strategy.type == "unimodal"
-    assert [(column.name, column.branch) for column in loaded.columns] == [("N1", "fused"), ("ensemble", "ensemble")]
+    added = [(name, name) for name in ("ensemble", "ensemble (log)", "constant")]
+    assert [(column.name, column.branch) for column in loaded.columns] == [("N1", "fused"), *added]
     assert "No variant trains the uni-modal networks alone" in loaded.notes[0]
 
 
@@ -98,8 +101,9 @@ def test_an_ensemble_that_is_listed_is_not_added_again(experiment):
     text = EXPERIMENT + "  ensemble: {of: late fusion, branch: ensemble}\n"
     text = text.replace("seeds: [0, 1]\n", "") + "seeds: [0]\n"
     loaded = load_experiment(experiment(text))
-    assert [column.name for column in loaded.columns] == ["late fusion", "N2", "motion", "ensemble"]
-    assert loaded.notes == ()
+    listed = ["late fusion", "N2", "motion", "ensemble"]
+    assert [column.name for column in loaded.columns] == [*listed, "ensemble (log)", "constant"]
+    assert loaded.notes == ("Added: 'ensemble (log)', of the uni-modal networks of 'late fusion'.",)
 
 
 def test_every_problem_of_every_variant_is_reported_at_once(experiment):
@@ -387,7 +391,7 @@ def test_an_experiment_leaves_results_a_table_and_figures(done):
     assert results["selection"] == "last epoch"
     assert results["protocol"]["label"] == "speaker-independent"
     assert all(len(fold["split_hash"]) == 64 for fold in results["folds"])
-    assert [len(column["by_fold"]) for column in results["summary"].values()] == [3, 3, 3, 3]
+    assert [len(column["by_fold"]) for column in results["summary"].values()] == [3, 3, 3, 3, 3, 3]
     assert "| fold1 |" in (folder / "out" / "table.md").read_text()
     assert {path.name for path in (folder / "out" / "figures").iterdir()} == {"folds.png", "confusion.png"}
 

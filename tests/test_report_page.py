@@ -295,7 +295,7 @@ def test_fusing_helps_where_every_fused_network_beats_the_best_modality_by_more_
         "the best network of one modality alone, video (60.0 %); 95 % interval of the difference +18.7 to +21.3 points"
     )
     assert first.endswith("Better than one modality alone by more than noise: all of them.")
-    assert "ensemble, reaches 70.0 %; N2 is 10.0 points better, which is larger than noise." in every
+    assert "put together, reach 70.0 % by averaging their answers. N2 is 10.0 points better, which is larger" in every
     assert "Against late fusion, the first column, the difference is larger than noise for N2 (8.5 points better)" in (
         every
     )

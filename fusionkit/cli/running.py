@@ -266,6 +266,8 @@ def print_cost(cost: ExperimentCost, as_json: bool) -> None:
 
 def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
     """The figures of a run, one table per target, with what they may be called."""
+    from fusionkit.report.baselines import targets_no_better_than_constant
+
     if as_json:
         print_json(card)
         return
@@ -289,6 +291,11 @@ def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
         print_paragraph(
             f"Trained together with the fused branch: {', '.join(jointly)}. Whether fusing helps, an experiment says, "
             "which trains each modality alone as well."
+        )
+    for target in targets_no_better_than_constant(card):
+        print_paragraph(
+            f"Target {target}: the network is not better than the constant answer of the training part by more than "
+            "noise. It has learnt nothing that shows on these samples."
         )
     print_paragraph(
         f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. "

@@ -16,9 +16,9 @@ from fusionkit.diagnosis.probe import probe
 from fusionkit.diagnosis.samples import calibration, disagreement, rescued_and_hurt
 from fusionkit.diagnosis.shapley import shapley_shares
 from fusionkit.diagnosis.subsets import MOST_MODALITIES, name_of, without
-from fusionkit.evaluation.branches import ENSEMBLE, FUSED
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, FUSED
 from fusionkit.evaluation.measures import plain_measures
-from fusionkit.evaluation.predictions import average_of_present
+from fusionkit.evaluation.predictions import average_of_present, product_of_present
 from fusionkit.model import FusionModel
 
 ALONE, OWN_HEAD, PROBE = "trained alone", "its own head", "linear head on its frozen encoder"
@@ -64,7 +64,8 @@ def describe_target(
     best = _best(judge, singles)
     rivals = {} if best is None else {"best_single": singles[best]}
     if len(singles) > 1:
-        rivals["ensemble"] = _ensemble(singles)
+        rivals |= _ensembles(judge, singles)
+    constant = _constant(judge, seen, target)
     return {
         "score": judge.head.score,
         "higher_is_better": judge.head.measure(judge.head.score).higher_is_better,
@@ -87,7 +88,8 @@ def describe_target(
         "singles": {
             name: {"source": answer.source, "score": figure(judge.score(answer))} for name, answer in singles.items()
         },
-        "ensemble": figure(judge.score(rivals["ensemble"])) if "ensemble" in rivals else None,
+        **{name: figure(judge.score(rivals[name])) if name in rivals else None for name in (ENSEMBLE, ENSEMBLE_LOG)},
+        "constant": {"score": figure(judge.score(constant)), "over": judge.gain(fused, constant)},
         "fusing": {"best_single": best, **{f"over_{name}": judge.gain(fused, rival) for name, rival in rivals.items()}},
         "probe": {
             name: _compared(judge, answer, heads.get(name), lone.get(name), lone_probes.get(name))
@@ -97,7 +99,7 @@ def describe_target(
         "classes": judge.class_gains(fused, singles[best]) if best is not None and judge.kind == "classes" else {},
         "rivals": {name: rescued_and_hurt(judge, fused, rival, test.sample_ids) for name, rival in rivals.items()},
         "calibration": calibration(
-            judge, {FUSED: fused, **singles, **({ENSEMBLE: rivals["ensemble"]} if "ensemble" in rivals else {})}
+            judge, {FUSED: fused, **singles, **{name: of for name, of in rivals.items() if name != "best_single"}}
         ),
         "disagreement": disagreement(judge, fused, singles),
     }
@@ -110,12 +112,24 @@ def _best(judge: Judge, singles: Mapping[str, Answer]) -> str | None:
     return max(defined, key=lambda name: defined[name], default=None)
 
 
-def _ensemble(singles: Mapping[str, Answer]) -> Answer:
-    """The average of what single modalities say, of those that a sample has."""
+def _ensembles(judge: Judge, singles: Mapping[str, Answer]) -> dict[str, Answer]:
+    """What single modalities say, of those that a sample has: averaged, and by the average of logarithms."""
     spoken = {name: answer.spoken for name, answer in singles.items()}
-    said = average_of_present({name: answer.distribution.double() for name, answer in singles.items()}, spoken)
+    said = {name: answer.distribution.double() for name, answer in singles.items()}
     sources = ", ".join(dict.fromkeys(answer.source for answer in singles.values()))
-    return Answer(said, torch.stack(list(spoken.values())).any(dim=0), f"average: {sources}")
+    anyone = torch.stack(list(spoken.values())).any(dim=0)
+    return {
+        ENSEMBLE: Answer(average_of_present(said, spoken), anyone, f"average: {sources}"),
+        ENSEMBLE_LOG: Answer(product_of_present(said, spoken, judge.kind), anyone, f"product: {sources}"),
+    }
+
+
+def _constant(judge: Judge, seen: Seen, target: str) -> Answer:
+    """The best answer of the training part that looks at no sample."""
+    wanted = seen.train.targets[target]
+    scores = judge.head.constant(wanted[judge.head.known(wanted)])
+    said = judge.head.distribution(scores[None]).expand(len(judge.targets), -1)
+    return Answer(said, torch.ones_like(judge.known), CONSTANT)
 
 
 def _probe(judge: Judge, seen: Seen, modality: str, target: str) -> Answer | None:

@@ -12,7 +12,9 @@ from fusionkit.spec import Recipe
 
 How = Literal["alone", "jointly"]
 
-FUSED, ENSEMBLE = "fused", "ensemble"
+FUSED, ENSEMBLE, ENSEMBLE_LOG, CONSTANT = "fused", "ensemble", "ensemble (log)", "constant"
+ENSEMBLES = (ENSEMBLE, ENSEMBLE_LOG)
+"""Networks that were trained alone, their probabilities averaged, or the logarithms of these."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,8 @@ class TrainedBranches:
     Args:
         fused: Whether the fused branch is trained.
         unimodal: By modality whose head is trained, whether in a stage of its own or jointly with others.
-        ensemble: Whether every modality was trained alone, so that the average of their distributions is the
-            ensemble that a fusion has to beat.
+        ensemble: Whether every modality was trained alone, so that their distributions pooled are the ensembles that a
+            fusion has to beat.
     """
 
     fused: bool
@@ -37,8 +39,8 @@ class TrainedBranches:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All branches: fused, modalities, ensemble."""
-        return (*((FUSED,) if self.fused else ()), *self.unimodal, *((ENSEMBLE,) if self.ensemble else ()))
+        """All branches: fused, modalities, ensembles, and the constant answer that none of them may fall behind."""
+        return (*((FUSED,) if self.fused else ()), *self.unimodal, *(ENSEMBLES if self.ensemble else ()), CONSTANT)
 
     @property
     def main(self) -> str:
@@ -63,7 +65,7 @@ def trained_branches(recipe: Recipe) -> TrainedBranches:
         >>> data = {"dataset": {"type": "synthetic"}}
         >>> recipe = load_recipe({"schema": 1, "data": data, "model": model, "train": {"strategy": "late_fusion"}})
         >>> trained_branches(recipe).names
-        ('fused', 'a', 'b', 'ensemble')
+        ('fused', 'a', 'b', 'ensemble', 'ensemble (log)', 'constant')
     """
     modalities = tuple(recipe.model.modalities)
     strategy: Strategy = build_component(recipe.train.strategy, modalities, recipe.model.unimodal_heads)

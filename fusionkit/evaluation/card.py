@@ -18,7 +18,7 @@ from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import ENSEMBLE, FUSED, trained_branches
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
 from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
@@ -73,11 +73,11 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
     ``recipe``, hashes, environment, and per target and branch
 
     - ``samples``: how many test samples the figures are over. A uni-modal branch is judged on the samples that have
-      its modality, the ensemble on those that have any, the fused branch on all; a target that is not known excludes
-      a sample from all of them.
+      its modality, the ensembles on those that have any, the fused branch and the constant answer of the training part
+      on all; a target that is not known excludes a sample from all of them.
     - ``metrics``: those of the loss head, and the loss where there are scores, each with a bootstrap interval.
     - ``confusion`` where the target has classes: rows are true, columns predicted.
-    - ``where``, of the fused branch and the ensemble, for modalities that some samples lack: their metrics over the
+    - ``where``, of all but uni-modal branches, for modalities that some samples lack: their metrics over the
       samples that have the modality, so that fused and uni-modal can be compared on the same samples.
 
     Args:
@@ -186,7 +186,7 @@ def _describe_target(
 ) -> dict[str, Any]:
     head = model.head(target)
     described = {name: _describe_branch(model, target, name, predictions, resamples) for name in predictions.trained}
-    for name in {FUSED, ENSEMBLE} & set(described):
+    for name in {FUSED, *ENSEMBLES, CONSTANT} & set(described):
         described[name]["where"] = _where_present(head, target, name, predictions)
     return {
         "type": kind,

@@ -10,11 +10,19 @@ import torch
 from torch import Tensor
 
 from fusionkit.assembly import Assembly
-from fusionkit.evaluation.branches import ENSEMBLE, FUSED, TrainedBranches
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
 from fusionkit.evaluation.features import overheard, stored_features
-from fusionkit.interfaces import Batch, ModelOutput
+from fusionkit.interfaces import Batch, ModelOutput, TargetKind
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+
+LABELS: Mapping[str, str] = {
+    FUSED: "fused",
+    ENSEMBLE: "average of networks trained alone",
+    ENSEMBLE_LOG: "product of networks trained alone",
+    CONSTANT: "constant answer of the training part",
+}
+"""How what is no single modality came about."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +50,10 @@ class Predictions:
     features: Mapping[str, Tensor]
 
     def spoken(self, branch: str) -> Tensor:
-        """Which samples a branch says something of: those with its modality, of the ensemble with any, fused all."""
-        if branch == FUSED:
+        """Which samples a branch says something of: those with its modality, ensembles with any, all others all."""
+        if branch in (FUSED, CONSTANT):
             return torch.ones(len(self.sample_ids), dtype=torch.bool)
-        if branch == ENSEMBLE:
+        if branch in ENSEMBLES:
             return torch.stack(list(self.present.values())).any(dim=0)
         return self.present[branch]
 
@@ -118,29 +126,31 @@ def gather_predictions(
     """
     sample_ids = tuple(name for batch in batches for name in batch.sample_ids)
     group_of = {row.id: row.group if row.group is not None else row.id for row in assembly.dataset.rows}
-    names = [name for name in branches.names if name != ENSEMBLE]
-    labels = {FUSED: "fused", ENSEMBLE: "average of networks trained alone", **branches.unimodal}
+    labels = {**LABELS, **branches.unimodal}
     scores = {
         branch: {
             target: torch.cat([_of_branch(output, branch)[target] for output in outputs]).cpu()
             for target in model.targets
         }
-        for branch in names
+        for branch in branches.names
+        if branch not in (*ENSEMBLES, CONSTANT)
     }
     present = {name: torch.cat([output.present[name] for output in outputs]).cpu() for name in model.modalities}
     model = model.cpu()
+    constant = constant_scores(model, assembly)
+    scores[CONSTANT] = {target: constant[target].expand(len(sample_ids), -1) for target in model.targets}
     distributions = {
         branch: {
-            target: model.head(target, None if branch == FUSED else branch).distribution(values)
+            target: model.head(target, branch if branch in branches.unimodal else None).distribution(values)
             for target, values in of.items()
         }
         for branch, of in scores.items()
     }
     if branches.ensemble:
-        distributions[ENSEMBLE] = {
-            target: average_of_present({name: distributions[name][target] for name in branches.alone}, present)
-            for target in model.targets
-        }
+        for target in model.targets:
+            said, kind = {name: distributions[name][target] for name in branches.alone}, model.head(target).kind
+            distributions.setdefault(ENSEMBLE, {})[target] = average_of_present(said, present)
+            distributions.setdefault(ENSEMBLE_LOG, {})[target] = product_of_present(said, present, kind)
     return Predictions(
         sample_ids=sample_ids,
         groups=tuple(group_of[name] for name in sample_ids),
@@ -153,8 +163,18 @@ def gather_predictions(
     )
 
 
+def constant_scores(model: FusionModel, assembly: Assembly) -> dict[str, Tensor]:
+    """Returns by target the scores of the best answer that looks at no sample, from the training part alone."""
+    heads = {target: model.head(target) for target in model.targets}
+    return {
+        target: head.constant(wanted[head.known(wanted)])
+        for target, head in heads.items()
+        for wanted in (assembly.training_targets[target],)
+    }
+
+
 def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-    r"""The ensemble: the mean of the distributions of the modalities that a sample has; zero where it has none.
+    r"""Returns the ensemble: the mean of the distributions of the modalities that a sample has; zero where it has none.
 
     .. math::
         p_i = \frac{\sum_{m \in M_i} p_{m,i}}{|M_i|}
@@ -168,6 +188,44 @@ def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
     masks = torch.stack([present[name] for name in distributions])[..., None]
     said = torch.stack(list(distributions.values())).masked_fill(~masks, 0.0)
     return said.sum(dim=0) / masks.sum(dim=0).clamp(min=1)
+
+
+def product_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: TargetKind) -> Tensor:
+    r"""Returns the ensemble by logarithms: the geometric mean of probabilities, renormalised.
+
+    .. math::
+        p_{i,c} = \frac{\exp \frac{1}{|M_i|} \sum_{m \in M_i} \ln p_{m,i,c}}
+        {\sum_{c'} \exp \frac{1}{|M_i|} \sum_{m \in M_i} \ln p_{m,i,c'}}
+
+    over the modalities M that a sample has; zero where it has none. Where modalities are nearly independent evidence of
+    the class, logarithms of what they say add up, and their mean is too timid. Of labels each is renormalised against
+    its absence; of numbers the geometric mean means nothing, and this is their mean.
+
+    Args:
+        distributions: By modality, as loss heads give them.
+        present: By modality, which samples have it.
+        kind: What the target is.
+
+    Source:
+        Hinton 2002, https://doi.org/10.1162/089976602760128018 (products of experts); Kittler et al. 1998,
+        https://doi.org/10.1109/34.667881, section 2 (the product rule; there without the root).
+
+    Example:
+        >>> said = {"a": torch.tensor([[0.9, 0.1]]), "b": torch.tensor([[0.5, 0.5]])}
+        >>> product_of_present(said, dict.fromkeys(said, torch.tensor([True])), "classes")
+        tensor([[0.7500, 0.2500]])
+    """
+    if kind == "numbers":
+        return average_of_present(distributions, present)
+    least = {name: torch.finfo(said.dtype).tiny for name, said in distributions.items()}
+    logs = {name: said.clamp(min=least[name]).log() for name, said in distributions.items()}
+    if kind == "classes":
+        pooled = average_of_present(logs, present).softmax(dim=1)
+    else:
+        absent = {name: (1 - said).clamp(min=least[name]).log() for name, said in distributions.items()}
+        pooled = (average_of_present(logs, present) - average_of_present(absent, present)).sigmoid()
+    anyone = torch.stack([present[name] for name in distributions]).any(dim=0)
+    return pooled.masked_fill(~anyone[:, None], 0.0)
 
 
 def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:

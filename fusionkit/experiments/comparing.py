@@ -12,7 +12,7 @@ import torch
 
 from fusionkit.assembly import assemble
 from fusionkit.encoders.weights import without_pretrained_weights
-from fusionkit.evaluation.branches import FUSED
+from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.experiments.beginnings import prepare_films
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison import ComparisonSpec, load_comparison
@@ -110,9 +110,10 @@ def estimate_comparison(
 
 
 def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Ranks of the columns, and every column against the first and every other, corrected for the number of tests."""
+    """Ranks of the networks, and each against the first and every other, corrected for the number of tests."""
     ratio = fmean(fold["test"] / fold["train"] for fold in results["folds"])
-    values = {name: column["by_fold"] for name, column in results["summary"].items() if column["by_fold"]}
+    networks = [column["name"] for column in results["columns"] if column["branch"] != CONSTANT]
+    values = {name: by_fold for name in networks if (by_fold := results["summary"][name]["by_fold"])}
     first = results["columns"][0]["name"]
     pairs = all_pairs(values, ratio)
     return {

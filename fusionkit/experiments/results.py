@@ -10,9 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from fusionkit.environment import describe_environment
-from fusionkit.evaluation.branches import ENSEMBLE, FUSED
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.evaluation.measures import plain_measures
 from fusionkit.experiments.jobs import Agenda, Failure, read_card
+from fusionkit.experiments.ranking import LEVEL
 from fusionkit.experiments.spec import Column, Experiment
 from fusionkit.experiments.statistics import compare, mean_interval
 from fusionkit.interfaces import Split
@@ -97,9 +98,46 @@ def summarise(agenda: Agenda, cards: Cards) -> dict[str, dict[str, Any]]:
             **(asdict(mean_interval(list(by_fold.values()))) if by_fold else {"mean": None, "low": None, "high": None}),
             "interval": "Student's t over folds, seeds averaged first",
             "against": {other: comparison and comparison.plain() for other, comparison in compared.items()},
+            "over_constant": _over_constant(agenda, column, cards, ratio),
             **_against_networks_alone(agenda, column, cards, ratio),
         }
     return summary
+
+
+def _over_constant(agenda: Agenda, column: Column, cards: Cards, ratio: float) -> dict[str, Any] | None:
+    """A column against the constant answer on the same samples; None for that itself, and where cards hold none.
+
+    ``surely`` tells whether it is better by more than noise: over folds by the corrected test, or because its own
+    interval lies on the better side in every fold.
+    """
+    if column.branch == CONSTANT:
+        return None
+    where = None if column.branch in (FUSED, *ENSEMBLES) else column.branch
+    values = _by_fold(agenda, cards, column.runs, column.branch, None)
+    constant = _by_fold(agenda, cards, column.runs, CONSTANT, where)
+    comparison = compare(values, constant, ratio)
+    if comparison is None:
+        return None
+    better, p = agenda.metric.sign, comparison.corrected_t_p
+    by_test = p is not None and p < LEVEL and better * comparison.difference.mean > 0
+    limits = _worse_limits(agenda, column, cards)
+    by_fold = all(
+        fold in limits and better * (limits[fold] - constant[fold]) > 0 for fold in values if fold in constant
+    )
+    mean = fmean(constant[fold] for fold in constant if fold in values)
+    return {"constant": mean, **comparison.plain(), "surely": by_test or by_fold}
+
+
+def _worse_limits(agenda: Agenda, column: Column, cards: Cards) -> dict[str, float]:
+    """By fold the limit of a column's own interval on the worse side, the mean over seeds."""
+    end = "low" if agenda.metric.higher_is_better else "high"
+    found: dict[str, list[float]] = {}
+    for (variant, fold, _), card in cards.items():
+        described = card["targets"][agenda.experiment.target]["branches"].get(column.branch)
+        limit = described and described["metrics"].get(agenda.metric.name, {}).get(end)
+        if variant == column.runs and limit is not None:
+            found.setdefault(fold, []).append(limit)
+    return {fold: fmean(limits) for fold, limits in found.items()}
 
 
 def _against_networks_alone(agenda: Agenda, column: Column, cards: Cards, ratio: float) -> dict[str, Any]:
@@ -109,7 +147,7 @@ def _against_networks_alone(agenda: Agenda, column: Column, cards: Cards, ratio:
     mean over folds is best. That one is chosen by the very figures that are compared, in favour of not fusing.
     """
     nothing = {"inferior": None, "compared_folds": None, "over_alone": None}
-    if column.branch not in (FUSED, ENSEMBLE):
+    if column.branch not in (FUSED, *ENSEMBLES):
         return nothing
     better = agenda.metric.sign
     inferior: dict[str, str] = {}
@@ -194,7 +232,7 @@ def _confusions(experiment: Experiment, cards: Cards) -> dict[str, Any]:
         for (variant, _, _), card in cards.items():
             target = card["targets"][experiment.target]
             matrix = target["branches"].get(column.branch, {}).get("confusion")
-            if variant == column.runs and matrix is not None:
+            if variant == column.runs and matrix is not None and column.branch != CONSTANT:
                 classes = target["classes"]
                 before = matrices.get(column.name, [[0] * len(matrix)] * len(matrix))
                 matrices[column.name] = [

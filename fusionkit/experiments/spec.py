@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from fusionkit.documents import read_document
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 from fusionkit.experiments.reference import ReferenceSpec, misnamed
 from fusionkit.recipe import check_document, load_recipe
 from fusionkit.shipped import find_beside
@@ -193,8 +193,9 @@ def load_experiment(
     problems += _contradictions(recipes)
     if problems:
         raise RecipeError(problems, source=name)
-    if any(column.automatic for column in columns) and not notes:
-        notes = (f"The column {ENSEMBLE!r} was added; it averages the uni-modal networks of {alone!r}.",)
+    pooled = " and ".join(repr(column.name) for column in columns if column.automatic and column.branch in ENSEMBLES)
+    if pooled and not notes:
+        notes = (f"Added: {pooled}, of the uni-modal networks of {alone!r}.",)
     return Experiment(Path(path), spec, recipes, columns, alone, target, notes)
 
 
@@ -241,7 +242,7 @@ def _with_networks_alone(
     """Adds a variant that trains the uni-modal networks alone where the experiment lists none."""
     listed = [name for name, recipe in recipes.items() if trained_branches(recipe).ensemble]
     if listed:
-        read = [variant.of for variant in spec.variants.values() if variant.branch == ENSEMBLE]
+        read = [variant.of for variant in spec.variants.values() if variant.branch in ENSEMBLES]
         return recipes, next((name for name in listed if name in read), listed[0]), ()
     strategy = ["train.strategy=unimodal", "model.unimodal_heads=true"]
     added = load_recipe(source, [*spec.overrides, *overrides, *strategy])
@@ -279,13 +280,22 @@ def _columns(
             message = f"{judge!r} trains no uni-modal networks alone"
             problems.append(Problem(f"variants.{name}.alone", message, did_you_mean(judge, able)))
         columns.append(Column(name, source, branch, judge))
-    # Of one modality alone the ensemble is that modality.
-    several = len(recipes[alone].model.modalities) > 1
-    if several and not any(column.branch == ENSEMBLE for column in columns):
-        taken = {column.name for column in columns}
-        name = next(name for name in (ENSEMBLE, "average of networks alone") if name not in taken)
-        columns.append(Column(name, alone, ENSEMBLE, alone, automatic=True))
+    # Of one modality alone an ensemble is that modality.
+    pooled = ENSEMBLES if len(recipes[alone].model.modalities) > 1 else ()
+    for branch in (*pooled, CONSTANT):
+        if not any(column.branch == branch for column in columns):
+            taken = {column.name for column in columns}
+            name = next(name for name in (branch, _OTHER_NAMES[branch]) if name not in taken)
+            columns.append(Column(name, alone, branch, alone, automatic=True))
     return tuple(columns)
+
+
+_OTHER_NAMES = {
+    ENSEMBLE: "average of networks alone",
+    ENSEMBLE_LOG: "product of networks alone",
+    CONSTANT: "constant of the training part",
+}
+"""What columns that are added are called where a variant has their name."""
 
 
 def _contradictions(recipes: Mapping[str, Recipe]) -> list[Problem]:

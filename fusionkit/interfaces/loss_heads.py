@@ -129,17 +129,17 @@ class LossHead(nn.Module, ABC):
 
         Unless a head knows better, they are those of the least mean loss over the targets, found by L-BFGS.
         """
-        scores = torch.zeros(self.out_features, requires_grad=True, device=targets.device)
-        optimizer = torch.optim.LBFGS([scores], max_iter=200, line_search_fn="strong_wolfe")
+        with torch.inference_mode(False), torch.enable_grad():
+            wanted = targets.clone()  # what was made in inference mode cannot be differentiated
+            scores = torch.zeros(self.out_features, requires_grad=True, device=targets.device)
+            optimizer = torch.optim.LBFGS([scores], max_iter=200, line_search_fn="strong_wolfe")
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            with torch.enable_grad():
-                loss = self.loss(scores.expand(len(targets), -1), targets).mean()
+            def closure() -> Tensor:
+                loss = self.loss(scores.expand(len(wanted), -1), wanted).mean()
                 (scores.grad,) = torch.autograd.grad(loss, [scores])
-            return loss
+                return loss
 
-        optimizer.step(closure)  # type: ignore[no-untyped-call]
+            optimizer.step(closure)  # type: ignore[no-untyped-call]
         return scores.detach()
 
     def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"] | None:

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73")
-"""The three of Okabe and Ito's palette that are dark enough on white."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#5F5F5F")
+"""The three of Okabe and Ito's palette that are dark enough on white, and a grey."""
 
-SERIES = (*COLOURS, "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7A5195")
+SERIES = (*COLOURS[:3], "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7A5195")
 """Colours of many things, which a marker or a line style tells apart as well."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.document import Paragraph as Words
 from fusionkit.report.document import Section, Table, picture, section
@@ -88,7 +89,7 @@ def _tuned_for_another(results: Results) -> list[str]:
         f"{each['name']} reads the {each['branch']} branch of {each['runs']}, whose settings the "
         f"{judged[each['runs']]} branch chose: it was not tuned for itself."
         for each in results["columns"]
-        if judged.get(each["runs"], each["branch"]) != each["branch"]
+        if each["branch"] != CONSTANT and judged.get(each["runs"], each["branch"]) != each["branch"]
     ]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import ENSEMBLES
 from fusionkit.report.canvas import INK, WIDEST, canvas, fitting
 
 if TYPE_CHECKING:
@@ -112,6 +113,6 @@ def telling_columns(results: Results) -> list[str]:
     """The first fused column, the last one, and the ensemble: what a reader compares first."""
     drawn = [column for column in results["columns"] if column["name"] in results["confusion"]["matrices"]]
     fused = [column["name"] for column in drawn if column["branch"] == "fused"]
-    ensemble = [column["name"] for column in drawn if column["branch"] == "ensemble"]
+    ensemble = [column["name"] for column in drawn if column["branch"] in ENSEMBLES]
     chosen = [*fused[:1], *fused[-1:], *ensemble[:1]] or [column["name"] for column in drawn[:3]]
     return list(dict.fromkeys(chosen))

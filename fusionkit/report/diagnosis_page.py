@@ -8,9 +8,11 @@ from typing import Any
 
 from fusionkit.diagnosis.subsets import name_of
 from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.interfaces import Metric
 from fusionkit.report.diagnosis_figure import draw_cosines
-from fusionkit.report.diagnosis_words import Diagnosis, diagnosis_words, listed, one_modality, score_of
+from fusionkit.report.diagnosis_scores import HOW, Diagnosis, score_of
+from fusionkit.report.diagnosis_words import diagnosis_words, listed, one_modality
 from fusionkit.report.document import (
     Block,
     Code,
@@ -118,16 +120,23 @@ def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
         (f"{name} by itself", each["source"] or "as each run has it", *_cells(each["score"], score))
         for name, each in of["singles"].items()
     ]
-    rows += [("average of these", "ensemble", *_cells(of["ensemble"], score))] if of["ensemble"] else []
+    rows += [(f"{how} of these", branch, *_cells(of[branch], score)) for branch, how in HOW.items() if of.get(branch)]
+    if of.get(CONSTANT):
+        rows += [("no modality", "constant answer of the training part", *_cells(of[CONSTANT]["score"], score))]
     rows += [
         (f"fused, {_only(name)}", "this network, the others missing", *_cells(of_it, score))
         for name, of_it in list(of["subsets"].items())[:-1]
     ]
     gains = [
         (f"fused, over {what}", *_cells(of["fusing"].get(key), score, signed=True))
-        for key, what in (("over_best_single", "the best single modality"), ("over_ensemble", "their average"))
+        for key, what in (
+            ("over_best_single", "the best single modality"),
+            *((f"over_{name}", f"the {how} of single modalities") for name, how in HOW.items()),
+        )
         if of["fusing"].get(key) is not None
     ]
+    if of.get(CONSTANT):
+        gains.append(("fused, over the constant answer", *_cells(of[CONSTANT]["over"], score, signed=True)))
     return section(
         f"Does fusing help{title}?",
         Paragraph(f"Scores ({_unit(of)})."),
@@ -236,7 +245,7 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> list[Se
 
 
 def _samples(of: Mapping[str, Any], title: str) -> Section:
-    names = {"best_single": "best single modality", "ensemble": "average of single modalities"}
+    names = {"best_single": "best single modality"} | {name: f"{how} of single modalities" for name, how in HOW.items()}
     words = ("nearer", "farther") if of["kind"] == "numbers" else ("rescued", "hurt")
     rows = tuple(
         (names[rival], *(str(each[key]) for key in ("samples", "rescued", "hurt")))

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.evaluation.measures import read_measure
-from fusionkit.interfaces import Metric
+from fusionkit.report.diagnosis_scores import (
+    HOW,
+    Diagnosis,
+    against_constant,
+    better_ensemble,
+    points,
+    score_of,
+    with_interval,
+)
 from fusionkit.report.noise import NO_TIME, TOO_FEW, Figure, has_few_groups, has_interval, noise_words, spared_words
 from fusionkit.report.tables import NOTHING, SHARE, format_value
 from fusionkit.report.verdict import nothing_to_fuse
-
-Diagnosis = Mapping[str, Any]
 
 MOST_LISTED = 6
 ROUNDING = 1e-6
@@ -27,7 +32,8 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
     single = one_modality(diagnosis)
     for target, of in diagnosis["targets"].items():
         answer, *more = [nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
-        own = [f"{_reached(diagnosis, of)} {answer}", *more, *_encoders(diagnosis, of)]
+        reached = f"{_reached(diagnosis, of)} {answer}"
+        own = [*against_constant(diagnosis, of), reached, *more, *_encoders(diagnosis, of)]
         if not single:
             own += [*_modalities(diagnosis, of), *_classes(diagnosis, of), *_samples(diagnosis, of)]
         sentences += [f"{target}: {sentence[0].lower()}{sentence[1:]}" if several else sentence for sentence in own]
@@ -38,33 +44,6 @@ def one_modality(diagnosis: Diagnosis) -> str:
     """The only modality of a network; empty where there are several."""
     names = diagnosis["modalities"]
     return str(names[0]) if len(names) == 1 else ""
-
-
-def score_of(of: Mapping[str, Any]) -> Metric:
-    """Returns the metric by which a target is judged."""
-    return read_measure(of, of["score"])
-
-
-def points(value: float | None, score: Metric, *, signed: bool = False) -> str:
-    """A difference of a score with its unit.
-
-    Example:
-        >>> points(0.0412, SHARE), points(-0.25, Metric("mae", higher_is_better=False), signed=True)
-        ('4.1 points', '-0.25 mae')
-    """
-    return f"{format_value(value, score, signed=signed)} {'points' if score.share else score.name}"
-
-
-def with_interval(figure: Figure, score: Metric, diagnosis: Diagnosis, *, signed: bool = False) -> str:
-    """A difference with its interval: over folds as half its width, over the groups of one test part as its limits."""
-    value, low, high = (figure[key] for key in ("value", "low", "high"))
-    if value is None or low is None or high is None or not has_interval(figure):
-        return points(value, score, signed=signed)
-    if "each" in diagnosis:
-        half = format_value((high - low) / 2, score)
-        return f"{format_value(value, score, signed=signed)} ± {half} {points(0.0, score).partition(' ')[2]}"
-    limits = " to ".join(format_value(limit, score, signed=True) for limit in (low, high))
-    return f"{points(value, score, signed=signed)} (95 % interval {limits})"
 
 
 def _reached(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
@@ -124,12 +103,12 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
         more = f", and {len(inferior) - MOST_LISTED} more" if len(inferior) > MOST_LISTED else ""
         text = "; ".join(inferior[:MOST_LISTED])
         sentences.append(f"{text[0].upper()}{text[1:]}{more}.")
-    ensemble = of["fusing"].get("over_ensemble")
-    if ensemble is not None and ensemble["value"] is not None:
+    if (pooled := better_ensemble(of)) is not None:
+        over_pooled = of["fusing"][f"over_{pooled}"]
         sentences.append(
-            f"Against the plain average of the single modalities it gains "
-            f"{with_interval(ensemble, score, diagnosis, signed=True)}: "
-            f"{noise_words(ensemble, has_few_groups(diagnosis, of))}."
+            f"Against the {HOW[pooled]} of the single modalities it gains "
+            f"{with_interval(over_pooled, score, diagnosis, signed=True)}: "
+            f"{noise_words(over_pooled, has_few_groups(diagnosis, of))}."
         )
     if any(each["source"] != "trained alone" for each in of["singles"].values()):
         sentences.append(
@@ -229,9 +208,11 @@ def _samples(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     sentences = []
     seeds = len({each["seed"] for each in diagnosis.get("each", ())})
     each_seed = f" (each counted once per seed, of {seeds})" if seeds > 1 else ""
-    names = {"best_single": "the best single modality", "ensemble": "the average of the single modalities"}
+    names = {"best_single": "the best single modality"}
+    if (pooled := better_ensemble(of)) is not None:
+        names[pooled] = f"the {HOW[pooled]} of the single modalities"
     verbs = ("is farther from", "is nearer to") if of["kind"] == "numbers" else ("gets wrong", "gets right")
-    for rival, counted in of["rivals"].items():
+    for rival, counted in ((name, counted) for name, counted in of["rivals"].items() if name in names):
         if of["kind"] == "numbers":
             text = f"is nearer to the truth than {names[rival]} in {counted['rescued']}, farther in {counted['hurt']}"
         else:

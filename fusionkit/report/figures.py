@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.report.canvas import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
 from fusionkit.report.confusion import draw_confusions
 from fusionkit.report.tables import measure_of
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-KINDS = ("fused", "uni-modal", "ensemble")  # in the order of the colours
+KINDS = (FUSED, "uni-modal", ENSEMBLE, CONSTANT)  # in the order of the colours
 MOST_FOLDS, MOST_PANELS = 48, 12
 
 Results = Mapping[str, Any]
@@ -43,7 +44,9 @@ def draw_figures(results: Results, folder: str | Path) -> tuple[Path, ...]:
 
 
 def kind_of(branch: str) -> str:
-    """Whether a branch is fused, uni-modal or the ensemble."""
+    """Whether a branch is fused, uni-modal, an ensemble or the constant answer."""
+    if branch in ENSEMBLES:
+        return ENSEMBLE
     return branch if branch in KINDS else "uni-modal"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.interfaces import TargetKind
 from fusionkit.report.calibration import Calibration, draw_calibration, pooled
 from fusionkit.report.clouds import gather_clouds
@@ -187,7 +188,7 @@ class Gallery:
     def _calibration(self) -> Section:
         found: dict[str, Calibration] = {}
         rows = []
-        for column in self._results["columns"]:
+        for column in self._networks():
             name, branch = column["name"], column["branch"]
             parts = [(said.distributions[branch], said.targets) for said in self._of_column(name, branch)]
             try:
@@ -198,7 +199,7 @@ class Gallery:
             rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+.1f}"))
         shown = picture(
             self._folder / "calibration.png",
-            lambda: draw_calibration(found, {c["name"]: c["branch"] for c in self._results["columns"]}),
+            lambda: draw_calibration(found, {c["name"]: c["branch"] for c in self._networks()}),
             what="Calibration",
             alt="Reliability diagrams: "
             + "; ".join(f"{name} ECE {100 * each.ece:.1f} %" for name, each in found.items()),
@@ -217,7 +218,7 @@ class Gallery:
             why = "reliability diagrams are of a target with one class of several"
             return section("Calibration", Missing("Calibration", why))
         pairs: dict[str, Pairs] = {}
-        for column in self._results["columns"]:
+        for column in self._networks():
             parts = [
                 (_columns(said.targets), _columns(said.distributions[column["branch"]]))
                 for said in self._of_column(column["name"], column["branch"])
@@ -235,6 +236,10 @@ class Gallery:
             caption="Every reported sample of all folds and seeds; on the dashed line a prediction is right.",
         )
         return section("Predicted and true numbers", shown, *_unread(self._unread))
+
+    def _networks(self) -> list[Mapping[str, Any]]:
+        """The columns that are networks."""
+        return [column for column in self._results["columns"] if column["branch"] != CONSTANT]
 
     def _kind(self) -> TargetKind:
         try:

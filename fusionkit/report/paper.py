@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.published import Published, short_source
 from fusionkit.report.tables import Results, format_value, measure_of
 
-FUSING = ("fused", "ensemble")
+FUSING = (FUSED, *ENSEMBLES, CONSTANT)
 NOT_MEASURED = "not measured"
 ROUNDING = 0.00051
 """Shares that differ by less agree: publications round to a tenth of a per cent, or cut it off."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.evaluation.resampling import FEW_GROUPS
 from fusionkit.interfaces import Metric
 from fusionkit.report.noise import TOO_FEW, noise_words
@@ -62,7 +63,7 @@ def curves_of(document: Document, corruption: str, target: str) -> dict[str, lis
 
 def is_fused(curve: Curve) -> bool:
     """Whether a curve is of several modalities."""
-    return curve["branch"] in ("fused", "ensemble")
+    return curve["branch"] in (FUSED, *ENSEMBLES)
 
 
 def reads_it(curve: Curve) -> bool:
@@ -137,7 +138,7 @@ def _told(curves: Sequence[Curve], metric: Metric) -> Iterator[Curve]:
     fused = [curve for curve in reading if curve["branch"] == "fused" and _untouched(curve) is not None]
     if fused:
         yield max(fused, key=lambda curve: metric.sign * curve["points"][_zero(curve)]["mean"])
-    ensembles = [curve for curve in reading if curve["branch"] == "ensemble"]
+    ensembles = [curve for curve in reading if curve["branch"] in ENSEMBLES]
     yield from ensembles[:1]
     if not fused and not ensembles:
         yield from reading[:1]
@@ -147,7 +148,7 @@ def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
     """What curves keep, the verb only where it changes; what may be noise is called no change."""
     metric, told, before = measure_of(of), list[str](), ""
     for curve in curves:
-        name = "the ensemble" if curve["branch"] == curve["column"] == "ensemble" else curve["column"]
+        name = "the ensemble" if curve["branch"] == curve["column"] == ENSEMBLE else curve["column"]
         whole, left = format_value(_untouched(curve), metric), format_value(_strongest(curve)["mean"], metric)
         worse = _strongest(curve)["mean"] < (_untouched(curve) or 0)
         noise = noise_words(curve["gain"], few)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.evaluation.measures import read_measure
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.published import published
@@ -177,6 +178,14 @@ def _captions(results: Results) -> list[str]:
         "A star and the row 'inferior' mark folds where the best separately trained uni-modal network beats the column "
         "on the same samples.",
     ]
+    branches = {column["branch"] for column in results["columns"]}
+    if ENSEMBLE_LOG in branches:
+        captions.append(
+            "'ensemble' averages the probabilities of the networks trained alone, 'ensemble (log)' their logarithms, "
+            "which suits modalities that are nearly independent given the target."
+        )
+    if CONSTANT in branches:
+        captions.append("'constant' is the best answer that looks at no sample, from the training part of each fold.")
     limits = [limit for of in results["summary"].values() for limit in (of["low"], of["high"]) if limit is not None]
     if measure_of(results).share and any(not 0 <= limit <= 1 for limit in limits):
         captions.append("An interval that reaches beyond 0 or 100 % says that there are too few folds to tell.")

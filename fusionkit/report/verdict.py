@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.report.tables import NONE_FINISHED, Results, format_value, measure_of
-
-LEVEL = 0.05
-MOST_LISTED = 6
+from fusionkit.evaluation.branches import CONSTANT
+from fusionkit.report.baselines import against_constant, against_ensembles
+from fusionkit.report.tables import NONE_FINISHED, Results
+from fusionkit.report.wording import (
+    amount,
+    by_how_much,
+    interval_words,
+    is_sure,
+    listed,
+    measure_words,
+    sign_of,
+    surely,
+)
 
 NOISE = (
     "Larger than noise means p < 0.05 in the paired t-test over folds that allows for training parts that overlap "
@@ -35,8 +44,8 @@ def verdict(results: Results) -> tuple[str, ...]:
     else:
         sentences = [_headline(results)]
         if best is not None:
-            sentences += _against_ensemble(results, best)
-    sentences += _against_first(results)
+            sentences += against_ensembles(results, best)
+    sentences = [*against_constant(results), *sentences, *_against_first(results)]
     if len(modalities) > 1:
         sentences += _inferior(results)
     sentences += _cautions(results)
@@ -78,12 +87,13 @@ def nothing_to_fuse(modality: str) -> str:
 
 def _reached(results: Results) -> list[str]:
     """What the best column reaches."""
-    known = {name: column["mean"] for name, column in results["summary"].items() if column["mean"] is not None}
+    networks = [column["name"] for column in results["columns"] if column["branch"] != CONSTANT]
+    known = {name: mean for name in networks if (mean := results["summary"][name]["mean"]) is not None}
     if not known:
         return ["No fold of any variant has a value."]
-    best = max(known, key=lambda name: _sign(results) * known[name])
+    best = max(known, key=lambda name: sign_of(results) * known[name])
     which = f"Of {len(known)} columns the best, {best}," if len(known) > 1 else f"The only column, {best},"
-    return [f"{which} reaches {_amount(known[best], results)} {_measure(results)}."]
+    return [f"{which} reaches {amount(known[best], results)} {measure_words(results)}."]
 
 
 def _headline(results: Results) -> str:
@@ -95,67 +105,54 @@ def _headline(results: Results) -> str:
         if best is not None and "over_alone" not in results["summary"][best]:
             return "No answer: an earlier version wrote these results; the command of the experiment writes them anew."
         return "No answer: no fused network could be compared with networks that were trained on one modality alone."
-    over, better = judged[best], _sign(results)
+    over, better = judged[best], sign_of(results)
     gain = better * over["difference"]["mean"]
     mean = results["summary"][best]["mean"]
     same = abs(over["alone"] + over["difference"]["mean"] - mean) < 1e-9
     where = "" if same else " on the samples that have it"
-    rival = f"the best network of one modality alone, {over['modality']} ({_amount(over['alone'], results)}){where}"
+    rival = f"the best network of one modality alone, {over['modality']} ({amount(over['alone'], results)}){where}"
     which = best if len(judged) == 1 else f"{best}, the best of {len(judged)} fused networks,"
-    numbers = f"{which} reaches {_amount(mean, results)} {_measure(results)}, {_by(gain, results)} than {rival}"
+    numbers = (
+        f"{which} reaches {amount(mean, results)} {measure_words(results)}, {by_how_much(gain, results)} than {rival}"
+    )
     if over["folds"] < 2:
         return f"Whether fusing helps is unclear, for one fold cannot tell a gain from noise. On it {numbers}."
     if over["difference"]["low"] is None:
         numbers += f"; the difference is the same in all {over['folds']} folds, which does not tell how far it spreads"
     else:
-        interval = _interval(over["difference"], results)
+        interval = interval_words(over["difference"], results)
         numbers += f"; 95 % interval of the difference {interval}, over {over['folds']} folds"
-    surely = [name for name in judged if _surely(judged[name], better)]
-    surely_worse = [name for name in judged if _surely(judged[name], -better)]
-    return f"{_answer(len(judged), surely, surely_worse)}: {numbers}. {_how_many(judged, surely, surely_worse)}"
+    gained = [name for name in judged if surely(judged[name], better)]
+    lost = [name for name in judged if surely(judged[name], -better)]
+    return f"{_answer(len(judged), gained, lost)}: {numbers}. {_how_many(judged, gained, lost)}"
 
 
-def _answer(fused: int, surely: Sequence[str], surely_worse: Sequence[str]) -> str:
-    if len(surely) == fused:
+def _answer(fused: int, gained: Sequence[str], lost: Sequence[str]) -> str:
+    if len(gained) == fused:
         return "Fusing helps"
-    if surely:
+    if gained:
         return "Fusing helps in some forms, not in all"
-    if len(surely_worse) == fused:
+    if len(lost) == fused:
         return "Fusing does not help, it harms"
-    if surely_worse:
+    if lost:
         return "Fusing does not help"
     return "Whether fusing helps is unclear"
 
 
-def _how_many(judged: Mapping[str, Any], surely: Sequence[str], surely_worse: Sequence[str]) -> str:
-    unclear = [name for name in judged if name not in surely and name not in surely_worse]
+def _how_many(judged: Mapping[str, Any], gained: Sequence[str], lost: Sequence[str]) -> str:
+    unclear = [name for name in judged if name not in gained and name not in lost]
     if len(judged) == 1:
         return "That is larger than noise." if not unclear else "That is within noise."
     parts = []
     for names, said in (
-        (surely, "better than one modality alone by more than noise"),
-        (surely_worse, "worse by more than noise"),
+        (gained, "better than one modality alone by more than noise"),
+        (lost, "worse by more than noise"),
         (unclear, "within noise of it"),
     ):
         if names:
-            every = "all of them" if len(names) == len(judged) else _listed(names)
+            every = "all of them" if len(names) == len(judged) else listed(names)
             parts.append(f"{said}: {every}")
     return f"{'; '.join(parts)}."[0].upper() + f"{'; '.join(parts)}."[1:]
-
-
-def _against_ensemble(results: Results, best: str) -> list[str]:
-    """The best fused network against the plain average of networks that were trained alone."""
-    ensembles = [column["name"] for column in results["columns"] if column["branch"] == "ensemble"]
-    if not ensembles or results["summary"][ensembles[0]]["mean"] is None:
-        return []
-    name = ensembles[0]
-    comparison, sign = _comparison(results, best, name)
-    if comparison is None:
-        return []
-    gain = sign * _sign(results) * comparison["difference"]["mean"]
-    reached = _amount(results["summary"][name]["mean"], results)
-    said = f"The plain average of the networks trained alone, {name}, reaches {reached}"
-    return [f"{said}; {best} is {_by(gain, results)}{_noise_words(comparison)}."]
 
 
 def _against_first(results: Results) -> list[str]:
@@ -166,12 +163,14 @@ def _against_first(results: Results) -> list[str]:
     compared = {name: comparison for name, comparison in found.items() if comparison and comparison["folds"] > 1}
     if not compared:
         return []
-    sure = [name for name, comparison in compared.items() if _is_sure(comparison)]
+    sure = [name for name, comparison in compared.items() if is_sure(comparison)]
     unsure = [name for name in compared if name not in sure]
 
     def told(names: Sequence[str]) -> str:
-        better = _sign(results)
-        return _listed([f"{name} ({_by(better * compared[name]['difference']['mean'], results)})" for name in names])
+        better = sign_of(results)
+        return listed(
+            [f"{name} ({by_how_much(better * compared[name]['difference']['mean'], results)})" for name in names]
+        )
 
     parts = [f"larger than noise for {told(sure)}"] if sure else []
     parts += [f"within noise for {told(unsure)}"] if unsure else []
@@ -194,9 +193,9 @@ def _inferior(results: Results) -> list[str]:
     for name, column in judged.items():
         if column["inferior"]:
             cases = [f"{fold}: {modality}" for fold, modality in column["inferior"].items()]
-            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} ({_listed(cases, '; ')})")
+            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} ({listed(cases, '; ')})")
     if clear:
-        parts.append(f"{_listed(clear)} in none")
+        parts.append(f"{listed(clear)} in none")
     return [f"Inferior cases, folds in which one modality alone beats the fused network: {', '.join(parts)}."]
 
 
@@ -221,62 +220,4 @@ def _fused(results: Results) -> list[str]:
 
 def _best_fused(results: Results) -> str | None:
     with_mean = [name for name in _fused(results) if results["summary"][name]["mean"] is not None]
-    return max(with_mean, key=lambda name: _sign(results) * results["summary"][name]["mean"], default=None)
-
-
-def _comparison(results: Results, name: str, other: str) -> tuple[Mapping[str, Any] | None, int]:
-    """A column against another, whichever of the two stands first; and the sign that makes it `name` minus `other`."""
-    forward = results["summary"][name]["against"].get(other)
-    if forward:
-        return forward, 1
-    return results["summary"][other]["against"].get(name), -1
-
-
-def _sign(results: Results) -> int:
-    return measure_of(results).sign
-
-
-def _is_sure(comparison: Mapping[str, Any]) -> bool:
-    p = comparison["corrected_t_p"]
-    return p is not None and p < LEVEL
-
-
-def _surely(comparison: Mapping[str, Any], better: int) -> bool:
-    return _is_sure(comparison) and better * comparison["difference"]["mean"] > 0
-
-
-def _noise_words(comparison: Mapping[str, Any]) -> str:
-    if comparison["folds"] < 2:
-        return ""
-    return ", which is larger than noise" if _is_sure(comparison) else ", which is within noise"
-
-
-def _amount(value: float, results: Results) -> str:
-    metric = measure_of(results)
-    return format_value(value, metric) + (" %" if metric.share else "")
-
-
-def _measure(results: Results) -> str:
-    return f"({results['metric']} of {results['target']})"
-
-
-def _by(gain: float, results: Results) -> str:
-    """How much better or worse; numbers without a share are named better and worse, whichever way they count."""
-    metric = measure_of(results)
-    size = format_value(abs(gain), metric)
-    if float(size) == 0:
-        return "no better"
-    points = " points" if metric.share else ""
-    return f"{size}{points} {'better' if gain > 0 else 'worse'}"
-
-
-def _interval(difference: Mapping[str, Any], results: Results) -> str:
-    metric = measure_of(results)
-    low, high = (format_value(difference[key], metric, signed=True) for key in ("low", "high"))
-    return f"{low} to {high}" + (" points" if metric.share else "")
-
-
-def _listed(names: Sequence[str], between: str = ", ") -> str:
-    shown = list(names[:MOST_LISTED])
-    more = len(names) - len(shown)
-    return between.join(shown) + (f" and {more} more" if more else "")
+    return max(with_mean, key=lambda name: sign_of(results) * results["summary"][name]["mean"], default=None)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import trained_branches
+from fusionkit.evaluation.branches import CONSTANT, trained_branches
 from fusionkit.interfaces import Metric
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.tables import measure_of
@@ -79,14 +79,16 @@ def open_source(path: Path) -> Source:
 
 def _of_run(run: RunFolder) -> Source:
     recipe = run.recipe
-    columns = tuple(Column(name, "run", name) for name in trained_branches(recipe).names)
+    columns = tuple(Column(name, "run", name) for name in trained_branches(recipe).names if name != CONSTANT)
     runs = {("run", str(recipe.data.fold), recipe.train.seed): run}
     return Source("run", run.stress_file, columns, runs, None)
 
 
 def _of_experiment(experiment: ExperimentFolder) -> Source:
     results = experiment.results
-    columns = tuple(Column(each["name"], each["runs"], each["branch"]) for each in results["columns"])
+    columns = tuple(
+        Column(each["name"], each["runs"], each["branch"]) for each in results["columns"] if each["branch"] != CONSTANT
+    )
     runs = {
         (column.runs, row["fold"], row["seed"]): experiment.run(row["run"])
         for column in columns

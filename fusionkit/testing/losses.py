@@ -113,6 +113,7 @@ def _check_predictions(name: str, head: LossHead, features: Tensor, targets: Ten
         alone = head.distribution(head(features[[row]]))[0]
         promise(same(alone, distribution[row]), f"{name}: in evaluation a sample alone gives what it gives in a batch")
     promise(len(head.predict(distribution)) == len(targets), f"{name}: there is one prediction per sample")
+    distribution = distribution.detach()
     figures = head.metrics(distribution, targets)
     promise(all(isinstance(figure, float) for figure in figures.values()), f"{name}: metrics are floats")
     stated = [each.name for each in head.measures]

@@ -1,0 +1,228 @@
+"""What every network is held against: the constant answer of the training part, and both ensembles."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from report_folders import results_of, summarised
+from small_runs import recipe, run_of
+
+from fusionkit.assembly import assemble
+from fusionkit.evaluation import evaluate
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
+from fusionkit.evaluation.predictions import product_of_present
+from fusionkit.experiments import run_experiment
+from fusionkit.recipe import load_recipe
+from fusionkit.report.baselines import against_constant, against_ensembles, best_ensemble
+from fusionkit.report.baselines import targets_no_better_than_constant as weak_targets
+from fusionkit.report.diagnosis_scores import against_constant as diagnosed_against_constant
+from fusionkit.report.verdict import verdict
+
+
+def drawn(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# The ensemble by logarithms
+
+
+def test_the_product_is_the_geometric_mean_of_what_is_present_renormalised():
+    said = {name: torch.softmax(3 * drawn(5, 3, seed=seed), dim=1) for seed, name in enumerate("abc")}
+    masks = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=torch.bool)
+    present = {name: masks[:, column] for column, name in enumerate("abc")}
+
+    pooled = product_of_present(said, present, "classes").numpy()
+
+    for row in range(5):
+        there = [said[name][row].numpy() for column, name in enumerate("abc") if masks[row, column]]
+        geometric = np.prod(there, axis=0) ** (1 / len(there)) if there else np.zeros(3)
+        expected = geometric / geometric.sum() if there else np.zeros(3)
+        np.testing.assert_allclose(pooled[row], expected, rtol=0, atol=1e-12)
+
+
+def test_the_product_of_labels_is_renormalised_against_the_absence_of_each():
+    said = {"a": drawn(4, 2), "b": drawn(4, 2, seed=1)}
+    everywhere = dict.fromkeys(said, torch.ones(4, dtype=torch.bool))
+
+    pooled = product_of_present(said, everywhere, "labels").numpy()
+
+    holds = np.sqrt(said["a"].numpy() * said["b"].numpy())
+    fails = np.sqrt((1 - said["a"].numpy()) * (1 - said["b"].numpy()))
+    np.testing.assert_allclose(pooled, holds / (holds + fails), rtol=0, atol=1e-12)
+
+
+def test_the_product_of_numbers_is_their_mean_and_certainty_of_both_sides_is_finite():
+    there = torch.ones(1, dtype=torch.bool)
+    said = {"a": torch.tensor([[2.0]]), "b": torch.tensor([[-4.0]])}
+    assert product_of_present(said, dict.fromkeys(said, there), "numbers").item() == -1.0
+    sure = {"a": torch.tensor([[1.0, 0.0]]), "b": torch.tensor([[0.0, 1.0]])}
+    for kind in ("classes", "labels"):
+        np.testing.assert_allclose(product_of_present(sure, dict.fromkeys(sure, there), kind), [[0.5, 0.5]], atol=1e-6)
+
+
+# The constant answer in cards
+
+
+@pytest.fixture(scope="module")
+def late(tmp_path_factory):
+    """A run whose modalities are trained alone, and its card."""
+    run = run_of(tmp_path_factory.mktemp("late") / "run", epochs=1, strategy="late_fusion")
+    return run, evaluate(run, device="cpu", resamples=20)
+
+
+def test_a_card_holds_the_constant_answer_of_the_training_part_alone(late):
+    run, card = late
+    assembly = assemble(run.recipe)
+    label = {row.id: row.targets["label"] for row in assembly.dataset.rows}
+    classes = card["targets"]["label"]["classes"]
+    trained = np.array([classes.index(label[name]) for name in assembly.split.train])
+    tested = np.array([classes.index(label[name]) for name in assembly.test_ids])
+    shares = np.bincount(trained, minlength=len(classes)) / len(trained)
+
+    constant = card["targets"]["label"]["branches"][CONSTANT]
+
+    assert constant["samples"] == len(tested)
+    assert constant["metrics"]["accuracy"]["value"] == pytest.approx((tested == shares.argmax()).mean())
+    assert constant["metrics"]["loss"]["value"] == pytest.approx(-np.log(shares[tested]).mean(), abs=1e-6)
+    assert set(constant["where"]) == {"motion"}  # the modality that samples lack
+
+
+def test_both_ensembles_of_a_card_are_pooled_from_the_same_stored_answers(late):
+    run, card = late
+    stored, _ = run.read_predictions()
+    alone = [stored[f"distribution/label/{name}"].double().numpy() for name in ("motion", "posture")]
+    there = ~np.isnan(alone[0]).any(axis=1)
+    product = np.where(there[:, None], np.sqrt(np.nan_to_num(alone[0]) * alone[1]), alone[1])
+
+    found = stored[f"distribution/label/{ENSEMBLE_LOG}"].double().numpy()
+
+    np.testing.assert_allclose(found, product / product.sum(axis=1, keepdims=True), atol=1e-6)
+    assert list(card["targets"]["label"]["branches"])[-3:] == [ENSEMBLE, ENSEMBLE_LOG, CONSTANT]
+
+
+def test_the_training_command_says_so_where_a_network_is_no_better_than_the_constant_answer():
+    def card(value, low, constant, *, higher=True):
+        figures = {"score": {"value": value, "low": low, "high": low}}
+        said = {"metrics": {"score": {"value": constant, "low": None, "high": None}}}
+        branches = {"fused": {"metrics": figures}, CONSTANT: said}
+        return {"targets": {"y": {"score": "score", "higher_is_better": higher, "branches": branches}}}
+
+    assert weak_targets(card(0.6, 0.4, 0.5)) == ["y"]
+    assert weak_targets(card(0.6, 0.55, 0.5)) == []
+    assert weak_targets(card(0.6, None, 0.5)) == []
+    assert weak_targets(card(32.5, 30.0, 20.8, higher=False)) == ["y"]
+    assert weak_targets(card(11.4, 12.0, 20.8, higher=False)) == []
+    earlier = card(0.1, 0.1, 0.5)
+    del earlier["targets"]["y"]["branches"][CONSTANT]
+    assert weak_targets(earlier) == []
+
+
+# In experiments and on pages
+
+
+def with_constant(values, constant, *, surely, **options):
+    results = results_of(values, **options)
+    for name, column in results["summary"].items():
+        column["over_constant"] = {"constant": constant, "surely": surely(name)}
+    return results
+
+
+AGES = {
+    "late fusion": [30.0, 33.0, 31.0],
+    "AM": [40.0, 41.0, 42.0],
+    "VM": [43.0, 44.0, 45.0],
+    "ensemble": [36.0, 37.0, 38.0],
+    "N2": [32.0, 32.5, 33.0],
+}
+
+
+def test_a_page_begins_with_the_constant_answer_where_no_network_beats_it():
+    results = with_constant(AGES, 20.8, surely=lambda name: False, metric="mae", higher=False, classes=None)
+    first, second, *_ = verdict(results)
+    assert first == (
+        "No network is better than a constant answer by more than noise: the best of them, late fusion, reaches 31.3 "
+        "(mae of emotion), and the constant answer of the training part reaches 20.8."
+    )
+    assert second.startswith("Fusing helps")  # which is true, and no longer the first thing said
+
+
+def test_columns_that_do_not_beat_the_constant_answer_are_named_and_others_are_not():
+    results = with_constant(AGES, 41.5, surely=lambda name: name not in ("AM", "VM"), metric="mae", higher=False)
+    assert against_constant(results) == [
+        "AM, VM are not better than a constant answer by more than noise: the best of them, AM, reaches 41 (mae of "
+        "emotion), and the constant answer of the training part reaches 41.5."
+    ]
+    assert against_constant(with_constant(AGES, 90.0, surely=lambda name: True, metric="mae", higher=False)) == []
+    assert against_constant(results_of()) == []  # written by an earlier version
+
+
+def test_the_best_fused_network_is_held_against_the_better_ensemble():
+    results = results_of()
+    values = {name: column["by_fold"] for name, column in results["summary"].items()}
+    better = {fold: value + 0.1 for fold, value in values["ensemble"].items()}
+    from report_folders import COLUMNS
+
+    COLUMNS[ENSEMBLE_LOG] = ENSEMBLE_LOG
+    try:
+        results["summary"] = summarised(values | {ENSEMBLE_LOG: better})
+    finally:
+        del COLUMNS[ENSEMBLE_LOG]
+    results["columns"].append(results["columns"][3] | {"name": ENSEMBLE_LOG, "branch": ENSEMBLE_LOG})
+
+    (said,) = against_ensembles(results, "N2")
+
+    assert best_ensemble(results) == ENSEMBLE_LOG
+    assert "% by averaging their answers and " in said
+    assert said.endswith(("which is within noise.", "which is larger than noise."))
+    assert f"Against {ENSEMBLE_LOG}, the better of the two, N2 is " in said
+
+
+def test_an_experiment_adds_both_ensembles_and_the_constant_and_compares_every_column_with_it(tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(data={"folds": {"type": "group_kfold", "folds": 2}})))
+    (tmp_path / "experiment.yaml").write_text(
+        "schema: 1\nrecipe: recipe.json\nvariants:\n  late fusion: {overrides: [train.strategy=late_fusion]}\n"
+    )
+    results = run_experiment(tmp_path / "experiment.yaml", tmp_path / "out", overrides=["train.epochs=1"], processes=1)
+
+    assert [(each["name"], each["branch"], each["automatic"]) for each in results["columns"]] == [
+        ("late fusion", "fused", False),
+        (ENSEMBLE, ENSEMBLE, True),
+        (ENSEMBLE_LOG, ENSEMBLE_LOG, True),
+        (CONSTANT, CONSTANT, True),
+    ]
+    summary = results["summary"]
+    assert summary[CONSTANT]["over_constant"] is None
+    for name in ("late fusion", ENSEMBLE, ENSEMBLE_LOG):
+        over = summary[name]["over_constant"]
+        shared = list(summary[name]["by_fold"])
+        gains = [summary[name]["by_fold"][fold] - summary[CONSTANT]["by_fold"][fold] for fold in shared]
+        assert over["difference"]["mean"] == pytest.approx(np.mean(gains))
+        assert over["folds"] == 2
+    assert CONSTANT not in results["confusion"]["matrices"]
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "| constant |" in table
+    assert "'constant' is the best answer that looks at no sample" in table
+
+
+def test_a_diagnosis_says_first_that_a_network_is_no_better_than_the_constant_answer():
+    def of(value, low, high):
+        constant = {"score": {"value": 0.5}, "over": {"value": value, "low": low, "high": high}}
+        return {"score": "accuracy", CONSTANT: constant}
+
+    (said,) = diagnosed_against_constant({}, of(0.02, -0.03, 0.07))
+    assert said == (
+        "The network is not better than a constant answer by more than noise: the best one of the training part "
+        "reaches 50.0 %, a gain of +2.0 points (95 % interval -3.0 to +7.0)."
+    )
+    assert diagnosed_against_constant({}, of(0.2, 0.1, 0.3)) == []
+    assert diagnosed_against_constant({}, {"score": "accuracy"}) == []
+
+
+def test_a_modality_may_not_take_the_name_of_the_constant_answer():
+    from fusionkit.errors import RecipeError
+
+    with pytest.raises(RecipeError, match="the name 'constant' is the library's own"):
+        load_recipe(recipe(model={"modalities": {"constant": {}, "posture": {}}}))
