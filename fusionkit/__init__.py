@@ -33,12 +33,14 @@ _HOMES = {
     "TrainingError": "errors",
     "allow": "trust",
     "build": "model",
+    "collate": "data.collation",
     "load_recipe": "recipe",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - names, spelt once
 
 if TYPE_CHECKING:
+    from fusionkit.data.collation import collate
     from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
     from fusionkit.jagged import Jagged
     from fusionkit.model import FusionModel, build

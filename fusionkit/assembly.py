@@ -16,11 +16,12 @@ from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_
 from fusionkit.data.prefetch import ahead, lane_to
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
-from fusionkit.interfaces import Batch, Dataset, Folds, Repeat, Split, Transform
+from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, Repeat, Split, Transform
 from fusionkit.loss_heads.categorical import class_of
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, build_head
+from fusionkit.registry import ENCODERS
 from fusionkit.spec import PrepareSpec, Recipe
 
 SELECTION_LABELS: Mapping[str, str] = {
@@ -139,6 +140,27 @@ class Assembly:
         """The batches of one epoch; in evaluation in the order of `ids`, every sample once."""
         return self.feed(ids, training=training, modalities=modalities).epoch(epoch, start)
 
+    def samples(self, ids: Sequence[str], *, training: bool, modalities: Sequence[str] | None = None) -> Samples:
+        """Samples as the network is given them: transformed, and with targets encoded.
+
+        Args:
+            ids: The samples.
+            training: Let the transforms draw.
+            modalities: Load these only; all of the model's when left out.
+        """
+        names = tuple(self.recipe.model.modalities if modalities is None else modalities)
+        return Samples(
+            self.dataset,
+            ids,
+            modalities=names,
+            transforms={name: self._transforms(name) for name in names},
+            encoders=self.encoders,
+            training=training,
+            seed=self.recipe.train.seed,
+            cache=self.recipe.data.cache,
+            whole_numbers={name: self._whole_numbers(name) for name in names},
+        )
+
     def feed(
         self,
         ids: Sequence[str],
@@ -160,17 +182,7 @@ class Assembly:
             device: Where the batches are wanted, if they are to be moved ahead of their steps.
         """
         data = self.recipe.data
-        names = tuple(self.recipe.model.modalities if modalities is None else modalities)
-        samples = Samples(
-            self.dataset,
-            ids,
-            modalities=names,
-            transforms={name: self._transforms(name) for name in names},
-            encoders=self.encoders,
-            training=training,
-            seed=self.recipe.train.seed,
-            cache=data.cache,
-        )
+        samples = self.samples(ids, training=training, modalities=modalities)
         batches = EpochBatches(
             samples.indices,
             seed=self.recipe.train.seed,
@@ -189,6 +201,10 @@ class Assembly:
         for transform in self._transforms(modality):
             rate = None if rate is None else rate / transform.keeps_every
         return rate
+
+    def _whole_numbers(self, modality: str) -> tuple[torch.dtype, ...] | None:
+        first: type[Encoder] = ENCODERS.get(self.recipe.model.modalities[modality].encoder[0].type).cls
+        return first.whole_numbers
 
     def _transforms(self, modality: str) -> list[Transform]:
         info = self.dataset.modalities[modality]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice, takewhile
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusionkit.errors import TrainingError
+from fusionkit.errors import ShapeError, TrainingError
 from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
 from fusionkit.jagged import Jagged, whole_numbers
 from fusionkit.layers import FeatureNorm
@@ -136,7 +137,8 @@ class Branch(nn.Module):
             for encoder in chain:
                 if elements.total == 0:
                     break
-                elements = encoder(elements)
+                with _told_of_whole_numbers(encoder, elements):
+                    elements = encoder(elements)
         if elements.total == 0:
             self._refuse_to_leave_others_waiting()
             return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
@@ -159,6 +161,20 @@ def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor])
     }
 
 
+@contextmanager
+def _told_of_whole_numbers(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
+    """Within it an encoder that is given whole numbers since it says nothing of them, and fails, is told how to."""
+    try:
+        yield
+    except RuntimeError as error:
+        silent = isinstance(encoder, Encoder) and encoder.whole_numbers is None
+        if isinstance(error, torch.OutOfMemoryError) or elements.dtype.is_floating_point or not silent:
+            raise
+        message = f"{type(encoder).__name__} was given whole numbers ({elements.dtype}) and failed: {error}"
+        remedy = "if it takes none, say whole_numbers = () in its class: then a training gives it numbers of float32"
+        raise ShapeError(f"{message}; {remedy}") from error
+
+
 def _in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:
     """What a chain of encoders makes of a batch, piece by piece; before one that sees neighbours all are gathered."""
     pieces: Iterable[Jagged] = (elements,)
@@ -173,7 +189,8 @@ def _encoded(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -> It
         if piece.total == 0:
             yield piece
         else:
-            yield from encoder.in_pieces(piece, most)
+            with _told_of_whole_numbers(encoder, piece):
+                yield from encoder.in_pieces(piece, most)
 
 
 def _gathered(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:

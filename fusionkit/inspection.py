@@ -5,7 +5,6 @@ Everything is measured by running the network on noise, so a user's own componen
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,19 +15,14 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError
 from fusionkit.full_memory import told_when_full
-from fusionkit.interfaces import ElementEncoder, Transform
+from fusionkit.interfaces import ElementEncoder
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.noise import WAVE_LENGTH, assumed_lengths, batch_of, noise_of
 from fusionkit.recipe import build_component
 from fusionkit.spec import ComponentSpec, Recipe
-
-WAVE_LENGTH, IMAGE_LENGTH, VECTOR_LENGTH = 48_000, 10, 100
-"""Elements of a sample that are assumed where nothing says better: three seconds at 16 kHz, ten frames, 100 vectors."""
-
-MOST_ELEMENTS = 10**12
-"""Elements that a sample may have: no machine holds more, and PyTorch could not count their bytes."""
 
 _BATCH = 2  # the fewest samples that have a batch statistic
 
@@ -57,7 +51,7 @@ class ModalityCost:
     """A modality from its elements to its feature vector.
 
     Args:
-        length: Elements of a sample that were assumed.
+        length: Elements of a sample.
         in_shape: Shape of an element.
         parts: Encoders, aggregator, and the uni-modal heads where there are any.
     """
@@ -100,6 +94,7 @@ class ModelCost:
         flops: Of one forward pass over one sample, uni-modal heads included.
         batch_size: Samples that `memory` is about.
         memory: In training, with the recipe's optimizer and 32-bit numbers.
+        longest_memory: The same for a batch of the longest samples; None where their lengths are not known.
         recomputed: Modalities whose activations are computed again in the backward pass.
     """
 
@@ -109,16 +104,24 @@ class ModelCost:
     flops: int
     batch_size: int
     memory: Memory
+    longest_memory: Memory | None
     recomputed: tuple[str, ...]
 
 
-def measure(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int] | None = None) -> ModelCost:
+def measure(
+    recipe: Recipe,
+    model: FusionModel,
+    lengths: Mapping[str, int] | None = None,
+    longest: Mapping[str, int] | None = None,
+) -> ModelCost:
     """What a recipe's network costs.
 
     Args:
         recipe: The recipe.
         model: Its network; the measurement takes a step with it, so build it anew for anything else.
         lengths: Elements of a sample by modality; those left out are assumed, see `assumed_length`.
+        longest: Elements of the longest sample by modality, for `ModelCost.longest_memory`; those left out are as
+            `lengths` says. Samples that do not fit into this machine's memory are not measured.
 
     Raises:
         RecipeError: `lengths` names no modality, or no positive number, or samples of them do not fit into the memory.
@@ -134,8 +137,20 @@ def measure(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int] | Non
         flops,
         batch_of(recipe, model, assumed),
         memory,
+        _memory_of_longest(recipe, model, {**assumed, **longest}) if longest else None,
         tuple(name for name, spec in recipe.model.modalities.items() if spec.recompute and _recomputes(model, name)),
     )
+
+
+def _memory_of_longest(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory | None:
+    full = _too_long(lengths)
+    try:
+        with told_when_full(full):
+            return _memory(recipe, model, lengths)
+    except RecipeError as error:
+        if error is full:
+            return None
+        raise
 
 
 def _too_long(lengths: Mapping[str, int]) -> RecipeError:
@@ -147,67 +162,6 @@ def _too_long(lengths: Mapping[str, int]) -> RecipeError:
 
 def _recomputes(model: FusionModel, modality: str) -> bool:
     return any(isinstance(encoder, ElementEncoder) for encoder in model.branch(modality).encoders)
-
-
-def batch_of(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> int:
-    """Samples of a batch, where every sample has the same lengths; a budget counts elements before transforms."""
-    if recipe.data.budget is None:
-        return recipe.data.batch_size
-    before = []
-    for name, length in lengths.items():
-        specs = recipe.model.modalities[name].transforms
-        chain: list[Transform] = [build_component(spec, model.branch(name).in_shape, 1.0) for spec in specs]
-        before.append(length * math.prod(transform.keeps_every for transform in chain))
-    return max(1, recipe.data.budget // max(before))
-
-
-def assumed_lengths(recipe: Recipe, model: FusionModel, given: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Elements of a sample by modality: as given, else as `assumed_length` says.
-
-    Raises:
-        RecipeError: A given length is of no modality, or no positive number.
-    """
-    for name, length in (given or {}).items():
-        if name not in model.modalities:
-            raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
-        if not 1 <= length <= MOST_ELEMENTS:
-            raise RecipeError(f"length: {name} cannot have {length} elements; at least one, at most {MOST_ELEMENTS:,}")
-    return {name: (given or {}).get(name) or assumed_length(recipe, model, name) for name in model.modalities}
-
-
-def assumed_length(recipe: Recipe, model: FusionModel, modality: str) -> int:
-    """Elements of a sample where nothing says: one where the order of elements plays no part, else a usual number."""
-    shape = model.branch(modality).in_shape
-    if not shape:
-        return WAVE_LENGTH
-    spec = recipe.model.modalities[modality]
-    if {encoder.type for encoder in spec.encoder} <= _STATIC_ENCODERS and spec.aggregator.type in (
-        "mean",
-        "max",
-        "last",
-    ):
-        return 1
-    return VECTOR_LENGTH if len(shape) == 1 else IMAGE_LENGTH
-
-
-_STATIC_ENCODERS = {"identity", "mlp", "feature_norm", "timm"}
-
-
-def noise_of(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
-    """A batch of normal noise, every sample of the same lengths.
-
-    Args:
-        model: The network that is to be given it.
-        lengths: Elements of a sample by modality.
-        batch: Samples.
-    """
-    generator = torch.Generator().manual_seed(0)
-    return {
-        name: Jagged.from_sizes(
-            torch.randn(batch * length, *model.branch(name).in_shape, generator=generator), (length,) * batch
-        )
-        for name, length in lengths.items()
-    }
 
 
 def _run(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> tuple[dict[str, tuple[Part, ...]], int]:

@@ -78,27 +78,30 @@ class Jagged:
     def from_list(cls, samples: Sequence[Tensor]) -> Jagged:
         """Packs samples ``(length_i, *element)`` of one element shape, dtype and device.
 
+        A sample without elements takes the dtype of the others.
+
         Raises:
             ShapeError: The list is empty, or a sample differs from the first in element shape, dtype or device.
         """
         if not samples:
             raise ShapeError("from_list: the list is empty, so the shape of an element is not known")
-        first = samples[0]
+        place, first = next(((i, sample) for i, sample in enumerate(samples) if sample.numel()), (0, samples[0]))
         for index, sample in enumerate(samples):
             if sample.ndim == 0:
                 raise ShapeError(f"from_list: sample {index} is a scalar; a sample is (length, *element)")
-            for what in ("dtype", "device"):
+            for what in ("dtype", "device") if len(sample) else ("device",):
                 if getattr(sample, what) != getattr(first, what):
                     raise ShapeError(
                         f"from_list: sample {index} has {what} {getattr(sample, what)}, "
-                        f"sample 0 has {getattr(first, what)}; convert them to one {what}"
+                        f"sample {place} has {getattr(first, what)}; convert them to one {what}"
                     )
             if sample.shape[1:] != first.shape[1:]:
                 raise ShapeError(
                     f"from_list: sample {index} has elements of shape {tuple(sample.shape[1:])}, "
-                    f"sample 0 of {tuple(first.shape[1:])}"
+                    f"sample {place} of {tuple(first.shape[1:])}"
                 )
-        return cls.from_sizes(torch.cat(list(samples)), [len(sample) for sample in samples])
+        alike = [sample if sample.dtype == first.dtype else sample.to(first.dtype) for sample in samples]
+        return cls.from_sizes(torch.cat(alike), [len(sample) for sample in samples])
 
     @classmethod
     def from_padded(cls, padded: Tensor, lengths: Tensor) -> Jagged:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fusionkit.data.batching import Draw, EpochBatches
-from fusionkit.data.loading import Sample, Samples, collate, encode_targets, generator_for, make_loader
+from fusionkit.data.collation import Sample, make_batch
+from fusionkit.data.loading import Samples, encode_targets, generator_for, make_loader
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
 from fusionkit.registry import DATASETS, TRANSFORMS
@@ -92,7 +93,7 @@ def test_a_batch_holds_every_modality_of_its_samples_and_length_0_where_one_is_a
 
 
 def test_a_modality_that_a_whole_batch_lacks_is_still_there() -> None:
-    batch = collate([Sample("a", {}, {}), Sample("b", {}, {})], {"film": (3, 4, 4), "wave": ()})
+    batch = make_batch([Sample("a", {}, {}), Sample("b", {}, {})], {"film": (3, 4, 4), "wave": ()})
     assert batch.inputs["film"].sizes == (0, 0)
     assert batch.inputs["film"].element_shape == (3, 4, 4)
     assert batch.inputs["wave"].dtype == torch.float32

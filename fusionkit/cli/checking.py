@@ -23,6 +23,7 @@ from fusionkit.report.units import in_bytes, in_rate, in_seconds, in_thousands
 if TYPE_CHECKING:
     import torch
 
+    from fusionkit.data.lengths import MeasuredLength
     from fusionkit.inspection import ModelCost, Part
     from fusionkit.interfaces import Dataset
     from fusionkit.model import FusionModel
@@ -41,7 +42,7 @@ def check(
     overrides: OverridesArgument = None,
     length: Annotated[
         list[str] | None,
-        typer.Option("--length", metavar="MODALITY=N", help="Elements of a sample; assumed where it is not given."),
+        typer.Option("--length", metavar="MODALITY=N", help="Elements of a sample, instead of measured ones."),
     ] = None,
     device: DeviceOption = None,
     no_timing: Annotated[bool, typer.Option("--no-timing", help="Leave out the speed, which takes seconds.")] = False,
@@ -49,10 +50,12 @@ def check(
 ) -> None:
     """Check a recipe; print shapes, parameters, FLOPs, memory and speed.
 
-    No data are needed where the recipe states every shape of an element and every target's classes. Where it does not,
-    its data must be such as a training could divide. Files of pretrained weights need not be there yet.
+    No data are needed where the recipe states every shape of an element and every target's classes; lengths of samples
+    are assumed then. Where it does not, its data must be such as a training could divide, and the lengths are measured
+    on some of the training samples. Files of pretrained weights need not be there yet.
     """
     from fusionkit.assembly import assemble
+    from fusionkit.data.lengths import measure_lengths
     from fusionkit.encoders.weights import absent_weights_passed_over, how_to_make
     from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
@@ -66,12 +69,16 @@ def check(
     lengths = dict(_length(text) for text in length or ())
     chosen = choose_device(device)
     dataset, notes = None, tuple[str, ...]()
+    measured: Mapping[str, MeasuredLength] = {}
     if not is_complete(loaded.model):
         with datasets_shared():
             dataset = _dataset_for_shapes(loaded)
-            notes = assemble(loaded).notes  # refuses what a training of it would refuse
+            assembly = assemble(loaded)  # refuses what a training of it would refuse
+            notes, measured = assembly.notes, measure_lengths(assembly.samples(assembly.train_ids, training=True))
+    medians = {name: of.median for name, of in measured.items()} | lengths
+    longest = {name: of.longest for name, of in measured.items()} | lengths
     with absent_weights_passed_over() as absent:
-        cost = measure(loaded, build(loaded, dataset), lengths)
+        cost = measure(loaded, build(loaded, dataset), medians, longest if measured else None)
         speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
     notes += tuple(
         f"{path} does not exist yet: checked with fresh weights, which cost the same; a training needs it; "
@@ -79,9 +86,11 @@ def check(
         for path in dict.fromkeys(absent)
     )
     if as_json:
-        print_json({"recipe": str(path), **_cost_record(cost), "speed": _speed_record(speed), "notes": list(notes)})
+        found = {name: plain(of) for name, of in measured.items()}
+        record = {"recipe": str(path), **_cost_record(cost), "lengths": found}
+        print_json({**record, "speed": _speed_record(speed), "notes": list(notes)})
         return
-    _print_cost(recipe, cost)
+    _print_cost(recipe, cost, {name: of for name, of in measured.items() if name not in lengths}, lengths)
     for note in notes:
         print_paragraph(f"\nCareful: {note}")
     if isinstance(speed, str):
@@ -138,7 +147,8 @@ def _dataset_for_shapes(recipe: Recipe) -> Dataset:
 
 def _cost_record(cost: ModelCost) -> Mapping[str, object]:
     record: dict[str, object] = plain(cost)
-    record["memory"] = {**plain(cost.memory), "total": cost.memory.total}
+    for key, memory in (("memory", cost.memory), ("longest_memory", cost.longest_memory)):
+        record[key] = None if memory is None else {**plain(memory), "total": memory.total}
     return record
 
 
@@ -151,7 +161,7 @@ def _speed_record(speed: RecipeSpeed | str | None) -> Mapping[str, object] | Non
     return {**plain(speed), "stages": stages}
 
 
-def _print_cost(name: str, cost: ModelCost) -> None:
+def _print_cost(name: str, cost: ModelCost, measured: Mapping[str, MeasuredLength], given: Mapping[str, int]) -> None:
     groups = [
         [(modality, "input", f"{of.length:,} x {_shape(of.in_shape)}", "", ""), *_part_rows("", of.parts)]
         for modality, of in cost.modalities.items()
@@ -162,10 +172,16 @@ def _print_cost(name: str, cost: ModelCost) -> None:
     typer.echo(f"\nParameters {cost.parameters:,}, FLOPs per sample {in_thousands(cost.flops)}")
     kinds = ("weights", "gradients", "optimizer", "activations")
     shares = ", ".join(f"{kind} {in_bytes(getattr(memory, kind))}" for kind in kinds)
-    print_paragraph(f"Memory in training {in_bytes(memory.total)} for a batch of {cost.batch_size}: {shares}")
-    lengths = ", ".join(f"{modality} {of.length:,}" for modality, of in cost.modalities.items())
+    more = ""
+    if cost.longest_memory is not None and cost.longest_memory.total > memory.total:
+        more = f"; a batch of the longest samples takes {in_bytes(cost.longest_memory.total)}"
+    print_paragraph(f"Memory in training {in_bytes(memory.total)} for a batch of {cost.batch_size}: {shares}{more}")
+    lengths = ", ".join(
+        f"{modality} {of.length:,} ({_origin(measured.get(modality), modality in given)})"
+        for modality, of in cost.modalities.items()
+    )
     print_paragraph(
-        f"\nFor a sample of the assumed lengths in elements: {lengths} (others: --length MODALITY=N). Counted are the "
+        f"\nFor a sample of these lengths in elements: {lengths}; others: --length MODALITY=N. Counted are the "
         "FLOPs of matrix products, convolutions, attention and recurrent layers in a forward pass, a multiply-add as "
         "two; element-wise operations and Fourier transforms are not. Memory is for 32-bit numbers and leaves out "
         "the data, temporary results and PyTorch itself."
@@ -176,6 +192,15 @@ def _print_cost(name: str, cost: ModelCost) -> None:
             else ""
         )
     )
+
+
+def _origin(measured: MeasuredLength | None, given: bool) -> str:
+    """Where a length comes from."""
+    if given:
+        return "as given"
+    if measured is None:
+        return "assumed"
+    return f"the median of {measured.present} training samples, the longest has {measured.longest:,}"
 
 
 def _print_speed(speed: RecipeSpeed) -> None:

@@ -42,22 +42,34 @@ def array_shape(path: Path, tensor: str | None) -> tuple[int, ...]:
 
 
 def read_array(path: Path, tensor: str | None) -> Tensor:
-    """Reads an array as float32.
+    """Reads an array: numbers with a point as float32, bytes as uint8, other whole numbers, true and false as int64.
 
     Args:
         path: The file.
         tensor: Which tensor of a safetensors file; None where it holds only one.
 
     Raises:
-        DataError: It is no array of real numbers, damaged, or larger than the limit.
+        DataError: It is no array of real numbers, damaged, larger than the limit, or holds whole numbers over 64 bits.
     """
     if path.suffix.lower() == ".npy":
         _npy_shape(path)
         with name_errors(path, "cannot be read as npy", _PLAIN):
-            return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
+            array = np.load(path, allow_pickle=False)
+        return _kept(path, torch.from_numpy(array.astype(array.dtype.newbyteorder("="))))
     with _open_safetensors(path, tensor) as (file, name, _):
         read: Tensor = file.get_tensor(name)
-        return read.to(torch.float32)
+    return _kept(path, read)
+
+
+def _kept(path: Path, values: Tensor) -> Tensor:
+    """Numbers in the dtypes that networks meet: whole ones stay whole."""
+    if values.is_floating_point():
+        return values.to(torch.float32)
+    if values.dtype == torch.uint64 and (large := values.view(torch.int64) < 0).any():
+        found = int(values[large].flatten()[0])
+        remedy = "save what are names as smaller numbers, and measurements as numbers with a point"
+        raise DataError([Problem(str(path), f"holds the whole number {found}, over 64 bits", remedy)])
+    return values if values.dtype == torch.uint8 else values.to(torch.int64)
 
 
 def _npy_shape(path: Path) -> tuple[int, ...]:
@@ -99,5 +111,5 @@ def _open_safetensors(path: Path, tensor: str | None) -> Iterator[tuple[Any, str
 
 
 def _check_bytes(path: Path, shape: tuple[int, ...], bytes_each: int) -> None:
-    """Refuses an array that takes more memory than the limit, as it is stored or as float32."""
+    """Refuses an array that takes more memory than the limit, as it is stored or as it is given on."""
     check_size("bytes", math.prod(shape) * max(4, bytes_each), str(path))

@@ -1,4 +1,4 @@
-"""Samples, batches and loaders whose every random draw is a function of seed, epoch and sample.
+"""Samples and loaders whose every random draw is a function of seed, epoch and sample.
 
 A draw never depends on which process makes it, nor on what was drawn before, so the numbers are the same for any number
 of workers and after a resume.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,32 +17,15 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from fusionkit.data.batching import Draw, EpochBatches
+from fusionkit.data.collation import Sample, fit_numbers, make_batch
 from fusionkit.data.media import check_finite
 from fusionkit.data.sending import Parcel, prepare_worker
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, RawTarget, Row, Transform
-from fusionkit.jagged import Jagged
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample, transformed and encoded; a modality that it lacks is left out of `inputs`.
-
-    Args:
-        id: Its name.
-        inputs: By modality, its elements.
-        targets: By target, the encoded value.
-        drawn: By modality, what each `DeviceTransform` of it drew, in order; empty in evaluation.
-    """
-
-    id: str
-    inputs: Mapping[str, Tensor]
-    targets: Mapping[str, Tensor]
-    drawn: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
 
 class Samples(TorchDataset[Sample]):
@@ -57,6 +40,8 @@ class Samples(TorchDataset[Sample]):
         training: Whether the transforms may draw.
         seed: The seed of what they draw.
         cache: Keep every loaded sample in memory (each worker process keeps its own).
+        whole_numbers: By modality, the dtypes of whole numbers that the network's first encoder takes, None where it
+            does not say; others are converted, see `fit_numbers`. What is left out is given as the dataset has it.
 
     Raises:
         DataError: An id or a modality is unknown, or targets cannot be encoded; every problem is listed.
@@ -73,7 +58,9 @@ class Samples(TorchDataset[Sample]):
         training: bool = False,
         seed: int = 0,
         cache: bool = False,
+        whole_numbers: Mapping[str, tuple[torch.dtype, ...] | None] | None = None,
     ) -> None:
+        self._whole_numbers = whole_numbers or {}
         self.dataset, self.training, self.seed = dataset, training, seed
         self.modalities = tuple(dataset.modalities if modalities is None else modalities)
         self.transforms = {name: tuple((transforms or {}).get(name, ())) for name in self.modalities}
@@ -139,7 +126,11 @@ class Samples(TorchDataset[Sample]):
         if self._cached is not None and index in self._cached:
             return self._cached[index]
         loaded = self.dataset.load(index)
-        raw = {name: loaded[name] for name in self.modalities if name in loaded and len(loaded[name])}
+        raw = {
+            name: fit_numbers(loaded[name], self._whole_numbers.get(name))
+            for name in self.modalities
+            if name in loaded and len(loaded[name])
+        }
         for name, values in raw.items():
             place = f"{self.dataset.rows[index].place}: {name}"
             expected = self.dataset.modalities[name].shape
@@ -179,24 +170,6 @@ def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -
     return encoded
 
 
-def collate(samples: Sequence[Sample], element_shapes: Mapping[str, tuple[int, ...]]) -> Batch:
-    """Packs samples into a batch; a modality that no sample has is an empty `Jagged` of its element shape.
-
-    Example:
-        >>> samples = [Sample("a", {"wave": torch.zeros(3)}, {}), Sample("b", {}, {})]
-        >>> batch = collate(samples, {"wave": (), "face": (2,)})
-        >>> batch.inputs["wave"].sizes, batch.inputs["face"].element_shape
-        ((3, 0), (2,))
-    """
-    inputs = {}
-    for name, shape in element_shapes.items():
-        present = [sample.inputs[name] for sample in samples if name in sample.inputs]
-        nothing = (present[0] if present else torch.empty(0)).new_empty((0, *shape))
-        inputs[name] = Jagged.from_list([sample.inputs.get(name, nothing) for sample in samples])
-    targets = {name: torch.stack([sample.targets[name] for sample in samples]) for name in samples[0].targets}
-    return Batch(inputs, targets, tuple(sample.id for sample in samples))
-
-
 def _collate_with_pending(
     samples: Sequence[Sample],
     element_shapes: Mapping[str, tuple[int, ...]],
@@ -204,7 +177,7 @@ def _collate_with_pending(
     send: bool,
 ) -> Batch | Parcel:
     """A batch that carries the transforms which its device is to compute, to be sent to another process or not."""
-    batch = collate(samples, element_shapes)
+    batch = make_batch(samples, element_shapes)
     pending = {}
     for name, steps in transforms.items():
         drawn = [sample.drawn[name] for sample in samples if sample.drawn.get(name)]

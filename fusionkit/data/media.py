@@ -77,11 +77,12 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
 
 
 def read_media(path: Path, options: ReadOptions) -> Tensor:
-    """Reads a file as ``(length, *element)`` float32.
+    """Reads a file as ``(length, *element)``: float32, or where an array holds whole numbers, these.
 
     Sound (wav, flac, mp3, ..., and that of films) is one wave of scalar elements, the mean of its channels. An image
     (png, jpg, ...) is one element ``(channels, height, width)`` in 0..1, upright, grey as one channel and all else as
-    red, green and blue. An array (npy, safetensors) is one element or a sequence, by its layout.
+    red, green and blue. An array (npy, safetensors) is one element or a sequence, by its layout; its bytes stay
+    uint8, other whole numbers and true and false become int64.
 
     Raises:
         DataError: The file is missing, damaged, of no known kind, or holds numbers that are not finite.

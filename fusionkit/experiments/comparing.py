@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fusionkit.assembly import assemble
+from fusionkit.data.lengths import measure_lengths
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.experiments.beginnings import prepare_films
@@ -152,7 +153,9 @@ def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
     with one_thread(), without_pretrained_weights(), torch.random.fork_rng(devices=[]):
         for variant, job in reversed(first.items()):
             assembly = assemble(load_recipe(job.recipe))
-            cost = measure(assembly.recipe, build(assembly.recipe, assembly.dataset))
+            measured = measure_lengths(assembly.samples(assembly.train_ids, training=True))
+            lengths = {name: of.median for name, of in measured.items()}
+            cost = measure(assembly.recipe, build(assembly.recipe, assembly.dataset), lengths)
             seconds = sum(stage.seconds for stage in time_stages(assembly))
             costs[variant] = {
                 "parameters": cost.parameters,

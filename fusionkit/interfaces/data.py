@@ -89,7 +89,10 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """Every modality that the sample has, ``(length, *shape)``; a missing one is left out.
+        """Every modality that the sample has, ``(length, *shape)``; a missing one is left out, or has length 0.
+
+        Both mean the same everywhere: `fusionkit.collate` fills what is left out with length 0. Whole numbers, such as
+        ids, stay whole, of one dtype in all samples.
 
         Raises:
             DataError: A file is missing, damaged or of another shape.

@@ -79,7 +79,8 @@ def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor
     .. math::
         x' = x + s\,\sigma_c\,z, \qquad z \sim N(0, 1)
 
-    Whole numbers, such as bytes of frames, are rounded and end where their type ends.
+    Whole numbers are rounded. Bytes, such as those of frames, end where their type ends; others, such as ids, at the
+    least and largest of the sample, so that they stay what the network knows.
 
     Args:
         values: Elements, ``(length, *element)``.
@@ -93,13 +94,14 @@ def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor
         tensor([[255],
                 [  7]], dtype=torch.uint8)
     """
-    if level == 0:
+    if level == 0 or not len(values):
         return values
     sigma = spread.reshape(-1, *[1] * (values.ndim - 2)) if values.ndim > 1 else spread
     changed = values.to(torch.float64) + level * sigma * drawn
     if not values.is_floating_point():
         ends = torch.iinfo(values.dtype)
-        changed = changed.round().clamp(ends.min, ends.max)
+        least, most = (ends.min, ends.max) if values.dtype == torch.uint8 else (int(values.min()), int(values.max()))
+        changed = changed.round().clamp(least, most)
     return changed.to(values.dtype)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusionkit.inputs import takes_whole_numbers_only
 from fusionkit.interfaces import Aggregator, Encoder, Fusion
 from fusionkit.jagged import Jagged
 from fusionkit.registry import AGGREGATORS, ENCODERS, FUSIONS
@@ -26,7 +27,8 @@ def check_encoder(
 
     It is registered and described; declares its output's shape; keeps empty samples empty and others not; lets no
     sample see another; gives the same in pieces; trains on a batch of one; sends finite gradients to every parameter;
-    and copies, saves and computes in double precision as a module should.
+    and copies, saves and computes in double precision as a module should. One that takes whole numbers only, such as
+    ids, is given 0 and 1.
 
     Args:
         cls: The encoder's class.
@@ -41,8 +43,11 @@ def check_encoder(
     name = component.name
     encoder: Encoder = build(component, in_shape, options=options)
 
+    ids = takes_whole_numbers_only(encoder, in_shape)
+
     def example(dtype: torch.dtype) -> Jagged:
-        return Jagged.from_sizes(normal(sum(lengths), *in_shape, dtype=dtype), lengths)
+        values = normal(sum(lengths), *in_shape, dtype=dtype)
+        return Jagged.from_sizes(values if ids is None else (values > 0).to(ids), lengths)
 
     def run(module: nn.Module, dtype: torch.dtype) -> Tensor:
         encoded: Jagged = module(example(dtype))

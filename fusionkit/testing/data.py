@@ -153,8 +153,9 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
     """Checks every promise of a dataset.
 
     It is registered and described; has rows with unique ids; states classes that its rows' targets belong to; loads
-    modalities it has announced, in their shapes, the same at every call and after a copy to a worker; and knows the
-    lengths without contradiction. A dataset of films announces no modalities; each of its rows has a film or a sound.
+    modalities it has announced, in their shapes and of one dtype each, the same at every call and after a copy to a
+    worker; and knows lengths and presence without contradiction, where a modality that is left out and one of length 0
+    are both missing. A dataset of films announces no modalities; each of its rows has a film or a sound.
 
     Args:
         cls: The dataset's class.
@@ -181,6 +182,7 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
         promise(not dataset.modalities, f"{name}: what is prepared announces the modalities, not the films")
         return
     worker = copy.deepcopy(dataset)
+    kinds: dict[str, torch.dtype] = {}
     for index in range(min(samples, len(ids))):
         loaded, again = dataset.load(index), worker.load(index)
         strange = sorted(set(loaded) - set(dataset.modalities))
@@ -189,9 +191,16 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
             shape, wanted = tuple(values.shape[1:]), tuple(dataset.modalities[modality].shape)
             promise(shape == wanted, f"{name}: an element of {modality} is {wanted}, sample {ids[index]} has {shape}")
             promise(torch.equal(values, again[modality]), f"{name}: a sample is the same at every load")
+            kind = kinds.setdefault(modality, values.dtype) if len(values) else kinds.get(modality, values.dtype)
+            kept = not len(values) or values.dtype == kind
+            promise(kept, f"{name}: numbers of {modality} are of one dtype in all samples: {kind}, {values.dtype}")
         for modality in dataset.modalities:
             known = len(loaded[modality]) if modality in loaded else 0
             promise(dataset.length(index, modality) == known, f"{name}: length agrees with what load returns")
+            promise(
+                dataset.has(index, modality) == (known > 0),
+                f"{name}: has agrees with what load returns: left out and length 0 both mean missing, {modality}",
+            )
 
 
 def check_folds(cls: type[Folds], rows: Sequence[Row], options: Mapping[str, Any] | None = None) -> None:

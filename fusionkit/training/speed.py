@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fusionkit.errors import TrainingError
 from fusionkit.full_memory import told_when_full
-from fusionkit.inspection import batch_of, noise_of
 from fusionkit.interfaces import Balancer, Batch, LossHead, RawTarget, Stage
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.noise import batch_of, noise_of
 from fusionkit.spec import Recipe
 from fusionkit.training.parts import Parts
 from fusionkit.training.recorders import wait_for
@@ -193,7 +193,7 @@ def _batch(model: FusionModel, lengths: Mapping[str, int], samples: int) -> Batc
 
 
 def _as(value: Jagged, dtype: torch.dtype) -> Jagged:
-    return value.with_values(value.values.to(dtype))
+    return value.to(dtype) if value.dtype.is_floating_point else value
 
 
 def _random_target(head: LossHead, name: str, *, generator: torch.Generator) -> Tensor:

@@ -1,0 +1,99 @@
+"""Noise in the place of data, of the lengths that samples have or are assumed to have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from fusionkit.branch import Branch
+from fusionkit.errors import RecipeError, did_you_mean
+from fusionkit.inputs import takes_whole_numbers_only
+from fusionkit.interfaces import Encoder, Transform
+from fusionkit.jagged import Jagged
+from fusionkit.model import FusionModel
+from fusionkit.recipe import build_component
+from fusionkit.spec import Recipe
+
+WAVE_LENGTH, IMAGE_LENGTH, VECTOR_LENGTH = 48_000, 10, 100
+"""Elements of a sample that are assumed where nothing says better: three seconds at 16 kHz, ten frames, 100 vectors."""
+
+MOST_ELEMENTS = 10**12
+"""Elements that a sample may have: no machine holds more, and PyTorch could not count their bytes."""
+
+
+def batch_of(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> int:
+    """Samples of a batch, where every sample has the same lengths; a budget counts elements before transforms."""
+    if recipe.data.budget is None:
+        return recipe.data.batch_size
+    before = []
+    for name, length in lengths.items():
+        specs = recipe.model.modalities[name].transforms
+        chain: list[Transform] = [build_component(spec, model.branch(name).in_shape, 1.0) for spec in specs]
+        before.append(length * math.prod(transform.keeps_every for transform in chain))
+    return max(1, recipe.data.budget // max(before))
+
+
+def assumed_lengths(recipe: Recipe, model: FusionModel, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Elements of a sample by modality: as given, else as `assumed_length` says.
+
+    Raises:
+        RecipeError: A given length is of no modality, or no positive number.
+    """
+    for name, length in (given or {}).items():
+        if name not in model.modalities:
+            raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
+        if not 1 <= length <= MOST_ELEMENTS:
+            raise RecipeError(f"length: {name} cannot have {length} elements; at least one, at most {MOST_ELEMENTS:,}")
+    return {name: (given or {}).get(name) or assumed_length(recipe, model, name) for name in model.modalities}
+
+
+def assumed_length(recipe: Recipe, model: FusionModel, modality: str) -> int:
+    """Elements of a sample where nothing says: one where the order of elements plays no part, else a usual number."""
+    shape = model.branch(modality).in_shape
+    if not shape:
+        return WAVE_LENGTH
+    spec = recipe.model.modalities[modality]
+    if {encoder.type for encoder in spec.encoder} <= _STATIC_ENCODERS and spec.aggregator.type in (
+        "mean",
+        "max",
+        "last",
+    ):
+        return 1
+    return VECTOR_LENGTH if len(shape) == 1 else IMAGE_LENGTH
+
+
+_STATIC_ENCODERS = {"identity", "mlp", "feature_norm", "timm"}
+
+
+def noise_of(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
+    """A batch of normal noise, every sample of the same lengths; zeros where whole numbers are wanted, such as ids.
+
+    Args:
+        model: The network that is to be given it.
+        lengths: Elements of a sample by modality.
+        batch: Samples.
+    """
+    generator = torch.Generator().manual_seed(0)
+    noise = {}
+    for name, length in lengths.items():
+        branch = model.branch(name)
+        shape, whole = (batch * length, *branch.in_shape), _whole_numbers_of(branch)
+        values = torch.randn(shape, generator=generator) if whole is None else torch.zeros(shape, dtype=whole)
+        noise[name] = Jagged.from_sizes(values, (length,) * batch)
+    return noise
+
+
+_known: WeakKeyDictionary[nn.Module, torch.dtype | None] = WeakKeyDictionary()
+
+
+def _whole_numbers_of(branch: Branch) -> torch.dtype | None:
+    """The dtype of what a branch takes where that is whole numbers only; every encoder is tried once."""
+    first = branch.encoders[0]
+    assert isinstance(first, Encoder)
+    if first not in _known:
+        _known[first] = takes_whole_numbers_only(first, branch.in_shape)
+    return _known[first]
