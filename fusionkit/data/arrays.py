@@ -55,7 +55,8 @@ def read_array(path: Path, tensor: str | None) -> Tensor:
         _npy_shape(path)
         with name_errors(path, "cannot be read as npy", _PLAIN):
             array = np.load(path, allow_pickle=False)
-        return _kept(path, torch.from_numpy(array.astype(array.dtype.newbyteorder("="))))
+        own = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+        return _kept(path, torch.from_numpy(array.astype(own)))
     with _open_safetensors(path, tensor) as (file, name, _):
         read: Tensor = file.get_tensor(name)
     return _kept(path, read)
@@ -65,8 +66,8 @@ def _kept(path: Path, values: Tensor) -> Tensor:
     """Numbers in the dtypes that networks meet: whole ones stay whole."""
     if values.is_floating_point():
         return values.to(torch.float32)
-    if values.dtype == torch.uint64 and (large := values.view(torch.int64) < 0).any():
-        found = int(values[large].flatten()[0])
+    if values.dtype == torch.uint64 and (values.view(torch.int64) < 0).any():
+        found = values.numpy().max()
         remedy = "save what are names as smaller numbers, and measurements as numbers with a point"
         raise DataError([Problem(str(path), f"holds the whole number {found}, over 64 bits", remedy)])
     return values if values.dtype == torch.uint8 else values.to(torch.int64)
