@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from fusionkit.data.limits import Limits, check_size, current_limits, variable_of
@@ -48,3 +51,10 @@ def test_a_variable_that_holds_no_positive_whole_number_is_refused_by_name(text,
 
     assert f"FUSIONKIT_MAX_BYTES: the environment variable holds {text!r}; a whole number above 0" in str(refused.value)
     assert "FUSIONKIT_MAX_FRAMES: the environment variable holds 'many'" in str(refused.value)
+
+
+def test_the_page_on_files_states_every_limit_and_its_default():
+    page = (Path(__file__).parent.parent / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+
+    for kind in KINDS:
+        assert re.search(rf"^\| `{variable_of(kind)}` \|.*\| {getattr(Limits(), kind):,} \|$", page, re.MULTILINE), kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -299,9 +300,10 @@ def test_a_film_that_turns_on_the_way_is_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Reader, "_built", lambda self, frame: None)
     monkeypatch.setattr(Reader, "_converted", lambda self, frame: frame)
     monkeypatch.setattr(Reader, "_pixels", lambda self, frame: ())
-    upright = SimpleNamespace(width=8, height=6, format=SimpleNamespace(name="yuv420p"), rotation=0)
+    lying = {"DISPLAYMATRIX": struct.pack("=9i", 0, 1, 0, -1, 0, 0, 0, 0, 1)}
+    upright = SimpleNamespace(width=8, height=6, format=SimpleNamespace(name="yuv420p"), side_data={})
     read = Reader("grey")
     read(upright)
     read(upright)
-    with pytest.raises(DataError, match="its picture turns from 0 to 90 degrees on the way"):
-        read(SimpleNamespace(**{**vars(upright), "rotation": 90}))
+    with pytest.raises(DataError, match="its picture is turned or mirrored on the way"):
+        read(SimpleNamespace(**{**vars(upright), "side_data": lying}))

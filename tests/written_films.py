@@ -54,6 +54,7 @@ def write_film(
     time_base: Fraction | None = None,
     sound_codec: str = "aac",
     sound_late: float = 0.0,
+    aspect: Fraction | None = None,
     sound_first: bool = False,
     timecode: str = "",
     encoder: Mapping[str, str] | None = None,
@@ -71,6 +72,7 @@ def write_film(
         time_base: Seconds of a tick of them.
         sound_codec: The sound's codec.
         sound_late: Seconds by which the sound's time stamps are later.
+        aspect: The width of a pixel by its height; not stated when left out.
         sound_first: Whether the sound is the first stream of the file.
         timecode: What a stream of data says, beside picture and sound of a mov.
         encoder: What the picture's codec is told, such as ``B_FRAMES``.
@@ -88,6 +90,8 @@ def write_film(
             picture.width, picture.height, picture.pix_fmt = images[0].shape[1], images[0].shape[0], "yuv420p"
             picture.thread_count = 1
             picture.options = {**({"qp": "1"} if codec == "libx264" else {"qscale": "1"}), **(encoder or {})}
+            if aspect is not None:
+                picture.codec_context.sample_aspect_ratio = aspect
             if time_base is not None:
                 picture.time_base = picture.codec_context.time_base = time_base
         if wave is not None and sound is None:

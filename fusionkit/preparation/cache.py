@@ -33,7 +33,7 @@ from fusionkit.whole_files import (
     write_tensors,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Version of what preparation computes; raised whenever it would compute something else from the same film."""
 
 _ABSENT = "absent"

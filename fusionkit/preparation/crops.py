@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,13 @@ What no crop is written to costs nothing."""
 
 
 def cut_fixed(
-    frames: Iterable[Any], pace: Pace, box_of: Callable[[Any], Box], *, size: int, grey: bool
+    frames: Iterable[Any],
+    pace: Pace,
+    box_of: Callable[[Any], Box],
+    *,
+    size: int,
+    grey: bool,
+    aspect: Fraction = Fraction(1),
 ) -> Tensor | None:
     """Cuts one box out of every frame.
 
@@ -31,6 +38,7 @@ def cut_fixed(
         box_of: The box of the film, asked for its first frame.
         size: Height and width of a crop.
         grey: Keep brightness alone.
+        aspect: The width of a pixel by its height.
 
     Returns:
         The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
@@ -40,7 +48,7 @@ def cut_fixed(
     def read(frame: Any) -> tuple[Pixels, ...]:
         nonlocal cut
         if cut is None:
-            cut = _fixed_cutter(box_of(frame), frame, size=size, grey=grey)
+            cut = _fixed_cutter(box_of(frame), frame, size=size, grey=grey, aspect=aspect)
         return cut(frame)
 
     crops = _Crops(size, grey=grey)
@@ -49,7 +57,9 @@ def cut_fixed(
     return crops.whole()
 
 
-def cut_moving(frames: Iterable[Any], pace: Pace, boxes: Tensor, *, size: int, grey: bool) -> Tensor | None:
+def cut_moving(
+    frames: Iterable[Any], pace: Pace, boxes: Tensor, *, size: int, grey: bool, aspect: Fraction = Fraction(1)
+) -> Tensor | None:
     """Cuts a box of its own out of every frame.
 
     Args:
@@ -58,6 +68,7 @@ def cut_moving(frames: Iterable[Any], pace: Pace, boxes: Tensor, *, size: int, g
         boxes: Left, top, right and bottom in every frame that is taken, ``(frames, 4)``.
         size: Height and width of a crop.
         grey: Keep brightness alone.
+        aspect: The width of a pixel by its height.
 
     Returns:
         The crops, ``(frames, channels, size, size)`` uint8; None where there are no frames.
@@ -69,7 +80,7 @@ def cut_moving(frames: Iterable[Any], pace: Pace, boxes: Tensor, *, size: int, g
     def read(frame: Any) -> tuple[_Cutter, tuple[Pixels, ...]]:
         nonlocal cutter
         if cutter is None:
-            cutter = _Cutter(around, frame, size=size, grey=grey)
+            cutter = _Cutter(around, frame, size=size, grey=grey, aspect=aspect)
         return cutter, cutter.read(frame)
 
     crops = _Crops(size, grey=grey)
@@ -108,13 +119,15 @@ class _Crops:
         self._crops.resize((crops, *self._shape), refcheck=False)  # in place where the system can
 
 
-def _fixed_cutter(box: Box, frame: Any, *, size: int, grey: bool) -> Callable[[Any], tuple[Pixels, ...]]:
-    height, width = upright_size(frame)
+def _fixed_cutter(
+    box: Box, frame: Any, *, size: int, grey: bool, aspect: Fraction
+) -> Callable[[Any], tuple[Pixels, ...]]:
+    height, width = upright_size(frame, aspect)
     left, top = round(box.left), round(box.top)
     side = max(1, round(max(box.right - box.left, box.bottom - box.top)))
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
-        return Reader("grey" if grey else "planes", Region(left, top, side, side), size)
-    cutter = _Cutter(box, frame, size=size, grey=grey)
+        return Reader("grey" if grey else "planes", Region(left, top, side, side), size, aspect)
+    cutter = _Cutter(box, frame, size=size, grey=grey, aspect=aspect)
     return lambda frame: cutter.cut(cutter.read(frame), box)
 
 
@@ -124,14 +137,15 @@ class _Cutter:
     Only what all boxes of a film cover is converted; Pillow scales with a filter as wide as the scale asks for.
     """
 
-    def __init__(self, around: Box, frame: Any, *, size: int, grey: bool) -> None:
-        height, width = upright_size(frame)
+    def __init__(self, around: Box, frame: Any, *, size: int, grey: bool, aspect: Fraction) -> None:
+        height, width = upright_size(frame, aspect)
         left = min(max(math.floor(around.left), 0), width - 1)
         top = min(max(math.floor(around.top), 0), height - 1)
         right = max(min(math.ceil(around.right), width), left + 1)
         bottom = max(min(math.ceil(around.bottom), height), top + 1)
         self._left, self._top, self._size = left, top, size
-        self.read = Reader("grey" if grey else "image", Region(left, top, right - left, bottom - top))
+        region = Region(left, top, right - left, bottom - top)
+        self.read = Reader("grey" if grey else "image", region, aspect=aspect)
 
     def cut(self, pixels: tuple[Pixels, ...], box: Box) -> tuple[Pixels, ...]:
         """The planes of the crop of a box out of what `read` gave of a frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Box, FaceDetector
 from fusionkit.preparation.crops import cut_fixed, cut_moving
 from fusionkit.preparation.pacing import Pace
-from fusionkit.preparation.pixels import Reader, upright_size
+from fusionkit.preparation.pixels import Reader, pixel_aspect, upright_size
 from fusionkit.preparation.tracking import Track, follow_face
 from fusionkit.spec import PrepareSpec
 
@@ -83,12 +84,13 @@ def find_picture(path: Path, spec: PrepareSpec, detector: FaceDetector, track: S
             return FilmContent(picture, film.losses(), film.lacks_duration)
         check_size("frames", round(film.stated_seconds * spec.frame_rate), str(path))
         pace = Pace(spec.frame_rate, film.picture.average_rate)
+        aspect = pixel_aspect(film.picture)
         frames = _seen(film, track)
         if not detector.looks:
-            box_of = partial(_first_box, detector)
-            crops = cut_fixed(frames, pace, box_of, size=spec.face.size, grey=spec.face.grey)
+            box_of = partial(_first_box, detector, aspect)
+            crops = cut_fixed(frames, pace, box_of, size=spec.face.size, grey=spec.face.grey, aspect=aspect)
             return FilmContent(_picture(pace, crops), film.losses(), film.lacks_duration)
-        found = _look(frames, pace, detector, spec.face.every)
+        found = _look(frames, pace, detector, spec.face.every, aspect)
         losses, lacks_duration = film.losses(), film.lacks_duration
     return FilmContent(_followed(path, spec, pace, found), losses, lacks_duration)
 
@@ -102,13 +104,13 @@ class _Found:
     width: int
 
 
-def _look(frames: Iterable[Any], pace: Pace, detector: FaceDetector, every: int) -> _Found:
+def _look(frames: Iterable[Any], pace: Pace, detector: FaceDetector, every: int, aspect: Fraction) -> _Found:
     boxes: dict[int, tuple[Box, ...]] = {}
     position = height = width = 0
-    read = Reader("image")
+    read = Reader("image", aspect=aspect)
     for frame, copies in pace(frames, lambda frame: frame):  # few are looked at, so their pixels are not read before
         if not height:
-            height, width = upright_size(frame)
+            height, width = upright_size(frame, aspect)
         due = -(-position // every) * every
         if due < position + copies:
             boxes[due] = tuple(detector.detect(torch.from_numpy(read(frame)[0].copy())))
@@ -137,7 +139,8 @@ def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Pictu
         return _picture(pace, None, departures, found_none=True)
     with Film(path) as film:
         again = Pace(spec.frame_rate, film.picture.average_rate)
-        crops = cut_moving(_seen(film, None), again, track.boxes, size=spec.face.size, grey=spec.face.grey)
+        aspect, face = pixel_aspect(film.picture), spec.face
+        crops = cut_moving(_seen(film, None), again, track.boxes, size=face.size, grey=face.grey, aspect=aspect)
     if again.frames != pace.frames:
         message = f"decoded to {pace.frames} frames when its face was looked for, and to {again.frames} afterwards"
         raise DataError([Problem(str(path), message, "prepare it again once nothing writes to it")])
@@ -172,6 +175,6 @@ def _hear(track: SoundTrack | None, frame: Any) -> None:
         track.add(frame)
 
 
-def _first_box(detector: FaceDetector, frame: Any) -> Box:
-    height, width = upright_size(frame)
+def _first_box(detector: FaceDetector, aspect: Fraction, frame: Any) -> Box:
+    height, width = upright_size(frame, aspect)
     return detector.detect(torch.zeros(1, 1, 1, dtype=torch.uint8).expand(height, width, 3))[0]  # takes no memory
