@@ -108,6 +108,22 @@ def test_a_sound_that_does_not_state_its_length_is_said_not_to(
     assert "does not state its length, so a loss at its end would go unseen" in read_header(file).note
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "promises"),
+    [
+        ("a.mka", "pcm_s16le", {"live": "1"}, False),
+        ("a.mka", "pcm_s16le", {}, True),
+        ("a.flv", "aac", {"flvflags": "no_duration_filesize"}, False),
+        ("a.flv", "aac", {}, True),
+    ],
+)
+def test_a_length_that_libav_guesses_is_no_promise(
+    name: str, codec: str, options: dict[str, str], promises: bool, tmp_path: Path
+) -> None:
+    with Film(write_film(tmp_path / name, wave=sine(1.0, rate=16_000), sound_codec=codec, **options)) as film:
+        assert film.lacks_duration != promises
+
+
 @pytest.mark.parametrize("name", ["a.mpg", "a.ts"])
 def test_a_film_of_a_format_that_promises_nothing_is_said_to_do_so(name: str, tmp_path: Path) -> None:
     film = write_film(tmp_path / name, steps(30), codec="mpeg1video", rate=25)

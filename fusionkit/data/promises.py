@@ -76,6 +76,7 @@ def find_promise(container: Any, picture: Any, sound: Any, file: BinaryIO) -> Pr
     if formats & _STATED_OF_WHOLE:
         # The length of a stream stands in no such header: libav guesses it where the file states no length at all.
         guessed = any(stream.duration is not None for stream in streams)
+        guessed |= "flv" in formats and not _flv_states_its_length(file)
         return Promise(whole=None if guessed or container.duration is None else container.duration / 1e6)
     if formats & _STATED_OF_STREAMS:
         return Promise(seconds=_durations(streams))
@@ -151,6 +152,14 @@ def _bytes_of_riff(file: BinaryIO) -> tuple[int | None, int]:
             return None, end
         position += 8 + size + size % 2
     return position, end
+
+
+def _flv_states_its_length(file: BinaryIO) -> bool:
+    """Whether an flv says in its first tag how long it is; libav looks for its last tag where it does not."""
+    file.seek(0)
+    head, name = file.read(4096), b"\0\x08duration\0"
+    at = head.find(name) + len(name)
+    return at >= len(name) and len(head) >= at + 8 and struct.unpack(">d", head[at : at + 8])[0] > 0
 
 
 def _seconds_of_mp3(file: BinaryIO) -> float | None:

@@ -27,11 +27,10 @@ class Manifest(Dataset):
     """Samples listed in a table: CSV, JSON lines or Parquet, one row per sample; an empty cell is a missing value.
 
     A modality is a column of paths (sounds, films for their sound, npy, safetensors, images) or a list of columns of
-    numbers, which are one
-    static vector. Sound becomes one wave, the mean of its channels. The shape of an element and its rate are those of
-    the first file that can be read; a file that differs is refused when it is loaded. Every problem of every row is
-    reported at once, before anything is loaded. Whole numbers stay whole: arrays of integers and columns in which every
-    number is one.
+    numbers, which are one static vector. Sound becomes one wave, the mean of its channels. The shape of an element and
+    its rate are those of the first file that can be read; a file that differs is refused when it is loaded. Every
+    problem of every row is reported at once, before anything is loaded. Whole numbers stay whole: arrays of integers
+    and columns in which every number is one.
 
     A number is written with the digits 0 to 9, a decimal point and an exponent where there is need: ``-3``, ``0.5``,
     ``1e-05``. All else is a word, such as ``007``, ``1_000``, ``1,5`` and ``inf``, and a column with one word in it is
