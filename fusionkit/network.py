@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fusionkit.branch import Branch, ByName, apply_dropout
-from fusionkit.errors import ShapeError, TrainingError
+from fusionkit.errors import ShapeError, TrainingError, did_you_mean
 from fusionkit.inputs import Inputs, packed, refuse_unknown
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
@@ -171,6 +171,30 @@ class FusionModel(nn.Module):
                 "such as concat, or another balancer"
             )
         return self._fuse(apply_dropout(features, output.dropout), present, output.sequences, _with_copied_statistics)
+
+    def fit_targets(self, targets: Mapping[str, Tensor]) -> None:
+        """Tells every loss head, fused and uni-modal, the targets of the training samples; those of numbers are scaled.
+
+        `fusionkit.train` does it once, before the first step. A loop of your own does the same, or numbers are learned
+        in their own unit.
+
+        Args:
+            targets: By target, encoded ones of all training samples and of no others. One that is left out, or that no
+                sample states, stays as it is.
+
+        Raises:
+            ShapeError: An unknown target, or one of another number of outputs.
+        """
+        for name, given in targets.items():
+            if name not in self.heads:
+                raise ShapeError(f"targets: unknown target {name!r}; {did_you_mean(name, self.targets)}")
+            known = given[self.head(name).known(given)]
+            unimodal = [self.head(name, each) for each in self.modalities if name in self.branch(each).heads]
+            for head in (self.head(name), *unimodal) if len(known) else ():
+                try:
+                    head.fit_targets(known)
+                except ShapeError as error:
+                    raise ShapeError(f"targets: {name}: {error}") from None
 
     def losses(
         self,

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from fusionkit.documents import read_document
 from fusionkit.environment import describe_environment
 from fusionkit.errors import PluginError, RunError
 from fusionkit.recipe import load_recipe
@@ -135,6 +136,12 @@ class RunFolder:
                 error,
                 named,
             )
+
+    @property
+    def written_recipe(self) -> dict[str, Any]:
+        """The recipe as it stands in the folder: complete by the version that wrote it, without later options."""
+        written: dict[str, Any] = read_document(self._recipe_file)[0].value
+        return written
 
     @property
     def environment(self) -> dict[str, Any]:

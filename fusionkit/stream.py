@@ -123,7 +123,7 @@ class Stream:
             line.take(elements)
 
     def predict(self, *, unimodal: bool = False) -> ModelOutput:
-        """Scores of what is in the windows now, a batch of one; `FusionModel.head` makes probabilities of them.
+        """Scores of what is in the windows now, a batch of one, of which `FusionModel.head` makes distributions.
 
         Args:
             unimodal: Score the uni-modal branches as well.

@@ -63,7 +63,7 @@ def test_missing_modalities_are_predicted_without_and_better_with_both(example: 
     errors = example("missing_modalities").main()
 
     assert errors["both"] < min(errors["heart only"], errors["motion only"])
-    assert max(errors.values()) < 0.2  # always answering the mean errs by 0.25
+    assert max(errors.values()) < 20  # percent; always answering the mean errs by 25
 
 
 # Lightning's own use of torch's trees is announced to change, and it advises more loader processes and log steps.

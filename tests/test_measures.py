@@ -76,11 +76,23 @@ def test_a_plugins_head_whose_further_metric_falls_keeps_every_promise(proper):
 
 def test_the_loss_head_of_the_documentation_does_what_it_says(registry):
     text = (Path(__file__).parent.parent / "docs" / "how_to" / "own_target.md").read_text(encoding="utf-8")
-    (block,) = re.findall("```python\n(.*?)```", text, flags=re.DOTALL)
-    exec(compile("from __future__ import annotations\n" + block, "own_target.md", "exec"), names := {"__name__": "own"})
+    code = "".join(re.findall("```python\n(.*?)```", text, flags=re.DOTALL))
+    exec(compile("from __future__ import annotations\n" + code, "own_target.md", "exec"), names := {"__name__": "own"})
     head = names["ProperClassification"](2, None, classes=("calm", "sad"))
     said = torch.tensor([[0.75, 0.25], [0.5, 0.5]])
     assert head.metrics(said, torch.tensor([0, 1]))["brier"] == pytest.approx((2 * 0.25**2 + 0.5) / 2)
+
+    y = np.array([10.0, 20.0, 40.0, 70.0, 80.0])
+    numbers = names["LogCosh"](2, None)
+    numbers.fit_targets(torch.from_numpy(y).float())
+    z = (y - 40.0) * 1.3489795 / (70.0 - 20.0)
+    losses = numbers.loss(torch.full((5, 1), 0.5), torch.from_numpy(y).float())
+    np.testing.assert_allclose(losses.numpy(), np.log(np.cosh(0.5 - z)), rtol=1e-5)
+    constant = numbers.constant(torch.from_numpy(y).float())
+    assert np.tanh(constant.item() - z).sum() == pytest.approx(
+        0.0, abs=1e-4
+    )  # where the slope of the mean loss is zero
+    assert numbers.distribution(constant[None]).item() == pytest.approx(40.0 + 50.0 / 1.3489795 * constant.item())
 
 
 def test_a_further_metric_is_resampled_though_the_parents_metrics_follow_from_sums():

@@ -25,7 +25,6 @@ from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
 from fusionkit.model import FusionModel, build
 from fusionkit.runs import RunFolder
-from fusionkit.spec import Recipe
 
 FORMAT = 2
 """Cards of format 1 say neither kinds of targets nor what their metrics are; they are read all the same."""
@@ -101,8 +100,8 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
         "selection": {"rule": recipe.train.select, "label": assembly.selection_label},
         "notes": list(assembly.notes),
         "seed": recipe.train.seed,
-        "recipe": recipe.plain(),
-        "recipe_sha256": recipe_hash(recipe),
+        "recipe": run.written_recipe,  # not `recipe`, in which a later version's options stand too
+        "recipe_sha256": recipe_hash(run.written_recipe),
         "weights_sha256": run.sha256_of_weights(),
         "commit": environment["commit"],
         "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")},
@@ -159,9 +158,9 @@ def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
     return model
 
 
-def recipe_hash(recipe: Recipe) -> str:
-    """The sha256 of a complete recipe, as 64 hexadecimal digits."""
-    text = json.dumps(recipe.plain(), sort_keys=True, separators=(",", ":"))
+def recipe_hash(recipe: Mapping[str, Any]) -> str:
+    """Returns the sha256 of a complete recipe as plain data, as 64 hexadecimal digits."""
+    text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

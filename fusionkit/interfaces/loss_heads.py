@@ -122,7 +122,11 @@ class LossHead(nn.Module, ABC):
         return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)
 
     def fit_targets(self, targets: Tensor) -> None:
-        """Is told the known targets of the training part, once, before training; scales them, if the head does."""
+        """Is told the known targets of the training part, once, before training.
+
+        A head of numbers scales by them: `loss` takes targets in the user's unit all the same, `distribution` gives
+        numbers in it, and scores are in another. What it keeps are buffers, which go with the weights.
+        """
 
     def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
         """Returns the scores of the best answer that does not look at a sample, from known targets of training samples.

@@ -4,7 +4,8 @@ from fusionkit.loss_heads.classification import Classification
 from fusionkit.loss_heads.concordance import Concordance
 from fusionkit.loss_heads.mmcosine import MMCosine
 from fusionkit.loss_heads.multilabel import Multilabel
+from fusionkit.loss_heads.number_head import NumberHead
 from fusionkit.loss_heads.ordinal import Ordinal
 from fusionkit.loss_heads.regression import Regression
 
-__all__ = ["Classification", "Concordance", "MMCosine", "Multilabel", "Ordinal", "Regression"]
+__all__ = ["Classification", "Concordance", "MMCosine", "Multilabel", "NumberHead", "Ordinal", "Regression"]

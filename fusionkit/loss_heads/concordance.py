@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -10,15 +9,14 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.layers import scoring
-from fusionkit.loss_heads.numeric import NUMBER_METRICS, as_columns, encode_numbers, number_metrics
+from fusionkit.loss_heads.number_head import NumberHead
+from fusionkit.loss_heads.target_scale import mean
 from fusionkit.parallel import sum_over_processes
 from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("concordance")
-class Concordance(LossHead):
+class Concordance(NumberHead):
     r"""One or several numbers, trained for Lin's concordance with the target.
 
     .. math::
@@ -26,11 +24,15 @@ class Concordance(LossHead):
         \frac{1}{n} \sum_i \ell_i = 1 - \mathrm{CCC}(x, y)
         = 1 - \frac{2 \sigma_{xy}}{\sigma_x^2 + \sigma_y^2 + (\mu_x - \mu_y)^2}
 
-    x are predictions, y targets, means and **population** variances (Lin's definition; torchmetrics divides by n - 1)
+    x are scores, y scaled targets, means and **population** variances (Lin's definition; torchmetrics divides by n - 1)
     are those of the batch's known samples, over all processes. The usual loss for valence and arousal. The identity
     is exact, so the mean of the losses per sample is the loss of the batch; with several outputs it is the mean over
     outputs. It needs batches of some size: a single sample has loss one and teaches nothing. In evaluation nothing
     depends on the batch but the loss itself.
+
+    Targets are scaled by mean and standard deviation of each output over the training part of the fold: concordance is
+    the same in any unit, but a network would have to grow to the target's first. Predictions, metrics and reports are
+    in the target's own unit.
 
     Metrics as in `regression`: ``ccc``, ``mae``, ``rmse``, ``r2``.
 
@@ -38,6 +40,7 @@ class Concordance(LossHead):
         in_features: Width of the features.
         hidden: Width of the Scoring; None for one dense unit.
         outputs: How many numbers, positive.
+        scale_targets: Learn each output in units of its spread over the training part; false for its own unit.
 
     Source:
         Lin 1989, https://doi.org/10.2307/2532051, eq. (2.2) and section 2; as a loss in Trigeorgis et al. 2016,
@@ -50,27 +53,21 @@ class Concordance(LossHead):
         tensor(0.)
     """
 
-    kind = "numbers"
-    measures = NUMBER_METRICS
     score = "ccc"
 
-    def __init__(self, in_features: int, hidden: int | None, *, outputs: Annotated[int, Field(gt=0)] = 1) -> None:
-        super().__init__()
-        self.out_features = outputs
-        self.scores = scoring(in_features, hidden, outputs)
-
-    def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The predicted numbers."""
-        scores: Tensor = self.scores(features)
-        return scores
-
-    def encode(self, value: RawTarget | None) -> Tensor:
-        """A number as a scalar, several as a vector; NaN for missing ones."""
-        return encode_numbers(value, self.out_features)
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int | None,
+        *,
+        outputs: Annotated[int, Field(gt=0)] = 1,
+        scale_targets: bool = True,
+    ) -> None:
+        super().__init__(in_features, hidden, outputs, scale_targets=scale_targets)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
         """Each sample's share of 1 - CCC, such that their mean is it."""
-        wanted = as_columns(targets).to(scores.dtype)
+        wanted = self.scaling.scale(targets).to(scores.dtype)
         stated = ~wanted.isnan()
         weight = stated.to(scores.dtype)
         counts = sum_over_processes(weight.sum(dim=0)).clamp(min=1.0)
@@ -84,14 +81,6 @@ class Concordance(LossHead):
         shares = weight * (scores - filled).square() / denominator.clamp(min=torch.finfo(scores.dtype).tiny)
         return (shares * samples / counts).mean(dim=1)
 
-    def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The predicted numbers, which an ensemble averages."""
-        return scores
-
-    def predict(self, distribution: Tensor) -> Tensor:
-        """The predicted numbers, ``(batch,)`` for one output and ``(batch, outputs)`` for several."""
-        return distribution[:, 0] if self.out_features == 1 else distribution
-
-    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Concordance, mean absolute error, root mean square error and R2."""
-        return number_metrics(distribution, targets)
+    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
+        """Returns the scores of the mean: every constant has the loss 1, and this one errs least."""
+        return self.scaling.constant(targets, mean)

@@ -25,7 +25,7 @@ def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
     """A number as a scalar, several as a vector; NaN for missing ones.
 
     Raises:
-        ValueError: The value is not that many numbers, or one of them is infinite.
+        ValueError: The value is not that many numbers, or one of them is infinite in single precision.
     """
     if value is None:
         return torch.full(() if outputs == 1 else (outputs,), math.nan)
@@ -34,9 +34,10 @@ def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
         numbers = [float(WrittenNumber(item.strip()) if isinstance(item, str) else item) for item in given]
     except ValueError:
         raise ValueError(f"{value!r} is no number; a target of {outputs} numbers is wanted") from None
-    if len(numbers) != outputs or any(math.isinf(number) for number in numbers):
-        raise ValueError(f"{value!r} is not {outputs} finite number{'s' if outputs > 1 else ''}")
-    return torch.tensor(numbers[0] if outputs == 1 else numbers)
+    encoded = torch.tensor(numbers[0] if outputs == 1 else numbers)
+    if len(numbers) != outputs or encoded.isinf().any():
+        raise ValueError(f"{value!r} is not {outputs} finite number{'s' if outputs > 1 else ''} of single precision")
+    return encoded
 
 
 def as_columns(targets: Tensor) -> Float[Tensor, "samples outputs"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -11,24 +11,28 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.layers import scoring
-from fusionkit.loss_heads.numeric import NUMBER_METRICS, as_columns, encode_numbers, number_metrics
+from fusionkit.loss_heads.number_head import NumberHead
+from fusionkit.loss_heads.target_scale import Center, huber_center, mean, median
 from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("regression")
-class Regression(LossHead):
+class Regression(NumberHead):
     r"""One or several numbers.
 
     .. math::
-        \ell = \frac{1}{|K|} \sum_{j \in K} \rho(s_j - y_j), \qquad
+        \ell = \frac{1}{|K|} \sum_{j \in K} \rho\!\left(s_j - \frac{y_j - a_j}{b_j}\right), \qquad
         \rho(r) = r^2, \quad |r| \quad\text{or}\quad
         \begin{cases} r^2 / 2 & |r| \le \delta \\ \delta (|r| - \delta / 2) & \text{otherwise} \end{cases}
 
-    s are the predicted, y the wanted numbers, K the outputs that are stated for the sample (a missing one is NaN).
-    ``l1`` and ``huber`` bear outliers better than ``mse``. Targets are not rescaled: several outputs of different
-    units should be standardised in the data. Training and evaluation are the same.
+    s are the scores, y the wanted numbers, K the outputs that are stated for the sample (a missing one is NaN).
+    ``l1`` and ``huber`` bear outliers better than ``mse``.
+
+    a and b are location and spread of each output over the training part of the fold, so a target is learned alike in
+    any unit, beside others. Of ``mse`` they are mean and standard deviation; of ``l1`` and ``huber`` median and
+    interquartile range over 1.349, which up to a quarter of outliers cannot move far. Scores and losses are in units
+    of b; predictions :math:`a_j + b_j s_j`, metrics and reports are in the target's own unit. Training and evaluation
+    are the same.
 
     Metrics, each the mean over outputs: ``mae``; ``rmse``; ``r2``; ``ccc``, Lin's concordance with the population
     variance. One that is not defined for some output (r2 of a constant target) is NaN.
@@ -38,7 +42,9 @@ class Regression(LossHead):
         hidden: Width of the Scoring; None for one dense unit.
         outputs: How many numbers, positive.
         loss: ``mse``, ``l1`` or ``huber``.
-        delta: Residual from which the Huber loss is linear, positive, in the target's unit; other losses ignore it.
+        delta: Residual from which the Huber loss is linear, positive; other losses ignore it. It is in units of the
+            spread b (2 is twice the spread), without `scale_targets` in the target's own unit.
+        scale_targets: Learn each output in units of its spread over the training part; false for its own unit.
 
     Source:
         Huber 1964, https://doi.org/10.1214/aoms/1177703732; as a branch of the network in Chang and Skarbek 2021,
@@ -52,8 +58,6 @@ class Regression(LossHead):
         torch.Size([4, 2])
     """
 
-    kind = "numbers"
-    measures = NUMBER_METRICS
     score = "mae"
 
     def __init__(
@@ -64,24 +68,14 @@ class Regression(LossHead):
         outputs: Annotated[int, Field(gt=0)] = 1,
         loss: Literal["mse", "l1", "huber"] = "mse",
         delta: Annotated[float, Field(gt=0)] = 1.0,
+        scale_targets: bool = True,
     ) -> None:
-        super().__init__()
-        self.out_features = outputs
+        super().__init__(in_features, hidden, outputs, scale_targets=scale_targets, robust=loss != "mse")
         self.penalty, self.delta = loss, delta
-        self.scores = scoring(in_features, hidden, outputs)
-
-    def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The predicted numbers."""
-        scores: Tensor = self.scores(features)
-        return scores
-
-    def encode(self, value: RawTarget | None) -> Tensor:
-        """A number as a scalar, several as a vector; NaN for missing ones."""
-        return encode_numbers(value, self.out_features)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
         """The mean loss over each sample's stated outputs."""
-        wanted = as_columns(targets).to(scores.dtype)
+        wanted = self.scaling.scale(targets).to(scores.dtype)
         stated = ~wanted.isnan()
         filled = torch.where(stated, wanted, 0.0)
         if self.penalty == "huber":
@@ -91,14 +85,7 @@ class Regression(LossHead):
             each = residual.square() if self.penalty == "mse" else residual.abs()
         return torch.where(stated, each, 0.0).sum(dim=1) / stated.sum(dim=1).clamp(min=1)
 
-    def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The predicted numbers, which an ensemble averages."""
-        return scores
-
-    def predict(self, distribution: Tensor) -> Tensor:
-        """The predicted numbers, ``(batch,)`` for one output and ``(batch, outputs)`` for several."""
-        return distribution[:, 0] if self.out_features == 1 else distribution
-
-    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Mean absolute error, root mean square error, R2 and concordance."""
-        return number_metrics(distribution, targets)
+    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
+        """Returns the scores of the mean, of the median for ``l1``, and of what lies between them for ``huber``."""
+        centers: dict[str, Center] = {"mse": mean, "l1": median, "huber": partial(huber_center, delta=self.delta)}
+        return self.scaling.constant(targets, centers[self.penalty])

@@ -97,6 +97,7 @@ class _Fit:
             if self._spec.precision == "64-true":
                 module.double()
         model.channels_last()
+        model.fit_targets(assembly.training_targets)  # before the snapshot, to which balancers and teachers go back
         self._stages = stages_of(recipe, self._balancer)
         self._schedule: Schedule = build_component(self._spec.scheduler)
         resets = any(self._balancer.uses(hook) for hook in ("plan", "before_epoch"))
@@ -376,7 +377,11 @@ class _Fit:
                 f"{self._run.path}: was trained by {processes} processes, now {self._fabric.world_size}; an exact "
                 f"resume needs {processes}"
             )
-        load_module(self._model, checkpoint.groups.get("model", {}), "network")
+        state = checkpoint.groups.get("model", {})
+        load_module(self._model, state, "network")
+        if self._initial is not None:  # an earlier version's checkpoint may lack a buffer that was fitted here
+            loaded = self._model.state_dict()
+            self._initial |= {key: loaded[key].clone() for key in self._initial.keys() - state.keys()}
         load_module(self._balancer, checkpoint.groups.get("balancer", {}), "balancer")
         self._fabric.strategy.precision.load_state_dict(dict(checkpoint.scaler))
         device = self._fabric.device
