@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
 import torch
 from torch import Tensor
 
 from fusionkit.data.batching import EpochBatches
-from fusionkit.data.loading import Samples, TargetEncoder, encode_targets, make_loader
-from fusionkit.data.prefetch import ahead, lane_to
+from fusionkit.data.copies import Copies, copies_across, describe_copies
+from fusionkit.data.feed import Feed
+from fusionkit.data.loading import Samples, TargetEncoder, encode_targets
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
-from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, Repeat, Split, Transform
+from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, Split, Transform
 from fusionkit.loss_heads.categorical import class_of
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
@@ -32,45 +31,6 @@ SELECTION_LABELS: Mapping[str, str] = {
 """By ``train.select``, what every result says of how its epoch was chosen."""
 
 
-class Feed:
-    """The batches of chosen samples, epoch after epoch, from one set of worker processes.
-
-    Args:
-        samples: The samples.
-        batches: Which of them form a batch.
-        workers: Processes that load ahead.
-        device: Where the batches are wanted, if it is known: a GPU is given them while it still learns from the batch
-            before. Elsewhere, and for all else that `Batch.to` does, they are as they were loaded.
-    """
-
-    def __init__(
-        self, samples: Samples, batches: EpochBatches, *, workers: int, device: torch.device | None = None
-    ) -> None:
-        self._batches, self._samples, self._lane = batches, samples, lane_to(device)
-        self._moving: Callable[[], AbstractContextManager[None]] = nullcontext
-        self._loader = make_loader(samples, batches, workers=workers, pin_memory=torch.cuda.is_available())
-
-    def repeat(self, repeats: Iterable[Repeat]) -> None:
-        """Takes these samples once more into every epoch, until it is called again."""
-        rows, wanted = self._samples.dataset.rows, list(repeats)
-        place_of = {rows[index].id: index for index in self._samples.indices} if wanted else {}
-        self._batches.repeat([(place_of[repeat.sample_id], repeat.modalities) for repeat in wanted])
-
-    def count(self, epoch: int) -> int:
-        """How many batches an epoch has."""
-        return len(self._batches.plan(epoch))
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from the given one on."""
-        self._batches.set_epoch(epoch, start)
-        loaded = cast(Iterator[Batch], iter(self._loader))
-        return loaded if self._lane is None else ahead(loaded, self._lane, self._moving)
-
-    def move_within(self, moving: Callable[[], AbstractContextManager[None]]) -> None:
-        """Moves batches ahead of their steps within this from now on, for who wants to know how long it takes."""
-        self._moving = moving
-
-
 @dataclass(frozen=True)
 class Assembly:
     """A recipe and the samples that it trains, validates and reports.
@@ -84,6 +44,7 @@ class Assembly:
         validation_ids: Samples to select the epoch on; none for ``select: last``.
         test_ids: Samples to report.
         encoders: How the targets become tensors.
+        copies: Files of test samples that training samples have as well.
     """
 
     recipe: Recipe
@@ -94,6 +55,7 @@ class Assembly:
     validation_ids: tuple[str, ...]
     test_ids: tuple[str, ...]
     encoders: Mapping[str, TargetEncoder]
+    copies: Copies = ()
 
     @property
     def data_hash(self) -> str:
@@ -108,10 +70,15 @@ class Assembly:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the results must know of the samples: classes that no training sample has."""
+        """What a reader of the results must know of the samples.
+
+        What the dataset says of them, files on both sides of the split, and modalities and classes that no training
+        sample has.
+        """
         training = set(self.train_ids)
         rows = [row for row in self.dataset.rows if row.id in training]
-        found = []
+        found = [*self.dataset.cautions, *([f"{describe_copies(self.copies)}."] if self.copies else [])]
+        found += self._absent_modalities()
         for name, target in self.recipe.model.targets.items():
             classes = target.options.get("classes") or ()
             stated = {class_of(value, tuple(classes)) for row in rows if (value := row.targets.get(name)) is not None}
@@ -122,6 +89,20 @@ class Assembly:
                     f"classes of {name}: {', '.join(lacking)}. The network cannot learn what it never sees."
                 )
         return tuple(found)
+
+    def _absent_modalities(self) -> list[str]:
+        """The modalities of the network that no training sample has, and how many test samples have them."""
+        place_of = {row.id: place for place, row in enumerate(self.dataset.rows)}
+        train, test = ([place_of[name] for name in side] for side in (self.train_ids, self.test_ids))
+        found = []
+        for name in self.recipe.model.modalities:
+            if not any(self.dataset.has(place, name) for place in train):
+                having = sum(self.dataset.has(place, name) for place in test)
+                found.append(
+                    f"None of the {len(train)} training samples of {self.split.name} has {name}, which {having} of its "
+                    f"{len(test)} test samples have. The network cannot learn what it never sees."
+                )
+        return found
 
     @property
     def selection_label(self) -> str:
@@ -220,13 +201,16 @@ def assemble(recipe: Recipe) -> Assembly:
 
     Raises:
         RecipeError: The fold is unknown, or the dataset lacks a modality or a target of the recipe.
-        DataError: The dataset is wrong, a group stands on both sides, or targets of any sample of the fold are no
-            targets of their heads, or no training sample states a target; every problem is listed.
+        DataError: The dataset is wrong, a group or a file of two groups stands on both sides, targets of any sample of
+            the fold are no targets of their heads, or no training sample states a target; every problem is listed.
     """
     dataset = open_dataset(recipe.data)
     complete = complete_recipe(recipe, dataset)
     split = pick_fold(recipe, dataset)
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap)
+    copies = copies_across(split, dataset.sources)
+    if copies and label == "speaker-independent":
+        label = _label_of_copies(split, copies, recipe.data.allow_group_overlap)
     encoders = _target_encoders(complete)
     chosen = {*split.train, *split.test}
     encode_targets([row for row in dataset.rows if row.id in chosen], encoders)
@@ -237,7 +221,22 @@ def assemble(recipe: Recipe) -> Assembly:
         train, validation = inner_split(split, dataset.rows, recipe.train.inner_fraction, recipe.train.seed)
     elif recipe.train.select == "best":
         validation = split.test
-    return Assembly(complete, dataset, split, label, train, validation, split.test, encoders)
+    return Assembly(complete, dataset, split, label, train, validation, split.test, encoders, copies)
+
+
+def _label_of_copies(split: Split, copies: Copies, allowed: bool) -> SplitLabel:
+    """What results may be called where groups of both sides have files in common.
+
+    Raises:
+        DataError: That is not allowed.
+    """
+    if not allowed:
+        remedy = (
+            "give samples of one recording one group, leave the copies out, or set allow_group_overlap: true, which "
+            "labels every result speaker-dependent"
+        )
+        raise DataError([Problem(f"fold {split.name}", describe_copies(copies), remedy)])
+    return "speaker-dependent"
 
 
 def complete_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:

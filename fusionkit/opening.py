@@ -81,7 +81,7 @@ class InMemory(Dataset):
     def __init__(self, dataset: Dataset) -> None:
         self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
         self.clips, self.notes, self.contents = dataset.clips, dataset.notes, dataset.contents
-        self.origins, self.cautions = dataset.origins, dataset.cautions
+        self.origins, self.cautions, self.sources = dataset.origins, dataset.cautions, dataset.sources
         self._dataset = dataset
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 

@@ -112,6 +112,14 @@ class Manifest(Dataset):
         ]
         self.clips = dict(zip((row.id for row in self.rows), clips, strict=True)) if clips else {}
         self._empty = _empty_files(table.rows, self._sources)
+        self.sources = {
+            row.id: [
+                source.file(stated)
+                for name, source in self._sources.items()
+                if isinstance(source, FileNames) and source.has(stated) and position not in self._empty[name]
+            ]
+            for position, (row, stated) in enumerate(zip(self.rows, table.rows, strict=True))
+        }
         self.cautions = (
             *_cautions_of_columns(table, self._sources),
             *_cautions_of_files(table, self._sources, self._empty),

@@ -82,6 +82,8 @@ class Dataset(ABC):
     clips: Mapping[str, Clip] = MappingProxyType({})
     #: By row id, a hash of what the sample holds, where that is known without reading it.
     contents: Mapping[str, str] = MappingProxyType({})
+    #: By row id, the files that the sample is read from; one on both sides of a split is an overlap.
+    sources: Mapping[str, Sequence[Path]] = MappingProxyType({})
     #: What a user should know of the files: what is missing, was left out or mended, and why.
     notes: Sequence[str] = ()
     #: What every reader of results must know of the samples, such as files without an element; cards repeat it.

@@ -43,6 +43,9 @@ class Prepared(Dataset):
             known = {name: record for name, record in known.items() if is_made_from(record, dataset.clips[name])}
         self.records: Mapping[str, ClipRecord] = _current(known, spec)
         self._read = set[str]()
+        self.sources = {
+            name: [file for file in (clip.film, clip.sound) if file is not None] for name, clip in dataset.clips.items()
+        }
         dropped = [record for record in self.records.values() if record.status == "dropped"]
         gone = {record.id for record in dropped}
         self.rows = [row for row in dataset.rows if row.id not in gone]

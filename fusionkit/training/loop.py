@@ -15,7 +15,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch import distributed as dist
 
-from fusionkit.assembly import Assembly, Feed
+from fusionkit.assembly import Assembly
+from fusionkit.data.feed import Feed
 from fusionkit.errors import RunError, TrainingError
 from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.model import FusionModel

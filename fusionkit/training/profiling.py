@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from fusionkit.assembly import Feed
+from fusionkit.data.feed import Feed
 from fusionkit.interfaces import Batch, ModelOutput, Repeat
 from fusionkit.model import FusionModel
 from fusionkit.runs import RunFolder

@@ -12,7 +12,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from fusionkit.assembly import Assembly, Feed
+from fusionkit.assembly import Assembly
+from fusionkit.data.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.model import FusionModel
 from fusionkit.recipe import build_component

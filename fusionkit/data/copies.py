@@ -1,0 +1,114 @@
+"""Files that stand on both sides of a split: under one name, under two, or as copies with the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from fusionkit.data.archives import fingerprint, is_member
+from fusionkit.errors import DataError
+from fusionkit.interfaces import Split
+
+_SAMPLE = 4096
+"""Bytes of the beginning, the middle and the end that are compared before all are."""
+
+_PERIOD = 8
+"""Bytes of the largest number: what repeats them is one value over and over."""
+
+Copies = tuple[tuple[str, Path, str, Path], ...]
+"""A training sample and its file, and a test sample and its file that holds the same."""
+
+
+def copies_across(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
+    """The files of test samples that training samples have as well, each once, in the order of the test part.
+
+    Files are told apart by their bytes, which are read of those only that have one size and agree in samples of
+    themselves. One that ends in the same value over and over, such as silence, tells nothing and counts as no copy; nor
+    does one that is not there.
+
+    Args:
+        split: The split.
+        files: By sample, its files.
+    """
+    train, test = (list(_known(side, files)) for side in (split.train, split.test))
+    for key in (_size, _sampled, _whole):
+        both = {key(file) for _, file in train} & {key(file) for _, file in test} - {""}
+        train, test = ([each for each in side if key(each[1]) in both] for side in (train, test))
+    first: dict[str, tuple[str, Path]] = {}
+    for sample, file in train:
+        first.setdefault(_whole(file), (sample, file))
+    found: dict[tuple[str, Path], tuple[str, Path, str, Path]] = {}
+    for sample, file in test:
+        found.setdefault((sample, file), (*first[_whole(file)], sample, file))
+    return tuple(found.values())
+
+
+def describe_copies(copies: Copies, shown: int = 3) -> str:
+    """How many there are, and the first of them.
+
+    Example:
+        >>> describe_copies((("a", Path("a.wav"), "b", Path("b.wav")), ("a", Path("a.wav"), "c", Path("a.wav"))))
+        '2 files of the test part are in the training part too: b.wav of b is a.wav of a; a.wav of c is that of a'
+    """
+    told = [
+        f"{after} of {test} is {'that' if before == after else before} of {train}"
+        for train, before, test, after in copies[:shown]
+    ]
+    more = f"; and {len(copies) - shown} more" if len(copies) > shown else ""
+    what = "1 file of the test part is" if len(copies) == 1 else f"{len(copies)} files of the test part are"
+    return f"{what} in the training part too: {'; '.join(told)}{more}"
+
+
+def _known(samples: Iterable[str], files: Mapping[str, Sequence[Path]]) -> Iterable[tuple[str, Path]]:
+    for sample in samples:
+        for file in files.get(sample, ()):
+            if file.is_file() or is_member(file):
+                yield sample, file
+
+
+def _size(file: Path) -> str:
+    """The size of a file, or of a member of an archive with its checksum; empty for a file without a byte."""
+    try:
+        if is_member(file):
+            return fingerprint(file)
+        return str(file.stat().st_size or "")
+    except (OSError, DataError):  # a damaged archive or a file that is gone is told by who reads it
+        return ""
+
+
+def _sampled(file: Path) -> str:
+    """A hash of samples of a file; empty where its end tells nothing."""
+    if is_member(file):
+        return fingerprint(file)
+    state = file.stat()
+    return _hash_of_samples(file, state.st_size, state.st_mtime_ns)
+
+
+def _whole(file: Path) -> str:
+    """A hash of all bytes of a file."""
+    if is_member(file):
+        return fingerprint(file)
+    state = file.stat()
+    return _hash_of_all(file, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=2**17)
+def _hash_of_samples(file: Path, size: int, changed: int) -> str:
+    """Of a file of this size and time; a changed one is read anew."""
+    with file.open("rb") as opened:
+        pieces = []
+        for start in (0, size // 2, max(0, size - min(_SAMPLE, max(_PERIOD + 1, size // 8)))):
+            opened.seek(start)
+            pieces.append(opened.read(_SAMPLE))
+    end = pieces[-1]
+    if end[_PERIOD:] == end[:-_PERIOD]:
+        return ""
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+@lru_cache(maxsize=2**17)
+def _hash_of_all(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
