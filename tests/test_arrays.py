@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from fusionkit.data.media import ReadOptions, describe_media, read_media
-from fusionkit.errors import DataError
+from fusionkit.encoders.weights import load_weights
+from fusionkit.errors import DataError, RunError, ShapeError
 
 PLAIN = ReadOptions()
 
@@ -81,6 +82,15 @@ def test_a_tensor_larger_than_the_limit_is_refused_and_its_neighbour_is_read(
     assert read_media(path, ReadOptions(tensor="small")).tolist() == [[1.0, 1.0, 1.0]]
     with pytest.raises(DataError, match=r"holds 4,000 bytes, more than the limit of 3,999"):
         read_media(path, ReadOptions(tensor="large"))
+
+
+@pytest.mark.parametrize("what", [what for what, (name, *_) in REFUSED.items() if name == "a.safetensors"])
+def test_weights_of_an_encoder_are_refused_with_their_name_whatever_is_wrong(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(REFUSED[what][1])
+
+    with pytest.raises((RunError, ShapeError), match=r"^cnn: .*weights\.safetensors"):
+        load_weights(torch.nn.Linear(1, 1), str(path), source="cnn")
 
 
 @pytest.mark.parametrize("shape", [(0,), (0, 5), (4, 0)])

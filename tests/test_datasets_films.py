@@ -225,8 +225,8 @@ def test_all_that_is_wrong_with_a_ravdess_folder_is_said_at_once(tmp_path: Path)
     first, second = films_of(1)[:2]
     assert lines == [
         f"{tmp_path}: 8 problems",
-        "  - Video_Speech_Actor_02.zip: is no whole zip archive (File is not a zip file), as after a download that "
-        "broke off; download it again",
+        "  - Video_Speech_Actor_02.zip: is no whole zip archive, as after a download that broke off "
+        "(File is not a zip file); download it again",
         "  - 01-01-01-01-01-01-02.wav: '01-01-01-01-01-01-02.wav' is a sound by its ending, but its name says a film "
         f"(01){ignore}",
         f"  - 01-01-01-02-01-01-01.mp4: '01-01-01-02-01-01-01': neutral is never strong{ignore}",

@@ -8,40 +8,59 @@ such paths and plain ones, and tells by `fingerprint` whether a file is still th
 from __future__ import annotations
 
 import io
+import shutil
+import struct
+import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
+from fusionkit.data.files import name_errors
+from fusionkit.data.limits import check_size
 from fusionkit.errors import DataError, Problem
 
 _UNPACK = "download the archive again, or unpack it yourself"
+
+_IN_MEMORY = 1 << 24
+"""Bytes of an unpacked member that are kept in memory; the rest lies in a temporary file."""
+
+_END = b"PK\x05\x06"
+_END_64 = b"PK\x06\x06"
+_NEAR_THE_END = 1 << 17
+"""Bytes at an archive's end in which its end is looked for; a comment may follow it."""
 
 
 def open_member(path: Path) -> BinaryIO:
     """Opens a file, or a member of a zip archive, for reading bytes; either can be sought in.
 
-    A member is decompressed into memory, which checks it against the checksum in the archive.
+    A member is unpacked beforehand, large ones to the disk, which checks it against the checksum in the archive.
 
     Raises:
-        DataError: There is no such file or member, or it cannot be read.
+        DataError: There is no such file or member, it cannot be read, or is larger than the limit.
     """
     found = _archive_of(path)
-    try:
-        if found is None:
+    if found is None:
+        try:
             return path.open("rb")
-        archive, member = found
-        info = members(archive).get(member)
-        if info is None:
-            raise DataError([Problem(str(path), f"{archive.name} holds no such file")])
-        with zipfile.ZipFile(archive) as opened:
-            return io.BytesIO(opened.read(info))
-    except OSError as error:
-        raise DataError([Problem(str(path), f"cannot be read ({error.strerror or error})")]) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DataError([Problem(str(path), f"cannot be unpacked ({error})", _UNPACK)]) from error
+        except OSError as error:
+            raise DataError([Problem(str(path), f"cannot be read ({error.strerror or error})")]) from error
+    archive, member = found
+    info = _member(path, archive, member)
+    check_size("bytes", info.file_size, str(path))
+    with (
+        name_errors(path, "cannot be unpacked", _UNPACK),
+        zipfile.ZipFile(archive) as opened,
+        ExitStack() as undo,
+    ):
+        unpacked = undo.enter_context(tempfile.SpooledTemporaryFile(_IN_MEMORY))
+        with opened.open(info) as packed:
+            shutil.copyfileobj(packed, unpacked, 1 << 20)
+        unpacked.seek(0)
+        undo.pop_all()
+        return cast(BinaryIO, unpacked)
 
 
 def is_member(path: Path) -> bool:
@@ -65,10 +84,7 @@ def fingerprint(path: Path) -> str:
         except OSError as error:
             raise DataError([Problem(str(path), f"cannot be read ({error.strerror})")]) from error
         return f"size {state.st_size}, changed {state.st_mtime_ns}"
-    archive, member = found
-    info = members(archive).get(member)
-    if info is None:
-        raise DataError([Problem(str(path), f"{archive.name} holds no such file")])
+    info = _member(path, *found)
     return f"size {info.file_size}, crc32 {info.CRC:08x}"
 
 
@@ -76,24 +92,52 @@ def members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
     """The files in a zip archive, by their path in it, with ``/`` between its parts.
 
     Raises:
-        DataError: It cannot be read, or is no whole zip archive, as after a download that broke off.
+        DataError: It cannot be read, is no whole zip archive, as after a download that broke off, or holds a file whose
+            name leads out of it, or more files than the limit.
     """
     try:
         state = archive.stat()
-        return _members(archive, state.st_size, state.st_mtime_ns)
     except OSError as error:
         raise DataError([Problem(str(archive), f"cannot be read ({error.strerror or error})")]) from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError) as error:
-        message = f"is no whole zip archive ({str(error).rstrip('.')}), as after a download that broke off"
-        raise DataError([Problem(str(archive), message, "download it again")]) from error
+    with name_errors(archive, "is no whole zip archive, as after a download that broke off", "download it again"):
+        return _members(archive, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
 def _members(archive: Path, size: int, changed: int) -> Mapping[str, zipfile.ZipInfo]:
     """The members of an archive of this size and time; a changed one is read anew."""
-    with zipfile.ZipFile(archive) as opened:
-        # Some programs for Windows write the paths with backslashes.
-        return {info.filename.replace("\\", "/"): info for info in opened.infolist() if not info.is_dir()}
+    with archive.open("rb") as file:
+        files, listed = _stated_at_end(file)
+        check_size("members", files, str(archive))
+        check_size("table_bytes", listed, str(archive))
+        with zipfile.ZipFile(file) as opened:
+            # Some programs for Windows write the paths with backslashes.
+            found = {info.filename.replace("\\", "/"): info for info in opened.infolist() if not info.is_dir()}
+    astray = [name for name in found if name.startswith("/") or ".." in name.split("/") or "\0" in name]
+    if astray:
+        message = f"holds {len(astray):,} files whose names lead out of it, such as {astray[0]!r}"
+        raise DataError([Problem(str(archive), message, "pack it again with names that begin in it")])
+    check_size("members", len(found), str(archive))
+    return found
+
+
+def _stated_at_end(file: BinaryIO) -> tuple[int, int]:
+    """How many files an archive states, and the bytes of their list, which is read whole when it is opened."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _NEAR_THE_END))
+    tail = file.read()
+    for mark, form, at in ((_END_64, "<QQ", 32), (_END, "<HI", 10)):
+        begin = tail.rfind(mark)
+        if begin >= 0 and len(tail) >= begin + at + struct.calcsize(form):
+            files, listed = struct.unpack_from(form, tail, begin + at)
+            return files, listed
+    return 0, 0
+
+
+def _member(path: Path, archive: Path, member: str) -> zipfile.ZipInfo:
+    info = members(archive).get(member)
+    if info is None:
+        raise DataError([Problem(str(path), f"{archive.name} holds no such file")])
+    return info
 
 
 def _archive_of(path: Path) -> tuple[Path, str] | None:

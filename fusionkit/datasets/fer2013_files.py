@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.data.files import expand_path, is_there
+from fusionkit.data.files import expand_path, is_there, name_errors
 from fusionkit.data.images import open_image, upright_pixels
+from fusionkit.data.limits import check_size
 from fusionkit.errors import DataError, Problem, did_you_mean
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -104,12 +105,13 @@ def _of_folder(root: Path) -> list[Face]:
 
 
 def _of_tar(path: Path) -> list[Face]:
-    try:
-        with tarfile.open(path, "r:") as archive:
-            members = sorted((member for member in archive if member.isfile()), key=lambda member: member.name)
-    except (tarfile.TarError, OSError, EOFError) as error:
-        remedy = "take the uncompressed tar of the folders train/ and test/, Kaggle's csv, or the folder itself"
-        raise DataError([Problem(str(path), f"is no tar file, or is damaged ({error})", remedy)]) from error
+    remedy = "take the uncompressed tar of the folders train/ and test/, Kaggle's csv, or the folder itself"
+    with name_errors(path, "is no tar file, or is damaged", remedy), tarfile.open(path, "r:") as archive:
+        members = []
+        for number, member in enumerate(archive, start=1):
+            check_size("members", number, str(path))
+            members += [member] if member.isfile() else []
+    members.sort(key=lambda member: member.name)
     end = path.stat().st_size
     if cut := [member.name for member in members if member.offset_data + member.size > end]:
         message = f"is truncated: {len(cut)} of its files end outside of it, such as {cut[0]}"
@@ -128,7 +130,7 @@ def _sorted_out(root: Path, files: Iterator[tuple[str, Callable[[], bytes]]]) ->
         path = PurePosixPath(name)
         if path.name.startswith(".") or path.name == "Thumbs.db":
             continue  # what file managers leave
-        part, emotion = path.parts[0], path.parts[1] if len(path.parts) == 3 else ""
+        part, emotion = (*path.parts, "", "")[:2]
         usage = path.stem.split("_")[0]
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png") or len(path.parts) != 3:
             wrong.setdefault("are no part/emotion/Usage_N.jpg", []).append(name)
@@ -167,19 +169,17 @@ def _check(root: Path, faces: list[Face], problems: list[Problem]) -> None:
 def _of_table(path: Path) -> list[Face]:
     problems: list[Problem] = []
     faces: list[Face] = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            names = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            if not {"emotion", "pixels", "Usage"} <= set(names):
-                given = f"has the columns {', '.join(names) or 'none'}"
-                raise DataError([Problem(str(path), given, "Kaggle's table has emotion, pixels and Usage")])
-            for line, row in enumerate(reader, start=2):
-                face = _of_row(row, line, f"{path.name}, line {line}", problems)
-                faces += [] if face is None else [face]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError([Problem(str(path), f"cannot be read as a table ({error})", "copy it again")]) from error
+    with name_errors(path, "cannot be read as a table"), path.open(newline="", encoding="utf-8-sig") as file:
+        check_size("table_bytes", path.stat().st_size, str(path))
+        reader = csv.DictReader(file, skipinitialspace=True)
+        names = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = names
+        if not {"emotion", "pixels", "Usage"} <= set(names):
+            given = f"has the columns {', '.join(names) or 'none'}"
+            raise DataError([Problem(str(path), given, "Kaggle's table has emotion, pixels and Usage")])
+        for line, row in enumerate(reader, start=2):
+            face = _of_row(row, line, f"{path.name}, line {line}", problems)
+            faces += [] if face is None else [face]
     if len(problems) > _SHOWN:
         problems[_SHOWN:] = [Problem(str(path), f"{len(problems)} rows are wrong altogether", "copy it again")]
     _check(path, faces, problems)
@@ -206,9 +206,7 @@ def _of_row(row: Mapping[str, str | None], line: int, place: str, problems: list
 
 def _bytes_of(path: Path, offset: int = 0, size: int = -1) -> bytes:
     """What stands in a file, or in a stretch of it."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-    except OSError as error:
-        raise DataError([Problem(str(path), f"cannot be read ({error.strerror})")]) from error
+    with name_errors(path, "cannot be read"), path.open("rb") as file:
+        check_size("bytes", path.stat().st_size if size < 0 else size, str(path))
+        file.seek(offset)
+        return file.read(size)

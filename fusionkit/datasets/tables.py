@@ -13,7 +13,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fusionkit.data.files import existing_file, read_text
+from fusionkit.data.files import existing_file, name_errors, read_text
+from fusionkit.data.limits import check_size
 from fusionkit.errors import DataError, Problem
 from fusionkit.written_numbers import WrittenNumber, is_whole
 
@@ -162,7 +163,7 @@ def _read_json_lines(path: Path) -> Table:
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.append(Problem(place, f"is no JSON ({error})"))
             continue
         if not isinstance(record, dict):
@@ -174,18 +175,23 @@ def _read_json_lines(path: Path) -> Table:
 
 def _read_parquet(path: Path) -> Table:
     try:
-        from pyarrow import ArrowException, parquet
+        from pyarrow import parquet
     except ImportError:
         remedy = "install it with `pip install fusionkit-multimodal[parquet]`, or save the table as CSV"
         raise DataError([Problem(str(path), "reading Parquet needs the package pyarrow", remedy)]) from None
-    try:
+    with name_errors(path, "cannot be read as Parquet"):
+        _check_parquet(path, parquet.read_metadata(path))
         table = parquet.read_table(path)
-    except (ArrowException, OSError) as error:
-        raise DataError([Problem(str(path), f"cannot be read as Parquet ({error})")]) from error
+        records = enumerate(table.to_pylist(), start=1)
     problems: list[Problem] = []
-    records = enumerate(table.to_pylist(), start=1)
     rows = [_row_of(f"{path.name}, row {position}", record, problems) for position, record in records]
     return _checked(path, rows, problems, columns=tuple(table.column_names))
+
+
+def _check_parquet(path: Path, stated: Any) -> None:
+    """Refuses what is large once it is unpacked: a column of one value takes no room in a file, however long."""
+    unpacked = sum(stated.row_group(index).total_byte_size for index in range(stated.num_row_groups))
+    check_size("table_bytes", max(unpacked, stated.num_rows * stated.num_columns), str(path))
 
 
 def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> TableRow:

@@ -8,11 +8,11 @@ from contextvars import ContextVar
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fusionkit.errors import RunError, ShapeError
+from fusionkit.errors import FusionKitError, RunError, ShapeError
 from fusionkit.shipped import shipped_recipes
 from fusionkit.whole_files import read_tensors
 
@@ -96,7 +96,9 @@ def _read(path: Path, source: str) -> Mapping[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             sealed = "sha256" in (file.metadata() or {})
         tensors: Mapping[str, Tensor] = read_tensors(path)[0] if sealed else load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (FusionKitError, MemoryError):
+        raise
+    except Exception as error:  # whatever safetensors raises of somebody's file
         raise RunError(f"{source}: {path} is no safetensors file, or damaged ({error})") from error
     return tensors
 
