@@ -10,6 +10,8 @@ import soundfile
 
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.media import ReadOptions, describe_media
+from fusionkit.data.sound_headers import length_note
+from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
 
 RATE, LENGTH = 8000, 500
@@ -171,3 +173,34 @@ def test_bytes_that_are_no_sound_are_refused_with_the_file(tmp_path: Path, name:
 
     with pytest.raises(DataError, match=rf"{name}: cannot be read as sound \(.+\); copy it again"):
         read_audio(path)
+
+
+def test_a_table_tells_how_many_sounds_state_another_length_than_they_hold(tmp_path: Path) -> None:
+    names = [f"{i}.wav" for i in range(8)]
+    for name in names:
+        written(tmp_path, "WAV").rename(tmp_path / name)
+    for name in names[:6]:
+        restated(tmp_path / name, "WAV", lambda _: 0)
+    restated(tmp_path / names[6], "WAV", lambda _: 0x7FFFF000)
+    soundfile.write(tmp_path / "open.flac", WAVE, RATE)
+    content = bytearray((tmp_path / "open.flac").read_bytes())
+    content[21:26] = [content[21] & 0xF0, 0, 0, 0, 0]
+    (tmp_path / "open.flac").write_bytes(content)
+    table = tmp_path / "samples.csv"
+    table.write_text("\n".join(["sound,label", *(f"{name},calm" for name in [*names, "open.flac"])]))
+
+    (caution,) = Manifest(path=str(table), modalities={"sound": "sound"}, targets=["label"]).cautions
+
+    assert caution.startswith("8 of 9 files of sound do not state their length, or a wrong one: samples.csv, line 2: ")
+    assert "0.wav states a length of 0, but 1,000 bytes of sound follow: it is read to the end of the file; " in caution
+    assert caution.endswith("; and 3 more.")
+    for name, note in ((names[6], "does not state"), ("open.flac", "does not state"), (names[7], "")):
+        assert length_note(tmp_path / name).startswith(note)
+        assert length_note(tmp_path / name) == read_header(tmp_path / name).note
+
+
+def test_a_sound_that_cannot_be_read_or_was_cut_is_told_when_it_is_loaded(tmp_path: Path) -> None:
+    path = written(tmp_path, "WAV")
+    path.write_bytes(path.read_bytes()[:-400])
+
+    assert length_note(path) == length_note(tmp_path / "none.wav") == length_note(tmp_path) == ""

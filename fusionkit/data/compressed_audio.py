@@ -9,6 +9,7 @@ from fusionkit.data.decoding import Film
 from fusionkit.data.files import name_errors
 from fusionkit.data.ogg_pages import split_links
 from fusionkit.data.promises import tag_bytes
+from fusionkit.data.sound_headers import UNSTATED_LENGTH
 from fusionkit.data.sound_tracks import Sound, SoundTrack
 from fusionkit.errors import DataError, Problem
 
@@ -57,7 +58,7 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
             is_open |= film.lacks_duration
     departures = track.departures
     if is_open and not losses:
-        departures += (("no duration", "does not state its length, so a loss at its end would go unseen"),)
+        departures += (("no duration", UNSTATED_LENGTH),)
     return Sound(track.wave(rate), track.rate or 0, track.channels, tuple(losses), departures)
 
 

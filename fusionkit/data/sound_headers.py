@@ -17,6 +17,9 @@ from typing import Any, BinaryIO
 _NEAR = 1 << 16
 """What is written into a pipe states 2^31 or 2^32 bytes less a header or some pages, such as 0x7ffff000."""
 
+UNSTATED_LENGTH = "does not state its length, so a loss at its end would go unseen"
+"""What is said of a compressed sound whose header leaves its length open."""
+
 _WORD = 2
 """Bytes behind a sound that are more than its rounding to whole words."""
 
@@ -142,6 +145,22 @@ def find_sound(path: Path) -> SoundBytes | None:
             elif chunk.name.startswith(form.sound):
                 return _sound_of(file, form, chunk, long, end)
     return None
+
+
+def length_note(path: Path) -> str:
+    """What is to be said of the length that a wav, rf64, w64, aiff or flac states; nothing of what cannot be read.
+
+    It costs a glance at the headers, so a whole table of files can be looked through.
+    """
+    try:
+        with path.open("rb") as file:
+            begin = file.read(26)
+        found = find_sound(path)
+    except OSError:
+        return ""
+    if begin[:4] == b"fLaC" and len(begin) == 26 and not begin[21] & 0x0F and not any(begin[22:]):
+        return UNSTATED_LENGTH
+    return "" if found is None or found.missing else found.note
 
 
 @contextmanager

@@ -8,7 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.data.audio import PLAIN_SUFFIXES
 from fusionkit.data.files import expand_path
+from fusionkit.data.sound_headers import length_note
 from fusionkit.datasets.film_columns import FilmColumns
 from fusionkit.datasets.film_files import not_prepared
 from fusionkit.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, modality_of
@@ -123,6 +125,7 @@ class Manifest(Dataset):
         self.cautions = (
             *_cautions_of_columns(table, self._sources),
             *_cautions_of_files(table, self._sources, self._empty),
+            *_cautions_of_lengths(table, self._sources),
             *_cautions_of_marks(table, used),
         )
 
@@ -196,6 +199,21 @@ def _cautions_of_files(
                 f"{len(rows)} of {stated} files of {name} hold a header and no element: {files}{more}. "
                 f"Their samples count as without {name}."
             )
+    return found
+
+
+def _cautions_of_lengths(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
+    found = []
+    for name, source in sources.items():
+        if not isinstance(source, FileNames):
+            continue
+        files = [(row.place, source.file(row)) for row in table.rows if source.has(row)]
+        sounds = [(place, file) for place, file in files if file.suffix.lower() in PLAIN_SUFFIXES]
+        noted = [f"{place}: {file} {note}" for place, file in sounds if (note := length_note(file))]
+        if noted:
+            more = f"; and {len(noted) - _NAMED} more" if len(noted) > _NAMED else ""
+            wrong = f"{len(noted)} of {len(files)} files of {name} do not state their length, or a wrong one"
+            found.append(f"{wrong}: {'; '.join(noted[:_NAMED])}{more}.")
     return found
 
 
