@@ -13,7 +13,7 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint docs bench clean
+.PHONY: help demo test test-all lint docs pictures bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test-all  all tests"
 	@echo "make lint      style, types and the direction of imports"
 	@echo "make docs      the documentation, in docs/_build/html"
+	@echo "make pictures  the README's pictures, into docs/pictures"
 	@echo "make bench     how fast everything is, into benchmarks/results/speed_cpu.json or speed_cuda.json (about an hour)"
 	@echo "make clean     remove what these made, the environment included"
 
@@ -43,6 +44,9 @@ lint: $(VENV)/.stamp-lint
 docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "open docs/_build/html/index.html"
+
+pictures: $(VENV)/.stamp-run
+	$(BIN)/python docs/pictures.py docs/pictures
 
 bench: $(VENV)/.stamp-test
 	$(BIN)/python benchmarks/speed/measure.py
