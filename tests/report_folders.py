@@ -187,7 +187,8 @@ def write_experiment(
         tensors["feature/fused"] = torch.from_numpy(rng.normal(size=(samples, 2 * width))).half()
         write_tensors(run / "predictions.safetensors", tensors, {})
         (run / "recipe.yaml").write_text("plugins: [a_module_that_a_report_would_have_to_import]\n")
-        target = {"type": "regression" if outputs else "classification", "classes": list(classes) or None}
+        kind = "numbers" if outputs else "classes"
+        target = {"type": "regression" if outputs else "classification", "kind": kind, "classes": list(classes) or None}
         (run / "metrics.json").write_text(json.dumps({"targets": {"emotion": target}}))
         (run / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log(MODALITIES)))
     return folder

@@ -400,7 +400,7 @@ def test_what_makes_numbers_too_good_is_said():
         (lambda folder: None, "is no folder; name the one that `fusionkit experiment` wrote with --out"),
         (lambda folder: folder.mkdir(), "holds no results.json"),
         (lambda folder: (folder.mkdir(), (folder / "recipe.yaml").touch()), "holds one run"),
-        (lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{")), "cannot be read"),
+        (lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{")), "is no JSON"),
         (lambda folder: write_results(folder, {"format": 9}), "format 9; this version reads format 1"),
         (lambda folder: write_results(folder, {"format": 1, "columns": []}), "lacks experiment, recipes, target"),
     ],
