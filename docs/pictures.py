@@ -110,9 +110,10 @@ def main(folder: Path) -> list[Path]:
     sheet = folder / "faces.png"
     draw_sheet().save(sheet, optimize=True)
     films = load_recipe(find_recipe("quickstart/films"))
+    title = "The network of quickstart/films (N2): dashed losses are there in training only"
     return [
         sheet,
-        save_figure(draw_network(films.model, "The network of quickstart/films (N2): dashed losses are there in training only"), folder / "network.png"),
+        save_figure(draw_network(films.model, title), folder / "network.png"),
         save_figure(draw_folds(json.loads(RESULTS.read_text(encoding="utf-8"))), folder / "folds.png"),
     ]
 
