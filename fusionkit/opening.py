@@ -52,7 +52,8 @@ def open_dataset(data: DataSpec) -> Dataset:
     shared = _shared.get()
     plain = data.model_dump(mode="json", include={"dataset", "prepare"})
     # The folder is part of the key because relative paths among the options mean something else elsewhere.
-    key = (json.dumps(plain, sort_keys=True), os.getcwd(), data.cache)
+    # Nothing is sorted in it: some datasets draw in the order of their modalities.
+    key = (json.dumps(plain), os.getcwd(), data.cache)
     if shared is not None and key in shared:
         return shared[key]
     dataset = InMemory(open_dataset(data.model_copy(update={"cache": False}))) if data.cache else _opened(data)

@@ -14,6 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fusionkit.documents import ComponentCheck
 from fusionkit.findings import shown
+from fusionkit.marks import NO_RESULT
 
 
 class Record(BaseModel):
@@ -199,7 +200,7 @@ class FaceSpec(Record):
 class PrepareSpec(Record):
     """How films and sounds become what training reads."""
 
-    cache: str = Field(
+    cache: Annotated[str, NO_RESULT] = Field(
         "~/.cache/fusionkit", min_length=1, description="The folder of prepared clips; results do not depend on it."
     )
     frame_rate: float = Field(
@@ -236,8 +237,12 @@ class DataSpec(Record):
     budget: int | None = Field(
         None, gt=0, description="Elements of the longest modality per batch, instead of a number of samples."
     )
-    workers: int = Field(0, ge=0, description="Processes that load data; results do not depend on it.")
-    cache: bool = Field(False, description="Keep every loaded sample in memory.")
+    workers: Annotated[int, NO_RESULT] = Field(
+        0, ge=0, description="Processes that load data; results do not depend on it."
+    )
+    cache: Annotated[bool, NO_RESULT] = Field(
+        False, description="Keep every loaded sample in memory; results do not depend on it."
+    )
     allow_group_overlap: bool = Field(
         False, description="Accept a group on both sides of a split; every result is then labelled speaker-dependent."
     )
@@ -321,7 +326,7 @@ class TrainSpec(Record):
     patience: int | None = Field(
         None, gt=0, description="Epochs without a better validation loss after which a stage stops; not with last."
     )
-    export: tuple[Name, ...] = Field(
+    export: Annotated[tuple[Name, ...], NO_RESULT] = Field(
         (),
         description="Modalities whose last encoder is left as encoder_NAME.safetensors in the run folder, for the "
         "`weights` of encoders that are to start from it.",
@@ -333,7 +338,9 @@ class TrainSpec(Record):
         "uni-modal and of the fused losses, for which the step makes two more backward passes; 0 for never. The "
         "training is the same with and without.",
     )
-    checkpoint_seconds: float = Field(60.0, ge=0.0, description="Least time between two resumable checkpoints.")
+    checkpoint_seconds: Annotated[float, NO_RESULT] = Field(
+        60.0, ge=0.0, description="Least time between two resumable checkpoints; results do not depend on it."
+    )
     seed: Seed = Field(0, description="Seed of weights, order of samples and augmentation.")
 
     @model_validator(mode="after")

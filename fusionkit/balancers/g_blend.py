@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import BALANCERS
 
 Pair = tuple[float, float]
@@ -73,8 +74,8 @@ class GBlend(Balancer):
         modalities: tuple[str, ...],
         targets: tuple[str, ...],
         *,
-        losses: dict[str, BranchLosses] | None = None,
-        weights: dict[str, Annotated[float, Field(ge=0)]] | None = None,
+        losses: Annotated[dict[str, BranchLosses] | None, ANY_ORDER] = None,
+        weights: Annotated[dict[str, Annotated[float, Field(ge=0)]] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         if (losses is None) == (weights is None):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import BALANCERS
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -58,7 +59,7 @@ class ModalityDropout(Balancer):
         targets: tuple[str, ...],
         *,
         rate: Rate = 0.2,
-        rates: dict[str, Rate] | None = None,
+        rates: Annotated[dict[str, Rate] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         given = rates or {}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import BALANCERS
 
 
@@ -51,7 +52,7 @@ class MultiTerm(Balancer):
         modalities: tuple[str, ...],
         targets: tuple[str, ...],
         *,
-        weights: dict[str, Annotated[float, Field(ge=0)]] | None = None,
+        weights: Annotated[dict[str, Annotated[float, Field(ge=0)]] | None, ANY_ORDER] = None,
         fused_weight: Annotated[float, Field(ge=0)] = 1.0,
     ) -> None:
         super().__init__()

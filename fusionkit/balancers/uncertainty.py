@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import BALANCERS
 
 
@@ -56,7 +57,7 @@ class Uncertainty(Balancer):
         modalities: tuple[str, ...],
         targets: tuple[str, ...],
         *,
-        kinds: dict[str, Literal["numbers", "classes"]] | None = None,
+        kinds: Annotated[dict[str, Literal["numbers", "classes"]] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         self.kinds = dict(kinds or {})

@@ -18,6 +18,7 @@ from fusionkit.datasets.table_targets import targets_of
 from fusionkit.datasets.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import DATASETS
 
 _NAMED = 5
@@ -67,10 +68,10 @@ class Manifest(Dataset):
         self,
         *,
         path: str,
-        modalities: dict[str, str | list[str] | FileColumn] | None = None,
+        modalities: Annotated[dict[str, str | list[str] | FileColumn] | None, ANY_ORDER] = None,
         film: str | None = None,
         sound: str | None = None,
-        targets: dict[str, str | list[str]] | list[str] | None = None,
+        targets: Annotated[dict[str, str | list[str]] | list[str] | None, ANY_ORDER] = None,
         group: str | None = None,
         id: str | None = None,
         part: str | None = None,

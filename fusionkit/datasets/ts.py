@@ -13,6 +13,7 @@ from torch import Tensor
 from fusionkit.datasets.ts_format import TsCase, TsFile, read_ts
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import DATASETS
 
 Channel = Annotated[int, Field(ge=0)]
@@ -42,7 +43,7 @@ class Ts(Dataset):
         *,
         train: str,
         test: str | None = None,
-        modalities: dict[str, list[Channel]] | None = None,
+        modalities: Annotated[dict[str, list[Channel]] | None, ANY_ORDER] = None,
         rate: Annotated[float, Field(gt=0)] | None = None,
         missing: Literal["error", "interpolate"] = "error",
     ) -> None:

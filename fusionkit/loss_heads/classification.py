@@ -24,6 +24,7 @@ from fusionkit.loss_heads.categorical import (
     metrics_of_class_sums,
     weights_by_name,
 )
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import LOSS_HEADS
 
 
@@ -75,7 +76,7 @@ class Classification(LossHead):
         hidden: int | None,
         *,
         classes: tuple[str, ...] = (),
-        class_weights: dict[str, Annotated[float, Field(gt=0)]] | None = None,
+        class_weights: Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, ANY_ORDER] = None,
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget, share
 from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import F1, check_names, weights_by_name
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import LOSS_HEADS
 
 
@@ -66,7 +67,7 @@ class Multilabel(LossHead):
         hidden: int | None,
         *,
         labels: tuple[str, ...] = (),
-        presence_weights: dict[str, Annotated[float, Field(gt=0)]] | None = None,
+        presence_weights: Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, ANY_ORDER] = None,
         threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5,
     ) -> None:
         super().__init__()

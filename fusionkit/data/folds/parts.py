@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Folds, Row, Split
+from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import FOLDS
 
 
@@ -31,7 +32,9 @@ class WithParts(Folds):
         [('A1,2', ('1/test', '2/test'), 2), ('A3,4', ('3/test', '4/test'), 2)]
     """
 
-    def __init__(self, *, folds: str = "actor_pairs", options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, *, folds: str = "actor_pairs", options: Annotated[dict[str, Any] | None, ANY_ORDER] = None
+    ) -> None:
         self.folds = FOLDS.build(folds, **(options or {}))
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
