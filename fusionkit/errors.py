@@ -23,6 +23,10 @@ class RunError(FusionKitError):
     """A run folder, a checkpoint or a card is missing, damaged, or belongs to something else."""
 
 
+class FusionKitWarning(UserWarning):
+    """Something was wrong and is mended without a loss, such as a damaged checkpoint for which there is an earlier."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong.

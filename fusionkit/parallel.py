@@ -16,6 +16,18 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def part_from_others() -> bool:
+    """Ends the common work of all processes, and says whether this one goes on: only the first does, alone.
+
+    What it computes from then on waits for no other.
+    """
+    if world_size() == 1:
+        return True
+    first = dist.get_rank() == 0
+    dist.destroy_process_group()
+    return first
+
+
 def link_to_all(module: nn.Module) -> Callable[[Tensor], Tensor]:
     """Links outputs to every parameter of a module, for wrappers that average gradients and wait for each.
 

@@ -13,7 +13,8 @@ from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-import torch
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+"""Signals that ask a process to keep what it has and leave; SLURM gives notice by the last two. Windows lacks them."""
 
 GRACE_SECONDS = 60.0
 """How long a stopped job may take to write what it needs to go on."""
@@ -65,6 +66,19 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def leave_signals_to_parent() -> None:
+    """Keeps what is sent to a whole group of processes, Ctrl-C or a scheduler's notice, from this one.
+
+    It is told by the process that started it, by SIGTERM, and only once. A worker that ended by itself would take away
+    what the other needs to finish its step and to write a checkpoint.
+    """
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    for signum in STOPPING:
+        if signum != signal.SIGTERM:
+            signal.signal(signum, signal.SIG_IGN)
+
+
 @contextmanager
 def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
     """A bar on standard error with the remaining time; gives what advances it by one, and says what failed, if any.
@@ -109,6 +123,8 @@ def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Within it torch computes on one thread, as in a worker: figures and times do not depend on how many there are."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -201,8 +217,9 @@ class _Worker(Generic[J, R]):
 
 
 def _work(jobs: Connection[Any, Any], do: Callable[[J], R], around: Callable[[], AbstractContextManager[None]]) -> None:
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()  # Ctrl-C reaches the terminal's processes; these are told by the main one, and only once
+    import torch
+
+    leave_signals_to_parent()
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import os
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
 
+from fusionkit.differences import find_differences
 from fusionkit.documents import read_document
 from fusionkit.environment import describe_environment
-from fusionkit.errors import PluginError, RunError
+from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.recipe import load_recipe
 from fusionkit.spec import Recipe
 from fusionkit.strict_yaml import write_yaml
 from fusionkit.trust import is_noted, note_run
 from fusionkit.whole_files import (
+    LOCK,
     TensorFile,
     as_json,
     content_hash,
@@ -26,6 +29,7 @@ from fusionkit.whole_files import (
     guarded,
     read_json,
     read_tensors,
+    sole_worker,
     sync,
     write_file,
     write_tensors,
@@ -47,12 +51,15 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> None:
         self.path = Path(path)
         self._plugins = plugins
+        self._is_torn = False  # whether the last checkpoint was found to be damaged
 
     @classmethod
     def create(
         cls, path: str | os.PathLike[str], recipe: Recipe, *, data: str | None = None, device: str = "cpu"
     ) -> Self:
-        """A new run, or the one that is there already if it is of the same recipe and data.
+        """Makes a new run, or opens the one that is there already if it is of the same recipe and data.
+
+        Recipes are the same where `find_differences` finds nothing.
 
         Args:
             path: The folder.
@@ -61,19 +68,12 @@ class RunFolder:
             device: What the environment says of the device.
 
         Raises:
-            RunError: The folder holds a run of another recipe or of other data, or something else than a run, or cannot
-                be written.
+            RunError: The folder holds a run of another recipe or of other data, or something else than a run, another
+                process is working in it, or it cannot be written.
         """
         run = cls(path, plugins=recipe.plugins)
-        plain = recipe.plain()
         if run.begun:
-            if different := run.differences_from(plain):
-                raise RunError(
-                    f"{run.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
-                )
-            if run.is_of_other_data(data):
-                changed = "samples, targets or prepared clips are others than when it began"
-                raise RunError(f"{run.path}: a run of other data, {changed}; take a new folder, or remove this one")
+            run._refuse_another(recipe, data)
             return run
         if run.path.exists() and (not run.path.is_dir() or not all(map(_is_of_a_begun_run, run.path.iterdir()))):
             raise RunError(f"{run.path}: exists and is no run (it holds no recipe.yaml); take a new or empty folder")
@@ -81,8 +81,12 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made ({error.strerror})") from error
-        write_file(run.path / "environment.json", as_json({**describe_environment(device), "data": data}))
-        write_file(run._recipe_file, write_yaml(plain).encode())  # last: it is what makes the folder a run
+        with sole_worker(run.path):
+            if run.begun:  # by another process, in this very moment
+                run._refuse_another(recipe, data)
+                return run
+            write_file(run.path / "environment.json", as_json({**describe_environment(device), "data": data}))
+            run.rewrite_recipe(recipe)  # last: it is what makes the folder a run
         return run
 
     @classmethod
@@ -112,10 +116,10 @@ class RunFolder:
         own = is_noted(self.path, self._recipe_file)
         return load_recipe(self._recipe_file, plugins=None if own else self._plugins)
 
-    def differences_from(self, plain: Mapping[str, Any]) -> list[str]:
-        """The keys in which its recipe differs from a complete one, with both values; none where it is the same."""
+    def differences_from(self, recipe: Recipe) -> list[str]:
+        """Finds the keys in which its recipe differs from a complete one; none where its training may go on with it."""
         try:
-            return _differing_keys(self.recipe.plain(), plain)
+            return find_differences(self.recipe, recipe)
         except PluginError as error:
             return [str(problem) for problem in error.problems]
 
@@ -137,6 +141,14 @@ class RunFolder:
                 named,
             )
 
+    def rewrite_recipe(self, recipe: Recipe) -> None:
+        """Writes down the recipe by which the training goes on: what results do not depend on may have changed.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        write_file(self._recipe_file, write_yaml(recipe.plain()).encode())
+
     @property
     def written_recipe(self) -> dict[str, Any]:
         """The recipe as it stands in the folder: complete by the version that wrote it, without later options."""
@@ -147,6 +159,15 @@ class RunFolder:
     def environment(self) -> dict[str, Any]:
         """Versions, commit, device, platform and command of the training."""
         return read_json(self.path / "environment.json")
+
+    def _refuse_another(self, recipe: Recipe, data: str | None) -> None:
+        if different := self.differences_from(recipe):
+            raise RunError(
+                f"{self.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
+            )
+        if self.is_of_other_data(data):
+            changed = "samples, targets or prepared clips are others than when it began"
+            raise RunError(f"{self.path}: a run of other data, {changed}; take a new folder, or remove this one")
 
     def is_of_other_data(self, data: str | None) -> bool:
         """Whether it began with data of another hash than this one; what is not known differs from nothing."""
@@ -210,24 +231,52 @@ class RunFolder:
     def save_checkpoint(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Writes the state to resume from, after making sure that the log up to here is on the disk.
 
+        The one before is kept beside it, unless it was found to be damaged.
+
         Raises:
             RunError: It cannot be written; the previous checkpoint is intact.
         """
         if self._log_file.is_file():
             guarded(self._log_file, lambda: sync(self._log_file))
-        write_tensors(self._checkpoint_file, state, metadata)
+        before = None if self._is_torn else self._earlier_checkpoint_file
+        write_tensors(self._checkpoint_file, state, metadata, before=before)
+        self._is_torn = False
 
-    def load_checkpoint(self) -> TensorFile | None:
-        """The state to resume from; None where there is none yet.
+    def load_checkpoint(self, file: str | os.PathLike[str] | None = None) -> TensorFile | None:
+        """Reads the state to resume from; None where there is none yet.
+
+        Where the last checkpoint is damaged, it is the one before, with a `FusionKitWarning`.
+
+        Args:
+            file: A checkpoint of this run that must be taken; the last that is whole when left out.
 
         Raises:
-            RunError: The file is damaged.
+            RunError: The file is damaged or none of this run, or all that there are are damaged.
         """
-        return read_tensors(self._checkpoint_file) if self._checkpoint_file.is_file() else None
+        if file is not None:
+            if Path(file).resolve().parent != self.path.resolve():
+                raise RunError(f"{file}: is no checkpoint of {self.path}; name one that lies in that folder")
+            return read_tensors(file)
+        damaged: list[RunError] = []
+        for path in filter(Path.is_file, (self._checkpoint_file, self._earlier_checkpoint_file)):
+            try:
+                state = read_tensors(path)
+            except RunError as error:
+                damaged.append(error)
+                continue
+            if damaged:
+                self._is_torn = True
+                message = f"{damaged[0]}; the training goes on from the checkpoint before, {path.name}"
+                warnings.warn(message, FusionKitWarning, stacklevel=2)
+            return state
+        if damaged:
+            raise RunError("; ".join(map(str, damaged)))
+        return None
 
     def discard_checkpoint(self) -> None:
         """Forgets what there is to resume from; the training then starts anew."""
-        self._checkpoint_file.unlink(missing_ok=True)
+        for path in (self._checkpoint_file, self._earlier_checkpoint_file):
+            path.unlink(missing_ok=True)
 
     def append_log(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Adds lines to the log.
@@ -353,6 +402,10 @@ class RunFolder:
         return self.path / "checkpoint.safetensors"
 
     @property
+    def _earlier_checkpoint_file(self) -> Path:
+        return self.path / "checkpoint.earlier.safetensors"
+
+    @property
     def _log_file(self) -> Path:
         return self.path / "log.jsonl"
 
@@ -363,15 +416,4 @@ class RunFolder:
 
 def _is_of_a_begun_run(path: Path) -> bool:
     """Whether a file is what `RunFolder.create` leaves when it is killed before the folder is a run."""
-    return path.name in ("environment.json", ".environment.json.partial", ".recipe.yaml.partial")
-
-
-def _differing_keys(there: Any, given: Any, place: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(given, dict):
-        keys = [*there, *(key for key in given if key not in there)]
-        return [
-            text
-            for key in keys
-            for text in _differing_keys(there.get(key), given.get(key), f"{place}.{key}" if place else str(key))
-        ]
-    return [] if there == given else [f"{place} ({json.dumps(there)} there, {json.dumps(given)} given)"]
+    return path.name in (LOCK, "environment.json", ".environment.json.partial", ".recipe.yaml.partial")

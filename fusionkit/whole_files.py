@@ -16,6 +16,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from fusionkit.errors import RunError
@@ -39,11 +40,19 @@ TensorFile = tuple[dict[str, Tensor], dict[str, str]]
 LOCK = ".lock"
 """The file by which a process says that it works in a folder."""
 
+_NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
+"""What a file system answers that knows no locks."""
+
 _HASH = "sha256"
 
 
 def write_tensors(
-    path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, durable: bool = True
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    *,
+    durable: bool = True,
+    before: Path | None = None,
 ) -> str:
     """Writes tensors and text as one safetensors file that is replaced in one piece or not at all.
 
@@ -57,6 +66,7 @@ def write_tensors(
         metadata: Text by name; the name ``sha256`` is the file's own.
         durable: Bring it to the disk before returning. Else a kill of the process loses nothing, but a failure of the
             machine may leave a damaged file, until `sync` is called.
+        before: Where the file that is replaced is kept; it is lost when left out.
 
     Returns:
         The sha256.
@@ -69,7 +79,9 @@ def write_tensors(
     stored = _separate(tensors)
     digest = content_hash(stored, metadata)
     whole, sealed = Path(path), {**metadata, _HASH: digest}
-    guarded(whole, lambda: _replace(whole, lambda partial: _save(partial, stored, sealed), durable=durable))
+    guarded(
+        whole, lambda: _replace(whole, lambda partial: _save(partial, stored, sealed), durable=durable, before=before)
+    )
     return digest
 
 
@@ -181,15 +193,21 @@ def replace_file(path: Path, data: bytes) -> None:
     _replace(path, write)
 
 
-def _replace(path: Path, write: Callable[[Path], None], *, durable: bool = True) -> None:
+def _replace(path: Path, write: Callable[[Path], None], *, durable: bool = True, before: Path | None = None) -> None:
     partial = path.with_name(f".{path.name}.partial")
+    moved = False
     try:
         write(partial)
         if durable:
             sync(partial)
+        if before is not None and path.exists():  # killed between the two renames, a process leaves the file there
+            os.replace(path, before)
+            moved = True
         os.replace(partial, path)
     except OSError:
         partial.unlink(missing_ok=True)
+        if moved:
+            os.replace(str(before), path)
         raise
     if durable:
         sync(path.parent)
@@ -205,32 +223,48 @@ def sync(path: Path) -> None:
 
 
 @contextmanager
-def sole_worker(folder: Path) -> Iterator[None]:
-    """Within it no other process works in a folder, as far as it asks the same; the system ends it with the process.
+def sole_worker(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+    """Within it no other process works in a folder, as far as it asks the same.
 
-    Where a file system knows no locks, nothing is kept out.
+    The system ends it with the process, however that dies: processes that it has forked do not hold the lock. Where a
+    file system knows no locks, nothing is kept out.
+
+    Args:
+        folder: The folder.
+        wait: Seconds until another process must have left.
 
     Raises:
         RunError: Another process works in the folder, or it cannot be written.
     """
+    # A marker in place of a lock would outlive a process that is killed, so there is no soft fallback.
+    lock = FileLock(folder / LOCK, thread_local=False, fallback_to_soft=False)
     try:
-        import fcntl
-    except ImportError:  # a system without such locks
-        yield
-        return
+        lock.acquire(timeout=wait)
+    except Timeout:
+        remedy = "wait until it ends, or take another folder"
+        raise RunError(f"{folder}: another process is working in it; {remedy}") from None
+    except (OSError, NotImplementedError) as error:
+        if not isinstance(error, NotImplementedError) and error.errno not in _NO_LOCKS:
+            raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
     try:
-        lock = (folder / LOCK).open("a")
-    except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror})") from error
-    with lock as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            remedy = "wait until it ends, or take another folder"
-            raise RunError(f"{folder}: another process is working in it; {remedy}") from None
-        except OSError:
-            pass  # no locks here
         yield
+    finally:
+        lock.release()
+
+
+def refuse_if_taken(folder: Path, *, wait: float = 0.0) -> None:
+    """Says early that another process works in a folder, before what takes its time; writes nothing there.
+
+    Args:
+        folder: The folder, which need not be there.
+        wait: Seconds until the other process must have left.
+
+    Raises:
+        RunError: Another one does.
+    """
+    if (folder / LOCK).is_file():
+        with sole_worker(folder, wait=wait):
+            pass
 
 
 def guarded(path: Path, write: Callable[[], None]) -> None:

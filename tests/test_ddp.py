@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import socket
+import subprocess
+import sys
+import time
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_runs import epochs_of, recipe, steps_of, weights_of
+from small_runs import epochs_of, recipe, same_bits, steps_of, weights_of
 from torch import Tensor, multiprocessing, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
 from fusionkit.assembly import assemble
+from fusionkit.cli import main
 from fusionkit.jagged import Jagged
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
@@ -124,8 +130,22 @@ def train_as_one_of_two(rank: int, port: int, folder: str) -> None:
             train(json.loads(json.dumps(options_of(case, 2))), Path(folder) / case, accelerator="cpu")
         for case in OWN_LOOPS:
             torch.save(of_own_loop(case, rank), Path(folder) / f"{case}.{rank}")
+        train_by_command(rank, Path(folder))
     finally:
-        torch.distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def train_by_command(rank: int, folder: Path) -> None:
+    """The command that a user starts, first with a mistake, then without; what it prints goes to a file."""
+    recipe_file = folder / f"recipe{rank}.json"
+    recipe_file.write_text(json.dumps(recipe(data={"batch_size": 2})))
+    with (folder / f"said{rank}.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+        for mistakes in (["train.epoch=1"], []):
+            with suppress(SystemExit):
+                main(["train", str(recipe_file), "--out", str(folder / "command"), "train.epochs=1", *mistakes])
+        with suppress(SystemExit):
+            main(["evaluate", str(folder / "command")])
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +156,16 @@ def runs_of_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         port = free.getsockname()[1]
     multiprocessing.spawn(train_as_one_of_two, args=(port, str(folder)), nprocs=2)
     return folder
+
+
+def test_what_several_processes_say_is_said_once(runs_of_two: Path) -> None:
+    said = [(runs_of_two / f"said{rank}.txt").read_text() for rank in range(2)]
+
+    assert said[1] == ""
+    assert said[0].count("unknown key") == said[0].count("train.epoch=1") == 1
+    assert said[0].count("Target label, fold") == said[0].count("Learning curves: ") == 1
+    assert said[0].count("2 processes were started, and only `fusionkit train` divides its work among them") == 1
+    assert RunFolder.open(runs_of_two / "command").read_metrics()["targets"].keys() == {"label"}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -207,3 +237,51 @@ def test_a_single_process_reaches_nothing_that_plays_no_part() -> None:
         "placeholders.of_a",
         *(n for n, _ in model.named_parameters() if n.startswith("branches.a.heads")),
     }
+
+
+def command_in(page: str) -> list[str]:
+    """How a page says to start several processes, up to the recipe."""
+    text = (Path(__file__).parent.parent / "docs" / "how_to" / page).read_text(encoding="utf-8")
+    written = text[text.index("torchrun --nproc_per_node") : text.index("train recipe.yaml")]
+    return written.replace("\\\n", " ").replace("$(which fusionkit)", "-m fusionkit").split()[1:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGTERM])
+def test_processes_that_are_started_as_the_page_says_leave_together_and_go_on_to_the_same_bits(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
+    options = options_of("end_to_end", 2)
+    options["train"] |= {"epochs": 40, "checkpoint_seconds": 1e9}
+    (tmp_path / "recipe.json").write_text(json.dumps(options))
+
+    def start(out: str) -> subprocess.Popen[str]:
+        command = [*command_in("stop_and_resume.md"), "train", str(tmp_path / "recipe.json")]
+        return subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *command, "--out", str(tmp_path / out)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    whole = start("whole")
+    said, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, said
+    assert said.count("Target label, fold") == 1
+    stopped, log = start("run"), tmp_path / "run" / "log.jsonl"
+    while not log.is_file() or not log.read_text():
+        assert stopped.poll() is None
+        time.sleep(0.01)
+    stopped.send_signal(signum)
+    said, _ = stopped.communicate(timeout=120)  # its pipe is closed once none of the processes is left
+
+    assert stopped.returncode != 0
+    run = RunFolder.open(tmp_path / "run")
+    assert run.load_checkpoint() is not None, said
+    assert said.count("fusionkit: stopped; the same command goes on where it was") == 1
+    resumed = start("run")
+    said, _ = resumed.communicate(timeout=300)
+    assert resumed.returncode == 0, said
+    assert same_bits(weights_of(run), weights_of(RunFolder.open(tmp_path / "whole")))
+    assert run.read_log() == RunFolder.open(tmp_path / "whole").read_log()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import itertools
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from scipy import stats
 from fusionkit import load_recipe
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.experiments import load_experiment, run_experiment
-from fusionkit.experiments.jobs import Failure, make_agenda
+from fusionkit.experiments.jobs import Failure, do, make_agenda
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.statistics import compare, corrected_t_test, mean_interval, paired_t_test, wilcoxon_test
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
+from fusionkit.whole_files import sole_worker
 
 RECIPE = """
 schema: 1
@@ -455,7 +457,7 @@ def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done,
         patched.setattr("fusionkit.whole_files.os.replace", full)
         with pytest.raises(RunError, match=r"\(No space left on device\); every run is kept"):
             quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["runs"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs", ".lock"}
     assert figures(quick(folder / "experiment.yaml", tmp_path / "out", processes=1)) == figures(results)
 
 
@@ -512,19 +514,53 @@ def test_a_stopped_experiment_resumes_to_the_same_result(done, tmp_path, signum)
         "if __name__ == '__main__':\n"
         "    run_experiment(sys.argv[1], sys.argv[2], processes=2, overrides=['seeds=[0]', 'train.epochs=1'])\n"
     )
-    out = tmp_path / "out"
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(folder / "experiment.yaml"), str(out)], stderr=subprocess.PIPE, text=True
-    )
+    out, said = tmp_path / "out", tmp_path / "said.txt"
+    with said.open("w") as file:  # no pipe: it would be waited for until the last worker is gone
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(folder / "experiment.yaml"), str(out)], stderr=file
+        )
     wait_for(lambda: any(out.rglob("metrics.json")))
     process.send_signal(signum)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode != 0
+    assert process.wait(timeout=60) != 0
     assert not (out / "results.json").exists()
     if signum == signal.SIGINT:
-        assert "KeyboardInterrupt" in said
-    wait_for(lambda: not any(is_running(script.name, pid) for pid in os.listdir("/proc") if pid.isdigit()))
+        assert "KeyboardInterrupt" in said.read_text()
+    # At once: workers of a process that was killed may still be ending, and no run fails for it.
     assert figures(quick(folder / "experiment.yaml", out, processes=1)) == figures(results)
+
+
+def test_a_second_experiment_in_one_folder_is_refused_and_the_first_goes_on(experiment, tmp_path):
+    path, refused = experiment(), list[str]()
+
+    def second(*_):
+        with pytest.raises(RunError) as caught:
+            quick(path, tmp_path / "out", processes=1)
+        refused.append(str(caught.value))
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("fusionkit.experiments.running.run_jobs", lambda jobs, processes, report: second() or [])
+        patched.setattr("fusionkit.experiments.running.make_results", lambda agenda, failures: {})
+        patched.setattr("fusionkit.experiments.running.write_results", lambda results, out: {"first": "done"})
+        done = quick(path, tmp_path / "out", processes=1)
+
+    assert done == {"first": "done"}
+    remedy = "wait until it ends, or take another folder"
+    assert refused == [f"{tmp_path / 'out'}: another process is working in it; {remedy}"]
+
+
+def test_a_run_that_a_killed_experiment_left_in_work_is_waited_for(experiment, tmp_path, monkeypatch):
+    job = make_agenda(load_experiment(experiment()), tmp_path / "out").jobs[0]
+    run = RunFolder.create(job.folder, load_recipe(job.recipe))
+    happened = list[str]()
+    monkeypatch.setattr("fusionkit.training.train", lambda *_, **__: happened.append("trained") or run)
+    monkeypatch.setattr("fusionkit.evaluation.evaluate", lambda run: None)
+    held = ExitStack()
+    held.enter_context(sole_worker(run.path))
+    held.callback(happened.append, "left")
+    threading.Timer(0.2, held.close).start()
+
+    assert do(job) is None
+    assert happened == ["left", "trained"]
 
 
 def wait_for(condition, seconds=90):
@@ -532,14 +568,6 @@ def wait_for(condition, seconds=90):
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
-
-
-def is_running(script, pid):
-    """Whether a process belongs to the script: its workers name it in the arguments that they were spawned with."""
-    try:
-        return script in Path(f"/proc/{pid}/environ").read_text(errors="replace")
-    except OSError:
-        return False
 
 
 TABLE = "clip,who,mood,a,b\n" + "".join(

@@ -7,6 +7,9 @@ import json
 import os
 import resource
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FuturesTimeout
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from fusionkit.errors import RunError
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
-from fusionkit.whole_files import content_hash, read_tensors, sole_worker, write_tensors
+from fusionkit.whole_files import content_hash, read_tensors, refuse_if_taken, sole_worker, write_tensors
 
 TENSORS = {
     "weights": torch.arange(6.0).reshape(2, 3),
@@ -237,15 +240,48 @@ def test_predictions_come_back_as_they_were_written(run: RunFolder) -> None:
     assert metadata == {"ids": '["a", "b"]'}
 
 
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_where_a_file_system_knows_no_locks_the_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+
+    with sole_worker(tmp_path):
+        done = True
+
+    assert done
+
+
+def test_a_folder_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as threads, ExitStack() as held:
+        held.enter_context(sole_worker(tmp_path))
+        with pytest.raises(RunError, match="another process is working in it"):
+            refuse_if_taken(tmp_path)
+        waiting = threads.submit(refuse_if_taken, tmp_path, wait=30.0)
+        with pytest.raises(FuturesTimeout):
+            waiting.result(timeout=0.1)
+        held.close()
+        waiting.result(timeout=30.0)
+    refuse_if_taken(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl")
     run = RunFolder.create(tmp_path / "run", train(recipe(), tmp_path / "first").recipe)
-    with (
-        sole_worker(run.path),
-        pytest.raises(RunError, match="run: another process is working in it; wait until it ends"),
-    ):
-        train(recipe(), run.path)
+    run.save_checkpoint({"w": torch.zeros(1)}, {})
+    for resume in (True, False):
+        with (
+            sole_worker(run.path),
+            pytest.raises(RunError, match="run: another process is working in it; wait until it ends"),
+        ):
+            train(recipe(), run.path, resume=resume)
     assert not run.finished
     assert not run.read_log()
-    train(recipe(), run.path)
+    assert run.load_checkpoint() is not None
+    train(recipe(), run.path, resume=False)
     assert run.finished

@@ -5,9 +5,12 @@ Nothing here imports torch before a command needs it, so ``fusionkit --help`` is
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Annotated
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +27,8 @@ from fusionkit.cli import (
     running,
     stressing,
 )
-from fusionkit.errors import FusionKitError
+from fusionkit.cli.output import processes, speaks
+from fusionkit.errors import FusionKitError, FusionKitWarning
 
 USER_ERROR = 2
 
@@ -56,11 +60,16 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Fuse several kinds of signal, and measure whether fusing helps."""
+    command = context.invoked_subcommand
+    if processes() > 1 and command != "train":
+        message = f"{processes()} processes were started, and only `fusionkit train` divides its work among them"
+        raise FusionKitError(f"{message}; start `fusionkit {command}` without torchrun")
 
 
 def _refuse_odd_bytes(arguments: Iterable[str]) -> None:
@@ -83,9 +92,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always, with the status.
     """
     try:
-        _refuse_odd_bytes(sys.argv[1:] if arguments is None else arguments)
-        app(args=None if arguments is None else list(arguments), prog_name="fusionkit")
+        with _warnings_as_sentences():
+            _refuse_odd_bytes(sys.argv[1:] if arguments is None else arguments)
+            app(args=None if arguments is None else list(arguments), prog_name="fusionkit")
     except FusionKitError as error:
         sys.stdout.flush()
-        typer.echo(f"fusionkit: {error}", err=True)
+        if speaks():
+            typer.echo(f"fusionkit: {error}", err=True)
+        elif "torch" in sys.modules and _trains_with_others():  # the others need not have found the same
+            typer.echo(f"fusionkit: process {os.environ.get('RANK')}: {error}", err=True)
         sys.exit(USER_ERROR)
+
+
+def _trains_with_others() -> bool:
+    from fusionkit.parallel import world_size
+
+    return world_size() > 1
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Within it our warnings are printed as errors are, without the line of code that gave them."""
+    shown: Any = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:
+        if not issubclass(category, FusionKitWarning):
+            shown(message, category, *place, **rest)
+        elif speaks():
+            typer.echo(f"fusionkit: {message}", err=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

@@ -45,11 +45,14 @@ def compare(
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import NONE_FINISHED
     from fusionkit.shipped import find_recipe
+    from fusionkit.whole_files import refuse_if_taken
 
     path, changes = find_recipe(file), tuple(overrides or ())
     with told_when_stopped(), datasets_shared():
         experiment, _ = load_comparison(path, changes)
         check_beginnings(experiment, out, tuned=None)
+        if not dry_run:
+            refuse_if_taken(out)
         if not films_are_ready(experiment.recipes.values(), processes, as_json, dry_run=dry_run):
             return
         if dry_run or not as_json:

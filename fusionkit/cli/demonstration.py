@@ -39,7 +39,7 @@ def demo(
     from fusionkit.processes import processors, progress_bar
     from fusionkit.rendering import contact_sheet, render_ravdess
     from fusionkit.shipped import find_recipe
-    from fusionkit.whole_files import write_file
+    from fusionkit.whole_files import sole_worker, write_file
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
     pairs = (actors + 1) // 2
@@ -52,7 +52,7 @@ def demo(
     load_experiment(experiment, settings)  # what is wrong with the overrides is said before films are rendered
     clips = 30 * actors  # eight emotions, two intensities and two statements; neutral has one intensity
     shown = 0
-    with told_when_stopped(), progress_bar("films", clips, 0, shown=not as_json) as advance:
+    with told_when_stopped(), sole_worker(out), progress_bar("films", clips, 0, shown=not as_json) as advance:
 
         def reached(done: int, _total: int) -> None:
             nonlocal shown

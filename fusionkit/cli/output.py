@@ -42,6 +42,17 @@ def console() -> Console:
     return Console(width=width, highlight=False)
 
 
+def processes() -> int:
+    """How many processes ``torchrun`` or ``fabric run`` started to train together."""
+    launched = {"TORCHELASTIC_RUN_ID", "LT_CLI_USED"} & os.environ.keys()
+    return int(os.environ.get("WORLD_SIZE", "1")) if launched else 1
+
+
+def speaks() -> bool:
+    """Whether this process says what all say: of those that train together, the first of each machine."""
+    return processes() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def print_paragraph(text: str) -> None:
     """Prints words, broken between them."""
     console().print(text, markup=False)

@@ -21,6 +21,7 @@ from fusionkit.cli.output import (
     print_json,
     print_paragraph,
     print_table,
+    speaks,
 )
 from fusionkit.cli.profiles import profile_of
 from fusionkit.cli.reporting import print_report
@@ -50,9 +51,14 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or the name of a shipped one.")],
     out: OutOption,
     overrides: OverridesArgument = None,
+    *,
     profile: Annotated[
         bool, typer.Option("--profile", help="Watch some steps, and say where their time goes; trains the same.")
     ] = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option("--resume", metavar="FILE", help="The checkpoint of the run to go on from, instead of the last."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a recipe, or resume it, and evaluate it.
@@ -61,6 +67,7 @@ def train(
     """
     from fusionkit import evaluation, training
     from fusionkit.opening import datasets_shared
+    from fusionkit.parallel import part_from_others
     from fusionkit.report.canvas import save_figure
     from fusionkit.report.curves import draw_learning_curves
     from fusionkit.runs import RunFolder
@@ -69,7 +76,9 @@ def train(
     path, changes = find_recipe(recipe), tuple(overrides or ())
     watching = profile_of(RunFolder(out), as_json) if profile else None
     with told_when_stopped(), datasets_shared():
-        run = training.train(path, out, changes, progress=not as_json, profile=watching)
+        run = training.train(path, out, changes, resume=resume or True, progress=not as_json, profile=watching)
+        if not part_from_others():
+            return
         if watching is not None and not watching.stages and not as_json:
             print_paragraph("There was nothing to profile: no step of this run is left.\n")
         card = evaluation.evaluate(run)
@@ -142,17 +151,24 @@ def verify(
 
 @contextmanager
 def told_when_stopped(*, goes_on: bool = True) -> Iterator[None]:
-    """Within it Ctrl-C and SIGTERM end in a sentence that says what goes on, and every process ends with this one."""
+    """Within it Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 end in a sentence that says what goes on.
+
+    Every process that was started within it ends, too.
+    """
+    from fusionkit.processes import STOPPING
+
     listens = threading.current_thread() is threading.main_thread()  # signals reach no other
-    previous = signal.signal(signal.SIGTERM, _leave) if listens else None
+    signals = [each for each in STOPPING if each != signal.SIGINT] if listens else []
+    previous = {each: signal.signal(each, _leave) for each in signals}
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        typer.echo(f"fusionkit: stopped{'; the same command goes on where it was' if goes_on else ''}", err=True)
+        if speaks():
+            typer.echo(f"fusionkit: stopped{'; the same command goes on where it was' if goes_on else ''}", err=True)
         raise
     finally:
-        if listens:
-            signal.signal(signal.SIGTERM, previous)
+        for each, handler in previous.items():
+            signal.signal(each, handler)
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
@@ -183,10 +199,13 @@ def perform_experiment(
     from fusionkit.opening import datasets_shared
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import rich_table
+    from fusionkit.whole_files import refuse_if_taken
 
     with told_when_stopped(), datasets_shared():
         experiment = load_experiment(path, overrides)
         check_beginnings(experiment, out)
+        if not dry_run:
+            refuse_if_taken(out)
         if not films_are_ready(experiment.recipes.values(), processes, as_json, dry_run=dry_run):
             return
         if dry_run or not as_json:

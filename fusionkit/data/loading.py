@@ -23,6 +23,7 @@ from fusionkit.data.sending import Parcel, prepare_worker
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, RawTarget, Row, Transform
+from fusionkit.processes import leave_signals_to_parent
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""
@@ -238,6 +239,7 @@ class _Draws(torch.utils.data.Sampler[list[Draw]]):
 
 
 def _begin_worker(worker: int) -> None:
+    leave_signals_to_parent()
     torch.set_num_threads(1)
     prepare_worker()
 

@@ -21,7 +21,14 @@ from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import Agenda, Failure, is_finished, make_agenda
 from fusionkit.experiments.ranking import against, all_pairs, holm, rank
 from fusionkit.experiments.results import make_results
-from fusionkit.experiments.running import begin, check_beginnings, run_waiting, runs_at_a_time, write_results
+from fusionkit.experiments.running import (
+    begin,
+    check_beginnings,
+    run_waiting,
+    runs_at_a_time,
+    sole_experiment,
+    write_results,
+)
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
 from fusionkit.inspection import measure
 from fusionkit.model import build
@@ -58,29 +65,31 @@ def run_comparison(
 
     Raises:
         RecipeError: Every problem of the comparison file, of its recipes and of its search.
-        RunError: The folder cannot be written or holds runs of other recipes, or the results cannot be written.
+        RunError: The folder cannot be written or holds runs of other recipes, another process works in it, or the
+            results cannot be written.
     """
     out = Path(out)
     with datasets_shared():
         experiment, spec = load_comparison(path, overrides)
         check_beginnings(experiment, out, tuned=None)
-        prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
-        experiment = with_budget(experiment, spec, out)
-        untuned = make_agenda(experiment, out, tuned=None)
-        begin(untuned, untuned.jobs, progress=progress)
-        choices, lost = _tune(untuned, spec, processes, progress=progress)
-        agenda = make_agenda(experiment, out, tuned={cell: choice.overrides for cell, choice in choices.items()})
-        failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
-        results = make_results(agenda, [*lost, *failures])
-        results["comparison"] = {
-            "budget": spec.budget.model_dump(mode="json", exclude_none=True),
-            "epochs": {variant: recipe.train.epochs for variant, recipe in experiment.recipes.items()},
-            "tuning": spec.tuning and spec.tuning.model_dump(mode="json"),
-            "choices": describe_choices(choices),
-            **compare_columns(results),
-            "cost": measure_costs(untuned),
-        }
-    return write_results(results, out)
+        with sole_experiment(out):
+            prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
+            experiment = with_budget(experiment, spec, out)
+            untuned = make_agenda(experiment, out, tuned=None)
+            begin(untuned, untuned.jobs, progress=progress)
+            choices, lost = _tune(untuned, spec, processes, progress=progress)
+            agenda = make_agenda(experiment, out, tuned={cell: choice.overrides for cell, choice in choices.items()})
+            failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
+            results = make_results(agenda, [*lost, *failures])
+            results["comparison"] = {
+                "budget": spec.budget.model_dump(mode="json", exclude_none=True),
+                "epochs": {variant: recipe.train.epochs for variant, recipe in experiment.recipes.items()},
+                "tuning": spec.tuning and spec.tuning.model_dump(mode="json"),
+                "choices": describe_choices(choices),
+                **compare_columns(results),
+                "cost": measure_costs(untuned),
+            }
+            return write_results(results, out)
 
 
 def estimate_comparison(

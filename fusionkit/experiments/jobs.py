@@ -18,9 +18,11 @@ from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment, folder_name
 from fusionkit.interfaces import Folds, Metric, Split
 from fusionkit.opening import datasets_listed, open_dataset
+from fusionkit.processes import GRACE_SECONDS
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.spec import Recipe
+from fusionkit.whole_files import refuse_if_taken
 
 Tuned = Mapping[tuple[str, str], Sequence[str]]
 """By variant and fold, overrides that were chosen for its runs."""
@@ -200,7 +202,7 @@ def refuse_foreign_runs(
     foreign, changed = list[str](), list[str]()
     for job in jobs:
         run = _begun(job)
-        if run is not None and run.differences_from(job.recipe):
+        if run is not None and run.differences_from(load_recipe(job.recipe)):
             foreign.append(job.folder)
         elif check_data and run is not None and run.is_of_other_data(_data_of(load_recipe(job.recipe))):
             changed.append(job.folder)
@@ -265,6 +267,8 @@ def do(job: Job, *, progress: bool = False) -> Failure | None:
 
     try:
         run = RunFolder(job.folder, plugins=job.recipe["plugins"])
+        if run.begun and not run.finished:  # held by what an experiment that was killed has left, it is ending
+            refuse_if_taken(run.path, wait=GRACE_SECONDS)
         if not run.finished:
             run = train(load_recipe(job.recipe), job.folder, progress=progress)
         evaluate(run)

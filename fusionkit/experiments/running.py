@@ -28,7 +28,7 @@ from fusionkit.opening import datasets_shared
 from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
-from fusionkit.whole_files import replace_file
+from fusionkit.whole_files import replace_file, sole_worker
 
 
 def run_experiment(
@@ -61,25 +61,38 @@ def run_experiment(
 
     Raises:
         RecipeError: Every problem of the experiment file and of all its recipes.
-        RunError: The folder cannot be written or holds runs of other recipes, or the results cannot be written.
+        RunError: The folder cannot be written or holds runs of other recipes, another process works in it, or the
+            results cannot be written.
     """
     out = Path(out)
     with datasets_shared():
         experiment = load_experiment(path, overrides)
         check_beginnings(experiment, out)
-        prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
-        agenda = make_agenda(experiment, out)
-        begin(agenda, agenda.jobs, progress=progress)
-        failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
-    return write_results(make_results(agenda, failures), out)
+        with sole_experiment(out):
+            prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
+            agenda = make_agenda(experiment, out)
+            begin(agenda, agenda.jobs, progress=progress)
+            failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
+            return write_results(make_results(agenda, failures), out)
+
+
+@contextmanager
+def sole_experiment(out: Path) -> Iterator[None]:
+    """Makes the folder of the runs; within it no other experiment works there.
+
+    Raises:
+        RunError: Another one does, or nothing can be written there.
+    """
+    _make_folder(out)
+    with sole_worker(out):
+        yield
 
 
 def begin(agenda: Agenda, jobs: Sequence[Job], *, progress: bool) -> None:
-    """Trains what encoders start from, builds every network once, and makes the folder of the runs."""
+    """Trains what encoders start from, and builds every network once."""
     for todo in missing_pretraining(agenda.experiment):
         pretrain(todo, progress=progress)
     check_networks([job for job in jobs if not is_finished(job)])
-    _make_folder(agenda.out)
 
 
 def run_waiting(what: str, jobs: Sequence[Job], processes: int | None, *, progress: bool) -> list[Failure]:

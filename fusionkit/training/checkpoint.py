@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from fusionkit.errors import RunError
 
-FORMAT = "fusionkit checkpoint 1"
+FORMAT = "fusionkit checkpoint 2"
+BY_POSITION = "fusionkit checkpoint 1"
+"""The format before, which names the optimizer's parameters by their position."""
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Position:
         summaries: What was said of every finished stage.
         records: Lines of the log.
         processes: How many processes train together.
+        samples: A hash of the samples in their order; empty where it is not known.
     """
 
     stage: int = 0
@@ -48,6 +51,7 @@ class Position:
     summaries: list[dict[str, Any]] = field(default_factory=list)
     records: int = 0
     processes: int = 1
+    samples: str = ""
 
     def next_stage(self, summary: dict[str, Any]) -> None:
         """Goes on to the start of the next stage."""
@@ -73,22 +77,24 @@ class Checkpoint:
     Args:
         position: Where it stands.
         groups: Tensors by what they belong to: ``model``, ``balancer``, ``teacher``, ``best``.
-        optimizer: By position of the parameter, its state in the optimizer.
+        optimizer: By name of the parameter, its state in the optimizer.
         scaler: The state of the loss scaler of 16-bit precision.
+        by_position: Whether parameters are called by their position, as in files of the format before.
     """
 
     position: Position
     groups: Mapping[str, Mapping[str, Tensor]]
-    optimizer: Mapping[int, Mapping[str, Any]]
+    optimizer: Mapping[str, Mapping[str, Any]]
     scaler: Mapping[str, Any]
+    by_position: bool = False
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, str]]:
         """Tensors and text for a file."""
         tensors = {f"{group}/{key}": value for group, state in self.groups.items() for key, value in state.items()}
         plain: dict[str, dict[str, Any]] = {}
-        for index, state in self.optimizer.items():
-            plain[str(index)] = {key: value for key, value in state.items() if not isinstance(value, Tensor)}
-            tensors |= {f"optimizer/{index}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
+        for name, state in self.optimizer.items():
+            plain[name] = {key: value for key, value in state.items() if not isinstance(value, Tensor)}
+            tensors |= {f"optimizer/{name}/{key}": value for key, value in state.items() if isinstance(value, Tensor)}
         state = {"position": asdict(self.position), "optimizer": plain, "scaler": dict(self.scaler)}
         return tensors, {"format": FORMAT, "state": json.dumps(state)}
 
@@ -99,30 +105,67 @@ class Checkpoint:
         Raises:
             RunError: It was written by another version of the format.
         """
-        if metadata.get("format") != FORMAT:
-            raise RunError(f"a checkpoint of the format {metadata.get('format')!r}, this version reads {FORMAT!r}")
+        stated = metadata.get("format")
+        if stated not in (FORMAT, BY_POSITION):
+            raise RunError(f"a checkpoint of the format {stated!r}, this version reads {FORMAT!r}")
         state = json.loads(metadata["state"])
-        optimizer: dict[int, dict[str, Any]] = {int(index): dict(kept) for index, kept in state["optimizer"].items()}
+        optimizer: dict[str, dict[str, Any]] = {name: dict(kept) for name, kept in state["optimizer"].items()}
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             group, _, key = name.partition("/")
             if group == "optimizer":
-                index, _, key = key.partition("/")
-                optimizer[int(index)][key] = tensor
+                parameter, _, key = key.rpartition("/")
+                optimizer[parameter][key] = tensor
             else:
                 groups.setdefault(group, {})[key] = tensor
-        return cls(Position(**state["position"]), groups, optimizer, state["scaler"])
+        position = Position(**state["position"])
+        return cls(position, groups, optimizer, state["scaler"], by_position=stated == BY_POSITION)
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> Mapping[int, Mapping[str, Any]]:
-    """The optimizer's state by position of the parameter."""
-    state: Mapping[int, Mapping[str, Any]] = optimizer.state_dict()["state"]
-    return state
+def optimizer_state(
+    optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]
+) -> dict[str, Mapping[str, Any]]:
+    """Gives the optimizer's state by name of the parameter.
+
+    Args:
+        optimizer: The optimizer.
+        names: The names of its parameters.
+    """
+    state, keys = optimizer.state_dict()["state"], _keys(optimizer, names)
+    return {key: state[position] for position, key in keys.items() if position in state}
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
-    """Puts the state back; options and learning rate stay those of the recipe."""
-    optimizer.load_state_dict({"state": dict(state), "param_groups": optimizer.state_dict()["param_groups"]})
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str], checkpoint: Checkpoint
+) -> None:
+    """Puts the optimizer's state back; options and learning rate stay those of the recipe.
+
+    Args:
+        optimizer: A fresh optimizer.
+        names: The names of its parameters.
+        checkpoint: The checkpoint that holds the state.
+
+    Raises:
+        RunError: The checkpoint is of other parameters.
+    """
+    keys, state = _keys(optimizer, {} if checkpoint.by_position else names), checkpoint.optimizer
+    if unknown := sorted(state.keys() - set(keys.values())):
+        listed = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
+        raise RunError(
+            f"the checkpoint is of another network: its optimizer trains {listed}, which are not trained now"
+        )
+    kept = {position: state[key] for position, key in keys.items() if key in state}
+    optimizer.load_state_dict({"state": kept, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _keys(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[int, str]:
+    """By position in the optimizer's own state, what a checkpoint calls a parameter: its name where it has one."""
+    packed = optimizer.state_dict()["param_groups"]
+    return {
+        position: names.get(parameter, str(position))
+        for group, held in zip(packed, optimizer.param_groups, strict=True)
+        for position, parameter in zip(group["params"], held["params"], strict=True)
+    }
 
 
 def load_module(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:

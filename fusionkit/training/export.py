@@ -19,7 +19,7 @@ def export_encoders(run: RunFolder, recipe: Recipe) -> None:
 
     Args:
         run: The run.
-        recipe: Its complete recipe.
+        recipe: Its recipe, or one that exports others.
 
     Raises:
         RunError: The weights are damaged, or a file cannot be written.
@@ -28,7 +28,7 @@ def export_encoders(run: RunFolder, recipe: Recipe) -> None:
     if not wanted:
         return
     state, _ = run.load_weights()
-    plain = json.dumps(recipe.plain(), sort_keys=True, separators=(",", ":"))
+    plain = json.dumps(run.recipe.plain(), sort_keys=True, separators=(",", ":"))
     for modality in wanted:
         spec = recipe.model.modalities[modality]
         prefix = f"branches.{modality}.encoders.{len(spec.encoder) - 1}."

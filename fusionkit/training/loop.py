@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from fusionkit.assembly import Assembly
@@ -48,6 +50,7 @@ def fit(
     assembly: Assembly,
     run: RunFolder,
     *,
+    resume: str | os.PathLike[str] | None = None,
     progress: bool = False,
     profile: Profile | None = None,
 ) -> list[dict[str, Any]]:
@@ -58,6 +61,7 @@ def fit(
         model: The network, freshly built and on any device: a balancer's resets go back to its weights.
         assembly: The recipe and its samples.
         run: Where log and checkpoints go.
+        resume: The checkpoint to go on from; the last that is whole when left out.
         progress: Show a bar with losses and remaining time.
         profile: Watches some steps of every stage; of several processes, those of the first.
 
@@ -66,12 +70,12 @@ def fit(
 
     Raises:
         TrainingError: A loss or a gradient is not finite, or a stage has nothing to train.
-        RunError: The checkpoint is damaged or of another network, or the disk is full.
+        RunError: The checkpoint is damaged, or of another network or other samples, or the disk is full.
         Interrupted: A signal came; the checkpoint is written.
     """
     watching = profile if fabric.is_global_zero else None
     with Listener() as listener, watching or nullcontext():
-        return _Fit(fabric, model, assembly, run, listener, profile=watching).run(progress)
+        return _Fit(fabric, model, assembly, run, listener, profile=watching).run(progress, resume)
 
 
 class _Fit:
@@ -108,12 +112,12 @@ class _Fit:
         self._optimizer: torch.optim.Optimizer | None = None
         self._taught: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
-        self._position = Position(processes=fabric.world_size)
+        self._position = Position(processes=fabric.world_size, samples=_hash_of_order(assembly))
         self._saved_at = time.monotonic()
 
-    def run(self, progress: bool) -> list[dict[str, Any]]:
+    def run(self, progress: bool, resume: str | os.PathLike[str] | None) -> list[dict[str, Any]]:
         """All stages that are left."""
-        resumed = self._load()
+        resumed = self._load(resume)
         position = self._position
         journal = Journal(
             self._run,
@@ -139,7 +143,7 @@ class _Fit:
         recipe: OptimizerRecipe = build_component(spec.optimizer)
         optimizer = self._optimizer = recipe.make(parameters)
         if resumed is not None:
-            load_optimizer_state(optimizer, resumed.optimizer)
+            load_optimizer_state(optimizer, self._parameter_names(), resumed)
         teacher = None if balancer is None else self._teach()
         learner = (Learner if self._profile is None else self._profile.learner)(
             self._fabric,
@@ -362,13 +366,17 @@ class _Fit:
             "teacher": self._taught,
             "best": self._best,
         }
-        optimizer = {} if self._optimizer is None else optimizer_state(self._optimizer)
+        optimizer = {} if self._optimizer is None else optimizer_state(self._optimizer, self._parameter_names())
         scaler = self._fabric.strategy.precision.state_dict()
         self._run.save_checkpoint(*Checkpoint(self._position, groups, optimizer, scaler).pack())
         self._saved_at = time.monotonic()
 
-    def _load(self) -> Checkpoint | None:
-        found = self._run.load_checkpoint()
+    def _parameter_names(self) -> dict[nn.Parameter, str]:
+        modules = {"model": self._model, "balancer": self._balancer}
+        return {each: f"{of}.{name}" for of, module in modules.items() for name, each in module.named_parameters()}
+
+    def _load(self, file: str | os.PathLike[str] | None) -> Checkpoint | None:
+        found = self._run.load_checkpoint(file)
         if found is None:
             return None
         checkpoint = Checkpoint.unpack(*found)
@@ -378,6 +386,12 @@ class _Fit:
                 f"{self._run.path}: was trained by {processes} processes, now {self._fabric.world_size}; an exact "
                 f"resume needs {processes}"
             )
+        if checkpoint.position.samples not in ("", self._position.samples):
+            raise RunError(
+                f"{self._run.path}: the samples stand in another order than when its training began, so it cannot go "
+                "on; bring the rows back into their order, or take a new folder"
+            )
+        checkpoint.position.samples = self._position.samples
         state = checkpoint.groups.get("model", {})
         load_module(self._model, state, "network")
         if self._initial is not None:  # an earlier version's checkpoint may lack a buffer that was fitted here
@@ -390,6 +404,12 @@ class _Fit:
         self._best = {key: value.to(device) for key, value in checkpoint.groups.get("best", {}).items()}
         self._position = checkpoint.position
         return checkpoint
+
+
+def _hash_of_order(assembly: Assembly) -> str:
+    """A hash of the ids in their order: by a sample's place it is drawn, and what is drawn for it."""
+    order = ([row.id for row in assembly.dataset.rows], assembly.train_ids, assembly.validation_ids)
+    return hashlib.sha256(json.dumps(order).encode()).hexdigest()
 
 
 def _belongs(key: str, modality: str) -> bool:

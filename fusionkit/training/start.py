@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from fusionkit.assembly import assemble
+from fusionkit.assembly import Assembly, assemble
 from fusionkit.doctor.machine import compiler_names, find_compiler
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.model import build
@@ -35,7 +35,7 @@ def train(
     out: str | os.PathLike[str],
     overrides: Sequence[str] = (),
     *,
-    resume: bool = True,
+    resume: bool | str | os.PathLike[str] = True,
     progress: bool = False,
     accelerator: str = "auto",
     profile: Profile | None = None,
@@ -46,11 +46,16 @@ def train(
     is finished returns at once. Under ``torchrun`` or ``fabric run`` every process calls this, and their gradients are
     those of one process on the union of their batches.
 
+    A training goes on from its last checkpoint, and from the one before, with a `FusionKitWarning`, where the last is
+    damaged. What results do not depend on may differ from the training that was stopped: ``data.workers`` and
+    ``cache``, ``data.prepare.cache``, ``train.checkpoint_seconds`` and ``export``, the device, the bar.
+
     Args:
         recipe: The recipe.
         out: The run folder.
         overrides: ``key.path=value``.
-        resume: Go on from the checkpoint; else start from the beginning again.
+        resume: Go on from the last checkpoint that is whole, or start from the beginning again; or the checkpoint file
+            of the run to go on from, which must be whole.
         progress: Show a bar with losses and remaining time.
         accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
         profile: Watches some steps of every stage that is left, and says where their time goes; no number of the
@@ -62,7 +67,7 @@ def train(
         RunError: The folder is of another recipe or of other data, is damaged, cannot be written, or another process
             is training in it.
         TrainingError: A loss or a gradient is not finite.
-        Interrupted: A signal came; the checkpoint is written, and the process ends with status 130 or 143.
+        Interrupted: A signal came; the checkpoint is written, and the process ends with 128 and the signal's number.
     """
     assembly = assemble(load_recipe(recipe, overrides))
     fabric = make_fabric(assembly.recipe, accelerator)
@@ -72,15 +77,37 @@ def train(
             build(assembly.recipe, assembly.dataset)
     if fabric.is_global_zero:
         RunFolder.create(out, assembly.recipe, data=assembly.data_hash, device=_device_name(fabric.device))
-        run.note_as_own()
-        if not resume and not run.finished:
-            run.discard_checkpoint()
     fabric.barrier()
     if run.finished:
         if fabric.is_global_zero:
+            run.note_as_own()
             export_encoders(run, assembly.recipe)
         return run
     check_exports(assembly.recipe)
+    with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
+        if fabric.is_global_zero and not run.finished:
+            run.rewrite_recipe(assembly.recipe)
+            run.note_as_own()
+            if resume is False:
+                run.discard_checkpoint()
+        fabric.barrier()
+        if not run.finished:  # by a process that held the folder a moment ago
+            file = None if isinstance(resume, bool) else resume
+            _train(fabric, assembly, run, file, progress=progress, profile=profile)
+    fabric.barrier()
+    return run
+
+
+def _train(
+    fabric: Fabric,
+    assembly: Assembly,
+    run: RunFolder,
+    resume: str | os.PathLike[str] | None,
+    *,
+    progress: bool,
+    profile: Profile | None,
+) -> None:
+    """Builds the network, trains it, and writes its weights."""
     seed = assembly.recipe.train.seed
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
@@ -89,13 +116,10 @@ def train(
     if assembly.recipe.train.compile:
         refuse_without_compiler()
         model.compile_encoders()
-    with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
-        stages = fit(fabric, model, assembly, run, progress=progress, profile=profile)
-        if fabric.is_global_zero:
-            run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
-            export_encoders(run, assembly.recipe)
-    fabric.barrier()
-    return run
+    stages = fit(fabric, model, assembly, run, resume=resume, progress=progress, profile=profile)
+    if fabric.is_global_zero:
+        run.save_weights(model.state_dict(), {"selection": assembly.selection_label, "stages": json.dumps(stages)})
+        export_encoders(run, assembly.recipe)
 
 
 def refuse_without_compiler() -> None:
