@@ -174,7 +174,7 @@ class Assembly:
             rank=rank,
             world_size=world_size,
         )
-        return Feed(samples, batches, workers=data.workers, device=device)
+        return Feed(samples, batches, workers=data.workers, timeout_seconds=data.timeout_seconds, device=device)
 
     def rate(self, modality: str) -> float | None:
         """Elements per second that the network is given, behind the transforms; None where they are no time."""

@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 
-from fusionkit.errors import FusionKitError
+from fusionkit.errors import FusionKitError, TrainingError
 
-_ON_A_CPU = ("can't allocate memory", "not enough memory", "Storage size calculation overflowed")
-"""What PyTorch says there, on Linux, on Windows and of sizes that no number holds; it has no class for it."""
+_SAID = (
+    "can't allocate memory",
+    "not enough memory",
+    "Cannot allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "Storage size calculation overflowed",
+    "numel: integer multiplication overflow",
+    "ALLOC_FAILED",
+    "Invalid buffer size",
+)
+"""What PyTorch says where it has no class for it: on CPUs, of sizes that no number holds, and in libraries of GPUs."""
+
+FEWER_SAMPLES = "lower data.batch_size or data.budget and raise train.accumulate instead"
+"""What lets a step of training take less memory and learn the same."""
+
+SMALLER_BATCHES = "lower data.batch_size or data.budget, or the chunk of a modality with long clips"
+"""What lets a forward pass take less memory."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Tells whether an error says that memory ran out: Python's, NumPy's or PyTorch's.
+
+    Example:
+        >>> is_full(MemoryError()), is_full(RuntimeError("CUDA error: out of memory")), is_full(RuntimeError("shape"))
+        (True, True, False)
+    """
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID)
+    return said or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
 @contextmanager
-def told_when_full(told: FusionKitError) -> Iterator[None]:
-    """Within it PyTorch's running out of memory raises this error instead.
+def told_when_full(told: Callable[[], FusionKitError]) -> Iterator[None]:
+    """Within it memory that runs out raises the error that is told, which is made only then.
 
     Example:
-        >>> with told_when_full(FusionKitError("too long")):
+        >>> with told_when_full(lambda: FusionKitError("too long")):
         ...     torch.zeros(10**18)
         Traceback (most recent call last):
         ...
@@ -26,7 +56,47 @@ def told_when_full(told: FusionKitError) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _ON_A_CPU):
-            raise told from error
+    except (RuntimeError, MemoryError, OSError) as error:
+        if is_full(error):
+            raise told() from error
         raise
+
+
+def too_large(where: str, samples: int, device: object, remedy: str, sizes: str = "") -> TrainingError:
+    """Makes the error of a batch that is too large.
+
+    Args:
+        where: What was done with it.
+        samples: How many it has.
+        device: Whose memory ran out.
+        remedy: What would be right.
+        sizes: What the samples hold.
+    """
+    held = f" ({sizes})" if sizes else ""
+    return TrainingError(
+        f"{where}: a batch of {samples} samples{held} does not fit into the memory of {device}; {remedy}"
+    )
+
+
+def network_too_large(device: object) -> TrainingError:
+    """Makes the error of a network that does not fit where it is to compute, with no batch at all."""
+    return TrainingError(
+        f"the network does not fit into the memory of {device}; narrow it, or free memory that others hold there"
+    )
+
+
+def batch_too_large(
+    where: str, sample_ids: Sequence[str], sizes: Mapping[str, Sequence[int]], device: object, remedy: str
+) -> TrainingError:
+    """Makes the error of a batch whose samples are known: how much they hold, and which is the longest.
+
+    Example:
+        >>> print(batch_too_large("step 3", ("a", "b"), {"wave": (2, 3)}, "cpu", "take less"))
+        step 3: a batch of 2 samples (wave: 5 elements, the most in b: 3) does not fit into the memory of cpu; take less
+    """
+    told = []
+    for name, of in sizes.items():
+        most = max(of, default=0)
+        if most:
+            told.append(f"{name}: {sum(of):,} elements, the most in {sample_ids[of.index(most)]}: {most:,}")
+    return too_large(where, len(sample_ids), device, remedy, "; ".join(told))

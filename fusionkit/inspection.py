@@ -127,7 +127,7 @@ def measure(
         RecipeError: `lengths` names no modality, or no positive number, or samples of them do not fit into the memory.
     """
     assumed = assumed_lengths(recipe, model, lengths)
-    with told_when_full(_too_long(assumed)):
+    with told_when_full(lambda: _too_long(assumed)):
         parts, flops = _run(recipe, model.eval(), assumed)
         memory = _memory(recipe, model.train(), assumed)
     return ModelCost(
@@ -145,7 +145,7 @@ def measure(
 def _memory_of_longest(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory | None:
     full = _too_long(lengths)
     try:
-        with told_when_full(full):
+        with told_when_full(lambda: full):
             return _memory(recipe, model, lengths)
     except RecipeError as error:
         if error is full:

@@ -9,6 +9,7 @@ from typing import Any
 from fusionkit.branch import Branch
 from fusionkit.documents import read_document
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError, did_you_mean
+from fusionkit.full_memory import told_when_full
 from fusionkit.interfaces import Aggregator, Dataset, ElementEncoder, Encoder, Fusion, LossHead
 from fusionkit.network import FusionModel
 from fusionkit.recipe import build_component, build_head, check_document, load_recipe
@@ -129,19 +130,25 @@ def _wire(spec: ModelSpec) -> FusionModel:
     branches: dict[str, Branch] = {}
     for name, modality in spec.modalities.items():
         try:
-            branches[name] = _wire_branch(spec, modality, problems)
+            with told_when_full(_too_wide):
+                branches[name] = _wire_branch(spec, modality, problems)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.modalities.{name}", str(error)))
     fusion, heads = None, {}
     if len(branches) == len(spec.modalities):
         try:
-            fusion = _wire_fusion(spec, branches)
-            heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, fusion.blocks, problems)
+            with told_when_full(_too_wide):
+                fusion = _wire_fusion(spec, branches)
+                heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, fusion.blocks, problems)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem("model.fusion", str(error)))
     if problems or fusion is None:
         raise RecipeError(list(dict.fromkeys(problems)))  # a head is built once per branch: one mistake, one problem
     return FusionModel(branches, fusion, heads)
+
+
+def _too_wide() -> ShapeError:
+    return ShapeError("its weights do not fit into this machine's memory; make its layers narrower")
 
 
 def _wire_fusion(spec: ModelSpec, branches: Mapping[str, Branch]) -> Fusion:

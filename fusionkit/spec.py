@@ -240,6 +240,12 @@ class DataSpec(Record):
     workers: Annotated[int, NO_RESULT] = Field(
         0, ge=0, description="Processes that load data; results do not depend on it."
     )
+    timeout_seconds: Annotated[float | None, NO_RESULT] = Field(
+        600.0,
+        gt=0,
+        description="Seconds for which a batch of the workers is waited for before the sample that hangs is named and "
+        "the command ends; null waits for ever. Without workers nothing can be timed out.",
+    )
     cache: Annotated[bool, NO_RESULT] = Field(
         False, description="Keep every loaded sample in memory; results do not depend on it."
     )

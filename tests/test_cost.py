@@ -17,7 +17,7 @@ from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.recipe import load_recipe
 from fusionkit.training import timing
-from fusionkit.training.steps import Teacher
+from fusionkit.training.teacher import Teacher
 from fusionkit.training.timing import StageTime, time_stages
 from fusionkit.whole_files import as_json
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fusionkit.data.batching import Draw, EpochBatches
 from fusionkit.data.collation import Sample, make_batch
-from fusionkit.data.loading import Samples, encode_targets, generator_for, make_loader
+from fusionkit.data.loader import make_loader
+from fusionkit.data.loading import Samples, encode_targets, generator_for
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
 from fusionkit.registry import DATASETS, TRANSFORMS

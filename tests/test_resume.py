@@ -302,6 +302,7 @@ def test_samples_in_another_order_are_refused_while_a_training_of_them_is_under_
 
 FREE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "DataSpec.workers": ({"data": {"workers": 0}}, {"data": {"workers": 1}}),
+    "DataSpec.timeout_seconds": ({"data": {"timeout_seconds": 600.0}}, {"data": {"timeout_seconds": None}}),
     "DataSpec.cache": ({"data": {"cache": True}}, {"data": {"cache": False}}),
     "TrainSpec.checkpoint_seconds": ({"checkpoint_seconds": 0.0}, {"checkpoint_seconds": 30.0}),
 }

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.batching import EpochBatches
-from fusionkit.data.loading import Samples, make_loader
+from fusionkit.data.loader import make_loader
+from fusionkit.data.loading import Samples
 from fusionkit.data.sending import Parcel
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row
 from fusionkit.jagged import Jagged

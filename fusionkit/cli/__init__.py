@@ -102,6 +102,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif "torch" in sys.modules and _trains_with_others():  # the others need not have found the same
             typer.echo(f"fusionkit: process {os.environ.get('RANK')}: {error}", err=True)
         sys.exit(USER_ERROR)
+    except (RuntimeError, MemoryError, OSError) as error:
+        from fusionkit.full_memory import is_full
+
+        if not is_full(error):
+            raise
+        sys.stdout.flush()
+        remedy = "take smaller batches, fewer samples or fewer processes"
+        typer.echo(f"fusionkit: this machine's memory is full; {remedy}", err=True)
+        sys.exit(USER_ERROR)
 
 
 def _trains_with_others() -> bool:

@@ -9,7 +9,8 @@ from typing import cast
 import torch
 
 from fusionkit.data.batching import EpochBatches
-from fusionkit.data.loading import Samples, make_loader
+from fusionkit.data.loader import make_loader
+from fusionkit.data.loading import Samples
 from fusionkit.data.prefetch import ahead, lane_to
 from fusionkit.interfaces import Batch, Repeat
 
@@ -21,16 +22,29 @@ class Feed:
         samples: The samples.
         batches: Which of them form a batch.
         workers: Processes that load ahead.
+        timeout_seconds: How long a batch of theirs is waited for; None for ever.
         device: Where the batches are wanted, if it is known: a GPU is given them while it still learns from the batch
             before. Elsewhere, and for all else that `Batch.to` does, they are as they were loaded.
     """
 
     def __init__(
-        self, samples: Samples, batches: EpochBatches, *, workers: int, device: torch.device | None = None
+        self,
+        samples: Samples,
+        batches: EpochBatches,
+        *,
+        workers: int,
+        timeout_seconds: float | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self._batches, self._samples, self._lane = batches, samples, lane_to(device)
         self._moving: Callable[[], AbstractContextManager[None]] = nullcontext
-        self._loader = make_loader(samples, batches, workers=workers, pin_memory=torch.cuda.is_available())
+        self._loader = make_loader(
+            samples,
+            batches,
+            workers=workers,
+            pin_memory=torch.cuda.is_available(),
+            timeout_seconds=timeout_seconds,
+        )
 
     def repeat(self, repeats: Iterable[Repeat]) -> None:
         """Takes these samples once more into every epoch, until it is called again."""

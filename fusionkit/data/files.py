@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fusionkit.data.limits import check_size
 from fusionkit.errors import DataError, FusionKitError, Problem
+from fusionkit.full_memory import is_full
 
 _MOST_SAID = 300
 """Letters of what a library says that are shown; some print what they found."""
@@ -93,7 +94,7 @@ def name_errors(place: str | os.PathLike[str], message: str, remedy: str = "copy
     """Names the file in whatever a library raises while it reads it.
 
     Lists of the exceptions of Pillow, NumPy, libsndfile, zipfile and others were found wrong one after another, so all
-    are turned here but our own and `MemoryError`, which says something about the machine.
+    are turned here but our own, and memory that runs out, which says something about the machine.
 
     Args:
         place: The file.
@@ -105,9 +106,11 @@ def name_errors(place: str | os.PathLike[str], message: str, remedy: str = "copy
     """
     try:
         yield
-    except (FusionKitError, MemoryError):
+    except FusionKitError:
         raise
     except Exception as error:
+        if is_full(error):
+            raise
         said = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
         reason = " ".join(str(said).split()).rstrip(".") or type(error).__name__
         shown = reason if len(reason) <= _MOST_SAID else f"{reason[:_MOST_SAID]} ..."

@@ -6,24 +6,20 @@ of workers and after a resume.
 
 from __future__ import annotations
 
-import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from fusionkit.data.batching import Draw, EpochBatches
-from fusionkit.data.collation import Sample, fit_numbers, make_batch
+from fusionkit.data.batching import Draw
+from fusionkit.data.collation import Sample, fit_numbers
+from fusionkit.data.failures import length_of, sample_named
 from fusionkit.data.media import check_finite
-from fusionkit.data.sending import Parcel, prepare_worker
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
-from fusionkit.interfaces import Batch, Dataset, DeviceTransform, RawTarget, Row, Transform
-from fusionkit.processes import leave_signals_to_parent
+from fusionkit.interfaces import Dataset, DeviceTransform, RawTarget, Row, Transform
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""
@@ -81,7 +77,7 @@ class Samples(TorchDataset[Sample]):
 
     def lengths(self) -> Mapping[str, tuple[int, ...]]:
         """Elements of every sample before transforms, by modality, in the order of `indices`."""
-        return {name: tuple(self.dataset.length(index, name) for index in self.indices) for name in self.modalities}
+        return {name: tuple(length_of(self.dataset, index, name) for index in self.indices) for name in self.modalities}
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -96,7 +92,8 @@ class Samples(TorchDataset[Sample]):
         inputs, drawn = {}, {}
         for name in self.modalities:
             if name in raw and (draw.only is None or name in draw.only):
-                inputs[name], drawn[name] = self._transformed(raw[name], draw, name)
+                with sample_named(self.dataset, draw.index, f"a transform of {name}"):
+                    inputs[name], drawn[name] = self._transformed(raw[name], draw, name)
         return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index], drawn)
 
     def _transformed(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -126,7 +123,9 @@ class Samples(TorchDataset[Sample]):
     def _load(self, index: int) -> Mapping[str, Tensor]:
         if self._cached is not None and index in self._cached:
             return self._cached[index]
-        loaded = self.dataset.load(index)
+        with sample_named(self.dataset, index, "load"):
+            loaded = self.dataset.load(index)
+            _check_tensors(loaded)
         raw = {
             name: fit_numbers(loaded[name], self._whole_numbers.get(name))
             for name in self.modalities
@@ -143,6 +142,16 @@ class Samples(TorchDataset[Sample]):
         if self._cached is not None:
             self._cached[index] = raw
         return raw
+
+
+def _check_tensors(loaded: object) -> None:
+    """Refuses what no dataset may return, in words for who wrote it."""
+    if not isinstance(loaded, Mapping):
+        raise DataError(f"load returned {type(loaded).__name__}; a mapping of modalities to tensors is expected")
+    for name, values in loaded.items():
+        if not isinstance(values, Tensor) or values.ndim == 0:
+            what = "a number" if isinstance(values, Tensor) else type(values).__name__
+            raise DataError(f"load returned {what} as {name!r}; a tensor (length, *shape) is expected")
 
 
 def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -> Mapping[str, Tensor]:
@@ -171,81 +180,10 @@ def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -
     return encoded
 
 
-def _collate_with_pending(
-    samples: Sequence[Sample],
-    element_shapes: Mapping[str, tuple[int, ...]],
-    transforms: Mapping[str, tuple[DeviceTransform, ...]],
-    send: bool,
-) -> Batch | Parcel:
-    """A batch that carries the transforms which its device is to compute, to be sent to another process or not."""
-    batch = make_batch(samples, element_shapes)
-    pending = {}
-    for name, steps in transforms.items():
-        drawn = [sample.drawn[name] for sample in samples if sample.drawn.get(name)]
-        if drawn:
-            pending[name] = tuple(zip(steps, map(torch.cat, zip(*drawn, strict=True)), strict=True))
-    batch = replace(batch, pending=pending)
-    return Parcel(batch) if send else batch
-
-
-def make_loader(
-    samples: Samples, batches: EpochBatches, *, workers: int = 0, pin_memory: bool = False
-) -> DataLoader[Sample]:
-    """A loader that yields a `Batch` for each entry of `batches`; call ``batches.set_epoch`` before each epoch.
-
-    Transforms of kind `DeviceTransform` are computed by `Batch.to`, on the device that it is given.
-
-    Args:
-        samples: The samples.
-        batches: Which samples form a batch, by position in the dataset.
-        workers: Processes that load ahead; the numbers are the same for any of them, 0 included.
-        pin_memory: Copy batches to page-locked memory, for transfers to a GPU.
-    """
-    return DataLoader(
-        samples,
-        batch_sampler=_Draws(batches),
-        collate_fn=functools.partial(
-            _collate_with_pending,
-            element_shapes=samples.element_shapes,
-            transforms={name: _on_device(chain) for name, chain in samples.transforms.items()},
-            send=workers > 0,
-        ),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-        worker_init_fn=_begin_worker,
-        # The loader draws a seed for its workers: from here, so that the process's own generator stays untouched.
-        generator=torch.Generator(),
-    )
-
-
 def generator_for(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:
     """A generator that depends on nothing but its arguments."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{index}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-class _Draws(torch.utils.data.Sampler[list[Draw]]):
-    """The batches with their epoch, which so reaches the workers."""
-
-    def __init__(self, batches: EpochBatches) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self._batches.draws(self._batches.epoch)[self._batches.start :])
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-
-def _begin_worker(worker: int) -> None:
-    leave_signals_to_parent()
-    torch.set_num_threads(1)
-    prepare_worker()
-
-
-def _on_device(chain: Sequence[Transform]) -> tuple[DeviceTransform, ...]:
-    return tuple(transform for transform in chain if isinstance(transform, DeviceTransform))
 
 
 def _check_order(transforms: Mapping[str, Sequence[Transform]]) -> None:

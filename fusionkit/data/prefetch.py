@@ -9,6 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from fusionkit.data.failures import batch_named
+from fusionkit.full_memory import FEWER_SAMPLES
 from fusionkit.interfaces import Batch
 
 
@@ -73,7 +75,7 @@ def ahead(
         batch = next(batches, None)
         if batch is None:
             return None
-        with moving():
+        with moving(), batch_named("moving", batch, "the device", FEWER_SAMPLES):
             return lane.begin(batch)
 
     coming = begun()

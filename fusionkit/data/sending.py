@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fusionkit.data.failures import Failure
+from fusionkit.data.workers import shared_memory_told
 from fusionkit.interfaces import Batch
 from fusionkit.jagged import Jagged
 
@@ -22,19 +24,24 @@ _Packed = tuple[bytes, torch.dtype, torch.Size] | Tensor
 
 
 class Parcel:
-    """A batch to be sent: who unpickles it has the `Batch`."""
+    """A batch to be sent: who unpickles it has the `Batch`, or a `Failure` where there was no room for it."""
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
 
     def __reduce__(self) -> tuple[Any, ...]:
         batch = self._batch
-        inputs = {name: (_packed(value.values), value.sizes) for name, value in batch.inputs.items()}
-        targets = {name: _packed(value) for name, value in batch.targets.items()}
-        pending = {
-            name: tuple((transform, _packed(parameters)) for transform, parameters in steps)
-            for name, steps in batch.pending.items()
-        }
+        try:
+            inputs = {name: (_packed(value.values), value.sizes) for name, value in batch.inputs.items()}
+            targets = {name: _packed(value) for name, value in batch.targets.items()}
+            pending = {
+                name: tuple((transform, _packed(parameters)) for transform, parameters in steps)
+                for name, steps in batch.pending.items()
+            }
+        except RuntimeError as error:
+            # A thread of the queue pickles: what is raised there is printed, and the receiver waits for ever.
+            size = sum(value.values.nbytes for value in batch.inputs.values())
+            return Failure, (shared_memory_told(len(batch.sample_ids), size, str(error)),)
         return _unpacked_batch, (inputs, targets, batch.sample_ids, pending)
 
 
@@ -59,7 +66,8 @@ def _unpacked_batch(
 
 def _packed(tensor: Tensor) -> _Packed:
     if tensor.nbytes > _SMALL:
-        return tensor
+        shared: Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call]
+        return shared
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes(), tensor.dtype, tensor.shape
 
 

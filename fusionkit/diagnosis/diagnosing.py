@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.data.failures import batch_named
 from fusionkit.diagnosis.cost import time_subsets
 from fusionkit.diagnosis.gradients import cosines_over_training
 from fusionkit.diagnosis.judging import figure
@@ -150,7 +151,8 @@ def _cost(model: FusionModel, assembly: Assembly, device: torch.device) -> dict[
     everything = model.modalities
     batch = next(assembly.loader(assembly.test_ids, training=False))
     fewer = {name: without(everything, name) for name in everything if len(everything) > 1}
-    timing = time_subsets(model, inputs_of(batch, model, device), (everything, *fewer.values()))
+    with batch_named("diagnosis", batch, device):
+        timing = time_subsets(model, inputs_of(batch, model, device), (everything, *fewer.values()))
     return {
         "batch": figure(timing.samples),
         "all": figure(timing.milliseconds[everything]),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.assembly import Assembly
+from fusionkit.data.failures import batch_named
 from fusionkit.diagnosis.subsets import Subset
 from fusionkit.evaluation.predictions import converted
 from fusionkit.interfaces import Batch
@@ -67,8 +68,9 @@ def observe(
 
     with torch.inference_mode():
         for batch in assembly.loader(ids, training=False):
-            inputs = inputs_of(batch, model, device)
-            output = model(inputs, unimodal=bool(heads), fused=False)
+            with batch_named("diagnosis", batch, device):
+                inputs = inputs_of(batch, model, device)
+                output = model(inputs, unimodal=bool(heads), fused=False)
             for name in model.modalities:
                 keep("features", name, values=output.features[name])
                 keep("present", name, values=output.present[name])
@@ -76,7 +78,8 @@ def observe(
                 for target, scores in output.unimodal[name].items():
                     keep("unimodal", name, target, values=model.head(target, name).distribution(scores))
             for subset in subsets:
-                fused = model(inputs, unimodal=False, modalities=subset).fused
+                with batch_named("diagnosis", batch, device):
+                    fused = model(inputs, unimodal=False, modalities=subset).fused
                 for target, scores in fused.items():
                     keep("fused", target, *subset, values=model.head(target).distribution(scores))
             batches.append(Batch({}, batch.targets, batch.sample_ids))

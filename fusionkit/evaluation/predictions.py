@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.assembly import Assembly
+from fusionkit.data.failures import batch_named
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
 from fusionkit.evaluation.features import overheard, stored_features
 from fusionkit.interfaces import Batch, ModelOutput, TargetKind
@@ -86,7 +87,8 @@ def predict_test_part(
     with torch.inference_mode(), overheard(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
-            outputs.append(said_of(model, branches, batch.to(device).inputs))
+            with batch_named("evaluation", batch, device):
+                outputs.append(said_of(model, branches, batch.to(device).inputs))
         predictions = gather_predictions(model, assembly, branches, outputs, batches)
     features = stored_features(
         {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in predictions.present},

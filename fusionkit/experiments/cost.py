@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.data.failures import length_of
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.experiments.beginnings import missing_pretraining
 from fusionkit.experiments.jobs import Agenda, Job
@@ -108,5 +109,5 @@ def _counted(agenda: Agenda, assemblies: Sequence[Assembly]) -> tuple[int, Mappi
     for assembly in assemblies[:1]:
         positions = [index for index, row in enumerate(assembly.dataset.rows) if row.id in ids]
         for modality in assembly.recipe.model.modalities:
-            elements[modality] = sum(assembly.dataset.length(index, modality) for index in positions)
+            elements[modality] = sum(length_of(assembly.dataset, index, modality) for index in positions)
     return len(ids), elements

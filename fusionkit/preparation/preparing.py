@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from fusionkit.errors import FusionKitError, RunError
+from fusionkit.full_memory import is_full
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
 from fusionkit.preparation.cache import describe_sources, write_clip
 from fusionkit.preparation.clips import Outcome, prepare_clip
@@ -22,6 +23,8 @@ from fusionkit.registry import import_plugins
 from fusionkit.spec import DetectorSpec, PrepareSpec
 from fusionkit.whole_files import sole_worker
 
+_FULL = "this machine's memory is full; prepare with fewer --processes, or cut the film into shorter ones"
+
 
 @dataclass(frozen=True)
 class _Job:
@@ -32,6 +35,11 @@ class _Job:
     file: Path
     spec: PrepareSpec
     plugins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Exhausted:
+    """Memory ran out over a clip, which says nothing of the clip: no record is written, and it is done again."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +95,11 @@ def prepare(
         with sole_worker(cache.folder), progress_bar("clips", len(jobs), len(kept), shown=progress) as advance:
             cache.forget_list()
 
-            def ended(job: _Job, result: ClipRecord | _Unwritten | Death) -> None:
+            def ended(job: _Job, result: ClipRecord | _Unwritten | _Exhausted | Death) -> None:
                 if isinstance(result, _Unwritten):
                     raise RunError(f"{result.error}; the clips so far are kept")
-                if isinstance(result, Death):
-                    deaths[job.id] = _cause(result)
+                if isinstance(result, Death | _Exhausted):
+                    deaths[job.id] = _cause(result) if isinstance(result, Death) else _FULL
                     advance(f"{job.id}: {deaths[job.id]}")
                     return
                 made[job.id] = result
@@ -150,7 +158,7 @@ def estimate_preparation(
     return PreparationCost(len(waiting), statistics.median(seconds) if seconds else 0.0)
 
 
-def _do(job: _Job) -> ClipRecord | _Unwritten:
+def _do(job: _Job) -> ClipRecord | _Unwritten | _Exhausted:
     """Prepares one clip; what goes wrong is returned, so that others go on."""
     version = ""
     try:
@@ -160,6 +168,8 @@ def _do(job: _Job) -> ClipRecord | _Unwritten:
     except FusionKitError as error:
         outcome = _failure(str(error), str(error))
     except Exception as error:  # reported with the clip; the other clips are worth having
+        if is_full(error):
+            return _Exhausted()
         outcome = _failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     record = ClipRecord(
         id=job.id,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.assembly import Assembly
+from fusionkit.data.failures import batch_named
 from fusionkit.data.loading import generator_for
 from fusionkit.evaluation.branches import TrainedBranches
 from fusionkit.evaluation.predictions import said_of
@@ -99,11 +100,12 @@ class Passes:
         with torch.inference_mode():
             for batch in self._assembly.loader(self._names, training=False):
                 batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
-                whole = batch.to(device).inputs
-                for key, changed in self._changed(batch, swapped):
-                    inputs = whole if changed is None else {**whole, key[1]: changed.to(device)}
-                    said = said_of(model, self._branches, inputs)
-                    outputs.setdefault(key, []).append(replace(said, features={}))
+                with batch_named("stress", batch, device):
+                    whole = batch.to(device).inputs
+                    for key, changed in self._changed(batch, swapped):
+                        inputs = whole if changed is None else {**whole, key[1]: changed.to(device)}
+                        said = said_of(model, self._branches, inputs)
+                        outputs.setdefault(key, []).append(replace(said, features={}))
         return {key: _joined(said) for key, said in outputs.items()}, batches
 
     def _changed(self, batch: Batch, swapped: Mapping[str, Iterator[Tensor]]) -> Iterator[tuple[Pass, Jagged | None]]:

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from fusionkit.assembly import Assembly
+from fusionkit.data.failures import batch_named
 from fusionkit.data.feed import Feed
 from fusionkit.errors import RunError, TrainingError
+from fusionkit.full_memory import FEWER_SAMPLES, network_too_large, told_when_full
 from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.model import FusionModel
 from fusionkit.parallel import world_size
@@ -37,7 +39,8 @@ from fusionkit.training.journal import Journal
 from fusionkit.training.parts import Parts
 from fusionkit.training.review import Reviewer, groups
 from fusionkit.training.stages import balancer_of, stages_of
-from fusionkit.training.steps import Learner, Moment, Teacher
+from fusionkit.training.steps import Learner, Moment
+from fusionkit.training.teacher import Teacher
 from fusionkit.training.validation import monitored_loss, validation_losses
 
 if TYPE_CHECKING:
@@ -97,10 +100,11 @@ class _Fit:
         self._spec = recipe.train
         self._model, self._parts = model, Parts(model)
         self._balancer = balancer_of(recipe, model)
-        for module in (model, self._balancer):
-            fabric.to_device(module)
-            if self._spec.precision == "64-true":
-                module.double()
+        with told_when_full(lambda: network_too_large(fabric.device)):
+            for module in (model, self._balancer):
+                fabric.to_device(module)
+                if self._spec.precision == "64-true":
+                    module.double()
         model.channels_last()
         model.fit_targets(assembly.training_targets)  # before the snapshot, to which balancers and teachers go back
         self._stages = stages_of(recipe, self._balancer)
@@ -323,8 +327,9 @@ class _Fit:
             torch.get_device_module(self._fabric.device).manual_seed(seed)
 
     def _to_device(self, batch: Batch) -> Batch:
-        moved = batch.to(self._fabric.device, non_blocking=True)
-        return _doubled(moved) if self._spec.precision == "64-true" else moved
+        with batch_named("moving", batch, self._fabric.device, FEWER_SAMPLES):
+            moved = batch.to(self._fabric.device, non_blocking=True)
+            return _doubled(moved) if self._spec.precision == "64-true" else moved
 
     def _teach(self) -> Teacher | None:
         """The teachers that are trained by now."""

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fusionkit.assembly import Assembly
+from fusionkit.data.failures import batch_named
 from fusionkit.data.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.model import FusionModel
@@ -66,7 +67,9 @@ class Reviewer:
             self._feeds[samples] = self._feed(self._stage, ids, training=False)
         for batch in self._feeds[samples].epoch(0):
             self._leave()
-            yield self._look(epoch, self._move(batch))
+            with batch_named(f"review before epoch {epoch}", batch, self._fabric.device):
+                step = self._look(epoch, self._move(batch))
+            yield step
 
     def _look(self, epoch: int, batch: Batch) -> Step:
         """A batch as the network sees it in evaluation."""

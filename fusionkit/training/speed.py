@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from fusionkit.errors import TrainingError
-from fusionkit.full_memory import told_when_full
+from fusionkit.full_memory import FEWER_SAMPLES, SMALLER_BATCHES, network_too_large, told_when_full, too_large
 from fusionkit.interfaces import Balancer, Batch, LossHead, RawTarget, Stage
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
@@ -99,10 +99,11 @@ def estimate_speed(
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         balancer = balancer_of(recipe, model)
-        for module in (model, balancer):
-            fabric.to_device(module)
-            if recipe.train.precision == "64-true":
-                module.double()
+        with told_when_full(lambda: network_too_large(device)):
+            for module in (model, balancer):
+                fabric.to_device(module)
+                if recipe.train.precision == "64-true":
+                    module.double()
         model.channels_last()
         stages = stages_of(recipe, balancer)
         batch, limit = batch_of(recipe, model, lengths), SECONDS / (len(stages) + 1)
@@ -146,9 +147,8 @@ def _stage_speed(
         wait_for(fabric.device)
         return time.perf_counter() - start
 
-    remedy = "lower data.batch_size or data.budget and raise train.accumulate instead"
     cold = fabric.device.type != "cpu"
-    with told_when_full(_too_large(f"stage {stage.name}", batch, fabric.device, remedy)):
+    with told_when_full(lambda: too_large(f"stage {stage.name}", batch, fabric.device, FEWER_SAMPLES)):
         seconds, count = timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
     peak = None if gpu is None else torch.cuda.max_memory_allocated(gpu)
     parts.release()
@@ -172,13 +172,8 @@ def _prediction(
         return time.perf_counter() - start
 
     cold = fabric.device.type != "cpu"
-    remedy = "lower data.batch_size or data.budget, or the chunk of a modality with long clips"
-    with told_when_full(_too_large("prediction", batch, fabric.device, remedy)):
+    with told_when_full(lambda: too_large("prediction", batch, fabric.device, SMALLER_BATCHES)):
         return timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
-
-
-def _too_large(what: str, batch: int, device: torch.device, remedy: str) -> TrainingError:
-    return TrainingError(f"{what}: a batch of {batch} samples does not fit into the memory of {device}; {remedy}")
 
 
 def _batch(model: FusionModel, lengths: Mapping[str, int], samples: int) -> Batch:

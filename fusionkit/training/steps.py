@@ -11,7 +11,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from fusionkit.data.failures import batches_named
 from fusionkit.errors import TrainingError
+from fusionkit.full_memory import FEWER_SAMPLES
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
 from fusionkit.model import FusionModel
 from fusionkit.parallel import world_size
@@ -28,28 +30,10 @@ from fusionkit.training.gradients import (
     rescale,
 )
 from fusionkit.training.parts import Parts
+from fusionkit.training.teacher import Teacher
 from fusionkit.training.validation import widened
 
 HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """The frozen, separately trained uni-modal networks that a balancer asked for.
-
-    Args:
-        model: A network whose branches of these modalities are trained.
-        modalities: The modalities.
-    """
-
-    model: FusionModel
-    modalities: tuple[str, ...]
-
-    def __call__(self, batch: Batch) -> ModelOutput:
-        """The teachers' features and scores of a batch."""
-        with torch.no_grad():
-            output: ModelOutput = self.model(batch.inputs, modalities=self.modalities, unimodal=True, fused=False)
-        return output
 
 
 @dataclass(frozen=True)
@@ -115,8 +99,13 @@ class Learner:
         """Learns from the batches of one optimizer step.
 
         Raises:
-            TrainingError: A loss term or a gradient is not finite; the weights are left as they were.
+            TrainingError: A loss term or a gradient is not finite, or memory runs out; the weights stay as they were.
         """
+        device = self._fabric.device
+        with batches_named(lambda: self._where(moment), batches, device, FEWER_SAMPLES):
+            return self._learn(batches, moment, signal)
+
+    def _learn(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:
         plan = self._plan(batches[0], moment)
         trains = self._stage.trains if plan.trains is None else plan.trains
         self._trains = trains
@@ -289,12 +278,15 @@ class Learner:
         modules: list[nn.Module] = [self._model, *([self._balancer] if self._balancer else [])]
         named = (pair for module in modules for pair in module.named_parameters())
         refuse_flaws(
-            f"stage {self._stage.name}, epoch {moment.epoch}, step {moment.step}",
+            self._where(moment),
             terms,
             (pair for pair in named if id(pair[1]) in learning),
             [name for batch in batches for name in batch.sample_ids],
             flawed=flawed and self._spec.precision != "16-mixed",  # there the step is skipped
         )
+
+    def _where(self, moment: Moment) -> str:
+        return f"stage {self._stage.name}, epoch {moment.epoch}, step {moment.step}"
 
     def _set_rate(self, lr: float) -> None:
         for group in self._optimizer.param_groups:

@@ -20,7 +20,8 @@ from fusionkit.training.parts import Parts
 from fusionkit.training.recorders import wait_for
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.start import make_fabric
-from fusionkit.training.steps import Learner, Moment, Teacher
+from fusionkit.training.steps import Learner, Moment
+from fusionkit.training.teacher import Teacher
 
 LONG_STEP = 2.0
 """Seconds above which one timed step is enough."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from fusionkit.data.failures import batch_named
 from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.model import FusionModel
 
@@ -32,7 +33,7 @@ def validation_losses(
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     for batch in batches:
-        with autocast():
+        with batch_named("validation", batch, next(model.parameters()).device), autocast():
             output = model(batch.inputs, unimodal=bool(heads), fused=fused, modalities=None if fused else heads)
         output = widened(output)
         for name, term in model.losses(output, batch.targets).items():

@@ -1,0 +1,115 @@
+"""Errors of one sample: whatever goes wrong while it is loaded is told with its name, its file and what to do."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from fusionkit.errors import DataError, FusionKitError, Problem
+from fusionkit.full_memory import SMALLER_BATCHES, batch_too_large, is_full, told_when_full
+from fusionkit.interfaces import Batch, Dataset
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a worker process sends in place of a batch that could not be loaded.
+
+    Args:
+        error: The error that the process which waits for the batch is to raise.
+    """
+
+    error: FusionKitError
+
+
+def place_of(dataset: Dataset, index: int) -> str:
+    """Names a sample by where it is stated and by its id.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> place_of(SimpleNamespace(rows=[SimpleNamespace(id="clip_7", place="films.csv, row 8")]), 0)
+        'films.csv, row 8 (sample clip_7)'
+    """
+    row = dataset.rows[index]
+    return row.place if row.id in row.place else f"{row.place} (sample {row.id})"
+
+
+@contextmanager
+def sample_named(dataset: Dataset, index: int, what: str) -> Iterator[None]:
+    """Within it whatever goes wrong is a `DataError` that names the sample.
+
+    A dataset or a transform may be the user's own and read files with any library, so all of `Exception` is caught.
+    Errors of ours that say where they are pass.
+
+    Args:
+        dataset: The dataset.
+        index: The sample's position.
+        what: What is done with the sample.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, FusionKitError) and _says_where(error, dataset, index):
+            raise
+        raise DataError([_problem(error, place_of(dataset, index), what)]) from error
+
+
+def length_of(dataset: Dataset, index: int, modality: str) -> int:
+    """Counts the elements that a modality of a sample has.
+
+    Raises:
+        DataError: They cannot be counted; the sample is named.
+    """
+    with sample_named(dataset, index, "length"):
+        return dataset.length(index, modality)
+
+
+def batch_named(
+    where: str, batch: Batch, device: object, remedy: str = SMALLER_BATCHES
+) -> AbstractContextManager[None]:
+    """Within it memory that runs out is told with the batch: its samples, and what they hold.
+
+    Args:
+        where: What is done with the batch.
+        batch: The batch.
+        device: Where it is done.
+        remedy: What would be right.
+    """
+    return batches_named(lambda: where, (batch,), device, remedy)
+
+
+def batches_named(
+    where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str
+) -> AbstractContextManager[None]:
+    """The same of several batches, of which the one with the most elements is told."""
+
+    def told() -> FusionKitError:
+        batch = max(batches, key=lambda each: sum(value.total for value in each.inputs.values()))
+        sizes = {name: value.sizes for name, value in batch.inputs.items()}
+        return batch_too_large(where(), batch.sample_ids, sizes, device, remedy)
+
+    return told_when_full(told)
+
+
+def _says_where(error: FusionKitError, dataset: Dataset, index: int) -> bool:
+    row, text = dataset.rows[index], str(error)
+    return any(problem.place for problem in getattr(error, "problems", ())) or row.place in text or row.id in text
+
+
+def _problem(error: Exception, place: str, what: str) -> Problem:
+    if is_full(error):
+        remedy = "take a shorter piece of it, or fewer data.workers, each of which holds samples of its own"
+        return Problem(place, f"{what} takes more memory than there is", remedy)
+    if isinstance(error, FusionKitError):
+        return Problem(place, str(error))
+    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    remedy = "mend the file or the code that reads it, or leave the sample out"
+    return Problem(place, f"{what} raised {said}{_origin(error)}", remedy)
+
+
+def _origin(error: Exception) -> str:
+    """The line that raised it, of those that are in no installed package the innermost: the user's own."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
