@@ -50,7 +50,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
         return
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
-    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison"):
+    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -97,6 +97,18 @@ def test_peers_agree_where_the_result_says_so_and_every_difference_is_told():
         assert peer["differs"]
         assert peer["agrees"] == (peer["max_abs_difference"] <= results["tolerance"] * max(1, peer["largest"]))
         assert peer["agrees"]
+
+
+def test_the_page_on_own_data_says_what_scaling_a_target_was_measured_to_change():
+    results = json.loads((ROOT / "benchmarks" / "results" / "target_scaling.json").read_text(encoding="utf-8"))
+    page = " ".join((ROOT / "docs" / "how_to" / "own_data.md").read_text(encoding="utf-8").split())
+    own, scaled, constant = (results["variants"][name] for name in ("in its own unit", "scaled", "constant"))
+    assert (
+        f"beside four classes, a network in millimetres errs by {own['mae']:.1f} mm (a constant by "
+        f"{constant['mae']:.1f}) and tells {100 * own['accuracy']:.0f} % of the classes; scaled it errs by "
+        f"{scaled['mae']:.1f} mm and tells {100 * scaled['accuracy']:.0f} %"
+    ) in page
+    assert all(len(of["by_fold"]) == len(results["folds"]) == 3 for of in (own, scaled, constant))
 
 
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():

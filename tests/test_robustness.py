@@ -240,7 +240,8 @@ def test_missing_everywhere_is_an_evaluation_of_the_other_modalities(stressed, g
         for batch in assembly.loader(assembly.test_ids, training=False):
             scores = model.eval()(batch.inputs, modalities=[left]).fused
             right += (scores["label"].argmax(dim=1) == batch.targets["label"]).tolist()
-            wanted.append((scores["strength"].flatten() - batch.targets["strength"].flatten()).abs())
+            said = model.head("strength").distribution(scores["strength"])
+            wanted.append((said.flatten() - batch.targets["strength"].flatten()).abs())
     assert curve_of(result, "missing", gone, "fused")[1.0]["mean"] == pytest.approx(np.mean(right), abs=1e-12)
     metric = result["targets"]["strength"]["metric"]
     errors = torch.cat(wanted).double().numpy()
