@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fusionkit.errors import Problem, RecipeError
+from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.findings import Finding, Place, findings, shown
-from fusionkit.strict_yaml import MAX_DEPTH, Document, read_yaml
+from fusionkit.strict_yaml import MAX_DEPTH, Document, read_yaml, read_yaml_file
 
 ComponentCheck = Callable[[str, str, Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Finding]]]
 """``check(kind, name, options)`` gives the completed options and what is wrong with them."""
@@ -31,12 +31,7 @@ def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         document, name = Document(_plain(source, (), problems), {}), ""
     else:
         name = str(source)
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-            raise RecipeError([Problem("", f"cannot be read ({reason})")], source=name) from None
-        document, problems = read_yaml(text, name), []
+        document, problems = read_yaml_file(Path(source)), []
     if not isinstance(document.value, dict):
         given = "an empty document" if document.value is None else shown(document.value)
         raise RecipeError([Problem("", f"a mapping of keys is expected, given {given}")], source=name)
@@ -59,6 +54,25 @@ def parse(record: type[R], document: Document, name: str, check: ComponentCheck 
         found = findings(error, document.value, lambda place: _known_keys(record, place))
         problems = [Problem(written_place(path, document), message, remedy) for path, message, remedy in found]
         raise RecipeError(problems, source=name) from None
+
+
+def check_shape(shape: type[BaseModel], value: Any, place: str) -> None:
+    """Refuses plain data in which a key is missing or a value is of another kind; keys that are not known are passed.
+
+    Args:
+        shape: What is expected.
+        value: What a file of a run or an experiment holds.
+        place: The file, and the line where it has several documents.
+
+    Raises:
+        RunError: Every key that is wrong.
+    """
+    try:
+        shape.model_validate(value, strict=True)
+    except ValidationError as error:
+        found = findings(error, value, lambda _: ())
+        told = [f"{written_place(where, Document(None, {})) or 'it'}: {message}" for where, message, _ in found]
+        raise RunError(f"{place}: is damaged; {'; '.join(told)}") from None
 
 
 def written_place(path: Place, document: Document) -> str:

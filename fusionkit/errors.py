@@ -6,9 +6,19 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+SCREENFUL = 4000
+"""So many characters of an error are printed at most: what is above them nobody reads."""
+
+_LONGEST = 1000
+_MOST_PROBLEMS = 30
+_LONGEST_NAME = 200
+
 
 class FusionKitError(Exception):
-    """The common class of every error that a user can cause and mend."""
+    """The common class of every error that a user can cause and mend; printed, it fills a screen at most."""
+
+    def __str__(self) -> str:
+        return shortened(super().__str__(), SCREENFUL)
 
 
 class ShapeError(FusionKitError, ValueError):
@@ -42,12 +52,16 @@ class Problem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.place}: {self.message}" if self.place else self.message
-        return f"{text}; {self.remedy}" if self.remedy else text
+        place, message, remedy = (shortened(text, _LONGEST) for text in (self.place, self.message, self.remedy))
+        text = f"{place}: {message}" if place else message
+        return f"{text}; {remedy}" if remedy else text
 
 
 class _ProblemsError(FusionKitError):
-    """An error that lists everything that was found wrong, not only the first of it."""
+    """An error that lists everything that was found wrong, not only the first of it.
+
+    `problems` holds all of it; printed is what fits on a screen, and how many there are more.
+    """
 
     def __init__(self, problems: Sequence[Problem] | str, *, source: str = "") -> None:
         self.problems = (Problem("", problems),) if isinstance(problems, str) else tuple(problems)
@@ -59,7 +73,14 @@ class _ProblemsError(FusionKitError):
         if len(self.problems) == 1:
             return f"{prefix}{self.problems[0]}"
         lines = [f"{prefix}{len(self.problems)} problems"]
-        return "\n".join(lines + [f"  - {problem}" for problem in self.problems])
+        room = SCREENFUL - len(lines[0])
+        for line in (f"\n  - {problem}" for problem in self.problems[:_MOST_PROBLEMS]):
+            room -= len(line)
+            if room < 0 and len(lines) > 1:
+                break
+            lines.append(line)
+        more = len(self.problems) + 1 - len(lines)
+        return "".join(lines) + (f"\n  and {more} more" if more else "")
 
 
 class RecipeError(_ProblemsError):
@@ -74,6 +95,29 @@ class DataError(_ProblemsError):
     """Data are missing, damaged or contradict the recipe; every problem that was found is listed."""
 
 
+def shortened(text: str, most: int) -> str:
+    """A text that is cut where it is long: a list behind one of its entries, with how many more there are.
+
+    Args:
+        text: The text.
+        most: So many characters are kept at most.
+
+    Example:
+        >>> shortened("known: gru, lstm, mlp, stft", 20)
+        'known: gru, lstm and 2 more'
+        >>> shortened("x" * 100, 5)
+        'xxxxx... (95 more characters)'
+    """
+    if len(text) <= most:
+        return text
+    head = text[:most]
+    separator = max(", ", "; ", "\n", key=head.rfind)
+    end = head.rfind(separator)
+    if end < most // 2:  # no list, or one whose next entry is what is long
+        return f"{head}... ({len(text) - most} more characters)"
+    return f"{text[:end]} and {text.count(separator, end)} more"
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Names the closest known words, or all of them when none is close.
 
@@ -84,7 +128,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         'known: gru, lstm'
     """
     words = sorted(set(known))
-    close = difflib.get_close_matches(given, words, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(given, words, n=3, cutoff=0.6) if len(given) <= _LONGEST_NAME else []
     if close:
         return "did you mean " + " or ".join(repr(word) for word in close) + "?"
     return "known: " + ", ".join(words) if words else "none is known"

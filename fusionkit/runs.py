@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from fusionkit.differences import find_differences
-from fusionkit.documents import read_document
+from fusionkit.documents import check_shape, read_document
 from fusionkit.environment import describe_environment
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.recipe import load_recipe
@@ -27,15 +27,44 @@ from fusionkit.whole_files import (
     content_hash,
     finite,
     guarded,
+    parse_json,
     read_json,
     read_tensors,
+    read_within,
     sole_worker,
     sync,
     write_file,
     write_tensors,
 )
 
-_LOGGER = logging.getLogger("fusionkit")
+MAX_LOG_BYTES = 2**31
+"""More than a log of ten million steps."""
+
+
+class _Gradient(BaseModel):
+    cosine: float | None
+    own_norm: float | None
+    fused_norm: float | None
+
+
+class _Record(BaseModel):
+    """What is read of a line of the log, of a step or of an epoch."""
+
+    step: int
+    stage: str | None = None
+    epoch: int | None = Field(None, ge=0, le=10_000_000)
+    terms: dict[str, float | None] | None = None
+    gradients: dict[str, _Gradient] | None = None
+    training: float | None = None
+    validation: float | None = None
+    validation_terms: dict[str, float | None] | None = None
+
+    @model_validator(mode="after")
+    def _says_where_it_belongs(self) -> Self:
+        told = self.model_fields_set & {"stage", "epoch", "terms", "training", "validation", "validation_terms"}
+        if told and None in (self.stage, self.epoch):
+            raise ValueError(f"it tells of {', '.join(sorted(told))}, and not of which stage and epoch")
+        return self
 
 
 class RunFolder:
@@ -75,7 +104,7 @@ class RunFolder:
         if run.begun:
             run._refuse_another(recipe, data)
             return run
-        if run.path.exists() and (not run.path.is_dir() or not all(map(_is_of_a_begun_run, run.path.iterdir()))):
+        if os.path.exists(run.path) and not _may_become_a_run(run.path):
             raise RunError(f"{run.path}: exists and is no run (it holds no recipe.yaml); take a new or empty folder")
         try:
             run.path.mkdir(parents=True, exist_ok=True)
@@ -126,7 +155,7 @@ class RunFolder:
     def note_as_own(self) -> None:
         """Notes that this user trained it, so that its plugins are imported later; of a run without any, does nothing.
 
-        Where the list cannot be written, a line of the log of the program says so: the training goes on.
+        Where the list cannot be written, a warning says so, and the training goes on.
         """
         if not self._plugins:
             return
@@ -134,12 +163,8 @@ class RunFolder:
             note_run(self.path, self._recipe_file)
         except OSError as error:
             named = " ".join(f"--plugin {module}" for module in self._plugins)
-            _LOGGER.warning(
-                "fusionkit: %s cannot be noted as your own run (%s); later commands on it need %s",
-                self.path,
-                error,
-                named,
-            )
+            message = f"{self.path}: cannot be noted as your own run ({error}); later commands on it need {named}"
+            warnings.warn(message, FusionKitWarning, stacklevel=3)
 
     def rewrite_recipe(self, recipe: Recipe) -> None:
         """Writes down the recipe by which the training goes on: what results do not depend on may have changed.
@@ -182,12 +207,12 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """Whether the folder is a run."""
-        return self._recipe_file.is_file()
+        return os.path.isfile(self._recipe_file)  # False too where a name is too long or may not be looked up
 
     @property
     def finished(self) -> bool:
         """Whether the training came to its end: its weights are there."""
-        return self._weights_file.is_file()
+        return os.path.isfile(self._weights_file)
 
     def save_weights(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Writes the final weights; the run is finished then, and its checkpoint is removed.
@@ -305,9 +330,18 @@ class RunFolder:
             write_file(self._log_file, b"".join(lines[:records]))
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The records of the log."""
-        lines = self._log_file.read_text(encoding="utf-8").splitlines() if self._log_file.is_file() else []
-        return [json.loads(line) for line in lines]
+        """The records of the log.
+
+        Raises:
+            RunError: It cannot be read, or a line of it is damaged.
+        """
+        lines = read_within(self._log_file, MAX_LOG_BYTES).splitlines() if os.path.exists(self._log_file) else []
+        records = []
+        for number, line in enumerate(lines, start=1):
+            place = f"{self._log_file}: line {number}"
+            records.append(parse_json(line, place))
+            check_shape(_Record, records[-1], place)
+        return records
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Writes the figures of the run; a number that is not finite is written as null.
@@ -412,6 +446,18 @@ class RunFolder:
     @property
     def _predictions_file(self) -> Path:
         return self.path / "predictions.safetensors"
+
+
+def _may_become_a_run(folder: Path) -> bool:
+    """Whether a folder is empty or holds what a killed beginning left.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        return folder.is_dir() and all(map(_is_of_a_begun_run, folder.iterdir()))
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be read ({error.strerror})") from None
 
 
 def _is_of_a_begun_run(path: Path) -> bool:

@@ -37,8 +37,8 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         RecipeError: There is neither.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(name))  # an unknown user in it is left as it stands
+    if os.path.isfile(path):
         return path
     shipped = shipped_recipes()
     found = shipped.get(str(name).removesuffix(".yaml"))

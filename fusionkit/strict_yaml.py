@@ -11,17 +11,19 @@ import copy
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from fusionkit.errors import Problem, RecipeError
 
+MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
 MAX_NODES = 100_000
 MAX_DIGITS = 1000
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 _NULL = re.compile(r"(~|null|Null|NULL|)")
 _BOOL = re.compile(r"(true|True|TRUE|false|False|FALSE)")
@@ -36,8 +38,8 @@ class Document:
     """A parsed document, the line of every key path in it (from 1), and the overrides that set key paths later."""
 
     value: Any
-    lines: Mapping[Path, int]
-    overridden: Mapping[Path, str] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int]
+    overridden: Mapping[KeyPath, str] = field(default_factory=dict)
 
 
 def read_scalar(text: str) -> Any:
@@ -72,6 +74,7 @@ def read_yaml(text: str, source: str) -> Document:
     """
     builder = _Builder()
     try:
+        _refuse_large(len(text))
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             builder.take(event)
     except yaml.MarkedYAMLError as error:
@@ -89,6 +92,32 @@ def read_yaml(text: str, source: str) -> Document:
     if builder.problems:
         raise RecipeError(builder.problems, source=source)
     return Document(builder.value, builder.lines)
+
+
+def read_yaml_file(path: Path) -> Document:
+    """Parses the document of a file; no more of it is read than a document may hold.
+
+    Raises:
+        RecipeError: The file cannot be read or is larger than `MAX_BYTES`, or its text is what `read_yaml` refuses.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        _refuse_large(len(content))
+        return read_yaml(content.decode(), str(path))
+    except _RefusedError as refused:
+        raise RecipeError([refused.problem], source=str(path)) from None
+    except OSError as error:
+        raise RecipeError([Problem("", f"cannot be read ({error.strerror})")], source=str(path)) from None
+    except ValueError as error:
+        reason = "not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise RecipeError([Problem("", f"cannot be read ({reason})")], source=str(path)) from None
+
+
+def _refuse_large(size: int) -> None:
+    if size > MAX_BYTES:
+        message = f"is larger than {MAX_BYTES:,} bytes, so it is no recipe"
+        raise _RefusedError(Problem("", message, "data such as tables and lists of samples are files of their own"))
 
 
 def write_yaml(value: Any) -> str:
@@ -114,7 +143,7 @@ class _Open:
     """A collection that is being built."""
 
     value: dict[str, Any] | list[Any]
-    path: Path
+    path: KeyPath
     anchor: str | None
     nodes: int = 1
     depth: int = 1
@@ -124,7 +153,7 @@ class _Open:
 @dataclass
 class _Builder:
     value: Any = None
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     _stack: list[_Open] = field(default_factory=list)
     _anchors: dict[str, tuple[Any, _Extent]] = field(default_factory=dict)
@@ -162,7 +191,7 @@ class _Builder:
             done = self._stack.pop()
             self._place(done.value, None, line, done.anchor, _Extent(done.nodes, done.depth))
 
-    def _next_path(self) -> Path:
+    def _next_path(self) -> KeyPath:
         if not self._stack:
             return ()
         top = self._stack[-1]

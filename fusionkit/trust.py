@@ -95,9 +95,9 @@ def _entry(folder: Path) -> Path:
             given = str(Path.home() / ".local" / "state")
         except RuntimeError as error:  # a user without a home
             raise OSError(None, str(error)) from None
-    digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(folder))).hexdigest()
     return Path(given) / "fusionkit" / "own_runs" / f"{digest[:32]}.json"
 
 
 def _record(folder: Path, recipe: Path) -> dict[str, str]:
-    return {"run": str(folder.resolve()), "recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()}
+    return {"run": os.path.realpath(folder), "recipe_sha256": hashlib.sha256(recipe.read_bytes()).hexdigest()}

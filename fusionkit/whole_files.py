@@ -102,7 +102,9 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-    except (OSError, safetensors.SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever else the library raises of somebody's file is the file's fault
         raise RunError(
             f"{path}: is damaged and cannot be read ({error}); restore it from a copy or delete it"
         ) from None
@@ -276,7 +278,7 @@ def guarded(path: Path, write: Callable[[], None]) -> None:
     try:
         write()
     except OSError as error:
-        state = "the previous file is intact" if path.exists() else "nothing was written"
+        state = "the previous file is intact" if os.path.exists(path) else "nothing was written"
         raise RunError(f"{path}: cannot be written ({error.strerror}); {state}") from error
 
 
@@ -291,14 +293,24 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RunError: It cannot be read, is none, is larger than `MAX_JSON_BYTES`, or nested deeper than `MAX_JSON_DEPTH`.
     """
+    return parse_json(read_within(path, MAX_JSON_BYTES), str(path))
+
+
+def read_within(path: Path, most: int) -> bytes:
+    """The bytes of a file; no more of it is read than it may hold.
+
+    Raises:
+        RunError: It cannot be read, or holds more bytes than `most`.
+    """
     try:
-        size = path.stat().st_size
-        if size > MAX_JSON_BYTES:
-            raise RunError(f"{path}: holds {size:,} bytes; a document of fusionkit holds at most {MAX_JSON_BYTES:,}")
-        text = path.read_bytes()
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from None
-    return parse_json(text, str(path))
+        with path.open("rb") as file:
+            content = file.read(most + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise RunError(f"{path}: cannot be read ({reason})") from None
+    if len(content) > most:
+        raise RunError(f"{path}: is larger than the {most:,} bytes that such a file may hold")
+    return content
 
 
 def parse_json(text: bytes, place: str) -> dict[str, Any]:
@@ -315,7 +327,7 @@ def parse_json(text: bytes, place: str) -> dict[str, Any]:
         value = json.loads(text.decode())
     except Exception as error:  # whatever the library raises of somebody's text is the text's fault
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
-        raise RunError(f"{place}: is no JSON ({reason})") from None
+        raise RunError(f"{place}: cannot be read as JSON ({reason})") from None
     if not isinstance(value, dict):
         raise RunError(f"{place}: is damaged (it holds {_KINDS[type(value)]}, no mapping)")
     below: list[Any] = [value]
@@ -326,9 +338,9 @@ def parse_json(text: bytes, place: str) -> dict[str, Any]:
             for item in (each.values() if isinstance(each, dict) else each)
             if isinstance(item, dict | list)
         ]
-    if below:
-        raise RunError(f"{place}: is no document of fusionkit (it is nested deeper than {MAX_JSON_DEPTH} levels)")
-    return value
+        if not below:
+            return value
+    raise RunError(f"{place}: is no document of fusionkit (it is nested deeper than {MAX_JSON_DEPTH} levels)")
 
 
 def finite(value: Any) -> Any:

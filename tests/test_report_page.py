@@ -228,7 +228,7 @@ def test_a_damaged_run_is_left_out_and_said(tmp_path):
         file.write('{"step": 7, "sta')
     text = Page(write_report(folder).html.read_text()).text
     assert "1 run is left out:" in text
-    assert "its log cannot be read" in text
+    assert "log.jsonl: line 10: cannot be read as JSON" in text
     assert "is damaged and cannot be read" in text
 
 
@@ -400,7 +400,7 @@ def test_what_makes_numbers_too_good_is_said():
         (lambda folder: None, "is no folder; name the one that `fusionkit experiment` wrote with --out"),
         (lambda folder: folder.mkdir(), "holds no results.json"),
         (lambda folder: (folder.mkdir(), (folder / "recipe.yaml").touch()), "holds one run"),
-        (lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{")), "is no JSON"),
+        (lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{")), "cannot be read as JSON"),
         (lambda folder: write_results(folder, {"format": 9}), "format 9; this version reads format 1"),
         (lambda folder: write_results(folder, {"format": 1, "columns": []}), "lacks experiment, recipes, target"),
     ],

@@ -19,7 +19,7 @@ from small_runs import recipe
 import fusionkit
 from fusionkit import trust
 from fusionkit.cli import app, main
-from fusionkit.errors import PluginError, RunError
+from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments.jobs import Job, do, refuse_foreign_runs
 from fusionkit.recipe import load_recipe
@@ -276,18 +276,18 @@ def test_ones_own_recipe_goes_on_with_a_run_that_was_moved_and_makes_it_ones_own
 @pytest.mark.usefixtures("sang")
 @pytest.mark.parametrize("where", ["a file stands there", "no home"])
 def test_a_list_that_cannot_be_written_stops_no_training_and_says_what_later_commands_need(
-    where, copied, tmp_path, monkeypatch, caplog
+    where, copied, tmp_path, monkeypatch
 ):
     (tmp_path / "state").write_text("")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state") if where == "a file stands there" else "relative")
     monkeypatch.setattr(Path, "home", _no_home)
     moved = shutil.copytree(copied, tmp_path / "run")
 
-    run = train({**recipe(epochs=1), "plugins": [CANARY]}, moved, accelerator="cpu")
+    said = rf"cannot be noted as your own run \(.*\); later commands on it need --plugin {CANARY}"
+    with pytest.warns(FusionKitWarning, match=said):
+        run = train({**recipe(epochs=1), "plugins": [CANARY]}, moved, accelerator="cpu")
 
     assert evaluate(run, device="cpu", resamples=2)["recipe"]["plugins"] == [CANARY]
-    assert f"{moved} cannot be noted as your own run (" in caplog.text
-    assert f"later commands on it need --plugin {CANARY}" in caplog.text
     with pytest.raises(PluginError):
         _ = RunFolder.open(moved).recipe
 

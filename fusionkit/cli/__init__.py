@@ -105,11 +105,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (RuntimeError, MemoryError, OSError) as error:
         from fusionkit.full_memory import is_full
 
-        if not is_full(error):
-            raise
         sys.stdout.flush()
-        remedy = "take smaller batches, fewer samples or fewer processes"
-        typer.echo(f"fusionkit: this machine's memory is full; {remedy}", err=True)
+        if is_full(error):
+            remedy = "take smaller batches, fewer samples or fewer processes"
+            typer.echo(f"fusionkit: this machine's memory is full; {remedy}", err=True)
+        elif isinstance(error, OSError) and error.filename is not None:  # a folder without permission, a full disk
+            typer.echo(f"fusionkit: {error.filename}: {error.strerror}", err=True)
+        else:
+            raise
         sys.exit(USER_ERROR)
 
 

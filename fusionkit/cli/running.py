@@ -25,6 +25,7 @@ from fusionkit.cli.output import (
 )
 from fusionkit.cli.profiles import profile_of
 from fusionkit.cli.reporting import print_report
+from fusionkit.errors import shortened
 from fusionkit.report.units import in_time
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from fusionkit.spec import Recipe
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
+MOST_BROKEN = 30
+"""So many statements that do not hold are printed: a screenful."""
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder that receives the results.")]
 ProcessesOption = Annotated[
@@ -141,8 +144,11 @@ def verify(
     elif verification.holds:
         typer.echo(f"{verification.card}: all {len(verification.findings)} statements hold")
     else:
-        rows = [(finding.what, str(finding.stated), str(finding.found)) for finding in verification.broken]
-        print_table("Statements that do not hold", ["what", "stated", "found"], [rows], whole=(0,))
+        broken = verification.broken
+        rows = [[shortened(str(cell), 200) for cell in (each.what, each.stated, each.found)] for each in broken]
+        print_table("Statements that do not hold", ["what", "stated", "found"], [rows[:MOST_BROKEN]], whole=(0,))
+        if len(rows) > MOST_BROKEN:
+            typer.echo(f"and {len(rows) - MOST_BROKEN} more; --json lists all of them")
         count = f"{len(rows)} of {len(verification.findings)}"
         typer.echo(f"{verification.card}: {count} statements do not hold")
     if not verification.holds:

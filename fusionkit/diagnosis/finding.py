@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def find_runs(paths: Sequence[Path]) -> tuple[RunFolder, ...]:
     """
     found: dict[Path, RunFolder] = {}
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise RunError(f"{path}: is no folder; name a run, which is what `fusionkit train --out` leaves")
         folders = [path] if RunFolder(path).begun else sorted(each for each in path.rglob("*") if each.is_dir())
         runs = [run for folder in folders if (run := RunFolder(folder)).begun]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -75,11 +76,11 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
     """
     if not _needed.get():
         return
-    path, absent = Path(given).expanduser(), _absent.get()
+    path, absent = Path(os.path.expanduser(given)), _absent.get()
     if absent is not None and not path.exists():
         absent.append(path)
         return
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RunError(f"{source}: weights {path} do not exist; {how_to_make(path)}")
     tensors: Mapping[str, Tensor] = _read(path, source)
     if tensors and all(name.startswith("network.") for name in tensors):

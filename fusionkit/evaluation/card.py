@@ -15,10 +15,12 @@ from torch import Tensor
 
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.data.splits import natural_order, split_hash
+from fusionkit.documents import check_shape
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
+from fusionkit.evaluation.card_shape import CardShape
 from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
@@ -33,16 +35,6 @@ READ = (1, FORMAT)
 
 Card = dict[str, Any]
 """A card as plain data; `make_card` states its keys."""
-
-_COMPARED: Mapping[str, Any] = {
-    "protocol": {"split_hash": {}, "label": {}, "folds": {}},
-    "selection": {"label": {}},
-    "training": {"device": {}, "commit": {}},
-    "targets": {
-        "*": {"classes": {}, "branches": {"*": {"trained": {}, "samples": {}, "metrics": {"*": {"value": {}}}}}}
-    },
-}
-"""Keys of a card that experiments read, key below key; ``*`` stands for whatever there is."""
 
 
 def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> Card:
@@ -124,19 +116,15 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
     return card, predictions
 
 
-def is_whole(card: Mapping[str, Any], targets: Iterable[str]) -> bool:
-    """Whether a card says of these targets all that an experiment compares; a damaged one does not."""
-    return _holds(card, _COMPARED) and set(targets) <= set(card["targets"])
+def check_card(card: Mapping[str, Any], targets: Iterable[str], place: str) -> None:
+    """Refuses a card that does not say of these targets all that experiments compare.
 
-
-def _holds(value: Any, keys: Mapping[str, Any]) -> bool:
-    if not keys:
-        return True
-    if not isinstance(value, Mapping):
-        return False
-    if "*" in keys:
-        return all(_holds(item, keys["*"]) for item in value.values())
-    return all(key in value and _holds(value[key], below) for key, below in keys.items())
+    Raises:
+        RunError: It is damaged; says where.
+    """
+    check_shape(CardShape, card, place)
+    if lacking := sorted(set(targets) - set(card["targets"])):
+        raise RunError(f"{place}: is damaged; targets: says nothing of {', '.join(lacking)}")
 
 
 def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:

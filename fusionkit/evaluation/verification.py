@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from fusionkit.runs import RunFolder
 from fusionkit.whole_files import read_json
 
 TOLERANCE = 1e-5
+LARGEST = 1e300
+"""Larger whole numbers of a card have no difference from a figure; they are compared as they stand."""
 
 CHECKED = (
     "recipe_sha256",
@@ -111,7 +114,7 @@ def verify(
         RunError: The card or the run cannot be read, or the card is of another format.
     """
     path = Path(card)
-    path = RunFolder(path).metrics_file if path.is_dir() else path
+    path = RunFolder(path).metrics_file if os.path.isdir(path) else path
     stated = _read(path)
     folder = RunFolder.open(path.parent if run is None else run)
     if stated.get("format") not in READ:
@@ -186,7 +189,7 @@ def _statements(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _compare(what: str, stated: Any, found: Any, tolerance: float) -> Finding:
-    numbers = all(isinstance(value, float) or type(value) is int for value in (stated, found))
+    numbers = all(type(value) in (int, float) and abs(value) < LARGEST for value in (stated, found))
     holds = abs(stated - found) <= tolerance if numbers else stated == found
     return Finding(what, stated, found, holds=holds)
 
@@ -199,7 +202,7 @@ def _resamples(card: Mapping[str, Any]) -> int:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
+    if not os.path.lexists(path):
         remedy = "name a run folder that holds one, or the file; `fusionkit train` and `evaluate` write it"
         raise RunError(f"{path}: there is no card; {remedy}")
     card = read_json(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,9 +127,9 @@ def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
     wanted = {path for recipe in experiment.recipes.values() for path in _weights_of(recipe) if not path.exists()}
     found = []
     for folder, recipe in experiment.spec.pretraining.items():
-        own = tuple(sorted(path for path in wanted if path.parent == Path(folder).expanduser()))
+        own = tuple(sorted(path for path in wanted if path.parent == Path(os.path.expanduser(folder))))
         if own:
-            found.append(Pretraining(recipe, experiment.path, Path(folder).expanduser(), own))
+            found.append(Pretraining(recipe, experiment.path, Path(os.path.expanduser(folder)), own))
     return found
 
 
@@ -201,4 +202,4 @@ def _weights_of(recipe: Recipe) -> Iterator[Path]:
         for encoder in modality.encoder:
             options: Mapping[str, object] = encoder.options
             if isinstance(weights := options.get("weights"), str):
-                yield Path(weights).expanduser()
+                yield Path(os.path.expanduser(weights))

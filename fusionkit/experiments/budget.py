@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -51,7 +52,7 @@ def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, writ
 
 
 def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *, write: bool) -> dict[str, int]:
-    known: dict[str, Any] = read_json(file) if file.is_file() else {"minutes": minutes, "epochs": {}}
+    known: dict[str, Any] = read_json(file) if os.path.exists(file) else {"minutes": minutes, "epochs": {}}
     if not _is_whole(known):
         raise RunError(f"{file}: is damaged; remove it, or choose another folder")
     if known["minutes"] != minutes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +116,9 @@ def make_agenda(
         RecipeError: The experiment names folds or a metric that there are not, or published numbers do not fit them.
         RunError: The runs' folder is a file or in one, or a folder holds a run of another recipe.
     """
-    if (file := next((path for path in (out, *out.parents) if path.exists() and not path.is_dir()), None)) is not None:
+    if (
+        file := next((path for path in (out, *out.parents) if os.path.exists(path) and not path.is_dir()), None)
+    ) is not None:
         raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
     if listed:
         with datasets_listed():
@@ -251,12 +254,11 @@ def read_card(job: Job) -> dict[str, Any]:
     Raises:
         RunError: There is none, or it is damaged.
     """
-    from fusionkit.evaluation.card import is_whole
+    from fusionkit.evaluation.card import check_card
 
     run = RunFolder(job.folder)
     card = run.read_metrics()
-    if not is_whole(card, job.recipe["model"]["targets"]):
-        raise RunError(f"{run.metrics_file}: is no whole card; start the experiment again to make it anew")
+    check_card(card, job.recipe["model"]["targets"], str(run.metrics_file))
     return card
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def network_file(given: str | None) -> Path:
     Raises:
         RecipeError: There is no such file; the message says which package has it.
     """
-    path = Path(given).expanduser() if given is not None else _packaged()
+    path = Path(os.path.expanduser(given)) if given is not None else _packaged()
     if path is not None and path.is_file():
         return path
     place = f"{DETECTOR_KEY}.model"

@@ -26,6 +26,7 @@ from fusionkit.whole_files import (
     as_json,
     content_hash,
     guarded,
+    parse_json,
     read_json,
     read_tensors,
     sync,
@@ -183,7 +184,7 @@ def read_record(file: Path) -> ClipRecord | None:
 
 
 def _record(text: str, digest: str) -> ClipRecord:
-    return ClipRecord.of({**json.loads(text), "sha256": digest})
+    return ClipRecord.of({**parse_json(text.encode(), "a clip"), "sha256": digest})
 
 
 def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
@@ -204,7 +205,9 @@ def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
             return safetensors.torch.load(file.read_bytes())
         with safetensors.safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
-    except (RunError, OSError, safetensors.SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever else the library raises of a damaged file
         raise DataError([Problem(str(file), "is damaged: its content is not what was prepared", remedy)]) from error
 
 

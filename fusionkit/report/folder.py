@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionkit.documents import check_shape
 from fusionkit.errors import RunError
+from fusionkit.evaluation.card_shape import TargetsShape
 from fusionkit.evaluation.measures import kind_of_target
 from fusionkit.interfaces import TargetKind
+from fusionkit.report.shapes import ResultsShape
 from fusionkit.report.tables import Results
 from fusionkit.runs import RunFolder
 from fusionkit.whole_files import read_json
@@ -78,11 +82,11 @@ class ExperimentFolder:
         """
         folder = Path(path)
         file = folder / "results.json"
-        if not folder.is_dir():
+        if not os.path.isdir(folder):
             raise RunError(f"{folder}: is no folder; name the one that `fusionkit experiment` wrote with --out")
-        if (folder / "recipe.yaml").is_file() and not file.is_file():
+        if os.path.isfile(folder / "recipe.yaml") and not os.path.isfile(file):
             raise RunError(f"{folder}: holds one run; a report is of an experiment (`fusionkit experiment`)")
-        if not file.is_file():
+        if not os.path.exists(file):
             raise RunError(
                 f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
             )
@@ -92,6 +96,7 @@ class ExperimentFolder:
         missing = [key for key in NEEDED if key not in results]
         if missing:
             raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
+        check_shape(ResultsShape, results, str(file))
         return cls(folder, results)
 
     def rows(self, column: str) -> list[Mapping[str, Any]]:
@@ -117,11 +122,13 @@ class ExperimentFolder:
         row = self.results["rows"][0]
         run = self.run(row["run"])
         try:
-            target = run.read_metrics()["targets"][self.results["target"]]
-            return Target(target["type"], kind_of_target(target), tuple(target["classes"] or ()))
-        except (RunError, KeyError, TypeError) as error:
+            card = run.read_metrics()
+            check_shape(TargetsShape, card, str(run.metrics_file))
+            target = card["targets"][self.results["target"]]
+        except (RunError, KeyError) as error:
             remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
             raise RunError(f"{run.metrics_file}: the card is damaged; {remedy}") from error
+        return Target(target["type"], kind_of_target(target), tuple(target["classes"] or ()))
 
     def said(self, run: str) -> Said:
         """What a run said of its reported samples.
@@ -153,18 +160,16 @@ class ExperimentFolder:
         Raises:
             RunError: The run is not there any more, or its log is damaged.
         """
-        folder = self.run(run)
-        try:
-            return folder.read_log()
-        except ValueError as error:
-            raise RunError(f"{folder.path}: its log cannot be read ({error})") from None
+        return self.run(run).read_log()
 
     def run(self, run: str) -> RunFolder:
         """The folder of a run.
 
         Raises:
-            RunError: It is not there any more.
+            RunError: It is not there any more, or is none of this folder's.
         """
+        if Path(run).is_absolute() or ".." in Path(run).parts:
+            raise RunError(f"{self.path / 'results.json'}: the run {run} is outside of the experiment's folder")
         if not (self.path / run).is_dir():
             raise RunError(f"the folder {run} is not beside results.json any more")
         return RunFolder.open(self.path / run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def open_source(path: Path) -> Source:
     run = RunFolder(path)
     if run.begun:
         source = _of_run(run)
-    elif path.is_dir() and not (path / "results.json").is_file():
+    elif os.path.isdir(path) and not os.path.exists(path / "results.json"):
         wanted = "name a finished run, or the folder that `fusionkit experiment` wrote with --out when its runs ended"
         raise RunError(f"{path}: holds neither a recipe.yaml nor a results.json; {wanted}")
     else:

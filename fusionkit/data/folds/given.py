@@ -56,7 +56,7 @@ def _read_folds(path: Path) -> Mapping[str, str]:
     if path.suffix.lower() == ".json":
         try:
             pairs = json.loads(text, object_pairs_hook=list)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError([Problem(str(path), f"is no JSON ({error})")]) from error
     else:
         reader = csv.DictReader(io.StringIO(text))
