@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fusionkit.data.arrays import read_array
 from fusionkit.data.media import ReadOptions, describe_media, read_media
 from fusionkit.encoders.weights import load_weights
 from fusionkit.errors import DataError, RunError, ShapeError
@@ -110,3 +111,11 @@ def test_an_array_is_the_same_numbers_in_any_type_and_byte_order(tmp_path: Path,
     np.save(tmp_path / "a.npy", np.asfortranarray(array))
 
     assert read_media(tmp_path / "a.npy", PLAIN).tolist() == [[0.0, 1.0], [1.0, 1.0]]
+
+
+def test_a_header_that_is_said_to_end_behind_the_file_is_refused_before_memory_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "a.npy"
+    file.write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{'descr': '<f4'")
+
+    with pytest.raises(DataError, match=r"a\.npy: cannot be read as npy \(its header ends behind the file\)"):
+        read_array(file, None)

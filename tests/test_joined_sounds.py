@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from written_films import spec_for, write_film
 from written_sounds import RATE, encode, join, level_at, sine
 
+from fusionkit.data import sound_tracks
 from fusionkit.data.audio import decode_audio, read_audio, read_header
-from fusionkit.data.sound_tracks import Sound
+from fusionkit.data.sound_tracks import Sound, resampled
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.clips import prepare_clip
@@ -112,3 +114,17 @@ def test_the_sound_of_a_film_and_a_sound_of_its_own_follow_one_rule(tmp_path: Pa
         assert abs(len(wave) / 16_000 - 2) < 0.2
         assert level_at(wave[4800:12_800], LOW, 16_000) == pytest.approx(0.48, abs=0.03)
         assert level_at(wave[20_800:28_800], HIGH, 16_000) == pytest.approx(0.48, abs=0.03)
+
+
+def test_rates_without_a_common_divisor_follow_the_same_formula_as_those_with_one() -> None:
+    wave = torch.from_numpy(np.random.default_rng(0).standard_normal(3000).astype(np.float32))
+    for own, rate in ((44_100, 16_000), (16_000, 44_100), (3, 2)):
+        by_table = resampled(wave, own, rate)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(sound_tracks, "_LARGEST_TABLE", 0)
+            by_filter = resampled(wave, own, rate)
+        torch.testing.assert_close(by_filter, by_table, rtol=0, atol=1e-4)
+
+
+def test_a_rate_of_billions_takes_no_more_memory_than_its_samples() -> None:
+    assert resampled(torch.ones(1_000_000), 4_000_000_007, 16_000).shape == (4,)

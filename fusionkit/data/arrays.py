@@ -76,6 +76,10 @@ def _kept(path: Path, values: Tensor) -> Tensor:
 def _npy_shape(path: Path) -> tuple[int, ...]:
     with name_errors(path, "cannot be read as npy", _PLAIN), path.open("rb") as file:
         major = np.lib.format.read_magic(file)[0]
+        width = 2 if major == 1 else 4
+        if int.from_bytes(file.read(width), "little") > path.stat().st_size:  # NumPy would ask for as much memory
+            raise ValueError("its header ends behind the file")
+        file.seek(-width, 1)
         header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
         shape, _, dtype = header(file)
         present = path.stat().st_size - file.tell()
