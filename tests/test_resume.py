@@ -19,7 +19,7 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from fusionkit.data.loading import _begin_worker
+from fusionkit.data.loader import _begin_worker
 from fusionkit.errors import FusionKitWarning, RunError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.processes import STOPPING
