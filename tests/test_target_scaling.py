@@ -135,6 +135,12 @@ def test_odd_targets_have_finite_losses_gradients_and_predictions_near_them(loss
         assert head.distribution(torch.full((1, 1), 3.0)).isfinite().all()
 
 
+def test_a_constant_has_no_spread_by_rounding_either():
+    y = torch.full((3,), 0.1, dtype=torch.float64)
+    assert y.numpy().std() > 0  # since the mean of three tenths is none
+    assert fitted("mse", y).scaling.spread.item() == 1.0
+
+
 def test_one_output_that_no_sample_states_leaves_the_others_alone():
     head = fitted("mse", torch.tensor([[1.0, NAN], [3.0, NAN]]))
     assert head.scaling.location.tolist() == [2.0, 0.0]
