@@ -310,6 +310,7 @@ def test_a_linear_head_reads_what_is_there_and_not_what_is_not() -> None:
 def test_of_numbers_it_is_ridge_regression_with_the_strength_that_held_out_groups_choose() -> None:
     rng = np.random.default_rng(1)
     given, wanted = rng.normal(size=(30, 4)) * 3 + 1, rng.normal(size=(30, 2))
+    wanted[:, 1] = 1e-3 * (wanted[:, 1] + given @ [2.0, -1.0, 0.5, 3.0])  # of a small unit, and the one that is seen
     wanted[3, 0] = np.nan
     test = rng.normal(size=(5, 4))
     judge = Judge(Regression(4, None, outputs=2), torch.zeros(5, 2), list("abcde"), 10)
@@ -336,6 +337,7 @@ def test_of_numbers_it_is_ridge_regression_with_the_strength_that_held_out_group
                     - wanted[groups == each]
                 )
                 ** 2
+                / np.nanvar(wanted, axis=0)
             )
             for each in "abc"
         )

@@ -33,7 +33,8 @@ def probe(
 
     with the cross-entropy for classes and labels and half the squared error for numbers, on features that are
     standardised over the training samples. C is the one of `STRENGTHS` with the least loss when groups of the
-    training part are held out in turn; where there is one group only, 0.1.
+    training part are held out in turn, errors of numbers being in units of the spread of each output; where there is
+    one group only, 0.1.
 
     Args:
         judge: The target.
@@ -75,6 +76,8 @@ def _chosen(judge: Judge, features: Array, wanted: Array, groups: NDArray[np.str
     folds = min(INNER_FOLDS, len(np.unique(groups)))
     if folds < 2:
         return 0.1
+    if judge.kind == "numbers":  # one strength serves all outputs, so none may count more for its unit
+        wanted = wanted / _spreads(wanted)
     losses = dict.fromkeys(STRENGTHS, 0.0)
     for train, held in GroupKFold(folds).split(features, wanted, groups):
         if judge.kind == "classes" and len(np.unique(wanted[train])) < 2:
@@ -83,6 +86,12 @@ def _chosen(judge: Judge, features: Array, wanted: Array, groups: NDArray[np.str
             said = _fitted(judge, features[train], wanted[train], strength)(features[held])
             losses[strength] += _loss(judge, said, wanted[held])
     return min(losses, key=lambda strength: losses[strength])
+
+
+def _spreads(numbers: Array) -> Array:
+    """The standard deviation of each output over the samples that state it; 1 where it has none."""
+    stated = [column[~np.isnan(column)] for column in numbers.T]
+    return np.asarray([column.std() or 1.0 if len(column) else 1.0 for column in stated])
 
 
 def _loss(judge: Judge, said: Array, wanted: Array) -> float:
