@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,9 @@ import torch
 
 import fusionkit
 from fusionkit.errors import FusionKitError, did_you_mean
+
+DEVICE = "FUSIONKIT_DEVICE"
+"""The environment variable that names the device where nothing else does; processes that are started inherit it."""
 
 
 def describe_environment(device: str) -> dict[str, Any]:
@@ -41,7 +47,7 @@ def describe_processor() -> str:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of a name; a GPU where there is one, when none is given.
+    """The device of a name; when none is given that of `use_device`, or else a GPU where there is one.
 
     Raises:
         FusionKitError: This machine has no such device.
@@ -50,12 +56,32 @@ def choose_device(name: str | None) -> torch.device:
         >>> choose_device("cpu")
         device(type='cpu')
     """
+    name = name or os.environ.get(DEVICE)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     known = [*(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus)), "cpu"]
     known += ["mps"] if torch.backends.mps.is_available() else []
     if name is not None and name not in known:
         raise FusionKitError(f"device {name!r}: this machine has none of that name; {did_you_mean(name, known)}")
     return torch.device(name or ("cuda" if gpus else "cpu"))
+
+
+@contextmanager
+def use_device(name: str) -> Iterator[None]:
+    """Within it everything computes on one device, in this process and in those that it starts, unless told otherwise.
+
+    Raises:
+        FusionKitError: This machine has no such device.
+    """
+    choose_device(name)
+    before = os.environ.get(DEVICE)
+    os.environ[DEVICE] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[DEVICE]
+        else:
+            os.environ[DEVICE] = before
 
 
 def _commit() -> dict[str, Any]:

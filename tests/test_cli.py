@@ -14,11 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import fusionkit
 from fusionkit.cli import main
+from fusionkit.environment import choose_device, use_device
+from fusionkit.experiments.running import runs_at_a_time
+from fusionkit.processes import processors
+from fusionkit.recipe import load_recipe
 from fusionkit.registry import REGISTRIES
 from fusionkit.runs import RunFolder
+from fusionkit.training.start import make_fabric
 
 TINY = """
 schema: 1
@@ -169,6 +175,70 @@ def test_help_comes_without_torch_and_in_an_instant() -> None:
         assert ended.returncode == 0, ended.stderr
         assert "experiment" in ended.stdout
     assert min(durations) < 2.0  # 0.12 s where the machine is not busy
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("fusionkit tr", {"train"}),
+        ("fusionkit train quickstart/re", {"quickstart/recipe"}),
+        ("fusionkit recipes copy sensors/", {"sensors/basic_motions", "sensors/basic_motions_experiment"}),
+    ],
+)
+def test_the_shell_completes_commands_and_shipped_recipes_without_torch(words: str, completed: set[str]) -> None:
+    program = (
+        "import sys\n"
+        "from fusionkit.cli import main\n"
+        "try: main([])\n"
+        "except SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    asked = {"_FUSIONKIT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **asked}
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert set(ended.stdout.split()) == completed
+
+
+COMPUTING = ("train", "experiment", "evaluate", "verify", "diagnose", "stress", "compare", "check", "demo")
+
+
+@pytest.mark.parametrize("name", COMPUTING)
+def test_every_command_that_computes_takes_a_device_and_refuses_one_that_is_not_there(
+    command: Any, tmp_path: Path, name: str
+) -> None:
+    out = ["--out", tmp_path / "out"] if name in ("train", "experiment", "compare") else []
+    subject = [] if name == "demo" else ["quickstart/recipe"]
+
+    ended = command(name, *subject, *out, "--device", "cuda:99")
+
+    assert (ended.status, ended.err.split(";")[0]) == (
+        2,
+        "fusionkit: device 'cuda:99': this machine has none of that name",
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_device_is_that_of_the_command_alone_and_of_its_training_evaluation_and_workers(
+    command: Any, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    seen = list[str | None]()
+    monkeypatch.setattr(
+        "fusionkit.training.train", lambda *_, **__: seen.append(os.environ.get("FUSIONKIT_DEVICE")) or sys.exit(3)
+    )
+
+    assert command("train", tiny, "--out", tmp_path / "run", "--device", "cpu").status == 3
+    assert command("train", tiny, "--out", tmp_path / "run").status == 3
+
+    assert seen == ["cpu", None]
+    with use_device("cpu"):
+        assert choose_device(None) == torch.device("cpu")
+        assert make_fabric(load_recipe(tiny)).device == torch.device("cpu")
+        assert runs_at_a_time() == processors()
+    assert choose_device(None) == torch.device("cuda")
 
 
 @pytest.mark.parametrize("name", ["prepare", "demo", "experiment"])

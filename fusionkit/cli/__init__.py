@@ -36,7 +36,6 @@ app = typer.Typer(
     name="fusionkit",
     help="Fuse several kinds of signal, and measure whether fusing helps.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

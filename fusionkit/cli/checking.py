@@ -15,6 +15,7 @@ from fusionkit.cli.output import (
     print_json,
     print_paragraph,
     print_table,
+    shipped_argument,
 )
 from fusionkit.cli.running import told_when_stopped
 from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError, TrainingError
@@ -37,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or the name of a shipped one.")],
+    recipe: Annotated[str, shipped_argument("RECIPE", "A recipe's path, or the name of a shipped one.")],
     *,
     overrides: OverridesArgument = None,
     length: Annotated[

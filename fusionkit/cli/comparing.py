@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption, OverridesArgument, print_json, print_paragraph, print_table
+from fusionkit.cli.output import (
+    DeviceOption,
+    JsonOption,
+    OverridesArgument,
+    print_json,
+    print_paragraph,
+    print_table,
+    shipped_argument,
+)
 from fusionkit.cli.reporting import print_report
 from fusionkit.cli.running import (
     OutOption,
@@ -24,12 +32,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def compare(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="A comparison's path, or the name of a shipped one.")],
+    file: Annotated[str, shipped_argument("FILE", "A comparison's path, or the name of a shipped one.")],
     out: OutOption,
     *,
     overrides: OverridesArgument = None,
     processes: ProcessesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the cost; train nothing.")] = False,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare variants with equal budget and equal tuning, and say which differ by more than noise.

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption, OverridesArgument
+from fusionkit.cli.output import DeviceOption, JsonOption, OverridesArgument
 from fusionkit.cli.running import OutOption, ProcessesOption, perform_experiment, told_when_stopped
 
 EXPERIMENT = "quickstart/films_experiment"
@@ -27,6 +27,7 @@ def demo(
     out: OutOption = Path("runs/demo"),
     actors: Annotated[int, typer.Option(min=3, max=24, help="Actors that are rendered.")] = 10,
     processes: ProcessesOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Render films, prepare them, and compare networks on them, in about two minutes.

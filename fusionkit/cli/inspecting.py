@@ -16,6 +16,7 @@ from fusionkit.cli.output import (
     print_json,
     print_paragraph,
     print_table,
+    shipped_argument,
 )
 from fusionkit.errors import Problem, RecipeError
 
@@ -114,7 +115,7 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
 @recipes_app.command("copy")
 def copy(
-    name: Annotated[str, typer.Argument(help="A recipe such as quickstart/recipe, or a folder such as quickstart.")],
+    name: Annotated[str, shipped_argument("NAME", "A recipe, such as quickstart/recipe, or a folder, quickstart.")],
     to: Annotated[Path, typer.Option("--to", help="The folder that receives the copies.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:

@@ -20,9 +20,24 @@ OverridesArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY.PATH=VALUE", help="Changes to the recipe, such as train.epochs=5."),
 ]
+
+
+def _use_device(context: typer.Context, name: str | None) -> None:
+    """Computes on the device until the command has ended; the processes that it starts do as well."""
+    if name is None or context.resilient_parsing:
+        return
+    from fusionkit.environment import use_device
+
+    context.with_resource(use_device(name))
+
+
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="Where to compute, such as cpu; a GPU where there is one if not.")
+    str | None,
+    typer.Option(
+        "--device", callback=_use_device, help="Where to compute, such as cpu; a GPU where there is one if not."
+    ),
 ]
+"""What a command takes that computes; it takes effect where it is read, so the command does nothing with it."""
 
 PluginOption = Annotated[
     list[str] | None,
@@ -32,6 +47,17 @@ TrustOption = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="MODULE", help="Import it if the run lists it, whoever trained it; repeatable."),
 ]
+
+
+def shipped_argument(metavar: str, said: str) -> Any:
+    """An argument that may be the name of a shipped recipe, which the shell completes."""
+
+    def complete(typed: str) -> list[str]:
+        from fusionkit.shipped import shipped_recipes
+
+        return [name for name in shipped_recipes() if name.startswith(typed)]
+
+    return typer.Argument(metavar=metavar, help=said, autocompletion=complete)
 
 
 def console() -> Console:

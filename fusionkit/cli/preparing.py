@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption, OverridesArgument, console, print_json, print_paragraph, print_table
+from fusionkit.cli.output import (
+    JsonOption,
+    OverridesArgument,
+    console,
+    print_json,
+    print_paragraph,
+    print_table,
+    shipped_argument,
+)
 from fusionkit.cli.running import ProcessesOption, told_when_stopped
 
 if TYPE_CHECKING:
@@ -22,7 +30,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def prepare(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe or an experiment, shipped or a path.")],
+    recipe: Annotated[str, shipped_argument("RECIPE", "A recipe or an experiment, shipped or a path.")],
     overrides: OverridesArgument = None,
     processes: ProcessesOption = None,
     *,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusionkit.cli.output import (
+    DeviceOption,
     JsonOption,
     OverridesArgument,
     TrustOption,
@@ -21,6 +22,7 @@ from fusionkit.cli.output import (
     print_json,
     print_paragraph,
     print_table,
+    shipped_argument,
     speaks,
 )
 from fusionkit.cli.profiles import profile_of
@@ -51,10 +53,10 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's path, or the name of a shipped one.")],
+    recipe: Annotated[str, shipped_argument("RECIPE", "A recipe's path, or the name of a shipped one.")],
     out: OutOption,
-    overrides: OverridesArgument = None,
     *,
+    overrides: OverridesArgument = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Watch some steps, and say where their time goes; trains the same.")
     ] = False,
@@ -62,6 +64,7 @@ def train(
         Path | None,
         typer.Option("--resume", metavar="FILE", help="The checkpoint of the run to go on from, instead of the last."),
     ] = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a recipe, or resume it, and evaluate it.
@@ -94,6 +97,7 @@ def train(
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     plugins: TrustOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Evaluate a finished run, and write its metrics.json."""
@@ -107,12 +111,13 @@ def evaluate(
 
 
 def experiment(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="An experiment's path, or the name of a shipped one.")],
+    file: Annotated[str, shipped_argument("FILE", "An experiment's path, or the name of a shipped one.")],
     out: OutOption,
     *,
     overrides: OverridesArgument = None,
     processes: ProcessesOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the cost; train nothing.")] = False,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train variants over folds and seeds, and compare them.
@@ -128,6 +133,7 @@ def experiment(
 def verify(
     card: Annotated[Path, typer.Argument(metavar="CARD", help="A metrics.json, or the run folder that holds it.")],
     plugins: TrustOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say whether the figures of a card hold.

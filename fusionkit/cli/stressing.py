@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionkit.cli.output import JsonOption, TrustOption, console, print_json, print_paragraph, print_table
+from fusionkit.cli.output import (
+    DeviceOption,
+    JsonOption,
+    TrustOption,
+    console,
+    print_json,
+    print_paragraph,
+    print_table,
+)
 from fusionkit.cli.reporting import print_report
 from fusionkit.cli.running import told_when_stopped
 from fusionkit.errors import Problem, RecipeError
@@ -57,6 +65,7 @@ def stress(
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where the page goes; beside the results if not.")
     ] = None,
     plugins: TrustOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what is left as a modality is missing, noisy, late or swapped.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 
 import torch
 
+from fusionkit.environment import DEVICE
 from fusionkit.errors import RunError
 from fusionkit.experiments.beginnings import (
     check_networks,
@@ -160,7 +162,8 @@ def estimate_experiment(
 
 def runs_at_a_time() -> int:
     """How many runs go on at a time where nobody says it: one per processor, or one on a GPU."""
-    return 1 if torch.cuda.is_available() else processors()
+    on_gpu = torch.cuda.is_available() and os.environ.get(DEVICE) != "cpu"
+    return 1 if on_gpu else processors()
 
 
 def _make_folder(out: Path) -> None:

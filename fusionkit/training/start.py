@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.doctor.machine import compiler_names, find_compiler
+from fusionkit.environment import DEVICE, choose_device
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.model import build
 from fusionkit.recipe import load_recipe
@@ -136,6 +137,8 @@ def refuse_without_compiler() -> None:
 def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = None) -> Fabric:
     """A launched Fabric: one device, or those of the processes that ``torchrun`` or ``fabric run`` started.
 
+    ``auto`` is the device of `use_device` where there is one, or else what Fabric finds.
+
     Args:
         recipe: The recipe, for its precision.
         accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
@@ -144,6 +147,9 @@ def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = 
     Raises:
         RecipeError: The precision needs a GPU and there is none.
     """
+    if accelerator == "auto" and os.environ.get(DEVICE):
+        chosen = choose_device(None)
+        accelerator, number = chosen.type, chosen.index
     precision = recipe.train.precision
     if precision == "16-mixed" and (accelerator == "cpu" or not torch.cuda.is_available()):
         raise RecipeError("train.precision: '16-mixed' needs a CUDA device; on a CPU take bf16-mixed or 32-true")
