@@ -207,10 +207,10 @@ def assemble(recipe: Recipe) -> Assembly:
     dataset = open_dataset(recipe.data)
     complete = complete_recipe(recipe, dataset)
     split = pick_fold(recipe, dataset)
-    label = check_split(split, dataset.rows, recipe.data.allow_group_overlap)
+    label = check_split(split, dataset.rows, recipe.data.allow_group_overlap, dataset.group_name)
     copies = copies_across(split, dataset.sources)
-    if copies and label == "speaker-independent":
-        label = _label_of_copies(split, copies, recipe.data.allow_group_overlap)
+    if copies and label.endswith("-independent"):
+        label = _label_of_copies(split, copies, recipe.data.allow_group_overlap, dataset.group_name)
     encoders = _target_encoders(complete)
     chosen = {*split.train, *split.test}
     encode_targets([row for row in dataset.rows if row.id in chosen], encoders)
@@ -224,7 +224,7 @@ def assemble(recipe: Recipe) -> Assembly:
     return Assembly(complete, dataset, split, label, train, validation, split.test, encoders, copies)
 
 
-def _label_of_copies(split: Split, copies: Copies, allowed: bool) -> SplitLabel:
+def _label_of_copies(split: Split, copies: Copies, allowed: bool, group_name: str) -> SplitLabel:
     """What results may be called where groups of both sides have files in common.
 
     Raises:
@@ -233,10 +233,10 @@ def _label_of_copies(split: Split, copies: Copies, allowed: bool) -> SplitLabel:
     if not allowed:
         remedy = (
             "give samples of one recording one group, leave the copies out, or set allow_group_overlap: true, which "
-            "labels every result speaker-dependent"
+            f"labels every result {group_name}-dependent"
         )
         raise DataError([Problem(f"fold {split.name}", describe_copies(copies), remedy)])
-    return "speaker-dependent"
+    return f"{group_name}-dependent"
 
 
 def complete_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:

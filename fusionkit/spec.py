@@ -250,7 +250,8 @@ class DataSpec(Record):
         False, description="Keep every loaded sample in memory; results do not depend on it."
     )
     allow_group_overlap: bool = Field(
-        False, description="Accept a group on both sides of a split; every result is then labelled speaker-dependent."
+        False,
+        description="Accept a group on both sides of a split; every result is then labelled so, as speaker-dependent.",
     )
 
 

@@ -94,7 +94,7 @@ def test_voxceleb_tells_speakers_and_keeps_a_video_on_one_side(voices: Path) -> 
         ("id10001/bVideo/00001", "id10001/bVideo", "id10001"),
     ]
     for fold in FOLDS.build("holdout", test=0.4).split(data.rows):
-        assert check_split(fold, data.rows) == "speaker-independent"
+        assert check_split(fold, data.rows) == "group-independent"
     check_dataset(DATASETS.get("voxceleb").cls, {"root": str(voices), "sample_rate": 8000}, samples=10)
 
 

@@ -747,13 +747,13 @@ def test_the_protocols_in_the_docs_are_what_the_docs_say() -> None:
             labels = {check_split(split, chosen, dependent) for split in splits}
             found.append((spec.type, len(splits), len(splits[0].train), len(splits[0].test), *labels))
     assert found == [
-        ("actor_pairs", 12, 1320, 120, "speaker-independent"),
-        ("balanced_groups", 9, found[1][2], 7442 - found[1][2], "speaker-independent"),
-        ("group_kfold", 5, 1140, 300, "speaker-independent"),
-        ("leave_one_group_out", 24, 1380, 60, "speaker-independent"),
-        ("holdout", 5, found[4][2], 7442 - found[4][2], "speaker-independent"),
-        ("holdout", 1, 6698, 744, "speaker-dependent"),
-        ("random_kfold", 10, 1296, 144, "speaker-dependent"),
+        ("actor_pairs", 12, 1320, 120, "group-independent"),
+        ("balanced_groups", 9, found[1][2], 7442 - found[1][2], "group-independent"),
+        ("group_kfold", 5, 1140, 300, "group-independent"),
+        ("leave_one_group_out", 24, 1380, 60, "group-independent"),
+        ("holdout", 5, found[4][2], 7442 - found[4][2], "group-independent"),
+        ("holdout", 1, 6698, 744, "group-dependent"),
+        ("random_kfold", 10, 1296, 144, "group-dependent"),
     ]
 
 

@@ -77,7 +77,7 @@ def test_a_card_says_how_its_figures_came_about(evaluated):
     run, card = evaluated
     assert card["format"] == 2
     assert card["protocol"]["fold"] == "fold1"
-    assert card["protocol"]["label"] == "speaker-independent"
+    assert card["protocol"]["label"] == "group-independent"
     assert (card["protocol"]["train"], card["protocol"]["validation"], card["protocol"]["test"]) == (18, 0, 18)
     assert len(card["protocol"]["split_hash"]) == 64
     assert card["protocol"]["test_groups"] == sorted(set(predictions_of(run)[2]), key=int)
@@ -264,6 +264,20 @@ def test_a_verified_card_holds_and_its_file_is_left_alone(evaluated):
     assert run.metrics_file.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("label", "holds"), [("speaker-independent", True), ("speaker-dependent", False), ("pump-independent", False)]
+)
+def test_a_card_from_when_every_group_was_called_a_speaker_holds(evaluated, tmp_path, label, holds):
+    run, card = evaluated
+    assert card["protocol"]["label"] == "group-independent"
+    older = tmp_path / "metrics.json"
+    older.write_text(json.dumps({**card, "protocol": {**card["protocol"], "label": label}}))
+
+    broken = [finding.what for finding in verify(older, run.path, device="cpu").broken]
+
+    assert broken == ([] if holds else ["protocol.label"])
+
+
 def test_verify_tells_weights_that_were_exchanged(tmp_path):
     run = finished_run(tmp_path / "run")
     evaluate(run, device="cpu", resamples=2)
@@ -368,7 +382,7 @@ def test_verify_wants_no_predictions_of_a_branch_that_the_card_does_not_know(eva
         (("targets", "label", "branches", "motion", "samples"), 1, "targets.label.branches.motion.samples"),
         (("targets", "label", "branches", "fused", "confusion"), [[9]], "targets.label.branches.fused.confusion"),
         (("protocol", "split_hash"), "0" * 64, "protocol.split_hash"),
-        (("protocol", "label"), "speaker-dependent", "protocol.label"),
+        (("protocol", "label"), "group-dependent", "protocol.label"),
         (("selection", "label"), "selected by hand", "selection.label"),
         (("recipe", "train", "epochs"), 999, "recipe.train.epochs"),
         (("seed",), 7, "seed"),

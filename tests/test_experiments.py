@@ -391,7 +391,7 @@ def test_an_experiment_leaves_results_a_table_and_figures(done):
     assert json.loads((folder / "out" / "results.json").read_text()) == results
     assert results["failures"] == []
     assert results["selection"] == "last epoch"
-    assert results["protocol"]["label"] == "speaker-independent"
+    assert results["protocol"]["label"] == "group-independent"
     assert all(len(fold["split_hash"]) == 64 for fold in results["folds"])
     assert [len(column["by_fold"]) for column in results["summary"].values()] == [3, 3, 3, 3, 3, 3]
     assert "| fold1 |" in (folder / "out" / "table.md").read_text()

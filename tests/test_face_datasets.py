@@ -248,7 +248,7 @@ def test_no_face_and_no_actor_stands_on_both_sides_of_any_fold(voices: Path, fac
     folds = FOLDS.build("with_parts", folds="actor_pairs").split(data.rows)
     assert [fold.name for fold in folds] == ["A1,2", "A3,4"]
     for fold in folds:
-        assert check_split(fold, data.rows) == "speaker-independent"
+        assert check_split(fold, data.rows) == "group-independent"
         assert len(fold.train) == len(fold.test) == 2 * 16
         shown = {
             side: {face for name in getattr(fold, side) for face in data.faces_of(place[name])}

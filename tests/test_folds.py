@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fusionkit.data.splits import check_split, inner_split, overlapping_groups, split_hash
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Row, Split
-from fusionkit.registry import FOLDS
+from fusionkit.registry import DATASETS, FOLDS
 
 PUBLISHED = [[2, 5, 14, 15, 16], [3, 6, 7, 13, 18], [10, 11, 12, 19, 20], [8, 17, 21, 23, 24], [1, 4, 9, 22]]
 
@@ -136,7 +136,7 @@ def test_a_holdout_of_a_number_of_groups_in_several_parts_has_no_group_twice() -
         sides = [groups_of(names) for names in (train, validation, fold.test)]
         assert [len(side) for side in sides] == [63, 14, 14]
         assert len(set.union(*sides)) == 91
-        assert check_split(fold, rows) == "speaker-independent"
+        assert check_split(fold, rows) == "group-independent"
 
 
 def test_a_holdout_of_samples_ignores_groups_and_must_be_called_speaker_dependent() -> None:
@@ -148,7 +148,7 @@ def test_a_holdout_of_samples_ignores_groups_and_must_be_called_speaker_dependen
         DataError, match=r"fold holdout: groups on both sides: 1001, 1002, .* allow_group_overlap: true"
     ):
         check_split(fold, rows)
-    assert check_split(fold, rows, allow_group_overlap=True) == "speaker-dependent"
+    assert check_split(fold, rows, allow_group_overlap=True) == "group-dependent"
 
 
 @pytest.mark.parametrize(
@@ -317,15 +317,30 @@ def test_a_group_on_both_sides_is_an_error_that_names_it_or_a_label() -> None:
     assert overlapping_groups(split, rows) == ("02",)
     with pytest.raises(DataError, match=r"fold f: groups on both sides: 02; .* set allow_group_overlap: true"):
         check_split(split, rows)
-    assert check_split(split, rows, allow_group_overlap=True) == "speaker-dependent"
+    assert check_split(split, rows, allow_group_overlap=True) == "group-dependent"
 
 
 def test_a_split_by_groups_is_speaker_independent_and_one_without_groups_says_so() -> None:
     rows = actors(4)
     for allowed in (False, True):
-        assert check_split(FOLDS.build("actor_pairs").split(rows)[0], rows, allowed) == "speaker-independent"
+        assert check_split(FOLDS.build("actor_pairs").split(rows)[0], rows, allowed) == "group-independent"
     rows = rows_of([None] * 4)
     assert check_split(FOLDS.build("holdout").split(rows)[0], rows) == "no groups"
+
+
+def test_a_label_says_what_the_groups_are() -> None:
+    rows = actors(4)
+    apart = FOLDS.build("actor_pairs").split(rows)[0]
+    mixed = Split("f", tuple(row.id for row in rows[:3]), tuple(row.id for row in rows[3:]))
+    assert check_split(apart, rows, group_name="pump") == "pump-independent"
+    assert check_split(mixed, rows, True, "pump") == "pump-dependent"
+    with pytest.raises(DataError, match="labels every result pump-dependent"):
+        check_split(mixed, rows, group_name="pump")
+
+
+@pytest.mark.parametrize(("name", "called"), [("ravdess", "speaker"), ("crema_d", "speaker"), ("voxceleb", "video")])
+def test_a_dataset_says_what_its_groups_are(name: str, called: str) -> None:
+    assert DATASETS.get(name).cls.group_name == called
 
 
 def test_samples_without_a_group_beside_others_with_one_cannot_be_called_independent() -> None:
@@ -333,7 +348,7 @@ def test_samples_without_a_group_beside_others_with_one_cannot_be_called_indepen
     split = Split("f", tuple(row.id for row in rows[:2]), tuple(row.id for row in rows[2:]))
     with pytest.raises(DataError, match="2 samples have no group, such as 'None-0-2', while others have one"):
         check_split(split, rows)
-    assert check_split(split, rows, allow_group_overlap=True) == "speaker-dependent"
+    assert check_split(split, rows, allow_group_overlap=True) == "group-dependent"
 
 
 def test_a_split_of_wrong_ids_is_refused_with_all_that_is_wrong() -> None:

@@ -386,9 +386,11 @@ def test_what_makes_numbers_too_good_is_said():
     results = results_of()
     results["protocol"]["label"], results["selection"] = "speaker-dependent", "selected on the reported data"
     every = " ".join(verdict(results))
-    assert "the protocol is speaker-dependent" in every
+    assert "the protocol is speaker-dependent, the same people are trained on and tested on" in every
     assert "the epoch was selected on what is reported" in every
     assert "Careful" not in " ".join(verdict(results_of()))
+    results["protocol"]["label"] = "pump-dependent"
+    assert "pump-dependent, the same pumps are trained on and tested on" in " ".join(verdict(results))
 
 
 # The command

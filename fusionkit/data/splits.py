@@ -6,14 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Literal
 
 import torch
 
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Row, Split
 
-SplitLabel = Literal["speaker-independent", "speaker-dependent", "no groups"]
+SplitLabel = str
+"""``<group>-independent``, ``<group>-dependent``, or ``no groups``; ``<group>`` is what a dataset calls its groups."""
 
 
 def split_hash(split: Split) -> str:
@@ -56,17 +56,20 @@ def overlapping_groups(split: Split, rows: Sequence[Row]) -> tuple[str, ...]:
     return tuple(sorted(train & test, key=natural_order))
 
 
-def check_split(split: Split, rows: Sequence[Row], allow_group_overlap: bool = False) -> SplitLabel:
+def check_split(
+    split: Split, rows: Sequence[Row], allow_group_overlap: bool = False, group_name: str = "group"
+) -> SplitLabel:
     """Checks that a split can be trained and reported on, and says what its results may be called.
 
     Args:
         split: The split.
         rows: The rows of the dataset that it divides.
         allow_group_overlap: Accept groups on both sides, at the price of the label.
+        group_name: What one group is, such as speaker or pump.
 
     Returns:
-        ``"speaker-independent"`` where no group is on both sides, ``"speaker-dependent"`` where one is, or where some
-        samples have no group, and ``"no groups"`` where no sample of the split has one.
+        ``"speaker-independent"`` where no group is on both sides and a group is a speaker, ``"speaker-dependent"``
+        where one is, or where some samples have no group, and ``"no groups"`` where no sample of the split has one.
 
     Raises:
         DataError: A side is empty, an id is unknown, stands twice or on both sides, or a group stands on both sides
@@ -83,14 +86,14 @@ def check_split(split: Split, rows: Sequence[Row], allow_group_overlap: bool = F
     shared = overlapping_groups(split, rows)
     if (shared or without) and not allow_group_overlap:
         where = f"fold {split.name}"
-        remedy = "divide by groups, or set allow_group_overlap: true, which labels every result speaker-dependent"
+        remedy = f"divide by groups, or set allow_group_overlap: true, which labels every result {group_name}-dependent"
         if shared:
             problems.append(Problem(where, f"groups on both sides: {', '.join(shared)}", remedy))
         if without:
             message = f"{len(without)} samples have no group, such as {without[0].id!r}, while others have one"
             problems.append(Problem(where, message, remedy))
         raise DataError(problems)
-    return "speaker-dependent" if shared or without else "speaker-independent"
+    return f"{group_name}-{'dependent' if shared or without else 'independent'}"
 
 
 def inner_split(

@@ -70,6 +70,8 @@ class CremaD(Dataset):
         https://github.com/CheyneyComputerScience/CREMA-D.
     """
 
+    group_name = "speaker"
+
     def __init__(
         self,
         *,

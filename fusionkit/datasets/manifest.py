@@ -53,7 +53,7 @@ class Manifest(Dataset):
         film: The column of the films that faces are cut out of.
         sound: The column of the sounds of clips; where it is empty, or without it, a clip's sound is that of its film.
         targets: Columns that are targets, or by target its column, or several columns for a target of several numbers.
-        group: The column of the group, such as the actor.
+        group: The column of the group, such as the actor; a protocol that keeps groups apart is named after it.
         id: The column of a unique name; without it a sample is named after its row, counted from 1.
         part: The column that says ``train`` or ``test``, for the protocol `given`.
         root: The folder that relative paths of files start from; without it that of the table.
@@ -113,6 +113,7 @@ class Manifest(Dataset):
             )
             for position, row in enumerate(table.rows)
         ]
+        self.group_name = group or Dataset.group_name
         self.clips = dict(zip((row.id for row in self.rows), clips, strict=True)) if clips else {}
         self._empty = _empty_files(table.rows, self._sources)
         self.sources = {

@@ -62,6 +62,8 @@ class Ravdess(Dataset):
         https://doi.org/10.5281/zenodo.1188976.
     """
 
+    group_name = "speaker"
+
     def __init__(
         self,
         *,

@@ -38,6 +38,8 @@ class RavdessActionUnits(Dataset):
         2021, https://doi.org/10.3390/app12010327.
     """
 
+    group_name = "speaker"
+
     def __init__(self, *, root: str, sample_rate: Annotated[int, Field(gt=0)] = 16000) -> None:
         folder = expand_path(root)
         self.sample_rate = sample_rate

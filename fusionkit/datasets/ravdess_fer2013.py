@@ -68,6 +68,8 @@ class RavdessFer2013(Dataset):
         https://doi.org/10.1007/978-3-030-11024-6_44. Ours: sequences of faces, and both splits kept.
     """
 
+    group_name = "speaker"
+
     def __init__(
         self,
         *,

@@ -42,6 +42,8 @@ class RavdessSound(Dataset):
         Livingstone and Russo 2018, https://doi.org/10.1371/journal.pone.0196391.
     """
 
+    group_name = "speaker"
+
     def __init__(
         self,
         *,

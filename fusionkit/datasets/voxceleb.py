@@ -43,6 +43,8 @@ class VoxCeleb(Dataset):
         Zisserman 2018, https://doi.org/10.21437/Interspeech.2018-1929.
     """
 
+    group_name = "video"
+
     def __init__(
         self,
         *,

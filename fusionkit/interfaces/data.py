@@ -86,6 +86,8 @@ class Dataset(ABC):
     sources: Mapping[str, Sequence[Path]] = MappingProxyType({})
     #: What a user should know of the files: what is missing, was left out or mended, and why.
     notes: Sequence[str] = ()
+    #: What one group is, in the singular, such as speaker or pump; labels of protocols say it.
+    group_name: str = "group"
     #: What every reader of results must know of the samples, such as files without an element; cards repeat it.
     cautions: Sequence[str] = ()
 

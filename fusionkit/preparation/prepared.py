@@ -51,6 +51,7 @@ class Prepared(Dataset):
         self.rows = [row for row in dataset.rows if row.id not in gone]
         self.contents = {row.id: self.records[row.id].sha256 for row in self.rows if row.id in self.records}
         self.notes, self.cautions = (*dataset.notes, *_notes(dropped)), dataset.cautions
+        self.group_name = dataset.group_name
         channels = 1 if spec.face.grey else 3
         self.modalities = {
             "video": ModalityInfo((channels, spec.face.size, spec.face.size), spec.frame_rate),

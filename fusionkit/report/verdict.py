@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -201,10 +202,11 @@ def _inferior(results: Results) -> list[str]:
 
 def _cautions(results: Results) -> list[str]:
     cautions = []
-    if "speaker-dependent" in results["protocol"]["label"]:
+    for group in re.findall(r"([^,;]+)-dependent", results["protocol"]["label"]):
+        groups = "people" if group.strip() == "speaker" else f"{group.strip()}s"
         cautions.append(
-            "Careful: the protocol is speaker-dependent, the same people are trained on and tested on, which raises "
-            "every number; do not compare it with results on unseen people."
+            f"Careful: the protocol is {group.strip()}-dependent, the same {groups} are trained on and tested on, "
+            f"which raises every number; do not compare it with results on unseen {groups}."
         )
     if "reported" in results["selection"]:
         cautions.append(f"Careful: the epoch was selected on what is reported ({results['selection']}).")
