@@ -8,14 +8,14 @@ import subprocess
 import sys
 
 import pytest
-from rich.console import Console
 
+from fusionkit.cli.output import print_table
 from fusionkit.errors import RunError
 from fusionkit.report.canvas import COLOURS, save_figure
 from fusionkit.report.confusion import draw_confusions
 from fusionkit.report.curves import draw_learning_curves
 from fusionkit.report.figures import draw_figures, draw_folds
-from fusionkit.report.tables import markdown, rich_table, table_text
+from fusionkit.report.tables import markdown, table_text
 
 FOLDS = [f"A{odd},{odd + 1}" for odd in range(1, 24, 2)]
 NAMES = ["late fusion", "AM", "VM", "ensemble", "N0", "N1", "N2"]
@@ -116,15 +116,43 @@ def test_protocol_selection_and_seeds_stand_under_every_table():
     assert captions[0] == "Protocol: speaker-independent; epoch: last epoch. A fold's figure is the mean of 2 seeds."
 
 
-def test_seven_variants_fit_eighty_columns_whole():
-    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    with console.file:
-        console.print(rich_table(results()))
-    text = console.export_text()
-    assert max(map(len, text.splitlines())) <= 80
-    row = next(line for line in text.splitlines() if "A9,10" in line)
+def printed(capsys, monkeypatch, *arguments, **options):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table(*arguments, **options)
+    return capsys.readouterr().out.splitlines()
+
+
+def test_seven_variants_fit_eighty_columns_whole(capsys, monkeypatch):
+    text = table_text(results())
+    lines = printed(capsys, monkeypatch, text.title, text.header, [text.folds, text.summary], right=range(1, 8))
+    assert max(map(len, lines)) <= 80
+    row = next(line for line in lines if "A9,10" in line)
     assert row.split() == ["A9,10", "54.0", "59.0", "64.0", "69.0", "74.0", "79.0", "84.0*"]
-    assert "…" not in text
+    assert sum("A9,10" in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("count", [2, 8, 15])
+def test_no_table_breaks_a_word_however_many_columns_it_has(capsys, monkeypatch, count):
+    names = [f"{name}{place}" for place, name in enumerate(["accelerometer", "N2 Transformer", "ensemble"] * 5)][:count]
+    rows = [[f"fold{row}", *(f"{place}.{row}" for place in range(count))] for row in range(2)]
+
+    lines = printed(capsys, monkeypatch, "accuracy", ["", *names], [rows], right=range(1, count + 1))
+
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert all(word in words for name in names for word in name.split())
+    for row in range(2):
+        assert [word for word in words if word.endswith(f".{row}")] == [f"{place}.{row}" for place in range(count)]
+
+
+def test_a_column_of_words_is_broken_between_them_and_one_long_word_takes_what_there_is(capsys, monkeypatch):
+    sentence, path = "words that stand together " * 8, "/a" * 60
+
+    lines = printed(capsys, monkeypatch, "", ["name", "what it is"], [[["first", sentence], ["second", path]]])
+
+    assert max(map(len, lines)) <= 80
+    assert " ".join(" ".join(lines).split()).count("words that stand together") == 8
+    assert "".join(line.removeprefix("second").strip() for line in lines if "/a" in line) == path
 
 
 def test_markdown_has_a_line_per_fold_of_as_many_cells_as_its_header():

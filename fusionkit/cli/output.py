@@ -8,9 +8,11 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+from fusionkit.cli.columns import GAP, allotted, parts_that_fit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,29 +111,45 @@ def print_table(
     right: Iterable[int] = (),
     whole: Iterable[int] = (),
 ) -> None:
-    """Prints a table.
+    """Prints a table whose words are never broken: where it is too wide, some columns first and the others below.
 
     Args:
         title: What stands above it; nothing when empty.
-        columns: Headings.
+        columns: Headings. The first column names the rows and stands in every part.
         groups: Groups of rows of cells, with a line between one group and the next.
         right: Positions of the columns that hold numbers.
-        whole: Positions of the columns that are never broken; those of numbers never are.
+        whole: Positions of the columns whose cells are never broken into lines; those of numbers never are.
     """
     from rich import box
-    from rich.markup import escape
+    from rich.cells import cell_len
     from rich.table import Table
+    from rich.text import Text
 
-    numbers, unbroken = set(right), {*right, *whole}
-    table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.title_justify, table.title_style = "left", "bold"
-    for position, name in enumerate(columns):
-        number = position in numbers
-        table.add_column(
-            escape(name), justify="right" if number else "left", no_wrap=position in unbroken, overflow="fold"
+    rows, terminal, numbers = [list(group) for group in groups], console(), set(right)
+    unbroken = {*numbers, *whole}
+    least, most = [], []
+    for place, heading in enumerate(columns):
+        cells = [row[place] for group in rows for row in group]
+        words = [word for cell in (heading, *(() if place in unbroken else cells)) for word in cell.split()]
+        least.append(max(map(cell_len, [*words, *(cells if place in unbroken else ())]), default=0))
+        most.append(max(map(cell_len, [heading, *cells])))
+    for part, places in enumerate(parts_that_fit(least, terminal.width)):
+        table = Table(
+            title=Text(title) if title and not part else None,
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            padding=(0, GAP - 1, 0, 0),
         )
-    for rows in groups:
-        table.add_section()
-        for row in rows:
-            table.add_row(*map(escape, row))
-    console().print(table)
+        table.title_justify, table.title_style = "left", "bold"
+        widths = allotted([least[place] for place in places], [most[place] for place in places], terminal.width)
+        for place, width in zip(places, widths, strict=True):
+            justify: Literal["left", "right"] = "right" if place in numbers else "left"
+            table.add_column(Text(columns[place]), justify=justify, width=width, overflow="fold")
+        for group in rows:
+            table.add_section()
+            for row in group:
+                table.add_row(*(Text(row[place]) for place in places))
+        if part:
+            terminal.print()
+        terminal.print(table)

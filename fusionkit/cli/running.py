@@ -210,7 +210,6 @@ def perform_experiment(
     from fusionkit.experiments.running import check_beginnings
     from fusionkit.opening import datasets_shared
     from fusionkit.report.page import write_report
-    from fusionkit.report.tables import rich_table
     from fusionkit.whole_files import refuse_if_taken
 
     with told_when_stopped(), datasets_shared():
@@ -230,11 +229,25 @@ def perform_experiment(
     if as_json:
         print_json(results)
     else:
-        console().print(rich_table(results))
+        _print_results(results)
         typer.echo(f"\nTable: {out / 'table.md'}")
         typer.echo(f"Everything as data: {out / 'results.json'}")
         print_report(written)
     exit_if_runs_failed(results)
+
+
+def _print_results(results: Mapping[str, Any]) -> None:
+    """The table of an experiment, and what a reader must know of it."""
+    from fusionkit.report.tables import table_text
+
+    text = table_text(results)
+    if text.folds:
+        print_table(text.title, text.header, [text.folds, text.summary], right=range(1, len(text.header)))
+    else:
+        print_paragraph(text.title)
+    typer.echo()
+    for caption in text.captions:
+        print_paragraph(caption)
 
 
 def exit_if_runs_failed(results: Mapping[str, Any]) -> None:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.evaluation.measures import read_measure
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.published import published
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"
@@ -80,25 +77,6 @@ def markdown(results: Results) -> str:
     lines += [markdown_line([f"**{row[0]}**", *row[1:]]) for row in text.summary]
     lines += [""] if text.folds else []
     return "\n".join([*lines, *(f"- {caption}" for caption in text.captions)]) + "\n"
-
-
-def rich_table(results: Results) -> RenderableType:
-    """The table for a terminal of 80 columns."""
-    from rich import box
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
-
-    text = table_text(results)
-    table = Table(title=text.title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left")
-    for position, name in enumerate(text.header):
-        table.add_column(name, justify="right" if position else "left", no_wrap=not position, overflow="fold")
-    for row in text.folds:
-        table.add_row(*row)
-    table.add_section()
-    for row in text.summary:
-        table.add_row(*row, style="bold" if row[0] == "mean" else None)
-    return Group(table if text.folds else Text(text.title), *(Text(caption, style="dim") for caption in text.captions))
 
 
 def format_value(value: float | None, metric: Metric, *, signed: bool = False) -> str:
