@@ -1,4 +1,4 @@
-"""How wide the columns of a table are: as their words at least, so that none is broken, and as their cells if it fits."""
+"""How wide the columns of tables are: as their words at least, so that none is broken, and as their lines if it fits."""
 
 from __future__ import annotations
 
