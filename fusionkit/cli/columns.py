@@ -1,4 +1,4 @@
-"""How wide the columns of tables are: as their words at least, so that none is broken, and as their lines if it fits."""
+"""The widths of columns: as wide as their words at least, so that none is broken, and as their cells if that fits."""
 
 from __future__ import annotations
 
