@@ -309,6 +309,58 @@ def test_experiment_prints_its_table_and_names_its_files(command: Any, tiny: Pat
     assert set(again.record["summary"]) >= {"late", "joint", "ensemble"}
 
 
+TWO = TINY.replace("    groups: 4", "    groups: 4\n    regression: true").replace(
+    "{label: classification}", "{label: classification, strength: regression}"
+)
+
+
+def test_every_target_of_an_experiment_has_its_part_of_one_page_and_overwrites_no_other(
+    command: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "two.yaml").write_text(TWO)
+    file, out = tmp_path / "experiment.yaml", tmp_path / "out"
+    file.write_text("schema: 1\nrecipe: two.yaml\nvariants:\n  late: {overrides: [train.strategy=late_fusion]}\n")
+    run = ("experiment", file, "--out", out, "train.epochs=1", "folds=[0]", "--processes", "1", "--json")
+
+    assert command(*run, "target=strength").record["target"] == "strength"
+    first = (out / "results.json").read_bytes()
+    assert command(*run, "target=label").record["target"] == "label"
+
+    assert (out / "results.json").read_bytes() == first
+    assert json.loads((out / "results.label.json").read_bytes())["target"] == "label"
+    page = (out / "report.md").read_text()
+    assert [line for line in page.splitlines() if line.startswith("## ") and "in short" in line] == [
+        "## strength: in short",
+        "## label: in short",
+    ]
+    assert "(figures/label/folds.png)" in page
+    assert "(figures/folds.png)" in page
+
+    both = command(*run)
+    assert list(both.record) == ["strength", "label"]
+    assert sorted(path.name for path in out.glob("results*.json")) == ["results.json", "results.label.json"]
+    assert (out / "table.label.md").is_file()
+
+
+def test_a_wrong_target_is_told_with_all_other_problems(command: Any, tmp_path: Path) -> None:
+    (tmp_path / "two.yaml").write_text(TWO)
+    file = tmp_path / "experiment.yaml"
+    file.write_text(
+        "schema: 1\nrecipe: two.yaml\ntarget: [lable, strength]\nvariants:\n"
+        "  one: {overrides: [model.fusion=conact]}\n  two: {overrides: [train.epochs=0]}\n"
+    )
+
+    ended = command("experiment", file, "--out", tmp_path / "out")
+
+    assert ended.status == 2
+    assert "3 problems" in ended.err
+    assert all(said in ended.err for said in ("did you mean 'label'?", "did you mean 'concat'", "variants.two: "))
+    several = command("compare", file, "--out", tmp_path / "out", "budget={epochs: 1}", "target=[label, strength]")
+    assert "a comparison tunes for one, given label, strength; write target: label" in several.err
+    metric = command("experiment", file, "--out", tmp_path / "out", "metric=loss", "target=[label, strength]")
+    assert "metric: of several targets each is compared by its own; name one target" in metric.err
+
+
 def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
     command: Any, tiny: Path, tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ def perform_experiment(
     from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
     from fusionkit.experiments.running import check_beginnings
     from fusionkit.opening import datasets_shared
+    from fusionkit.report.folder import ExperimentFolder
     from fusionkit.report.page import write_report
     from fusionkit.whole_files import refuse_if_taken
 
@@ -226,12 +227,15 @@ def perform_experiment(
             return
         results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
         written = write_report(out)
+    found = [each for each in ExperimentFolder.open_targets(out) if each.results["target"] in experiment.targets]
     if as_json:
-        print_json(results)
+        print_json(results if len(found) == 1 else {each.results["target"]: each.results for each in found})
     else:
-        _print_results(results)
-        typer.echo(f"\nTable: {out / 'table.md'}")
-        typer.echo(f"Everything as data: {out / 'results.json'}")
+        for each in found:
+            name = f".{each.part}" if each.part else ""
+            _print_results(each.results)
+            console().print(f"\nTable: {out / f'table{name}.md'}", soft_wrap=True)
+            console().print(f"Everything as data: {out / f'results{name}.json'}\n", soft_wrap=True)
         print_report(written)
     exit_if_runs_failed(results)
 

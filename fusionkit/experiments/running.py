@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,17 @@ from fusionkit.experiments.beginnings import (
     prepare_films,
     pretrain,
 )
+from fusionkit.experiments.compared import compared_metric
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import UNCHANGED, Agenda, Failure, Job, Tuned, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
-from fusionkit.experiments.spec import Experiment, load_experiment
-from fusionkit.opening import datasets_shared
+from fusionkit.experiments.spec import Experiment, folder_name, load_experiment
+from fusionkit.opening import datasets_listed, datasets_shared
 from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
-from fusionkit.whole_files import replace_file, sole_worker
+from fusionkit.whole_files import read_json, replace_file, sole_worker
 
 
 def run_experiment(
@@ -59,7 +61,8 @@ def run_experiment(
             experiment, any other the recipe of every variant.
 
     Returns:
-        What ``results.json`` holds: experiment, protocol, rows, summary, failures and environment.
+        What ``results.json`` holds: experiment, protocol, rows, summary, failures and environment. Of several targets
+        those of the first; `write_results` says where the others are.
 
     Raises:
         RecipeError: Every problem of the experiment file and of all its recipes.
@@ -75,7 +78,8 @@ def run_experiment(
             agenda = make_agenda(experiment, out)
             begin(agenda, agenda.jobs, progress=progress)
             failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
-            return write_results(make_results(agenda, failures), out)
+            first, *_ = [write_results(make_results(each, failures), out) for each in by_target(agenda)]
+    return first
 
 
 @contextmanager
@@ -88,6 +92,17 @@ def sole_experiment(out: Path) -> Iterator[None]:
     _make_folder(out)
     with sole_worker(out):
         yield
+
+
+def by_target(agenda: Agenda) -> Iterator[Agenda]:
+    """The same agenda for every target that is compared.
+
+    Raises:
+        RecipeError: A target's loss head has no such metric.
+    """
+    for target in agenda.experiment.targets:
+        experiment = agenda.experiment.of_target(target)
+        yield replace(agenda, experiment=experiment, compared=compared_metric(experiment))
 
 
 def begin(agenda: Agenda, jobs: Sequence[Job], *, progress: bool) -> None:
@@ -105,19 +120,37 @@ def run_waiting(what: str, jobs: Sequence[Job], processes: int | None, *, progre
 
 
 def write_results(results: dict[str, Any], out: Path) -> dict[str, Any]:
-    """Writes ``results.json``, the table and the figures, and returns the results.
+    """Writes the results, the table and the figures, and returns the results.
+
+    The first target of a folder has ``results.json``, ``table.md`` and ``figures``, any other
+    ``results.<target>.json``, ``table.<target>.md`` and ``figures/<target>``: none overwrites another.
 
     Raises:
         RunError: They cannot be written.
     """
+    suffix = _suffix_of(results, out)
     try:
-        replace_file(out / "results.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
-        replace_file(out / "table.md", markdown(results).encode())
-        draw_figures(results, out / "figures")
+        replace_file(out / f"results{suffix}.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
+        replace_file(out / f"table{suffix}.md", markdown(results).encode())
+        draw_figures(results, out / "figures" / suffix.removeprefix("."))
     except OSError as error:
         remedy = "every run is kept; start it again to write them"
         raise RunError(f"{out}: the results cannot be written ({error.strerror or error}); {remedy}") from error
     return results
+
+
+def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
+    """What the files of a target have in their names; of the first target of these recipes nothing."""
+    try:
+        first = read_json(out / "results.json")
+    except RunError:
+        return ""  # there is none, or it is damaged
+    given, there = results["recipes"], first.get("recipes", {})
+    if any(given[variant] != there[variant] for variant in given.keys() & there.keys()) or not there:
+        for stale in (*out.glob("results.*.json"), *out.glob("table.*.md")):
+            stale.unlink()  # of other recipes
+        return ""
+    return "" if first.get("target") == results["target"] else f".{folder_name(results['target'])}"
 
 
 def check_beginnings(experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED) -> None:
@@ -132,7 +165,8 @@ def check_beginnings(experiment: Experiment, out: Path, *, tuned: Tuned | None =
         RecipeError: It names folds or a metric that there are not, or a pretraining cannot be done.
         RunError: The folder of the runs is none, or holds runs of other recipes.
     """
-    make_agenda(experiment, out, listed=True, tuned=tuned)
+    with datasets_listed():
+        list(by_target(make_agenda(experiment, out, listed=True, tuned=tuned)))
     check_pretraining(missing_pretraining(experiment))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
@@ -14,6 +14,7 @@ from fusionkit.documents import read_document
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 from fusionkit.experiments.reference import ReferenceSpec, misnamed
+from fusionkit.experiments.targets import compared_targets, targets_of_variants
 from fusionkit.recipe import check_document, load_recipe
 from fusionkit.shipped import find_beside
 from fusionkit.spec import Name, Recipe, Record, Seed
@@ -64,7 +65,9 @@ class ExperimentSpec(Record):
     )
     folds: Literal["all"] | tuple[int | str, ...] = Field("all", description="Folds by position or name.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Seeds of every fold.")
-    target: Name | None = Field(None, description="The target that is compared; may be left out where there is one.")
+    target: Name | tuple[Name, ...] | None = Field(
+        None, description="The target that is compared, or several, each in a part of the report; all when left out."
+    )
     metric: str | None = Field(None, description="The metric that is compared; the loss head's own when left out.")
     paper: ReferenceSpec | None = Field(None, description="Published numbers to stand beside ours.")
 
@@ -134,7 +137,7 @@ class Experiment:
         recipes: A checked recipe by variant that trains, without fold and seed.
         columns: The columns of the table, the ensemble among them.
         alone: The variant whose runs hold the separately trained uni-modal networks.
-        target: The target that is compared.
+        targets: The targets that are compared, each by itself; a comparison has one.
         notes: What was added or should be known.
     """
 
@@ -143,8 +146,20 @@ class Experiment:
     recipes: Mapping[str, Recipe]
     columns: tuple[Column, ...]
     alone: str
-    target: str
+    targets: tuple[str, ...]
     notes: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        """The target that is compared: the first of several."""
+        return self.targets[0]
+
+    def of_target(self, target: str) -> Experiment:
+        """The same of one target; published numbers are of the first."""
+        if target == self.target:
+            return self
+        spec = self.spec.model_copy(update={"target": target, "paper": None, "metric": None})
+        return replace(self, targets=(target,), spec=spec)
 
     @property
     def first_recipe(self) -> Recipe:
@@ -185,10 +200,11 @@ def load_experiment(
     source = _recipe_path(spec.recipe, Path(path))
     recipes, problems = _recipes(spec, source, of_recipe)
     problems += misnamed(spec.paper, spec.variants) if spec.paper else []
+    overrides_of = {name: (*spec.overrides, *variant.overrides, *of_recipe) for name, variant in spec.variants.items()}
+    targets = compared_targets(spec, targets_of_variants(spec, source, overrides_of, recipes), problems)
     if problems:
         raise RecipeError(problems, source=name)
     recipes, alone, notes = _with_networks_alone(spec, source, of_recipe, recipes)
-    target = _target(spec, recipes, problems)
     columns = _columns(spec, recipes, alone, problems)
     problems += _contradictions(recipes)
     if problems:
@@ -196,7 +212,7 @@ def load_experiment(
     pooled = " and ".join(repr(column.name) for column in columns if column.automatic and column.branch in ENSEMBLES)
     if pooled and not notes:
         notes = (f"Added: {pooled}, of the uni-modal networks of {alone!r}.",)
-    return Experiment(Path(path), spec, recipes, columns, alone, target, notes)
+    return Experiment(Path(path), spec, recipes, columns, alone, targets, notes)
 
 
 def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSpec], name: str) -> None:
@@ -249,18 +265,6 @@ def _with_networks_alone(
     name = next(name for name in (ENSEMBLE, "unimodal", "networks alone") if name not in spec.variants)
     note = f"No variant trains the uni-modal networks alone, so {name!r} was added ({', '.join(strategy)})."
     return {**recipes, name: added}, name, (note,)
-
-
-def _target(spec: ExperimentSpec, recipes: Mapping[str, Recipe], problems: list[Problem]) -> str:
-    known = [set(recipe.model.targets) for recipe in recipes.values()]
-    shared = [name for name in next(iter(recipes.values())).model.targets if all(name in targets for targets in known)]
-    if spec.target is None and len(shared) != 1:
-        remedy = f"write target: {shared[0]}" if shared else "give every variant a target of the same name"
-        message = f"not said, and the variants share {', '.join(shared) or 'none'}"
-        problems.append(Problem("target", message, remedy))
-    elif spec.target is not None and spec.target not in shared:
-        problems.append(Problem("target", f"not every variant has {spec.target!r}", did_you_mean(spec.target, shared)))
-    return spec.target or (shared[0] if shared else "")
 
 
 def _columns(

@@ -68,10 +68,11 @@ class ExperimentFolder:
     Args:
         path: The folder.
         results: What its ``results.json`` holds.
+        part: What the files of another than the first target have in their names; empty for the first.
     """
 
-    def __init__(self, path: Path, results: Results) -> None:
-        self.path, self.results = path, results
+    def __init__(self, path: Path, results: Results, part: str = "") -> None:
+        self.path, self.results, self.part = path, results, part
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -90,14 +91,21 @@ class ExperimentFolder:
             raise RunError(
                 f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
             )
-        results = read_json(file)
-        if results.get("format") != FORMAT:
-            raise RunError(f"{file}: results of format {results.get('format')}; this version reads format {FORMAT}")
-        missing = [key for key in NEEDED if key not in results]
-        if missing:
-            raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
-        check_shape(ResultsShape, results, str(file))
-        return cls(folder, results)
+        return cls(folder, _read_results(file))
+
+    @classmethod
+    def open_targets(cls, path: str | Path) -> list[Self]:
+        """The experiment of a folder, once for every target that was compared; the first is that of `open`.
+
+        Raises:
+            RunError: It holds no results, or they are damaged or of another format.
+        """
+        first = cls.open(path)
+        others = {
+            file.name.removeprefix("results.").removesuffix(".json"): _read_results(file)
+            for file in sorted(first.path.glob("results.*.json"))
+        }
+        return [first, *(cls(first.path, results, part) for part, results in others.items())]
 
     def rows(self, column: str) -> list[Mapping[str, Any]]:
         """The rows of a column's runs, fold by fold and seed by seed."""
@@ -173,3 +181,14 @@ class ExperimentFolder:
         if not (self.path / run).is_dir():
             raise RunError(f"the folder {run} is not beside results.json any more")
         return RunFolder.open(self.path / run)
+
+
+def _read_results(file: Path) -> Results:
+    results = read_json(file)
+    if results.get("format") != FORMAT:
+        raise RunError(f"{file}: results of format {results.get('format')}; this version reads format {FORMAT}")
+    missing = [key for key in NEEDED if key not in results]
+    if missing:
+        raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
+    check_shape(ResultsShape, results, str(file))
+    return results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import fusionkit
 from fusionkit.errors import RunError
 from fusionkit.report.comparison import FILES as COMPARISON_FILES
 from fusionkit.report.comparison import comparison_section
-from fusionkit.report.document import Missing, Picture, Section, as_markdown, missing_sentence, picture
+from fusionkit.report.document import Block, Missing, Picture, Section, as_markdown, missing_sentence, picture
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
@@ -51,23 +51,36 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
     Raises:
         RunError: The folder holds no results, they are damaged, or the report cannot be written.
     """
-    source = ExperimentFolder.open(experiment)
+    targets = ExperimentFolder.open_targets(experiment)
+    source = targets[0]
     out = Path(out) if out is not None else source.path
-    figures = out / "figures"
+    sections: list[Section] = []
+    blocks: list[Block] = []
     try:
-        figures.mkdir(parents=True, exist_ok=True)
-        sections, table = make_sections(source, figures)
-        blocks = [block for each in sections for block in each.blocks]
-        drawn = [block.file for block in (table, *blocks) if isinstance(block, Picture)]
-        for stale in {figures / name for name in (*FILES, *COMPARISON_FILES)} - set(drawn):
-            stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
-        title, subtitle = title_of(source.results)
+        for each in targets:
+            figures = out / "figures" / each.part
+            figures.mkdir(parents=True, exist_ok=True)
+            part, table = make_sections(each, figures)
+            blocks += [table, *(block for section in part for block in section.blocks)]
+            for stale in {figures / file for file in (*FILES, *COMPARISON_FILES)} - set(_files(blocks)):
+                stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
+            sections += part if len(targets) == 1 else _named_after(each.results["target"], part)
+        title, subtitle = title_of(*(each.results for each in targets))
         made_from = f"results.json of {source.results['time']} and the runs beside it"
         html, markdown = write_pages(out, "report", sections, title=title, subtitle=subtitle, made_from=made_from)
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
     missing = tuple(missing_sentence(block.what, block.why) for block in blocks if isinstance(block, Missing))
-    return Report(html, markdown, tuple(drawn), missing)
+    return Report(html, markdown, tuple(_files(blocks)), missing)
+
+
+def _files(blocks: Sequence[Block]) -> list[Path]:
+    return [block.file for block in blocks if isinstance(block, Picture)]
+
+
+def _named_after(target: str, sections: Sequence[Section]) -> list[Section]:
+    """The part of a page that is of one of several targets."""
+    return [replace(each, title=f"{target}: {each.title[:1].lower()}{each.title[1:]}") for each in sections]
 
 
 def write_pages(
@@ -118,13 +131,14 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
     return tuple(each for each in sections if each is not None), table
 
 
-def title_of(results: Results) -> tuple[str, str]:
-    """The title of a report and the line below it."""
+def title_of(results: Results, *others: Results) -> tuple[str, str]:
+    """The title of a report and the line below it; `others` are of other targets."""
     modalities = modalities_of(results)
     folds, seeds = len(results["folds"]), len(results["seeds"])
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
     runs = [said for said in (results["protocol"]["label"], results["selection"]) if said]  # nothing of no run
-    said = ", ".join((f"{results['metric']} of {results['target']}", counted, *runs))
+    compared = " and ".join(f"{each['metric']} of {each['target']}" for each in (results, *others))
+    said = ", ".join((compared, counted, *runs))
     question = "Does fusing help?" if len(modalities) > 1 else "One modality:"
     return f"{question} {' + '.join(modalities)}", f"{said}; {results['time'][:10]}"
 

@@ -1,0 +1,62 @@
+"""Which targets an experiment compares: known by name before a recipe is valid, so that a wrong one is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionkit.documents import read_document
+from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.spec import Recipe
+
+if TYPE_CHECKING:
+    from fusionkit.experiments.spec import ExperimentSpec
+
+
+def targets_of_variants(
+    spec: ExperimentSpec, source: Path, overrides: Mapping[str, Sequence[str]], recipes: Mapping[str, Recipe]
+) -> list[list[str]]:
+    """The names of every trained variant's targets, as far as they can be read.
+
+    Args:
+        spec: What the experiment's file says.
+        source: The recipe.
+        overrides: By variant, all changes to the recipe.
+        recipes: By variant the recipe, where it has no problems.
+    """
+    known = []
+    for name, variant in spec.variants.items():
+        if name in recipes:
+            known.append(list(recipes[name].model.targets))
+        elif variant.of is None:
+            with suppress(RecipeError):  # told already
+                model = read_document(source, overrides[name])[0].value.get("model")
+                targets = model.get("targets") if isinstance(model, Mapping) else None
+                known += [list(targets)] if isinstance(targets, Mapping) else []
+    return known
+
+
+def compared_targets(spec: ExperimentSpec, known: Sequence[Sequence[str]], problems: list[Problem]) -> tuple[str, ...]:
+    """The targets that are compared: those that are asked for, or else all that the variants share.
+
+    Args:
+        spec: What the experiment's file says.
+        known: The targets of every variant whose targets are known.
+        problems: Receives what is wrong with them.
+    """
+    shared = [name for name in (known[0] if known else ()) if all(name in targets for targets in known)]
+    asked = (spec.target,) if isinstance(spec.target, str) else spec.target or tuple(shared)
+    if known and not shared:
+        problems.append(Problem("target", "the variants share none", "give every variant a target of the same name"))
+        return asked
+    wrong = [name for name in asked if known and name not in shared]
+    problems += [Problem("target", f"not every variant has {name!r}", did_you_mean(name, shared)) for name in wrong]
+    problems += [Problem("target", f"{name!r} stands twice") for name in {*asked} if asked.count(name) > 1]
+    if len(asked) > 1 and hasattr(spec, "budget"):
+        remedy = f"write target: {asked[0]}"
+        problems.append(Problem("target", f"a comparison tunes for one, given {', '.join(asked)}", remedy))
+    if len(asked) > 1 and spec.metric is not None:
+        problems.append(Problem("metric", "of several targets each is compared by its own", "name one target"))
+    return asked
