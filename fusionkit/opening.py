@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from torch import Tensor
 
 from fusionkit.interfaces import Dataset
-from fusionkit.preparation import Prepared
+from fusionkit.preparation import Foreseen, Prepared
 from fusionkit.recipe import build_component
 from fusionkit.spec import DataSpec, PrepareSpec
 
@@ -33,6 +33,7 @@ def datasets_shared() -> Iterator[None]:
 
 
 _listed: ContextVar[bool] = ContextVar("_listed", default=False)
+_foreseen: ContextVar[bool] = ContextVar("_foreseen", default=False)
 
 
 @contextmanager
@@ -45,6 +46,16 @@ def datasets_listed() -> Iterator[None]:
         _listed.reset(token)
 
 
+@contextmanager
+def datasets_foreseen() -> Iterator[None]:
+    """Within it films that are not prepared are noise as long as their headers state: for a look at the cost."""
+    token = _foreseen.set(True)
+    try:
+        yield
+    finally:
+        _foreseen.reset(token)
+
+
 def open_dataset(data: DataSpec) -> Dataset:
     """The dataset of a recipe, with its films as they were prepared, and kept in memory where the recipe says so."""
     if _listed.get():
@@ -53,7 +64,7 @@ def open_dataset(data: DataSpec) -> Dataset:
     plain = data.model_dump(mode="json", include={"dataset", "prepare"})
     # The folder is part of the key because relative paths among the options mean something else elsewhere.
     # Nothing is sorted in it: some datasets draw in the order of their modalities.
-    key = (json.dumps(plain), os.getcwd(), data.cache)
+    key = (f"{json.dumps(plain)} {_foreseen.get()}", os.getcwd(), data.cache)
     if shared is not None and key in shared:
         return shared[key]
     dataset = InMemory(open_dataset(data.model_copy(update={"cache": False}))) if data.cache else _opened(data)
@@ -67,8 +78,11 @@ def _opened(data: DataSpec) -> Dataset:
     if not dataset.clips:
         return dataset
     prepared = Prepared(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
-    if not _listed.get():
-        prepared.require_prepared()
+    if _listed.get():
+        return prepared
+    if _foreseen.get() and any(name not in prepared.records for name in prepared.clips):
+        return Foreseen(prepared, data.prepare or PrepareSpec())
+    prepared.require_prepared()
     return prepared
 
 

@@ -13,11 +13,14 @@ import torch
 from written_films import steps, tone, write_film
 
 from fusionkit.cli import main
-from fusionkit.errors import RecipeError, RunError
+from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
-from fusionkit.experiments.beginnings import missing_pretraining
+from fusionkit.experiments.beginnings import missing_pretraining, prepare_films
 from fusionkit.experiments.running import runs_at_a_time
+from fusionkit.opening import datasets_foreseen, open_dataset
 from fusionkit.processes import processors
+from fusionkit.report.paper import starts_sentence
+from fusionkit.shipped import find_recipe
 from fusionkit.whole_files import as_json
 
 USAGES = ("Training", "Training", "PublicTest")
@@ -119,20 +122,59 @@ def test_pretrainings_that_cannot_be_done_are_all_said_before_any_is_trained(
     )
 
     with pytest.raises(RecipeError) as caught:
-        estimate_experiment(path, tmp_path / "out", processes=1)
+        run_experiment(path, tmp_path / "out", processes=1)
 
     assert [problem.place.split(": ")[0].rsplit("/", 1)[-1] for problem in caught.value.problems] == ["first", "second"]
     assert "nowhere" in str(caught.value)
     assert "none.yaml" in str(caught.value)
-    assert "`weights` of the experiment's encoders to null" in str(caught.value)
+    without = "do without it by adding model.modalities.face.encoder.0.weights=null (from nothing)"
+    assert str(caught.value).count(without) == 2
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_papers_tables_name_overrides_that_start_them_from_nothing_or_from_timms_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    video, audio = "model.modalities.video.encoder", "model.modalities.audio.encoder.1"
+
+    def missing(*overrides: str) -> dict[str, tuple[str, ...]]:
+        experiment = load_experiment(find_recipe("aver/ravdess_table_2"), overrides)
+        return {todo.folder.name: todo.without for todo in missing_pretraining(experiment)}
+
+    assert missing() == {
+        f"pretrain_{data}": (
+            f"{key}.weights=null (from nothing)",
+            f"{key}.weights=null {key}.pretrained=true (from ImageNet, by timm)",
+        )
+        for data, key in (("fer2013", video), ("voxceleb", audio))
+    }
+    assert set(missing(f"{video}.weights=null", f"{video}.pretrained=true")) == {"pretrain_voxceleb"}
+    assert missing(f"{video}.weights=null", f"{audio}.weights=null") == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        ({"weights": None, "pretrained": False}, "nothing"),
+        ({"weights": "runs/a/encoder.safetensors", "pretrained": False}, "runs/a/encoder.safetensors"),
+        ({"weights": None, "pretrained": True}, "timm's weights of resnet18"),
+    ],
+)
+def test_results_say_what_their_encoders_started_from(options: dict[str, Any], start: str) -> None:
+    recipe = {"model": {"modalities": {"video": {"encoder": [{"type": "timm", "model": "resnet18", **options}]}}}}
+    other = {"model": {"modalities": {"video": {"encoder": [{"type": "conv2d", "weights": "x"}]}}}}
+
+    assert starts_sentence({"recipes": {"N1": recipe, "N2": recipe}}) == f"video from {start}"
+    assert starts_sentence({"recipes": {"N1": recipe, "N2": other}}) == f"N1: video from {start}. N2: video from x"
+    assert starts_sentence({"recipes": {"old": {}}}) == ""
 
 
 @pytest.fixture
 def of_films(tmp_path: Path) -> Path:
     """An experiment on two films that are not prepared."""
-    for name in "ab":
-        write_film(tmp_path / f"{name}.mp4", steps(), wave=tone(0.5))
+    for name, seconds in (("a", 0.5), ("b", 0.6)):
+        write_film(tmp_path / f"{name}.mp4", steps(), wave=tone(seconds))
     (tmp_path / "films.csv").write_text("clip,film,mood,who\na,a.mp4,calm,1\nb,b.mp4,happy,2\n")
     face = {"size": 8, "detector": "center"}
     columns = {"film": "film", "targets": {"mood": "mood"}, "id": "clip", "group": "who"}
@@ -170,7 +212,7 @@ def test_what_is_wrong_with_an_experiment_is_said_before_its_films_are_prepared(
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_dry_run_on_films_that_wait_says_what_preparing_them_will_cost(
+def test_a_dry_run_on_films_that_wait_says_what_preparing_and_running_them_will_cost(
     tmp_path: Path, of_films: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def dry_run(*options: str) -> str:
@@ -179,9 +221,49 @@ def test_a_dry_run_on_films_that_wait_says_what_preparing_them_will_cost(
         assert ended.value.code in (0, None)
         return capsys.readouterr().out
 
-    assert "2 clips have to be prepared first, about" in " ".join(dry_run().split())
-    assert json.loads(dry_run("--json"))["clips_to_prepare"] == 2
+    cost = json.loads(dry_run("--json"))
+    assert cost["clips_to_prepare"] == 2
     assert not list(tmp_path.glob("cache/*/*"))
+    assert cost["runs"] == 4  # two folds of the variant and of the networks alone
+    assert cost["hours"] > 0
+    (prepared,) = prepare_films(load_experiment(of_films).recipes.values(), processes=1)
+    lengths = [record.lengths for record in prepared.records.values()]
+    assert cost["elements"]["video"] == sum(each["video"] for each in lengths)
+    assert cost["elements"]["audio"] == pytest.approx(sum(each["audio"] for each in lengths), rel=0.1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_names_what_encoders_lack_after_the_cost(
+    tmp_path: Path, faces: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, faces, export=["face"])
+    (tmp_path / "first.yaml").write_bytes(
+        as_json({**faces, "data": {**faces["data"], "dataset": {"type": "fer2013", "root": str(tmp_path / "nowhere")}}})
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["experiment", str(path), "--out", str(tmp_path / "out"), "--dry-run"])
+    told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert "runs are left" in " ".join(told.out.split())
+    assert "model.modalities.face.encoder.0.weights=null" in told.err
+
+
+def test_lengths_are_foreseen_from_headers_and_a_film_that_cannot_be_opened_lacks_them(
+    tmp_path: Path, of_films: Path
+) -> None:
+    (tmp_path / "b.mp4").write_bytes(b"no film")
+    recipe = load_experiment(of_films).first_recipe
+    with datasets_foreseen():
+        dataset = open_dataset(recipe.data)
+    video, audio = ([dataset.length(row, name) for row in range(2)] for name in ("video", "audio"))
+    assert (video, audio) == ([30, 0], [8_000, 0])  # 1.2 and 0.5 seconds
+    loaded = dataset.load(0)
+    assert (loaded["video"].shape, loaded["video"].dtype) == ((30, 3, 8, 8), torch.uint8)
+    assert loaded["audio"].shape == (audio[0],)
+    assert float(loaded["audio"].abs().max()) <= 1.0
+    assert dataset.load(1) == {}
+    with pytest.raises(DataError, match="are not prepared"):
+        open_dataset(recipe.data)
 
 
 def test_runs_share_no_gpu_unless_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:

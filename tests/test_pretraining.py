@@ -59,6 +59,10 @@ def test_the_fer2013_recipe_leaves_an_encoder_that_grey_and_colour_films_start_f
     TimmImage((3, 112, 112), model="test_resnet", weights=file, adapt_channels=True)
 
 
+def test_the_card_of_a_pretraining_says_that_it_started_from_nothing(run: RunFolder) -> None:
+    assert run.read_metrics()["starts"] == {"face": "nothing"}
+
+
 def test_the_voxceleb_recipe_leaves_an_encoder_of_spectrograms(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for speaker in ("id10001", "id10002"):

@@ -158,10 +158,10 @@ def test_one_recording_in_two_groups_on_both_sides_is_refused_like_any_overlap(f
     assert str(caught.value) == (
         f"fold given: 1 file of the test part is in the training part too: {folder}/{name} of 8 is {other} of 1; "
         "give samples of one recording one group, leave the copies out, or set allow_group_overlap: true, which labels "
-        "every result speaker-dependent"
+        "every result who-dependent"
     )
     assembly = assembled(folder, *cells, allow_group_overlap=True)
-    assert assembly.overlap_label == "speaker-dependent"
+    assert assembly.overlap_label == "who-dependent"
     assert assembly.notes[0].startswith("1 file of the test part is in the training part too")
 
 
@@ -172,7 +172,7 @@ def test_files_that_are_shared_on_one_side_silent_or_empty_are_no_overlap(folder
         np.save(folder / name, np.ones((90, 2)))
     cells = ["0.wav,0.npy,1", "0.wav,0.npy,1", "still.wav,ones.npy,1", "header.wav,none.npy,1", "4.wav,4.npy,1"]
     cells += ["5.wav,5.npy,1", "quiet.wav,same.npy,1", "header.wav,none.npy,1"]
-    assert assembled(folder, *cells).overlap_label == "speaker-independent"
+    assert assembled(folder, *cells).overlap_label == "who-independent"
 
 
 def test_without_groups_a_shared_file_is_told_and_not_refused(folder: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fusionkit.cli.costs import get_films_ready, print_cost, print_dry_run
 from fusionkit.cli.output import (
     DeviceOption,
     JsonOption,
@@ -20,8 +21,6 @@ from fusionkit.cli.running import (
     OutOption,
     ProcessesOption,
     exit_if_runs_failed,
-    films_are_ready,
-    print_cost,
     told_when_stopped,
 )
 
@@ -59,15 +58,15 @@ def compare(
     path, changes = find_recipe(file), tuple(overrides or ())
     with told_when_stopped(), datasets_shared():
         experiment, _ = load_comparison(path, changes)
-        check_beginnings(experiment, out, tuned=None)
-        if not dry_run:
-            refuse_if_taken(out)
-        if not films_are_ready(experiment.recipes.values(), processes, as_json, dry_run=dry_run):
-            return
-        if dry_run or not as_json:
-            print_cost(estimate_comparison(path, out, processes=processes, overrides=changes), as_json)
+        check_beginnings(experiment, out, tuned=None, pretraining=not dry_run)
         if dry_run:
+            cost = estimate_comparison(path, out, processes=processes, overrides=changes)
+            print_dry_run(experiment, cost, processes, as_json)
             return
+        refuse_if_taken(out)
+        get_films_ready(experiment.recipes.values(), processes, as_json)
+        if not as_json:
+            print_cost(estimate_comparison(path, out, processes=processes, overrides=changes))
         results = run_comparison(path, out, processes=processes, progress=not as_json, overrides=changes)
         written = write_report(out)
     if as_json:

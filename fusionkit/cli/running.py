@@ -5,14 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from fusionkit.cli.costs import get_films_ready, print_cost, print_dry_run
 from fusionkit.cli.output import (
     DeviceOption,
     JsonOption,
@@ -28,12 +29,6 @@ from fusionkit.cli.output import (
 from fusionkit.cli.profiles import profile_of
 from fusionkit.cli.reporting import print_report
 from fusionkit.errors import shortened
-from fusionkit.report.units import in_time
-
-if TYPE_CHECKING:
-    from fusionkit.experiments.cost import ExperimentCost
-    from fusionkit.preparation import PreparationCost
-    from fusionkit.spec import Recipe
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
 MOST_BROKEN = 30
@@ -215,16 +210,15 @@ def perform_experiment(
 
     with told_when_stopped(), datasets_shared():
         experiment = load_experiment(path, overrides)
-        check_beginnings(experiment, out)
-        if not dry_run:
-            refuse_if_taken(out)
-        if not films_are_ready(experiment.recipes.values(), processes, as_json, dry_run=dry_run):
-            return
-        if dry_run or not as_json:
-            cost = estimate_experiment(path, out, processes=processes, overrides=overrides)
-            print_cost(cost, as_json)
+        check_beginnings(experiment, out, pretraining=not dry_run)
         if dry_run:
+            cost = estimate_experiment(path, out, processes=processes, overrides=overrides)
+            print_dry_run(experiment, cost, processes, as_json)
             return
+        refuse_if_taken(out)
+        get_films_ready(experiment.recipes.values(), processes, as_json)
+        if not as_json:
+            print_cost(estimate_experiment(path, out, processes=processes, overrides=overrides))
         results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
         written = write_report(out)
     found = [each for each in ExperimentFolder.open_targets(out) if each.results["target"] in experiment.targets]
@@ -261,60 +255,10 @@ def exit_if_runs_failed(results: Mapping[str, Any]) -> None:
         raise typer.Exit(RUNS_FAILED)
 
 
-def films_are_ready(recipes: Iterable[Recipe], processes: int | None, as_json: bool, *, dry_run: bool) -> bool:
-    """Prepares the films of recipes; in a dry run says instead how many wait, and that it cannot go on with them."""
-    from fusionkit.experiments.beginnings import films_that_wait, prepare_films
-
-    if dry_run:
-        if waiting := films_that_wait(recipes):
-            _print_films_that_wait(waiting, processes, as_json)
-        return not waiting
-    for done in prepare_films(recipes, processes=processes, progress=not as_json):
-        if not as_json and done.kept < len(done.records):
-            print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
-    return True
-
-
-def _print_films_that_wait(waiting: Sequence[PreparationCost], processes: int | None, as_json: bool) -> None:
-    from fusionkit.processes import processors
-
-    clips, hours = sum(cost.clips for cost in waiting), sum(cost.hours(processes or processors()) for cost in waiting)
-    if as_json:
-        print_json({"clips_to_prepare": clips, "preparation_hours": hours})
-        return
-    print_paragraph(
-        f"{clips:,} clips have to be prepared first, about {in_time(hours)} from timed clips, with "
-        f"{processes or processors()} at a time. Once they are (`fusionkit prepare`, or this without --dry-run), "
-        "it says what the runs will cost."
-    )
-
-
-def print_cost(cost: ExperimentCost, as_json: bool) -> None:
-    """What an experiment will cost."""
-    if as_json:
-        print_json(cost.plain())
-        return
-    if not cost.variants:
-        typer.echo("Every run is finished; the results are written again.")
-        return
-    if cost.pretraining:
-        print_paragraph(f"Trained first, and not counted below: {', '.join(cost.pretraining)}.\n")
-    rows = [
-        [each.variant, str(each.runs), in_time(each.run_hours), in_time(each.runs * each.run_hours)]
-        for each in cost.variants
-    ]
-    title = f"Cost on {cost.device}, from timed steps"
-    print_table(title, ["variant", "runs left", "a run", "its runs"], [rows], right=(1, 2, 3))
-    elements = ", ".join(f"{name} {count:,}" for name, count in cost.elements.items())
-    print_paragraph(
-        f"\n{cost.clips:,} clips with {elements} elements. {cost.runs} runs are left, about {in_time(cost.hours)} with "
-        f"{min(cost.processes, cost.runs)} at a time; starting, evaluating and reporting come on top.\n"
-    )
-
-
 def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
     """The figures of a run, one table per target, with what they may be called."""
     from fusionkit.report.baselines import targets_no_better_than_constant
+    from fusionkit.starts import describe_starts
 
     if as_json:
         print_json(card)
@@ -349,6 +293,8 @@ def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
         f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. "
         f"{_of_intervals(card['intervals']['units'])}"
     )
+    if starts := describe_starts(card["starts"]):
+        print_paragraph(f"Encoders start: {starts}.")
     for note in card["notes"]:
         print_paragraph(f"Careful: {note}")
     typer.echo(f"Everything as data: {file}")

@@ -12,8 +12,8 @@ import shutil
 import struct
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -61,6 +61,18 @@ def open_member(path: Path) -> BinaryIO:
         unpacked.seek(0)
         undo.pop_all()
         return cast(BinaryIO, unpacked)
+
+
+@contextmanager
+def on_disk(path: Path) -> Iterator[Path]:
+    """A path that decoders can open; a member of an archive is unpacked for as long as it is needed."""
+    if not is_member(path):
+        yield path
+        return
+    with tempfile.NamedTemporaryFile(suffix=path.suffix) as unpacked, open_member(path) as member:
+        shutil.copyfileobj(member, unpacked)
+        unpacked.flush()
+        yield Path(unpacked.name)
 
 
 def is_member(path: Path) -> bool:

@@ -95,6 +95,11 @@ class Film:
         pictured = promise.frames / rate if 0 < rate <= _FASTEST else 0.0
         return max(promise.whole or 0.0, pictured, *promise.seconds.values(), 0.0)
 
+    @property
+    def stated_seconds_of_sound(self) -> float:
+        """How long its sound is by its own word, or else all of it; 0 where it has none."""
+        return 0.0 if self.sound is None else self._promise.seconds.get(self.sound.index, self.stated_seconds)
+
     def frames(self, *, picture: bool, sound: bool) -> Iterator[Any]:
         """The frames of picture and sound, as libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file.
 

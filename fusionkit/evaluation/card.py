@@ -27,6 +27,7 @@ from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
 from fusionkit.model import FusionModel, build
 from fusionkit.runs import RunFolder
+from fusionkit.starts import starts_of
 
 FORMAT = 2
 """Cards of format 1 say neither kinds of targets nor what their metrics are; they are read all the same."""
@@ -91,6 +92,7 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
         "protocol": describe_protocol(assembly),
         "selection": {"rule": recipe.train.select, "label": assembly.selection_label},
         "notes": list(assembly.notes),
+        "starts": starts_of(recipe.plain()),
         "seed": recipe.train.seed,
         "recipe": run.written_recipe,  # not `recipe`, in which a later version's options stand too
         "recipe_sha256": recipe_hash(run.written_recipe),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +33,14 @@ class Pretraining:
         experiment: The experiment's file.
         folder: The run folder.
         wanted: The files of it that are wanted and are not there.
+        without: The overrides by which the experiment does without.
     """
 
     recipe: str
     experiment: Path
     folder: Path
     wanted: tuple[Path, ...]
+    without: tuple[str, ...] = ()
 
     def find_recipe(self) -> Path:
         """The recipe's file.
@@ -98,15 +100,23 @@ def prepare_films(
     ]
 
 
-def films_that_wait(recipes: Iterable[Recipe]) -> list[PreparationCost]:
+def films_that_wait(recipes: Iterable[Recipe], *, timed: int = 3) -> list[PreparationCost]:
     """What preparing the films of recipes will cost, of those datasets of which some are not prepared.
+
+    Args:
+        recipes: The recipes.
+        timed: How many clips of each are prepared for the clock.
 
     Raises:
         DataError: A dataset cannot be opened.
     """
     costs = [
         estimate_preparation(
-            dataset, recipe.data.prepare or PrepareSpec(), kind=recipe.data.dataset.type, plugins=recipe.plugins
+            dataset,
+            recipe.data.prepare or PrepareSpec(),
+            kind=recipe.data.dataset.type,
+            plugins=recipe.plugins,
+            timed=timed,
         )
         for recipe, dataset in _of_films(recipes)
     ]
@@ -129,7 +139,8 @@ def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
     for folder, recipe in experiment.spec.pretraining.items():
         own = tuple(sorted(path for path in wanted if path.parent == Path(os.path.expanduser(folder))))
         if own:
-            found.append(Pretraining(recipe, experiment.path, Path(os.path.expanduser(folder)), own))
+            without = _overrides_without(experiment, own)
+            found.append(Pretraining(recipe, experiment.path, Path(os.path.expanduser(folder)), own, without))
     return found
 
 
@@ -146,7 +157,7 @@ def check_pretraining(waiting: Sequence[Pretraining]) -> None:
             with datasets_listed():
                 pick_fold(recipe, open_dataset(recipe.data))
         except FusionKitError as error:
-            remedy = "mend that, or set the `weights` of the experiment's encoders to null to start from nothing"
+            remedy = f"mend that, or do without it by adding {', or '.join(todo.without)}"
             problems.append(Problem(f"pretraining.{todo.folder}: {todo.recipe}", str(error), remedy))
     if problems:
         raise RecipeError(problems)
@@ -195,6 +206,24 @@ def check_networks(jobs: Sequence[Job]) -> None:
             problems.append(Problem(f"variants.{variant}", str(error)))
     if problems:
         raise RecipeError(problems)
+
+
+def _overrides_without(experiment: Experiment, files: Collection[Path]) -> tuple[str, ...]:
+    """What to add to the command where files of weights are not to be had."""
+    source = find_beside(experiment.spec.recipe, experiment.path)
+    written = read_document(source, experiment.spec.overrides)[0].value["model"]["modalities"]
+    found: dict[str, bool] = {}
+    for recipe in experiment.recipes.values():
+        for name, modality in recipe.model.modalities.items():
+            listed = isinstance(written.get(name), Mapping) and isinstance(written[name].get("encoder"), list)
+            for place, encoder in enumerate(modality.encoder):
+                weights = encoder.options.get("weights")
+                if isinstance(weights, str) and Path(os.path.expanduser(weights)) in files:
+                    key = f"model.modalities.{name}.encoder{f'.{place}' if listed else ''}"
+                    found[key] = "pretrained" in encoder.options
+    nothing = " ".join(f"{key}.weights=null" for key in found)
+    pretrained = " ".join(f"{key}.pretrained=true" for key, able in found.items() if able)
+    return (f"{nothing} (from nothing)", *([f"{nothing} {pretrained} (from ImageNet, by timm)"] if pretrained else ()))
 
 
 def _weights_of(recipe: Recipe) -> Iterator[Path]:

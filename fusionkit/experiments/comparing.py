@@ -14,7 +14,7 @@ from fusionkit.assembly import assemble
 from fusionkit.data.lengths import measure_lengths
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.evaluation.branches import CONSTANT, FUSED
-from fusionkit.experiments.beginnings import prepare_films
+from fusionkit.experiments.beginnings import films_that_wait, prepare_films
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison import ComparisonSpec, load_comparison
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
@@ -32,7 +32,7 @@ from fusionkit.experiments.running import (
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
 from fusionkit.inspection import measure
 from fusionkit.model import build
-from fusionkit.opening import datasets_shared
+from fusionkit.opening import datasets_foreseen, datasets_shared
 from fusionkit.processes import one_thread
 from fusionkit.recipe import load_recipe
 
@@ -109,11 +109,12 @@ def estimate_comparison(
         RunError: The folder holds runs of other recipes.
     """
     out = Path(out)
-    with datasets_shared():
+    with datasets_shared(), datasets_foreseen():
         experiment, spec = load_comparison(path, overrides)
-        check_beginnings(experiment, out, tuned=None)
+        check_beginnings(experiment, out, tuned=None, pretraining=False)
         experiment = with_budget(experiment, spec, out, write=False)
-        agenda = make_agenda(experiment, out, tuned=None)
+        waiting = bool(films_that_wait(experiment.recipes.values(), timed=0))
+        agenda = make_agenda(experiment, out, listed=waiting, tuned=None)
         trials = plan_trials(agenda, spec.tuning) if spec.tuning else ()
         jobs = [*(job for trial in trials for job in trial.jobs), *agenda.jobs]
         return estimate_cost(agenda, [job for job in jobs if not is_finished(job)], processes or runs_at_a_time())

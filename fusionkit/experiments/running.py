@@ -18,6 +18,7 @@ from fusionkit.errors import RunError
 from fusionkit.experiments.beginnings import (
     check_networks,
     check_pretraining,
+    films_that_wait,
     missing_pretraining,
     prepare_films,
     pretrain,
@@ -28,7 +29,7 @@ from fusionkit.experiments.jobs import UNCHANGED, Agenda, Failure, Job, Tuned, i
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, folder_name, load_experiment
-from fusionkit.opening import datasets_listed, datasets_shared
+from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
@@ -153,13 +154,16 @@ def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
     return "" if first.get("target") == results["target"] else f".{folder_name(results['target'])}"
 
 
-def check_beginnings(experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED) -> None:
+def check_beginnings(
+    experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED, pretraining: bool = True
+) -> None:
     """Says what is wrong with an experiment that can be known before films are prepared and encoders pretrained.
 
     Args:
         experiment: The experiment.
         out: The folder of the runs.
         tuned: As for `make_agenda`.
+        pretraining: Whether what encoders start from must be there, or be such as can be trained.
 
     Raises:
         RecipeError: It names folds or a metric that there are not, or a pretraining cannot be done.
@@ -167,13 +171,17 @@ def check_beginnings(experiment: Experiment, out: Path, *, tuned: Tuned | None =
     """
     with datasets_listed():
         list(by_target(make_agenda(experiment, out, listed=True, tuned=tuned)))
-    check_pretraining(missing_pretraining(experiment))
+    if pretraining:
+        check_pretraining(missing_pretraining(experiment))
 
 
 def estimate_experiment(
     path: str | Path, out: str | Path, *, processes: int | None = None, overrides: Sequence[str] = ()
 ) -> ExperimentCost:
     """What is left of an experiment will cost, from timed steps; nothing is written.
+
+    Films need not be prepared, nor need there be what encoders start from: steps are timed on noise that is as long as
+    the headers of films say.
 
     Args:
         path: The experiment file.
@@ -183,13 +191,13 @@ def estimate_experiment(
 
     Raises:
         RecipeError: Every problem of the experiment file and of all its recipes.
-        DataError: The data are missing, damaged, or not prepared.
+        DataError: The data are missing or damaged.
         RunError: The folder holds runs of other recipes.
     """
-    with datasets_shared():
+    with datasets_shared(), datasets_foreseen():
         experiment = load_experiment(path, overrides)
-        check_beginnings(experiment, Path(out))
-        agenda = make_agenda(experiment, Path(out))
+        check_beginnings(experiment, Path(out), pretraining=False)
+        agenda = make_agenda(experiment, Path(out), listed=bool(films_that_wait(experiment.recipes.values(), timed=0)))
         waiting = [job for job in agenda.jobs if not is_finished(job)]
         return estimate_cost(agenda, waiting, processes or runs_at_a_time())
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
-from fusionkit.data.archives import is_member, open_member
+from fusionkit.data.archives import on_disk
 from fusionkit.data.audio import decode_audio
 from fusionkit.data.media import check_finite
 from fusionkit.data.sound_tracks import SoundTrack
@@ -105,7 +102,7 @@ class _Work:
         track = SoundTrack() if with_sound else None
         both = "video and audio are" if with_sound else "the video is"
         try:
-            with _on_disk(path) as file:
+            with on_disk(path) as file:
                 film = find_picture(file, self.spec, self.detector, track)
         except DataError as error:
             self._leaves_out("damaged", f"{what} {_said(error)}", both)
@@ -157,7 +154,7 @@ class _Work:
     def _read_sound(self, path: Path) -> None:
         what = f"sound {path.name}"
         try:
-            with _on_disk(path) as file:
+            with on_disk(path) as file:
                 sound = decode_audio(file, rate=self.spec.sample_rate)
         except DataError as error:
             self._leaves_out("damaged", f"{what} {_said(error)}", "the audio is")
@@ -220,18 +217,6 @@ class _Work:
         if policy in ("drop", "fail"):
             raise Refused("dropped" if policy == "drop" else "failed", text)
         return bool(policy == "missing")
-
-
-@contextmanager
-def _on_disk(path: Path) -> Iterator[Path]:
-    """A path that decoders can open; a member of an archive is unpacked for as long as it is needed."""
-    if not is_member(path):
-        yield path
-        return
-    with tempfile.NamedTemporaryFile(suffix=path.suffix) as unpacked, open_member(path) as member:
-        shutil.copyfileobj(member, unpacked)
-        unpacked.flush()
-        yield Path(unpacked.name)
 
 
 def _said(error: DataError) -> str:

@@ -147,10 +147,10 @@ def estimate_preparation(
     """
     records = Prepared(dataset, spec, kind=kind).records
     waiting = [clip for name, clip in dataset.clips.items() if name not in records]
-    detector = _detector(spec.face.detector.model_dump_json(), plugins) if waiting else None
+    detector = _detector(spec.face.detector.model_dump_json(), plugins) if waiting and timed else None
     seconds = []
     with one_thread():
-        for clip in waiting[:: max(1, len(waiting) // timed)][:timed]:
+        for clip in waiting[:: max(1, len(waiting) // max(1, timed))][:timed]:
             start = time.perf_counter()
             assert detector is not None
             prepare_clip(clip, spec, detector)

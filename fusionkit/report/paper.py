@@ -11,6 +11,7 @@ from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.published import Published, short_source
 from fusionkit.report.tables import Results, format_value, measure_of
+from fusionkit.starts import describe_starts, starts_of
 
 FUSING = (FUSED, *ENSEMBLES, CONSTANT)
 NOT_MEASURED = "not measured"
@@ -116,11 +117,22 @@ def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def starts_sentence(results: Results) -> str:
+    """What the encoders of an experiment start from: of all variants alike, or of each."""
+    by_start: dict[str, list[str]] = {}
+    for variant, recipe in results["recipes"].items():
+        by_start.setdefault(describe_starts(starts_of(recipe)), []).append(variant)
+    if len(by_start) == 1:
+        return next(iter(by_start))
+    return ". ".join(f"{', '.join(variants)}: {start or 'nothing'}" for start, variants in by_start.items())
+
+
 def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
     """What stands under the tables: selection, inferior cases of both, folds that only one side has, and remarks."""
     sentences = [
         f"Ours: {results['protocol']['label']}, epoch: {results['selection']}, "
-        f"{len(results['seeds'])} {'seed' if len(results['seeds']) == 1 else 'seeds'} a fold. "
+        f"{len(results['seeds'])} {'seed' if len(results['seeds']) == 1 else 'seeds'} a fold"
+        f"{f', encoders start: {starts}' if (starts := starts_sentence(results)) else ''}. "
         "Numbers of a paper come from other weights, sizes and machines: they are set beside ours, not tested against."
     ]
     sentences += _fold_sentences(results, paper)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fusionkit.interfaces import Metric
 from fusionkit.report.document import Block, Code, Paragraph, Points, Section, Table, section
-from fusionkit.report.paper import contradictions, fold_table, mean_table, paper_sentences
+from fusionkit.report.paper import contradictions, fold_table, mean_table, paper_sentences, starts_sentence
 from fusionkit.report.published import published
 from fusionkit.report.tables import NOTHING, Results, format_p, format_value, measure_of, table_text
 from fusionkit.report.verdict import verdict
@@ -112,6 +112,7 @@ def recipe_section(results: Results) -> Section:
         "folds": f"{len(results['folds'])} of {folds.get('type', NOTHING)}",
         "seeds": ", ".join(map(str, results["seeds"])),
         "epoch": results["selection"] or NOTHING,
+        "encoders start": starts_sentence(results) or NOTHING,
         "device": results["device"] or NOTHING,
         "platform": results["platform"],
         "versions": versions,

@@ -1,0 +1,70 @@
+"""What an experiment or a comparison will cost, said before it is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from fusionkit.cli.output import print_json, print_paragraph, print_table
+from fusionkit.report.units import in_time
+
+if TYPE_CHECKING:
+    from fusionkit.experiments import Experiment
+    from fusionkit.experiments.cost import ExperimentCost
+    from fusionkit.spec import Recipe
+
+
+def get_films_ready(recipes: Iterable[Recipe], processes: int | None, as_json: bool) -> None:
+    """Prepares the films of recipes, and says what was not plain."""
+    from fusionkit.experiments.beginnings import prepare_films
+
+    for done in prepare_films(recipes, processes=processes, progress=not as_json):
+        if not as_json and done.kept < len(done.records):
+            print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
+
+
+def print_dry_run(experiment: Experiment, cost: ExperimentCost, processes: int | None, as_json: bool) -> None:
+    """What an experiment will cost, the preparation of its films among it, and what it lacks.
+
+    Raises:
+        RecipeError: What its encoders start from is not there and cannot be trained; it is said after the cost.
+    """
+    from fusionkit.experiments.beginnings import check_pretraining, films_that_wait, missing_pretraining
+    from fusionkit.processes import processors
+
+    at_once = processes or processors()
+    waiting = films_that_wait(experiment.recipes.values())
+    clips, hours = sum(each.clips for each in waiting), sum(each.hours(at_once) for each in waiting)
+    if as_json:
+        films = {"clips_to_prepare": clips, "preparation_hours": hours} if waiting else {}
+        print_json({**films, **cost.plain()})
+    else:
+        if waiting:
+            print_paragraph(
+                f"{clips:,} clips have to be prepared first, about {in_time(hours)} from timed clips, with {at_once} "
+                "at a time. Until they are, runs are timed on noise that is as long as the headers of films say.\n"
+            )
+        print_cost(cost)
+    check_pretraining(missing_pretraining(experiment))
+
+
+def print_cost(cost: ExperimentCost) -> None:
+    """What an experiment will cost."""
+    if not cost.variants:
+        typer.echo("Every run is finished; the results are written again.")
+        return
+    if cost.pretraining:
+        print_paragraph(f"Trained first, and not counted below: {', '.join(cost.pretraining)}.\n")
+    rows = [
+        [each.variant, str(each.runs), in_time(each.run_hours), in_time(each.runs * each.run_hours)]
+        for each in cost.variants
+    ]
+    title = f"Cost on {cost.device}, from timed steps"
+    print_table(title, ["variant", "runs left", "a run", "its runs"], [rows], right=(1, 2, 3))
+    elements = ", ".join(f"{name} {count:,}" for name, count in cost.elements.items())
+    print_paragraph(
+        f"\n{cost.clips:,} clips with {elements} elements. {cost.runs} runs are left, about {in_time(cost.hours)} with "
+        f"{min(cost.processes, cost.runs)} at a time; starting, evaluating and reporting come on top.\n"
+    )
