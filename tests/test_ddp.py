@@ -137,15 +137,14 @@ def train_as_one_of_two(rank: int, port: int, folder: str) -> None:
 
 
 def train_by_command(rank: int, folder: Path) -> None:
-    """The command that a user starts, first with a mistake, then without; what it prints goes to a file."""
+    """The command that a user starts, another one, and one with a mistake; what they print goes to a file."""
     recipe_file = folder / f"recipe{rank}.json"
-    recipe_file.write_text(json.dumps(recipe(data={"batch_size": 2})))
+    recipe_file.write_text(json.dumps(options_of("end_to_end", 2)))
     with (folder / f"said{rank}.txt").open("w") as said, redirect_stdout(said), redirect_stderr(said):
-        for mistakes in (["train.epoch=1"], []):
+        command = ["train", str(recipe_file), "--out", str(folder / "command"), "train.epochs=1"]
+        for given in (command, ["evaluate", str(folder / "command")], [*command, "train.epoch=1"]):
             with suppress(SystemExit):
-                main(["train", str(recipe_file), "--out", str(folder / "command"), "train.epochs=1", *mistakes])
-        with suppress(SystemExit):
-            main(["evaluate", str(folder / "command")])
+                main(given)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from small_runs import run_of
 
 from fusionkit import build, load_recipe
 from fusionkit.assembly import assemble
@@ -245,6 +246,13 @@ def test_an_evaluation_again_gives_the_same_figures(evaluated):
     run, card = evaluated
     again = evaluate(run, device="cpu")
     assert again["targets"] == card["targets"]
+
+
+def test_a_network_of_double_precision_is_evaluated_against_the_constant_answer(tmp_path):
+    card = evaluate(run_of(tmp_path, precision="64-true", epochs=1), resamples=10)
+
+    branches = card["targets"]["label"]["branches"]
+    assert all(branches[name]["metrics"]["loss"]["value"] > 0.0 for name in ("fused", "constant"))
 
 
 def test_an_unfinished_run_is_not_evaluated(tmp_path):

@@ -13,7 +13,6 @@ import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit import assembly
 from fusionkit.assembly import assemble
 from fusionkit.data.prefetch import StreamLane, ahead, lane_to, tensors_of
 from fusionkit.errors import DataError
@@ -160,7 +159,7 @@ def with_lanes(monkeypatch: pytest.MonkeyPatch, lane: Callable[[], Notes] = Note
         made.extend([] if device is None else [lane()])
         return None if device is None else made[-1]
 
-    monkeypatch.setattr(assembly, "lane_to", lane_for)
+    monkeypatch.setattr("fusionkit.data.feed.lane_to", lane_for)
     return made
 
 

@@ -168,8 +168,9 @@ def gather_predictions(
 def constant_scores(model: FusionModel, assembly: Assembly) -> dict[str, Tensor]:
     """Returns by target the scores of the best answer that looks at no sample, from the training part alone."""
     heads = {target: model.head(target) for target in model.targets}
+    dtype = next(model.parameters()).dtype
     return {
-        target: head.constant(wanted[head.known(wanted)])
+        target: head.constant(wanted[head.known(wanted)]).to(dtype)
         for target, head in heads.items()
         for wanted in (assembly.training_targets[target],)
     }
