@@ -25,6 +25,9 @@ MAX_JSON_BYTES = 2**28
 MAX_JSON_DEPTH = 100
 """What a JSON document may hold: a quarter of a GiB, which takes several in memory, and so many levels."""
 
+_AT_ONCE = 2**24
+"""Bytes of a file that are read at once."""
+
 _KINDS: Mapping[type, str] = {
     list: "a list",
     str: "text",
@@ -302,15 +305,18 @@ def read_within(path: Path, most: int) -> bytes:
     Raises:
         RunError: It cannot be read, or holds more bytes than `most`.
     """
+    content = bytearray()
     try:
         with path.open("rb") as file:
-            content = file.read(most + 1)
+            # Python sets as much memory aside as it is asked to read, so not all that there may be is asked for.
+            while part := file.read(min(_AT_ONCE, most + 1 - len(content))):
+                content += part
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise RunError(f"{path}: cannot be read ({reason})") from None
     if len(content) > most:
         raise RunError(f"{path}: is larger than the {most:,} bytes that such a file may hold")
-    return content
+    return bytes(content)
 
 
 def parse_json(text: bytes, place: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from fusionkit.recipe import load_recipe
 from fusionkit.report import comparison, document, gallery, page
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.runs import RunFolder
-from fusionkit.whole_files import MAX_JSON_DEPTH, read_json, read_tensors
+from fusionkit.whole_files import MAX_JSON_DEPTH, read_json, read_tensors, read_within
 
 DEEP = b"[" * 100_000
 DAMAGED = {
@@ -65,6 +66,22 @@ def test_json_that_is_too_large_or_no_file_is_refused(tmp_path, monkeypatch):
         read_json(tmp_path)
     with pytest.raises(RunError, match=r"cannot be read \(File name too long\)"):
         read_json(tmp_path / ("n" * 300))
+
+
+def test_a_file_is_read_whole_up_to_its_limit_and_no_further_in_parts_of_the_memory_that_it_takes(tmp_path):
+    content = random.Random(0).randbytes(10 * 2**20 + 1)
+    (tmp_path / "a").write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert read_within(tmp_path / "a", len(content)) == content
+        with pytest.raises(RunError, match=r"larger than the 10,485,760 bytes"):
+            read_within(tmp_path / "a", len(content) - 1)
+        tracemalloc.reset_peak()
+        (tmp_path / "a").write_bytes(b"small")
+        assert read_within(tmp_path / "a", 2**40) == b"small"
+        assert tracemalloc.get_traced_memory()[1] < len(content) + 2**25
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.fixture
