@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
+MINUTES ?= 60
 
 # The first interpreter that is new enough; another one: make PYTHON=/path/to/python demo
 PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -13,13 +14,14 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all lint docs pictures bench clean
+.PHONY: help demo test test-all fuzz lint docs pictures bench clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo      render films, prepare them, train and compare networks on them, and report (about two minutes)"
 	@echo "make test      the tests, without the slow ones"
 	@echo "make test-all  all tests"
+	@echo "make fuzz      damaged files and drawn recipes, for an hour (make fuzz MINUTES=10: for ten minutes)"
 	@echo "make lint      style, types and the direction of imports"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make pictures  the README's pictures, into docs/pictures"
@@ -34,6 +36,9 @@ test: $(VENV)/.stamp-test
 
 test-all: $(VENV)/.stamp-test
 	$(BIN)/python -m pytest -n 2 -q
+
+fuzz: $(VENV)/.stamp-test
+	FUSIONKIT_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -n 2 -q tests/fuzz
 
 lint: $(VENV)/.stamp-lint
 	$(BIN)/ruff check .
