@@ -275,6 +275,7 @@ def test_all_broken_cases_of_a_ts_file_are_reported_with_their_lines(tmp_path: P
     [
         ("@timeStamps true\n@data\n", "line 1: series with time stamps are not read; resample"),
         ("@dimensionz 3\n@data\n", "line 1: unknown header @dimensionz; did you mean 'dimension' or 'dimensions'"),
+        ("@\n@data\n", "line 1: unknown header @;"),
         ("@dimensions three\n@data\n", "@dimensions three; one positive whole number"),
         ("@classLabel true\n@data\n", "@classLabel true names no class"),
         ("@missing maybe\n@data\n", "@missing maybe; true or false"),

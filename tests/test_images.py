@@ -1,8 +1,10 @@
 """Images: which way is up, and what is refused before it is decoded."""
 
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +133,18 @@ def test_whatever_is_wrong_with_an_image_is_said_with_its_name(tmp_path: Path, w
 
     with pytest.raises(DataError, match=r"^[^\n]*face\.png: cannot be read as an image \([^\n]+\); copy it again$"):
         read_image(path)
+
+
+def test_a_png_that_states_gigabytes_of_pixels_is_refused_in_the_memory_of_its_own_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "face.png"
+    whole = png(4, 4)
+    place = whole.index(b"IDAT") - 4
+    path.write_bytes(whole[:place] + (2**31 - 1).to_bytes(4, "big") + whole[place + 4 :])
+
+    tracemalloc.start()
+    try:
+        with suppress(DataError):  # its pixels are there, so a later Pillow may as well show them
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**24
+    finally:
+        tracemalloc.stop()

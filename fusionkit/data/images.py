@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -61,7 +62,7 @@ def open_image(file: BinaryIO, place: str) -> Iterator[Any]:
     """
     with name_errors(place, "cannot be read as an image"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of metadata that no pixel depends on
-        with _opened(file) as image:
+        with _opened(_Bounded(file)) as image:
             check_size("pixels", image.width * image.height, place)
             yield image
 
@@ -78,7 +79,26 @@ def upright_pixels(image: Any) -> Pixels:
     return stored if turn is None else np.ascontiguousarray(turn(stored))
 
 
-def _opened(file: BinaryIO) -> Any:
+class _Bounded:
+    """A file of which no more is asked for than is left.
+
+    Python sets memory aside for all that it is asked to read, and Pillow asks for as much as a header states.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._end = file.seek(0, os.SEEK_END)
+        file.seek(0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._end - self._file.tell())
+        return self._file.read(left if size is None or size < 0 else min(size, left))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def _opened(file: _Bounded) -> Any:
     """The image of the first format that its first bytes fit.
 
     ``Image.open`` would do the same, but hold the size against a limit of its own, one for the whole process.

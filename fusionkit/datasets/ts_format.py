@@ -88,7 +88,7 @@ def _read_header(file: Path, lines: Sequence[str], header: _Header) -> int:
         if not text.startswith("@"):
             header.problems.append(Problem(place, "is no header line", "lines before @data start with @ or #"))
             break
-        name, *words = text[1:].split()
+        name, *words = text[1:].split() or [""]
         if name.lower() == "data":
             return position
         _read_header_line(place, name, words, header)
