@@ -98,7 +98,7 @@ class _Bounded:
         return getattr(self._file, name)
 
 
-def _opened(file: _Bounded) -> Any:
+def _opened(file: Any) -> Any:
     """The image of the first format that its first bytes fit.
 
     ``Image.open`` would do the same, but hold the size against a limit of its own, one for the whole process.

@@ -74,14 +74,22 @@ def find_promise(container: Any, picture: Any, sound: Any, file: BinaryIO) -> Pr
         lacking = lacks_last_page(file)
         return Promise(ends=not lacking, losses=("lacks its last page: it is truncated",) if lacking else ())
     if formats & _STATED_OF_WHOLE:
-        # The length of a stream stands in no such header: libav guesses it where the file states no length at all.
-        guessed = any(stream.duration is not None for stream in streams)
-        guessed |= "flv" in formats and not _flv_states_its_length(file)
-        return Promise(whole=None if guessed or container.duration is None else container.duration / 1e6)
+        return Promise(whole=_whole_of(container, formats, streams, file))
     if formats & _STATED_OF_STREAMS:
         return Promise(seconds=_durations(streams))
     seconds = _seconds_of_mp3(file) if "mp3" in formats and sound is not None else None
     return Promise(seconds={} if seconds is None else {sound.index: seconds})
+
+
+def _whole_of(container: Any, formats: frozenset[str], streams: list[Any], file: BinaryIO) -> float | None:
+    """How long the header of a file says that the whole is; libav guesses where it says nothing."""
+    if "matroska" in formats:
+        stated = _matroska_states_its_length(file)
+    elif "flv" in formats:
+        stated = _flv_states_its_length(file)
+    else:  # the length of a stream stands in no such header
+        stated = all(stream.duration is None for stream in streams)
+    return container.duration / 1e6 if stated and container.duration is not None else None
 
 
 def _durations(streams: list[Any]) -> dict[int, float]:
@@ -152,6 +160,60 @@ def _bytes_of_riff(file: BinaryIO) -> tuple[int | None, int]:
             return None, end
         position += 8 + size + size % 2
     return position, end
+
+
+_SEGMENT, _INFO, _DURATION = 0x18538067, 0x1549A966, 0x4489
+"""Of a matroska file: all of it, what is said of the whole, and how long that is."""
+
+
+def _matroska_states_its_length(file: BinaryIO) -> bool:
+    """Whether a matroska or webm file says how long it is.
+
+    libav does not tell: of a file with few frames it fills the lengths of streams in from the one that is stated, and
+    of one that states none it guesses all of them.
+    """
+    begin, end = 0, file.seek(0, io.SEEK_END)
+    for wanted in (_SEGMENT, _INFO, _DURATION):
+        begin, end = next((place for name, *place in _elements(file, begin, end) if name == wanted), (0, 0))
+    file.seek(begin)
+    stated = file.read(min(8, end - begin))
+    return len(stated) in (4, 8) and struct.unpack(">f" if len(stated) == 4 else ">d", stated)[0] > 0
+
+
+def _elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """The elements in a stretch of a matroska file: the number of each, and where what it holds begins and ends."""
+    while position < end:
+        file.seek(position)
+        name, size = _number(file, keep=True), _number(file, keep=False)
+        if name is None or size is None:
+            return
+        start = file.tell()
+        position = end if size < 0 else min(start + size, end)
+        yield name, start, position
+
+
+def _number(file: BinaryIO, *, keep: bool) -> int | None:
+    """A number of matroska, of which the zeros before the first 1 say how many bytes it has.
+
+    Args:
+        file: It, open where the number stands.
+        keep: Whether that 1 is part of the number, as in names; else it is a size, and -1 where that is left open.
+
+    Returns:
+        The number; None at the end of the file, or where it would be longer than 8 bytes.
+    """
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    count = 9 - first[0].bit_length()
+    rest = file.read(count - 1)
+    if len(rest) < count - 1:
+        return None
+    number = int.from_bytes(first + rest, "big")
+    if keep:
+        return number
+    number &= (1 << 7 * count) - 1
+    return -1 if number == (1 << 7 * count) - 1 else number
 
 
 def _flv_states_its_length(file: BinaryIO) -> bool:

@@ -129,6 +129,9 @@ def find_sound(path: Path) -> SoundBytes | None:
     """Finds the sound in a wav, rf64, w64 or aiff file by its header; None in all others.
 
     Only the headers of chunks are read, so a chunk may state any size.
+
+    Raises:
+        ValueError: The file ends within the header of its sound.
     """
     with path.open("rb") as file:
         end = file.seek(0, io.SEEK_END)
@@ -156,7 +159,7 @@ def length_note(path: Path) -> str:
         with path.open("rb") as file:
             begin = file.read(26)
         found = find_sound(path)
-    except OSError:
+    except (OSError, ValueError):
         return ""
     if begin[:4] == b"fLaC" and len(begin) == 26 and not begin[21] & 0x0F and not any(begin[22:]):
         return UNSTATED_LENGTH
@@ -215,6 +218,8 @@ def _chunks(file: BinaryIO, form: _Form, position: int, end: int) -> Iterator[_C
         file.seek(position)
         header = file.read(form.name + width)
         name, stated = header[: form.name], header[form.name :]
+        if name.startswith(form.sound) and len(stated) < width:  # libsndfile takes it for a sound of no samples
+            raise ValueError("it ends within the header of its sound")
         if len(stated) < width or not all(32 <= byte < 127 for byte in name[:4]):
             return
         size = max(0, struct.unpack(form.size, stated)[0] - form.counted)
