@@ -18,6 +18,7 @@ _SAID = (
     "bad_alloc",
     "Storage size calculation overflowed",
     "numel: integer multiplication overflow",
+    "Overflow when unpacking long",
     "ALLOC_FAILED",
     "Invalid buffer size",
 )
@@ -39,7 +40,7 @@ def is_full(error: BaseException) -> bool:
     """
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    said = isinstance(error, RuntimeError) and any(words in str(error) for words in _SAID)
+    said = isinstance(error, RuntimeError | TypeError) and any(words in str(error) for words in _SAID)
     return said or isinstance(error, MemoryError | torch.OutOfMemoryError)
 
 
@@ -56,7 +57,7 @@ def told_when_full(told: Callable[[], FusionKitError]) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, TypeError, MemoryError, OSError) as error:
         if is_full(error):
             raise told() from error
         raise

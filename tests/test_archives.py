@@ -151,3 +151,18 @@ def test_a_parquet_that_is_large_once_it_is_unpacked_is_refused_by_its_header(
 
     with pytest.raises(DataError, match=r"a\.parquet: holds 100,000 bytes, more than the limit of 50,000"):
         read_table(str(path))
+
+
+def test_a_parquet_whose_pages_ask_for_more_memory_than_there_is_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table({"label": ["calm"]}), tmp_path / "a.parquet")
+
+    def full(*_: object) -> None:
+        raise pyarrow.lib.ArrowMemoryError("malloc of size 2147483584 failed")
+
+    monkeypatch.setattr(parquet, "read_table", full)
+    with pytest.raises(DataError, match=r"a\.parquet: asks for more memory than there is \(malloc of size 2147483584"):
+        read_table(str(tmp_path / "a.parquet"))

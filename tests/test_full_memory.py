@@ -27,6 +27,7 @@ FULL: dict[str, Any] = {
     "torch, bytes": lambda: torch.zeros(10**17),
     "torch, overflow": lambda: torch.zeros(10**18),
     "torch, numbers": lambda: torch.zeros(10**10, 10**10),
+    "torch, a number of 100 bits": lambda: torch.empty((3, 10**30)),
 }
 #: What PyTorch says of GPUs and libraries.
 SAID = (
@@ -40,6 +41,7 @@ SAID = (
 OTHERS = (
     RuntimeError("mat1 and mat2 shapes"),
     ValueError("out of memory"),
+    TypeError("empty(): argument 'size' must be tuple of ints"),
     OSError(28, "no space"),
 )
 

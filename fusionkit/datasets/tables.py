@@ -181,7 +181,11 @@ def _read_parquet(path: Path) -> Table:
         raise DataError([Problem(str(path), "reading Parquet needs the package pyarrow", remedy)]) from None
     with name_errors(path, "cannot be read as Parquet"):
         _check_parquet(path, parquet.read_metadata(path))
-        table = parquet.read_table(path)
+        try:
+            table = parquet.read_table(path)
+        except MemoryError as error:  # a page may state a size of its own, whatever the header states
+            remedy = "copy it again, or take a machine with more memory"
+            raise DataError([Problem(str(path), f"asks for more memory than there is ({error})", remedy)]) from error
         records = enumerate(table.to_pylist(), start=1)
     problems: list[Problem] = []
     rows = [_row_of(f"{path.name}, row {position}", record, problems) for position, record in records]
