@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -101,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif "torch" in sys.modules and _trains_with_others():  # the others need not have found the same
             typer.echo(f"fusionkit: process {os.environ.get('RANK')}: {error}", err=True)
         sys.exit(USER_ERROR)
-    except (RuntimeError, MemoryError, OSError) as error:
+    except (RuntimeError, MemoryError, OSError, ImportError) as error:
         from fusionkit.full_memory import is_full
 
         sys.stdout.flush()
@@ -110,9 +111,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
             typer.echo(f"fusionkit: this machine's memory is full; {remedy}", err=True)
         elif isinstance(error, OSError) and error.filename is not None:  # a folder without permission, a full disk
             typer.echo(f"fusionkit: {error.filename}: {error.strerror}", err=True)
+        elif package := _package_that_fails(error):
+            typer.echo(
+                f"fusionkit: {package} cannot be imported ({error}); `fusionkit doctor` says what to do", err=True
+            )
         else:
             raise
         sys.exit(USER_ERROR)
+
+
+def _package_that_fails(error: BaseException) -> str:
+    """The package, one of those that fusionkit imports, over whose import an error was raised; empty if over none.
+
+    A package that does not fit another one raises what it likes, so the frames are asked too.
+    """
+    from fusionkit.doctor.packages import PACKAGES
+
+    modules = [error.name or ""] if isinstance(error, ImportError) else []
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "<module>":
+            modules.append(str(frame.f_globals.get("__name__")))
+    known = {package.module for package in PACKAGES}
+    return next((name.partition(".")[0] for name in modules if name.partition(".")[0] in known), "")
 
 
 def _trains_with_others() -> bool:
