@@ -8,6 +8,7 @@ such paths and plain ones, and tells by `fingerprint` whether a file is still th
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import struct
 import tempfile
@@ -45,8 +46,8 @@ def open_member(path: Path) -> BinaryIO:
     if found is None:
         try:
             return path.open("rb")
-        except OSError as error:
-            raise DataError([Problem(str(path), f"cannot be read ({error.strerror or error})")]) from error
+        except (OSError, ValueError) as error:
+            raise DataError([Problem(str(path), f"cannot be read ({_reason(error)})")]) from error
     archive, member = found
     info = _member(path, archive, member)
     check_size("bytes", info.file_size, str(path))
@@ -93,8 +94,8 @@ def fingerprint(path: Path) -> str:
     if found is None:
         try:
             state = path.stat()
-        except OSError as error:
-            raise DataError([Problem(str(path), f"cannot be read ({error.strerror})")]) from error
+        except (OSError, ValueError) as error:
+            raise DataError([Problem(str(path), f"cannot be read ({_reason(error)})")]) from error
         return f"size {state.st_size}, changed {state.st_mtime_ns}"
     info = _member(path, *found)
     return f"size {info.file_size}, crc32 {info.CRC:08x}"
@@ -109,8 +110,8 @@ def members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
     """
     try:
         state = archive.stat()
-    except OSError as error:
-        raise DataError([Problem(str(archive), f"cannot be read ({error.strerror or error})")]) from error
+    except (OSError, ValueError) as error:
+        raise DataError([Problem(str(archive), f"cannot be read ({_reason(error)})")]) from error
     with name_errors(archive, "is no whole zip archive, as after a download that broke off", "download it again"):
         return _members(archive, state.st_size, state.st_mtime_ns)
 
@@ -152,9 +153,14 @@ def _member(path: Path, archive: Path, member: str) -> zipfile.ZipInfo:
     return info
 
 
+def _reason(error: OSError | ValueError) -> str:
+    """Why a file cannot be opened; Python itself refuses a name with a zero in it."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
 def _archive_of(path: Path) -> tuple[Path, str] | None:
     """The archive that a path leads through, and the path of the member in it."""
     for parent in path.parents:
-        if parent.suffix.lower() == ".zip" and parent.is_file():
+        if parent.suffix.lower() == ".zip" and os.path.isfile(parent):
             return parent, path.relative_to(parent).as_posix()
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -64,7 +65,7 @@ def describe_copies(copies: Copies, shown: int = 3) -> str:
 def _known(samples: Iterable[str], files: Mapping[str, Sequence[Path]]) -> Iterable[tuple[str, Path]]:
     for sample in samples:
         for file in files.get(sample, ()):
-            if file.is_file() or is_member(file):
+            if os.path.isfile(file) or is_member(file):
                 yield sample, file
 
 

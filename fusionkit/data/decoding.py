@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from fusionkit.data.files import name_errors
+from fusionkit.data.files import is_file, name_errors
 from fusionkit.data.limits import check_size, current_limits
 from fusionkit.data.promises import find_promise
 from fusionkit.errors import DataError, Problem
@@ -52,7 +52,7 @@ class Film:
     """
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
-        if content is None and not path.is_file():
+        if content is None and not is_file(path):
             raise DataError([Problem(str(path), "is not there")])
         self.path = path
         self._container = _opened(path, content)

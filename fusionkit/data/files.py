@@ -76,6 +76,15 @@ def is_there(path: Path) -> bool:
         raise DataError([Problem(str(path), f"cannot be read ({error.strerror})", remedy)]) from error
 
 
+def is_file(path: Path) -> bool:
+    """Whether a path leads to a file.
+
+    Raises:
+        DataError: The system refuses to look, as at a name that is too long.
+    """
+    return is_there(path) and path.is_file()
+
+
 def existing_file(path: str | os.PathLike[str]) -> Path:
     """The expanded path of a file that is there.
 

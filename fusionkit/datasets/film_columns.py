@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class FilmColumns:
                 remedy = f"fill in {' or '.join(map(repr, self._columns.values()))}, or leave the row out"
                 problems.append(Problem(row.place, "states neither a film nor a sound", remedy))
             stated += len(given)
-            absent += [f"{row.place}: {path}" for path in given if not (path.is_file() or is_member(path))]
+            absent += [f"{row.place}: {path}" for path in given if not (os.path.isfile(path) or is_member(path))]
             clips.append(Clip(paths.get("film"), paths.get("sound")))
         if absent and len(absent) == stated and len(problems) == before:
             named = [str(cell) for row in rows for name, cell in row.cells.items() if name in self._columns.values()]

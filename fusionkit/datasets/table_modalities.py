@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fusionkit.data.files import at_place, path_hint
+from fusionkit.data.files import at_place, is_file, path_hint
 from fusionkit.data.images import IMAGE_SUFFIXES
 from fusionkit.data.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
 from fusionkit.datasets.table_targets import problems_with_numbers
@@ -147,10 +147,12 @@ class FileNames(TableModality):
 
     def problems(self, row: TableRow) -> list[Problem]:
         """That its file is not there."""
-        file = self.file(row)
-        if file.is_file():
-            return []
-        where = f"{row.place}: {self.name}"
+        file, where = self.file(row), f"{row.place}: {self.name}"
+        try:
+            if is_file(file):
+                return []
+        except DataError as error:
+            return list(at_place(error, where).problems)
         return [Problem(where, f"no such file: {file}", path_hint(str(row.cells[self.columns[0]])))]
 
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:

@@ -18,7 +18,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
             main([str(argument) for argument in arguments])
         said = capsys.readouterr().err
         assert left.value.code == 2, said
-        assert said.startswith("fusionkit: ")
+        assert "\nfusionkit: " in f"\n{said}"  # behind what is left of a bar
         assert "Traceback" not in said
         return said
 
