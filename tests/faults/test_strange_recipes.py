@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
 import pytest
+from small_runs import recipe
 
 from fusionkit.cli import main
 from fusionkit.errors import RecipeError
@@ -103,3 +105,55 @@ def test_a_number_out_of_range_is_refused_before_the_data_are_touched(file: Path
 
     (problem,) = refused.value.problems
     assert override.split("=", maxsplit=1)[0] in problem.place
+
+
+@pytest.mark.parametrize(
+    ("encoder", "told"),
+    [
+        ("{type: spectrogram, window: 100, hop: 200}", "hop: 200 exceeds the window 100"),
+        ("{type: log_mel, window: 100, hop: 200}", "200"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_by_the_check_before_the_data_are_touched(
+    file: Path, encoder: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [f"model.modalities.audio.encoder={encoder}", "model.modalities.audio.shape=[]"]
+
+    with pytest.raises(SystemExit) as left:
+        main(["check", str(file), *overrides])
+
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "model.modalities.audio" in said
+    assert told in said
+    assert "nowhere.csv" not in said
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_more_folds_than_groups_are_refused_with_both_numbers(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(recipe(data={"folds": {"type": "group_kfold", "folds": 9}})))
+
+    with pytest.raises(SystemExit) as left:
+        main([command, str(path), *(["--out", str(tmp_path / "run")] if command == "train" else [])])
+
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert "9" in said
+    assert "4" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_file_of_100_mb_is_refused_at_once(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with file.open("r+b") as opened:
+        opened.truncate(10**8)
+    started = time.process_time()
+
+    with pytest.raises(SystemExit) as left:
+        main(["check", str(file)])
+
+    assert time.process_time() - started < 1
+    assert left.value.code == 2
+    assert capsys.readouterr().err.startswith(f"fusionkit: {file}: ")
