@@ -36,7 +36,7 @@ class SequenceTokens(nn.Module):
             sequence: The elements.
             present: Which samples count as present; None for those that have elements.
         """
-        tokens = sequence.with_values(self.dense(sequence.values)).to_padded(max(1, *sequence.sizes))
+        tokens = sequence.with_values(self.dense(sequence.values)).to_padded(max((1, *sequence.sizes)))
         valid = torch.arange(tokens.shape[1], device=tokens.device) < sequence.lengths[:, None]
         if present is not None:
             valid = valid & present[:, None]

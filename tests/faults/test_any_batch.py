@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from small_runs import recipe, steps_of
 from torch import Tensor
 
-from fusionkit import Jagged, build
+from fusionkit import Jagged, build, registry
 from fusionkit.model import FusionModel
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import LOSS_HEADS
@@ -104,6 +104,18 @@ def test_batches_of_one_and_a_last_one_that_is_smaller_train_to_finite_losses(tm
     run = train(recipe(data={"batch_size": batch_size}, epochs=1), tmp_path, accelerator="cpu")
 
     assert all(torch.tensor(list(each["terms"].values())).isfinite().all() for each in steps_of(run))
+
+
+@pytest.mark.parametrize("fusion", sorted(registry.FUSIONS.names()))
+@pytest.mark.parametrize("training", [True, False])
+def test_a_batch_of_nobody_has_no_scores_and_no_loss(fusion: str, training: bool) -> None:
+    model = network(3, fusion).train(training)
+
+    output = model({name: value[[]] for name, value in inputs_of(3, [[1, 1, 1]]).items()})
+
+    assert output.fused["mood"].shape == (0, 2)
+    terms = model.losses(output, {"mood": torch.zeros(0, dtype=torch.long)})
+    assert all(term == 0 for term in terms.values())
 
 
 def test_a_set_that_is_said_twice_has_the_same_metrics() -> None:
