@@ -300,6 +300,8 @@ def test_results_with_a_value_of_another_kind_anywhere_are_refused_or_reported(t
         ({"seeds": "all"}, "seeds: a list is expected, given 'all'"),
         ({"rows": [3]}, "rows[0]: a mapping of keys is expected, given 3"),
         ({"confusion": {"classes": ["a"], "matrices": {"N2": [[1, 2]]}}}, "the matrix of 'N2' is not of 1 rows"),
+        ({"confusion": {"classes": ["a"], "matrices": {"N2": [[10**30]]}}}, "confusion.matrices.N2[0][0]: "),
+        ({"confusion": {"classes": ["a"], "matrices": {"N2": [[-1]]}}}, "confusion.matrices.N2[0][0]: "),
         ({"time": None}, "time: text is expected, given null"),
     ],
 )

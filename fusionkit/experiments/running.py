@@ -147,6 +147,8 @@ def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
     except RunError:
         return ""  # there is none, or it is damaged
     given, there = results["recipes"], first.get("recipes", {})
+    if not isinstance(there, dict):
+        return ""  # it is damaged
     if any(given[variant] != there[variant] for variant in given.keys() & there.keys()) or not there:
         for stale in (*out.glob("results.*.json"), *out.glob("table.*.md")):
             stale.unlink()  # of other recipes

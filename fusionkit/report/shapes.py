@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+"""How many samples; larger numbers are none of ours, and NumPy's do not hold them."""
 
 
 class _Shape(BaseModel):
@@ -92,7 +95,7 @@ class _Protocol(_Shape):
 
 class _Confusion(_Shape):
     classes: list[str] | None
-    matrices: dict[str, list[list[int]]]
+    matrices: dict[str, list[list[Count]]]
 
     @model_validator(mode="after")
     def _are_square(self) -> Self:
