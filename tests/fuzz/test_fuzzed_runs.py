@@ -13,14 +13,21 @@ import safetensors.torch
 import torch
 from damage import altered, as_text, damaged
 from report_folders import log, results_of, write_results
+from small_runs import recipe as small_recipe
 from small_runs import run_of, same_bits
 from torch import nn
 from trials import Trials
+from written_films import Films, spec_for, tone, write_sound
 
+from fusionkit import trust
 from fusionkit.encoders.weights import load_weights
 from fusionkit.evaluation import card, verification
+from fusionkit.interfaces import Clip
+from fusionkit.preparation import Prepared, prepare
 from fusionkit.preparation.cache import read_clip, read_record, write_clip
 from fusionkit.preparation.records import ClipRecord
+from fusionkit.recipe import load_recipe
+from fusionkit.report import comparison, document, gallery, page
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.runs import RunFolder
 from fusionkit.whole_files import read_tensors, write_tensors
@@ -111,6 +118,71 @@ def test_results_of_damaged_bytes_are_read_or_refused_with_their_name(trials: Tr
         file.write_bytes(damaged(whole, chance))
         trials.attempt(lambda: ExperimentFolder.open(tmp_path), names=file)
     assert 0 < trials.refused < trials.tried
+
+
+def test_a_report_of_results_in_which_anything_is_altered_is_written_or_refused_with_their_name(
+    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (page, gallery, comparison):  # drawing takes a second
+        monkeypatch.setattr(module, "picture", lambda *_, what, **__: document.Missing(what, "not here"))
+    whole = results_of(folds=("A",))
+    for chance in trials.cases(40):
+        file = write_results(tmp_path, altered(whole, chance, chance.choice((1, 1, 2)))) / "results.json"
+        trials.attempt(lambda: page.write_report(tmp_path), names=file)
+    assert 0 < trials.refused < trials.tried
+
+
+def test_a_note_of_an_own_run_is_believed_as_it_was_written_alone(
+    trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("schema: 1\n")
+    trust.note_run(tmp_path, recipe)
+    (file,) = (tmp_path / "state").rglob("*.json")
+    whole = file.read_bytes()
+
+    def read(content: bytes) -> None:
+        try:
+            same = json.loads(content) == json.loads(whole)
+        except ValueError:
+            same = False
+        assert trust.is_noted(tmp_path, recipe) == same
+
+    assert trust.is_noted(tmp_path, recipe)
+    for chance in trials.cases(60):
+        content = damaged(whole, chance) if chance.random() < 0.5 else as_text(altered(json.loads(whole), chance))
+        file.write_bytes(content)
+        trials.attempt(lambda content=content: read(content))
+
+
+@pytest.mark.parametrize("name", ["environment.json", "recipe.yaml"])
+def test_a_run_in_which_a_document_is_damaged_is_gone_on_with_or_refused_with_its_name(
+    trials: Trials, tmp_path: Path, name: str
+) -> None:
+    recipe = load_recipe(small_recipe())
+    file = RunFolder.create(tmp_path / "run", recipe, data="a").path / name
+    whole = file.read_bytes()
+    for chance in trials.cases(60):
+        file.write_bytes(damaged(whole, chance))
+        trials.attempt(lambda: RunFolder.create(tmp_path / "run", recipe, data="a"), names=tmp_path / "run")
+    assert 0 < trials.refused < trials.tried
+
+
+def test_a_damaged_list_of_prepared_clips_changes_no_clip(trials: Trials, tmp_path: Path) -> None:
+    films = Films({f"c{n}": Clip(None, write_sound(tmp_path / f"c{n}.wav", tone(1.0 + n / 10))) for n in range(2)})
+    spec = spec_for(tmp_path / "cache")
+    file = prepare(films, spec, kind="films", processes=1).folder / "manifest.json"
+    whole = file.read_bytes()
+
+    def read() -> None:
+        prepared = Prepared(films, spec, kind="films")
+        prepared.require_prepared()
+        assert [len(prepared.load(index)["audio"]) for index in range(len(prepared.rows))] == [16000, 17600]
+
+    for chance in trials.cases(60):
+        file.write_bytes(damaged(whole, chance))
+        trials.attempt(read)
 
 
 def test_the_card_of_an_experiment_s_run_is_read_or_refused_with_its_name(
