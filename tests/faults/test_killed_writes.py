@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from fusionkit import whole_files
 from fusionkit.runs import RunFolder
 from fusionkit.training import loop, train
+from fusionkit.training.journal import Journal
 
 OPTIONS: dict[str, Any] = {"checkpoint_seconds": 0.0}
 CHECKPOINT = "checkpoint.safetensors"
@@ -81,7 +82,15 @@ def test_a_kill_while_a_checkpoint_is_written_loses_no_step_but_the_last(
         with pytest.raises(Killed):
             train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
 
+    told, steps = Journal.step, list[int]()
+
+    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
+        steps.append(record["step"])
+        told(journal, record)
+
+    monkeypatch.setattr(Journal, "step", tell)
     resumed = train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
+    assert steps[0] >= save - 1
     assert same_bits(weights_of(resumed), weights_of(whole))
     assert resumed.read_log() == whole.read_log()
     assert len(steps_of(resumed)) > save
