@@ -57,6 +57,8 @@ def command(*arguments: str) -> None:
             main(arguments)
     except SystemExit as left:
         status = int(left.code or 0)
+    except FusionKitError as error:
+        raise AssertionError(f"{arguments} ended with a traceback") from error
     if status == 2:
         assert "Traceback" not in said.getvalue()
         raise FusionKitError(said.getvalue())
