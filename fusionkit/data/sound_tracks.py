@@ -229,7 +229,8 @@ class SoundTrack:
             channels, samples, form = frame.layout.nb_channels, frame.samples, frame.format
             dtype = _DTYPES[form.packed.name]
             if form.is_planar:
-                values = [np.frombuffer(plane, dtype, samples) for plane in frame.planes]
+                # PyAV counts planes up to a null pointer, which does not follow those of eight channels.
+                values = [np.frombuffer(plane, dtype, samples) for plane in frame.planes[:channels]]
             else:  # the channels of a sample stand side by side
                 values = list(np.frombuffer(frame.planes[0], dtype, samples * channels).reshape(-1, channels).T)
             _write_mean(values, self._next(samples))

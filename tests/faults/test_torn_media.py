@@ -15,6 +15,7 @@ from written_films import WIDTH, Films, cut_short, spec_for, tone, write_film
 
 from fusionkit import build
 from fusionkit.data.media import ReadOptions, read_media
+from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
 from fusionkit.preparation import Prepared, prepare
@@ -113,6 +114,21 @@ def test_the_sound_of_a_film_is_the_mean_of_its_speakers(layout: str, tmp_path: 
     stored = to_float(made(Clip(None, tmp_path / "a.mkv"), tmp_path).tensors["audio"]).numpy()
 
     assert np.abs(stored - values.mean(axis=1) / 32768).max() < 2e-4
+
+
+@pytest.mark.parametrize("layout", ["5.1", "7.1", "hexadecagonal"])
+def test_sound_whose_channels_are_stored_apart_is_their_mean_whatever_their_number(layout: str) -> None:
+    """PyAV tells of one plane too many where there are eight, as in AAC of 7.1, and that one is no memory of ours."""
+    count = av.AudioLayout(layout).nb_channels
+    values = np.random.default_rng(0).uniform(-1, 1, (count, 1024)).astype(np.float32)
+    frame, track = av.AudioFrame(format="fltp", layout=layout, samples=1024), SoundTrack()
+    for plane, channel in zip(frame.planes[:count], values, strict=True):
+        plane.update(channel)
+    frame.sample_rate, frame.pts, frame.time_base = 16000, 0, Fraction(1, 16000)
+
+    track.add(frame)
+
+    assert np.abs(track.wave().numpy() - values.mean(axis=0)).max() < 1e-6
 
 
 def test_the_padding_of_a_codec_adds_no_sound_that_a_film_does_not_show(tmp_path: Path) -> None:
