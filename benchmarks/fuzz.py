@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,17 @@ def main() -> None:
         "kind": "fuzz",
         "command": f"python benchmarks/fuzz.py {given.file} --minutes {given.minutes:g} --seed {given.seed}",
         **{name: environment[name] for name in ("commit", "uncommitted_changes", "device", "platform")},
+        "versions": {
+            **{name: environment[name] for name in ("fusionkit", "torch", "python")},
+            **{name: version(name) for name in ("av", "soundfile", "pillow", "numpy", "pyarrow", "PyYAML")},
+        },
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "minutes": given.minutes,
+        "seed": given.seed,
         "failures": figures.failures,
-        **{name: sum(test[name] for test in figures.tests) for name in ("tried", "refused", "seconds")},
+        **{name: round(sum(test[name] for test in figures.tests), 1) for name in ("tried", "refused", "seconds")},
         "longest": max((test["longest"] for test in figures.tests), default=0.0),
-        "tests": sorted(figures.tests, key=lambda test: str(test["name"])),
+        "tests": sorted(figures.tests, key=lambda test: (str(test["file"]), str(test["name"]))),
     }
     write_file(given.file, as_json(result))
     print(f"{result['tried']:,} cases, {result['refused']:,} refused, {len(figures.failures)} tests failed")

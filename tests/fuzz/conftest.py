@@ -17,7 +17,7 @@ def trials(request: pytest.FixtureRequest, record_property: Any) -> Iterator[Tri
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     made = Trials(request.node.name.removeprefix("test_"), 60 * MINUTES * workers / several)
     yield made
-    record_property("fuzz", made.figures())
+    record_property("fuzz", {"file": request.node.path.name, **made.figures()})
     if made.broken:
         pytest.fail("\n".join(made.broken.values()), pytrace=False)
 
