@@ -22,6 +22,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     2: (
+        # The status is 128 and the signal's number, as of any program; docs/how_to/stop_and_resume.md lists them.
         "a signal during a step, a validation or a save; a second signal",
         (
             "test_resume.py::test_a_signal_finishes_the_step_writes_a_checkpoint_and_is_told_by_the_status",
@@ -42,6 +43,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     4: (
+        # The last whole one is taken without being asked for; an error is what is wrong with one that is named.
         "a truncated checkpoint",
         (
             "test_resume.py::test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_is_told",
@@ -70,6 +72,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     7: (
+        # Nothing forces it: other networks start from encoders that a training has exported.
         "the checkpoint of another recipe, other modalities or other labels",
         (
             "faults/test_other_recipes.py::test_the_checkpoint_of_another_recipe_is_refused_with_the_keys_that_differ",
@@ -123,10 +126,12 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ("faults/test_torn_media.py::test_a_film_that_ends_too_early_is_told_by_name_wherever_it_ends",),
     ),
     13: (
+        # No clip has a time of its own after which it is given up: none was found that does not come to an end.
         "a truncated mp4, with its index at either end; flipped bytes",
         (
             "faults/test_torn_media.py::test_a_film_that_ends_too_early_is_told_by_name_wherever_it_ends",
             "faults/test_torn_media.py::test_a_film_of_400_flipped_bytes_is_prepared_or_told_by_name",
+            "faults/test_two_preparations.py::test_a_clip_over_which_a_library_crashes_is_the_only_one_to_suffer",
             "test_avi.py::test_a_truncated_avi_is_told_however_much_is_left",
             "fuzz/test_fuzzed_media.py::test_damaged_media_are_read_or_refused_with_their_name",
         ),
@@ -169,6 +174,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     17: (
+        # One that no training sample has is told and not refused.
         "a modality that is missing in samples, in a batch, in all of training",
         (
             "faults/test_any_batch.py::test_in_training_losses_gradients_and_statistics_are_finite_whatever_is_missing",
@@ -178,6 +184,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     18: (
+        # A sample of length 0 lacks the modality, which is told with counts.
         "a batch of one, a last batch of one, an empty batch, no rows, samples of length 0",
         (
             "faults/test_any_batch.py::test_batches_of_one_and_a_last_one_that_is_smaller_train_to_finite_losses",
@@ -187,6 +194,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     19: (
+        # No batch is stored and no step skipped: samples are named, and the checkpoint leads to the same step again.
         "a number that is not finite in a sample, a loss or a gradient",
         (
             "faults/test_bad_numbers.py::test_one_bad_number_in_one_file_is_told_with_the_file_before_anything_is_learned",
@@ -224,6 +232,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     23: (
+        # No batch is made smaller by itself, which would change the result.
         "memory that runs out",
         (
             "test_full_memory.py::test_a_step_that_is_too_large_is_told_with_its_batch",
@@ -261,6 +270,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     27: (
+        # Paths of a user's own table may lead anywhere; names in archives and in results that were sent may not.
         "names that lead elsewhere, links, very long names, letters of any kind and case",
         (
             "faults/test_strange_paths.py::test_clips_of_any_names_are_prepared_into_the_cache_alone_and_apart",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-from written_films import Films, spec_for, tone, write_sound
+from written_films import Films, spec_for, tone, write_film, write_sound
 
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import Prepared, clips, prepare, preparing
+from fusionkit.registry import DETECTORS, import_plugins
 
 
 def sounds(folder: Path, count: int = 3) -> Films:
@@ -34,6 +37,58 @@ def test_a_second_preparation_is_refused_and_the_first_goes_on(tmp_path: Path, m
     assert str(done.folder) in told[0]
     assert [record.status for record in done.records.values()] == ["prepared"] * 3
     Prepared(films, spec, kind="films").require_prepared()
+
+
+DETECTOR = '''
+"""A detector whose library crashes over bright images."""
+
+import os
+import signal
+
+from fusionkit.interfaces import FaceDetector
+from fusionkit.registry import DETECTORS
+
+
+@DETECTORS.register("crashing")
+class Crashing(FaceDetector):
+    """Crashes over bright images."""
+
+    def __init__(self) -> None:
+        pass
+
+    def detect(self, image):
+        if image.float().mean() > 200:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return ()
+'''
+
+
+@pytest.fixture
+def crashing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The detector, for this process and those that it starts."""
+    (tmp_path / "crashing_detector.py").write_text(DETECTOR)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_plugins(("crashing_detector",))
+    yield
+    del DETECTORS._components["crashing"]
+
+
+@pytest.mark.slow
+def test_a_clip_over_which_a_library_crashes_is_the_only_one_to_suffer(tmp_path: Path, crashing: None) -> None:
+    films = Films(
+        {
+            f"grey {grey}": Clip(write_film(tmp_path / f"{grey}.mp4", [np.full((48, 64, 3), grey, np.uint8)] * 4))
+            for grey in (60, 240, 80, 100)
+        }
+    )
+    spec = spec_for(tmp_path / "cache", detector="crashing", face={"no_face": "center"})
+
+    done = prepare(films, spec, kind="films", plugins=("crashing_detector",), processes=2)
+
+    assert sorted(done.records) == ["grey 100", "grey 60", "grey 80"]
+    assert {record.status for record in done.records.values()} == {"prepared"}
+    assert list(done.failed) == ["grey 240"]
+    assert "its process was ended by signal 11" in done.failed["grey 240"]
 
 
 @pytest.mark.parametrize("change", ["source", "settings"])
