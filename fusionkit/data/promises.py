@@ -165,6 +165,9 @@ def _bytes_of_riff(file: BinaryIO) -> tuple[int | None, int]:
 _SEGMENT, _INFO, _DURATION = 0x18538067, 0x1549A966, 0x4489
 """Of a matroska file: all of it, what is said of the whole, and how long that is."""
 
+_MOST_ELEMENTS = 100_000
+"""Elements that are looked at, of which two bytes are enough for one; a day of film has some 20,000."""
+
 
 def _matroska_states_its_length(file: BinaryIO) -> bool:
     """Whether a matroska or webm file says how long it is.
@@ -182,7 +185,9 @@ def _matroska_states_its_length(file: BinaryIO) -> bool:
 
 def _elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, int, int]]:
     """The elements in a stretch of a matroska file: the number of each, and where what it holds begins and ends."""
-    while position < end:
+    for _ in range(_MOST_ELEMENTS):
+        if position >= end:
+            return
         file.seek(position)
         name, size = _number(file, keep=True), _number(file, keep=False)
         if name is None or size is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 from small_runs import recipe
+
+from fusionkit.data.promises import _matroska_states_its_length
 
 
 def png(width: int, height: int) -> bytes:
@@ -43,6 +47,16 @@ def wav(hours: int, *, present: int) -> bytes:
 def npy(*shape: int) -> bytes:
     header = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).ljust(117).encode() + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(800)
+
+
+def test_a_film_of_millions_of_empty_parts_is_given_up_soon() -> None:
+    segment, nothing = b"\x18\x53\x80\x67\x01" + b"\xff" * 7, b"\xec\x80"
+    began = time.process_time()
+
+    promise = _matroska_states_its_length(io.BytesIO(b"\x1a\x45\xdf\xa3\x80" + segment + nothing * 5_000_000))
+
+    assert not promise
+    assert time.process_time() - began < 1
 
 
 BOMBS: dict[str, tuple[Callable[[Path], bytes], str]] = {
