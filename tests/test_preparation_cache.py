@@ -108,6 +108,7 @@ def test_without_the_manifest_the_files_say_the_same(tmp_path: Path) -> None:
         lambda: manifest.write_bytes(said[:99]),
         lambda: manifest.write_text('{"clips": 1}'),
         lambda: manifest.write_bytes(said.replace(b'"bytes": ', b'"bytes": "x", "was": ', 1)),
+        lambda: manifest.write_bytes(said.replace(b'"bytes": ', b'"bytes": 1e999, "was": ', 1)),
         lambda: manifest.write_bytes(said.replace(b'"prepared"', b'"weird"')),
     ):
         damage()

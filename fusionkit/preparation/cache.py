@@ -157,7 +157,7 @@ class Cache:
         try:
             clips = read_json(self._manifest)["clips"]
             return {name: (int(clip["bytes"]), ClipRecord.of(clip)) for name, clip in clips.items()}
-        except (RunError, ValueError, KeyError, TypeError, AttributeError):
+        except (RunError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return {}
 
 
