@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from fusionkit.datasets.gaussian_optimum import Warp, best_of_equidistant
+from fusionkit.datasets.synthetic import too_many
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
@@ -33,7 +34,7 @@ class GaussianView(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    features: Annotated[int, Field(ge=3)] = 8
+    features: Annotated[int, Field(ge=3, le=10**9)] = 8
     warp: Annotated[float, Field(ge=0)] = 0.0
     missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -96,7 +97,7 @@ class GaussianViews(Dataset):
         samples: Annotated[int, Field(ge=1)] = 50,
         seed: Seed = 0,
     ) -> None:
-        _check(modalities, classes)
+        _check(modalities, classes, groups * samples * len(classes))
         self._views, self._seed, self._fuzziness = dict(modalities), seed, fuzziness
         self.modalities = {name: ModalityInfo((view.features,)) for name, view in modalities.items()}
         self.classes = {"label": tuple(classes)}
@@ -208,8 +209,8 @@ def _subsets(names: frozenset[str]) -> list[frozenset[str]]:
     return [frozenset(some) for count in range(len(names) + 1) for some in combinations(sorted(names), count)]
 
 
-def _check(modalities: Mapping[str, GaussianView], classes: Sequence[str]) -> None:
-    problems = []
+def _check(modalities: Mapping[str, GaussianView], classes: Sequence[str], samples: int) -> None:
+    problems = too_many(samples)
     if not 0 < len(modalities) <= MOST_MODALITIES:
         problems.append(Problem("modalities", f"there are {len(modalities)}", f"name 1 to {MOST_MODALITIES}"))
     if len(set(classes)) != len(classes) or len(classes) < 2:

@@ -17,6 +17,7 @@ from fusionkit.registry import DATASETS
 from fusionkit.spec import Seed
 
 Name = Annotated[str, Field(min_length=1)]
+MOST_SAMPLES = 10**6
 
 
 class SyntheticModality(BaseModel):
@@ -37,9 +38,9 @@ class SyntheticModality(BaseModel):
 
     confuses: tuple[tuple[Name, Name], ...] = ()
     noise: Annotated[float, Field(ge=0)] = 0.5
-    features: Annotated[int, Field(ge=1)] = 4
-    min_length: Annotated[int, Field(ge=1)] = 20
-    max_length: Annotated[int, Field(ge=1)] = 40
+    features: Annotated[int, Field(ge=1, le=10**9)] = 4
+    min_length: Annotated[int, Field(ge=1, le=10**9)] = 20
+    max_length: Annotated[int, Field(ge=1, le=10**9)] = 40
     missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     rate: Annotated[float, Field(gt=0)] | None = None
 
@@ -91,7 +92,7 @@ class Synthetic(Dataset):
         regression: bool = False,
         seed: Seed = 0,
     ) -> None:
-        _check(modalities, classes)
+        _check(modalities, classes, groups * samples * len(classes))
         self._made, self._seed, self._group_offset = dict(modalities), seed, group_offset
         self.modalities = {name: ModalityInfo((made.features,), made.rate) for name, made in modalities.items()}
         self.classes = {"label": tuple(classes)}
@@ -174,8 +175,16 @@ def _looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> Mappi
     return look
 
 
-def _check(modalities: Mapping[str, SyntheticModality], classes: Sequence[str]) -> None:
-    problems = []
+def too_many(samples: int) -> list[Problem]:
+    """What is wrong with a number of made samples, each of which is a row in memory."""
+    if samples <= MOST_SAMPLES:
+        return []
+    remedy = f"at most {MOST_SAMPLES:,}; lower groups or samples"
+    return [Problem("groups, samples and classes", f"make {samples:,} samples together", remedy)]
+
+
+def _check(modalities: Mapping[str, SyntheticModality], classes: Sequence[str], samples: int) -> None:
+    problems = too_many(samples)
     if not modalities:
         problems.append(Problem("modalities", "is empty", "name at least one modality"))
     if len(set(classes)) != len(classes) or len(classes) < 2:

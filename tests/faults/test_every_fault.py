@@ -108,6 +108,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "faults/test_strange_recipes.py::test_a_number_out_of_range_is_refused_before_the_data_are_touched",
             "faults/test_strange_recipes.py::test_options_that_do_not_go_together_are_refused_by_the_check_before_the_data_are_touched",
+            "faults/test_strange_recipes.py::test_made_data_that_no_machine_holds_are_refused_at_once",
             "faults/test_strange_recipes.py::test_more_folds_than_groups_are_refused_with_both_numbers",
             "fuzz/test_fuzzed_commands.py::test_a_recipe_that_is_altered_is_checked_or_refused_with_status_2",
         ),

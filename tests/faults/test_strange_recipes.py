@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,24 @@ def test_options_that_do_not_go_together_are_refused_by_the_check_before_the_dat
     assert "model.modalities.audio" in said
     assert told in said
     assert "nowhere.csv" not in said
+
+
+@pytest.mark.parametrize(
+    ("dataset", "told"),
+    [
+        ({"type": "synthetic", "groups": 10**30}, "at most 1,000,000; lower groups or samples"),
+        ({"type": "synthetic", "groups": 10**5, "samples": 10**5}, "at most 1,000,000; lower groups or samples"),
+        ({"type": "gaussian_views", "samples": 2**31}, "at most 1,000,000; lower groups or samples"),
+        ({"type": "synthetic", "modalities": {"a": {"max_length": 10**30}}}, "at most 1000000000"),
+        ({"type": "synthetic", "modalities": {"a": {"features": 10**30}}}, "at most 1000000000"),
+    ],
+)
+def test_made_data_that_no_machine_holds_are_refused_at_once(
+    dataset: dict[str, object], told: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe(data={"dataset": dataset})))
+
+    assert told in refused("check", tmp_path / "recipe.json", "--no-timing")
 
 
 @pytest.mark.parametrize("command", ["check", "train"])
