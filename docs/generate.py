@@ -99,6 +99,7 @@ def _section(path: Path, generated: Path) -> str:
         "diagnosis": diagnosis_lines,
         "peers": peers_lines,
         "scaling": _scaling,
+        "fuzz": _fuzz,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
@@ -183,6 +184,17 @@ def _scaling(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     for variant, of in results["variants"].items():
         lines.append(f"| {variant} | {format_value(of['accuracy'], SHARE)} | {of['mae']:.1f} |")
     return [*lines, f"\nMeans over {len(results['folds'])} folds; the constant looks at no sample.\n"]
+
+
+def _fuzz(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """How many damaged files, drawn recipes and words were tried, by the file of their tests."""
+    lines = ["| tests | kinds | cases | refused | longest, s |", "| --- | ---: | ---: | ---: | ---: |"]
+    for file in dict.fromkeys(test["file"] for test in results["tests"]):
+        of = [test for test in results["tests"] if test["file"] == file]
+        tried, refused = (sum(test[key] for test in of) for key in ("tried", "refused"))
+        longest = max(test["longest"] for test in of)
+        lines.append(f"| `{file}` | {len(of)} | {tried:,} | {refused:,} | {longest:.1f} |")
+    return [*lines, f"\nSeed {results['seed']}. Every other case was read.\n"]
 
 
 def _range(interval: dict[str, float]) -> str:

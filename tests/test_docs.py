@@ -50,7 +50,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
         return
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
-    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling"):
+    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling", "fuzz"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -109,6 +109,21 @@ def test_the_page_on_own_data_says_what_scaling_a_target_was_measured_to_change(
         f"{scaled['mae']:.1f} mm and tells {100 * scaled['accuracy']:.0f} %"
     ) in page
     assert all(len(of["by_fold"]) == len(results["folds"]) == 3 for of in (own, scaled, constant))
+
+
+def test_the_page_on_files_says_how_many_damaged_ones_were_tried():
+    results = json.loads((ROOT / "benchmarks" / "results" / "fuzz.json").read_text(encoding="utf-8"))
+    page = " ".join((ROOT / "docs" / "reference" / "files.md").read_text(encoding="utf-8").split())
+    assert (
+        f"In {results['minutes']:g} minutes {results['tried']:,} cases of {len(results['tests'])} kinds were tried. "
+        f"{results['refused']:,} of them were refused, all others were read, and none broke the promise. The longest "
+        f"took {results['longest']:.1f} s."
+    ) in page
+    assert results["uncommitted_changes"] is False
+    assert results["tried"] == sum(test["tried"] for test in results["tests"]) > 100_000
+    assert {test["file"] for test in results["tests"]} == {
+        path.name for path in (ROOT / "tests" / "fuzz").glob("test_*.py")
+    }
 
 
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():
