@@ -112,7 +112,7 @@ def refuse_other_numbers(
         takes = " or ".join(str(dtype) for dtype in (*whole_numbers, own))
         remedy = "convert them as for the training"
         if given == torch.int16:
-            remedy += ": 16-bit sound that was read as -1..1 divided by 32768, other numbers with .to"
+            remedy = "divide 16-bit sound by 32768, and convert other numbers as for the training"
         raise ShapeError(f"{name}: numbers are {given}, its first encoder takes {takes}; {remedy}")
 
 

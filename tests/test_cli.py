@@ -90,6 +90,7 @@ def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_f
         "protocol": {"fold": "fold1", "label": "speaker-independent"},
         "selection": {"label": "last epoch"},
         "seed": 0,
+        "starts": {},
         "notes": ["Mind this."],
         "intervals": {"units": groups},
         "targets": {"state": {"score": "accuracy", "branches": branches}},

@@ -14,7 +14,7 @@ import fusionkit
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(fusionkit.__path__, "fusionkit.")
-    if module.name.split(".")[1] not in {"cli", "__main__"}
+    if "cli" not in module.name.split(".") and not module.name.endswith("__main__")
 )
 
 

@@ -263,7 +263,7 @@ def card(fold, branches, where=None):
         "protocol": {"split_hash": fold, "label": "speaker-independent", "folds": {"type": "group_kfold"}},
         "selection": {"label": "last epoch"},
         "training": {"device": "cpu", "commit": "0" * 40},
-        "targets": {"label": {"classes": ["rest", "walk"], "branches": described}},
+        "targets": {"label": {"type": "classification", "classes": ["rest", "walk"], "branches": described}},
     }
 
 
@@ -442,7 +442,7 @@ def test_a_finished_run_whose_card_is_damaged_is_evaluated_again(done, tmp_path,
 def test_a_card_without_the_target_is_refused_with_its_file(agenda):
     job = agenda.jobs[0]
     write_card(job, card(job.fold, {"fused": 0.5}) | {"targets": {}})
-    with pytest.raises(RunError, match=r"metrics.json: is no whole card; start the experiment again to make it anew"):
+    with pytest.raises(RunError, match=r"metrics.json: is damaged; targets: says nothing of label"):
         make_results(agenda, [])
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recipe
 from fusionkit.inputs import refuse_other_numbers
 from fusionkit.interfaces import Encoder, Fusion
+from fusionkit.loss_heads.target_scale import TargetScale
 from fusionkit.model import FusionModel
 from fusionkit.registry import ENCODERS, FUSIONS
 from fusionkit.spec import ModelSpec
@@ -57,6 +58,8 @@ def network(spec: Spec, seed: int = 0) -> FusionModel:
             drawn = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
             tensor.copy_(drawn.square() + 0.5 if name.endswith("running_var") else drawn)
     for module in model.modules():
+        if isinstance(module, TargetScale):
+            module.spread.abs_().add_(0.5)
         if hasattr(module, "class_weights"):
             module.class_weights.fill_(1.0)
     return model
@@ -356,7 +359,9 @@ def test_numbers_that_the_first_encoder_does_not_take_are_refused_by_name(encode
     model = build({"modalities": {"m": {"shape": [4], "encoder": encoder}}, "targets": {"y": "regression"}})
     with pytest.raises(ShapeError) as caught:
         model.eval()({"m": torch.zeros(2, 3, 4, dtype=dtype)})
-    remedy = "divide 16-bit sound by 32768" if dtype == torch.int16 else "convert them as for the training"
+    remedy = "convert them as for the training"
+    if dtype == torch.int16:
+        remedy = "divide 16-bit sound by 32768, and convert other numbers as for the training"
     assert str(caught.value) == f"m: numbers are {dtype}, its first encoder takes torch.float32; {remedy}"
     model({"m": torch.zeros(2, 0, 4, dtype=dtype)})  # a missing modality has no numbers
 

@@ -335,7 +335,9 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path) -> None:
         render_crema_d(root, actors=[1001], settings=SMALL)
 
 
-@pytest.mark.parametrize(("content", "said"), [("[]", "it holds a list, no object"), ('{"seed', "Unterminated string")])
+@pytest.mark.parametrize(
+    ("content", "said"), [("[]", "it holds a list, no mapping"), ('{"seed', "Unterminated string")]
+)
 def test_a_folder_of_unknown_settings_is_refused_with_what_to_do(content: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "rendered.json").write_text(content)
     with pytest.raises(DataError) as caught:

@@ -218,7 +218,7 @@ def test_at_level_0_every_curve_is_the_cards_figure_to_the_last_bit(stressed):
         assert point["mean"] == branch["metrics"][result["targets"][curve["target"]]["metric"]]["value"]
         assert point["samples"] == branch["samples"]
         checked += 1
-    assert checked == 2 * 4 * 7  # targets, branches, corruptions of two modalities of which one cannot be shifted
+    assert checked == 2 * 5 * 7  # targets, branches, corruptions of two modalities of which one cannot be shifted
 
 
 def test_metrics_and_which_way_is_better_are_the_loss_heads(stressed):
@@ -409,7 +409,10 @@ def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(exp
     folder, results = experiment
     found = stress(folder, Levels(noise=(1,)), corruptions=["missing", "noise"])
     assert found == json.loads((folder / "stress.json").read_text())
-    assert found["targets"] == {"strength": {"metric": results["metric"], "higher_is_better": False}}
+    strength = found["targets"]["strength"]
+    assert (found["targets"].keys(), strength["metric"]) == ({"strength"}, results["metric"])
+    assert not strength["higher_is_better"]
+    assert strength["measures"][results["metric"]]["has_unit"]
     assert len(found["runs"]) == 2 * 2 * 2  # variants that train, folds, seeds
     for name in ("late fusion", "N2", "motion", "ensemble"):
         point = curve_of(found, "noise", "motion", name, "strength")[0.0]

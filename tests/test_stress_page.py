@@ -9,6 +9,7 @@ from test_cli import command  # noqa: F401 - a fixture
 from test_robustness import drawn_run
 
 from fusionkit.errors import RunError
+from fusionkit.interfaces import share
 from fusionkit.report.stress_figure import draw_stress
 from fusionkit.report.stress_page import write_stress_page
 from fusionkit.report.stress_words import curves_of, evidence, level_text, rows_of, sentences
@@ -145,8 +146,8 @@ def test_where_a_modality_is_missing_a_network_of_it_alone_has_no_curve():
 def test_rows_hold_values_and_intervals_and_leave_out_who_does_not_read_the_modality():
     wide = curve("N2", "fused", (0.75, 0.7, 0.61))
     wide["points"][1] |= {"low": 0.6, "high": 0.8}
-    assert rows_of([wide, VIDEO], "accuracy", [0.0, 0.5, 2.0]) == [("N2", "75.0", "70.0", "-")]
-    assert rows_of([wide], "accuracy", [0.5], limits=True) == [("N2", "70.0 [60.0, 80.0]")]
+    assert rows_of([wide, VIDEO], share("accuracy"), [0.0, 0.5, 2.0]) == [("N2", "75.0", "70.0", "-")]
+    assert rows_of([wide], share("accuracy"), [0.5], limits=True) == [("N2", "70.0 [60.0, 80.0]")]
 
 
 def test_levels_are_shown_in_their_unit():

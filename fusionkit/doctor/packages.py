@@ -39,6 +39,7 @@ PACKAGES = (
     Package("yaml", "PyYAML", "every recipe"),
     Package("jaxtyping", "jaxtyping", "every network"),
     Package("einops", "einops", "every network"),
+    Package("filelock", "filelock", "train, experiment, compare, prepare, demo"),
     Package("safetensors", "safetensors", "weights, checkpoints"),
     Package("lightning_fabric", "lightning-fabric", "train, experiment, compare, demo", beside=_TORCH),
     Package("tensorboard", "tensorboard", "train, experiment, compare, demo"),

@@ -146,8 +146,8 @@ def log_frequencies(targets: Int[Tensor, " samples"], classes: int) -> Float[Ten
     A class that does not occur has the logarithm of the least number above zero, so that softmax gives it nothing.
 
     Example:
-        >>> log_frequencies(torch.tensor([0, 0, 0, 1]), 3).softmax(dim=0)
-        tensor([0.7500, 0.2500, 0.0000])
+        >>> log_frequencies(torch.tensor([0, 0, 0, 1]), 2).softmax(dim=0)
+        tensor([0.7500, 0.2500])
     """
     counts = torch.bincount(targets.cpu(), minlength=classes)
     share_of = counts.to(torch.get_default_dtype()) / max(1, len(targets))

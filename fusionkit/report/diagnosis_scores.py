@@ -26,6 +26,7 @@ def points(value: float | None, score: Metric, *, signed: bool = False) -> str:
     """A difference of a score with its unit.
 
     Example:
+        >>> from fusionkit.report.tables import SHARE
         >>> points(0.0412, SHARE), points(-0.25, Metric("mae", higher_is_better=False), signed=True)
         ('4.1 points', '-0.25 mae')
     """

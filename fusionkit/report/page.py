@@ -17,7 +17,7 @@ from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
 from fusionkit.report.table_figure import draw_table
-from fusionkit.report.tables import NONE_FINISHED, Results
+from fusionkit.report.tables import Results
 from fusionkit.report.verdict import modalities_of
 from fusionkit.whole_files import replace_file
 
@@ -61,7 +61,7 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
             figures = out / "figures" / each.part
             figures.mkdir(parents=True, exist_ok=True)
             part, table = make_sections(each, figures)
-            blocks += [table, *(block for section in part for block in section.blocks)]
+            blocks += [*([table] if table else []), *(block for section in part for block in section.blocks)]
             for stale in {figures / file for file in (*FILES, *COMPARISON_FILES)} - set(_files(blocks)):
                 stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
             sections += part if len(targets) == 1 else _named_after(each.results["target"], part)
@@ -105,10 +105,10 @@ def write_pages(
     return html, markdown
 
 
-def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing]:
-    """The sections of a report, with the table as a figure, which the page does not need.
+def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing | None]:
+    """The sections of a report, with the table as a figure, which stands beside the page.
 
-    Where no run has finished there are those alone that say so, why, and of which recipes.
+    Where no run has finished, only the sections that say so, why, and of which recipes; no table.
 
     Args:
         source: The experiment.
@@ -117,7 +117,7 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
     results = source.results
     if not results["rows"]:
         told = (short_section(results), notes_section(results), recipe_section(results))
-        return tuple(each for each in told if each is not None), Missing("Table", NONE_FINISHED)
+        return tuple(each for each in told if each is not None), None
     table = picture(figures / "table.png", lambda: draw_table(results), what="Table", alt="The table.", caption="")
     sections = (
         short_section(results),
