@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from fusionkit.recipe import json_schema
+from fusionkit.registry import REGISTRIES
 
 WORDS = ("a", "b", "calm", "happy", "audio", "video", "emotion", "label")
 
@@ -62,6 +63,17 @@ def drawn_modality(chance: Random) -> dict[str, Any]:
     return modality
 
 
+def _left_out(name: Any) -> bool:
+    return name in LEFT_OUT or name in _of_other_tests()
+
+
+@cache
+def _of_other_tests() -> frozenset[str]:
+    """Components that other tests registered in this process, which would change what is drawn."""
+    components = (component for registry in REGISTRIES.values() for component in registry)
+    return frozenset(each.name for each in components if not each.cls.__module__.startswith("fusionkit."))
+
+
 def drawn(of: Mapping[str, Any], chance: Random, depth: int = 0) -> Any:
     """A value that a schema allows."""
     if "$ref" in of:
@@ -69,9 +81,9 @@ def drawn(of: Mapping[str, Any], chance: Random, depth: int = 0) -> Any:
     if "const" in of:
         return of["const"]
     if "enum" in of:
-        return chance.choice([each for each in of["enum"] if each not in LEFT_OUT])
+        return chance.choice([each for each in of["enum"] if not _left_out(each)])
     if "anyOf" in of:
-        return drawn(chance.choice([each for each in of["anyOf"] if each.get("title") not in LEFT_OUT]), chance, depth)
+        return drawn(chance.choice([each for each in of["anyOf"] if not _left_out(each.get("title"))]), chance, depth)
     draw = {
         "object": _mapping,
         "array": _list,
