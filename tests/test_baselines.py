@@ -20,6 +20,7 @@ from fusionkit.report.baselines import against_constant, against_ensembles, best
 from fusionkit.report.baselines import targets_no_better_than_constant as weak_targets
 from fusionkit.report.diagnosis_scores import against_constant as diagnosed_against_constant
 from fusionkit.report.verdict import verdict
+from fusionkit.report.wording import interval_words, noise_words_of
 
 
 def drawn(*shape, seed=0):
@@ -226,3 +227,17 @@ def test_a_modality_may_not_take_the_name_of_the_constant_answer():
 
     with pytest.raises(RecipeError, match="the name 'constant' is the library's own"):
         load_recipe(recipe(model={"modalities": {"constant": {}, "posture": {}}}))
+
+
+def test_the_interval_of_a_gain_has_the_direction_of_its_sentence():
+    difference = {"mean": -0.5, "low": -2.0, "high": 0.25}
+    less = {"metric": "mae", "higher_is_better": False}
+    assert interval_words(difference, less) == "-0.25 to +2"
+    assert interval_words(
+        {"mean": 0.05, "low": -0.02, "high": 0.1}, {"metric": "accuracy"} | {"higher_is_better": True}
+    ) == ("-2.0 to +10.0 points")
+
+
+def test_a_difference_that_is_the_same_in_every_fold_is_not_called_noise():
+    same = {"folds": 2, "difference": {"mean": 0.2, "low": None, "high": None}, "corrected_t_p": None}
+    assert noise_words_of(same) == ", the same in all 2 folds, which no test can hold against noise"

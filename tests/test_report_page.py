@@ -292,7 +292,7 @@ def test_fusing_helps_where_every_fused_network_beats_the_best_modality_by_more_
     first, every = told({**ALONE, "late fusion": [0.72, 0.71, 0.72, 0.71], "N2": [0.8, 0.82, 0.78, 0.8]})
     assert first.startswith(
         "Fusing helps: N2, the best of 2 fused networks, reaches 80.0 % (accuracy of emotion), 20.0 points better than "
-        "the best network of one modality alone, video (60.0 %); 95 % interval of the difference +18.7 to +21.3 points"
+        "the best network of one modality alone, video (60.0 %); 95 % interval of the gain +18.7 to +21.3 points"
     )
     assert first.endswith("Better than one modality alone by more than noise: all of them.")
     assert "put together, reach 70.0 % by averaging their answers. N2 is 10.0 points better, which is larger" in every

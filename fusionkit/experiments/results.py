@@ -107,8 +107,8 @@ def summarise(agenda: Agenda, cards: Cards) -> dict[str, dict[str, Any]]:
 def _over_constant(agenda: Agenda, column: Column, cards: Cards, ratio: float) -> dict[str, Any] | None:
     """A column against the constant answer on the same samples; None for that itself, and where cards hold none.
 
-    ``surely`` tells whether it is better by more than noise: over folds by the corrected test, or because its own
-    interval lies on the better side in every fold.
+    ``surely`` tells whether it is better by more than noise: by the corrected test over folds, and where that cannot be
+    made, of one fold or of differences that are all the same, if its own interval lies on the better side in each.
     """
     if column.branch == CONSTANT:
         return None
@@ -125,7 +125,7 @@ def _over_constant(agenda: Agenda, column: Column, cards: Cards, ratio: float) -
         fold in limits and better * (limits[fold] - constant[fold]) > 0 for fold in values if fold in constant
     )
     mean = fmean(constant[fold] for fold in constant if fold in values)
-    return {"constant": mean, **comparison.plain(), "surely": by_test or by_fold}
+    return {"constant": mean, **comparison.plain(), "surely": by_fold if p is None else by_test}
 
 
 def _worse_limits(agenda: Agenda, column: Column, cards: Cards) -> dict[str, float]:

@@ -122,7 +122,7 @@ def _headline(results: Results) -> str:
         numbers += f"; the difference is the same in all {over['folds']} folds, which does not tell how far it spreads"
     else:
         interval = interval_words(over["difference"], results)
-        numbers += f"; 95 % interval of the difference {interval}, over {over['folds']} folds"
+        numbers += f"; 95 % interval of the gain {interval}, over {over['folds']} folds"
     gained = [name for name in judged if surely(judged[name], better)]
     lost = [name for name in judged if surely(judged[name], -better)]
     return f"{_answer(len(judged), gained, lost)}: {numbers}. {_how_many(judged, gained, lost)}"
@@ -165,7 +165,8 @@ def _against_first(results: Results) -> list[str]:
     if not compared:
         return []
     sure = [name for name, comparison in compared.items() if is_sure(comparison)]
-    unsure = [name for name in compared if name not in sure]
+    untested = [name for name in compared if compared[name]["difference"]["low"] is None]
+    unsure = [name for name in compared if name not in (*sure, *untested)]
 
     def told(names: Sequence[str]) -> str:
         better = sign_of(results)
@@ -175,6 +176,7 @@ def _against_first(results: Results) -> list[str]:
 
     parts = [f"larger than noise for {told(sure)}"] if sure else []
     parts += [f"within noise for {told(unsure)}"] if unsure else []
+    parts += [f"the same in every fold, which no test can hold against noise, for {told(untested)}"] if untested else []
     return [f"Against {first}, the first column, the difference is {'; '.join(parts)}."]
 
 
@@ -188,7 +190,7 @@ def _inferior(results: Results) -> list[str]:
     if not judged:
         return []
     if not any(column["inferior"] for column in judged.values()):
-        return ["There is no inferior case: in no fold does a network of one modality alone beat a fused one."]
+        return ["There is no inferior case: in no fold does a network of one modality alone beat a trained fused one."]
     clear = [name for name, column in judged.items() if not column["inferior"]]
     parts = []
     for name, column in judged.items():

@@ -39,6 +39,8 @@ def noise_words_of(comparison: Mapping[str, Any]) -> str:
     """Says whether a difference is larger than noise; nothing of a single fold."""
     if comparison["folds"] < 2:
         return ""
+    if comparison["difference"]["low"] is None:
+        return f", the same in all {comparison['folds']} folds, which no test can hold against noise"
     return ", which is larger than noise" if is_sure(comparison) else ", which is within noise"
 
 
@@ -64,9 +66,10 @@ def by_how_much(gain: float, results: Results) -> str:
 
 
 def interval_words(difference: Mapping[str, Any], results: Results) -> str:
-    """The limits of a difference."""
-    metric = measure_of(results)
-    low, high = (format_value(difference[key], metric, signed=True) for key in ("low", "high"))
+    """Returns the limits of a gain: a difference where higher is better, its negative where lower is better."""
+    metric, better = measure_of(results), sign_of(results)
+    limits = sorted(better * difference[key] for key in ("low", "high"))
+    low, high = (format_value(limit, metric, signed=True) for limit in limits)
     return f"{low} to {high}" + (" points" if metric.share else "")
 
 
