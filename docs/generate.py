@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from literature import comparison_lines, diagnosis_lines, peers_lines, write_literature
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from speed import write_speed
 from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
 from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
-from fusionkit.interfaces import Metric, TargetKind
+from fusionkit.interfaces import Metric
 from fusionkit.registry import REGISTRIES, Component
 from fusionkit.report.canvas import save_figure
 from fusionkit.report.figures import draw_folds
@@ -101,9 +101,7 @@ def _section(path: Path, generated: Path) -> str:
         "scaling": _scaling,
         "fuzz": _fuzz,
     }
-    kind = results.get("kind", "experiment")
-    made = _experiment if kind in get_args(TargetKind) else kinds[kind]  # an experiment says what its target is
-    return "\n".join(lines + made(results, path.stem, generated)) + "\n"
+    return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
 
 def _training(results: dict[str, Any], name: str, generated: Path) -> list[str]:

@@ -296,7 +296,11 @@ class FusionModel(nn.Module):
             mask, placeholder = masks[name], self.placeholders[f"of_{name}"].to(features[name].dtype)
             filled[name] = features[name] if mask is None else torch.where(mask[:, None], features[name], placeholder)
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
-        vector = run(self.fusion, filled, masks, **extra)
+        first = filled[self.modalities[0]]
+        # Attention, also that of others' fusions, raises for a batch of nobody.
+        vector = (
+            run(self.fusion, filled, masks, **extra) if len(first) else first.new_zeros(0, self.fusion.out_features)
+        )
         return {target: run(head, vector) for target, head in self.heads.items()}
 
 

@@ -94,7 +94,7 @@ def test_a_pretraining_that_does_not_leave_the_wanted_file_is_said_before_any_ru
     path = written(tmp_path, faces, export=[])
     with pytest.raises(RecipeError, match=r"leaves no encoder_face.safetensors; .*train.export"):
         run_experiment(path, tmp_path / "out", processes=1)
-    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_networks_that_cannot_be_built_are_all_listed_before_any_run(tmp_path: Path, faces: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def test_networks_that_cannot_be_built_are_all_listed_before_any_run(tmp_path: P
     places = [problem.place for problem in caught.value.problems]
     assert [place.split(":")[0] for place in places] == ["variants.alone", "variants.joint"]
     assert "nowhere.safetensors do not exist" in str(caught.value)
-    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_pretrainings_that_cannot_be_done_are_all_said_before_any_is_trained(
@@ -230,7 +230,7 @@ def test_a_dry_run_on_films_that_wait_says_what_preparing_and_running_them_will_
     lengths = [record.lengths for record in prepared.records.values()]
     assert cost["elements"]["video"] == sum(each["video"] for each in lengths)
     assert cost["elements"]["audio"] == pytest.approx(sum(each["audio"] for each in lengths), rel=0.1)
-    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_dry_run_names_what_encoders_lack_after_the_cost(

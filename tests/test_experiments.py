@@ -613,3 +613,25 @@ def test_runs_of_data_that_have_changed_since_are_refused_and_not_mixed_with_new
         run_experiment(path, tmp_path / "out", **wanted)
     with pytest.raises(RunError, match="samples, targets or prepared clips are others than when it began"):
         train(run.recipe, run.path)
+
+
+@pytest.mark.parametrize(
+    ("fused", "low", "constant", "surely"),
+    [
+        ((0.6, 0.9, 0.4), 0.55, 0.25, False),  # every interval is clear of the constant, and the test over folds is not
+        ((0.8, 0.81, 0.79), 0.4, 0.5, True),  # the other way round
+        ((0.75, 0.75, 0.75), 0.6, 0.25, True),  # the same in every fold: no test can be made
+        ((0.75, 0.75, 0.75), 0.4, 0.5, False),
+    ],
+)
+def test_a_column_beats_the_constant_by_the_test_over_folds_and_by_intervals_only_without_one(
+    agenda, fused, low, constant, surely
+):
+    for job in agenda.jobs:
+        branches = {"fused": dict(zip(("fold1", "fold2", "fold3"), fused, strict=True))[job.fold]}
+        made = card(job.fold, {**branches, "motion": 0.5, "posture": 0.5, "ensemble": 0.5, "constant": constant})
+        made["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["low"] = low
+        write_card(job, made)
+    summary = make_results(agenda, [])["summary"]
+    assert summary["N2"]["over_constant"]["surely"] == surely
+    assert (summary["N2"]["over_constant"]["corrected_t_p"] is None) == (len(set(fused)) == 1)

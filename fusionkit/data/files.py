@@ -77,7 +77,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a path leads to a file.
+    """Tells whether a path leads to a file.
 
     Raises:
         DataError: The system refuses to look, as at a name that is too long.

@@ -82,7 +82,7 @@ def find_promise(container: Any, picture: Any, sound: Any, file: BinaryIO) -> Pr
 
 
 def _whole_of(container: Any, formats: frozenset[str], streams: list[Any], file: BinaryIO) -> float | None:
-    """How long the header of a file says that the whole is; libav guesses where it says nothing."""
+    """Returns how long the header of a file says that the whole is; libav guesses where it says nothing."""
     if "matroska" in formats:
         stated = _matroska_states_its_length(file)
     elif "flv" in formats:
@@ -170,7 +170,7 @@ _MOST_ELEMENTS = 100_000
 
 
 def _matroska_states_its_length(file: BinaryIO) -> bool:
-    """Whether a matroska or webm file says how long it is.
+    """Tells whether a matroska or webm file says how long it is.
 
     libav does not tell: of a file with few frames it fills the lengths of streams in from the one that is stated, and
     of one that states none it guesses all of them.

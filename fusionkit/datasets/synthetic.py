@@ -18,6 +18,7 @@ from fusionkit.spec import Seed
 
 Name = Annotated[str, Field(min_length=1)]
 MOST_SAMPLES = 10**6
+"""Made samples at most, together."""
 
 
 class SyntheticModality(BaseModel):
@@ -176,7 +177,7 @@ def _looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> Mappi
 
 
 def too_many(samples: int) -> list[Problem]:
-    """What is wrong with a number of made samples, each of which is a row in memory."""
+    """Says what is wrong with a number of made samples, each of which is a row in memory."""
     if samples <= MOST_SAMPLES:
         return []
     remedy = f"at most {MOST_SAMPLES:,}; lower groups or samples"

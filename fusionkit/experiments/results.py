@@ -51,7 +51,7 @@ def make_results(agenda: Agenda, failures: Sequence[Failure]) -> dict[str, Any]:
         "experiment": experiment.spec.model_dump(mode="json", by_alias=True),
         "recipes": {variant: recipe.plain() for variant, recipe in experiment.recipes.items()},
         "target": experiment.target,
-        "kind": agenda.compared.kind,
+        "target_kind": agenda.compared.kind,
         "metric": agenda.metric.name,
         "higher_is_better": agenda.metric.higher_is_better,
         "measures": plain_measures(agenda.compared.measures),
@@ -119,13 +119,15 @@ def _over_constant(agenda: Agenda, column: Column, cards: Cards, ratio: float) -
     if comparison is None:
         return None
     better, p = agenda.metric.sign, comparison.corrected_t_p
-    by_test = p is not None and p < LEVEL and better * comparison.difference.mean > 0
-    limits = _worse_limits(agenda, column, cards)
-    by_fold = all(
-        fold in limits and better * (limits[fold] - constant[fold]) > 0 for fold in values if fold in constant
-    )
+    if p is not None:
+        surely = p < LEVEL and better * comparison.difference.mean > 0
+    else:
+        limits = _worse_limits(agenda, column, cards)
+        surely = all(
+            fold in limits and better * (limits[fold] - constant[fold]) > 0 for fold in values if fold in constant
+        )
     mean = fmean(constant[fold] for fold in constant if fold in values)
-    return {"constant": mean, **comparison.plain(), "surely": by_fold if p is None else by_test}
+    return {"constant": mean, **comparison.plain(), "surely": surely}
 
 
 def _worse_limits(agenda: Agenda, column: Column, cards: Cards) -> dict[str, float]:

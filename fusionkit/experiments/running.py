@@ -33,7 +33,7 @@ from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_share
 from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
-from fusionkit.whole_files import read_json, replace_file, sole_worker
+from fusionkit.whole_files import LOCK, read_json, replace_file, sole_worker
 
 
 def run_experiment(
@@ -87,12 +87,21 @@ def run_experiment(
 def sole_experiment(out: Path) -> Iterator[None]:
     """Makes the folder of the runs; within it no other experiment works there.
 
+    A folder that it has made goes again where an error leaves nothing in it.
+
     Raises:
         RunError: Another one does, or nothing can be written there.
     """
+    is_new = not out.exists()
     _make_folder(out)
     with sole_worker(out):
-        yield
+        try:
+            yield
+        except BaseException:
+            if is_new and [file.name for file in out.iterdir()] == [LOCK]:
+                (out / LOCK).unlink()
+                out.rmdir()
+            raise
 
 
 def by_target(agenda: Agenda) -> Iterator[Agenda]:

@@ -80,8 +80,6 @@ class Attention(Fusion):
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
         """Lets the modalities attend to each other."""
-        if not len(features[self.modalities[0]]):  # attention has no answer for a batch of nobody
-            return features[self.modalities[0]].new_zeros(0, self.out_features)
         pairs = zip(self.modalities, self.projections, strict=True)
         tokens = [project(features[modality]) for modality, project in pairs]
         everyone = torch.ones(len(tokens[0]), dtype=torch.bool, device=tokens[0].device)

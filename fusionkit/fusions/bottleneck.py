@@ -97,8 +97,6 @@ class Bottleneck(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Lets every sequence attend to itself and to the bottleneck."""
         assert sequences is not None
-        if not len(features[self.modalities[0]]):  # attention has no answer for a batch of nobody
-            return features[self.modalities[0]].new_zeros(0, self.out_features)
         states, padding = [], []
         for name, tokens, first in zip(self.modalities, self.tokens, self.class_tokens, strict=True):
             elements, valid = tokens(sequences[name], present[name])

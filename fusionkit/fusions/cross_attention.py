@@ -104,8 +104,6 @@ class CrossAttention(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Lets every sequence attend to the others and to itself."""
         assert sequences is not None
-        if not len(features[self.modalities[0]]):  # attention has no answer for a batch of nobody
-            return features[self.modalities[0]].new_zeros(0, self.out_features)
         given = [self._given(place, sequences[name], present[name]) for place, name in enumerate(self.modalities)]
         enriched: list[list[Tensor]] = [[] for _ in given]
         for (target, source), crossing in zip(self.ways, self.crossings, strict=True):

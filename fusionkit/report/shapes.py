@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
-"""How many samples; larger numbers are none of ours, and NumPy's do not hold them."""
+"""A number of samples. Larger numbers are none of ours, and NumPy's do not hold them."""
 
 
 class _Shape(BaseModel):
