@@ -635,3 +635,13 @@ def test_a_column_beats_the_constant_by_the_test_over_folds_and_by_intervals_onl
     summary = make_results(agenda, [])["summary"]
     assert summary["N2"]["over_constant"]["surely"] == surely
     assert (summary["N2"]["over_constant"]["corrected_t_p"] is None) == (len(set(fused)) == 1)
+
+
+@pytest.mark.parametrize("recipes", [[], "none", None, 3])
+def test_results_whose_recipes_are_damaged_are_written_anew(done, tmp_path, recipes):
+    folder, results = done
+    shutil.copytree(folder / "out", tmp_path / "out")
+    damaged = {**json.loads((tmp_path / "out" / "results.json").read_text()), "recipes": recipes}
+    (tmp_path / "out" / "results.json").write_text(json.dumps(damaged))
+    assert quick(folder / "experiment.yaml", tmp_path / "out", processes=1)["failures"] == []
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["recipes"] == results["recipes"]
