@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusionkit.errors import ShapeError, TrainingError
+from fusionkit.errors import ElementError, FusionKitError, ShapeError, TrainingError
+from fusionkit.full_memory import is_full
 from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
+from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.jagged import Jagged, whole_numbers
 from fusionkit.layers import FeatureNorm
 from fusionkit.parallel import world_size
@@ -137,7 +139,7 @@ class Branch(nn.Module):
             for encoder in chain:
                 if elements.total == 0:
                     break
-                with _told_of_whole_numbers(encoder, elements):
+                with _elements_told(encoder, elements):
                     elements = encoder(elements)
         if elements.total == 0:
             self._refuse_to_leave_others_waiting()
@@ -162,17 +164,42 @@ def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor])
 
 
 @contextmanager
-def _told_of_whole_numbers(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
-    """Within it an encoder that is given whole numbers since it says nothing of them, and fails, is told how to."""
+def _elements_told(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
+    """Within it an encoder that fails of the kind of numbers it is given is told of it, and what would be right.
+
+    Whatever else it raises passes, with the encoder in its notes: it may be the user's own, and have a fault.
+    """
     try:
         yield
-    except RuntimeError as error:
-        silent = isinstance(encoder, Encoder) and encoder.whole_numbers is None
-        if isinstance(error, torch.OutOfMemoryError) or elements.dtype.is_floating_point or not silent:
+    except (RuntimeError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error, FusionKitError) or is_full(error):
             raise
-        message = f"{type(encoder).__name__} was given whole numbers ({elements.dtype}) and failed: {error}"
-        remedy = "if it takes none, say whole_numbers = () in its class: then a training gives it numbers of float32"
-        raise ShapeError(f"{message}; {remedy}") from error
+        name = type(encoder).__name__
+        if elements.dtype.is_floating_point:
+            asked = "types: Long, Int" in str(error)  # what PyTorch's embedding says
+            if asked or (isinstance(encoder, Encoder) and takes_whole_numbers_only(encoder, elements.element_shape)):
+                remedy = "place it first in its chain, for columns or files of whole numbers"
+                raise ShapeError(f"{name} takes whole numbers only, given {elements.dtype}; {remedy}") from error
+        elif isinstance(error, IndexError):
+            raise _beyond(name, elements, error) from error
+        elif "device-side assert" in str(error):
+            remedy = "train on a CPU to be told which"
+            raise ShapeError(f"{name} was given whole numbers, of which one is beyond its table; {remedy}") from error
+        elif isinstance(encoder, Encoder) and encoder.whole_numbers is None:
+            message = f"{name} was given whole numbers ({elements.dtype}) and failed: {error}"
+            remedy = (
+                "if it takes none, say whole_numbers = () in its class: then a training gives it numbers of float32"
+            )
+            raise ShapeError(f"{message}; {remedy}") from error
+        error.add_note(f"raised by the encoder {name} of elements {elements.dtype} of shape {elements.element_shape}")
+        raise
+
+
+def _beyond(encoder: str, elements: Jagged, error: IndexError) -> ElementError:
+    low, high = int(elements.values.min()), int(elements.values.max())
+    extent = f"whole numbers from {low} to {high}"
+    remedy = "give it a table of so many rows, or mend the numbers"
+    return ElementError(f"{encoder} was given {extent} and failed: {error}; {remedy}", low if low < 0 else high)
 
 
 def _in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:
@@ -189,7 +216,7 @@ def _encoded(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -> It
         if piece.total == 0:
             yield piece
         else:
-            with _told_of_whole_numbers(encoder, piece):
+            with _elements_told(encoder, piece):
                 yield from encoder.in_pieces(piece, most)
 
 

@@ -34,7 +34,8 @@ def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         document, problems = read_yaml_file(Path(source)), []
     if not isinstance(document.value, dict):
         given = "an empty document" if document.value is None else shown(document.value)
-        raise RecipeError([Problem("", f"a mapping of keys is expected, given {given}")], source=name)
+        remedy = "begin with schema: 1, then data, model and train of a recipe, or recipe and variants of an experiment"
+        raise RecipeError([Problem("", f"a mapping of keys is expected, given {given}", remedy)], source=name)
     overridden: dict[Place, str] = {}
     problems += [problem for text in overrides if (problem := _override(document.value, text, overridden))]
     if problems:
@@ -119,7 +120,7 @@ def _override(tree: dict[str, Any], text: str, overridden: dict[Place, str]) -> 
     if not separator or not all(keys):
         return Problem(where, "is not key.path=value", "for example train.epochs=10")
     try:
-        value = read_yaml(value_text, where).value
+        value = _value_of(path, value_text, where)
     except RecipeError as error:
         return Problem(where, str(error.problems[0]))
     node: Any = tree
@@ -146,6 +147,15 @@ def _override(tree: dict[str, Any], text: str, overridden: dict[Place, str]) -> 
         node[slot] = below
         node = below
     return None
+
+
+def _value_of(path: str, text: str, where: str) -> Any:
+    # An empty text is null in YAML. Here it is what a variable of a shell that is not set leaves.
+    if not text.strip():
+        raise RecipeError(
+            [Problem("", "gives no value", f"{path}=null takes the default, {path}='\"\"' is an empty text")]
+        )
+    return read_yaml(text, where).value
 
 
 def fields_behind(fields: Any, part: str | int) -> Any:

@@ -25,6 +25,20 @@ class ShapeError(FusionKitError, ValueError):
     """A tensor, a `Jagged` or a width does not fit the place it was given to."""
 
 
+class ElementError(ShapeError):
+    """An encoder fails of whole numbers that it was given, such as ids beyond its table.
+
+    Args:
+        message: What is wrong.
+        value: The number that is the least likely to fit: the most negative one, or else the largest.
+        modality: Whose encoder it is; empty until the network says it.
+    """
+
+    def __init__(self, message: str, value: int, modality: str = "") -> None:
+        super().__init__(f"{modality}: {message}" if modality else message)
+        self.message, self.value, self.modality = message, value, modality
+
+
 class TrainingError(FusionKitError):
     """Training cannot go on: a loss or a gradient is not finite, or nothing is left to train."""
 
@@ -71,7 +85,10 @@ class _ProblemsError(FusionKitError):
     def _text(self) -> str:
         prefix = f"{self.source}: " if self.source else ""
         if len(self.problems) == 1:
-            return f"{prefix}{self.problems[0]}"
+            problem, name = str(self.problems[0]), self.source.rpartition("/")[2]
+            if name and problem.startswith(f"{name}, "):  # the place names the file already
+                return f"{self.source}{problem.removeprefix(name)}"
+            return f"{prefix}{problem}"
         lines = [f"{prefix}{len(self.problems)} problems"]
         room = SCREENFUL - len(lines[0])
         for line in (f"\n  - {problem}" for problem in self.problems[:_MOST_PROBLEMS]):

@@ -9,7 +9,6 @@ from einops import rearrange
 from torch import Tensor
 
 from fusionkit.errors import ShapeError, did_you_mean
-from fusionkit.interfaces import Encoder
 from fusionkit.jagged import Jagged
 
 Inputs = Mapping[str, Jagged | Tensor]
@@ -114,34 +113,3 @@ def refuse_other_numbers(
         if given == torch.int16:
             remedy = "divide 16-bit sound by 32768, and convert other numbers as for the training"
         raise ShapeError(f"{name}: numbers are {given}, its first encoder takes {takes}; {remedy}")
-
-
-def takes_whole_numbers_only(encoder: Encoder, in_shape: tuple[int, ...]) -> torch.dtype | None:
-    """The dtype of the whole numbers that an encoder of nothing else takes, as one of token ids is; None of others.
-
-    No encoder has to say it, so it is found by an element of zeros, once as a number with a point and once whole.
-    """
-    if encoder.whole_numbers == ():
-        return None
-    weight = next(encoder.parameters(), torch.zeros(()))
-    whole = encoder.whole_numbers[0] if encoder.whole_numbers else torch.int64
-    if _encodes(encoder, weight.new_zeros(1, *in_shape)):
-        return None
-    zeros = torch.zeros(1, *in_shape, dtype=whole, device=weight.device)
-    return whole if _encodes(encoder, zeros) else None
-
-
-def _encodes(encoder: Encoder, element: Tensor) -> bool:
-    modes = {module: module.training for module in encoder.modules()}
-    encoder.eval()
-    try:
-        with torch.no_grad():
-            encoder(Jagged.from_sizes(element, [1]))
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, IndexError, TypeError, ValueError):  # what PyTorch raises of a dtype that it does not take
-        return False
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-    return True

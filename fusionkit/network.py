@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from fusionkit.branch import Branch, ByName, apply_dropout
-from fusionkit.errors import ShapeError, TrainingError, did_you_mean
+from fusionkit.errors import ElementError, ShapeError, TrainingError, did_you_mean
 from fusionkit.inputs import Inputs, packed, refuse_unknown
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.jagged import Jagged
@@ -133,7 +134,8 @@ class FusionModel(nn.Module):
             elements = batch[name]
             if name not in wanted:
                 elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
-            features[name], dropout[name], sequences[name] = self.branch(name)(elements)
+            with _modality_named(name):
+                features[name], dropout[name], sequences[name] = self.branch(name)(elements)
         scored = wanted if (self.training if unimodal is None else unimodal) else ()
         return self._output(features, sequences, dropout, scored, fused=fused, replace=replace)
 
@@ -302,6 +304,17 @@ class FusionModel(nn.Module):
             run(self.fusion, filled, masks, **extra) if len(first) else first.new_zeros(0, self.fusion.out_features)
         )
         return {target: run(head, vector) for target, head in self.heads.items()}
+
+
+@contextmanager
+def _modality_named(name: str) -> Iterator[None]:
+    """Within it elements that an encoder cannot take are told with their modality."""
+    try:
+        yield
+    except ElementError as error:
+        raise ElementError(error.message, error.value, name) from error.__cause__
+    except ShapeError as error:
+        raise ShapeError(f"{name}: {error}") from error.__cause__
 
 
 def _run(module: nn.Module, *args: Any, **options: Any) -> Tensor:

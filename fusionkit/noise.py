@@ -11,8 +11,8 @@ from torch import nn
 
 from fusionkit.branch import Branch
 from fusionkit.errors import RecipeError, did_you_mean
-from fusionkit.inputs import takes_whole_numbers_only
 from fusionkit.interfaces import Encoder, Transform
+from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
 from fusionkit.recipe import build_component

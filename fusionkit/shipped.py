@@ -43,6 +43,10 @@ def find_recipe(name: str | Path) -> Path:
     shipped = shipped_recipes()
     found = shipped.get(str(name).removesuffix(".yaml"))
     if found is None:
+        if os.path.isdir(path):
+            within = sorted(path.glob("*.yaml"))
+            remedy = f"name a file, such as {within[0]}" if within else "it holds no .yaml file"
+            raise RecipeError([Problem(str(name), "is a folder, not a recipe", remedy)])
         close = did_you_mean(str(name), shipped)
         remedy = "`fusionkit recipes list` names the shipped recipes" if close.startswith("known") else close
         raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -342,6 +343,12 @@ def test_every_target_of_an_experiment_has_its_part_of_one_page_and_overwrites_n
     assert sorted(path.name for path in out.glob("results*.json")) == ["results.json", "results.label.json"]
     assert (out / "table.label.md").is_file()
 
+    ended = command(*run[:-1])
+    text = " ".join(ended.out.split())
+    assert text.count("A star and the row 'inferior' mark") == 1  # what holds of both tables is said once
+    assert "Confusion matrices: not drawn" not in text  # numbers have none, and nobody expects them
+    assert not re.search(r"-0(\.0*)?(?![.\d])", text)
+
 
 def test_a_wrong_target_is_told_with_all_other_problems(command: Any, tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text(TWO)
@@ -359,7 +366,10 @@ def test_a_wrong_target_is_told_with_all_other_problems(command: Any, tmp_path: 
     several = command("compare", file, "--out", tmp_path / "out", "budget={epochs: 1}", "target=[label, strength]")
     assert "a comparison tunes for one, given label, strength; write target: label" in several.err
     metric = command("experiment", file, "--out", tmp_path / "out", "metric=loss", "target=[label, strength]")
-    assert "metric: of several targets each is compared by its own; name one target" in metric.err
+    assert (
+        "metric: 'loss' is given, but of label, strength each is compared by its own; leave it out, or compare one "
+        "target: target=label"
+    ) in metric.err
 
 
 def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
@@ -389,6 +399,12 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("check", "quickstart/recipe", "--length", "motions=5"), "did you mean 'motion'?"),
         (("recipes", "copy", "quickstat"), "did you mean 'quickstart'"),
         (("recipes", "copy", "quickstart", "--to", "/dev/null"), "/dev/null: cannot be made a folder"),
+        (("check", "."), ".: is a folder, not a recipe; it holds no .yaml file"),
+        (("experiment", "quickstart/experiment", "--out", "n" * 300, "--dry-run"), "File name too long"),
+        (("experiment", "quickstart/experiment", "--out", f"new/{'n' * 300}", "--dry-run"), "File name too long"),
+        (("experiment", "quickstart/experiment", "--out", "/dev/null/x", "--dry-run"), "Not a directory"),
+        (("compare", "quickstart/comparison", "--out", "n" * 300, "--dry-run"), "File name too long"),
+        (("experiment", "quickstart/experiment", "--out", "x", "target="), "override 'target=': gives no value"),
         (("check", "quickstart/experiment"), "is an experiment, not a recipe; run it with `fusionkit experiment`"),
         (("experiment", "quickstart/recipe", "--out", "x"), "is a recipe, not an experiment"),
         (("check", "quickstart/recipe", f"train.seed={10**23}"), "train.seed: a number below 4294967296 is expected"),

@@ -269,10 +269,16 @@ def test_hidden_files_and_files_of_other_kinds_are_passed_over(tmp_path: Path) -
 def test_a_missing_or_empty_root_says_what_it_should_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = "RAVDESS's zip archives (Video_Speech_Actor_01.zip, ...) or what was unpacked from them"
     missing = tmp_path / "missing"
-    assert refusal("ravdess", root=str(missing)) == f"{missing}: no such folder; root is the folder that holds {wanted}"
+    assert (
+        refusal("ravdess", root=str(missing))
+        == f"{missing}: no such folder; give the folder that holds {wanted}: data.dataset.root=FOLDER"
+    )
     assert refusal("ravdess", root=str(tmp_path)) == f"{tmp_path}: holds no clip of speech; root holds {wanted}"
     wanted = "CREMA-D's VideoFlash/ and AudioWAV/"
-    assert refusal("crema_d", root=str(missing)) == f"{missing}: no such folder; root is the folder that holds {wanted}"
+    assert (
+        refusal("crema_d", root=str(missing))
+        == f"{missing}: no such folder; give the folder that holds {wanted}: data.dataset.root=FOLDER"
+    )
     assert refusal("crema_d", root=str(tmp_path)) == f"{tmp_path}: holds no clip; root holds {wanted}"
     monkeypatch.delenv("NO_SUCH_FOLDER", raising=False)
     assert "the environment variable NO_SUCH_FOLDER is not set" in refusal("ravdess", root="$NO_SUCH_FOLDER/x")

@@ -15,6 +15,7 @@ from fusionkit.data.media import ReadOptions, check_finite, describe_media, read
 from fusionkit.datasets.fer2013_files import find_faces
 from fusionkit.datasets.film_files import find_media
 from fusionkit.errors import DataError
+from fusionkit.registry import DATASETS
 
 PLAIN = ReadOptions()
 
@@ -212,8 +213,17 @@ def test_a_name_that_the_system_refuses_is_said_with_its_reason(look: Callable[[
 
 
 def test_a_folder_in_place_of_a_file_is_said_to_be_one(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is a folder, not a file"):
-        existing_file(tmp_path)
+    for name in ("a.npy", "a.png", "a.wav", "a.mp3", "a.m4a"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(DataError, match="is a folder, not a file"):
+            existing_file(tmp_path / name)
+        with pytest.raises(DataError, match="is a folder, not a file"):
+            read_media(tmp_path / name, ReadOptions())
+        (tmp_path / "t.csv").write_text(f"file,y\n{name},a\n")
+        with pytest.raises(DataError) as caught:
+            DATASETS.build("manifest", path=str(tmp_path / "t.csv"), modalities={"m": "file"}, targets=["y"])
+        place = f"{tmp_path}/t.csv, line 2: m: "  # the table is named once
+        assert str(caught.value) == f"{place}is a folder, not a file: {tmp_path}/{name}"
 
 
 def test_large_numbers_are_finite_although_their_sum_is_not() -> None:

@@ -34,7 +34,8 @@ def refusal(source, overrides=()) -> list[str]:
         ("data.lr=1e-3", ("data", "lr"), 1e-3),
         ("data.x=[1, {a: b}]", ("data", "x"), [1, {"a": "b"}]),
         ("data.x=a=b", ("data", "x"), "a=b"),
-        ("data.x=", ("data", "x"), None),
+        ("data.x=null", ("data", "x"), None),
+        ("data.x=''", ("data", "x"), ""),
         ("chain.1.hop=2", ("chain", 1, "hop"), 2),
         ("chain.0=three", ("chain", 0), "three"),
         ("chain.0.size=3", ("chain", 0), {"type": "one", "size": 3}),
@@ -57,6 +58,8 @@ def test_an_override_sets_the_value_of_its_key_path(small, override, path, value
         ("data.batch_size", "is not key.path=value; for example train.epochs=10"),
         ("=3", "is not key.path=value"),
         ("data..x=3", "is not key.path=value"),
+        ("data.x=", "gives no value; data.x=null takes the default, data.x='\"\"' is an empty text"),
+        ("data.x= ", "gives no value"),
         ("chain.2=x", "'2' is no position in a list of 2; positions count from 0"),
         ("chain.-1=x", "'-1' is no position in a list of 2"),
         ("chain.²=x", "'²' is no position in a list of 2"),
@@ -119,7 +122,8 @@ def test_a_file_that_is_no_mapping_is_refused_with_its_name(tmp_path, content, m
     path.write_bytes(content)
     with pytest.raises(RecipeError) as error:
         read_document(path)
-    assert str(error.value) == f"{path}: {message}"
+    assert str(error.value).startswith(f"{path}: {message}")
+    assert ("begin with schema: 1, then data, model and train" in str(error.value)) == (b"a: " not in content)
 
 
 def test_a_missing_file_and_a_folder_are_refused_with_their_names(tmp_path):

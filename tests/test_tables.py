@@ -268,6 +268,15 @@ def test_a_table_may_say_that_no_text_marks_a_missing_value(tmp_path: Path) -> N
     assert (data.classes["y"], data.rows[2].targets["y"], data.cautions) == (("EU", "NA"), None, ())
 
 
+def test_a_note_on_marks_says_how_to_keep_them_where_they_may_be_values(tmp_path: Path) -> None:
+    numbers = table(tmp_path, "1", "nan", "2.5", modalities={"m": ["y"]}, targets=["x"])
+    assert numbers.cautions == ("Column 'y' of t.csv marks 1 of 3 values as missing by 'nan'.",)
+    words = table(tmp_path, "NA", "EU", "1")
+    assert [caution.partition(". ")[2] for caution in words.cautions] == [
+        "Where this is a value, such as a class, say which texts mark missing ones: missing: []."
+    ]
+
+
 def test_columns_that_are_empty_in_every_row_are_told_with_their_names(tmp_path: Path) -> None:
     data = table(tmp_path, "", "", modalities={"m": ["x"], "sensor": ["y"]}, targets=["x"])
     assert data.cautions == ("Every sample lacks sensor: column 'y' is empty in all 2 rows of t.csv.",)

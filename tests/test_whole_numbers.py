@@ -267,6 +267,110 @@ def test_an_encoder_that_takes_no_whole_numbers_and_does_not_say_so_is_told_how(
         del Silent.whole_numbers
 
 
+def ids_beyond_the_table(folder: Path, worst: int, encoder: str) -> dict[str, Any]:
+    table = write_table(folder)
+    np.save(folder / "5.npy", np.array([0, worst, 3]))
+    return recipe(table, ids={"encoder": encoder})
+
+
+@pytest.mark.parametrize("encoder", ["test_ids", "test_stated_ids"])
+@pytest.mark.parametrize(("worst", "extent"), [(VOCABULARY, f"from 0 to {VOCABULARY}"), (-1, "from -1 to ")])
+def test_an_id_beyond_the_table_of_an_encoder_is_told_with_its_sample(
+    tmp_path: Path, encoder: str, worst: int, extent: str
+) -> None:
+    given = ids_beyond_the_table(tmp_path, worst, encoder)
+    cls = ENCODERS.get(encoder).cls.__name__
+    told = f"sample 6: ids: {cls} was given whole numbers {extent}"
+    with pytest.raises(DataError, match=rf"stage joint, epoch 0, step \d: {told}"):
+        train({**given, "train": {"epochs": 1, "accumulate": 2}}, tmp_path / "run", accelerator="cpu")
+    # and where the test part alone has it
+    lines = (tmp_path / "t.csv").read_text().replace("g1,train", "g1,test")
+    (tmp_path / "t.csv").write_text(lines)
+    run = train(given, tmp_path / "again", accelerator="cpu")
+    with pytest.raises(DataError, match=f"evaluation: {told}"):
+        evaluate(run)
+
+
+def test_ids_beyond_a_table_end_a_command_with_2_and_no_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "recipe.yaml").write_text(json.dumps(ids_beyond_the_table(tmp_path, 10**12, "test_ids")))
+    with pytest.raises(SystemExit) as ended:
+        main(["train", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    assert "sample 6: ids: Ids was given whole numbers from 0 to 1000000000000" in capsys.readouterr().err
+
+
+def test_ids_beyond_a_table_in_a_loop_of_ones_own_name_the_modality() -> None:
+    modalities = {"a": {"shape": [], "encoder": "test_ids"}}
+    model = build({"modalities": modalities, "targets": {"y": {"type": "classification", "classes": ["u", "v"]}}})
+    for grad in (True, False):
+        with (
+            torch.set_grad_enabled(grad),
+            pytest.raises(ShapeError, match=r"^a: Ids was given whole numbers from 0 to 99"),
+        ):
+            model.eval()({"a": torch.tensor([[0, 99]])})
+
+
+@ENCODERS.register("test_picked_ids")
+class PickedIds(Ids):
+    """Vectors of ids, picked in a way whose error names no dtype.
+
+    Args:
+        in_shape: ``(1,)``.
+    """
+
+    def encode(self, elements: Tensor) -> Tensor:
+        """The vectors."""
+        return self.table.weight[elements[:, 0]]
+
+
+@pytest.mark.parametrize("command", [["check"], ["check", "--no-timing"], ["train", "--out", "run"]])
+@pytest.mark.parametrize("layers", [(4, "test_ids"), (1, "test_picked_ids")])
+def test_an_encoder_of_ids_behind_one_of_numbers_is_refused_with_the_place_where_it_belongs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    layers: tuple[int, str],
+) -> None:
+    width, encoder = layers
+    monkeypatch.chdir(tmp_path)
+    chain = [{"type": "mlp", "hidden": [], "out": width}, {"type": encoder}]
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe(write_table(tmp_path), age={"encoder": chain})))
+    with pytest.raises(SystemExit) as ended:
+        main([command[0], "recipe.yaml", *command[1:]])
+    assert ended.value.code == 2
+    cls = ENCODERS.get(encoder).cls.__name__
+    said = f"age: {cls} takes whole numbers only, given torch.float32; place it first in its chain"
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@ENCODERS.register("test_broken")
+class Broken(Encoder):
+    """An encoder with a fault of its own.
+
+    Args:
+        in_shape: ``(channels,)``.
+    """
+
+    def __init__(self, in_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.out_shape = in_shape
+
+    def forward(self, elements: Jagged) -> Jagged:
+        """Fails."""
+        raise ValueError("a fault")
+
+
+def test_a_fault_of_an_encoder_itself_keeps_its_traceback_and_names_the_encoder() -> None:
+    modalities = {"a": {"shape": [2], "encoder": "test_broken"}}
+    model = build({"modalities": modalities, "targets": {"y": {"type": "classification", "classes": ["u", "v"]}}})
+    with pytest.raises(ValueError, match=r"^a fault") as caught:
+        model({"a": torch.zeros(1, 3, 2)})
+    assert caught.value.__notes__ == ["raised by the encoder Broken of elements torch.float32 of shape (2,)"]
+
+
 def test_samples_with_different_kinds_of_numbers_are_refused_with_their_names() -> None:
     samples = [Sample("a", {"m": torch.ones(2, dtype=torch.int64)}, {}), Sample("b", {"m": torch.ones(1)}, {})]
     with pytest.raises(DataError, match=r"sample b: m: numbers are torch.float32, those of sample a torch.int64"):

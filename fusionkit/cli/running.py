@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -29,6 +29,9 @@ from fusionkit.cli.output import (
 from fusionkit.cli.profiles import profile_of
 from fusionkit.cli.reporting import print_report
 from fusionkit.errors import shortened
+
+if TYPE_CHECKING:
+    from fusionkit.report.tables import TableText
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
 MOST_BROKEN = 30
@@ -206,6 +209,7 @@ def perform_experiment(
     from fusionkit.opening import datasets_shared
     from fusionkit.report.folder import ExperimentFolder
     from fusionkit.report.page import write_report
+    from fusionkit.report.tables import table_text
     from fusionkit.whole_files import refuse_if_taken
 
     with told_when_stopped(), datasets_shared():
@@ -225,26 +229,26 @@ def perform_experiment(
     if as_json:
         print_json(results if len(found) == 1 else {each.results["target"]: each.results for each in found})
     else:
-        for each in found:
+        texts = [table_text(each.results) for each in found]
+        shared = [caption for caption in texts[0].captions if all(caption in text.captions for text in texts)]
+        for each, text in zip(found, texts, strict=True):
             name = f".{each.part}" if each.part else ""
-            _print_results(each.results)
+            last = each is found[-1]
+            _print_results(text, [caption for caption in text.captions if caption not in shared or last])
             console().print(f"\nTable: {out / f'table{name}.md'}", soft_wrap=True)
             console().print(f"Everything as data: {out / f'results{name}.json'}\n", soft_wrap=True)
         print_report(written)
     exit_if_runs_failed(results)
 
 
-def _print_results(results: Mapping[str, Any]) -> None:
-    """The table of an experiment, and what a reader must know of it."""
-    from fusionkit.report.tables import table_text
-
-    text = table_text(results)
+def _print_results(text: TableText, captions: Sequence[str]) -> None:
+    """The table of a target, and what a reader must know of it."""
     if text.folds:
         print_table(text.title, text.header, [text.folds, text.summary], right=range(1, len(text.header)))
     else:
         print_paragraph(text.title)
     typer.echo()
-    for caption in text.captions:
+    for caption in captions:
         print_paragraph(caption)
 
 

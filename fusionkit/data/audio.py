@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.compressed_audio import COMPRESSED_SUFFIXES, decode_compressed
-from fusionkit.data.files import is_file, name_errors
+from fusionkit.data.files import name_errors, refuse_no_file
 from fusionkit.data.limits import check_size
 from fusionkit.data.sound_headers import find_sound, open_corrected
 from fusionkit.data.sound_tracks import Sound, resampled
@@ -163,8 +163,7 @@ def _opened(path: Path) -> Iterator[_Plain | None]:
     """
     import soundfile
 
-    if not is_file(path):
-        raise DataError([Problem(str(path), "no such file")])
+    refuse_no_file(path)
     if not path.stat().st_size:
         raise DataError([Problem(str(path), "is empty (0 bytes)", "copy it again")])
     with name_errors(path, "cannot be read as sound"):

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from fusionkit.data.decoding import Film
-from fusionkit.data.files import is_file, name_errors
+from fusionkit.data.files import name_errors, refuse_no_file
 from fusionkit.data.ogg_pages import split_links
 from fusionkit.data.promises import tag_bytes
 from fusionkit.data.sound_headers import UNSTATED_LENGTH
@@ -64,8 +64,7 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
 
 def _joined(path: Path) -> list[bytes | None]:
     """The contents of the files that were joined to make this one; None stands for a file that is read as it is."""
-    if not is_file(path):
-        raise DataError([Problem(str(path), "no such file")])
+    refuse_no_file(path)
     with name_errors(path, "cannot be read"), path.open("rb") as file:
         head = file.read(4)
         if head != b"OggS" and head[:3] != b"ID3" and not (head[:1] == b"\xff" and head[1:2] >= b"\xe2"):

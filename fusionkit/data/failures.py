@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from fusionkit.errors import DataError, FusionKitError, Problem
+from fusionkit.errors import DataError, ElementError, FusionKitError, Problem
 from fusionkit.full_memory import SMALLER_BATCHES, batch_too_large, is_full, told_when_full
 from fusionkit.interfaces import Batch, Dataset
+
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def length_of(dataset: Dataset, index: int, modality: str) -> int:
 def batch_named(
     where: str, batch: Batch, device: object, remedy: str = SMALLER_BATCHES
 ) -> AbstractContextManager[None]:
-    """Within it memory that runs out is told with the batch: its samples, and what they hold.
+    """Within it memory that runs out, and elements that an encoder cannot take, are told with the samples.
 
     Args:
         where: What is done with the batch.
@@ -79,17 +81,35 @@ def batch_named(
     return batches_named(lambda: where, (batch,), device, remedy)
 
 
-def batches_named(
-    where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str
-) -> AbstractContextManager[None]:
-    """The same of several batches, of which the one with the most elements is told."""
+@contextmanager
+def batches_named(where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str) -> Iterator[None]:
+    """The same of several batches, of which the one with the most elements is told where memory runs out."""
 
     def told() -> FusionKitError:
         batch = max(batches, key=lambda each: sum(value.total for value in each.inputs.values()))
         sizes = {name: value.sizes for name, value in batch.inputs.items()}
         return batch_too_large(where(), batch.sample_ids, sizes, device, remedy)
 
-    return told_when_full(told)
+    try:
+        with told_when_full(told):
+            yield
+    except ElementError as error:
+        holders = [name for batch in batches for name in _holders(batch, error.modality, error.value)]
+        if not holders:
+            raise
+        raise DataError([Problem(f"{where()}: {_sample_list(holders)}", str(error))]) from error.__cause__
+
+
+def _holders(batch: Batch, modality: str, value: int) -> list[str]:
+    """The samples of a batch of which an element holds a number."""
+    elements = batch.inputs[modality].unbind() if modality in batch.inputs else ()
+    return [name for name, own in zip(batch.sample_ids, elements, strict=False) if bool((own == value).any())]
+
+
+def _sample_list(names: Sequence[str]) -> str:
+    first = ", ".join(names[:_MOST_NAMED])
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"sample{'s' if len(names) > 1 else ''} {first}{more}"
 
 
 def _says_where(error: FusionKitError, dataset: Dataset, index: int) -> bool:

@@ -92,10 +92,25 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
         DataError: It is not there, or is no file.
     """
     expanded = expand_path(path)
-    if not is_there(expanded) or not expanded.is_file():
-        what = "is a folder, not a file" if expanded.is_dir() else "no such file"
-        raise DataError([Problem(str(expanded), what)])
+    refuse_no_file(expanded)
     return expanded
+
+
+def refuse_no_file(path: Path) -> None:
+    """Refuses a path that leads to no file.
+
+    Raises:
+        DataError: It leads nowhere, or to a folder or a device, or the system refuses to look.
+    """
+    if not is_file(path):
+        raise DataError([Problem(str(path), what_is_there(path))])
+
+
+def what_is_there(path: Path) -> str:
+    """What a path leads to that leads to no file."""
+    if path.is_dir():
+        return "is a folder, not a file"
+    return "is no regular file" if is_there(path) else "no such file"
 
 
 @contextmanager

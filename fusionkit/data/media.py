@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusionkit.data.arrays import ARRAY_SUFFIXES, array_shape, read_array
 from fusionkit.data.audio import AUDIO_SUFFIXES, FILM_SUFFIXES, read_audio, read_header
-from fusionkit.data.files import is_file
+from fusionkit.data.files import refuse_no_file
 from fusionkit.data.images import IMAGE_SUFFIXES, read_image
 from fusionkit.errors import DataError, Problem
 
@@ -122,8 +122,7 @@ def _suffix(path: Path) -> str:
     if suffix not in SUFFIXES:
         known = ", ".join(sorted(SUFFIXES))
         raise DataError([Problem(str(path), f"cannot read files that end in {suffix!r}", f"known: {known}")])
-    if not is_file(path):
-        raise DataError([Problem(str(path), "no such file")])
+    refuse_no_file(path)
     return suffix
 
 

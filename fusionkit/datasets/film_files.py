@@ -90,7 +90,9 @@ def find_media(
     """
     folder = expand_path(root)
     if not is_there(folder) or not (folder.is_dir() or ARCHIVE_SUFFIX in suffixes):
-        raise DataError([Problem(str(folder), "no such folder", f"root is the folder that holds {wanted}")])
+        what = "is no folder" if is_there(folder) else "no such folder"
+        remedy = f"give the folder that holds {wanted}: data.dataset.root=FOLDER"
+        raise DataError([Problem(str(folder), what, remedy)])
     search = _Search(folder if folder.is_dir() else folder.parent, suffixes)
     if folder.is_dir():
         search.walk(folder)

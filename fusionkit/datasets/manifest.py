@@ -20,6 +20,7 @@ from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.marks import ANY_ORDER
 from fusionkit.registry import DATASETS
+from fusionkit.written_numbers import is_number
 
 _NAMED = 5
 """How many rows a note names."""
@@ -220,12 +221,21 @@ def _cautions_of_lengths(table: Table, sources: Mapping[str, TableModality]) -> 
 
 
 def _cautions_of_marks(table: Table, used: Sequence[str]) -> list[str]:
-    return [
-        f"Column {column!r} of {table.path.name} marks {count} of {len(table.rows)} values as missing by {mark!r}. "
-        "Where this is a value, such as a class, say which texts mark missing ones: missing: []."
-        for (column, mark), count in sorted(table.marks.items())
-        if column in used
-    ]
+    found = []
+    for (column, mark), count in sorted(table.marks.items()):
+        if column in used:
+            place = f"Column {column!r} of {table.path.name}"
+            note = f"{place} marks {count} of {len(table.rows)} values as missing by {mark!r}."
+            if not _holds_numbers(table, column):
+                note += " Where this is a value, such as a class, say which texts mark missing ones: missing: []."
+            found.append(note)
+    return found
+
+
+def _holds_numbers(table: Table, column: str) -> bool:
+    """Tells whether all values of a column are numbers, of which a text such as ``nan`` can be none."""
+    cells = [row.cells[column] for row in table.rows if row.cells.get(column) is not None]
+    return bool(cells) and all(not isinstance(cell, str) or is_number(cell) for cell in cells)
 
 
 def _check_columns(

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fusionkit.data.files import at_place, is_file, path_hint
+from fusionkit.data.files import at_place, is_file, path_hint, what_is_there
 from fusionkit.data.images import IMAGE_SUFFIXES
 from fusionkit.data.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
 from fusionkit.datasets.table_targets import problems_with_numbers
@@ -153,7 +153,7 @@ class FileNames(TableModality):
                 return []
         except DataError as error:
             return list(at_place(error, where).problems)
-        return [Problem(where, f"no such file: {file}", path_hint(str(row.cells[self.columns[0]])))]
+        return [Problem(where, f"{what_is_there(file)}: {file}", path_hint(str(row.cells[self.columns[0]])))]
 
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
         """The shape and rate of the first file that can be read."""

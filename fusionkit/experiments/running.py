@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import tempfile
@@ -34,6 +35,9 @@ from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
 from fusionkit.whole_files import LOCK, read_json, replace_file, sole_worker
+
+_LONGEST_NAME = 255
+"""Bytes of a file's name that every common file system allows."""
 
 
 def run_experiment(
@@ -178,8 +182,9 @@ def check_beginnings(
 
     Raises:
         RecipeError: It names folds or a metric that there are not, or a pretraining cannot be done.
-        RunError: The folder of the runs is none, or holds runs of other recipes.
+        RunError: The folder of the runs is none, cannot be made or written, or holds runs of other recipes.
     """
+    _refuse_no_place(out)
     with datasets_listed():
         list(by_target(make_agenda(experiment, out, listed=True, tuned=tuned)))
     if pretraining:
@@ -225,8 +230,34 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        message = f"{out}: no runs can be written there ({error.strerror}); name a folder that can be written"
-        raise RunError(message) from error
+        raise _not_writable(out, error) from error
+
+
+def _refuse_no_place(out: Path) -> None:
+    """Finds that the folder of the runs could not be made or written, without making it."""
+    try:
+        nearest = next(place for place in (out.absolute(), *out.absolute().parents) if _is_there(place))
+        if not nearest.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        longest = max(len(os.fsencode(part)) for part in out.absolute().relative_to(nearest).parts or ("",))
+        if longest > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        if not os.access(nearest, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _not_writable(out, error) from error
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        place.stat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _not_writable(out: Path, error: OSError) -> RunError:
+    return RunError(f"{out}: no runs can be written there ({error.strerror}); name a folder that can be written")
 
 
 @contextmanager

@@ -54,9 +54,10 @@ def compared_targets(spec: ExperimentSpec, known: Sequence[Sequence[str]], probl
     wrong = [name for name in asked if known and name not in shared]
     problems += [Problem("target", f"not every variant has {name!r}", did_you_mean(name, shared)) for name in wrong]
     problems += [Problem("target", f"{name!r} stands twice") for name in {*asked} if asked.count(name) > 1]
+    if len(asked) > 1 and spec.metric is not None:
+        message = f"{spec.metric!r} is given, but of {', '.join(asked)} each is compared by its own"
+        problems.append(Problem("metric", message, f"leave it out, or compare one target: target={asked[0]}"))
     if len(asked) > 1 and hasattr(spec, "budget"):
         remedy = f"write target: {asked[0]}"
         problems.append(Problem("target", f"a comparison tunes for one, given {', '.join(asked)}", remedy))
-    if len(asked) > 1 and spec.metric is not None:
-        problems.append(Problem("metric", "of several targets each is compared by its own", "name one target"))
     return asked

@@ -76,3 +76,34 @@ class ElementEncoder(Encoder):
     def __getstate__(self) -> dict[str, Any]:
         """A copy is not compiled: what was compiled would go on with the weights of the original."""
         return {key: value for key, value in super().__getstate__().items() if key != "_compiled"}  # type: ignore[no-untyped-call]
+
+
+def takes_whole_numbers_only(encoder: Encoder, in_shape: tuple[int, ...]) -> torch.dtype | None:
+    """The dtype of the whole numbers that an encoder of nothing else takes, as one of token ids is; None of others.
+
+    No encoder has to say it, so it is found by an element of zeros, once as a number with a point and once whole.
+    """
+    if encoder.whole_numbers == ():
+        return None
+    weight = next(encoder.parameters(), torch.zeros(()))
+    whole = encoder.whole_numbers[0] if encoder.whole_numbers else torch.int64
+    if _encodes(encoder, weight.new_zeros(1, *in_shape)):
+        return None
+    zeros = torch.zeros(1, *in_shape, dtype=whole, device=weight.device)
+    return whole if _encodes(encoder, zeros) else None
+
+
+def _encodes(encoder: Encoder, element: Tensor) -> bool:
+    modes = {module: module.training for module in encoder.modules()}
+    encoder.eval()
+    try:
+        with torch.no_grad():
+            encoder(Jagged.from_sizes(element, [1]))
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, IndexError, TypeError, ValueError):  # what PyTorch raises of a dtype that it does not take
+        return False
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return True

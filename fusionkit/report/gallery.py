@@ -50,9 +50,10 @@ class Gallery:
 
     def sections(self) -> tuple[Section, ...]:
         """All sections, in the order of a report."""
+        of_numbers = self._kind() == "numbers"
         return (
             self._values(),
-            self._confusions(),
+            *(() if of_numbers else (self._confusions(),)),
             self._features(),
             self._learning(),
             self._calibration() if self._kind() == "classes" else self._numbers(),
@@ -108,11 +109,9 @@ class Gallery:
     def _no_confusion(self) -> str:
         if not self._results["rows"]:
             return "no run has finished"
-        return {
-            "classes": "the target's loss head draws none",
-            "labels": "a sample may have several labels, or none",
-            "numbers": "the target is a number and has no classes",
-        }[self._kind()]
+        if self._kind() == "labels":
+            return "a sample may have several labels, or none"
+        return "the target's loss head draws none"
 
     def _most_confused(self, names: Sequence[str]) -> list[Block]:
         rows = []
@@ -196,7 +195,7 @@ class Gallery:
                 own_mean = f"{100 * fmean(pooled([part]).ece for part in parts):.1f}"
             except RunError:
                 continue  # the table and the figure lack it, which says enough
-            rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+.1f}"))
+            rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+z.1f}"))
         shown = picture(
             self._folder / "calibration.png",
             lambda: draw_calibration(found, {c["name"]: c["branch"] for c in self._networks()}),

@@ -56,12 +56,16 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
     out = Path(out) if out is not None else source.path
     sections: list[Section] = []
     blocks: list[Block] = []
+    missing: list[str] = []
     try:
         for each in targets:
             figures = out / "figures" / each.part
             figures.mkdir(parents=True, exist_ok=True)
             part, table = make_sections(each, figures)
-            blocks += [*([table] if table else []), *(block for section in part for block in section.blocks)]
+            own = [*([table] if table else []), *(block for section in part for block in section.blocks)]
+            blocks += own
+            of = "" if len(targets) == 1 else f"{each.results['target']}: "
+            missing += [f"{of}{missing_sentence(lack.what, lack.why)}" for lack in own if isinstance(lack, Missing)]
             for stale in {figures / file for file in (*FILES, *COMPARISON_FILES)} - set(_files(blocks)):
                 stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
             sections += part if len(targets) == 1 else _named_after(each.results["target"], part)
@@ -70,8 +74,7 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
         html, markdown = write_pages(out, "report", sections, title=title, subtitle=subtitle, made_from=made_from)
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
-    missing = tuple(missing_sentence(block.what, block.why) for block in blocks if isinstance(block, Missing))
-    return Report(html, markdown, tuple(_files(blocks)), missing)
+    return Report(html, markdown, tuple(_files(blocks)), tuple(missing))
 
 
 def _files(blocks: Sequence[Block]) -> list[Path]:

@@ -86,10 +86,12 @@ def format_value(value: float | None, metric: Metric, *, signed: bool = False) -
         >>> mae = Metric("mae", higher_is_better=False)
         >>> format_value(0.9147, SHARE), format_value(-0.02, SHARE, signed=True), format_value(1.23456, mae)
         ('91.5', '-2.0', '1.23')
+        >>> format_value(-1e-9, SHARE)
+        '0.0'
     """
     if value is None:
         return NOTHING
-    sign = "+" if signed else ""
+    sign = "+z" if signed else "z"  # z: what rounds to zero has no minus
     return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}.3g}"
 
 
