@@ -159,7 +159,9 @@ def _captions(results: Results) -> list[str]:
         "on the same samples.",
     ]
     branches = {column["branch"] for column in results["columns"]}
-    if ENSEMBLE_LOG in branches:
+    if ENSEMBLE_LOG in branches and results.get("target_kind") == "numbers":
+        captions.append("Both ensembles are the mean of the numbers of the networks trained alone.")
+    elif ENSEMBLE_LOG in branches:
         captions.append(
             "'ensemble' averages the probabilities of the networks trained alone, 'ensemble (log)' their logarithms, "
             "which suits modalities that are nearly independent given the target."
