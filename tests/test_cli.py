@@ -402,7 +402,7 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("check", "."), ".: is a folder, not a recipe; it holds no .yaml file"),
         (("experiment", "quickstart/experiment", "--out", "n" * 300, "--dry-run"), "File name too long"),
         (("experiment", "quickstart/experiment", "--out", f"new/{'n' * 300}", "--dry-run"), "File name too long"),
-        (("experiment", "quickstart/experiment", "--out", "/dev/null/x", "--dry-run"), "Not a directory"),
+        (("experiment", "quickstart/experiment", "--out", "/dev/null/x", "--dry-run"), "/dev/null: is a file, so no"),
         (("compare", "quickstart/comparison", "--out", "n" * 300, "--dry-run"), "File name too long"),
         (("experiment", "quickstart/experiment", "--out", "x", "target="), "override 'target=': gives no value"),
         (("check", "quickstart/experiment"), "is an experiment, not a recipe; run it with `fusionkit experiment`"),

@@ -92,6 +92,17 @@ def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkey
     assert stage.step_seconds == pytest.approx(8 / 2 * len(assembly.train_ids) / batches)
 
 
+def test_steps_are_timed_on_targets_that_are_scaled_as_in_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = recipe(epochs=1)
+    given["data"]["dataset"]["regression"] = True
+    given["model"]["targets"] = {"strength": "regression"}
+    assembly = assemble(load_recipe(given))
+    for row in assembly.dataset.rows:
+        monkeypatch.setitem(row.targets, "strength", 1e21 * row.targets["strength"])
+
+    assert all(stage.seconds > 0 for stage in time_stages(assembly, rounds=1, accelerator="cpu"))
+
+
 def test_timing_draws_nothing_from_the_generator_of_the_process() -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()

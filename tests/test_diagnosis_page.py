@@ -216,7 +216,7 @@ def test_of_few_groups_nothing_is_called_larger_than_noise_and_every_place_says_
         ("The audio encoder", 2),
         ("What each modality adds", 1),
         ("Drop audio", 2),
-        ("Recall is lower fused", 1),
+        ("Against the best single modality, fusing lowers the recall", 1),
     ):
         (sentence,) = (each for each in words if each.startswith(beginning))
         assert sentence.count("too few groups to tell") == count

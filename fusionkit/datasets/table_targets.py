@@ -22,7 +22,7 @@ def targets_of(
                 stated[name] = _several_numbers(row, name, given, problems)
             continue
         known = [(position, row.cells[given]) for position, row in enumerate(table.rows) if given in row.cells]
-        column = typed_column([cell for _, cell in known])
+        column = typed_column([_as_word(cell) for _, cell in known])
         for stated in values:
             stated[name] = None
         for (position, _), value in zip(known, column, strict=True):
@@ -32,6 +32,11 @@ def targets_of(
             named = sorted({(value, class_names(value)[-1]) for value in column})
             classes[name] = tuple(dict.fromkeys(text for _, text in named))
     return values, classes
+
+
+def _as_word(cell: Cell) -> Cell:
+    """Returns truth as the word that JSON and CSV write, which is its class; any other cell as it is."""
+    return ("true" if cell else "false") if isinstance(cell, bool) else cell
 
 
 def problems_with_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem]:

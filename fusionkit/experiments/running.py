@@ -234,15 +234,13 @@ def _make_folder(out: Path) -> None:
 
 
 def _refuse_no_place(out: Path) -> None:
-    """Finds that the folder of the runs could not be made or written, without making it."""
+    """Finds that the folder of the runs could not be made or written, without making it; the agenda finds a file."""
     try:
         nearest = next(place for place in (out.absolute(), *out.absolute().parents) if _is_there(place))
-        if not nearest.is_dir():
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         longest = max(len(os.fsencode(part)) for part in out.absolute().relative_to(nearest).parts or ("",))
         if longest > _LONGEST_NAME:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        if not os.access(nearest, os.W_OK | os.X_OK):
+        if nearest.is_dir() and not os.access(nearest, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise _not_writable(out, error) from error
@@ -251,7 +249,7 @@ def _refuse_no_place(out: Path) -> None:
 def _is_there(place: Path) -> bool:
     try:
         place.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return True
 

@@ -32,8 +32,9 @@ def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
     given = value if isinstance(value, tuple) else (value,)
     try:
         numbers = [float(WrittenNumber(item.strip()) if isinstance(item, str) else item) for item in given]
-    except ValueError:
-        raise ValueError(f"{value!r} is no number; a target of {outputs} numbers is wanted") from None
+    except ValueError as error:
+        wanted = "a number is" if outputs == 1 else f"{outputs} numbers are"
+        raise ValueError(f"{error}; {wanted} wanted") from None
     encoded = torch.tensor(numbers[0] if outputs == 1 else numbers)
     if len(numbers) != outputs or encoded.isinf().any():
         raise ValueError(f"{value!r} is not {outputs} finite number{'s' if outputs > 1 else ''} of single precision")

@@ -191,7 +191,7 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     if not of["classes"]:
         return []
     if not hurt:
-        return ["Recall is lower fused than by the best single modality in no class."]
+        return ["Fusing lowers the recall of no class."]
     few = has_few_groups(diagnosis, of)
     worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
     listed = ", ".join(
@@ -201,7 +201,7 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
         for name in worst
     )
     count = f"{len(hurt)} of {len(of['classes'])} classes"
-    return [f"Recall is lower fused than by the best single modality in {count}, in points: {listed}."]
+    return [f"Against the best single modality, fusing lowers the recall of {count}, in points: {listed}."]
 
 
 def _samples(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:

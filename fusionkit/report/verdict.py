@@ -144,16 +144,20 @@ def _how_many(judged: Mapping[str, Any], gained: Sequence[str], lost: Sequence[s
     unclear = [name for name in judged if name not in gained and name not in lost]
     if len(judged) == 1:
         return "That is larger than noise." if not unclear else "That is within noise."
+    single = "the best single modality"
     parts = []
     for names, said in (
-        (gained, "better than one modality alone by more than noise"),
-        (lost, "worse by more than noise"),
-        (unclear, "within noise of it"),
+        (gained, "better than {} by more than noise"),
+        (lost, "worse than {} by more than noise"),
+        (unclear, "within noise of {}"),
     ):
+        if len(names) == len(judged):
+            every = "Both" if len(names) == 2 else f"All {len(names)}"
+            return f"{every} fused networks are {said.format(single)}."
         if names:
-            every = "all of them" if len(names) == len(judged) else listed(names)
-            parts.append(f"{said}: {every}")
-    return f"{'; '.join(parts)}."[0].upper() + f"{'; '.join(parts)}."[1:]
+            parts.append(f"{listed(names)} {'is' if len(names) == 1 else 'are'} {said.format(single)}")
+            single = "it"
+    return f"{'; '.join(parts)}."
 
 
 def _against_first(results: Results) -> list[str]:

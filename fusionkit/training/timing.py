@@ -151,6 +151,7 @@ def time_stages(assembly: Assembly, *, samples: int = 4, rounds: int = 3, accele
         for module in (model, balancer):
             fabric.to_device(module)
         model.channels_last()
+        model.fit_targets(assembly.training_targets)  # as a training does, or numbers of their own unit overflow
         return [
             _time_stage(assembly, fabric, model, balancer, stage=stage, samples=samples, rounds=rounds)
             for stage in stages_of(assembly.recipe, balancer)
