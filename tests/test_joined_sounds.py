@@ -100,6 +100,45 @@ def test_a_tag_with_a_picture_between_joined_sounds_is_no_damage(tmp_path: Path)
     assert (len(sound.wave), sound.losses, sound.departures) == (2 * RATE, (), ())
 
 
+@pytest.mark.parametrize("rate", [RATE, 32_000])
+@pytest.mark.parametrize("seconds", [1, 40])
+def test_joined_flacs_are_read_whole_though_each_states_its_own_length(seconds: int, rate: int, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    waves = [sine(float(seconds), LOW), sine(float(seconds), HIGH, rate)]
+    for name, wave, own in zip(("first", "second"), waves, (RATE, rate), strict=True):
+        soundfile.write(tmp_path / f"{name}.flac", wave + random.uniform(-0.01, 0.01, len(wave)), own)
+    file = join(tmp_path / "both.flac", tmp_path / "first.flac", tmp_path / "second.flac")
+
+    sound = decode_audio(file)
+
+    assert (len(sound.wave), sound.losses) == (2 * seconds * RATE, ())
+    assert [heard(sound, 0.2, hertz) for hertz in (LOW, HIGH)] == pytest.approx([0.5, 0], abs=0.03)
+    assert [heard(sound, seconds + 0.3, hertz) for hertz in (LOW, HIGH)] == pytest.approx([0, 0.5], abs=0.03)
+    assert read_header(file).frames == len(sound.wave)
+    file.write_bytes(file.read_bytes()[:-4000])
+    with pytest.raises(DataError, match=r"in part 2 of 2 "):
+        read_audio(file)
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}])
+def test_joined_m4a_are_read_one_after_the_other(options: dict[str, str], tmp_path: Path) -> None:
+    sound = decode_audio(two(tmp_path, ".m4a", 1, RATE, **options))
+
+    assert (abs(len(sound.wave) / RATE - 2) < 0.13, sound.losses) == (True, ())
+    assert [heard(sound, 0.2, hertz) for hertz in (LOW, HIGH)] == pytest.approx([0.5, 0], abs=0.03)
+    assert [heard(sound, 1.3, hertz) for hertz in (LOW, HIGH)] == pytest.approx([0, 0.5], abs=0.03)
+
+
+def test_a_film_that_was_joined_of_two_mp4_is_incomplete(tmp_path: Path) -> None:
+    parts = [write_film(tmp_path / f"{i}.mp4", wave=sine(1.0, LOW, 16_000)) for i in (1, 2)]
+    spec = spec_for(tmp_path)
+
+    outcome = prepare_clip(Clip(join(tmp_path / "film.mp4", *parts)), spec, build_component(spec.face.detector))
+
+    assert outcome.status == "dropped"
+    assert "film film.mp4 goes on with another film or sound, which is not read" in outcome.reason
+
+
 def test_the_sound_of_a_film_and_a_sound_of_its_own_follow_one_rule(tmp_path: Path) -> None:
     joined = two(tmp_path, ".aac", 2, 32_000)
     streamed = join(  # a transport stream may be joined like a sound

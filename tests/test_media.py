@@ -1,6 +1,7 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from fusionkit.data.files import existing_file, expand_path
 from fusionkit.data.media import ReadOptions, check_finite, describe_media, read_media
 from fusionkit.datasets.fer2013_files import find_faces
 from fusionkit.datasets.film_files import find_media
+from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
 from fusionkit.registry import DATASETS
+from fusionkit.testing import check_dataset
 
 PLAIN = ReadOptions()
 
@@ -71,6 +74,19 @@ def test_a_truncated_wav_with_chunks_before_its_sound_is_refused(tmp_path: Path)
     path.write_bytes((whole[:36] + extra + whole[36:])[:-2])
     with pytest.raises(DataError, match="1998 of 2000 bytes"):
         read_header(path)
+
+
+def test_a_wav_of_gsm_is_read_though_it_cannot_be_sought_in(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(3200), 8000, subtype="GSM610")
+
+    values = read_audio(path)
+
+    assert len(values) == read_header(path).frames >= 3200
+    assert float(np.corrcoef(values[:3200].numpy(), tone(3200)[:, 0])[0, 1]) > 0.9
+    path.write_bytes(path.read_bytes()[:-130])
+    with pytest.raises(DataError, match="is truncated"):
+        read_audio(path)
 
 
 def test_a_truncated_flac_is_refused(tmp_path: Path) -> None:
@@ -232,3 +248,34 @@ def test_large_numbers_are_finite_although_their_sum_is_not() -> None:
         check_finite(torch.tensor([3e38, 3e38, float("nan")]), "here")
     with pytest.raises(DataError, match="here: all 2 numbers are NaN or infinite"):
         check_finite(torch.tensor([float("inf"), float("-inf")]), "here")
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".npy"])
+def test_a_file_without_elements_counts_as_missing_however_large_its_header(suffix: str, tmp_path: Path) -> None:
+    for name in ("whole", "empty"):
+        if suffix == ".npy":
+            np.save(tmp_path / f"{name}.npy", np.zeros((3, 2), "f4"))
+        else:
+            soundfile.write(tmp_path / f"{name}{suffix}", 0.1 * np.ones(800, "f4"), 8000)
+    empty = tmp_path / f"empty{suffix}"
+    if suffix == ".wav":
+        chunk = b"LIST" + struct.pack("<I", 6000) + bytes(6000)
+        empty.write_bytes(empty.read_bytes()[:36] + chunk + b"data" + bytes(4))
+    elif suffix == ".flac":  # states no samples, and pads its header
+        info = empty.read_bytes()[8:21]  # 20 more bytes state no samples
+        empty.write_bytes(b"fLaC\x00\x00\x00\x22" + info + b"\xf0" + bytes(20) + b"\x81\x00\x20\x00" + bytes(8192))
+    else:
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': (0, 2), }}{' ' * 8000}\n".encode()
+        empty.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    assert empty.stat().st_size > 6000
+    (tmp_path / "t.csv").write_text(f"x,label\nwhole{suffix},a\nempty{suffix},b\n")
+
+    options: dict[str, Any] = {"path": str(tmp_path / "t.csv"), "modalities": {"x": "x"}, "targets": ["label"]}
+    data = Manifest(**options)
+
+    assert [data.has(index, "x") for index in (0, 1)] == [True, False]
+    assert [data.length(index, "x") > 0 for index in (0, 1)] == [True, False]
+    check_dataset(Manifest, options)
+    assert data.cautions == (
+        f"1 of 2 files of x hold a header and no element: t.csv, line 3: {empty}. Their samples count as without x.",
+    )

@@ -9,8 +9,8 @@ import pytest
 import soundfile
 
 from fusionkit.data.audio import read_audio, read_header
+from fusionkit.data.length_notes import length_note
 from fusionkit.data.media import ReadOptions, describe_media
-from fusionkit.data.sound_headers import length_note
 from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
 
@@ -204,3 +204,128 @@ def test_a_sound_that_cannot_be_read_or_was_cut_is_told_when_it_is_loaded(tmp_pa
     path.write_bytes(path.read_bytes()[:-400])
 
     assert length_note(path) == length_note(tmp_path / "none.wav") == length_note(tmp_path) == ""
+
+
+def test_an_rf64_that_states_0_in_both_of_its_fields_is_read_to_the_end(tmp_path: Path) -> None:
+    path = restated(written(tmp_path, "RF64"), "RF64", lambda _: 0)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"data") + 4
+    content[at : at + 4] = bytes(4)
+    path.write_bytes(content)
+
+    assert read_header(path).frames == LENGTH
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+
+CHUNKS_BEHIND = {
+    "WAV": b"LIST" + struct.pack("<I", 14) + b"INFOISFTab\0\0\0\0" + b"id3 " + struct.pack("<I", 5) + b"ID3\3\0\0",
+    "RF64": b"LIST" + struct.pack("<I", 14) + b"INFOISFTab\0\0\0\0",
+    "W64": b"list" + bytes(12) + struct.pack("<Q", 40) + bytes(16),
+    "AIFF": b"NAME" + struct.pack(">I", 5) + b"hello\0",
+}
+
+
+@pytest.mark.parametrize("form", CHUNKS_BEHIND)
+@pytest.mark.parametrize("size", [0, 0x7FFFF000])
+def test_chunks_behind_a_sound_of_open_length_are_no_sound(tmp_path: Path, form: str, size: int) -> None:
+    path = restated(written(tmp_path, form), form, lambda _: size or FIELDS[form][4])
+    path.write_bytes(path.read_bytes() + CHUNKS_BEHIND[form])
+
+    header = read_header(path)
+
+    assert header.frames == LENGTH
+    assert header.note.endswith(": it is read up to the chunks behind it")
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+
+def test_what_only_begins_like_a_chunk_at_the_end_of_a_sound_is_sound(tmp_path: Path) -> None:
+    for behind in (b"LIST" + struct.pack("<I", 100) + b"hello\0", b"zzzz" + struct.pack("<I", 6) + b"hello\0"):
+        path = restated(written(tmp_path, "WAV"), "WAV", lambda _: 0)
+        path.write_bytes(path.read_bytes() + behind)
+
+        assert read_header(path).frames == LENGTH + len(behind) // 2
+
+
+def test_what_stands_behind_the_stated_sound_of_a_w64_is_not_read_as_sound(tmp_path: Path) -> None:
+    path = written(tmp_path, "W64")
+    path.write_bytes(path.read_bytes() + CHUNKS_BEHIND["W64"])
+    assert soundfile.info(path).frames > LENGTH  # libsndfile reads to the end of the file
+
+    assert (read_header(path).frames, len(read_audio(path))) == (LENGTH, LENGTH)
+
+
+@pytest.mark.parametrize(("form", "endian"), [("AU", "BIG"), ("AU", "LITTLE"), ("NIST", "BIG"), ("NIST", "LITTLE")])
+def test_a_wav_that_is_an_au_or_sphere_file_is_held_against_its_own_count(
+    tmp_path: Path, form: str, endian: str
+) -> None:
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, WAVE, RATE, format=form, subtype="PCM_16", endian=endian)
+    whole = path.read_bytes()
+    assert (read_header(path).note, len(read_audio(path))) == ("", LENGTH)
+
+    path.write_bytes(whole[:-400])
+    for read in (read_header, read_audio):
+        with pytest.raises(DataError, match=r"sound\.wav: is truncated: it holds 600 of 1000 bytes of sound"):
+            read(path)
+    path.write_bytes(whole + bytes(200))
+    assert read_header(path).note == "goes on for 200 bytes behind the sound that its header states: they are not read"
+    assert len(read_audio(path)) == LENGTH
+
+
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF000])
+def test_an_au_of_open_length_is_read_to_the_end_and_noted(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, WAVE, RATE, format="AU", subtype="PCM_16", endian="BIG")
+    content = bytearray(path.read_bytes())
+    content[8:12] = struct.pack(">I", size)
+    path.write_bytes(content)
+
+    header = read_header(path)
+    assert (header.frames, header.note.endswith(": it is read to the end of the file")) == (LENGTH, True)
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+
+@pytest.mark.parametrize("form", ["VOC", "AVR"])
+def test_a_wav_of_a_form_that_cannot_be_checked_is_said_to_be_one(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "sound.wav"
+    soundfile.write(path, WAVE, RATE, format=form, subtype="PCM_16")
+
+    note = "is of a form whose length cannot be checked, so a loss at its end would go unseen"
+    assert read_header(path).note == length_note(path) == note
+    assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
+
+
+def flac_stating(path: Path, samples: int, wave: np.ndarray = WAVE) -> Path:
+    soundfile.write(path, wave, RATE)
+    content = bytearray(path.read_bytes())
+    content[22:26] = struct.pack(">I", samples)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("seconds", [1, 60])
+def test_a_flac_that_states_too_few_samples_is_read_to_the_end_and_noted(tmp_path: Path, seconds: int) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, seconds * RATE).astype("f4")
+    path = flac_stating(tmp_path / "a.flac", 3000, wave)
+
+    header = read_header(path)
+
+    assert header.frames == len(wave)
+    note = f"states 3,000 samples, but {len(wave) - 3000:,} more follow: it is read to the end of the file"
+    assert header.note == length_note(path) == note
+    assert np.allclose(read_audio(path).numpy(), wave, atol=2**-14)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("seconds", [0.01, 1, 60])
+def test_a_whole_flac_of_any_size_has_no_note(tmp_path: Path, seconds: float, channels: int) -> None:
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, (int(seconds * RATE), channels)).astype("f4")
+    soundfile.write(tmp_path / "a.flac", wave, RATE)
+    whole = (tmp_path / "a.flac").read_bytes()
+    like_a_frame = b"\xff\xf8\xc9" + bytes([(channels - 1) << 4 | 8]) + b"\x7f" * 12  # but with a wrong checksum
+    for behind in (b"", bytes(1000), like_a_frame):
+        (tmp_path / "a.flac").write_bytes(whole + behind)
+
+        header = read_header(tmp_path / "a.flac")
+
+        assert (header.frames, header.channels, header.note) == (len(wave), channels, "")

@@ -61,6 +61,114 @@ def test_the_policy_of_incomplete_files_is_heeded_by_every_reader_of_sound(suffi
     assert float(wave.std()) == pytest.approx(NOISE.std() / 3**0.5, rel=0.15)  # a third of the band is left at 16 kHz
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("damage", [bytes(40), b"\x55"])
+def test_a_flac_that_is_damaged_inside_is_kept_where_it_can_be_decoded(
+    share: float, damage: bytes, tmp_path: Path
+) -> None:
+    file = noise(tmp_path, ".flac")
+    content = bytearray(file.read_bytes())
+    at = int(len(content) * share)
+    content[at : at + len(damage)] = damage
+    file.write_bytes(content)
+
+    kept = made(Clip(None, file), tmp_path, incomplete="keep")
+    dropped, failed = (made(Clip(None, file), tmp_path, incomplete=policy) for policy in ("drop", "fail"))
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read_audio(file)
+
+    assert (kept.status, dropped.status, failed.status) == ("prepared", "dropped", "failed"), kept.reason
+    assert "incomplete" in [found.kind for found in kept.departures]
+    assert 1.7 * 16_000 < len(kept.tensors["audio"]) <= 2 * 16_000
+    first = decode_audio(file).wave[: int(share * RATE)].numpy()  # all before the damage is as it was
+    assert np.allclose(first, NOISE[: len(first)], atol=2**-14)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_one_wrong_bit_in_a_flac_is_seen_by_its_checksum_whatever_reads_it(share: float, tmp_path: Path) -> None:
+    content = bytearray(noise(tmp_path, ".flac").read_bytes())
+    content[int(len(content) * share)] ^= 0x10
+    file = tmp_path / "a.mka"
+    file.write_bytes(content)
+
+    with pytest.raises(DataError, match=r"has (1 part|parts) that cannot be decoded|ends after"):
+        read_audio(file)
+
+
+def test_nothing_is_left_of_a_flac_that_was_cut_within_its_first_frame(tmp_path: Path) -> None:
+    file = noise(tmp_path, ".flac")
+    cut_short(file, 0.02)
+
+    sound = decode_audio(file)
+
+    assert len(sound.wave) == 0
+    assert sound.losses[0] == f"is truncated: it holds 0 of {2 * RATE} samples that its header promises"
+    assert "incomplete" in [found.kind for found in made(Clip(None, file), tmp_path, incomplete="keep").departures]
+
+
+@pytest.mark.parametrize("name", ["a.mka", "a.mp4"])
+def test_a_wav_states_its_length_whatever_reads_it(name: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", NOISE, RATE)
+    content = (tmp_path / "a.wav").read_bytes()
+    file = tmp_path / name
+    for rest, promises, losses in (
+        (content, True, []),
+        (content[:40] + b"\xff" * 4 + content[44:], False, []),
+        (content[:-8000], True, ["is truncated: it holds 184000 of 192000 bytes of sound that its header promises"]),
+    ):
+        file.write_bytes(rest)
+        with Film(file) as film:
+            assert film.lacks_duration != promises
+            assert len(list(film.frames(picture=False, sound=True))) > 0
+            assert film.losses()[: len(losses)] == losses
+    file.write_bytes(content)
+    assert made(Clip(None, file), tmp_path).departures == ()
+
+
+def test_a_sound_named_wav_is_read_as_what_it_is(tmp_path: Path) -> None:
+    for suffix in (".mp3", ".ogg", ".m4a", ".mka"):
+        file = encode(tmp_path / f"a{suffix}", NOISE[None])
+        renamed = tmp_path / "a.wav"
+        renamed.write_bytes(file.read_bytes())
+
+        assert np.array_equal(read_audio(renamed), read_audio(file))
+        cut_short(renamed, 0.6)
+        with pytest.raises(DataError, match=r"a\.wav: "):
+            read_audio(renamed)
+
+
+def cautions_of(folder: Path, names: list[str]) -> tuple[str, ...]:
+    (folder / "table.csv").write_text("sound,label\n" + "".join(f"{name},x\n" for name in names))
+    return Manifest(path=str(folder / "table.csv"), modalities={"audio": "sound"}, targets=["label"]).cautions
+
+
+def test_a_table_tells_which_compressed_sounds_promise_no_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode(tmp_path / "open.mp3", NOISE[None], write_xing="0")
+    cut_short(tmp_path / "open.mp3", 0.5)
+    for name in ("whole.mp3", "whole.m4a", "whole.ogg", "whole.mka", "open.aac"):
+        encode(tmp_path / name, NOISE[None])
+    encode(tmp_path / "other.mp3", np.stack([sine(1.0, rate=32_000)] * 2), 32_000)
+    joined = (tmp_path / "whole.mp3").read_bytes() + (tmp_path / "other.mp3").read_bytes()
+    (tmp_path / "joined.mp3").write_bytes(joined)
+    files = ["whole.m4a", "whole.mp3", "whole.ogg", "whole.mka", "open.mp3", "open.aac", "joined.mp3"]
+    described = decode_audio(tmp_path / "whole.m4a")
+    monkeypatch.setattr("fusionkit.data.audio.decode_compressed", lambda *_, **__: described)  # of the first file alone
+    monkeypatch.setattr(Film, "frames", None)
+
+    (caution,) = cautions_of(tmp_path, files)
+
+    unstated = "does not state its length, so a loss at its end would go unseen"
+    another = "goes on with another sound behind the one that its header states: each is read at its own speed"
+    assert caution == (
+        "3 of 7 files of audio do not state their length, or a wrong one: "
+        f"table.csv, line 6: {tmp_path}/open.mp3 {unstated}; table.csv, line 7: {tmp_path}/open.aac {unstated}; "
+        f"table.csv, line 8: {tmp_path}/joined.mp3 {another}."
+    )
+    assert cautions_of(tmp_path, files[:4]) == ()
+
+
 @pytest.mark.parametrize("suffix", [".aiff", ".mka", ".webm", ".mp4"])
 def test_a_manifest_takes_every_sound_that_clips_take(suffix: str, tmp_path: Path) -> None:
     encode(tmp_path / f"a{suffix}", sine(1.0)[None])

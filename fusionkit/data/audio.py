@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.data.compressed_audio import COMPRESSED_SUFFIXES, decode_compressed
+from fusionkit.data.compressed_audio import COMPRESSED_SUFFIXES, decode_compressed, is_compressed
 from fusionkit.data.files import name_errors, refuse_no_file
+from fusionkit.data.flac_frames import FlacLength, find_flac
 from fusionkit.data.limits import check_size
-from fusionkit.data.sound_headers import find_sound, open_corrected
+from fusionkit.data.sound_headers import UNCHECKED_LENGTH, SoundBytes, find_sound, open_corrected
 from fusionkit.data.sound_tracks import Sound, resampled
 from fusionkit.errors import DataError, Problem
 
@@ -33,8 +34,10 @@ Frames = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 _AT_ONCE = 1024
 """Samples that are read at once where a file breaks off somewhere."""
 
-# libsndfile gives the largest number of 64 bits where a flac leaves its length open.
-_MOST_FRAMES = 2**62
+_BROKEN = "has parts that cannot be decoded"
+
+_CHECKED = frozenset({"FLAC", "CAF"})
+"""Forms that libsndfile itself refuses, or breaks off, where they end before their header says."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +67,30 @@ def read_header(path: Path) -> AudioHeader:
     Raises:
         DataError: The file is missing, empty, no sound file, ends before its header says, or is larger than the limit.
     """
-    if path.suffix.lower() in PLAIN_SUFFIXES:
-        with _opened(path) as plain:
-            if plain is not None:
-                _refuse(path, plain.losses)
-                return AudioHeader(plain.file.frames, plain.file.samplerate, plain.file.channels, plain.note)
-    sound = decode_compressed(path)
+    header = read_stated_header(path)
+    if header is not None:
+        return header
+    sound = decode_audio(path)
     _refuse(path, sound.losses)
     note = " and ".join(text for _, text in sound.departures)
     return AudioHeader(len(sound.wave), sound.rate, sound.channels, note)
+
+
+def read_stated_header(path: Path) -> AudioHeader | None:
+    """Reads the header of a sound that states its exact length; None of one that is decoded to know it.
+
+    Raises:
+        DataError: The file is missing, empty, no sound file, ends before its header says, or is larger than the limit.
+    """
+    if path.suffix.lower() not in PLAIN_SUFFIXES:
+        return None
+    with _opened(path) as plain:
+        if isinstance(plain, _Plain):
+            _refuse(path, plain.losses)
+            return AudioHeader(plain.file.frames, plain.file.samplerate, plain.file.channels, plain.note)
+        if plain is not None and plain.header.is_empty:
+            return AudioHeader(0, plain.header.rate, plain.header.channels)
+    return None
 
 
 def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
@@ -106,60 +124,93 @@ def decode_audio(path: Path, *, rate: int | None = None) -> Sound:
     Raises:
         DataError: The file is missing, no sound file, or larger than the limit.
     """
-    if path.suffix.lower() in PLAIN_SUFFIXES:
-        with _opened(path) as plain:
-            if plain is not None:
-                return _read_plain(path, plain, rate)
-    return decode_compressed(path, rate=rate)
+    if path.suffix.lower() not in PLAIN_SUFFIXES:
+        return decode_compressed(path, rate=rate)
+    with _opened(path) as plain:
+        if isinstance(plain, _Plain):
+            return _read_plain(path, plain, rate)
+    if plain is None:
+        return decode_compressed(path, rate=rate)
+    if plain.header.is_empty:
+        return Sound(torch.zeros(0), plain.header.rate, plain.header.channels)
+    sound = decode_compressed(path, rate=rate)
+    is_told = not plain.note or plain.note in [text for _, text in sound.departures]
+    return sound if is_told else replace(sound, departures=(*sound.departures, ("length", plain.note)))
 
 
 @dataclass(frozen=True)
 class _Plain:
-    """A sound as libsndfile opens it, what its header says wrongly, and what is missing of it."""
+    """A sound as libsndfile opens it, where it stands, what its header says wrongly, and what is missing of it."""
 
     file: Any
+    path: Path
+    sound: SoundBytes | None
+    is_flac: bool
     note: str
     losses: tuple[str, ...]
 
 
 def _read_plain(path: Path, plain: _Plain, rate: int | None) -> Sound:
     own, channels = int(plain.file.samplerate), int(plain.file.channels)
-    frames = _frames_of(plain.file)
+    wave, broken = _wave_of(path, plain)
     losses = plain.losses
-    if len(frames) != plain.file.frames and not losses:
-        losses = (_lacking(f"{len(frames)} of {plain.file.frames} samples"),)
-    wave = torch.from_numpy(frames).T.mean(dim=0)
+    if len(wave) != plain.file.frames and not losses:
+        losses = (f"is truncated: it holds {len(wave)} of {plain.file.frames} samples that its header promises",)
+    losses += broken
     if rate is not None and rate != own:
         check_size("samples", math.ceil(len(wave) * rate / own), str(path))
         wave = resampled(wave, own, rate)
     return Sound(wave, own, channels, losses, (("length", plain.note),) if plain.note else ())
 
 
-def _frames_of(file: Any) -> Frames:
-    """The frames of a sound; of one that breaks off those before that place."""
+def _wave_of(path: Path, plain: _Plain) -> tuple[Tensor, tuple[str, ...]]:
+    """The mean of the channels of a sound, as far as it can be decoded, and what cannot be."""
     import soundfile
 
+    # Some encodings, such as GSM 6.10, can only be read in one go, and soundfile wants to hear how far.
+    length = {} if plain.file.seekable() else {"frames": plain.file.frames}
     try:
-        whole: Frames = file.read(dtype="float32", always_2d=True)
-        return whole
+        return _mean(plain.file.read(dtype="float32", always_2d=True, **length)), ()
     except soundfile.LibsndfileError:
-        file.seek(0)
-    found = [np.zeros((0, file.channels), np.float32)]
-    while True:
+        pass
+    if plain.is_flac:
+        return _wave_by_libav(path)
+    return _wave_before_break(plain), (_BROKEN,)
+
+
+def _wave_by_libav(path: Path) -> tuple[Tensor, tuple[str, ...]]:
+    """A damaged flac: libav goes on behind the damage, libsndfile does not."""
+    try:
+        sound = decode_compressed(path)
+    except DataError as error:
+        return torch.zeros(0), tuple(problem.message for problem in error.problems)
+    return sound.wave, tuple(loss for loss in sound.losses if loss.startswith("has ")) or (_BROKEN,)
+
+
+def _wave_before_break(plain: _Plain) -> Tensor:
+    """The sound before the place at which a file breaks off; it is opened anew, since nothing can be sought in it."""
+    import soundfile
+
+    found = [np.zeros((0, plain.file.channels), np.float32)]
+    with open_corrected(plain.path, plain.sound) as source:
         try:
-            found.append(file.read(_AT_ONCE, dtype="float32", always_2d=True))
+            with soundfile.SoundFile(source) as file:
+                while len(part := file.read(_AT_ONCE, dtype="float32", always_2d=True)):
+                    found.append(part)
         except soundfile.LibsndfileError:
-            break
-        if not len(found[-1]):
-            break
-    return np.concatenate(found)
+            pass
+    return _mean(np.concatenate(found))
+
+
+def _mean(frames: Frames) -> Tensor:
+    return torch.from_numpy(frames).T.mean(dim=0)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Plain | None]:
-    """A sound as libsndfile opens it; None for a flac that states no length.
+def _opened(path: Path) -> Iterator[_Plain | FlacLength | None]:
+    """A sound as libsndfile opens it; what libav decodes is a flac of a wrong length, or None where it is compressed.
 
-    libsndfile cannot read such a flac to its end, libav can.
+    libsndfile reads a flac no further than its header says.
     """
     import soundfile
 
@@ -167,15 +218,19 @@ def _opened(path: Path) -> Iterator[_Plain | None]:
     if not path.stat().st_size:
         raise DataError([Problem(str(path), "is empty (0 bytes)", "copy it again")])
     with name_errors(path, "cannot be read as sound"):
+        flac = find_flac(path)
+        if flac is not None and flac.is_wrong:
+            yield flac
+            return
+        if flac is None and is_compressed(path):
+            yield None
+            return
         found = find_sound(path)
-        cut = found is not None and found.missing
-        losses = (_lacking(f"{found.present} of {found.stated} bytes of sound"),) if found is not None and cut else ()
         with open_corrected(path, found) as file, soundfile.SoundFile(file) as sound:
-            if sound.frames <= _MOST_FRAMES:
-                check_size("samples", sound.frames * sound.channels, str(path))
-                yield _Plain(sound, "" if found is None else found.note, losses)
-                return
-    yield None
+            check_size("samples", sound.frames * sound.channels, str(path))
+            note = found.note if found is not None else "" if sound.format in _CHECKED else UNCHECKED_LENGTH
+            losses = (found.loss,) if found is not None and found.loss else ()
+            yield _Plain(sound, path, found, flac is not None, note, losses)
 
 
 def _refuse(path: Path, losses: Sequence[str]) -> None:
@@ -186,7 +241,3 @@ def _refuse(path: Path, losses: Sequence[str]) -> None:
     """
     if losses:
         raise DataError([Problem(str(path), " and ".join(losses), "copy it again")])
-
-
-def _lacking(share: str) -> str:
-    return f"is truncated: it holds {share} that its header promises"

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from fusionkit.data.decoding import Film
 from fusionkit.data.files import name_errors, refuse_no_file
+from fusionkit.data.flac_frames import is_flac, skip_tags, split_flac
+from fusionkit.data.mp3_frames import split_mp3
 from fusionkit.data.ogg_pages import split_links
-from fusionkit.data.promises import tag_bytes
+from fusionkit.data.promises import split_mov
 from fusionkit.data.sound_headers import UNSTATED_LENGTH
 from fusionkit.data.sound_tracks import Sound, SoundTrack
 from fusionkit.errors import DataError, Problem
 
 COMPRESSED_SUFFIXES = frozenset({".m4a", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".mka", ".weba"})
 
-_MP3_BEGINNING = re.compile(
-    rb"ID3[\x02-\x04][\x00-\x0f][\x00-\xff][\x00-\x7f]{4}"  # a tag before the sound
-    rb"|\xff[\xe2-\xff][\x00-\xff]{2}(?:\x00{2})?(?:\x00{9}|\x00{17}|\x00{32})(?:Xing|Info)",  # a frame without sound
-    re.DOTALL,
-)
-
 
 def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
     """Decodes the first stream of sound of a file.
 
-    An mp3 or ogg may consist of several that were joined, each of its own rate and number of channels: each is decoded
-    by itself, and held against what it promises itself.
+    An mp3, ogg, flac or m4a may consist of several that were joined, each of its own rate and number of channels: each
+    is decoded by itself, and held against what it promises itself.
 
     Args:
         path: The file.
@@ -36,6 +31,7 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
         DataError: The file is missing, holds no sound, cannot be decoded, or is larger than the limit.
     """
     track = SoundTrack(str(path))
+    rate_of_first = 0
     losses: list[str] = []
     is_open = False
     parts = _joined(path)
@@ -51,6 +47,7 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
         with film:
             if film.sound is None:
                 raise DataError([Problem(str(path), "holds no sound")])
+            rate_of_first = rate_of_first or _stated_rate(film)
             track.join()
             for frame in film.frames(picture=False, sound=True):
                 track.add(frame)
@@ -59,29 +56,41 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
     departures = track.departures
     if is_open and not losses:
         departures += (("no duration", UNSTATED_LENGTH),)
-    return Sound(track.wave(rate), track.rate or 0, track.channels, tuple(losses), departures)
+    return Sound(track.wave(rate), track.rate or rate_of_first, track.channels, tuple(losses), departures)
+
+
+def _stated_rate(film: Film) -> int:
+    return 0 if film.sound.codec_context is None else int(film.sound.codec_context.sample_rate)
+
+
+def is_compressed(path: Path) -> bool:
+    """Tells whether a file begins as an mp3, aac, ogg, m4a or mka does, whatever its name says."""
+    with path.open("rb") as file:
+        begin = skip_tags(file)
+        file.seek(begin)
+        head = file.read(8)
+    return head[:4] in (b"OggS", b"\x1a\x45\xdf\xa3") or head[4:] == b"ftyp" or _begins_as_mp3(head)
+
+
+def _begins_as_mp3(head: bytes) -> bool:
+    return head[:1] == b"\xff" and head[1:2] >= b"\xe2"
 
 
 def _joined(path: Path) -> list[bytes | None]:
     """The contents of the files that were joined to make this one; None stands for a file that is read as it is."""
     refuse_no_file(path)
     with name_errors(path, "cannot be read"), path.open("rb") as file:
-        head = file.read(4)
-        if head != b"OggS" and head[:3] != b"ID3" and not (head[:1] == b"\xff" and head[1:2] >= b"\xe2"):
+        head = file.read(8)
+        if head[4:] == b"ftyp":
+            parts = split_mov(file)
+        elif head[:4] == b"OggS":
+            parts = split_links(head + file.read())
+        elif is_flac(file):
+            file.seek(0)
+            parts = split_flac(file.read())
+        elif head[:3] == b"ID3" or _begins_as_mp3(head):
+            file.seek(0)
+            parts = split_mp3(file.read())
+        else:
             return [None]
-        content = head + file.read()
-    parts = split_links(content) if head == b"OggS" else _split_mp3(content)
-    return [None] if len(parts) == 1 else [*parts]
-
-
-def _split_mp3(content: bytes) -> list[bytes]:
-    """Splits at every tag, and at every frame that says what follows, if no tag stands before it."""
-    starts = [0]
-    after_tag = -1
-    for found in _MP3_BEGINNING.finditer(content):
-        is_tag = found.group()[:3] == b"ID3"
-        if found.start() >= after_tag and found.start() not in (0, after_tag):
-            starts.append(found.start())
-        if is_tag and found.start() >= after_tag:
-            after_tag = found.end() + tag_bytes(found.group())
-    return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
+    return [None] if len(parts) <= 1 else [*parts]

@@ -9,16 +9,21 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
+from fusionkit.data.mp3_frames import seconds_of_mp3
 from fusionkit.data.ogg_pages import lacks_last_page
+from fusionkit.data.sound_headers import find_sound_in
 
 _STATED_OF_WHOLE = frozenset({"matroska", "flv", "asf"})
 """Formats whose header states how long the whole is, and not each stream."""
 
 _STATED_OF_STREAMS = frozenset({"aiff", "au", "tta", "wv", "flac", "rm"})
 """Formats whose header states how long the sound is."""
+
+_CHUNKED = frozenset({"wav", "w64"})
+"""Formats of chunks, one of which is the sound and states its bytes."""
 
 _OPEN_SIZES = (0, 1 << 31, 1 << 32)
 _NEAR = 1 << 16
@@ -73,12 +78,16 @@ def find_promise(container: Any, picture: Any, sound: Any, file: BinaryIO) -> Pr
     if "ogg" in formats:
         lacking = lacks_last_page(file)
         return Promise(ends=not lacking, losses=("lacks its last page: it is truncated",) if lacking else ())
+    if formats & _CHUNKED:
+        return _of_wav(sound, file)
     if formats & _STATED_OF_WHOLE:
         return Promise(whole=_whole_of(container, formats, streams, file))
     if formats & _STATED_OF_STREAMS:
-        return Promise(seconds=_durations(streams))
-    seconds = _seconds_of_mp3(file) if "mp3" in formats and sound is not None else None
-    return Promise(seconds={} if seconds is None else {sound.index: seconds})
+        seconds = _durations(streams)
+    else:
+        length = seconds_of_mp3(file) if "mp3" in formats and sound is not None else None
+        seconds = {} if length is None else {sound.index: length}
+    return Promise(seconds=seconds)
 
 
 def _whole_of(container: Any, formats: frozenset[str], streams: list[Any], file: BinaryIO) -> float | None:
@@ -96,7 +105,36 @@ def _durations(streams: list[Any]) -> dict[int, float]:
     return {stream.index: float(stream.duration * stream.time_base) for stream in streams if stream.duration}
 
 
+def _of_wav(sound: Any, file: BinaryIO) -> Promise:
+    found = find_sound_in(file)
+    if sound is None or found is None or found.is_open or not found.stated:
+        return Promise()
+    if found.missing:  # libav shortens the duration to what is there
+        return Promise(losses=(found.loss,))
+    return Promise(seconds=_durations([sound]), ends=True)
+
+
+def split_mov(file: BinaryIO) -> list[bytes]:
+    """Splits an mp4 into those that were joined to make it; nothing where it is one."""
+    starts, position = list[int](), 0
+    for name, size, _ in _boxes(file):
+        starts += [position] if name == b"ftyp" else []
+        position += size
+    if len(starts) < 2:
+        return []
+    file.seek(0)
+    content = file.read()
+    return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
+
+
 def _of_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
+    promise = _of_one_mov(container, picture, streams, file)
+    if sum(name == b"ftyp" for name, *_ in _boxes(file)) > 1:  # libav reads the first alone
+        return replace(promise, losses=(*promise.losses, "goes on with another film or sound, which is not read"))
+    return promise
+
+
+def _of_one_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
     if all(stream.frames for stream in streams):
         seconds = {index: length for index, length in _durations(streams).items() if index != _index(picture)}
         return Promise(frames=0 if picture is None else picture.frames, seconds=seconds)
@@ -227,25 +265,3 @@ def _flv_states_its_length(file: BinaryIO) -> bool:
     head, name = file.read(4096), b"\0\x08duration\0"
     at = head.find(name) + len(name)
     return at >= len(name) and len(head) >= at + 8 and struct.unpack(">d", head[at : at + 8])[0] > 0
-
-
-def _seconds_of_mp3(file: BinaryIO) -> float | None:
-    """The length that the first frame of an mp3 states, if it holds no sound but what is said of the others."""
-    file.seek(0)
-    head = file.read(10)
-    file.seek(10 + tag_bytes(head) if head[:3] == b"ID3" else 0)
-    first = file.read(512)
-    at = max(first.find(b"Xing"), first.find(b"Info"))
-    if at < 4 or first[0] != 0xFF or len(first) < at + 12 or not first[at + 7] & 1:
-        return None
-    version, layer_3_rate = first[1] >> 3 & 3, (44100, 48000, 32000, 0)[first[2] >> 2 & 3]
-    if version == 1 or not layer_3_rate:
-        return None
-    rate = layer_3_rate >> {3: 0, 2: 1, 0: 2}[version]
-    frames: int = struct.unpack(">I", first[at + 8 : at + 12])[0]
-    return frames * (1152 if version == 3 else 576) / rate
-
-
-def tag_bytes(head: bytes) -> int:
-    """The size that the first ten bytes of an ID3 tag state for what follows them: four times seven bits."""
-    return sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))

@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.data.audio import PLAIN_SUFFIXES
 from fusionkit.data.files import expand_path
-from fusionkit.data.sound_headers import length_note
+from fusionkit.data.length_notes import length_note
+from fusionkit.data.media import SOUND_SUFFIXES
 from fusionkit.datasets.film_columns import FilmColumns
 from fusionkit.datasets.film_files import not_prepared
 from fusionkit.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, modality_of
@@ -211,7 +211,7 @@ def _cautions_of_lengths(table: Table, sources: Mapping[str, TableModality]) -> 
         if not isinstance(source, FileNames):
             continue
         files = [(row.place, source.file(row)) for row in table.rows if source.has(row)]
-        sounds = [(place, file) for place, file in files if file.suffix.lower() in PLAIN_SUFFIXES]
+        sounds = [(place, file) for place, file in files if file.suffix.lower() in SOUND_SUFFIXES]
         noted = [f"{place}: {file} {note}" for place, file in sounds if (note := length_note(file))]
         if noted:
             more = f"; and {len(noted) - _NAMED} more" if len(noted) > _NAMED else ""

@@ -11,6 +11,8 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fusionkit.data.arrays import ARRAY_SUFFIXES
+from fusionkit.data.audio import PLAIN_SUFFIXES, read_stated_header
 from fusionkit.data.files import at_place, is_file, path_hint, what_is_there
 from fusionkit.data.images import IMAGE_SUFFIXES
 from fusionkit.data.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
@@ -20,7 +22,7 @@ from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import ModalityInfo
 
 _SMALL = 4096
-"""Bytes of a file that may hold a header and nothing else; larger ones are not looked into before they are loaded."""
+"""Bytes of a compressed sound that may hold a header and nothing else; no larger one is decoded to be counted."""
 
 _MOST_WHOLE = 2**63
 
@@ -196,12 +198,22 @@ class FileNames(TableModality):
     def is_empty(self, row: TableRow) -> bool:
         """Whether the file of a row has a header and no element behind it; one that is damaged is told when loaded."""
         file = self.file(row)
-        if file.suffix.lower() in IMAGE_SUFFIXES or file.stat().st_size > _SMALL:
-            return False
         try:
-            return self._described(row).length == 0
+            return self._glanced(file) == 0
         except DataError:
             return False
+
+    def _glanced(self, file: Path) -> int | None:
+        """Elements of a file by its header; None where all of it would be decoded to count them."""
+        suffix = file.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            return 1
+        header = read_stated_header(file) if suffix in PLAIN_SUFFIXES else None
+        if header is not None:
+            return header.frames
+        if suffix not in ARRAY_SUFFIXES and file.stat().st_size > _SMALL:
+            return None
+        return describe_media(file, self._options).length
 
     def _described(self, row: TableRow) -> MediaInfo:
         try:
