@@ -165,6 +165,35 @@ def test_one_recording_in_two_groups_on_both_sides_is_refused_like_any_overlap(f
     assert assembly.notes[0].startswith("1 file of the test part is in the training part too")
 
 
+@pytest.mark.parametrize("how", ["same", "copy"])
+@pytest.mark.parametrize("suffix", ["wav", "npy"])
+def test_a_recording_that_ends_in_silence_is_found_on_both_sides(folder: Path, how: str, suffix: str) -> None:
+    spoken = np.concatenate([np.random.default_rng(0).normal(0, 0.1, (4000, 2)), np.zeros((4000, 2))])
+    if suffix == "wav":
+        soundfile.write(folder / "0.wav", spoken[:, 0], 8000)
+    else:
+        np.save(folder / "0.npy", spoken)
+    other = f"0.{suffix}" if how == "same" else f"other.{suffix}"
+    if how == "copy":
+        shutil.copy(folder / f"0.{suffix}", folder / other)
+    cells = [f"{index}.wav,{index}.npy,{index}" for index in range(7)]
+    cells.append(f"{other},7.npy,7" if suffix == "wav" else f"7.wav,{other},7")
+    with pytest.raises(DataError, match="1 file of the test part is in the training part too"):
+        assembled(folder, *cells)
+
+
+def test_a_long_file_of_one_value_tells_nothing_unless_one_number_within_differs(tmp_path: Path) -> None:
+    split = Split("f", ("a",), ("b",))
+    for where, copies in ((None, 0), (400_000, 1), (150_001, 1)):
+        values = np.full(600_000, 0.25)
+        if where is not None:
+            values[where] = 0.5
+        for name in "ab":
+            np.save(tmp_path / f"{name}.npy", values)
+        found = copies_across(split, {name: [tmp_path / f"{name}.npy"] for name in "ab"})
+        assert len(found) == copies, where
+
+
 def test_files_that_are_shared_on_one_side_silent_or_empty_are_no_overlap(folder: Path) -> None:
     for name in ("still.wav", "quiet.wav"):
         soundfile.write(folder / name, np.zeros(4000), 8000)

@@ -15,8 +15,14 @@ from fusionkit.interfaces import Split
 _SAMPLE = 4096
 """Bytes of the beginning, the middle and the end that are compared before all are."""
 
+_HEADER = 128
+"""Bytes that the header of another file than a wave or an array may take: half of a file that is shorter than two."""
+
 _PERIOD = 8
 """Bytes of the largest number: what repeats them is one value over and over."""
+
+_READ = 2**20
+"""Bytes that are read at once, a multiple of the period."""
 
 Copies = tuple[tuple[str, Path, str, Path], ...]
 """A training sample and its file, and a test sample and its file that holds the same."""
@@ -26,8 +32,8 @@ def copies_across(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
     """The files of test samples that training samples have as well, each once, in the order of the test part.
 
     Files are told apart by their bytes, which are read of those only that have one size and agree in samples of
-    themselves. One that ends in the same value over and over, such as silence, tells nothing and counts as no copy; nor
-    does one that is not there.
+    themselves. One that holds a single value over and over, such as silence, tells nothing and counts as no copy; nor
+    does one that is not there. One that only ends in silence or in zeros is a copy like any other.
 
     Args:
         split: The split.
@@ -80,7 +86,7 @@ def _size(file: Path) -> str:
 
 
 def _sampled(file: Path) -> str:
-    """A hash of samples of a file; empty where its end tells nothing."""
+    """A hash of samples of a file."""
     if is_member(file):
         return fingerprint(file)
     state = file.stat()
@@ -88,7 +94,7 @@ def _sampled(file: Path) -> str:
 
 
 def _whole(file: Path) -> str:
-    """A hash of all bytes of a file."""
+    """A hash of all bytes of a file; empty where they tell nothing."""
     if is_member(file):
         return fingerprint(file)
     state = file.stat()
@@ -100,16 +106,32 @@ def _hash_of_samples(file: Path, size: int, changed: int) -> str:
     """Of a file of this size and time; a changed one is read anew."""
     with file.open("rb") as opened:
         pieces = []
-        for start in (0, size // 2, max(0, size - min(_SAMPLE, max(_PERIOD + 1, size // 8)))):
+        for start in (0, size // 2, max(0, size - _SAMPLE)):
             opened.seek(start)
             pieces.append(opened.read(_SAMPLE))
-    end = pieces[-1]
-    if end[_PERIOD:] == end[:-_PERIOD]:
-        return ""
     return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
 @lru_cache(maxsize=2**17)
 def _hash_of_all(file: Path, size: int, changed: int) -> str:
+    """Empty where one value follows the header over and over, or nothing does."""
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        header = _header_size(opened.read(_SAMPLE))
+        opened.seek(0)
+        digest = hashlib.sha256(opened.read(header))
+        period, is_one_value = b"", True
+        while piece := opened.read(_READ):
+            digest.update(piece)
+            period = period or (piece[:_PERIOD] if len(piece) > _PERIOD else piece[:1])
+            is_one_value = is_one_value and piece == (period * (len(piece) // len(period) + 1))[: len(piece)]
+    return "" if is_one_value else digest.hexdigest()
+
+
+def _header_size(beginning: bytes) -> int:
+    """How many bytes come before the numbers of a wave or an array; of another file, what a header may take."""
+    if beginning.startswith(b"RIFF") and (chunk := beginning.find(b"data", 12)) >= 0:
+        return chunk + 8
+    if beginning.startswith(b"\x93NUMPY"):
+        stated = 8 + (2 if beginning[6:7] == b"\x01" else 4)
+        return stated + int.from_bytes(beginning[8:stated], "little")
+    return min(_HEADER, len(beginning) // 2)
