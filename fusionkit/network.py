@@ -282,7 +282,9 @@ class FusionModel(nn.Module):
             unimodal={name: {t: link(scores) for t, scores in of.items()} for name, of in of_branches.items() if of},
             features=features,
             present=present,
-            sequences=sequences,
+            sequences={
+                n: of.with_values(link(of.values)) if of.values.requires_grad else of for n, of in sequences.items()
+            },
             dropout=drawn,
         )
 

@@ -71,6 +71,10 @@ OWN_LOOPS: dict[str, dict[str, Any]] = {
     "heads not asked": {"asked": {"unimodal": False}},
     "one modality asked": {"asked": {"modalities": ("audio",), "fused": False}},
     "frozen encoder": {"frozen": True},
+    "a graph that never changes": {"wrapper": {"static_graph": True}, "optimizer": torch.optim.AdamW},
+    "a graph that never changes, of elements alone": {"wrapper": {"static_graph": True}}
+    | {"loss": lambda output, targets: output.sequences["video"].values.square().mean()},
+    "elements alone": {"loss": lambda output, targets: output.sequences["video"].values.square().mean()},
     "elements fused": {"fusion": {"type": "bottleneck", "width": 4, "heads": 2, "dropout": 0.0}},
 }
 

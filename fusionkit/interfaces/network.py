@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.utils._pytree import register_pytree_node
 
 from fusionkit.jagged import Jagged
 
@@ -116,6 +117,26 @@ class ModelOutput:
     present: Mapping[str, Tensor]
     sequences: Mapping[str, Jagged] = field(default_factory=dict)
     dropout: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+def _flatten_output(output: ModelOutput) -> tuple[list[Any], dict[str, tuple[int, ...]]]:
+    """The tensors of an output, elements of sequences among them, and the lengths of the sequences."""
+    unimodal = {name: dict(of) for name, of in output.unimodal.items()}
+    elements = {name: sequence.values for name, sequence in output.sequences.items()}
+    plain = [dict(each) for each in (output.fused, output.features, output.present, output.dropout)]
+    return [*plain, unimodal, elements], {name: sequence.sizes for name, sequence in output.sequences.items()}
+
+
+def _restore_output(parts: Iterable[Any], sizes: dict[str, tuple[int, ...]]) -> ModelOutput:
+    fused, features, present, dropout, unimodal, elements = parts
+    sequences = {name: Jagged.from_sizes(values, sizes[name]) for name, values in elements.items()}
+    return ModelOutput(fused, unimodal, features, present, sequences, dropout)
+
+
+# DistributedDataParallel(static_graph=True) finds the scores by it; of what it cannot take apart it averages nothing.
+register_pytree_node(
+    ModelOutput, _flatten_output, _restore_output, serialized_type_name="fusionkit.interfaces.ModelOutput"
+)
 
 
 FeatureHook = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
