@@ -12,10 +12,10 @@ from torch import Tensor
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.copies import Copies, copies_across, describe_copies
 from fusionkit.data.feed import Feed
-from fusionkit.data.loading import Samples, TargetEncoder, encode_targets
+from fusionkit.data.loading import Samples, TargetEncoder, check_targets, encode_targets
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
-from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, Split, Transform
+from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
 from fusionkit.loss_heads.categorical import class_of
 from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
@@ -202,7 +202,8 @@ def assemble(recipe: Recipe) -> Assembly:
     Raises:
         RecipeError: The fold is unknown, or the dataset lacks a modality or a target of the recipe.
         DataError: The dataset is wrong, a group or a file of two groups stands on both sides, targets of any sample of
-            the fold are no targets of their heads, or no training sample states a target; every problem is listed.
+            the fold are no targets of their heads or cannot be learned, or no training sample states a target; every
+            problem is listed.
     """
     dataset = open_dataset(recipe.data)
     complete = complete_recipe(recipe, dataset)
@@ -211,10 +212,13 @@ def assemble(recipe: Recipe) -> Assembly:
     copies = copies_across(split, dataset.sources)
     if copies and label.endswith("-independent"):
         label = _label_of_copies(split, copies, recipe.data.allow_group_overlap, dataset.group_name)
-    encoders = _target_encoders(complete)
+    heads = _heads(complete)
+    encoders = {name: head.encode for name, head in heads.items()}
     chosen = {*split.train, *split.test}
-    encode_targets([row for row in dataset.rows if row.id in chosen], encoders)
+    rows = [row for row in dataset.rows if row.id in chosen]
+    encode_targets(rows, encoders)
     _check_targets_are_known(complete, dataset, split)
+    check_targets(rows, heads, dataset.origins)
     train: tuple[str, ...] = split.train
     validation: tuple[str, ...] = ()
     if recipe.train.select == "inner":
@@ -283,8 +287,7 @@ def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:
     raise RecipeError([Problem("data.fold", message, f"a position from 0 to {len(splits) - 1}, or one of: {names}")])
 
 
-def _target_encoders(recipe: Recipe) -> dict[str, TargetEncoder]:
-    """The encoders of the targets; they depend on a head's options alone, so any width serves."""
+def _heads(recipe: Recipe) -> dict[str, LossHead]:
+    """The loss heads, for what they say of targets; it depends on their options alone, so any width serves."""
     with torch.random.fork_rng(devices=[]):  # the weights of these heads are drawn in vain
-        heads = {name: build_head(target) for name, target in recipe.model.targets.items()}
-    return {name: head.encode for name, head in heads.items()}
+        return {name: build_head(target) for name, target in recipe.model.targets.items()}

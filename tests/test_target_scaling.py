@@ -15,7 +15,7 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 
 from fusionkit import build
 from fusionkit.assembly import assemble
-from fusionkit.errors import ShapeError
+from fusionkit.errors import DataError, ShapeError
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.loss_heads import Concordance, Regression
 from fusionkit.recipe import load_recipe
@@ -161,6 +161,79 @@ def test_a_recipe_may_switch_it_off_and_a_head_that_was_told_nothing_is_in_the_t
 def test_targets_that_single_precision_does_not_hold_are_refused():
     with pytest.raises(ValueError, match=r"1e\+39 is not 1 finite number of single precision"):
         Regression(3, None).encode(1e39)
+
+
+def told(loss, values, **options):
+    """What a head says of a target of all samples; None where it takes it."""
+    try:
+        head_of(loss, **options).check_targets(values)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+SECONDS = 1.7e9 + 10 * numbers(80)
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber", "concordance"])
+def test_an_offset_beside_which_single_precision_is_coarse_is_refused_for_each_output_by_itself(loss):
+    assert told(loss, SECONDS.tolist()) == (
+        "values near 1700000000 with a standard deviation of 8 cannot be learned, for targets are kept in single "
+        "precision, whose numbers are 128 apart there; subtract an offset, such as 1700000000, from the column"
+    )
+    both = [
+        (share, NAN if row % 3 else second)
+        for row, (share, second) in enumerate(zip(numbers(80), SECONDS, strict=True))
+    ]
+    assert told(loss, both, outputs=2).startswith("number 2 of 2: values near 1700000000 with")
+    assert told(loss, [None, *SECONDS, 0.0], outputs=1).startswith("values near 1700000000 with")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param((SECONDS - 1.7e9).tolist(), id="the offset subtracted"),
+        pytest.param((1.7e9 + 1e5 * numbers(80)).tolist(), id="seconds of days"),
+        pytest.param((2000 + 5 * numbers(80)).tolist(), id="years"),
+        pytest.param([1e9 + 0.5] * 5, id="a constant that single precision does not hold"),
+        pytest.param([0.3, 0.1 + 0.2] * 5, id="one number, computed in two ways"),
+        pytest.param([0.0] * 9 + [1e9], id="an outlier"),
+        pytest.param((1e-25 * numbers(80)).tolist(), id="small numbers"),
+        pytest.param([5.0], id="one sample"),
+        pytest.param([None, NAN], id="none"),
+    ],
+)
+def test_targets_that_single_precision_tells_apart_are_taken(values):
+    assert told("mse", values) is None
+
+
+def test_a_column_with_too_large_an_offset_is_named_when_the_data_are_opened(tmp_path):
+    lines = [
+        f"{x},{y:.6f},{5 * x},g{index % 4}"
+        for index, (x, y) in enumerate(zip(numbers(80, seed=1), SECONDS, strict=True))
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(["x,when,depth,g", *lines]) + "\n")
+    for stated, column in (("when", "column 'when'"), (["depth", "when"], "columns 'depth', 'when'")):
+        dataset = {"type": "manifest", "path": str(tmp_path / "t.csv"), "modalities": {"x": ["x"]}}
+        dataset |= {"targets": {"start": stated}, "group": "g"}
+        head = {"type": "regression", "outputs": 1 if stated == "when" else 2}
+        model = {"modalities": {"x": {"encoder": "mlp"}}, "targets": {"start": head}}
+        given = {
+            "schema": 1,
+            "data": {"dataset": dataset, "folds": {"type": "group_kfold", "folds": 4}},
+            "model": model,
+        }
+        with pytest.raises(DataError, match="values near 1700000000 with a standard deviation of") as caught:
+            assemble(load_recipe(given))
+        assert str(caught.value).startswith(f"target start ({tmp_path}/t.csv, {column}): ")
+
+
+def test_a_head_that_encodes_in_its_own_way_is_not_asked_about_the_columns_precision():
+    class FromAStart(Regression):
+        def encode(self, value):
+            return super().encode(None if value is None else value - 1.7e9)
+
+    FromAStart(3, None).check_targets(SECONDS.tolist())
 
 
 # The constant answer

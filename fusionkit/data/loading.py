@@ -19,7 +19,7 @@ from fusionkit.data.failures import length_of, sample_named
 from fusionkit.data.media import check_finite
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
-from fusionkit.interfaces import Dataset, DeviceTransform, RawTarget, Row, Transform
+from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""
@@ -178,6 +178,23 @@ def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -
     if problems:
         raise DataError(problems)
     return encoded
+
+
+def check_targets(rows: Sequence[Row], heads: Mapping[str, LossHead], origins: Mapping[str, str]) -> None:
+    """Asks every loss head whether the targets of all rows can be learned together.
+
+    Raises:
+        DataError: They cannot; every target is listed, with its column where `origins` names it.
+    """
+    problems = []
+    for name, head in heads.items():
+        try:
+            head.check_targets([row.targets.get(name) for row in rows])
+        except ValueError as error:
+            place = f"target {name}" + (f" ({origins[name]})" if name in origins else "")
+            problems.append(Problem(place, str(error)))
+    if problems:
+        raise DataError(problems)
 
 
 def generator_for(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:

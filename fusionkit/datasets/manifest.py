@@ -102,7 +102,10 @@ class Manifest(Dataset):
         self.modalities = _describe_modalities(table, self._sources)
         self.classes = classes
         self.origins = {
-            name: f"{table.path}, column {given!r}" for name, given in named.items() if isinstance(given, str)
+            name: f"{table.path}, column {given!r}"
+            if isinstance(given, str)
+            else f"{table.path}, columns {', '.join(map(repr, given))}"
+            for name, given in named.items()
         }
         self.rows = [
             Row(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -120,6 +120,15 @@ class LossHead(nn.Module, ABC):
         """Which samples state the target (of several numbers, at least one)."""
         stated = ~targets.isnan() if targets.is_floating_point() else targets >= 0
         return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)
+
+    def check_targets(self, values: Sequence[RawTarget | None]) -> None:
+        """Is given the targets of all samples of a fold as the data state them, each of which `encode` takes.
+
+        A head refuses here what only all of them together show; unless it says otherwise, nothing.
+
+        Raises:
+            ValueError: They cannot be learned together; the message says why, and what would be right.
+        """
 
     def fit_targets(self, targets: Tensor) -> None:
         """Is told the known targets of the training part, once, before training.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.layers import scoring
-from fusionkit.loss_heads.numeric import NUMBER_METRICS, encode_numbers, number_metrics
+from fusionkit.loss_heads.numeric import NUMBER_METRICS, check_precision, encode_numbers, number_metrics
 from fusionkit.loss_heads.target_scale import TargetScale
 
 
@@ -47,6 +47,11 @@ class NumberHead(LossHead):
     def encode(self, value: RawTarget | None) -> Tensor:
         """A number as a scalar, several as a vector; NaN for missing ones."""
         return encode_numbers(value, self.out_features)
+
+    def check_targets(self, values: Sequence[RawTarget | None]) -> None:
+        """Refuses numbers that single precision does not tell apart."""
+        if type(self).encode is NumberHead.encode:  # another encoding may subtract an offset, or take logarithms
+            check_precision(values, self.out_features)
 
     def fit_targets(self, targets: Tensor) -> None:
         """Takes location and spread of each output, unless it is not to scale."""

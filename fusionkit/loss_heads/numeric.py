@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +21,12 @@ NUMBER_METRICS = (
 )
 """What `number_metrics` gives."""
 
+_COARSE = 0.01
+"""Standard deviations between two numbers of single precision from which on a target is too coarse to learn."""
+
+_SAME = 1e-12
+"""Relative differences below it are those of rounding in double precision."""
+
 
 def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
     """A number as a scalar, several as a vector; NaN for missing ones.
@@ -29,16 +36,43 @@ def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
     """
     if value is None:
         return torch.full(() if outputs == 1 else (outputs,), math.nan)
-    given = value if isinstance(value, tuple) else (value,)
-    try:
-        numbers = [float(WrittenNumber(item.strip()) if isinstance(item, str) else item) for item in given]
-    except ValueError as error:
-        wanted = "a number is" if outputs == 1 else f"{outputs} numbers are"
-        raise ValueError(f"{error}; {wanted} wanted") from None
+    numbers = _numbers_of(value, outputs)
     encoded = torch.tensor(numbers[0] if outputs == 1 else numbers)
     if len(numbers) != outputs or encoded.isinf().any():
         raise ValueError(f"{value!r} is not {outputs} finite number{'s' if outputs > 1 else ''} of single precision")
     return encoded
+
+
+def check_precision(values: Sequence[RawTarget | None], outputs: int) -> None:
+    """Refuses numbers that single precision does not tell apart: far from zero, and near each other.
+
+    An output is refused where two neighbours of single precision are farther apart than a hundredth of its standard
+    deviation. The lowest and the highest twentieth are left out, so that one sample with another offset hides nothing.
+
+    Args:
+        values: A target of all samples, as the data state it.
+        outputs: Its numbers per sample.
+
+    Raises:
+        ValueError: The numbers of an output would be rounded to a few.
+    """
+    stated = [_numbers_of(value, outputs) for value in values if value is not None]
+    for output, numbers in enumerate(np.array(stated, dtype=np.float64).reshape(-1, outputs).T):
+        known = numbers[np.isfinite(numbers)]
+        if not len(known):
+            continue
+        low, center, high = np.quantile(known, (0.05, 0.5, 0.95))
+        spread = float((known[(known >= low) & (known <= high)] - center).std())
+        gap = float(np.spacing(np.float32(abs(center))))
+        # What differs by the rounding of double precision alone is one number, computed in several ways.
+        if spread > _SAME * abs(center) and abs(center) > spread and gap > _COARSE * spread:
+            offset = round(float(center), -1 - math.floor(math.log10(spread)))
+            which = f"number {output + 1} of {outputs}: " if outputs > 1 else ""
+            raise ValueError(
+                f"{which}values near {offset:.15g} with a standard deviation of {spread:.2g} cannot be learned, for "
+                f"targets are kept in single precision, whose numbers are {gap:.3g} apart there; subtract an offset, "
+                f"such as {offset:.15g}, from the column"
+            )
 
 
 def as_columns(targets: Tensor) -> Float[Tensor, "samples outputs"]:
@@ -57,6 +91,15 @@ def number_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float]:
             defined = figure(given[stated], wanted[stated]) if stated.any() else math.nan
             results[name] += defined / len(columns)
     return results
+
+
+def _numbers_of(value: RawTarget, outputs: int) -> list[float]:
+    given = value if isinstance(value, tuple) else (value,)
+    try:
+        return [float(WrittenNumber(item.strip()) if isinstance(item, str) else item) for item in given]
+    except ValueError as error:
+        wanted = "a number is" if outputs == 1 else f"{outputs} numbers are"
+        raise ValueError(f"{error}; {wanted} wanted") from None
 
 
 def _mae(x: Tensor, y: Tensor) -> float:
