@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.errors import ShapeError
+from fusionkit.tensor_kinds import refuse_odd_kind
 
 
 class Jagged:
@@ -27,8 +28,8 @@ class Jagged:
             `values`. Zero means that the sample lacks the modality.
 
     Raises:
-        ShapeError: `lengths` is not one-dimensional, not integer, negative, on another device than `values`, or does
-            not sum to the number of elements.
+        ShapeError: `values` are complex, sparse, quantized or nested; `lengths` is not one-dimensional, not integer,
+            negative, on another device than `values`, or does not sum to the number of elements.
 
     Example:
         >>> films = Jagged(torch.arange(5.0), torch.tensor([2, 0, 3]))
@@ -66,11 +67,12 @@ class Jagged:
         """Builds a batch from lengths that are known on the host, without waiting for a device.
 
         Raises:
-            ShapeError: A size is negative or the sizes do not sum to the number of elements.
+            ShapeError: A size is negative, the sizes do not sum to the number of elements, or these are no dense ones.
         """
         sizes = tuple(sizes)
         if not isinstance(values, Tensor) or values.ndim == 0:
             raise ShapeError("values: a Jagged holds a tensor of at least one dimension, (total, *element)")
+        refuse_odd_kind("values", values)
         _check_sizes(values, sizes)
         return cls._trusted(values, None, sizes)
 
@@ -89,6 +91,7 @@ class Jagged:
         for index, sample in enumerate(samples):
             if sample.ndim == 0:
                 raise ShapeError(f"from_list: sample {index} is a scalar; a sample is (length, *element)")
+            refuse_odd_kind(f"from_list: sample {index}", sample)
             for what in ("dtype", "device") if len(sample) else ("device",):
                 if getattr(sample, what) != getattr(first, what):
                     raise ShapeError(
@@ -276,6 +279,7 @@ def _check_kinds(values: Tensor, lengths: Tensor) -> None:
     for name, tensor in (("values", values), ("lengths", lengths)):
         if not isinstance(tensor, Tensor):
             raise ShapeError(f"{name}: a Jagged holds tensors, given {type(tensor).__name__}")
+    refuse_odd_kind("values", values)
     if values.ndim == 0:
         raise ShapeError("values: a scalar has no elements; values are (total, *element)")
     if lengths.ndim != 1:

@@ -104,6 +104,15 @@ values = torch.zeros(5, 2)
         (lambda: Jagged(values, torch.tensor([5]).to("meta")), "lengths are on meta, values on cpu"),
         (lambda: Jagged.from_sizes(values, [6, -1]), r"lengths\[1\] = -1 is negative"),
         (lambda: Jagged.from_sizes(torch.tensor(1.0), [1]), "at least one dimension"),
+        (lambda: Jagged(values.to(torch.complex64), torch.tensor([5])), "values: complex numbers; give real and imag"),
+        (lambda: Jagged(values.to_sparse(), torch.tensor([5])), "values: a sparse tensor; give a dense one"),
+        (lambda: Jagged.from_sizes(values.to_sparse(), [5]), "values: a sparse tensor; give a dense one"),
+        (lambda: Jagged.from_list([values, 1j * values]), "from_list: sample 1: complex numbers; give real"),
+        (
+            lambda: Jagged.from_list([torch.nested.nested_tensor([values, values], layout=torch.jagged)]),
+            "from_list: sample 0: a nested tensor",
+        ),
+        (lambda: Jagged.from_padded(1j * torch.zeros(2, 3), torch.tensor([1, 2])), "values: complex numbers"),
         (lambda: Jagged.from_list([]), "the list is empty"),
         (lambda: Jagged.from_list([torch.tensor(1.0)]), "sample 0 is a scalar"),
         (lambda: Jagged.from_list([values, values.double()]), "sample 1 has dtype torch.float64"),
@@ -147,3 +156,10 @@ def test_a_batch_that_is_moved_or_converted_still_knows_its_lengths() -> None:
             assert other.lengths.tolist() == [1, 0, 2]
             assert other.lengths.dtype == torch.int64
             assert other.present.tolist() == [True, False, True]
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_quantized_numbers_are_refused() -> None:
+    quantized = torch.quantize_per_tensor(values, 0.1, 0, torch.qint8)
+    with pytest.raises(ShapeError, match=r"values: a quantized tensor; give its numbers, values.dequantize\(\)"):
+        Jagged.from_sizes(quantized, [5])

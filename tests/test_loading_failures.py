@@ -78,6 +78,15 @@ RAISED: dict[str, tuple[Any, str]] = {
     "nothing": (lambda: None, f"{PLACE}: load returned NoneType; a mapping of modalities to tensors is expected"),
     "an array": (lambda: {"wave": [1.0]}, f"{PLACE}: load returned list as 'wave'; a tensor (length, *shape) is exp"),
     "a number": (lambda: {"wave": torch.tensor(1.0)}, f"{PLACE}: load returned a number as 'wave'; a tensor (length"),
+    "complex numbers": (
+        lambda: {"wave": torch.ones(3, dtype=torch.complex64)},
+        f"{PLACE}: load returned 'wave' as complex numbers; give real and imaginary part side by side, as "
+        "torch.view_as_real(values) does",
+    ),
+    "a sparse tensor": (
+        lambda: {"wave": torch.ones(3).to_sparse()},
+        f"{PLACE}: load returned 'wave' as a sparse tensor; give a dense one, values.to_dense()",
+    ),
     "another shape": (
         lambda: {"wave": torch.zeros(2, 2)},
         "films.csv, row 5: wave: elements of shape (2,), the dataset states",
@@ -98,6 +107,26 @@ def test_what_a_dataset_raises_or_returns_is_told_with_the_sample_and_its_place(
     if "raised" in said:
         assert f"{__file__}, line " in str(error.value)
         assert str(error.value).endswith(f"; {MEND}")
+
+
+@pytest.mark.parametrize(
+    ("sample", "place", "said", "told"),
+    [
+        ("8", "", "cannot decode frame 18 of 24", "sample 8: cannot decode frame 18 of 24"),
+        ("8", "t.csv, row 9", "cannot decode frame 8 of 24", "t.csv, row 9 (sample 8): cannot decode frame 8 of 24"),
+        ("8", "t.csv, row 8", "t.csv, row 81 has none", "t.csv, row 8 (sample 8): t.csv, row 81 has none"),
+        ("8", "t.csv, row 9", "t.csv, row 9: no film", "t.csv, row 9: no film"),
+        ("clip_7", "/films/clip_7.mp4", "no sound", "/films/clip_7.mp4: no sound"),
+        ("clip_7", "/films/clip_71.mp4", "no sound", "/films/clip_71.mp4 (sample clip_7): no sound"),
+    ],
+)
+def test_a_sample_is_named_whatever_numbers_stand_in_an_error(sample: str, place: str, said: str, told: str) -> None:
+    dataset = Faulty(raises(DataError(said)))
+    dataset.rows = [Row(sample if i == BAD else f"other_{i}", None, None, {}, place) for i in range(6)]
+    samples = Samples(dataset, [sample])
+    with pytest.raises(DataError) as error:
+        list(make_loader(samples, EpochBatches(samples.indices, seed=0, batch_size=1)))
+    assert str(error.value) == told
 
 
 def test_a_worker_sends_the_same_words_and_no_traceback() -> None:

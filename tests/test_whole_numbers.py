@@ -444,6 +444,10 @@ def test_collate_fills_what_no_sample_has_and_refuses_what_does_not_fit() -> Non
         fusionkit.collate([{}, {"c": torch.ones(1)}], info)
     with pytest.raises(DataError, match=r"sample 1: a: elements of shape \(3,\), not \(2,\)"):
         fusionkit.collate([{"a": torch.ones(1, 2)}, {"a": torch.ones(1, 3)}])
+    with pytest.raises(DataError, match="sample 1: a: complex numbers; give real and imaginary part side by side"):
+        fusionkit.collate([{"a": torch.ones(1, 2)}, {"a": 1j * torch.ones(1, 2)}])
+    with pytest.raises(DataError, match="sample 0: a: a sparse tensor; give a dense one"):
+        fusionkit.collate([{"a": torch.ones(1, 2).to_sparse()}], info)
 
 
 def test_lengths_are_measured_on_samples_that_are_spread_over_the_training_part(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Batch, ModalityInfo
 from fusionkit.jagged import Jagged
+from fusionkit.tensor_kinds import describe_odd_kind
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def collate(
             are missing just the same.
 
     Raises:
-        DataError: There is no sample, or samples hold other modalities than these, numbers of different dtypes, or
-            elements of different shapes; every problem is listed.
+        DataError: There is no sample, or samples hold other modalities than these, complex or sparse tensors, numbers
+            of different dtypes, or elements of different shapes; every problem is listed.
 
     Example:
         >>> batch = collate([{"wave": torch.ones(3), "face": torch.ones(0, 2)}, {"face": torch.ones(5, 2)}])
@@ -118,6 +119,8 @@ def _pack(name: str, shape: tuple[int, ...], samples: Sequence[tuple[str, Tensor
     first, like = present[0]
     problems = []
     for sample, values in present:
+        if odd := describe_odd_kind(values):
+            problems.append(Problem(f"sample {sample}", f"{name}: {odd}"))
         if values.dtype != like.dtype:
             message = f"{name}: numbers are {values.dtype}, those of sample {first} {like.dtype}"
             problems.append(Problem(f"sample {sample}", message, "give all samples one kind of numbers"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -34,7 +35,11 @@ def place_of(dataset: Dataset, index: int) -> str:
         'films.csv, row 8 (sample clip_7)'
     """
     row = dataset.rows[index]
-    return row.place if row.id in row.place else f"{row.place} (sample {row.id})"
+    if not row.place:
+        return f"sample {row.id}"
+    # A number such as 8 may be that of the row.
+    is_named = not row.id.isdecimal() and _stands_in(row.id, row.place)
+    return row.place if is_named else f"{row.place} (sample {row.id})"
 
 
 @contextmanager
@@ -113,8 +118,15 @@ def _sample_list(names: Sequence[str]) -> str:
 
 
 def _says_where(error: FusionKitError, dataset: Dataset, index: int) -> bool:
-    row, text = dataset.rows[index], str(error)
-    return any(problem.place for problem in getattr(error, "problems", ())) or row.place in text or row.id in text
+    """Whether a problem of it has a place, or its text names the row's; an id may stand in it by chance."""
+    place = dataset.rows[index].place
+    has_place = any(problem.place for problem in getattr(error, "problems", ()))
+    return has_place or (bool(place) and _stands_in(place, str(error)))
+
+
+def _stands_in(words: str, text: str) -> bool:
+    """Whether words stand in a text as whole ones, neither ``row 8`` in ``row 81`` nor ``lip`` in ``clip_lip_7``."""
+    return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
 
 
 def _problem(error: Exception, place: str, what: str) -> Problem:

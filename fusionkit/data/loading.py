@@ -20,6 +20,7 @@ from fusionkit.data.media import check_finite
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
+from fusionkit.tensor_kinds import describe_odd_kind
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""
@@ -152,6 +153,8 @@ def _check_tensors(loaded: object) -> None:
         if not isinstance(values, Tensor) or values.ndim == 0:
             what = "a number" if isinstance(values, Tensor) else type(values).__name__
             raise DataError(f"load returned {what} as {name!r}; a tensor (length, *shape) is expected")
+        if odd := describe_odd_kind(values):
+            raise DataError(f"load returned {name!r} as {odd}")
 
 
 def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -> Mapping[str, Tensor]:

@@ -1,0 +1,36 @@
+"""Kinds of tensors that hold no elements a network could be given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from fusionkit.errors import ShapeError
+
+
+def describe_odd_kind(values: Tensor) -> str:
+    """Says what is odd about a tensor and what would be right; nothing of a dense one of real or whole numbers or bool.
+
+    Example:
+        >>> describe_odd_kind(torch.ones(2)), describe_odd_kind(torch.ones(2, dtype=torch.complex64))
+        ('', 'complex numbers; give real and imaginary part side by side, as torch.view_as_real(values) does')
+    """
+    if values.is_nested:
+        return "a nested tensor; give a tensor (length, *element) for each sample"
+    if values.layout != torch.strided:
+        return "a sparse tensor; give a dense one, values.to_dense()"
+    if values.is_complex():
+        return "complex numbers; give real and imaginary part side by side, as torch.view_as_real(values) does"
+    if values.is_quantized:
+        return "a quantized tensor; give its numbers, values.dequantize()"
+    return ""
+
+
+def refuse_odd_kind(place: str, values: Tensor) -> None:
+    """Refuses a tensor of an odd kind.
+
+    Raises:
+        ShapeError: It is one; the place stands before what is odd.
+    """
+    if odd := describe_odd_kind(values):
+        raise ShapeError(f"{place}: {odd}")
