@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from small_runs import recipe, run_of
+from torch import Tensor
 
 from fusionkit.assembly import assemble
 from fusionkit.diagnosis import Separate, diagnose, find_runs, merge, open_separate
@@ -27,8 +29,13 @@ from fusionkit.diagnosis.shapley import shapley_shares
 from fusionkit.diagnosis.subsets import subsets_of
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
+from fusionkit.interfaces import RawTarget
+from fusionkit.layers import scoring
 from fusionkit.loss_heads import Classification, Multilabel, Regression
+from fusionkit.registry import LOSS_HEADS
+from fusionkit.report.diagnosis_page import write_diagnosis
 from fusionkit.runs import RunFolder
+from fusionkit.testing import check_loss_head
 from fusionkit.training import train
 
 CLASSES = ("calm", "happy", "sad")
@@ -261,6 +268,77 @@ def test_of_numbers_nearer_and_farther_is_counted() -> None:
     found = rescued_and_hurt(judge, ours, theirs, ["a", "b", "c"])
     assert (found["rescued_samples"], found["hurt_samples"]) == (["a"], ["b"])
     assert judge.gain(ours, theirs)["value"] == pytest.approx(2.5 / 3 - 2 / 3)
+
+
+@LOSS_HEADS.register("test_number_and_deviation")
+class NumberAndDeviation(Regression):
+    """A number by its Gaussian likelihood, and a standard deviation of it.
+
+    Args:
+        in_features: Width of the features.
+        hidden: Width of the Scoring; None for one dense unit.
+    """
+
+    def __init__(self, in_features: int, hidden: int | None) -> None:
+        super().__init__(in_features, hidden)
+        self.scores, self.out_features = scoring(in_features, hidden, 2), 2
+
+    def encode(self, value: RawTarget | None) -> Tensor:
+        return torch.tensor(math.nan if value is None else float(value))  # type: ignore[arg-type]
+
+    def loss(self, scores: Tensor, targets: Tensor) -> Tensor:
+        wanted = self.scaling.scale(targets).to(scores.dtype)[:, 0]
+        return scores[:, 1] + (wanted - scores[:, 0]).square() / (2 * (2 * scores[:, 1]).exp())
+
+    def constant(self, targets: Tensor) -> Tensor:
+        return torch.zeros(2)
+
+    def distribution(self, scores: Tensor) -> Tensor:
+        return torch.cat([self.scaling.unscale(scores[:, :1]), self.scaling.spread * scores[:, 1:].exp()], dim=1)
+
+    def predict(self, distribution: Tensor) -> Tensor:
+        return distribution[:, 0]
+
+    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
+        distribution[:, 1]  # as those of a likelihood need it
+        return super().metrics(distribution[:, :1], targets)
+
+
+def test_numbers_with_deviations_are_compared_by_the_numbers_alone() -> None:
+    judge = Judge(NumberAndDeviation(2, None), torch.tensor([0.0, 1.0, 2.0]), ["a", "b", "c"], 10)
+    first, second = (
+        Answer(torch.tensor(values), torch.ones(3, dtype=torch.bool), "test")
+        for values in ([[1.0, 9.0], [1.0, 9.0], [1.5, 9.0]], [[0.5, 2.0], [3.0, 2.0], [3.0, 2.0]])
+    )
+
+    counted = rescued_and_hurt(judge, first, second, ["a", "b", "c"])
+    apart = disagreement(judge, first, {"first": first, "second": second})
+
+    assert judge.distance(first, torch.arange(3)).tolist() == [1.0, 0.0, 0.5]
+    assert (counted["rescued_samples"], counted["hurt_samples"]) == (["b", "c"], ["a"])
+    assert calibration(judge, {"fused": first})["fused"]["surplus"]["value"] == pytest.approx(0.5 / 3)
+    assert apart is not None
+    assert apart["disagree"]["value"] == pytest.approx((0.5 + 2.0 + 1.5) / 3)
+    assert probe(judge, torch.zeros(3, 2), torch.zeros(3), list("abc"), torch.zeros(3, 2)) is None
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_head_of_numbers_with_deviations_is_diagnosed_without_a_linear_head(tmp_path: Path, heads: bool) -> None:
+    check_loss_head(NumberAndDeviation, [12.5, 40.0, 80.0])
+    options = recipe(epochs=2, model={"unimodal_heads": heads})
+    options["data"]["dataset"]["regression"] = True
+    options["model"]["targets"] = {"strength": "test_number_and_deviation"}
+    run = train(options, tmp_path / "run", accelerator="cpu")
+    card = evaluate(run, device="cpu", resamples=5)
+
+    found = diagnose(run, device="cpu", resamples=5)
+    of = found["targets"]["strength"]
+
+    assert of["probe"] == {}
+    assert set(of["singles"]) == ({"motion", "posture"} if heads else set())
+    assert of["fused"]["value"] == card["targets"]["strength"]["branches"]["fused"]["metrics"]["mae"]["value"]
+    page = write_diagnosis(found, tmp_path / "page")
+    assert "strength" in page.html.read_text()
 
 
 def test_labels_are_right_where_every_stated_one_is() -> None:

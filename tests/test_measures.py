@@ -229,6 +229,25 @@ def test_a_head_that_declares_what_is_not_so_breaks_its_contract(registry, decla
         check_loss_head(wrong, ["calm", "sad", "happy"], {"classes": CLASSES})
 
 
+def test_a_head_of_numbers_predicts_the_first_columns_of_its_distribution(registry):
+    class Second(Regression):
+        __doc__ = Regression.__doc__
+
+        def distribution(self, scores):
+            numbers = super().distribution(scores)
+            return torch.cat([numbers.exp(), numbers], dim=1)
+
+        def predict(self, distribution):
+            return distribution[:, 1]
+
+        def metrics(self, distribution, targets):
+            return super().metrics(distribution[:, 1], targets)
+
+    registry.register("second")(Second)
+    with pytest.raises(ContractError, match="predicted numbers are the first columns of the distribution"):
+        check_loss_head(Second, [12.5, 40.0, 80.0])
+
+
 def test_a_head_that_declares_nothing_is_refused_with_what_it_lacks():
     bare = type("Bare", (LossHead,), {name: getattr(Regression, name) for name in LossHead.__abstractmethods__})
     with pytest.raises(TypeError, match="loss_head 'bare': Bare does not declare kind, measures, score"):

@@ -83,6 +83,23 @@ class Silent(Encoder):
         return elements.with_values(self.layer(elements.values))
 
 
+@ENCODERS.register("test_any_numbers")
+class AnyNumbers(ElementEncoder):
+    """Features of numbers of any kind; says nothing of those that it takes.
+
+    Args:
+        in_shape: Shape of an element, one axis.
+    """
+
+    def __init__(self, in_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layer, self.out_shape = nn.Linear(in_shape[0], 4), (4,)
+
+    def encode(self, values: Tensor) -> Tensor:
+        features: Tensor = self.layer(values.to(self.layer.weight.dtype))
+        return features
+
+
 def write_table(folder: Path, kind: str = "int64", *, rows: int = 12, lengths: Any = None) -> Path:
     """A table of streams of ids in npy files, a column of ids, ages, and words."""
     lengths = lengths or [3 + row % 3 for row in range(rows)]
@@ -252,6 +269,28 @@ def test_a_training_gives_whole_numbers_to_each_encoder_as_it_takes_them(tmp_pat
         "kind": torch.int64,
         "age": torch.float32,
     }
+
+
+@pytest.mark.parametrize("transform", ["standardize", "gaussian_noise"])
+def test_a_transform_that_computes_gives_floats_of_a_column_of_whole_numbers(tmp_path: Path, transform: str) -> None:
+    lines = [f"{3 * row},{row % 5},{'ab'[row % 2]},{'test' if row > 8 else 'train'}" for row in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["x,z,word,part", *lines]) + "\n")
+    dataset = {**TABLE, "path": str(tmp_path / "t.csv"), "modalities": {"x": ["x", "z"]}}
+    options = {"per_channel": False} if transform == "standardize" else {"sigma": 0.1}
+    modality = {"encoder": "test_any_numbers", "transforms": [{"type": transform, **options}]}
+    model = {"modalities": {"x": modality}, "targets": {"word": "classification"}}
+    assembly = assemble(load_recipe({"schema": 1, "data": {"dataset": dataset, "folds": "given"}, "model": model}))
+
+    assert assembly.dataset.load(1)["x"].dtype == torch.int64
+    for training in (True, False):
+        for batch in assembly.loader(assembly.train_ids, training=training):
+            for sample, values in zip(batch.sample_ids, batch.inputs["x"].unbind(), strict=True):
+                given = assembly.dataset.load(int(sample) - 1)["x"].double().numpy()
+                assert values.dtype == torch.float32
+                if transform == "standardize":
+                    spread = given.std()
+                    given = (given - given.mean()) / (spread if spread else 1.0)
+                np.testing.assert_allclose(values.numpy(), given, atol=0.6 if training else 1e-6, rtol=1e-6)
 
 
 def test_an_encoder_that_takes_no_whole_numbers_and_does_not_say_so_is_told_how(tmp_path: Path) -> None:

@@ -126,8 +126,20 @@ class Judge:
 
     def distance(self, answer: Answer, rows: Tensor) -> Tensor:
         """The mean absolute error of each sample, over the numbers that it states."""
-        said, wanted = as_columns(answer.distribution[rows]).double(), as_columns(self.targets[rows]).double()
-        return (said - wanted).abs().nanmean(dim=1)
+        return (self.numbers(answer, rows) - as_columns(self.targets[rows]).double()).abs().nanmean(dim=1)
+
+    def numbers(self, answer: Answer, rows: Tensor) -> Tensor:
+        """The predicted numbers, a column per output; a distribution may hold more, such as standard deviations."""
+        return as_columns(self.head.predict(answer.distribution[rows])).double()
+
+    @property
+    def says_more(self) -> bool:
+        """Whether distributions of numbers hold more than the numbers, which a linear head cannot give."""
+        if self.kind != "numbers":
+            return False
+        with torch.no_grad():
+            said = self.head.distribution(torch.zeros(1, self.head.out_features))
+        return said.shape[1] != as_columns(self.targets).shape[1]
 
     def _score(self, answer: Answer, rows: Tensor) -> float:
         if not len(rows):

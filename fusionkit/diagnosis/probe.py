@@ -44,14 +44,15 @@ def probe(
         test_features: Of the test samples.
 
     Returns:
-        A distribution per test sample; None where the training samples are none or of a single class.
+        A distribution per test sample; None where the training samples are none or of a single class, or where a
+        distribution of numbers holds more than the numbers.
 
     Source:
         Alain and Bengio 2016, arXiv:1610.01644, for linear probes; scikit-learn's L-BFGS and ridge.
     """
     rows = judge.head.known(targets).nonzero().flatten()
     wanted = _columns(judge, targets[rows])
-    if not len(rows) or (judge.kind == "classes" and len(np.unique(wanted)) < 2):
+    if judge.says_more or not len(rows) or (judge.kind == "classes" and len(np.unique(wanted)) < 2):
         return None
     given = features[rows].double().numpy()
     mean, spread = given.mean(axis=0), given.std(axis=0)

@@ -77,7 +77,7 @@ def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> 
             "one_right": figure(_mean(ours[differ & right])),
             "all_wrong": figure(_mean(ours[differ & ~right])),
         }
-    numbers = torch.stack([as_columns(each.distribution[rows]).double() for each in singles.values()])
+    numbers = torch.stack([judge.numbers(each, rows) for each in singles.values()])
     apart = (numbers.amax(dim=0) - numbers.amin(dim=0)).mean(dim=1)
     error = judge.distance(fused, rows)
     far = apart > apart.median() if len(rows) else torch.zeros(0, dtype=torch.bool)
@@ -113,6 +113,7 @@ def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, dict[s
                 "surplus": figure(_mean(sure)),
             }
         else:
+            said = judge.numbers(answer, rows) if judge.kind == "numbers" else said
             surplus = (said - as_columns(wanted).double()).nanmean() if len(rows) else torch.tensor(torch.nan)
             found[name] = {"source": answer.source, "surplus": figure(float(surplus))}
     return found

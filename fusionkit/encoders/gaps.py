@@ -53,11 +53,15 @@ class GappedLayout:
 
     def gather(self, windows: Tensor) -> Jagged:
         """The windows ``(count, *out)`` of the long sequence that belong to samples, by sample."""
+        return Jagged.from_sizes(self.keep(windows), self.windows)
+
+    def keep(self, windows: Tensor) -> Tensor:
+        """The same one sample after another, of any dtype: spectra are complex, which a `Jagged` is not."""
         # A split has one backward pass for all its pieces; a slice per sample would cost a full-length gradient each.
         parts: list[int] = []
         for used, slot in zip(self.windows, self._slots, strict=True):
             parts += [used, slot - used]
-        return Jagged.from_sizes(torch.cat(torch.split(windows, parts)[::2]), self.windows)
+        return torch.cat(torch.split(windows, parts)[::2])
 
 
 def layout_of(sizes: Sequence[int], width: int, centre: int, stride: int) -> GappedLayout:

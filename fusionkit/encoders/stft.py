@@ -101,8 +101,7 @@ class WaveSegments(nn.Module):
 
     def _described(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
         if self.columns is None:
-            columns = self._transform(clips)
-            return columns.with_values(describe(columns.values))
+            return self._transform(clips, describe)
         segments = self._sliced if self.mode == "slice" else self._one_by_one
         return segments(clips, self.columns, describe)
 
@@ -146,17 +145,17 @@ class WaveSegments(nn.Module):
                 continue
             yield _images(values.T.contiguous(), width, step)
 
-    def _transform(self, clips: Jagged) -> Jagged:
+    def _transform(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
         layout = layout_of(clips.sizes, self.window, self.window // 2, self.hop)
         hann = torch.hann_window(self.window, dtype=clips.dtype, device=clips.device)
         spectrum = torch.stft(
             layout.spread(clips), self.window, self.hop, window=hann, center=False, return_complex=True
         )
-        return layout.gather(spectrum.T)
+        return Jagged.from_sizes(describe(layout.keep(spectrum.T)), layout.windows)
 
     def _sliced(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        columns = self._transform(clips)
-        described = describe(columns.values).T.contiguous()  # windows of rows are copied faster than of columns
+        columns = self._transform(clips, describe)
+        described = columns.values.T.contiguous()  # windows of rows are copied faster than of columns
         parts = [
             _images(part[:, : size // self.hop], width, self.columns_hop)
             for part, size in zip(torch.split(described, list(columns.sizes), dim=1), clips.sizes, strict=True)
@@ -169,7 +168,7 @@ class WaveSegments(nn.Module):
         samples = width * self.hop
         index = whole_numbers(starts, clips.device)[:, None] + torch.arange(samples, device=clips.device)
         packed = rearrange(clips.values[index], "segments samples -> (segments samples)")
-        columns = describe(self._transform(Jagged.from_sizes(packed, [samples] * len(starts))).values)
+        columns = self._transform(Jagged.from_sizes(packed, [samples] * len(starts)), describe).values
         images = rearrange(columns, "(segments time) bins -> segments 1 bins time", time=width)
         return Jagged.from_sizes(images.contiguous(), counts)
 

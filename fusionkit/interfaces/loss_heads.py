@@ -97,11 +97,15 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """What an ensemble may pool: probabilities of classes, adding up to one, or of labels, or predicted numbers."""
+        """What an ensemble may pool: probabilities of classes, adding up to one, or of labels, or predicted numbers.
+
+        It has a column per class, label or number. A head of numbers may add columns of other things after them, such
+        as a standard deviation; `predict` leaves those out.
+        """
 
     @abstractmethod
     def predict(self, distribution: Tensor) -> Tensor:
-        """The prediction: class indices, sets of labels, or numbers."""
+        """The prediction, in the shape of the encoded targets: class indices, sets of labels, or numbers."""
 
     @abstractmethod
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:

@@ -225,7 +225,7 @@ class Gallery:
             if parts:
                 pairs[column["name"]] = (
                     np.concatenate([wanted for wanted, _ in parts]),
-                    np.concatenate([said for _, said in parts]),
+                    np.concatenate([said[:, : wanted.shape[1]] for wanted, said in parts]),  # numbers come first
                 )
         shown = picture(
             self._folder / "numbers.png",

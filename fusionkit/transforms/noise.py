@@ -19,6 +19,8 @@ class GaussianNoise(Transform):
     .. math::
         x' = x + \sigma z, \qquad z \sim N(0, 1)
 
+    Whole numbers become floats, also in evaluation, where there is no noise.
+
     Args:
         sigma: The standard deviation of the noise, in the unit of the values; after `standardize` a share of the
             sample's own.
@@ -34,7 +36,8 @@ class GaussianNoise(Transform):
         self.sigma = sigma
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
-        """Adds noise to ``(length, *in_shape)``."""
+        """Adds noise to ``(length, *in_shape)``; whole numbers become floats, in evaluation as well."""
+        values = values if values.is_floating_point() else values.float()
         if not training:
             return values
         return values + self.sigma * torch.randn(values.shape, generator=generator, dtype=values.dtype)

@@ -21,7 +21,7 @@ class Standardize(Transform):
 
     The mean and the (population) deviation run over time, for each channel by itself or for all of the sample at once.
     A constant channel becomes zero. The same in training and evaluation; it draws nothing. A single element has no
-    deviation over time: give such a vector ``per_channel: false``.
+    deviation over time: give such a vector ``per_channel: false``. Whole numbers become floats.
 
     Args:
         per_channel: Whether every position of an element has its own mean and deviation.
@@ -43,7 +43,8 @@ class Standardize(Transform):
         self.per_channel, self.floor = per_channel, floor
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
-        """Standardizes ``(length, *in_shape)``."""
+        """Standardizes ``(length, *in_shape)``; whole numbers in single precision."""
+        values = values if values.is_floating_point() else values.float()
         axes = (0,) if self.per_channel else tuple(range(values.ndim))
         centred = values - values.mean(dim=axes, keepdim=True)
         centred -= centred.mean(dim=axes, keepdim=True)  # what rounding left of a constant is zero now
