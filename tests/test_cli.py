@@ -338,6 +338,12 @@ def test_every_target_of_an_experiment_has_its_part_of_one_page_and_overwrites_n
     assert "(figures/label/folds.png)" in page
     assert "(figures/folds.png)" in page
 
+    # Nothing depends on who loads the data, so it is still the same experiment.
+    second = (out / "results.label.json").read_bytes()
+    assert command(*run, "target=strength", "data.workers=1", "data.cache=true").record["target"] == "strength"
+    assert (out / "results.label.json").read_bytes() == second
+    assert json.loads((out / "results.json").read_bytes())["target"] == "strength"
+
     both = command(*run)
     assert list(both.record) == ["strength", "label"]
     assert sorted(path.name for path in out.glob("results*.json")) == ["results.json", "results.label.json"]

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
+from fusionkit.differences import find_differences
 from fusionkit.environment import DEVICE
-from fusionkit.errors import RunError
+from fusionkit.errors import RecipeError, RunError
 from fusionkit.experiments.beginnings import (
     check_networks,
     check_pretraining,
@@ -32,6 +33,7 @@ from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, folder_name, load_experiment
 from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.processes import processors, progress_bar
+from fusionkit.recipe import load_recipe
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
 from fusionkit.whole_files import LOCK, read_json, replace_file, sole_worker
@@ -162,11 +164,22 @@ def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
     given, there = results["recipes"], first.get("recipes", {})
     if not isinstance(there, dict):
         return ""  # it is damaged
-    if any(given[variant] != there[variant] for variant in given.keys() & there.keys()) or not there:
+    if not there or not all(_same_results(there[variant], given[variant]) for variant in given.keys() & there.keys()):
         for stale in (*out.glob("results.*.json"), *out.glob("table.*.md")):
             stale.unlink()  # of other recipes
         return ""
     return "" if first.get("target") == results["target"] else f".{folder_name(results['target'])}"
+
+
+def _same_results(there: object, given: Mapping[str, Any]) -> bool:
+    """Whether runs of two recipes have the same results, as those have that differ in ``data.workers`` alone."""
+    if not isinstance(there, dict):
+        return False
+    try:
+        recipe = load_recipe(given)
+        return not find_differences(load_recipe(there, plugins=recipe.plugins), recipe)
+    except RecipeError:  # it is damaged, or of an earlier version
+        return False
 
 
 def check_beginnings(
