@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fusionkit.errors import ShapeError, did_you_mean
 from fusionkit.jagged import Jagged
+from fusionkit.tensor_kinds import refuse_odd_kind
 
 Inputs = Mapping[str, Jagged | Tensor]
 """By modality a `Jagged`, or a tensor of one element each or of sequences of one length."""
@@ -65,7 +66,7 @@ def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagg
     """A modality's input as a `Jagged` whose elements have `shape`.
 
     Raises:
-        ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``.
+        ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``, or complex, sparse, quantized or nested.
     """
     if isinstance(value, Jagged):
         if value.element_shape != shape:
@@ -73,6 +74,7 @@ def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagg
         return value
     if not isinstance(value, Tensor):
         raise ShapeError(f"{name}: a Jagged or a tensor is expected, given {type(value).__name__}")
+    refuse_odd_kind(name, value)
     if value.ndim == len(shape) + 1 and tuple(value.shape[1:]) == shape:
         return Jagged.from_sizes(value, (1,) * len(value))
     if value.ndim == len(shape) + 2 and tuple(value.shape[2:]) == shape:

@@ -19,7 +19,7 @@ def describe_odd_kind(values: Tensor) -> str:
         return "a nested tensor; give a tensor (length, *element) for each sample"
     if values.layout != torch.strided:
         return "a sparse tensor; give a dense one, values.to_dense()"
-    if values.is_complex():
+    if values.is_complex() and values.numel():  # nothing has no imaginary part
         return "complex numbers; give real and imaginary part side by side, as torch.view_as_real(values) does"
     if values.is_quantized:
         return "a quantized tensor; give its numbers, values.dequantize()"

@@ -96,7 +96,7 @@ class Dataset(ABC):
         """Every modality that the sample has, ``(length, *shape)``; a missing one is left out, or has length 0.
 
         Both mean the same everywhere: `fusionkit.collate` fills what is left out with length 0. Whole numbers, such as
-        ids, stay whole, of one dtype in all samples.
+        ids, stay whole, of one dtype in all samples. Tensors are dense and real; others are refused with the sample.
 
         Raises:
             DataError: A file is missing, damaged or of another shape.
