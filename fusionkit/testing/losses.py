@@ -148,13 +148,10 @@ def _check_kind(name: str, head: LossHead, distribution: Tensor, targets: Tensor
         promise(distribution.shape[1] == len(head.classes), f"{name}: there is a probability for each of its labels")
     else:
         promise(head.kind == "numbers" and not head.classes, f"{name}: its kind is classes, labels or numbers")
-        predicted = head.predict(distribution)
-        promise(predicted.shape == targets.shape, f"{name}: predicted numbers are of the shape of the targets")
-        numbers = predicted.reshape(len(targets), -1)
-        promise(
-            same(numbers, distribution[:, : numbers.shape[1]]),
-            f"{name}: the predicted numbers are the first columns of the distribution",
-        )
+        numbers = head.predict(distribution)
+        promise(numbers.shape == targets.shape, f"{name}: predicted numbers are of the shape of the targets")
+        first = distribution[:, : targets[0].numel()].reshape(targets.shape)
+        promise(same(numbers, first), f"{name}: the predicted numbers are the first columns of the distribution")
     confusion = head.confusion(distribution, targets)
     if confusion is not None:
         size = len(head.classes)
