@@ -49,6 +49,18 @@ _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTS
 _HASH = "sha256"
 
 
+def folder_name(name: str) -> str:
+    """Returns a name of a fold, a variant or a target as a file or a folder has it.
+
+    All but letters, digits and ``,+-_.`` is written as ``_``.
+
+    Example:
+        >>> folder_name("late fusion"), folder_name("A1,2")
+        ('late_fusion', 'A1,2')
+    """
+    return re.sub(r"[^A-Za-z0-9,+_.-]", "_", name).lstrip(".") or "_"
+
+
 def write_tensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, Tensor],

@@ -355,6 +355,16 @@ def test_every_target_of_an_experiment_has_its_part_of_one_page_and_overwrites_n
     assert "Confusion matrices: not drawn" not in text  # numbers have none, and nobody expects them
     assert not re.search(r"-0(\.0*)?(?![.\d])", text)
 
+    # A copy that a user keeps is neither a target's nor stale, and results of other recipes are.
+    kept = {name: (out / name).write_bytes(second) for name in ("results.backup.json", "results....json")}
+    assert [line for line in ended.out.splitlines() if "Open this page" in line]
+    assert command("report", out).status == 0
+    assert (out / "report.md").read_text().count(": in short\n") == 2
+    assert sorted(path.name for path in (out / "figures").iterdir() if path.is_dir()) == ["label"]
+    shutil.rmtree(out / "runs")
+    assert command(*run, "target=label", "train.seed=1").record["target"] == "label"
+    assert sorted(path.name for path in out.glob("*.json")) == sorted(["results.json", *kept])
+
 
 def test_a_wrong_target_is_told_with_all_other_problems(command: Any, tmp_path: Path) -> None:
     (tmp_path / "two.yaml").write_text(TWO)

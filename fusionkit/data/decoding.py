@@ -12,6 +12,7 @@ from typing import Any, Self
 from fusionkit.data.files import is_file, name_errors
 from fusionkit.data.limits import check_size, current_limits
 from fusionkit.data.promises import find_promise
+from fusionkit.data.sound_tracks import count_in_words
 from fusionkit.errors import DataError, Problem
 
 _FORMATS = (
@@ -143,9 +144,9 @@ class Film:
         if self._broken_parts == 0 and self._lacks_parts_of_flac():
             found.append("has parts that cannot be decoded")
         if self._broken_parts:
-            found.append(f"has {_counted(self._broken_parts, 'part')} that cannot be decoded")
+            found.append(f"has {count_in_words(self._broken_parts, 'part')} that cannot be decoded")
         if self._broken_frames:
-            found.append(f"has {_counted(self._broken_frames, 'damaged frame')}")
+            found.append(f"has {count_in_words(self._broken_frames, 'damaged frame')}")
         return found
 
     def _lacks_parts_of_flac(self) -> bool:
@@ -268,7 +269,3 @@ def _stated_whole(picture: Any) -> bool:
     """Whether a header counts the frames, so is followed by no others, and no decoder needs to know more."""
     decoder = picture.codec_context
     return bool(picture.frames) and decoder is not None and decoder.name in _KNOWN_BY_HEADER
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -216,7 +216,7 @@ class SoundTrack:
         if form[0] != self._form[0]:
             texts.append(f"from {self._form[0]} to {form[0]} samples/s")
         if form[1] != self._form[1]:
-            texts.append(f"from {self._form[1]} to {_counted(form[1], 'channel')}")
+            texts.append(f"from {self._form[1]} to {count_in_words(form[1], 'channel')}")
         self._changes.append(f"{' and '.join(texts)} after {self._seconds:.2f} s")
         if form[0] != self._form[0]:
             self._before = self._seconds
@@ -260,5 +260,6 @@ def _write_mean(channels: list[Samples], mean: Samples) -> None:
     np.divide(total, number * full_scale, out=mean, dtype=exact, casting="same_kind")
 
 
-def _counted(number: int, noun: str) -> str:
+def count_in_words(number: int, noun: str) -> str:
+    """Returns a number of things in words: ``1 part``, ``2 parts``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")

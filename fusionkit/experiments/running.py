@@ -30,13 +30,14 @@ from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.jobs import UNCHANGED, Agenda, Failure, Job, Tuned, is_finished, make_agenda
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
-from fusionkit.experiments.spec import Experiment, folder_name, load_experiment
+from fusionkit.experiments.spec import Experiment, load_experiment
 from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.processes import processors, progress_bar
 from fusionkit.recipe import load_recipe
 from fusionkit.report.figures import draw_figures
+from fusionkit.report.folder import further_results
 from fusionkit.report.tables import markdown
-from fusionkit.whole_files import LOCK, read_json, replace_file, sole_worker
+from fusionkit.whole_files import LOCK, folder_name, read_json, replace_file, sole_worker
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every common file system allows."""
@@ -165,8 +166,9 @@ def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
     if not isinstance(there, dict):
         return ""  # it is damaged
     if not there or not all(_same_results(there[variant], given[variant]) for variant in given.keys() & there.keys()):
-        for stale in (*out.glob("results.*.json"), *out.glob("table.*.md")):
-            stale.unlink()  # of other recipes
+        for part, stale in further_results(out).items():  # of other recipes
+            stale.unlink()
+            (out / f"table.{part}.md").unlink(missing_ok=True)
         return ""
     return "" if first.get("target") == results["target"] else f".{folder_name(results['target'])}"
 

@@ -18,6 +18,7 @@ from fusionkit.experiments.targets import compared_targets, targets_of_variants
 from fusionkit.recipe import check_document, load_recipe
 from fusionkit.shipped import find_beside
 from fusionkit.spec import Name, Recipe, Record, Seed
+from fusionkit.whole_files import folder_name
 
 VariantName = str
 """A name of a variant: letters, digits, blanks and ``._+-``; it heads a column and names a folder."""
@@ -96,16 +97,6 @@ class ExperimentSpec(Record):
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError("a seed stands twice")
         return self
-
-
-def folder_name(name: str) -> str:
-    """A name of a fold or variant as a folder: all but letters, digits and ``,+-_.`` is written as ``_``.
-
-    Example:
-        >>> folder_name("late fusion"), folder_name("A1,2")
-        ('late_fusion', 'A1,2')
-    """
-    return re.sub(r"[^A-Za-z0-9,+_.-]", "_", name).lstrip(".") or "_"
 
 
 @dataclass(frozen=True)

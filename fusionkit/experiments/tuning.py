@@ -12,11 +12,11 @@ from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.comparison import TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
-from fusionkit.experiments.spec import folder_name
 from fusionkit.interfaces import LOSS, Folds
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, load_recipe
 from fusionkit.spec import FoldsSpec, Recipe
+from fusionkit.whole_files import folder_name
 
 
 @dataclass(frozen=True)

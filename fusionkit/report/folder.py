@@ -19,7 +19,7 @@ from fusionkit.interfaces import TargetKind
 from fusionkit.report.shapes import ResultsShape
 from fusionkit.report.tables import Results
 from fusionkit.runs import RunFolder
-from fusionkit.whole_files import read_json
+from fusionkit.whole_files import folder_name, read_json
 
 FORMAT = 1
 NEEDED = (
@@ -101,11 +101,8 @@ class ExperimentFolder:
             RunError: It holds no results, or they are damaged or of another format.
         """
         first = cls.open(path)
-        others = {
-            file.name.removeprefix("results.").removesuffix(".json"): _read_results(file)
-            for file in sorted(first.path.glob("results.*.json"))
-        }
-        return [first, *(cls(first.path, results, part) for part, results in others.items())]
+        others = further_results(first.path)
+        return [first, *(cls(first.path, _read_results(file), part) for part, file in others.items())]
 
     def rows(self, column: str) -> list[Mapping[str, Any]]:
         """The rows of a column's runs, fold by fold and seed by seed."""
@@ -181,6 +178,24 @@ class ExperimentFolder:
         if not (self.path / run).is_dir():
             raise RunError(f"the folder {run} is not beside results.json any more")
         return RunFolder.open(self.path / run)
+
+
+def further_results(folder: Path) -> dict[str, Path]:
+    """Finds the results of all targets of an experiment but the first, by what their files have in their names.
+
+    A copy that a user keeps beside them, such as ``results.backup.json``, is none of them.
+    """
+    found = {}
+    for file in sorted(folder.glob("results.*.json")):
+        part = file.name.removeprefix("results.").removesuffix(".json")
+        try:
+            document = read_json(file)
+        except RunError:
+            found[part] = file  # who reads it is told that it is damaged
+            continue
+        if isinstance(document, dict) and folder_name(str(document.get("target"))) == part:
+            found[part] = file
+    return found
 
 
 def _read_results(file: Path) -> Results:
