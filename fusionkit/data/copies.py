@@ -128,7 +128,7 @@ def _hash_of_all(file: Path, size: int, changed: int) -> str:
 
 
 def _header_size(beginning: bytes) -> int:
-    """How many bytes come before the numbers of a wave or an array; of another file, what a header may take."""
+    """Counts the bytes before the numbers of a wave or an array; of another file, those that a header may take."""
     if beginning.startswith(b"RIFF") and (chunk := beginning.find(b"data", 12)) >= 0:
         return chunk + 8
     if beginning.startswith(b"\x93NUMPY"):

@@ -150,7 +150,7 @@ class Film:
         return found
 
     def _lacks_parts_of_flac(self) -> bool:
-        """Whether frames inside a flac are missing: libav passes over some whose checksum is wrong, without a word."""
+        """Tells whether frames inside a flac are missing: libav drops some whose checksum is wrong, without a word."""
         if self._container.format.name != "flac" or self.sound not in self._wanted:
             return False
         promised: int = round(self._length_of(self.sound) * self.sound.codec_context.sample_rate)

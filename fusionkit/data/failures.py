@@ -118,14 +118,14 @@ def _sample_list(names: Sequence[str]) -> str:
 
 
 def _says_where(error: FusionKitError, dataset: Dataset, index: int) -> bool:
-    """Whether a problem of it has a place, or its text names the row's; an id may stand in it by chance."""
+    """Tells whether a problem of it has a place, or its text names the row's; an id may stand in it by chance."""
     place = dataset.rows[index].place
     has_place = any(problem.place for problem in getattr(error, "problems", ()))
     return has_place or (bool(place) and _stands_in(place, str(error)))
 
 
 def _stands_in(words: str, text: str) -> bool:
-    """Whether words stand in a text as whole ones, neither ``row 8`` in ``row 81`` nor ``lip`` in ``clip_lip_7``."""
+    """Finds words in a text as whole ones, neither ``row 8`` in ``row 81`` nor ``lip`` in ``clip_lip_7``."""
     return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
 
 

@@ -107,7 +107,7 @@ def refuse_no_file(path: Path) -> None:
 
 
 def what_is_there(path: Path) -> str:
-    """What a path leads to that leads to no file."""
+    """Says what a path leads to that leads to no file."""
     if path.is_dir():
         return "is a folder, not a file"
     return "is no regular file" if is_there(path) else "no such file"

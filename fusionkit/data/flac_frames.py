@@ -1,4 +1,4 @@
-"""How many samples a flac states, and how many its frames hold.
+"""Counts the samples that a flac states, and those that its frames hold.
 
 Every frame of a flac says where it stands, so its last one tells how long the sound is. libsndfile stops at the length
 that the header states, whatever follows.
@@ -17,7 +17,7 @@ from fusionkit.data.mp3_frames import tag_bytes
 from fusionkit.data.sound_headers import UNSTATED_LENGTH
 
 _BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
-"""What every flac begins with: its name, and a header of 34 bytes."""
+"""The beginning of every flac: its name, and a header of 34 bytes."""
 
 _MOST_BLOCKS = 1024
 """Blocks before the sound that are looked through."""
@@ -37,7 +37,7 @@ _PROBES = 8
 
 @dataclass(frozen=True)
 class Flac:
-    """What a flac file says of its length.
+    """The length of a flac file, as its header and its frames say it.
 
     Args:
         start: Where its frames begin.
@@ -59,7 +59,7 @@ class Flac:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing stands behind its header, and it promises nothing."""
+        """Tells whether nothing stands behind its header, and it promises nothing."""
         return not self.stated and self.start >= self.end
 
 
@@ -79,12 +79,12 @@ class FlacLength:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether all of it is read only by going on to the end of the file."""
+        """Tells whether all of it is read only by going on to the end of the file."""
         return self.is_joined or not self.header.stated or self._behind > 0
 
     @property
     def note(self) -> str:
-        """What its header says wrongly, and what is made of it; empty where it is right."""
+        """Says what its header states wrongly, and what is made of it; empty where it is right."""
         if self.is_joined:  # each of them is held against its own header
             return ""
         if not self.header.stated:
@@ -177,7 +177,7 @@ def _last_end(file: BinaryIO, header: Flac) -> int | None:
 
 
 def _rises(file: BinaryIO, header: Flac) -> bool:
-    """Whether frames further behind in the file stand further behind in the sound, as in one flac and not in two."""
+    """Tells whether later frames of the file are later in the sound too, as in one flac and not in two."""
     before = -1
     for number in range(_PROBES):
         file.seek(header.start + (header.end - header.start) * number // _PROBES)
@@ -201,12 +201,12 @@ def _has_second(file: BinaryIO, header: Flac) -> bool:
 
 
 def _syncs(content: bytes) -> Iterator[int]:
-    """Where a frame may begin: 14 bits that are set, one that is not, and one that says how frames are counted."""
+    """The beginning of a frame: 14 bits that are set, one that is not, and one that says how frames are counted."""
     return (found.start() for found in re.finditer(rb"\xff[\xf8\xf9]", content))
 
 
 def _span(head: bytes, header: Flac) -> tuple[int, int] | None:
-    """Where a frame begins and ends in the sound, in samples; None where no header of a frame of this sound stands."""
+    """Returns the samples at which a frame begins and ends; None where no header of a frame of this sound stands."""
     if len(head) < 6 or head[4] & 0xC0 == 0x80 or not _suits(head, header):
         return None
     count = max(1, 8 - (head[4] ^ 0xFF).bit_length())  # bytes of the number that follows, written as in UTF-8
@@ -224,7 +224,7 @@ def _span(head: bytes, header: Flac) -> tuple[int, int] | None:
 
 
 def _suits(head: bytes, header: Flac) -> bool:
-    """Whether the codes of a frame are none that mean nothing, and it has the channels that the header states."""
+    """Tells whether the codes of a frame mean something, and it has the channels that the header states."""
     channel_code = head[3] >> 4
     channels = channel_code + 1 if channel_code < 8 else 2
     reserved = head[2] >> 4 == 0 or head[2] & 15 == 15 or channel_code > 10 or head[3] & 1
