@@ -38,6 +38,9 @@ class ElementError(ShapeError):
         super().__init__(f"{modality}: {message}" if modality else message)
         self.message, self.value, self.modality = message, value, modality
 
+    def __reduce__(self) -> tuple[type[ElementError], tuple[str, int, str]]:
+        return type(self), (self.message, self.value, self.modality)
+
 
 class TrainingError(FusionKitError):
     """Training cannot go on: a loss or a gradient is not finite, or nothing is left to train."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from fusionkit.cli import main
 from fusionkit.data.collation import Sample, fit_numbers, make_batch
 from fusionkit.data.lengths import measure_lengths
 from fusionkit.data.media import ReadOptions, read_media
-from fusionkit.errors import DataError, ShapeError
+from fusionkit.errors import DataError, ElementError, ShapeError
 from fusionkit.evaluation import evaluate
 from fusionkit.inspection import measure
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row
@@ -349,6 +350,9 @@ def test_ids_beyond_a_table_in_a_loop_of_ones_own_name_the_modality() -> None:
             pytest.raises(ShapeError, match=r"^a: Ids was given whole numbers from 0 to 99"),
         ):
             model.eval()({"a": torch.tensor([[0, 99]])})
+    error = ElementError("too large", 99, "a")
+    again = pickle.loads(pickle.dumps(error))  # as it comes from another process
+    assert (str(again), again.value, again.modality) == ("a: too large", 99, "a")
 
 
 @ENCODERS.register("test_picked_ids")
