@@ -11,6 +11,7 @@ from literature import comparison_lines, diagnosis_lines, peers_lines, write_lit
 from pydantic import BaseModel
 from speed import write_speed
 
+from fusionkit.evaluation.measures import measure_of
 from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
 from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
@@ -18,7 +19,7 @@ from fusionkit.interfaces import Metric
 from fusionkit.registry import REGISTRIES, Component
 from fusionkit.report.canvas import save_figure
 from fusionkit.report.figures import draw_folds
-from fusionkit.report.tables import SHARE, format_p, format_value, markdown, measure_of
+from fusionkit.report.tables import SHARE, format_p, format_value, markdown
 from fusionkit.spec import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fusionkit.evaluation.measures import measure_of
 from fusionkit.experiments.ranking import rank
 from fusionkit.report.canvas import save_figure
 from fusionkit.report.comparison import (
@@ -18,15 +19,7 @@ from fusionkit.report.comparison import (
     last_line,
     ranking_rows,
 )
-from fusionkit.report.tables import (
-    NOTHING,
-    SHARE,
-    format_value,
-    markdown_heading,
-    markdown_line,
-    measure_of,
-    p_in_words,
-)
+from fusionkit.report.tables import NOTHING, SHARE, format_value, markdown_heading, markdown_line, p_in_words
 
 Results = Mapping[str, Any]
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from fusionkit.completion import complete_model
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.copies import Copies, copies_across, describe_copies
 from fusionkit.data.feed import Feed
@@ -16,12 +17,11 @@ from fusionkit.data.loading import Samples, TargetEncoder, check_targets, encode
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
-from fusionkit.loss_heads.categorical import class_of
-from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_component, build_head
 from fusionkit.registry import ENCODERS
 from fusionkit.spec import PrepareSpec, Recipe
+from fusionkit.written_numbers import class_of
 
 SELECTION_LABELS: Mapping[str, str] = {
     "last": "last epoch",

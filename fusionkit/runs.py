@@ -16,10 +16,10 @@ from fusionkit.differences import find_differences
 from fusionkit.documents import check_shape, read_document
 from fusionkit.environment import describe_environment
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
+from fusionkit.own_runs import is_noted, note_run
 from fusionkit.recipe import load_recipe
 from fusionkit.spec import Recipe
 from fusionkit.strict_yaml import write_yaml
-from fusionkit.trust import is_noted, note_run
 from fusionkit.whole_files import (
     LOCK,
     TensorFile,

@@ -1,11 +1,13 @@
-"""Kinds of tensors that hold no elements a network could be given."""
+"""Tensors that no network can be given: of another kind than dense numbers, or with numbers that are not finite."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
-from fusionkit.errors import ShapeError
+from fusionkit.errors import DataError, Problem, ShapeError
 
 
 def describe_odd_kind(values: Tensor) -> str:
@@ -34,3 +36,20 @@ def refuse_odd_kind(place: str, values: Tensor) -> None:
     """
     if odd := describe_odd_kind(values):
         raise ShapeError(f"{place}: {odd}")
+
+
+def check_finite(values: Tensor, place: str) -> None:
+    """Refuses NaN and infinite numbers, which would silently end in a NaN loss.
+
+    Raises:
+        DataError: Some of the values are not finite; the message says how many.
+    """
+    if math.isfinite(values.sum().item()):  # one number that is not finite leaves no finite sum
+        return
+    finite = values.isfinite()
+    if not finite.all():
+        bad, total = int((~finite).sum()), values.numel()
+        count = f"all {total}" if bad == total else f"{bad} of {total}"
+        raise DataError(
+            [Problem(place, f"{count} numbers are NaN or infinite", "mend the data, or leave the modality out here")]
+        )

@@ -86,6 +86,17 @@ def class_names(value: float | str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text, "0" if whole == "-0" else whole)))
 
 
+def class_of(value: object, classes: tuple[str, ...]) -> str | None:
+    """The class that a target names, as it is written or by the whole number that it is; None where it names none.
+
+    Example:
+        >>> class_of("happy", ("calm", "happy")), class_of(3.0, ("2", "3")), class_of("3.0", ("2", "3"))
+        ('happy', '3', None)
+    """
+    names = class_names(value) if isinstance(value, str | int | float) else (str(value),)
+    return next((name for name in names if name in classes), None)
+
+
 def _hint(text: str) -> str:
     """What was probably meant by a text that is nearly a number."""
     plain = text.replace("\u2212", "-").replace("\u2013", "-")

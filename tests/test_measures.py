@@ -16,7 +16,7 @@ from small_runs import run_of
 
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.measures import kind_of_target, plain_measures, read_measure
+from fusionkit.evaluation.measures import kind_of_target, measure_of, plain_measures, read_measure
 from fusionkit.evaluation.resampling import bootstrap_limits, draw_counts, resampled_metrics
 from fusionkit.evaluation.verification import verify
 from fusionkit.experiments.compared import compared_metric
@@ -25,7 +25,7 @@ from fusionkit.interfaces import LOSS, LossHead, Metric
 from fusionkit.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
 from fusionkit.registry import LOSS_HEADS
 from fusionkit.report.diagnosis_scores import points
-from fusionkit.report.tables import format_value, measure_of, table_text
+from fusionkit.report.tables import format_value, table_text
 from fusionkit.report.verdict import verdict
 from fusionkit.testing import ContractError, check_loss_head
 

@@ -12,12 +12,13 @@ from safetensors.torch import save_file
 
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import existing_file, expand_path
-from fusionkit.data.media import ReadOptions, check_finite, describe_media, read_media
+from fusionkit.data.media import ReadOptions, describe_media, read_media
 from fusionkit.datasets.fer2013_files import find_faces
 from fusionkit.datasets.film_files import find_media
 from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
 from fusionkit.registry import DATASETS
+from fusionkit.tensor_kinds import check_finite
 from fusionkit.testing import check_dataset
 
 PLAIN = ReadOptions()

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from fusionkit.completion import is_complete
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
 from fusionkit.inspection import measure
-from fusionkit.model import build, is_complete
+from fusionkit.model import build
 from fusionkit.recipe import load_recipe
 from fusionkit.shipped import (
     COMPARISON_SCHEMA,

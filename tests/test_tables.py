@@ -14,12 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.completion import complete_model
 from fusionkit.documents import read_document
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset
 from fusionkit.loss_heads.classification import Classification
 from fusionkit.loss_heads.numeric import encode_numbers
-from fusionkit.model import complete_model
 from fusionkit.recipe import check_document
 from fusionkit.registry import DATASETS
 from fusionkit.spec import ModelSpec

@@ -56,11 +56,12 @@ def check(
     on some of the training samples. Files of pretrained weights need not be there yet.
     """
     from fusionkit.assembly import assemble
+    from fusionkit.completion import is_complete
     from fusionkit.data.lengths import measure_lengths
     from fusionkit.encoders.weights import absent_weights_passed_over, how_to_make
     from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
-    from fusionkit.model import build, is_complete
+    from fusionkit.model import build
     from fusionkit.opening import datasets_shared
     from fusionkit.recipe import load_recipe
     from fusionkit.shipped import find_recipe

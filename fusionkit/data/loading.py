@@ -16,11 +16,10 @@ from torch.utils.data import Dataset as TorchDataset
 from fusionkit.data.batching import Draw
 from fusionkit.data.collation import Sample, fit_numbers
 from fusionkit.data.failures import length_of, sample_named
-from fusionkit.data.media import check_finite
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
-from fusionkit.tensor_kinds import describe_odd_kind
+from fusionkit.tensor_kinds import check_finite, describe_odd_kind
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""

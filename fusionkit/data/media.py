@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +14,7 @@ from fusionkit.data.audio import AUDIO_SUFFIXES, FILM_SUFFIXES, read_audio, read
 from fusionkit.data.files import refuse_no_file
 from fusionkit.data.images import IMAGE_SUFFIXES, read_image
 from fusionkit.errors import DataError, Problem
+from fusionkit.tensor_kinds import check_finite
 
 SOUND_SUFFIXES = AUDIO_SUFFIXES | FILM_SUFFIXES
 """Endings of files of which the sound is read: of sounds, and of films."""
@@ -98,23 +98,6 @@ def read_media(path: Path, options: ReadOptions) -> Tensor:
         values = array[None] if _is_static(array.ndim, options.layout) else array
     check_finite(values, str(path))
     return values
-
-
-def check_finite(values: Tensor, place: str) -> None:
-    """Refuses NaN and infinite numbers, which would silently end in a NaN loss.
-
-    Raises:
-        DataError: Some of the values are not finite; the message says how many.
-    """
-    if math.isfinite(values.sum().item()):  # one number that is not finite leaves no finite sum
-        return
-    finite = values.isfinite()
-    if not finite.all():
-        bad, total = int((~finite).sum()), values.numel()
-        count = f"all {total}" if bad == total else f"{bad} of {total}"
-        raise DataError(
-            [Problem(place, f"{count} numbers are NaN or infinite", "mend the data, or leave the modality out here")]
-        )
 
 
 def _suffix(path: Path) -> str:

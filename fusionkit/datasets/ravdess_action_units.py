@@ -12,12 +12,12 @@ from torch import Tensor
 
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import at_place, expand_path
-from fusionkit.data.media import check_finite
 from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
 from fusionkit.datasets.tables import float_or_none, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
+from fusionkit.tensor_kinds import check_finite
 
 
 @DATASETS.register("ravdess_action_units")

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.data.files import at_place, expand_path
-from fusionkit.data.media import check_finite
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.registry import DATASETS
+from fusionkit.tensor_kinds import check_finite
 
 _SHOWN = 20
 

@@ -59,3 +59,8 @@ def read_measure(document: Mapping[str, Any], name: str) -> Metric:
         return Metric(name, **measures[name])
     except (KeyError, TypeError):
         raise RunError(f"the document describes its metrics, and not {name!r} as one; make it anew") from None
+
+
+def measure_of(results: Mapping[str, Any]) -> Metric:
+    """Returns the metric that an experiment compares."""
+    return read_measure(results, results["metric"])

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fusionkit.completion import complete_model
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import LOSS, Metric, TargetKind
-from fusionkit.model import complete_model
 from fusionkit.opening import open_dataset
 from fusionkit.recipe import build_head
 

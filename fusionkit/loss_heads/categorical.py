@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Metric, RawTarget, share
-from fusionkit.written_numbers import WrittenNumber, class_names
+from fusionkit.written_numbers import WrittenNumber, class_of
 
 ECE_BINS = 15
 
@@ -37,17 +37,6 @@ def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> N
         raise RecipeError(
             [Problem(option, f"{', '.join(repeated)} given more than once", "list each once")], source=kind
         )
-
-
-def class_of(value: RawTarget, classes: tuple[str, ...]) -> str | None:
-    """The class that a target names, as it is written or by the whole number that it is; None where it names none.
-
-    Example:
-        >>> class_of("happy", ("calm", "happy")), class_of(3.0, ("2", "3")), class_of("3.0", ("2", "3"))
-        ('happy', '3', None)
-    """
-    names = class_names(value) if isinstance(value, str | int | float) else (str(value),)
-    return next((name for name in names if name in classes), None)
 
 
 def encode_class(value: RawTarget | None, classes: tuple[str, ...]) -> Tensor:

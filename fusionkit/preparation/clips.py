@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fusionkit.data.archives import on_disk
 from fusionkit.data.audio import decode_audio
-from fusionkit.data.media import check_finite
 from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, FaceDetector
@@ -19,6 +18,7 @@ from fusionkit.preparation.pictures import Picture, find_picture
 from fusionkit.preparation.records import Departure, Status
 from fusionkit.preparation.sounds import aligned, to_int16
 from fusionkit.spec import PrepareSpec
+from fusionkit.tensor_kinds import check_finite
 
 SILENCE = 1e-3
 """Share of full scale that silence stays below: -60 dB."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.evaluation.measures import read_measure
-from fusionkit.report.tables import Results
+from fusionkit.report.shapes import Results
 from fusionkit.report.wording import amount, by_how_much, comparison_of, listed, measure_words, noise_words_of, sign_of
 
 WAYS = {ENSEMBLE: "by averaging their answers", ENSEMBLE_LOG: "by averaging the logarithms"}

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.evaluation.branches import CONSTANT
+from fusionkit.evaluation.measures import measure_of
 from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.document import Paragraph as Words
 from fusionkit.report.document import Section, Table, picture, section
 from fusionkit.report.figures import KINDS, kind_of
-from fusionkit.report.tables import NOTHING, Results, format_p, format_value, measure_of, p_in_words
+from fusionkit.report.shapes import Results
+from fusionkit.report.tables import NOTHING, format_p, format_value, p_in_words
 from fusionkit.report.units import in_bytes, in_thousands, in_time
 
 if TYPE_CHECKING:

@@ -16,8 +16,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.card_shape import TargetsShape
 from fusionkit.evaluation.measures import kind_of_target
 from fusionkit.interfaces import TargetKind
-from fusionkit.report.shapes import ResultsShape
-from fusionkit.report.tables import Results
+from fusionkit.report.shapes import Results, ResultsShape
 from fusionkit.runs import RunFolder
 from fusionkit.whole_files import folder_name, read_json
 

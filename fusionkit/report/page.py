@@ -16,8 +16,8 @@ from fusionkit.report.document import Block, Missing, Picture, Section, as_markd
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
+from fusionkit.report.shapes import Results
 from fusionkit.report.table_figure import draw_table
-from fusionkit.report.tables import Results
 from fusionkit.report.verdict import modalities_of
 from fusionkit.whole_files import replace_file
 

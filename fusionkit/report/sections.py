@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.document import Block, Code, Paragraph, Points, Section, Table, section
 from fusionkit.report.paper import contradictions, fold_table, mean_table, paper_sentences, starts_sentence
 from fusionkit.report.published import published
-from fusionkit.report.tables import NOTHING, Results, format_p, format_value, measure_of, table_text
+from fusionkit.report.shapes import Results
+from fusionkit.report.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.verdict import verdict
 from fusionkit.strict_yaml import write_yaml
 

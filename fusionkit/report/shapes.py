@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Results = Mapping[str, Any]
+"""What a ``results.json`` holds, as plain data."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number of samples. Larger numbers are none of ours, and NumPy's do not hold them."""

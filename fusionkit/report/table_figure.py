@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusionkit.report.canvas import FAINT, INK, canvas, fitting
-from fusionkit.report.tables import Results, table_text
+from fusionkit.report.shapes import Results
+from fusionkit.report.tables import table_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,22 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
-from fusionkit.evaluation.measures import read_measure
+from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.published import published
+from fusionkit.report.shapes import Results
 
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"
 
-Results = Mapping[str, Any]
-
 SHARE = share("share")
 """How a share is shown that is no metric of its own."""
-
-
-def measure_of(results: Results) -> Metric:
-    """Returns the metric that an experiment compares."""
-    return read_measure(results, results["metric"])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.report.baselines import against_constant, against_ensembles
-from fusionkit.report.tables import NONE_FINISHED, Results
+from fusionkit.report.shapes import Results
+from fusionkit.report.tables import NONE_FINISHED
 from fusionkit.report.wording import (
     amount,
     by_how_much,

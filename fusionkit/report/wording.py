@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.report.tables import Results, format_value, measure_of
+from fusionkit.evaluation.measures import measure_of
+from fusionkit.report.shapes import Results
+from fusionkit.report.tables import format_value
 
 LEVEL = 0.05
 MOST_LISTED = 6

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, trained_branches
+from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.folder import ExperimentFolder
-from fusionkit.report.tables import measure_of
 from fusionkit.runs import RunFolder
 
 Key = tuple[str, str, int]
