@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import fusionkit
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import ENCODERS, TRANSFORMS
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.layouts import ravdess_scene

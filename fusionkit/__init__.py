@@ -25,7 +25,7 @@ _HOMES = {
     "DataError": "errors",
     "FusionKitError": "errors",
     "FusionModel": "model",
-    "Jagged": "jagged",
+    "Jagged": "nn.jagged",
     "RecipeError": "errors",
     "RunError": "errors",
     "ShapeError": "errors",
@@ -42,8 +42,8 @@ __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - names, spelt once
 if TYPE_CHECKING:
     from fusionkit.data.collation import collate
     from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
-    from fusionkit.jagged import Jagged
     from fusionkit.model import FusionModel, build
+    from fusionkit.nn.jagged import Jagged
     from fusionkit.recipe import load_recipe
     from fusionkit.registry import (
         AGGREGATORS,

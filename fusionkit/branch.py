@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusionkit.errors import ElementError, FusionKitError, ShapeError, TrainingError
-from fusionkit.full_memory import is_full
 from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
 from fusionkit.interfaces.elements import takes_whole_numbers_only
-from fusionkit.jagged import Jagged, whole_numbers
-from fusionkit.layers import FeatureNorm
-from fusionkit.parallel import world_size
+from fusionkit.nn.distributed import world_size
+from fusionkit.nn.jagged import Jagged, whole_numbers
+from fusionkit.nn.layers import FeatureNorm
+from fusionkit.nn.memory import is_full
 
 
 class ByName(nn.ModuleDict):

@@ -9,8 +9,8 @@ from einops import rearrange
 from torch import Tensor
 
 from fusionkit.errors import ShapeError, did_you_mean
-from fusionkit.jagged import Jagged
-from fusionkit.tensor_kinds import refuse_odd_kind
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.tensor_checks import refuse_odd_kind
 
 Inputs = Mapping[str, Jagged | Tensor]
 """By modality a `Jagged`, or a tensor of one element each or of sequences of one length."""

@@ -16,10 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.full_memory import told_when_full
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.memory import told_when_full
 from fusionkit.noise import WAVE_LENGTH, assumed_lengths, batch_of, noise_of
 from fusionkit.recipe import build_component
 from fusionkit.spec import ComponentSpec, Recipe

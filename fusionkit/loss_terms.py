@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.interfaces import LossHead
-from fusionkit.parallel import mean_over_union
+from fusionkit.nn.distributed import mean_over_union
 
 
 def all_true(masks: Iterable[Tensor]) -> set[int]:

@@ -15,9 +15,9 @@ from fusionkit.branch import Branch, ByName, apply_dropout
 from fusionkit.errors import ElementError, ShapeError, TrainingError, did_you_mean
 from fusionkit.inputs import Inputs, packed, refuse_unknown
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
-from fusionkit.jagged import Jagged
 from fusionkit.loss_terms import all_true, loss_term
-from fusionkit.parallel import link_to_all
+from fusionkit.nn.distributed import link_to_all
+from fusionkit.nn.jagged import Jagged
 
 
 class FusionModel(nn.Module):

@@ -13,8 +13,8 @@ from fusionkit.branch import Branch
 from fusionkit.errors import RecipeError, did_you_mean
 from fusionkit.interfaces import Encoder, Transform
 from fusionkit.interfaces.elements import takes_whole_numbers_only
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import build_component
 from fusionkit.spec import Recipe
 

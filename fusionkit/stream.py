@@ -12,10 +12,10 @@ from fusionkit.branch import Branch
 from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
 from fusionkit.inputs import refuse_other_numbers, refuse_unknown
 from fusionkit.interfaces import ModelOutput, Transform
-from fusionkit.jagged import Jagged
 from fusionkit.network import FusionModel
-from fusionkit.ring import Ring
-from fusionkit.tensor_kinds import check_finite
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.ring import Ring
+from fusionkit.nn.tensor_checks import check_finite
 
 OfWindow = Callable[[Tensor], Tensor]
 """Elements of a window, ``(kept, *element)``, to what the network is given of them."""

@@ -17,10 +17,10 @@ CHECKED = (
     "encoders",
     "fusions",
     "interfaces",
-    "layers",
+    "nn.layers",
     "loss_heads",
     "network",
-    "parallel",
+    "nn.distributed",
 )
 install_import_hook([f"fusionkit.{module}" for module in CHECKED], "beartype.beartype")
 

@@ -9,7 +9,7 @@ import torch
 from fusionkit.aggregators import AttentionPooling, BiLstm, Gru, Lstm, Transformer
 from fusionkit.aggregators.final_state import FinalState
 from fusionkit.errors import RecipeError
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import AGGREGATORS
 
 

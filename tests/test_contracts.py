@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from fusionkit.interfaces import Aggregator, Box, DeviceTransform, Encoder, FaceDetector, Row
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import (
     AGGREGATORS,
     BALANCERS,

@@ -23,8 +23,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fusionkit.assembly import assemble
 from fusionkit.cli import main
-from fusionkit.jagged import Jagged
 from fusionkit.model import build
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train

@@ -30,8 +30,8 @@ from fusionkit.diagnosis.subsets import subsets_of
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.interfaces import RawTarget
-from fusionkit.layers import scoring
 from fusionkit.loss_heads import Classification, Multilabel, Regression
+from fusionkit.nn.layers import scoring
 from fusionkit.registry import LOSS_HEADS
 from fusionkit.report.diagnosis_page import write_diagnosis
 from fusionkit.runs import RunFolder

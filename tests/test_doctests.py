@@ -19,7 +19,7 @@ MODULES = sorted(
 
 
 def test_modules_are_found():
-    assert "fusionkit.layers" in MODULES
+    assert "fusionkit.nn.layers" in MODULES
     assert "fusionkit.encoders.conv1d" in MODULES
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from fusionkit.encoders import Conv1d, LogMel, Mlp, Spectrogram, TimmImage
 from fusionkit.encoders.gaps import layout_of
 from fusionkit.errors import RecipeError, RunError, ShapeError
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import ENCODERS
 
 

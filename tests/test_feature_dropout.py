@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.interfaces import ModelOutput, Step
-from fusionkit.jagged import Jagged
-from fusionkit.layers import FeatureNorm
 from fusionkit.model import FusionModel, build
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.layers import FeatureNorm
 from fusionkit.registry import BALANCERS
 
 MODALITIES, WIDTH, BATCH = ("audio", "video"), 6, 8

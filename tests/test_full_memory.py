@@ -15,10 +15,10 @@ from written_films import Films, spec_for
 from fusionkit.branch import Branch
 from fusionkit.cli import main
 from fusionkit.errors import RecipeError, TrainingError
-from fusionkit.full_memory import is_full, told_when_full
 from fusionkit.interfaces import Clip
-from fusionkit.jagged import Jagged
 from fusionkit.model import build
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.memory import is_full, told_when_full
 from fusionkit.preparation import preparing
 
 FULL: dict[str, Any] = {

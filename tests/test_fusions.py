@@ -9,7 +9,7 @@ from torch import nn
 
 from fusionkit.errors import RecipeError
 from fusionkit.fusions import Concat, Mrpn
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import FUSIONS
 
 WIDTHS = {"audio": 3, "video": 4, "text": 2}

@@ -14,7 +14,7 @@ from fusionkit.encoders import Conv2d, TimmImage
 from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RecipeError, RunError, ShapeError
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import ENCODERS
 from fusionkit.whole_files import write_tensors
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.errors import ShapeError
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 shapes = st.sampled_from([(), (3,), (2, 4), (0,), (2, 0)])
 sizes_of_batches = st.lists(st.integers(0, 6), min_size=1, max_size=6)

@@ -11,8 +11,8 @@ from jaxtyping import TypeCheckError, config
 from torch import Tensor, nn
 
 from fusionkit.errors import ShapeError
-from fusionkit.layers import FeatureNorm, ResidualPerceptron, Scoring, scoring
-from fusionkit.parallel import mean_over_union, sum_over_processes, world_size
+from fusionkit.nn.distributed import mean_over_union, sum_over_processes, world_size
+from fusionkit.nn.layers import FeatureNorm, ResidualPerceptron, Scoring, scoring
 
 EPS = 1e-5
 

@@ -28,7 +28,7 @@ from fusionkit.data.workers import death_told
 from fusionkit.datasets.synthetic import Synthetic
 from fusionkit.errors import DataError, FusionKitError, TrainingError
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row, Transform
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 BAD = 3

@@ -19,10 +19,10 @@ from fusionkit.aggregators.final_state import FinalState
 from fusionkit.encoders import FeatureNormEncoder, LogMel, Spectrogram
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import at_once
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.activation_checkpointing import recomputed
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import load_recipe
-from fusionkit.recomputation import recomputed
 from fusionkit.training.start import refuse_without_compiler
 
 SEGMENTS = {"window": 64, "hop": 16, "segment_seconds": 0.01, "segment_hop_seconds": 0.004}

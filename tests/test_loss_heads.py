@@ -18,7 +18,7 @@ from fusionkit.evaluation import evaluate
 from fusionkit.loss_heads import Classification, Concordance, MMCosine, Multilabel, Ordinal, Regression
 from fusionkit.loss_heads.categorical import expected_calibration_error
 from fusionkit.model import build
-from fusionkit.parallel import mean_over_union
+from fusionkit.nn.distributed import mean_over_union
 
 CLASSES = ("calm", "happy", "sad")
 

@@ -17,8 +17,8 @@ from fusionkit.datasets.fer2013_files import find_faces
 from fusionkit.datasets.film_files import find_media
 from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
+from fusionkit.nn.tensor_checks import check_finite
 from fusionkit.registry import DATASETS
-from fusionkit.tensor_kinds import check_finite
 from fusionkit.testing import check_dataset
 
 PLAIN = ReadOptions()

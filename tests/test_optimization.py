@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.interfaces import OptimizerRecipe, Stage
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel, build
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import OPTIMIZERS
 from fusionkit.training.gradients import accumulate, gradient_norm, not_finite

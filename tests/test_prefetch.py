@@ -17,7 +17,7 @@ from fusionkit.assembly import assemble
 from fusionkit.data.prefetch import StreamLane, ahead, lane_to, tensors_of
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Batch
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import Profile, train

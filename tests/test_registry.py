@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, create_model
 from fusionkit import registry as registries
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Encoder, Schedule
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import json_schema, load_recipe
 from fusionkit.registry import ENCODERS, REGISTRIES, SCHEDULERS, load_entry_points
 
@@ -218,7 +218,7 @@ from __future__ import annotations
 import torch
 from fusionkit import ENCODERS
 from fusionkit.interfaces import Encoder
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 
 @ENCODERS.register("{name}")

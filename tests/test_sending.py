@@ -15,7 +15,7 @@ from fusionkit.data.loader import make_loader
 from fusionkit.data.loading import Samples
 from fusionkit.data.sending import Parcel
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.transforms.spatial import Spatial
 
 FRAMES = 200

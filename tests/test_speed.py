@@ -15,7 +15,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from fusionkit import jagged
+from fusionkit.nn import jagged
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))

@@ -11,8 +11,8 @@ from small_runs import same_bits, weights_of
 
 from fusionkit.assembly import assemble
 from fusionkit.encoders import Spectrogram
-from fusionkit.jagged import Jagged
 from fusionkit.model import build
+from fusionkit.nn.jagged import Jagged
 from fusionkit.training import train
 
 SPEED = Path(__file__).parents[1] / "benchmarks" / "speed"

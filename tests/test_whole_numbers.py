@@ -24,8 +24,8 @@ from fusionkit.errors import DataError, ElementError, ShapeError
 from fusionkit.evaluation import evaluate
 from fusionkit.inspection import measure
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row
-from fusionkit.jagged import Jagged
 from fusionkit.model import build
+from fusionkit.nn.jagged import Jagged
 from fusionkit.recipe import load_recipe
 from fusionkit.registry import DATASETS, ENCODERS
 from fusionkit.robustness.corruptions import noisy

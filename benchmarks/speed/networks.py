@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import fusionkit
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 
 CLASSES = 8
 SETS = 3

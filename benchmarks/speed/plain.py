@@ -9,8 +9,8 @@ from networks import CLASSES, WIDTH, bare_encoders
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 
 SCORING = 128
 """Width between the dense units of the fused head."""

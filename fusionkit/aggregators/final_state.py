@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 PIECE = 256
 """Elements of a sample that are read at once in evaluation where no gradient is wanted."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Aggregator
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import AGGREGATORS
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionkit.aggregators.final_state import FinalState
 from fusionkit.interfaces import Aggregator
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import AGGREGATORS
 
 

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Aggregator
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.tokens import attention_width, sinusoidal_positions
 from fusionkit.registry import AGGREGATORS
-from fusionkit.tokens import attention_width, sinusoidal_positions
 
 
 @AGGREGATORS.register("transformer")

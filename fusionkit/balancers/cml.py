@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.parallel import mean_over_union
+from fusionkit.nn.distributed import mean_over_union
 from fusionkit.registry import BALANCERS
 
 

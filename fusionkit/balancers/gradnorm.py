@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.balancers.blocks import blocks_of, flat
 from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.parallel import sum_over_processes, world_size
+from fusionkit.nn.distributed import sum_over_processes, world_size
 from fusionkit.registry import BALANCERS
 
 FLOOR = 0.01

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.parallel import mean_over_union
+from fusionkit.nn.distributed import mean_over_union
 from fusionkit.registry import BALANCERS
 
 Positive = Annotated[int, Field(gt=0)]

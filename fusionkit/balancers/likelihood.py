@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Step
-from fusionkit.parallel import sum_over_processes
+from fusionkit.nn.distributed import sum_over_processes
 
 
 def mean_of(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from fusionkit.balancers.likelihood import mean_of
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.parallel import mean_over_union, sum_over_processes
+from fusionkit.nn.distributed import mean_over_union, sum_over_processes
 from fusionkit.registry import BALANCERS
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.parallel import mean_over_union
+from fusionkit.nn.distributed import mean_over_union
 from fusionkit.registry import BALANCERS
 
 

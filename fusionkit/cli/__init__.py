@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             typer.echo(f"fusionkit: process {os.environ.get('RANK')}: {error}", err=True)
         sys.exit(USER_ERROR)
     except (RuntimeError, MemoryError, OSError, ImportError) as error:
-        from fusionkit.full_memory import is_full
+        from fusionkit.nn.memory import is_full
 
         sys.stdout.flush()
         if is_full(error):
@@ -136,7 +136,7 @@ def _package_that_fails(error: BaseException) -> str:
 
 
 def _trains_with_others() -> bool:
-    from fusionkit.parallel import world_size
+    from fusionkit.nn.distributed import world_size
 
     return world_size() > 1
 

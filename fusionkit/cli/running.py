@@ -70,8 +70,8 @@ def train(
     The folder holds the run afterwards: weights, log, metrics.json and all that it takes to make it again.
     """
     from fusionkit import evaluation, training
+    from fusionkit.nn.distributed import part_from_others
     from fusionkit.opening import datasets_shared
-    from fusionkit.parallel import part_from_others
     from fusionkit.report.canvas import save_figure
     from fusionkit.report.curves import draw_learning_curves
     from fusionkit.runs import RunFolder

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Batch, ModalityInfo
-from fusionkit.jagged import Jagged
-from fusionkit.tensor_kinds import describe_odd_kind
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.tensor_checks import describe_odd_kind
 
 
 @dataclass(frozen=True)

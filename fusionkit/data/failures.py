@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from fusionkit.errors import DataError, ElementError, FusionKitError, Problem
-from fusionkit.full_memory import SMALLER_BATCHES, batch_too_large, is_full, told_when_full
 from fusionkit.interfaces import Batch, Dataset
+from fusionkit.nn.memory import SMALLER_BATCHES, batch_too_large, is_full, told_when_full
 
 _MOST_NAMED = 5
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fusionkit.data.limits import check_size
 from fusionkit.errors import DataError, FusionKitError, Problem
-from fusionkit.full_memory import is_full
+from fusionkit.nn.memory import is_full
 
 _MOST_SAID = 300
 """Letters of what a library says that are shown; some print what they found."""

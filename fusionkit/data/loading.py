@@ -19,7 +19,7 @@ from fusionkit.data.failures import length_of, sample_named
 from fusionkit.data.splits import unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
-from fusionkit.tensor_kinds import check_finite, describe_odd_kind
+from fusionkit.nn.tensor_checks import check_finite, describe_odd_kind
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
 """`LossHead.encode` of a target."""

@@ -14,7 +14,7 @@ from fusionkit.data.audio import AUDIO_SUFFIXES, FILM_SUFFIXES, read_audio, read
 from fusionkit.data.files import refuse_no_file
 from fusionkit.data.images import IMAGE_SUFFIXES, read_image
 from fusionkit.errors import DataError, Problem
-from fusionkit.tensor_kinds import check_finite
+from fusionkit.nn.tensor_checks import check_finite
 
 SOUND_SUFFIXES = AUDIO_SUFFIXES | FILM_SUFFIXES
 """Endings of files of which the sound is read: of sounds, and of films."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.failures import batch_named
-from fusionkit.full_memory import FEWER_SAMPLES
 from fusionkit.interfaces import Batch
+from fusionkit.nn.memory import FEWER_SAMPLES
 
 
 class Lane(Protocol):

@@ -15,7 +15,7 @@ from torch import Tensor
 from fusionkit.data.failures import Failure
 from fusionkit.data.workers import shared_memory_told
 from fusionkit.interfaces import Batch
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 _SMALL = 2**12
 """Bytes of a tensor up to which it travels in the message: a pipe must hold several messages, or the worker waits."""

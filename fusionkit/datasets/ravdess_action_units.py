@@ -16,8 +16,8 @@ from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATE
 from fusionkit.datasets.tables import float_or_none, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.nn.tensor_checks import check_finite
 from fusionkit.registry import DATASETS
-from fusionkit.tensor_kinds import check_finite
 
 
 @DATASETS.register("ravdess_action_units")

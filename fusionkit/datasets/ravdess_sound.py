@@ -14,8 +14,8 @@ from fusionkit.datasets.film_files import MediaFile, MediaTree, find_media
 from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.nn.tensor_checks import check_finite
 from fusionkit.registry import DATASETS
-from fusionkit.tensor_kinds import check_finite
 
 _WANTED = "03-01-EE-II-SS-RR-AA.wav, or is above it"
 _CHANNELS = {"speech": (1,), "song": (2,), "both": (1, 2)}

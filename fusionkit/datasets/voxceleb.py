@@ -13,8 +13,8 @@ from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.data.files import at_place, expand_path
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.nn.tensor_checks import check_finite
 from fusionkit.registry import DATASETS
-from fusionkit.tensor_kinds import check_finite
 
 _SHOWN = 20
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from fusionkit.diagnosis.subsets import Subset
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 
 ROUNDS = 7
 

@@ -13,8 +13,8 @@ from fusionkit.data.failures import batch_named
 from fusionkit.diagnosis.subsets import Subset
 from fusionkit.evaluation.predictions import converted
 from fusionkit.interfaces import Batch
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from fusionkit.encoders.gaps import layout_of
 from fusionkit.encoders.units import ActivationName, NormName, activation_unit, norm_unit
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Encoder
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import ENCODERS
 
 

@@ -62,7 +62,7 @@ class Conv2d(ElementEncoder):
         global mean of Lin et al. 2014, https://arxiv.org/abs/1312.4400.
 
     Example:
-        >>> from fusionkit.jagged import Jagged
+        >>> from fusionkit.nn.jagged import Jagged
         >>> faces = Jagged(torch.zeros(3, 1, 48, 48, dtype=torch.uint8), torch.tensor([2, 1]))
         >>> Conv2d((1, 48, 48))(faces).values.shape
         torch.Size([3, 128])

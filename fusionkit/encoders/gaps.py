@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 
 @dataclass(frozen=True)

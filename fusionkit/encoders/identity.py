@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fusionkit.errors import ShapeError
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.layers import FeatureNorm
+from fusionkit.nn.layers import FeatureNorm
 from fusionkit.registry import ENCODERS
 
 
@@ -30,7 +30,7 @@ class Identity(ElementEncoder):
         The neutral element of the chain; no publication.
 
     Example:
-        >>> from fusionkit.jagged import Jagged
+        >>> from fusionkit.nn.jagged import Jagged
         >>> import torch
         >>> Identity((3,))(Jagged(torch.zeros(5, 3), torch.tensor([2, 3]))).element_shape
         (3,)
@@ -71,7 +71,7 @@ class FeatureNormEncoder(ElementEncoder):
         enters the statistics.
 
     Example:
-        >>> from fusionkit.jagged import Jagged
+        >>> from fusionkit.nn.jagged import Jagged
         >>> import torch
         >>> FeatureNormEncoder((3,))(Jagged(torch.zeros(5, 3), torch.tensor([2, 3]))).values.shape
         torch.Size([5, 3])

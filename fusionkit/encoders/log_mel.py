@@ -13,7 +13,7 @@ from torch import Tensor
 from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Encoder, at_once
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import ENCODERS
 
 

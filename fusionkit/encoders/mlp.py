@@ -38,7 +38,7 @@ class Mlp(ElementEncoder):
         in Ioffe and Szegedy 2015, arXiv:1502.03167.
 
     Example:
-        >>> from fusionkit.jagged import Jagged
+        >>> from fusionkit.nn.jagged import Jagged
         >>> import torch
         >>> Mlp((2, 3), hidden=(8,), out=4)(Jagged(torch.zeros(5, 2, 3), torch.tensor([2, 3]))).values.shape
         torch.Size([5, 4])

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.interfaces import Encoder, at_once
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import ENCODERS
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusionkit.encoders.gaps import layout_of
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.jagged import Jagged, whole_numbers
+from fusionkit.nn.jagged import Jagged, whole_numbers
 
 SegmentMode = Literal["slice", "per_segment"]
 

@@ -13,7 +13,7 @@ from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import load_weights, pretrained_weights_are_needed
 from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.recomputation import count_statistics_once
+from fusionkit.nn.activation_checkpointing import count_statistics_once
 from fusionkit.registry import ENCODERS
 
 
@@ -53,7 +53,7 @@ class TimmImage(ElementEncoder):
         He et al. 2016, https://doi.org/10.1109/CVPR.2016.90.
 
     Example:
-        >>> from fusionkit.jagged import Jagged
+        >>> from fusionkit.nn.jagged import Jagged
         >>> import torch
         >>> encoder = TimmImage((1, 32, 32), model="test_resnet")
         >>> encoder(Jagged(torch.zeros(2, 1, 32, 32), torch.tensor([2]))).values.shape == (2, *encoder.out_shape)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from fusionkit.layers import FeatureNorm
+from fusionkit.nn.layers import FeatureNorm
 
 ActivationName = Literal["relu", "gelu", "silu", "elu", "tanh"]
 NormName = Literal["none", "batch", "layer"]

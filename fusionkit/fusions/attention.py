@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.tokens import attention_width
 from fusionkit.registry import FUSIONS
-from fusionkit.tokens import attention_width
 
 Positive = Annotated[int, Field(gt=0)]
 

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
-from fusionkit.layers import masked_softmax
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.layers import masked_softmax
+from fusionkit.nn.tokens import SequenceTokens, attention_width
 from fusionkit.registry import FUSIONS
-from fusionkit.tokens import SequenceTokens, attention_width
 
 Positive = Annotated[int, Field(gt=0)]
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.tokens import SequenceTokens, attention_width
 from fusionkit.registry import FUSIONS
-from fusionkit.tokens import SequenceTokens, attention_width
 
 Positive = Annotated[int, Field(gt=0)]
 Tokens = tuple[Tensor, Tensor]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import FUSIONS
 
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
-from fusionkit.layers import masked_softmax
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.layers import masked_softmax
 from fusionkit.registry import FUSIONS
 
 Positive = Annotated[int, Field(gt=0)]

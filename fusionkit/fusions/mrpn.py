@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
-from fusionkit.layers import ResidualPerceptron
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.layers import ResidualPerceptron
 from fusionkit.registry import FUSIONS
 from fusionkit.spec import FusionSpec
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import FUSIONS
 
 

@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.interfaces import Fusion
-from fusionkit.jagged import Jagged
-from fusionkit.layers import masked_softmax
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.layers import masked_softmax
 from fusionkit.registry import FUSIONS
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 RawTarget = str | int | float | tuple[float, ...] | tuple[str, ...]
 """A target as a data file states it: a class by name, a number, several numbers, or several names."""

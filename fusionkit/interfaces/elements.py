@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.interfaces.network import Encoder, at_once
-from fusionkit.jagged import Jagged
-from fusionkit.recomputation import count_statistics_once, recomputed
+from fusionkit.nn.activation_checkpointing import count_statistics_once, recomputed
+from fusionkit.nn.jagged import Jagged
 
 
 class ElementEncoder(Encoder):

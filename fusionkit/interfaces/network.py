@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.utils._pytree import register_pytree_node
 
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 NUMBERS_AT_ONCE = 2**23
 """What an encoder is given at once in evaluation where nobody says, in numbers: 668 images of 112 x 112."""

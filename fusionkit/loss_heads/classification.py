@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import (
     CLASS_METRICS,
     check_names,
@@ -25,6 +24,7 @@ from fusionkit.loss_heads.categorical import (
     weights_by_name,
 )
 from fusionkit.marks import ANY_ORDER
+from fusionkit.nn.layers import scoring
 from fusionkit.registry import LOSS_HEADS
 
 

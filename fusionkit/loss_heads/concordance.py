@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.loss_heads.number_head import NumberHead
 from fusionkit.loss_heads.target_scale import mean
-from fusionkit.parallel import sum_over_processes
+from fusionkit.nn.distributed import sum_over_processes
 from fusionkit.registry import LOSS_HEADS
 
 

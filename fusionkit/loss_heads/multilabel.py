@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget, share
-from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import F1, check_names, weights_by_name
 from fusionkit.marks import ANY_ORDER
+from fusionkit.nn.layers import scoring
 from fusionkit.registry import LOSS_HEADS
 
 

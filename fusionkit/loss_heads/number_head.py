@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.layers import scoring
 from fusionkit.loss_heads.numeric import NUMBER_METRICS, check_precision, encode_numbers, number_metrics
 from fusionkit.loss_heads.target_scale import TargetScale
+from fusionkit.nn.layers import scoring
 
 
 class NumberHead(LossHead):

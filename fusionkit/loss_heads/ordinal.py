@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.interfaces import LossHead, Metric, RawTarget
-from fusionkit.layers import scoring
 from fusionkit.loss_heads.categorical import (
     ACCURACY,
     RECALL,
@@ -24,6 +23,7 @@ from fusionkit.loss_heads.categorical import (
     metrics_of_class_sums,
     unweighted_average_recall,
 )
+from fusionkit.nn.layers import scoring
 from fusionkit.registry import LOSS_HEADS
 
 

@@ -13,12 +13,12 @@ from fusionkit.data.audio import decode_audio
 from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, FaceDetector
+from fusionkit.nn.tensor_checks import check_finite
 from fusionkit.preparation.pacing import LONGEST_GAP
 from fusionkit.preparation.pictures import Picture, find_picture
 from fusionkit.preparation.records import Departure, Status
 from fusionkit.preparation.sounds import aligned, to_int16
 from fusionkit.spec import PrepareSpec
-from fusionkit.tensor_kinds import check_finite
 
 SILENCE = 1e-3
 """Share of full scale that silence stays below: -60 dB."""

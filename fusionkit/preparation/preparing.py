@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from fusionkit.errors import FusionKitError, RunError
-from fusionkit.full_memory import is_full
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
+from fusionkit.nn.memory import is_full
 from fusionkit.preparation.cache import describe_sources, write_clip
 from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.prepared import Prepared

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusionkit.interfaces import Aggregator, Encoder, Fusion
 from fusionkit.interfaces.elements import takes_whole_numbers_only
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import AGGREGATORS, ENCODERS, FUSIONS
 from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
 

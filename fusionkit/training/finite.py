@@ -9,7 +9,7 @@ from torch import distributed as dist
 from torch import nn
 
 from fusionkit.errors import TrainingError
-from fusionkit.parallel import world_size
+from fusionkit.nn.distributed import world_size
 
 TOTAL = "total"
 """The name of the sum of all weighted terms among the terms of a step."""

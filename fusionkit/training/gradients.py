@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from fusionkit.interfaces import GradientScale
-from fusionkit.parallel import world_size
+from fusionkit.nn.distributed import world_size
 
 
 def gradients_of(

@@ -21,10 +21,10 @@ from fusionkit.assembly import Assembly
 from fusionkit.data.failures import batch_named
 from fusionkit.data.feed import Feed
 from fusionkit.errors import RunError, TrainingError
-from fusionkit.full_memory import FEWER_SAMPLES, network_too_large, told_when_full
 from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.model import FusionModel
-from fusionkit.parallel import world_size
+from fusionkit.nn.distributed import world_size
+from fusionkit.nn.memory import FEWER_SAMPLES, network_too_large, told_when_full
 from fusionkit.recipe import build_component
 from fusionkit.runs import RunFolder
 from fusionkit.training.checkpoint import (

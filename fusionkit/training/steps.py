@@ -13,10 +13,10 @@ from torch import distributed as dist
 
 from fusionkit.data.failures import batches_named
 from fusionkit.errors import TrainingError
-from fusionkit.full_memory import FEWER_SAMPLES
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
 from fusionkit.model import FusionModel
-from fusionkit.parallel import world_size
+from fusionkit.nn.distributed import world_size
+from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.spec import TrainSpec
 from fusionkit.training.finite import TOTAL, refuse_flaws
 from fusionkit.training.gradients import (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fusionkit.inspection import FLOPS_OF_LSTM
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from rows.registry import Place, row
 
 

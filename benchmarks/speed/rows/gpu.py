@@ -16,8 +16,8 @@ from rounds import compare
 from torch import Tensor, nn
 
 from fusionkit.interfaces import ModelOutput
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 from rows.encoders import encoders_alone, learn
 from rows.registry import Place, row
 

@@ -13,7 +13,7 @@ from records import Measurement, Number, Target
 from torch import Tensor, nn
 
 from fusionkit.aggregators.final_state import PIECE
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from rows.encoders import encoders_alone, loss_of
 from rows.registry import Place, row
 

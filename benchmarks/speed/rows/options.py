@@ -31,7 +31,7 @@ from torch._dynamo.utils import counters
 from fusionkit.aggregators.final_state import FinalState
 from fusionkit.data.batching import EpochBatches
 from fusionkit.interfaces import at_once
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from fusionkit.registry import OPTIMIZERS
 from fusionkit.stream import Stream
 from rows.encoders import encoders_alone, learn, loss_of, size_at

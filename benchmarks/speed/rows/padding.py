@@ -12,8 +12,8 @@ from records import Measurement, Number, Target
 from rounds import compare
 from torch import nn
 
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 from rows.encoders import loss_of
 from rows.registry import Place, row
 

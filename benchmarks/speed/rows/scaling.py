@@ -11,8 +11,8 @@ from records import Interval, Measurement, Target
 from rounds import compare, interval, times_of
 from torch import Tensor
 
-from fusionkit.jagged import Jagged
 from fusionkit.model import FusionModel
+from fusionkit.nn.jagged import Jagged
 from rows.encoders import learn, loss_of
 from rows.registry import Place, row
 

@@ -10,7 +10,7 @@ from rounds import compare
 from torch import Tensor
 
 from fusionkit.encoders import Spectrogram
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 from rows.registry import Place, row
 
 RATE = 16_000

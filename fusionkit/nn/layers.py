@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.errors import ShapeError
-from fusionkit.parallel import sum_over_processes, world_size
+from fusionkit.nn.distributed import sum_over_processes, world_size
 
 
 class FeatureNorm(nn.Module):

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.jagged import Jagged
+from fusionkit.nn.jagged import Jagged
 
 
 class SequenceTokens(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.errors import ShapeError
-from fusionkit.tensor_kinds import refuse_odd_kind
+from fusionkit.nn.tensor_checks import refuse_odd_kind
 
 
 class Jagged:
