@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fusionkit.config.library import find_recipe
 from fusionkit.diagnosis import diagnose, merge, open_separate
 from fusionkit.environment import describe_environment
 from fusionkit.opening import datasets_shared
 from fusionkit.runs import RunFolder
-from fusionkit.shipped import find_recipe
 from fusionkit.training import train
 from fusionkit.whole_files import as_json, write_file
 

@@ -27,6 +27,9 @@ import av
 import numpy as np
 import torch
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.registry import DATASETS
+from fusionkit.config.schema import DetectorSpec, FaceSpec, PrepareSpec
 from fusionkit.environment import describe_environment
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import prepare
@@ -34,9 +37,6 @@ from fusionkit.preparation.cache import describe_sources, write_clip
 from fusionkit.preparation.clips import prepare_clip
 from fusionkit.preparation.pixels import Reader, Region
 from fusionkit.preparation.records import ClipRecord
-from fusionkit.recipe import build_component
-from fusionkit.registry import DATASETS
-from fusionkit.spec import DetectorSpec, FaceSpec, PrepareSpec
 from fusionkit.whole_files import as_json, write_file
 
 ROUNDS = 11

@@ -16,10 +16,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.synthetic import Synthetic, SyntheticModality
 from fusionkit.environment import describe_environment
 from fusionkit.evaluation import evaluate
-from fusionkit.registry import DATASETS
 from fusionkit.training import train
 from fusionkit.whole_files import as_json, write_file
 

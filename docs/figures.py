@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import fusionkit
+from fusionkit.config.registry import ENCODERS, TRANSFORMS
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import ENCODERS, TRANSFORMS
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.layouts import ravdess_scene
 from fusionkit.rendering.performance import Take

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from fusionkit.recipe import load_recipe
+from fusionkit.config.library import find_recipe
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.schema import FusionSpec, ModelSpec
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.sheet import contact_sheet
 from fusionkit.report.canvas import COLOURS, INK, canvas, save_figure
 from fusionkit.report.figures import draw_folds
-from fusionkit.shipped import find_recipe
-from fusionkit.spec import FusionSpec, ModelSpec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

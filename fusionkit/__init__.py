@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AGGREGATORS": "registry",
-    "BALANCERS": "registry",
-    "DATASETS": "registry",
-    "ENCODERS": "registry",
-    "FOLDS": "registry",
-    "FUSIONS": "registry",
-    "LOSS_HEADS": "registry",
-    "OPTIMIZERS": "registry",
-    "SCHEDULERS": "registry",
-    "STRATEGIES": "registry",
-    "TRANSFORMS": "registry",
+    "AGGREGATORS": "config.registry",
+    "BALANCERS": "config.registry",
+    "DATASETS": "config.registry",
+    "ENCODERS": "config.registry",
+    "FOLDS": "config.registry",
+    "FUSIONS": "config.registry",
+    "LOSS_HEADS": "config.registry",
+    "OPTIMIZERS": "config.registry",
+    "SCHEDULERS": "config.registry",
+    "STRATEGIES": "config.registry",
+    "TRANSFORMS": "config.registry",
     "DataError": "errors",
     "FusionKitError": "errors",
     "FusionModel": "model",
@@ -31,21 +31,17 @@ _HOMES = {
     "ShapeError": "errors",
     "Stream": "stream",
     "TrainingError": "errors",
-    "allow": "trust",
+    "allow": "config.trust",
     "build": "model",
     "collate": "data.collation",
-    "load_recipe": "recipe",
+    "load_recipe": "config.recipe",
 }
 
 __all__ = [*sorted(_HOMES), "__version__"]  # noqa: PLE0604 - names, spelt once
 
 if TYPE_CHECKING:
-    from fusionkit.data.collation import collate
-    from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
-    from fusionkit.model import FusionModel, build
-    from fusionkit.nn.jagged import Jagged
-    from fusionkit.recipe import load_recipe
-    from fusionkit.registry import (
+    from fusionkit.config.recipe import load_recipe
+    from fusionkit.config.registry import (
         AGGREGATORS,
         BALANCERS,
         DATASETS,
@@ -58,8 +54,12 @@ if TYPE_CHECKING:
         STRATEGIES,
         TRANSFORMS,
     )
+    from fusionkit.config.trust import allow
+    from fusionkit.data.collation import collate
+    from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
+    from fusionkit.model import FusionModel, build
+    from fusionkit.nn.jagged import Jagged
     from fusionkit.stream import Stream
-    from fusionkit.trust import allow
 
 
 def __getattr__(name: str) -> object:

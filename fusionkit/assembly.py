@@ -9,7 +9,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fusionkit.completion import complete_model
+from fusionkit.config.completion import complete_model
+from fusionkit.config.recipe import build_component, build_head
+from fusionkit.config.registry import ENCODERS
+from fusionkit.config.schema import PrepareSpec, Recipe
 from fusionkit.data.batching import EpochBatches
 from fusionkit.data.copies import Copies, copies_across, describe_copies
 from fusionkit.data.feed import Feed
@@ -17,11 +20,8 @@ from fusionkit.data.loading import Samples, TargetEncoder, check_targets, encode
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
+from fusionkit.interfaces.written_numbers import class_of
 from fusionkit.opening import open_dataset
-from fusionkit.recipe import build_component, build_head
-from fusionkit.registry import ENCODERS
-from fusionkit.spec import PrepareSpec, Recipe
-from fusionkit.written_numbers import class_of
 
 SELECTION_LABELS: Mapping[str, str] = {
     "last": "last epoch",

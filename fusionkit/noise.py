@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 from fusionkit.branch import Branch
+from fusionkit.config.recipe import build_component
+from fusionkit.config.schema import Recipe
 from fusionkit.errors import RecipeError, did_you_mean
 from fusionkit.interfaces import Encoder, Transform
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.model import FusionModel
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import build_component
-from fusionkit.spec import Recipe
 
 WAVE_LENGTH, IMAGE_LENGTH, VECTOR_LENGTH = 48_000, 10, 100
 """Elements of a sample that are assumed where nothing says better: three seconds at 16 kHz, ten frames, 100 vectors."""

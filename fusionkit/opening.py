@@ -10,10 +10,10 @@ from contextvars import ContextVar
 
 from torch import Tensor
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.schema import DataSpec, PrepareSpec
 from fusionkit.interfaces import Dataset
 from fusionkit.preparation import Foreseen, Prepared
-from fusionkit.recipe import build_component
-from fusionkit.spec import DataSpec, PrepareSpec
 
 _shared: ContextVar[dict[tuple[str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
 

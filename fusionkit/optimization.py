@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.config.registry import OPTIMIZERS, SCHEDULERS
 from fusionkit.interfaces import OptimizerRecipe, Schedule
-from fusionkit.registry import OPTIMIZERS, SCHEDULERS
 
 Positive = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]

@@ -12,14 +12,14 @@ from typing import Any, Self
 from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
-from fusionkit.differences import find_differences
-from fusionkit.documents import check_shape, read_document
+from fusionkit.config.differences import find_differences
+from fusionkit.config.documents import check_shape, read_document
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.schema import Recipe
+from fusionkit.config.yaml import write_yaml
 from fusionkit.environment import describe_environment
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.own_runs import is_noted, note_run
-from fusionkit.recipe import load_recipe
-from fusionkit.spec import Recipe
-from fusionkit.strict_yaml import write_yaml
 from fusionkit.whole_files import (
     LOCK,
     TensorFile,

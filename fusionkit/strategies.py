@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from fusionkit.config.registry import STRATEGIES
 from fusionkit.errors import RecipeError, did_you_mean
 from fusionkit.interfaces import Stage, Strategy
-from fusionkit.registry import STRATEGIES
 
 
 @STRATEGIES.register("end_to_end")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, ModelOutput, Review, Step
-from fusionkit.registry import BALANCERS
 
 Scores = Mapping[str, Mapping[str, Any]]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from small_runs import recipe
 
-from fusionkit.recipe import load_recipe
+from fusionkit.config.recipe import load_recipe
 from fusionkit.training.advice import advice_on
 from fusionkit.training.recorders import REST
 from fusionkit.training.step_profile import (

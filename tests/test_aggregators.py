@@ -8,9 +8,9 @@ import torch
 
 from fusionkit.aggregators import AttentionPooling, BiLstm, Gru, Lstm, Transformer
 from fusionkit.aggregators.final_state import FinalState
+from fusionkit.config.registry import AGGREGATORS
 from fusionkit.errors import RecipeError
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import AGGREGATORS
 
 
 def sequences(*lengths, features=3, seed=0):

@@ -11,8 +11,8 @@ import torch
 from small_runs import same_bits, steps_of, weights_of
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.registry import DATASETS
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
 from fusionkit.transforms import Spatial, TimeSlice

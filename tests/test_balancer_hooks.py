@@ -17,10 +17,10 @@ from small_runs import recipe, run_of, steps_of
 from torch import Tensor
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
 from fusionkit.model import FusionModel, build
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import BALANCERS
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment, Outcome
 

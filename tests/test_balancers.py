@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from fusionkit.balancers import MultiTerm
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Step
-from fusionkit.registry import BALANCERS
 
 STEP = Step(0, 0, 1, None, {}, ())
 TERMS = {

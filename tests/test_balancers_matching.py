@@ -13,8 +13,8 @@ import torch
 from balancer_steps import numbers, step_of, tensor, terms_of
 from small_runs import run_of
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import RecipeError
-from fusionkit.registry import BALANCERS
 from fusionkit.training import loop
 from fusionkit.training.stages import balancer_of as balancer_of_run
 

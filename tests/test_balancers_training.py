@@ -12,8 +12,8 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.evaluation import evaluate
-from fusionkit.registry import BALANCERS
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
 

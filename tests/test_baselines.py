@@ -11,11 +11,11 @@ from report_folders import results_of, summarised
 from small_runs import recipe, run_of
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.evaluation.predictions import product_of_present
 from fusionkit.experiments import run_experiment
-from fusionkit.recipe import load_recipe
 from fusionkit.report.baselines import against_constant, against_ensembles, best_ensemble
 from fusionkit.report.baselines import targets_no_better_than_constant as weak_targets
 from fusionkit.report.diagnosis_scores import against_constant as diagnosed_against_constant

@@ -13,6 +13,7 @@ import torch
 from written_films import steps, tone, write_film
 
 from fusionkit.cli import main
+from fusionkit.config.library import find_recipe
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
 from fusionkit.experiments.beginnings import missing_pretraining, prepare_films
@@ -20,7 +21,6 @@ from fusionkit.experiments.running import runs_at_a_time
 from fusionkit.opening import datasets_foreseen, open_dataset
 from fusionkit.processes import processors
 from fusionkit.report.paper import starts_sentence
-from fusionkit.shipped import find_recipe
 from fusionkit.whole_files import as_json
 
 USAGES = ("Training", "Training", "PublicTest")

@@ -16,11 +16,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from fusionkit.cli import main
 from fusionkit.cli.checking import _print_speed
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.inspection import measure
 from fusionkit.model import build
 from fusionkit.noise import noise_of
-from fusionkit.recipe import load_recipe
 from fusionkit.training.speed import RecipeSpeed, StageSpeed
 from fusionkit.training.start import make_fabric
 

@@ -19,11 +19,11 @@ import torch
 
 import fusionkit
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import REGISTRIES
 from fusionkit.environment import choose_device, use_device
 from fusionkit.experiments.running import runs_at_a_time
 from fusionkit.processes import processors
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import REGISTRIES
 from fusionkit.runs import RunFolder
 from fusionkit.training.start import make_fabric
 
@@ -616,7 +616,7 @@ def test_recipes_that_may_not_be_written_are_refused_in_one_line_and_none_is_lef
 @pytest.mark.parametrize(
     ("arguments", "inside"),
     [
-        (("check", "quickstart/recipe"), "fusionkit.recipe.load_recipe"),
+        (("check", "quickstart/recipe"), "fusionkit.config.recipe.load_recipe"),
         (("diagnose", "run"), "fusionkit.diagnosis.find_runs"),
         (("stress", "run"), "fusionkit.robustness.stress"),
         (("evaluate", "run"), "fusionkit.runs.RunFolder.open"),

@@ -14,6 +14,8 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
+from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.schema import FoldsSpec
 from fusionkit.data.folds import ActorPairs, Nested
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.experiments import budget as budgets
@@ -25,10 +27,8 @@ from fusionkit.experiments.jobs import Failure, make_agenda
 from fusionkit.experiments.ranking import against, all_pairs, holm, rank, simultaneous_interval
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
-from fusionkit.recipe import build_component, load_recipe
 from fusionkit.report.comparison import conditions, heading, in_order, last_line, ranking_rows
 from fusionkit.runs import RunFolder
-from fusionkit.spec import FoldsSpec
 
 RECIPE = """
 schema: 1

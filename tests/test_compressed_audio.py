@@ -9,12 +9,12 @@ import pytest
 import soundfile
 from written_sounds import RATE, encode, level_at, sine
 
+from fusionkit.config.registry import DATASETS, FOLDS
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.media import ReadOptions, describe_media, read_media
 from fusionkit.data.splits import check_split
 from fusionkit.datasets.voxceleb import VoxCeleb
 from fusionkit.errors import DataError
-from fusionkit.registry import DATASETS, FOLDS
 from fusionkit.testing import check_dataset
 
 

@@ -9,9 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionkit.interfaces import Aggregator, Box, DeviceTransform, Encoder, FaceDetector, Row
-from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import (
+from fusionkit.config.registry import (
     AGGREGATORS,
     BALANCERS,
     DATASETS,
@@ -22,6 +20,8 @@ from fusionkit.registry import (
     LOSS_HEADS,
     TRANSFORMS,
 )
+from fusionkit.interfaces import Aggregator, Box, DeviceTransform, Encoder, FaceDetector, Row
+from fusionkit.nn.jagged import Jagged
 from fusionkit.testing import (
     ContractError,
     check_aggregator,

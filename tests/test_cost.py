@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.cli import app, main
+from fusionkit.config.recipe import load_recipe
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
-from fusionkit.recipe import load_recipe
 from fusionkit.training import timing
 from fusionkit.training.teacher import Teacher
 from fusionkit.training.timing import StageTime, time_stages

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from small_runs import recipe
 
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, did_you_mean
-from fusionkit.recipe import load_recipe
 from fusionkit.report import comparison, document, gallery, page
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.runs import RunFolder

@@ -7,11 +7,11 @@ import pytest
 import soundfile
 import torch
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.ravdess_names import RavdessName
 from fusionkit.datasets.synthetic import SyntheticModality
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Dataset
-from fusionkit.registry import DATASETS
 
 HEADER = "clip,sound,face,x,y,mood,age,v,a,who,side\n"
 FULL = {

@@ -14,6 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.registry import FOLDS
+from fusionkit.config.schema import DatasetSpec, DataSpec, DetectorSpec, FaceSpec, FoldsSpec, PrepareSpec
+from fusionkit.config.yaml import read_yaml
 from fusionkit.data.archives import fingerprint, is_member, open_member
 from fusionkit.data.splits import check_split
 from fusionkit.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
@@ -23,11 +27,7 @@ from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset, Row
 from fusionkit.opening import open_dataset
 from fusionkit.preparation import prepare
-from fusionkit.recipe import build_component
-from fusionkit.registry import FOLDS
 from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
-from fusionkit.spec import DatasetSpec, DataSpec, DetectorSpec, FaceSpec, FoldsSpec, PrepareSpec
-from fusionkit.strict_yaml import read_yaml
 
 FILM = b"film" * 300
 SOUND = b"sound" * 300

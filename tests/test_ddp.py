@@ -23,9 +23,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from fusionkit.assembly import assemble
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
 from fusionkit.model import build
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
 

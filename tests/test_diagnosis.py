@@ -18,6 +18,7 @@ from small_runs import recipe, run_of
 from torch import Tensor
 
 from fusionkit.assembly import assemble
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.diagnosis import Separate, diagnose, find_runs, merge, open_separate
 from fusionkit.diagnosis.diagnosing import OF_FEW_GROUPS
 from fusionkit.diagnosis.gradients import cosines_over_training
@@ -32,7 +33,6 @@ from fusionkit.evaluation import evaluate
 from fusionkit.interfaces import RawTarget
 from fusionkit.loss_heads import Classification, Multilabel, Regression
 from fusionkit.nn.layers import scoring
-from fusionkit.registry import LOSS_HEADS
 from fusionkit.report.diagnosis_page import write_diagnosis
 from fusionkit.runs import RunFolder
 from fusionkit.testing import check_loss_head

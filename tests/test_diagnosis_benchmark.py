@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_runs import recipe
 
-from fusionkit.strict_yaml import write_yaml
+from fusionkit.config.yaml import write_yaml
 
 ROOT = Path(__file__).parent.parent
 JOINT = ("N0", "N1", "N2")

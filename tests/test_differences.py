@@ -10,12 +10,12 @@ import pytest
 from pydantic import BaseModel
 from small_runs import recipe
 
-from fusionkit.differences import find_differences
+from fusionkit.config.differences import find_differences
+from fusionkit.config.marks import ANY_ORDER, NO_RESULT
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import BALANCERS, REGISTRIES
+from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.marks import ANY_ORDER, NO_RESULT
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import BALANCERS, REGISTRIES
-from fusionkit.spec import Recipe
 
 ORDERED = {
     "dataset gaussian_views modalities",  # the first is the easiest

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fusionkit.recipe import load_recipe
-from fusionkit.shipped import find_recipe
+from fusionkit.config.library import find_recipe
+from fusionkit.config.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT / "docs"))  # scripts of the documentation import each other
@@ -143,7 +143,7 @@ def test_the_results_in_the_readme_are_those_that_were_measured():
 
 
 def test_every_component_has_a_place_in_the_reference(tmp_path):
-    from fusionkit.registry import REGISTRIES
+    from fusionkit.config.registry import REGISTRIES
 
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -251,8 +251,8 @@ def test_the_overview_of_methods_ranks_them_over_sets_and_says_what_is_clear_and
 
 
 def test_the_comparisons_of_the_literature_hold_every_fusion_and_balancer_that_a_recipe_can_name_alone():
+    from fusionkit.config.registry import BALANCERS, FUSIONS
     from fusionkit.experiments import load_comparison
-    from fusionkit.registry import BALANCERS, FUSIONS
 
     elsewhere = {
         "multi_term",

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from fusionkit.config.registry import ENCODERS
 from fusionkit.encoders import Conv1d, LogMel, Mlp, Spectrogram, TimmImage
 from fusionkit.encoders.gaps import layout_of
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import ENCODERS
 
 
 def sequences(*lengths, shape=(), seed=0):

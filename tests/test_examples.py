@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import fusionkit
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.yaml import read_yaml
 from fusionkit.evaluation import evaluate
-from fusionkit.recipe import load_recipe
-from fusionkit.strict_yaml import read_yaml
 from fusionkit.training import train
 
 FOLDER = Path(__file__).parent.parent / "examples"

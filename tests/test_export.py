@@ -12,10 +12,10 @@ import soundfile
 import torch
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.evaluation import evaluate
 from fusionkit.model import build
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
 from fusionkit.whole_files import read_tensors

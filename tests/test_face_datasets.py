@@ -13,6 +13,7 @@ import soundfile
 import torch
 from PIL import Image
 
+from fusionkit.config.registry import DATASETS, FOLDS
 from fusionkit.data.splits import check_split
 from fusionkit.datasets.fer2013_files import EMOTIONS
 from fusionkit.datasets.ravdess_fer2013 import FACE_OF, RavdessFer2013, deal
@@ -21,7 +22,6 @@ from fusionkit.datasets.ravdess_names import RavdessName
 from fusionkit.datasets.ravdess_sound import RavdessSound
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Dataset, Row
-from fusionkit.registry import DATASETS, FOLDS
 from fusionkit.testing import check_dataset
 
 USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}

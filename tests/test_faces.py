@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from fusionkit.config.registry import DETECTORS
+from fusionkit.config.schema import FaceSpec
 from fusionkit.errors import RecipeError
 from fusionkit.faces import dlib_hog, packages
 from fusionkit.interfaces import Box
 from fusionkit.preparation.tracking import follow_face
-from fusionkit.registry import DETECTORS
-from fusionkit.spec import FaceSpec
 
 HEIGHT, WIDTH = 288, 360
 

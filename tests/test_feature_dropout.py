@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import ModelOutput, Step
 from fusionkit.model import FusionModel, build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import FeatureNorm
-from fusionkit.registry import BALANCERS
 
 MODALITIES, WIDTH, BATCH = ("audio", "video"), 6, 8
 TARGETS = {"mood": torch.arange(BATCH) % 3}

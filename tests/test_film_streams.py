@@ -11,10 +11,10 @@ import pytest
 from torch import Tensor
 from written_films import B_FRAMES, RATE, greys, spec_for, steps, tone, write_film
 
+from fusionkit.config.recipe import build_component
 from fusionkit.data.decoding import Film
 from fusionkit.interfaces import Box, Clip, FaceDetector
 from fusionkit.preparation.clips import prepare_clip
-from fusionkit.recipe import build_component
 
 COUNT = 12
 SOUND = tone(COUNT / RATE)

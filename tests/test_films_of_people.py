@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fusionkit.config.registry import DATASETS, DETECTORS
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.preparation import Preparation, Prepared, prepare
-from fusionkit.registry import DATASETS, DETECTORS
-from fusionkit.spec import PrepareSpec
 
 FRAMES, FRAME_RATE, SIZE = 75, 25.0, 112
 

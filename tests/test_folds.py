@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.config.registry import DATASETS, FOLDS
 from fusionkit.data.splits import check_split, inner_split, overlapping_groups, split_hash
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Row, Split
-from fusionkit.registry import DATASETS, FOLDS
 
 PUBLISHED = [[2, 5, 14, 15, 16], [3, 6, 7, 13, 18], [10, 11, 12, 19, 20], [8, 17, 21, 23, 24], [1, 4, 9, 22]]
 

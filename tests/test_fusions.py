@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from fusionkit.config.registry import FUSIONS
 from fusionkit.errors import RecipeError
 from fusionkit.fusions import Concat, Mrpn
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import FUSIONS
 
 WIDTHS = {"audio": 3, "video": 4, "text": 2}
 EVERYBODY = dict.fromkeys(WIDTHS)

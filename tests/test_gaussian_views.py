@@ -10,12 +10,12 @@ import torch
 from scipy.stats import norm
 
 from fusionkit.cli import main
+from fusionkit.config.library import find_recipe
+from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.gaussian_optimum import Warp, best_of_equidistant
 from fusionkit.datasets.gaussian_views import GaussianView, GaussianViews
 from fusionkit.errors import DataError
-from fusionkit.recipe import build_component, load_recipe
-from fusionkit.registry import DATASETS
-from fusionkit.shipped import find_recipe
 
 ROOT = Path(__file__).parent.parent
 PLAIN = {"easy": {}, "hard": {}}

@@ -15,9 +15,9 @@ from small_runs import recipe, run_of, same_bits, steps_of, weights_of
 from test_balancer_hooks import JOINT, MODALITIES, Case, Sum, of
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
 from fusionkit.interfaces import Stage, Step
 from fusionkit.model import build
-from fusionkit.recipe import load_recipe
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment
 

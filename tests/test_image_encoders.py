@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fusionkit
+from fusionkit.config.registry import ENCODERS
 from fusionkit.encoders import Conv2d, TimmImage
 from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import ENCODERS
 from fusionkit.whole_files import write_tensors
 
 OPTIONS = {"timm": {"model": "test_resnet"}, "conv2d": {"channels": [4, 6]}}

@@ -11,13 +11,13 @@ import torch
 from written_films import spec_for, write_film
 from written_sounds import RATE, encode, join, level_at, sine
 
+from fusionkit.config.recipe import build_component
 from fusionkit.data import sound_tracks
 from fusionkit.data.audio import decode_audio, read_audio, read_header
 from fusionkit.data.sound_tracks import Sound, resampled
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.clips import prepare_clip
-from fusionkit.recipe import build_component
 
 LOW, HIGH = 440.0, 880.0
 

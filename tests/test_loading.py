@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS, TRANSFORMS
 from fusionkit.data.batching import Draw, EpochBatches
 from fusionkit.data.collation import Sample, make_batch
 from fusionkit.data.loader import make_loader
 from fusionkit.data.loading import Samples, encode_targets, generator_for
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
-from fusionkit.registry import DATASETS, TRANSFORMS
 
 MADE = {
     "m": {"min_length": 3, "max_length": 12, "features": 2, "missing": 0.3, "rate": 10.0},

@@ -16,13 +16,13 @@ import fusionkit
 from fusionkit import branch
 from fusionkit.aggregators import final_state
 from fusionkit.aggregators.final_state import FinalState
+from fusionkit.config.recipe import load_recipe
 from fusionkit.encoders import FeatureNormEncoder, LogMel, Spectrogram
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import at_once
 from fusionkit.model import FusionModel
 from fusionkit.nn.activation_checkpointing import recomputed
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import load_recipe
 from fusionkit.training.start import refuse_without_compiler
 
 SEGMENTS = {"window": 64, "hop": 16, "segment_seconds": 0.01, "segment_hop_seconds": 0.004}

@@ -14,6 +14,7 @@ import torch
 from report_folders import results_of
 from small_runs import run_of
 
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.measures import kind_of_target, measure_of, plain_measures, read_measure
@@ -23,7 +24,6 @@ from fusionkit.experiments.compared import compared_metric
 from fusionkit.experiments.spec import load_experiment
 from fusionkit.interfaces import LOSS, LossHead, Metric
 from fusionkit.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
-from fusionkit.registry import LOSS_HEADS
 from fusionkit.report.diagnosis_scores import points
 from fusionkit.report.tables import format_value, table_text
 from fusionkit.report.verdict import verdict

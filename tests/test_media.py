@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import existing_file, expand_path
 from fusionkit.data.media import ReadOptions, describe_media, read_media
@@ -18,7 +19,6 @@ from fusionkit.datasets.film_files import find_media
 from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
 from fusionkit.nn.tensor_checks import check_finite
-from fusionkit.registry import DATASETS
 from fusionkit.testing import check_dataset
 
 PLAIN = ReadOptions()

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recipe
+from fusionkit.config.registry import ENCODERS, FUSIONS
+from fusionkit.config.schema import ModelSpec
+from fusionkit.config.yaml import write_yaml
 from fusionkit.inputs import refuse_other_numbers
 from fusionkit.interfaces import Encoder, Fusion
 from fusionkit.loss_heads.target_scale import TargetScale
 from fusionkit.model import FusionModel
-from fusionkit.registry import ENCODERS, FUSIONS
-from fusionkit.spec import ModelSpec
-from fusionkit.strict_yaml import write_yaml
 
 EPS = 1e-5
 CLASSES = ("calm", "happy", "sad")

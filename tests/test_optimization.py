@@ -15,11 +15,11 @@ from small_runs import recipe
 from torch import Tensor, nn
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.interfaces import OptimizerRecipe, Stage
 from fusionkit.model import FusionModel, build
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import OPTIMIZERS
 from fusionkit.training.gradients import accumulate, gradient_norm, not_finite
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment

@@ -83,7 +83,9 @@ IMPORT = re.compile(r"^( *)(?:from ([\w.]+) import|import ([\w.]+)(?: as \w+)?$)
 def imports(folder: str) -> list[tuple[str, str, bool]]:
     """Every module of others that files import, with the file, and whether it is imported with the file itself."""
     files = sorted((ROOT / folder).rglob("*.py"))
-    own = {"fusionkit", *sys.stdlib_module_names, *(path.stem for path in files), *(path.parent.name for path in files)}
+    # Scripts beside each other import each other by their bare names; a module of the package never does.
+    beside = set() if folder == "fusionkit" else {name for path in files for name in (path.stem, path.parent.name)}
+    own = {"fusionkit", *sys.stdlib_module_names, *beside}
     found = [
         (first or second, str(file.relative_to(ROOT)), not indent)
         for file in files
@@ -151,7 +153,11 @@ def test_wheel_holds_the_recipes_and_the_marker_of_types_and_finds_them(tmp_path
     assert "fusionkit/py.typed" in names
     assert not [name for name in names if name.startswith(("tests/", "examples/"))]
     found = subprocess.run(
-        [sys.executable, "-c", "from fusionkit.shipped import shipped_recipes; print(*shipped_recipes().values())"],
+        [
+            sys.executable,
+            "-c",
+            "from fusionkit.config.library import shipped_recipes; print(*shipped_recipes().values())",
+        ],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
         capture_output=True,
         text=True,

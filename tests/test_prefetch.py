@@ -14,11 +14,11 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from torch import Tensor
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
 from fusionkit.data.prefetch import StreamLane, ahead, lane_to, tensors_of
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import Profile, train
 from fusionkit.training.journal import Journal

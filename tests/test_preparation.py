@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from written_films import HEIGHT, SIZE, SOUND_RATE, WIDTH, flat, greys, spec_for, steps, tone, write_film, write_sound
 
+from fusionkit.config.recipe import build_component
 from fusionkit.data.decoding import Film
 from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError
@@ -25,7 +26,6 @@ from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Reader
 from fusionkit.preparation.sounds import aligned, to_float, to_int16
-from fusionkit.recipe import build_component
 
 CODEC = 4.0
 """Grey levels by which a codec and the conversion of colours may miss."""

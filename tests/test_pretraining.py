@@ -13,10 +13,10 @@ import soundfile
 import torch
 from test_face_datasets import write_faces
 
+from fusionkit.config.library import find_recipe
 from fusionkit.encoders import TimmImage
 from fusionkit.evaluation import evaluate
 from fusionkit.runs import RunFolder
-from fusionkit.shipped import find_recipe
 from fusionkit.training import train
 
 ROOT = Path(__file__).parent.parent

@@ -17,9 +17,9 @@ from torch import nn
 
 from fusionkit.assembly import Feed, assemble
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
 from fusionkit.interfaces import Batch
 from fusionkit.model import build
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import Interrupted, Profile, train
 from fusionkit.training.recorders import REST, Clock

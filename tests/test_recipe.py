@@ -10,12 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fusionkit.documents import read_document
+from fusionkit.config.documents import read_document
+from fusionkit.config.recipe import check_document, json_schema, load_recipe
+from fusionkit.config.registry import REGISTRIES
+from fusionkit.config.schema import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, PrepareSpec, Recipe
+from fusionkit.config.yaml import read_yaml, write_yaml
 from fusionkit.errors import RecipeError
-from fusionkit.recipe import check_document, json_schema, load_recipe
-from fusionkit.registry import REGISTRIES
-from fusionkit.spec import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, PrepareSpec, Recipe
-from fusionkit.strict_yaml import read_yaml, write_yaml
 
 SHIPPED = sorted(
     path

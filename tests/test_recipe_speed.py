@@ -10,10 +10,10 @@ import torch
 from small_runs import recipe
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.schema import Recipe
 from fusionkit.errors import TrainingError
 from fusionkit.model import FusionModel, build
-from fusionkit.recipe import load_recipe
-from fusionkit.spec import Recipe
 from fusionkit.training import Profile, train
 from fusionkit.training.speed import estimate_speed
 from fusionkit.training.steps import Learner

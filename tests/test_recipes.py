@@ -7,14 +7,8 @@ from typing import Any
 
 import pytest
 
-from fusionkit.completion import is_complete
-from fusionkit.encoders.weights import without_pretrained_weights
-from fusionkit.errors import RecipeError
-from fusionkit.experiments import load_experiment
-from fusionkit.inspection import measure
-from fusionkit.model import build
-from fusionkit.recipe import load_recipe
-from fusionkit.shipped import (
+from fusionkit.config.completion import is_complete
+from fusionkit.config.library import (
     COMPARISON_SCHEMA,
     EXPERIMENT_SCHEMA,
     RECIPE_SCHEMA,
@@ -25,7 +19,13 @@ from fusionkit.shipped import (
     shipped_recipes,
     summary_of,
 )
-from fusionkit.strict_yaml import read_yaml
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.yaml import read_yaml
+from fusionkit.encoders.weights import without_pretrained_weights
+from fusionkit.errors import RecipeError
+from fusionkit.experiments import load_experiment
+from fusionkit.inspection import measure
+from fusionkit.model import build
 
 FILES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 COMPARISONS = [path for path in FILES if "\nbudget:" in path.read_text()]
@@ -197,7 +197,7 @@ def nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr("fusionkit.shipped.recipes_folder", lambda: folder)
+    monkeypatch.setattr("fusionkit.config.library.recipes_folder", lambda: folder)
     return tmp_path / "mine"
 
 

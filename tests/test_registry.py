@@ -12,12 +12,12 @@ import pytest
 import torch
 from pydantic import BaseModel, Field, create_model
 
-from fusionkit import registry as registries
+from fusionkit.config import registry as registries
+from fusionkit.config.recipe import json_schema, load_recipe
+from fusionkit.config.registry import ENCODERS, REGISTRIES, SCHEDULERS, load_entry_points
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Encoder, Schedule
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import json_schema, load_recipe
-from fusionkit.registry import ENCODERS, REGISTRIES, SCHEDULERS, load_entry_points
 
 RECIPE: dict[str, Any] = {
     "schema": 1,
@@ -281,7 +281,7 @@ def test_a_plugin_that_takes_a_name_of_the_library_is_a_problem_of_the_recipe(pl
 
 def test_a_name_of_the_library_is_taken_before_the_library_has_loaded_it(plugin, monkeypatch):
     home = PLUGIN.format(name="own").replace(
-        "from fusionkit import ENCODERS", "from fusionkit.registry import ENCODERS"
+        "from fusionkit import ENCODERS", "from fusionkit.config.registry import ENCODERS"
     )
     unread = registries.Registry("encoder", Encoder, plugin("not_loaded_yet", home))
     monkeypatch.setattr(registries, "ENCODERS", unread)

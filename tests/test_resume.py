@@ -19,12 +19,12 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import BALANCERS
 from fusionkit.data.loader import _begin_worker
 from fusionkit.errors import FusionKitWarning, RunError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.processes import STOPPING
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import BALANCERS
 from fusionkit.runs import RunFolder
 from fusionkit.training import Interrupted, train
 from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, optimizer_state

@@ -15,10 +15,10 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 
 from fusionkit.assembly import assemble
 from fusionkit.balancers import GBlendOnline
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Batch, EpochPlan, Repeat, Review
 from fusionkit.model import FusionModel, build
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
 from fusionkit.training.interruption import Interrupted

@@ -16,8 +16,8 @@ import pytest
 import torch
 from small_runs import recipe
 
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RunError
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
 from fusionkit.whole_files import content_hash, read_tensors, refuse_if_taken, sole_worker, write_tensors

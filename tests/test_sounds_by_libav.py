@@ -11,6 +11,7 @@ import soundfile
 from written_films import cut_short, spec_for, steps, write_film
 from written_sounds import RATE, encode, level_at, sine
 
+from fusionkit.config.recipe import build_component
 from fusionkit.data.audio import decode_audio, read_audio, read_header
 from fusionkit.data.compressed_audio import decode_compressed
 from fusionkit.data.decoding import Film
@@ -19,7 +20,6 @@ from fusionkit.datasets.manifest import Manifest
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.clips import Outcome, prepare_clip
-from fusionkit.recipe import build_component
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "200000"}

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.documents import read_document
+from fusionkit.config.documents import read_document
+from fusionkit.config.recipe import check_document
+from fusionkit.config.schema import FusionSpec, ModelSpec, TrainSpec
 from fusionkit.errors import RecipeError
-from fusionkit.recipe import check_document
-from fusionkit.spec import FusionSpec, ModelSpec, TrainSpec
 
 SMALL = "data: {batch_size: 4}\nchain:\n  - one\n  - {type: two, hop: 1}\nbare: lstm\nnothing:\n"
 
@@ -205,7 +205,7 @@ def test_a_model_without_modalities_or_targets_is_refused():
 
 
 def test_a_value_that_fits_no_member_of_a_union_is_one_problem():
-    from fusionkit.spec import DataSpec
+    from fusionkit.config.schema import DataSpec
 
     text = problems_of(DataSpec, {"dataset": "synthetic", "fold": 1.5})
     assert text == "fold: a whole number or text is expected, given 1.5"

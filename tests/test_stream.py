@@ -13,8 +13,8 @@ from torch import Tensor
 
 import fusionkit
 from fusionkit import DataError, FusionKitError, FusionModel, Jagged, ShapeError, Stream
+from fusionkit.config.registry import OPTIMIZERS, TRANSFORMS
 from fusionkit.interfaces import ModelOutput
-from fusionkit.registry import OPTIMIZERS, TRANSFORMS
 
 #: By modality the shape of an element, its chain, and how many encoders of it take every element by itself.
 CHAINS: dict[str, tuple[tuple[int, ...], list[Any], int]] = {

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.config.yaml import MAX_DEPTH, read_yaml, write_yaml
 from fusionkit.errors import RecipeError
-from fusionkit.strict_yaml import MAX_DEPTH, read_yaml, write_yaml
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -14,17 +14,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit.completion import complete_model
-from fusionkit.documents import read_document
+from fusionkit.config.completion import complete_model
+from fusionkit.config.documents import read_document
+from fusionkit.config.recipe import check_document
+from fusionkit.config.registry import DATASETS
+from fusionkit.config.schema import ModelSpec
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset
+from fusionkit.interfaces.written_numbers import WrittenNumber, class_names, is_number, is_whole
 from fusionkit.loss_heads.classification import Classification
 from fusionkit.loss_heads.numeric import encode_numbers
-from fusionkit.recipe import check_document
-from fusionkit.registry import DATASETS
-from fusionkit.spec import ModelSpec
 from fusionkit.testing import check_dataset
-from fusionkit.written_numbers import WrittenNumber, class_names, is_number, is_whole
 
 
 def table(folder: Path, *cells: object, ending: str = "csv", **options: Any) -> Dataset:

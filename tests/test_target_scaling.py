@@ -15,12 +15,12 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 
 from fusionkit import build
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import DataError, ShapeError
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.loss_heads import Concordance, Regression
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
-from fusionkit.strict_yaml import write_yaml
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
 from fusionkit.whole_files import read_tensors, write_tensors

@@ -14,12 +14,12 @@ import soundfile
 
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
 from fusionkit.data.copies import copies_across
 from fusionkit.errors import DataError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments import run_experiment
 from fusionkit.interfaces import Split
-from fusionkit.recipe import load_recipe
 from fusionkit.report.page import write_report
 from fusionkit.training import train
 

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.config.schema import FaceSpec
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box
 from fusionkit.preparation.tracking import Track, follow_face
-from fusionkit.spec import FaceSpec
 
 PLAIN = {"smoothing": 0.0, "margin": 0.0}
 

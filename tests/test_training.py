@@ -14,14 +14,14 @@ from small_runs import epochs_of, recipe, run_of, same_bits, steps_of, weights_o
 from torch import Tensor
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import BALANCERS
+from fusionkit.config.schema import DatasetSpec, DataSpec
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.model import build
 from fusionkit.opening import datasets_shared, open_dataset
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import BALANCERS
 from fusionkit.runs import RunFolder
-from fusionkit.spec import DatasetSpec, DataSpec
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
 

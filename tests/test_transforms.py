@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from small_runs import recipe
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import TRANSFORMS
 from fusionkit.errors import DataError
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import TRANSFORMS
 
 OPTIONS = {"time_slice": {"min_seconds": 0.5}, "gaussian_noise": {"sigma": 0.5}}
 NAMES = [name for name in TRANSFORMS.names() if name != "spatial"]  # which takes images only

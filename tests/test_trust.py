@@ -17,14 +17,15 @@ from report_folders import results_of, write_results
 from small_runs import recipe
 
 import fusionkit
-from fusionkit import trust
+from fusionkit import own_runs
 from fusionkit.cli import app, main
+from fusionkit.config import trust
+from fusionkit.config.library import shipped_recipes
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments.jobs import Job, do, refuse_foreign_runs
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
-from fusionkit.shipped import shipped_recipes
 from fusionkit.training import train
 
 CANARY = "canary_in_a_mine"
@@ -300,7 +301,7 @@ def test_the_list_is_in_the_users_state_folder_and_none_but_the_user_may_read_it
     monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
 
-    trust.note_run(trained.path, trained.path / "recipe.yaml")
+    own_runs.note_run(trained.path, trained.path / "recipe.yaml")
 
     folder = tmp_path / ".local" / "state" / "fusionkit" / "own_runs"
     (entry,) = folder.iterdir()
@@ -316,21 +317,21 @@ def test_runs_that_are_noted_at_the_same_time_are_all_noted(tmp_path, monkeypatc
         (run / "recipe.yaml").write_text(run.name)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda run: trust.note_run(run, run / "recipe.yaml"), runs))
+        list(pool.map(lambda run: own_runs.note_run(run, run / "recipe.yaml"), runs))
 
-    assert all(trust.is_noted(run, run / "recipe.yaml") for run in runs)
-    assert not trust.is_noted(runs[0], runs[1] / "recipe.yaml")
+    assert all(own_runs.is_noted(run, run / "recipe.yaml") for run in runs)
+    assert not own_runs.is_noted(runs[0], runs[1] / "recipe.yaml")
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"\xff\x00", b"[" * 100_000, b"{}"])
 def test_an_entry_of_the_list_that_is_damaged_trusts_nothing(content, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "recipe.yaml").write_text("")
-    trust.note_run(tmp_path, tmp_path / "recipe.yaml")
+    own_runs.note_run(tmp_path, tmp_path / "recipe.yaml")
     (entry,) = (tmp_path / "state" / "fusionkit" / "own_runs").iterdir()
     entry.write_bytes(content)
 
-    assert not trust.is_noted(tmp_path, tmp_path / "recipe.yaml")
+    assert not own_runs.is_noted(tmp_path, tmp_path / "recipe.yaml")
 
 
 def test_a_run_without_plugins_is_not_noted_and_opens_wherever_it_lies(own_without_plugins, tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 import fusionkit
 from fusionkit.assembly import assemble
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import DATASETS, ENCODERS
 from fusionkit.data.collation import Sample, fit_numbers, make_batch
 from fusionkit.data.lengths import measure_lengths
 from fusionkit.data.media import ReadOptions, read_media
@@ -26,8 +28,6 @@ from fusionkit.inspection import measure
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row
 from fusionkit.model import build
 from fusionkit.nn.jagged import Jagged
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import DATASETS, ENCODERS
 from fusionkit.robustness.corruptions import noisy
 from fusionkit.testing import ContractError, check_dataset, check_encoder
 from fusionkit.training import train

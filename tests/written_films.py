@@ -12,8 +12,8 @@ import soundfile
 import torch
 from torch import Tensor
 
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.interfaces import Clip, Dataset, Row
-from fusionkit.spec import PrepareSpec
 
 WIDTH, HEIGHT, RATE, SOUND_RATE = 64, 48, 10, 16000
 SIZE = 16

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.experiments.comparing import run_comparison
-from fusionkit.registry import DATASETS
 from fusionkit.report.page import write_report
 from fusionkit.whole_files import replace_file
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from fusionkit.config.library import find_recipe
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.schema import Recipe
 from fusionkit.experiments.beginnings import prepare_films
-from fusionkit.recipe import load_recipe
 from fusionkit.rendering import render_ravdess
-from fusionkit.shipped import find_recipe
-from fusionkit.spec import Recipe
 
 SIGNALS = {
     "type": "synthetic",

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.aggregators.final_state import FinalState
+from fusionkit.config.registry import AGGREGATORS
 from fusionkit.interfaces import Aggregator
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import AGGREGATORS
 
 
 @AGGREGATORS.register("lstm")

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.config.registry import AGGREGATORS
 from fusionkit.interfaces import Aggregator
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tokens import attention_width, sinusoidal_positions
-from fusionkit.registry import AGGREGATORS
 
 
 @AGGREGATORS.register("transformer")

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.balancers.likelihood import mean_of
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.registry import BALANCERS
 
 MOST = 10.0
 

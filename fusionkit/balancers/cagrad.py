@@ -11,8 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.balancers.blocks import merge_shared
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.registry import BALANCERS
 
 SWEEPS = 200
 

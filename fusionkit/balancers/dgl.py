@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from fusionkit.balancers.blocks import blocks_of, fused_and_unimodal
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.registry import BALANCERS
 
 
 @BALANCERS.register("dgl")

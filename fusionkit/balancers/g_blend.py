@@ -8,10 +8,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.marks import ANY_ORDER
-from fusionkit.registry import BALANCERS
 
 Pair = tuple[float, float]
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, EpochPlan, Review, Step
-from fusionkit.registry import BALANCERS
 
 SMALLEST = 1e-6
 

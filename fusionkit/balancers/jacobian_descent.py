@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from fusionkit.balancers.blocks import merge_shared
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.registry import BALANCERS
 
 CLASSES = {
     "upgrad": "UPGrad",

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
-from fusionkit.registry import BALANCERS
 
 
 @BALANCERS.register("mcr")

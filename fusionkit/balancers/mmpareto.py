@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.balancers.blocks import by_branch, merge_shared
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.registry import BALANCERS
 
 
 @BALANCERS.register("mmpareto")

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.marks import ANY_ORDER
-from fusionkit.registry import BALANCERS
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 

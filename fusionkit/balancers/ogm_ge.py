@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.balancers.likelihood import likelihoods
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.registry import BALANCERS
 
 
 @BALANCERS.register("ogm_ge")

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.balancers.likelihood import likelihoods
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.registry import BALANCERS
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

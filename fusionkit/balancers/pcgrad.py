@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.balancers.blocks import merge_shared
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.registry import BALANCERS
 
 
 @BALANCERS.register("pcgrad")

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, EpochPlan, Review, Step
-from fusionkit.registry import BALANCERS
 
 Key = tuple[str, str]
 

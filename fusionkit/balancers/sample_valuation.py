@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, EpochPlan, Repeat, Review, Step
-from fusionkit.registry import BALANCERS
 
 Subset = tuple[str, ...]
 

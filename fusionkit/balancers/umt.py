@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
-from fusionkit.registry import BALANCERS
 
 
 @BALANCERS.register("umt")

@@ -24,11 +24,11 @@ from fusionkit.report.units import in_bytes, in_rate, in_seconds, in_thousands
 if TYPE_CHECKING:
     import torch
 
+    from fusionkit.config.schema import Recipe
     from fusionkit.data.lengths import MeasuredLength
     from fusionkit.inspection import ModelCost, Part
     from fusionkit.interfaces import Dataset
     from fusionkit.model import FusionModel
-    from fusionkit.spec import Recipe
     from fusionkit.training.speed import RecipeSpeed, StageSpeed
 
 
@@ -56,15 +56,15 @@ def check(
     on some of the training samples. Files of pretrained weights need not be there yet.
     """
     from fusionkit.assembly import assemble
-    from fusionkit.completion import is_complete
+    from fusionkit.config.completion import is_complete
+    from fusionkit.config.library import find_recipe
+    from fusionkit.config.recipe import load_recipe
     from fusionkit.data.lengths import measure_lengths
     from fusionkit.encoders.weights import absent_weights_passed_over, how_to_make
     from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
     from fusionkit.model import build
     from fusionkit.opening import datasets_shared
-    from fusionkit.recipe import load_recipe
-    from fusionkit.shipped import find_recipe
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides or ())

@@ -45,6 +45,7 @@ def compare(
     In every fold each variant is tuned inside the training part. Started again it goes on where it was stopped; with
     variants added it runs those alone.
     """
+    from fusionkit.config.library import find_recipe
     from fusionkit.experiments.comparing import estimate_comparison, run_comparison
     from fusionkit.experiments.comparison import load_comparison
     from fusionkit.experiments.running import check_beginnings
@@ -52,7 +53,6 @@ def compare(
     from fusionkit.report.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import NONE_FINISHED
-    from fusionkit.shipped import find_recipe
     from fusionkit.whole_files import refuse_if_taken
 
     path, changes = find_recipe(file), tuple(overrides or ())

@@ -11,9 +11,9 @@ from fusionkit.cli.output import print_json, print_paragraph, print_table
 from fusionkit.report.units import in_time
 
 if TYPE_CHECKING:
+    from fusionkit.config.schema import Recipe
     from fusionkit.experiments import Experiment
     from fusionkit.experiments.cost import ExperimentCost
-    from fusionkit.spec import Recipe
 
 
 def get_films_ready(recipes: Iterable[Recipe], processes: int | None, as_json: bool) -> None:

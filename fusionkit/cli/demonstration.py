@@ -36,10 +36,10 @@ def demo(
     which neither face nor voice gives away alone. What follows is what real films go through: up to three pairs of
     actors are held out, one after another, from networks that learn from all others.
     """
+    from fusionkit.config.library import find_recipe
     from fusionkit.experiments.spec import load_experiment
     from fusionkit.processes import processors, progress_bar
     from fusionkit.rendering import contact_sheet, render_ravdess
-    from fusionkit.shipped import find_recipe
     from fusionkit.whole_files import sole_worker, write_file
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"

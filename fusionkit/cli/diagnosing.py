@@ -40,6 +40,7 @@ def diagnose(
 
     Nothing is trained but linear heads. Several runs must be of one variant, over folds and seeds.
     """
+    from fusionkit.config.trust import allow
     from fusionkit.diagnosis import check_recipes, find_runs, merge, open_separate
     from fusionkit.diagnosis import diagnose as diagnose_run
     from fusionkit.diagnosis.merging import write_merged
@@ -47,7 +48,6 @@ def diagnose(
     from fusionkit.opening import datasets_shared
     from fusionkit.report.diagnosis_page import write_diagnosis
     from fusionkit.report.diagnosis_words import diagnosis_words
-    from fusionkit.trust import allow
 
     allow(*(plugins or ()))
     found = find_runs(runs)

@@ -21,7 +21,7 @@ from fusionkit.cli.output import (
 from fusionkit.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from fusionkit.component_pages import ComponentPage, Option
+    from fusionkit.config.reference import ComponentPage, Option
 
 LONGEST_DEFAULT = 60
 
@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _import(plugins: list[str] | None) -> None:
     """Imports the user's own modules, so that their components are known."""
-    from fusionkit.registry import import_plugins
+    from fusionkit.config.registry import import_plugins
 
     problems = import_plugins(plugins or [])
     if problems:
@@ -51,8 +51,8 @@ def list_components(
 ) -> None:
     """List the components that a recipe may name."""
     _import(plugins)
-    from fusionkit.component_pages import registry_kind
-    from fusionkit.registry import REGISTRIES
+    from fusionkit.config.reference import registry_kind
+    from fusionkit.config.registry import REGISTRIES
 
     kinds = [registry_kind(kind)] if kind else list(REGISTRIES)
     found = {name: {component.name: component.summary for component in REGISTRIES[name]} for name in kinds}
@@ -77,7 +77,7 @@ def show(
 ) -> None:
     """Show a component's formula, options and source."""
     _import(plugins)
-    from fusionkit.component_pages import component_page
+    from fusionkit.config.reference import component_page
 
     page = component_page(kind, name)
     if as_json:
@@ -104,7 +104,7 @@ def schema(
 @recipes_app.command("list")
 def list_recipes(as_json: JsonOption = False) -> None:
     """List the recipes, experiments and comparisons that come with the library."""
-    from fusionkit.shipped import shipped_recipes, summary_of
+    from fusionkit.config.library import shipped_recipes, summary_of
 
     found = {name: summary_of(path) for name, path in shipped_recipes().items()}
     if as_json:
@@ -124,7 +124,7 @@ def copy(
     An experiment brings the recipes that it names. The schemas that their first lines name for editors are written
     beside them where they are not there yet.
     """
-    from fusionkit.shipped import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
+    from fusionkit.config.library import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
     from fusionkit.whole_files import write_file
 
     copies = copy_recipes(name, to)
@@ -148,7 +148,7 @@ def copy(
 
 
 def _recipe_schema() -> dict[str, Any]:
-    from fusionkit.recipe import json_schema
+    from fusionkit.config.recipe import json_schema
 
     return json_schema()
 

@@ -55,7 +55,7 @@ def shipped_argument(metavar: str, said: str) -> Any:
     """An argument that may be the name of a shipped recipe, which the shell completes."""
 
     def complete(typed: str) -> list[str]:
-        from fusionkit.shipped import shipped_recipes
+        from fusionkit.config.library import shipped_recipes
 
         return [name for name in shipped_recipes() if name.startswith(typed)]
 

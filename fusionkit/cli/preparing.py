@@ -44,8 +44,8 @@ def prepare(
 
     Started again it does what is missing or has changed. The status is 1 where clips failed.
     """
+    from fusionkit.config.library import find_recipe
     from fusionkit.experiments.beginnings import prepare_films, recipes_of
-    from fusionkit.shipped import find_recipe
 
     with told_when_stopped():
         recipes = recipes_of(find_recipe(recipe), tuple(overrides or ()))

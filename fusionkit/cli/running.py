@@ -70,12 +70,12 @@ def train(
     The folder holds the run afterwards: weights, log, metrics.json and all that it takes to make it again.
     """
     from fusionkit import evaluation, training
+    from fusionkit.config.library import find_recipe
     from fusionkit.nn.distributed import part_from_others
     from fusionkit.opening import datasets_shared
     from fusionkit.report.canvas import save_figure
     from fusionkit.report.curves import draw_learning_curves
     from fusionkit.runs import RunFolder
-    from fusionkit.shipped import find_recipe
 
     path, changes = find_recipe(recipe), tuple(overrides or ())
     watching = profile_of(RunFolder(out), as_json) if profile else None
@@ -100,8 +100,8 @@ def evaluate(
 ) -> None:
     """Evaluate a finished run, and write its metrics.json."""
     from fusionkit import evaluation
+    from fusionkit.config.trust import allow
     from fusionkit.runs import RunFolder
-    from fusionkit.trust import allow
 
     allow(*(plugins or ()))
     folder = RunFolder.open(run)
@@ -123,7 +123,7 @@ def experiment(
     What it will cost is printed first, from timed steps. Started again it goes on where it was stopped: finished runs
     are kept.
     """
-    from fusionkit.shipped import find_recipe
+    from fusionkit.config.library import find_recipe
 
     perform_experiment(find_recipe(file), out, processes, tuple(overrides or ()), as_json, dry_run=dry_run)
 
@@ -139,7 +139,7 @@ def verify(
     The stored weights are evaluated again; the status is 1 where a figure does not hold.
     """
     from fusionkit import evaluation
-    from fusionkit.trust import allow
+    from fusionkit.config.trust import allow
 
     allow(*(plugins or ()))
     verification = evaluation.verify(card)
@@ -261,8 +261,8 @@ def exit_if_runs_failed(results: Mapping[str, Any]) -> None:
 
 def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
     """The figures of a run, one table per target, with what they may be called."""
+    from fusionkit.config.initial_weights import describe_starts
     from fusionkit.report.baselines import targets_no_better_than_constant
-    from fusionkit.starts import describe_starts
 
     if as_json:
         print_json(card)

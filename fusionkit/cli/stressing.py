@@ -73,10 +73,10 @@ def stress(
     Nothing is trained: the weights are evaluated on their test part, one modality corrupted at a time. Level 0 is the
     figure as it stands. What is found goes to stress.json in the folder, with a page and figures.
     """
+    from fusionkit.config.trust import allow
     from fusionkit.report.stress_page import write_stress_page
     from fusionkit.robustness import CORRUPTIONS, Levels
     from fusionkit.robustness import stress as stress_folder
-    from fusionkit.trust import allow
 
     given = {
         "missing": _levels("--missing", missing, per_cent=True),

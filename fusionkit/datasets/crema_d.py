@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.crema_d_names import BROKEN, EMOTIONS, LEVELS, SENTENCES, SILENT, CremaDName, whole_counts
 from fusionkit.datasets.film_counts import count_clips, ranges
 from fusionkit.datasets.film_files import (
@@ -24,7 +25,6 @@ from fusionkit.datasets.film_files import (
 from fusionkit.datasets.tables import float_or_none, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, Dataset, RawTarget, Row
-from fusionkit.registry import DATASETS
 
 SEXES = ("male", "female")
 DEMOGRAPHICS = "VideoDemographics.csv"

@@ -7,10 +7,10 @@ from typing import Literal
 
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.fer2013_files import EMOTIONS, SIDE, USAGES, find_faces
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.registry import DATASETS
 
 TestPart = Literal["both", "public", "private"]
 _TEST_USAGES: Mapping[TestPart, tuple[str, ...]] = {

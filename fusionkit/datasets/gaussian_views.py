@@ -12,12 +12,12 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
+from fusionkit.config.schema import Seed
 from fusionkit.datasets.gaussian_optimum import Warp, best_of_equidistant
 from fusionkit.datasets.synthetic import too_many
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.registry import DATASETS
-from fusionkit.spec import Seed
 
 Name = Annotated[str, Field(min_length=1)]
 

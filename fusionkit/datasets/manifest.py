@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import DATASETS
 from fusionkit.data.files import expand_path
 from fusionkit.data.length_notes import length_note
 from fusionkit.data.media import SOUND_SUFFIXES
@@ -18,9 +20,7 @@ from fusionkit.datasets.table_targets import targets_of
 from fusionkit.datasets.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.marks import ANY_ORDER
-from fusionkit.registry import DATASETS
-from fusionkit.written_numbers import is_number
+from fusionkit.interfaces.written_numbers import is_number
 
 _NAMED = 5
 """How many rows a note names."""

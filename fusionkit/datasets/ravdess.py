@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.film_counts import count_clips
 from fusionkit.datasets.film_files import (
     MediaFile,
@@ -22,7 +23,6 @@ from fusionkit.datasets.film_files import (
 from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, INTENSITIES, SEXES, STATEMENTS, WHOLE, RavdessName
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, Dataset, Row
-from fusionkit.registry import DATASETS
 
 Channel = Literal["speech", "song"]
 Sound = Literal["either", "film", "file"]

@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.data.audio import read_audio, read_header
 from fusionkit.data.files import at_place, expand_path
 from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
@@ -17,7 +18,6 @@ from fusionkit.datasets.tables import float_or_none, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.nn.tensor_checks import check_finite
-from fusionkit.registry import DATASETS
 
 
 @DATASETS.register("ravdess_action_units")

@@ -9,14 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
+from fusionkit.config.schema import Seed
 from fusionkit.data.splits import natural_order
 from fusionkit.datasets.fer2013 import Fer2013
 from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, STATEMENTS, RavdessName
 from fusionkit.datasets.ravdess_sound import RavdessSound
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.registry import DATASETS
-from fusionkit.spec import Seed
 
 FACE_OF: Mapping[str, str] = {
     "neutral": "neutral",

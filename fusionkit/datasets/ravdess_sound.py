@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.data.files import at_place
 from fusionkit.datasets.film_files import MediaFile, MediaTree, find_media
@@ -15,7 +16,6 @@ from fusionkit.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATE
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.nn.tensor_checks import check_finite
-from fusionkit.registry import DATASETS
 
 _WANTED = "03-01-EE-II-SS-RR-AA.wav, or is above it"
 _CHANNELS = {"speech": (1,), "song": (2,), "both": (1, 2)}

@@ -11,10 +11,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
+from fusionkit.config.schema import Seed
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, RawTarget, Row
-from fusionkit.registry import DATASETS
-from fusionkit.spec import Seed
 
 Name = Annotated[str, Field(min_length=1)]
 MOST_SAMPLES = 10**6

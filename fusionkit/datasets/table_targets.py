@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fusionkit.datasets.tables import Cell, Table, TableRow, number, typed_column
 from fusionkit.errors import Problem
 from fusionkit.interfaces import RawTarget
-from fusionkit.written_numbers import class_names
+from fusionkit.interfaces.written_numbers import class_names
 
 
 def targets_of(

@@ -16,7 +16,7 @@ from typing import Any
 from fusionkit.data.files import existing_file, name_errors, read_text
 from fusionkit.data.limits import check_size
 from fusionkit.errors import DataError, Problem
-from fusionkit.written_numbers import WrittenNumber, is_whole
+from fusionkit.interfaces.written_numbers import WrittenNumber, is_whole
 
 Cell = str | int | float | bool
 """What a cell holds; an empty one is left out of its row."""

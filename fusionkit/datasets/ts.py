@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.ts_format import TsCase, TsFile, read_ts
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.marks import ANY_ORDER
-from fusionkit.registry import DATASETS
 
 Channel = Annotated[int, Field(ge=0)]
 

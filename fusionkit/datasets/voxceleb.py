@@ -9,12 +9,12 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS
 from fusionkit.data.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.data.files import at_place, expand_path
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.nn.tensor_checks import check_finite
-from fusionkit.registry import DATASETS
 
 _SHOWN = 20
 

@@ -7,10 +7,10 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import ShapeError
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.nn.layers import FeatureNorm
-from fusionkit.registry import ENCODERS
 
 
 @ENCODERS.register("identity")

@@ -10,11 +10,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import ENCODERS
 from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Encoder, at_once
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import ENCODERS
 
 
 @ENCODERS.register("log_mel")

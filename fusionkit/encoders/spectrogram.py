@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import ENCODERS
 from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.interfaces import Encoder, at_once
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import ENCODERS
 
 
 @ENCODERS.register("spectrogram")

@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fusionkit.config.library import shipped_recipes
 from fusionkit.errors import FusionKitError, RunError, ShapeError
-from fusionkit.shipped import shipped_recipes
 from fusionkit.whole_files import read_tensors
 
 _needed: ContextVar[bool] = ContextVar("_needed", default=True)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Strategy
-from fusionkit.recipe import build_component
-from fusionkit.spec import Recipe
 
 How = Literal["alone", "jointly"]
 

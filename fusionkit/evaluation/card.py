@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.config.documents import check_shape
+from fusionkit.config.initial_weights import starts_of
 from fusionkit.data.splits import natural_order, split_hash
-from fusionkit.documents import check_shape
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
@@ -27,7 +28,6 @@ from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
 from fusionkit.model import FusionModel, build
 from fusionkit.runs import RunFolder
-from fusionkit.starts import starts_of
 
 FORMAT = 2
 """Cards of format 1 say neither kinds of targets nor what their metrics are; they are read all the same."""

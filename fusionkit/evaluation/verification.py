@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fusionkit.config.validation import at
 from fusionkit.errors import RunError
 from fusionkit.evaluation.card import READ, make_card
 from fusionkit.evaluation.predictions import Predictions
 from fusionkit.evaluation.resampling import RESAMPLES
-from fusionkit.findings import at
 from fusionkit.runs import RunFolder
 from fusionkit.whole_files import read_json
 

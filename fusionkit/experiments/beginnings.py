@@ -10,7 +10,10 @@ from pathlib import Path
 import torch
 
 from fusionkit.assembly import pick_fold
-from fusionkit.documents import read_document
+from fusionkit.config.documents import read_document
+from fusionkit.config.library import find_beside
+from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.schema import PrepareSpec, Recipe
 from fusionkit.errors import FusionKitError, Problem, RecipeError
 from fusionkit.experiments.comparison import ComparisonSpec
 from fusionkit.experiments.jobs import Job
@@ -19,9 +22,6 @@ from fusionkit.interfaces import Dataset
 from fusionkit.model import build
 from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.preparation import Preparation, PreparationCost, estimate_preparation, prepare
-from fusionkit.recipe import build_component, load_recipe
-from fusionkit.shipped import find_beside
-from fusionkit.spec import PrepareSpec, Recipe
 
 
 @dataclass(frozen=True)

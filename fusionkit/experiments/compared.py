@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from fusionkit.completion import complete_model
+from fusionkit.config.completion import complete_model
+from fusionkit.config.recipe import build_head
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import LOSS, Metric, TargetKind
 from fusionkit.opening import open_dataset
-from fusionkit.recipe import build_head
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import load_recipe
 from fusionkit.data.lengths import measure_lengths
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.evaluation.branches import CONSTANT, FUSED
@@ -34,7 +35,6 @@ from fusionkit.inspection import measure
 from fusionkit.model import build
 from fusionkit.opening import datasets_foreseen, datasets_shared
 from fusionkit.processes import one_thread
-from fusionkit.recipe import load_recipe
 
 
 def run_comparison(

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.schema import FoldsSpec, Recipe, Record, Seed
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
-from fusionkit.recipe import load_recipe
-from fusionkit.spec import FoldsSpec, Recipe, Record, Seed
 
 Value = bool | int | float | str | None
 

@@ -12,6 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from fusionkit.assembly import complete_recipe, pick_fold
+from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.schema import Recipe
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.compared import Compared, compared_metric
@@ -20,9 +22,7 @@ from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import Folds, Metric, Split
 from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.processes import GRACE_SECONDS
-from fusionkit.recipe import build_component, load_recipe
 from fusionkit.runs import RunFolder
-from fusionkit.spec import Recipe
 from fusionkit.whole_files import folder_name, refuse_if_taken
 
 Tuned = Mapping[tuple[str, str], Sequence[str]]

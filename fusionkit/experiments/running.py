@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from fusionkit.differences import find_differences
+from fusionkit.config.differences import find_differences
+from fusionkit.config.recipe import load_recipe
 from fusionkit.environment import DEVICE
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.experiments.beginnings import (
@@ -33,7 +34,6 @@ from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, load_experiment
 from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.processes import processors, progress_bar
-from fusionkit.recipe import load_recipe
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.folder import further_results
 from fusionkit.report.tables import markdown

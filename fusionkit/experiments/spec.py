@@ -10,14 +10,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fusionkit.documents import read_document
+from fusionkit.config.documents import read_document
+from fusionkit.config.library import find_beside
+from fusionkit.config.recipe import check_document, load_recipe
+from fusionkit.config.schema import Name, Recipe, Record, Seed
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 from fusionkit.experiments.reference import ReferenceSpec, misnamed
 from fusionkit.experiments.targets import compared_targets, targets_of_variants
-from fusionkit.recipe import check_document, load_recipe
-from fusionkit.shipped import find_beside
-from fusionkit.spec import Name, Recipe, Record, Seed
 from fusionkit.whole_files import folder_name
 
 VariantName = str

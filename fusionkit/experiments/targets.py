@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionkit.documents import read_document
+from fusionkit.config.documents import read_document
+from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.spec import Recipe
 
 if TYPE_CHECKING:
     from fusionkit.experiments.spec import ExperimentSpec

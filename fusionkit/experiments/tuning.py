@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.schema import FoldsSpec, Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.comparison import TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
 from fusionkit.interfaces import LOSS, Folds
 from fusionkit.opening import open_dataset
-from fusionkit.recipe import build_component, load_recipe
-from fusionkit.spec import FoldsSpec, Recipe
 from fusionkit.whole_files import folder_name
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from fusionkit.config.registry import DETECTORS
 from fusionkit.interfaces import Box, FaceDetector
-from fusionkit.registry import DETECTORS
 
 
 @DETECTORS.register("center")

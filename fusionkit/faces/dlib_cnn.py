@@ -9,10 +9,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DETECTORS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.faces.packages import DETECTOR_KEY, network_file, require_dlib
 from fusionkit.interfaces import Box, FaceDetector
-from fusionkit.registry import DETECTORS
 
 _SMALLEST = 16
 """Pixels; the network's filters do not fit into a smaller image, nor does a face that it knows."""

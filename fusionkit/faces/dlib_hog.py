@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import DETECTORS
 from fusionkit.faces.packages import require_dlib
 from fusionkit.interfaces import Box, FaceDetector
-from fusionkit.registry import DETECTORS
 
 
 @DETECTORS.register("dlib_hog")

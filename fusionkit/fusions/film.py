@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fusionkit.config.registry import FUSIONS
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import FUSIONS
 
 
 @FUSIONS.register("film")

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.config.registry import FUSIONS
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import FUSIONS
 
 Positive = Annotated[int, Field(gt=0)]
 

@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.config.registry import FUSIONS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import masked_softmax
-from fusionkit.registry import FUSIONS
 
 Positive = Annotated[int, Field(gt=0)]
 _MOST_EXPERTS = 64

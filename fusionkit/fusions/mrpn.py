@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from fusionkit.config.registry import FUSIONS
+from fusionkit.config.schema import FusionSpec
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import ResidualPerceptron
-from fusionkit.registry import FUSIONS
-from fusionkit.spec import FusionSpec
 
 _SIDE_BY_SIDE = FusionSpec(type="concat")
 

@@ -12,10 +12,10 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.config.registry import FUSIONS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import FUSIONS
 
 
 @FUSIONS.register("tensor")

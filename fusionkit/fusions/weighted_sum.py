@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from fusionkit.config.registry import FUSIONS
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import masked_softmax
-from fusionkit.registry import FUSIONS
 
 
 @FUSIONS.register("weighted_sum")

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Metric, RawTarget, share
-from fusionkit.written_numbers import WrittenNumber, class_of
+from fusionkit.interfaces.written_numbers import WrittenNumber, class_of
 
 ECE_BINS = 15
 

@@ -11,6 +11,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.loss_heads.categorical import (
     CLASS_METRICS,
@@ -23,9 +25,7 @@ from fusionkit.loss_heads.categorical import (
     metrics_of_class_sums,
     weights_by_name,
 )
-from fusionkit.marks import ANY_ORDER
 from fusionkit.nn.layers import scoring
-from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("classification")

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.loss_heads.number_head import NumberHead
 from fusionkit.loss_heads.target_scale import mean
 from fusionkit.nn.distributed import sum_over_processes
-from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("concordance")

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import ShapeError
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.loss_heads.categorical import (
@@ -23,7 +24,6 @@ from fusionkit.loss_heads.categorical import (
     log_frequencies,
     metrics_of_class_sums,
 )
-from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("mmcosine")

@@ -12,12 +12,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget, share
 from fusionkit.loss_heads.categorical import F1, check_names, weights_by_name
-from fusionkit.marks import ANY_ORDER
 from fusionkit.nn.layers import scoring
-from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("multilabel")

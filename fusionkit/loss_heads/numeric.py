@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusionkit.interfaces import Metric, RawTarget
-from fusionkit.written_numbers import WrittenNumber
+from fusionkit.interfaces.written_numbers import WrittenNumber
 
 NUMBER_METRICS = (
     Metric("mae", higher_is_better=False, has_unit=True, low=0.0),

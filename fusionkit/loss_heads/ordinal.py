@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.interfaces import LossHead, Metric, RawTarget
 from fusionkit.loss_heads.categorical import (
     ACCURACY,
@@ -24,7 +25,6 @@ from fusionkit.loss_heads.categorical import (
     unweighted_average_recall,
 )
 from fusionkit.nn.layers import scoring
-from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("ordinal")

@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.loss_heads.number_head import NumberHead
 from fusionkit.loss_heads.target_scale import Center, huber_center, mean, median
-from fusionkit.registry import LOSS_HEADS
 
 
 @LOSS_HEADS.register("regression")

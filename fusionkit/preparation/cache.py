@@ -15,13 +15,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from fusionkit.config.registry import check_component
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.archives import fingerprint, open_member
 from fusionkit.data.files import expand_path
 from fusionkit.errors import DataError, Problem, RunError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.records import ClipRecord, Source
-from fusionkit.registry import check_component
-from fusionkit.spec import PrepareSpec
 from fusionkit.whole_files import (
     as_json,
     content_hash,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.archives import on_disk
 from fusionkit.data.audio import decode_audio
 from fusionkit.data.sound_tracks import SoundTrack
@@ -18,7 +19,6 @@ from fusionkit.preparation.pacing import LONGEST_GAP
 from fusionkit.preparation.pictures import Picture, find_picture
 from fusionkit.preparation.records import Departure, Status
 from fusionkit.preparation.sounds import aligned, to_int16
-from fusionkit.spec import PrepareSpec
 
 SILENCE = 1e-3
 """Share of full scale that silence stays below: -60 dB."""

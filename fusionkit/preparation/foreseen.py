@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.archives import is_member, on_disk
 from fusionkit.data.decoding import Film
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
 from fusionkit.preparation.prepared import Prepared
-from fusionkit.spec import PrepareSpec
 
 Lengths = Mapping[str, int]
 

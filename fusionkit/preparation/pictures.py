@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.decoding import Film
 from fusionkit.data.limits import check_size
 from fusionkit.data.sound_tracks import SoundTrack
@@ -21,7 +22,6 @@ from fusionkit.preparation.crops import cut_fixed, cut_moving
 from fusionkit.preparation.pacing import Pace
 from fusionkit.preparation.pixels import Reader, pixel_aspect, upright_size
 from fusionkit.preparation.tracking import Track, follow_face
-from fusionkit.spec import PrepareSpec
 
 Refusal = Literal["dropped", "failed", "unusable"]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Dataset, ModalityInfo
 from fusionkit.preparation.cache import Cache, is_made_from, read_clip
 from fusionkit.preparation.records import ClipRecord
 from fusionkit.preparation.sounds import to_float
-from fusionkit.recipe import build_component
-from fusionkit.spec import PrepareSpec
 
 _NAMED = 5
 """How many clips a sentence names."""

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.registry import import_plugins
+from fusionkit.config.schema import DetectorSpec, PrepareSpec
 from fusionkit.errors import FusionKitError, RunError
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
 from fusionkit.nn.memory import is_full
@@ -18,9 +21,6 @@ from fusionkit.preparation.prepared import Prepared
 from fusionkit.preparation.records import ClipRecord, Departure
 from fusionkit.preparation.report import Preparation, write_report
 from fusionkit.processes import Death, one_thread, processors, progress_bar, run_jobs
-from fusionkit.recipe import build_component
-from fusionkit.registry import import_plugins
-from fusionkit.spec import DetectorSpec, PrepareSpec
 from fusionkit.whole_files import sole_worker
 
 _FULL = "this machine's memory is full; prepare with fewer --processes, or cut the film into shorter ones"

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.preparation.cache import Cache
 from fusionkit.preparation.records import ClipRecord, Status
-from fusionkit.spec import PrepareSpec
 from fusionkit.whole_files import as_json, write_file
 
 STATUSES: tuple[Status, ...] = get_args(Status)

@@ -14,9 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fusionkit.config.schema import FaceSpec
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Box
-from fusionkit.spec import FaceSpec
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fusionkit.config.yaml import write_yaml
 from fusionkit.diagnosis.subsets import name_of
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT
@@ -29,7 +30,6 @@ from fusionkit.report.document import (
 from fusionkit.report.noise import TOO_FEW, Figure, has_few_groups, has_interval, spared_words
 from fusionkit.report.page import Report, write_pages
 from fusionkit.report.tables import NOTHING, SHARE, format_value
-from fusionkit.strict_yaml import write_yaml
 
 DISTANCE = Metric("distance", higher_is_better=False, has_unit=True)
 """How a distance between numbers is shown."""

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionkit.documents import check_shape
+from fusionkit.config.documents import check_shape
 from fusionkit.errors import RunError
 from fusionkit.evaluation.card_shape import TargetsShape
 from fusionkit.evaluation.measures import kind_of_target

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from fusionkit.config.initial_weights import describe_starts, starts_of
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.published import Published, short_source
 from fusionkit.report.shapes import Results
 from fusionkit.report.tables import format_value
-from fusionkit.starts import describe_starts, starts_of
 
 FUSING = (FUSED, *ENSEMBLES, CONSTANT)
 NOT_MEASURED = "not measured"

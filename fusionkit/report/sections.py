@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fusionkit.config.yaml import write_yaml
 from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.document import Block, Code, Paragraph, Points, Section, Table, section
@@ -13,7 +14,6 @@ from fusionkit.report.published import published
 from fusionkit.report.shapes import Results
 from fusionkit.report.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.verdict import verdict
-from fusionkit.strict_yaml import write_yaml
 
 
 def short_section(results: Results) -> Section:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fusionkit.config.registry import DATASETS, DETECTORS, FOLDS, TRANSFORMS
 from fusionkit.interfaces import Box, Dataset, DeviceTransform, FaceDetector, Folds, Row, Transform
-from fusionkit.registry import DATASETS, DETECTORS, FOLDS, TRANSFORMS
+from fusionkit.interfaces.written_numbers import class_names
 from fusionkit.testing.promises import SEED, build, normal, promise, registered
-from fusionkit.written_numbers import class_names
 
 
 def check_transform(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fusionkit.config.registry import BALANCERS, LOSS_HEADS
 from fusionkit.interfaces import (
     Balancer,
     EpochPlan,
@@ -24,7 +25,6 @@ from fusionkit.interfaces import (
     Review,
     Step,
 )
-from fusionkit.registry import BALANCERS, LOSS_HEADS
 from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
 
 WIDTH = 5

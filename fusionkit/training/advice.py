@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.processes import processors
-from fusionkit.spec import DataSpec, Recipe
 from fusionkit.training.recorders import REST
 from fusionkit.training.step_profile import (
     AGGREGATOR,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 
+from fusionkit.config.registry import ENCODERS
+from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.registry import ENCODERS
 from fusionkit.runs import RunFolder
-from fusionkit.spec import Recipe
 
 
 def export_encoders(run: RunFolder, recipe: Recipe) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from fusionkit.assembly import Assembly
+from fusionkit.config.recipe import build_component
 from fusionkit.data.failures import batch_named
 from fusionkit.data.feed import Feed
 from fusionkit.errors import RunError, TrainingError
@@ -25,7 +26,6 @@ from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.model import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES, network_too_large, told_when_full
-from fusionkit.recipe import build_component
 from fusionkit.runs import RunFolder
 from fusionkit.training.checkpoint import (
     Checkpoint,

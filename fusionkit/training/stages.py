@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from fusionkit.config.recipe import build_component
+from fusionkit.config.registry import BALANCERS
+from fusionkit.config.schema import Recipe
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Balancer, Stage, Strategy
 from fusionkit.model import FusionModel
-from fusionkit.recipe import build_component
-from fusionkit.registry import BALANCERS
-from fusionkit.spec import Recipe
 
 
 def balancer_of(recipe: Recipe, model: FusionModel) -> Balancer:

@@ -16,13 +16,13 @@ import torch
 from lightning_fabric import Fabric
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.schema import Recipe
 from fusionkit.doctor.machine import compiler_names, find_compiler
 from fusionkit.environment import DEVICE, choose_device
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.model import build
-from fusionkit.recipe import load_recipe
 from fusionkit.runs import RunFolder
-from fusionkit.spec import Recipe
 from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
 from fusionkit.whole_files import sole_worker

@@ -11,13 +11,13 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from fusionkit.config.schema import TrainSpec
 from fusionkit.data.failures import batches_named
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
 from fusionkit.model import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES
-from fusionkit.spec import TrainSpec
 from fusionkit.training.finite import TOTAL, refuse_flaws
 from fusionkit.training.gradients import (
     accumulate,

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import TRANSFORMS
 from fusionkit.interfaces import Transform
-from fusionkit.registry import TRANSFORMS
 
 
 @TRANSFORMS.register("gaussian_noise")

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import TRANSFORMS
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import DeviceTransform
-from fusionkit.registry import TRANSFORMS
 
 _CHUNK = 2**22
 """Numbers that are computed at once: memory stays bounded, however many frames a batch has."""

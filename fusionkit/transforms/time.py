@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fusionkit.config.registry import TRANSFORMS
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Transform
-from fusionkit.registry import TRANSFORMS
 
 
 @TRANSFORMS.register("time_slice")

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from small_runs import recipe, steps_of
 from torch import Tensor
 
-from fusionkit import Jagged, build, registry
+from fusionkit import Jagged, build
+from fusionkit.config import registry
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.model import FusionModel
-from fusionkit.recipe import load_recipe
-from fusionkit.registry import LOSS_HEADS
 from fusionkit.training import train
 
 KINDS: list[dict[str, Any]] = [

@@ -12,9 +12,9 @@ import torch
 from small_runs import recipe, same_bits, weights_of
 
 from fusionkit.branch import Branch
+from fusionkit.config.registry import DATASETS
 from fusionkit.errors import DataError, TrainingError
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import DATASETS
 from fusionkit.runs import RunFolder
 from fusionkit.training import train
 

@@ -11,8 +11,8 @@ import pytest
 from small_runs import recipe
 
 from fusionkit.cli import main
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
-from fusionkit.recipe import load_recipe
 
 PLAIN = """\
 schema: 1

@@ -14,6 +14,7 @@ import torch
 from written_films import WIDTH, Films, cut_short, spec_for, tone, write_film
 
 from fusionkit import build
+from fusionkit.config.recipe import build_component
 from fusionkit.data.media import ReadOptions, read_media
 from fusionkit.data.sound_tracks import SoundTrack
 from fusionkit.errors import DataError
@@ -21,7 +22,6 @@ from fusionkit.interfaces import Box, Clip, FaceDetector
 from fusionkit.preparation import Prepared, prepare
 from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.sounds import to_float
-from fusionkit.recipe import build_component
 
 NOISE = [np.random.default_rng(i).integers(0, 255, (48, WIDTH, 3), dtype=np.uint8) for i in range(30)]
 

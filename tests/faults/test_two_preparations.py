@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from written_films import Films, spec_for, tone, write_film, write_sound
 
+from fusionkit.config.registry import DETECTORS, import_plugins
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import Prepared, clips, prepare, preparing
-from fusionkit.registry import DETECTORS, import_plugins
 
 
 def sounds(folder: Path, count: int = 3) -> Films:
@@ -46,7 +46,7 @@ import os
 import signal
 
 from fusionkit.interfaces import FaceDetector
-from fusionkit.registry import DETECTORS
+from fusionkit.config.registry import DETECTORS
 
 
 @DETECTORS.register("crashing")

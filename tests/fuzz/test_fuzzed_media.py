@@ -15,13 +15,13 @@ from trials import Trials
 from written_films import B_FRAMES, spec_for, steps, tone, write_film
 from written_sounds import CODECS, encode, sine
 
+from fusionkit.config.recipe import build_component
 from fusionkit.data.audio import decode_audio
 from fusionkit.data.decoding import Film
 from fusionkit.data.media import ReadOptions, describe_media, read_media
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.clips import prepare_clip
-from fusionkit.recipe import build_component
 
 IMAGES = (".png", ".jpg", ".bmp", ".webp", ".tif")
 SOUNDS = (".wav", ".flac", ".aiff")

@@ -12,8 +12,8 @@ from drawn_recipes import drawn_recipe
 from trials import Trials
 
 import fusionkit
+from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import FusionKitError
-from fusionkit.recipe import load_recipe
 
 SHIPPED = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 

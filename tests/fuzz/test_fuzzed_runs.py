@@ -19,14 +19,14 @@ from torch import nn
 from trials import Trials
 from written_films import Films, spec_for, tone, write_sound
 
-from fusionkit import trust
+from fusionkit import own_runs
+from fusionkit.config.recipe import load_recipe
 from fusionkit.encoders.weights import load_weights
 from fusionkit.evaluation import card, verification
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import Prepared, prepare
 from fusionkit.preparation.cache import read_clip, read_record, write_clip
 from fusionkit.preparation.records import ClipRecord
-from fusionkit.recipe import load_recipe
 from fusionkit.report import comparison, document, gallery, page
 from fusionkit.report.folder import ExperimentFolder
 from fusionkit.runs import RunFolder
@@ -138,7 +138,7 @@ def test_a_note_of_an_own_run_is_believed_as_it_was_written_alone(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("schema: 1\n")
-    trust.note_run(tmp_path, recipe)
+    own_runs.note_run(tmp_path, recipe)
     (file,) = (tmp_path / "state").rglob("*.json")
     whole = file.read_bytes()
 
@@ -147,9 +147,9 @@ def test_a_note_of_an_own_run_is_believed_as_it_was_written_alone(
             same = json.loads(content) == json.loads(whole)
         except ValueError:
             same = False
-        assert trust.is_noted(tmp_path, recipe) == same
+        assert own_runs.is_noted(tmp_path, recipe) == same
 
-    assert trust.is_noted(tmp_path, recipe)
+    assert own_runs.is_noted(tmp_path, recipe)
     for chance in trials.cases(60):
         content = damaged(whole, chance) if chance.random() < 0.5 else as_text(altered(json.loads(whole), chance))
         file.write_bytes(content)

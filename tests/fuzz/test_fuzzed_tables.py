@@ -18,10 +18,10 @@ from PIL import Image
 from pyarrow import parquet
 from trials import Trials
 
+from fusionkit.config.registry import DATASETS, FOLDS
 from fusionkit.data.archives import open_member
 from fusionkit.datasets.fer2013_files import EMOTIONS, USAGES
 from fusionkit.interfaces import Dataset, Row
-from fusionkit.registry import DATASETS, FOLDS
 
 RECORDS = [
     {"id": f"c{n}", "x": n, "y": n / 4, "label": "calm" if n % 2 else "happy", "age": 20 + n, "who": f"{n % 3:02}"}

@@ -13,10 +13,10 @@ from records import Measurement, Target
 from rounds import wait_for
 
 from fusionkit.assembly import assemble
+from fusionkit.config.recipe import build_component
+from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Batch
 from fusionkit.model import build
-from fusionkit.recipe import build_component
-from fusionkit.spec import Recipe
 from rows.registry import Place, row
 from rows.training import in_turn, step
 

@@ -29,10 +29,10 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from fusionkit.aggregators.final_state import FinalState
+from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.data.batching import EpochBatches
 from fusionkit.interfaces import at_once
 from fusionkit.nn.jagged import Jagged
-from fusionkit.registry import OPTIMIZERS
 from fusionkit.stream import Stream
 from rows.encoders import encoders_alone, learn, loss_of, size_at
 from rows.registry import NotMeasuredError, Place, row

@@ -14,8 +14,8 @@ from records import Measurement, Number, Target
 from rounds import compare
 from torch import Tensor, nn
 
+from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.interfaces import OptimizerRecipe
-from fusionkit.registry import OPTIMIZERS
 from rows.registry import NotMeasuredError, Place, row
 
 BATCHES = (32, 512)

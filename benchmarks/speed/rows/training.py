@@ -16,11 +16,11 @@ from rounds import interval, ratio_of, wait_for
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fusionkit.assembly import Assembly, assemble
+from fusionkit.config.recipe import build_component
+from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Batch
 from fusionkit.model import FusionModel, build
 from fusionkit.opening import datasets_shared
-from fusionkit.recipe import build_component
-from fusionkit.spec import Recipe
 from fusionkit.training import train
 from rows.registry import Place, row
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from fusionkit.config.registry import FOLDS
+from fusionkit.config.schema import Seed
 from fusionkit.data.splits import draw_units, split_off
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Folds, Row, Split
-from fusionkit.registry import FOLDS
-from fusionkit.spec import Seed
 
 FoldCount = Annotated[int, Field(ge=2)]
 

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
+from fusionkit.config.registry import FOLDS
+from fusionkit.config.schema import Seed
 from fusionkit.data.splits import by_group, natural_order, split_off
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Folds, RawTarget, Row, Split
-from fusionkit.registry import FOLDS
-from fusionkit.spec import Seed
 
 FoldCount = Annotated[int, Field(ge=2)]
 

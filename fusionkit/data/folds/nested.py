@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fusionkit.config.registry import FOLDS
+from fusionkit.config.schema import FoldsSpec
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Folds, Row, Split
-from fusionkit.registry import FOLDS
-from fusionkit.spec import FoldsSpec
 
 _ONE_FIFTH = FoldsSpec(type="holdout")
 

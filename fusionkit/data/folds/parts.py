@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+from fusionkit.config.marks import ANY_ORDER
+from fusionkit.config.registry import FOLDS
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Folds, Row, Split
-from fusionkit.marks import ANY_ORDER
-from fusionkit.registry import FOLDS
 
 
 @FOLDS.register("with_parts")

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fusionkit.config.yaml import read_yaml
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.strict_yaml import read_yaml
 
 RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
 COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
@@ -19,7 +19,7 @@ COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
 
 def recipes_folder() -> Path:
     """Where the shipped recipes lie: inside the installed package, or beside it in a clone."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "_recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from fusionkit.config.validation import Finding, Place, findings, shown
+from fusionkit.config.yaml import MAX_DEPTH, Document, read_yaml, read_yaml_file
 from fusionkit.errors import Problem, RecipeError, RunError
-from fusionkit.findings import Finding, Place, findings, shown
-from fusionkit.strict_yaml import MAX_DEPTH, Document, read_yaml, read_yaml_file
 
 ComponentCheck = Callable[[str, str, Mapping[str, Any]], tuple[Mapping[str, Any], Sequence[Finding]]]
 """``check(kind, name, options)`` gives the completed options and what is wrong with them."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from fusionkit.config.schema import LossHeadSpec, ModalitySpec, ModelSpec
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset
-from fusionkit.spec import LossHeadSpec, ModalitySpec, ModelSpec
-from fusionkit.written_numbers import class_names
+from fusionkit.interfaces.written_numbers import class_names
 
 
 def is_complete(spec: ModelSpec) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Self
 
 _NUMBER = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -34,7 +33,7 @@ class WrittenNumber(float):
 
     text: str
 
-    def __new__(cls, text: str) -> Self:
+    def __new__(cls, text: str) -> WrittenNumber:
         """Reads the text."""
         if not _NUMBER.fullmatch(text):
             raise ValueError(f"{text!r} is no number{_hint(text)}")
@@ -44,7 +43,7 @@ class WrittenNumber(float):
         number.text = text
         return number
 
-    def __reduce__(self) -> tuple[type[Self], tuple[str]]:
+    def __reduce__(self) -> tuple[type[WrittenNumber], tuple[str]]:
         return type(self), (self.text,)
 
 

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fusionkit.documents import fields_behind, parse, read_document, written_place
+from fusionkit.config.documents import fields_behind, parse, read_document, written_place
+from fusionkit.config.registry import REGISTRIES, Component, check_component, import_plugins
+from fusionkit.config.schema import ComponentSpec, LossHeadSpec, Recipe
+from fusionkit.config.trust import refused_plugins
+from fusionkit.config.validation import Place, at
+from fusionkit.config.yaml import Document
 from fusionkit.errors import PluginError, Problem, RecipeError
-from fusionkit.findings import Place, at
 from fusionkit.interfaces import LossHead
-from fusionkit.registry import REGISTRIES, Component, check_component, import_plugins
-from fusionkit.spec import ComponentSpec, LossHeadSpec, Recipe
-from fusionkit.strict_yaml import Document
-from fusionkit.trust import refused_plugins
 
 R = TypeVar("R", bound=BaseModel)
 

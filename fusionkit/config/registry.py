@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from fusionkit import interfaces
+from fusionkit.config.trust import ENTRY_POINT_GROUP
+from fusionkit.config.validation import Finding, findings
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.findings import Finding, findings
-from fusionkit.trust import ENTRY_POINT_GROUP
 
 T = TypeVar("T", bound=ABC)
 C = TypeVar("C")

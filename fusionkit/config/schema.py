@@ -1,7 +1,7 @@
 """What a recipe may say, as frozen records.
 
-Nothing here knows a component: `type:` is a name and its options are plain data until `fusionkit.recipe` looks them
-up. So a recipe can be read and printed without building anything.
+Nothing here knows a component: `type:` is a name and its options are plain data until `fusionkit.config.recipe` looks
+them up. So a recipe can be read and printed without building anything.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from fusionkit.documents import ComponentCheck
-from fusionkit.findings import shown
-from fusionkit.marks import NO_RESULT
+from fusionkit.config.documents import ComponentCheck
+from fusionkit.config.marks import NO_RESULT
+from fusionkit.config.validation import shown
 
 
 class Record(BaseModel):

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fusionkit.config.registry import REGISTRIES, Component
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.registry import REGISTRIES, Component
 
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 

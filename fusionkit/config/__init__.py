@@ -1,0 +1,1 @@
+"""Recipes and other documents: from YAML to checked records, and the registry of components that they name."""
