@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fusionkit.environment import describe_environment
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
 
 
 def result_of(out: Path) -> dict[str, Any]:

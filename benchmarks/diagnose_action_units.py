@@ -17,11 +17,11 @@ from typing import Any
 
 from fusionkit.config.library import find_recipe
 from fusionkit.diagnosis import diagnose, merge, open_separate
-from fusionkit.environment import describe_environment
 from fusionkit.opening import datasets_shared
-from fusionkit.runs import RunFolder
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.whole_files import as_json, write_file
 
 RECIPE = "aver/ravdess_action_units"
 VARIANTS: Mapping[str, tuple[str, ...]] = {

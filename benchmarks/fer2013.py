@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.datasets.fer2013_files import find_faces
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.files import as_json, write_file
+from fusionkit.storage.run_folder import RunFolder
 
 LEVEL = 0.95
 _QUANTILE = 1.959963984540054

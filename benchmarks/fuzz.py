@@ -14,8 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fusionkit.environment import describe_environment
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
 
 TESTS = Path(__file__).parents[1] / "tests" / "fuzz"
 

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusionkit.environment import describe_environment
 from fusionkit.fusions import LowRank, TensorFusion
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
 
 TOLERANCE = 1e-12
 BATCH = 16

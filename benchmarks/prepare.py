@@ -30,14 +30,14 @@ import torch
 from fusionkit.config.recipe import build_component
 from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import DetectorSpec, FaceSpec, PrepareSpec
-from fusionkit.environment import describe_environment
 from fusionkit.interfaces import Clip
 from fusionkit.preparation import prepare
 from fusionkit.preparation.cache import describe_sources, write_clip
 from fusionkit.preparation.clips import prepare_clip
 from fusionkit.preparation.pixels import Reader, Region
 from fusionkit.preparation.records import ClipRecord
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
 
 ROUNDS = 11
 SCALING_ROUNDS = 3

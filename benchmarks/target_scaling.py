@@ -18,10 +18,10 @@ from typing import Any
 
 from fusionkit.config.registry import DATASETS
 from fusionkit.datasets.synthetic import Synthetic, SyntheticModality
-from fusionkit.environment import describe_environment
 from fusionkit.evaluation import evaluate
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
 from fusionkit.training import train
-from fusionkit.whole_files import as_json, write_file
 
 MODALITIES = {
     "motion": SyntheticModality(features=6, min_length=10, max_length=20, noise=1.0, confuses=(("rest", "walk"),)),

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.experiments.ranking import rank
 from fusionkit.report.canvas import save_figure
 from fusionkit.report.comparison import (
@@ -20,6 +19,7 @@ from fusionkit.report.comparison import (
     ranking_rows,
 )
 from fusionkit.report.tables import NOTHING, SHARE, format_value, markdown_heading, markdown_line, p_in_words
+from fusionkit.storage.measures import measure_of
 
 Results = Mapping[str, Any]
 

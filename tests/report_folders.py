@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fusionkit.experiments.statistics import compare, mean_interval
-from fusionkit.whole_files import write_tensors
+from fusionkit.storage.files import write_tensors
 
 COLUMNS = {"late fusion": "fused", "AM": "audio", "VM": "video", "ensemble": "ensemble", "N2": "fused"}
 RUNS = {name: "N2" if name == "N2" else "late fusion" for name in COLUMNS}

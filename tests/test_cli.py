@@ -21,10 +21,10 @@ import fusionkit
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
-from fusionkit.environment import choose_device, use_device
+from fusionkit.execution.workers import processors
 from fusionkit.experiments.running import runs_at_a_time
-from fusionkit.processes import processors
-from fusionkit.runs import RunFolder
+from fusionkit.storage.environment import choose_device, use_device
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.start import make_fabric
 
 TINY = """
@@ -619,7 +619,7 @@ def test_recipes_that_may_not_be_written_are_refused_in_one_line_and_none_is_lef
         (("check", "quickstart/recipe"), "fusionkit.config.recipe.load_recipe"),
         (("diagnose", "run"), "fusionkit.diagnosis.find_runs"),
         (("stress", "run"), "fusionkit.robustness.stress"),
-        (("evaluate", "run"), "fusionkit.runs.RunFolder.open"),
+        (("evaluate", "run"), "fusionkit.storage.run_folder.RunFolder.open"),
         (("verify", "run"), "fusionkit.evaluation.verify"),
     ],
 )

@@ -28,7 +28,7 @@ from fusionkit.experiments.ranking import against, all_pairs, holm, rank, simult
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
 from fusionkit.report.comparison import conditions, heading, in_order, last_line, ranking_rows
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 RECIPE = """
 schema: 1

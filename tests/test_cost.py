@@ -16,10 +16,10 @@ from fusionkit.cli import app, main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
+from fusionkit.storage.files import as_json
 from fusionkit.training import timing
 from fusionkit.training.teacher import Teacher
 from fusionkit.training.timing import StageTime, time_stages
-from fusionkit.whole_files import as_json
 
 EXPERIMENT = {
     "schema": 1,

@@ -19,9 +19,9 @@ from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.report import comparison, document, gallery, page
-from fusionkit.report.folder import ExperimentFolder
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import MAX_JSON_DEPTH, read_json, read_tensors, read_within
+from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.files import MAX_JSON_DEPTH, read_json, read_tensors, read_within
+from fusionkit.storage.run_folder import RunFolder
 
 DEEP = b"[" * 100_000
 DAMAGED = {
@@ -57,7 +57,7 @@ def test_json_nested_as_deep_as_the_limit_is_read(tmp_path):
 
 
 def test_json_that_is_too_large_or_no_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("fusionkit.whole_files.MAX_JSON_BYTES", 100)
+    monkeypatch.setattr("fusionkit.storage.files.MAX_JSON_BYTES", 100)
     (tmp_path / "a.json").write_text(json.dumps({"a": "x" * 100}))
 
     with pytest.raises(RunError, match=r"a\.json: is larger than the 100 bytes that such a file may hold"):

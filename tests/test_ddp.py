@@ -26,7 +26,7 @@ from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.model import build
 from fusionkit.nn.jagged import Jagged
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
 CASES: dict[str, dict[str, Any]] = {

@@ -34,7 +34,7 @@ from fusionkit.interfaces import RawTarget
 from fusionkit.loss_heads import Classification, Multilabel, Regression
 from fusionkit.nn.layers import scoring
 from fusionkit.report.diagnosis_page import write_diagnosis
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.testing import check_loss_head
 from fusionkit.training import train
 

@@ -375,7 +375,7 @@ def test_a_folder_of_runs_gives_means_over_folds_as_json(runs: Path, command: An
 
 def test_what_cannot_be_diagnosed_is_refused_in_words(runs: Path, command: Any, tmp_path: Path) -> None:
     from fusionkit.config.recipe import load_recipe
-    from fusionkit.runs import RunFolder
+    from fusionkit.storage.run_folder import RunFolder
 
     begun = RunFolder.create(tmp_path / "begun", load_recipe(recipe())).path
     empty = tmp_path / "empty"

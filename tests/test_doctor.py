@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from fusionkit.cli import main
-from fusionkit.doctor import Check, examine, is_well
-from fusionkit.doctor.packages import PACKAGES, Package, satisfies
-from fusionkit.doctor.probing import Probe, probe
-from fusionkit.doctor.telling import tell
+from fusionkit.execution.doctor import Check, examine, is_well
+from fusionkit.execution.doctor.packages import PACKAGES, Package, satisfies
+from fusionkit.execution.doctor.probing import Probe, probe
+from fusionkit.execution.doctor.telling import tell
 
 ROOT = Path(__file__).parent.parent
 TORCH = """
@@ -55,8 +55,8 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name / "__init__.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     bounds = {"fusionkit-multimodal": {"old": ">=1.0,<2"}, "own_bounds": {"torch": "==2.8.0"}}
-    monkeypatch.setattr("fusionkit.doctor.packages.bounds_of", lambda name: bounds.get(name, {}))
-    monkeypatch.setattr("fusionkit.doctor.examination.bounds_of", lambda name: bounds.get(name, {}))
+    monkeypatch.setattr("fusionkit.execution.doctor.packages.bounds_of", lambda name: bounds.get(name, {}))
+    monkeypatch.setattr("fusionkit.execution.doctor.examination.bounds_of", lambda name: bounds.get(name, {}))
 
 
 def examined(*packages: Package, patience: float = 60.0) -> dict[str, Check]:
@@ -111,8 +111,8 @@ def test_the_machine_is_told_from_compiler_to_folders(
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     monkeypatch.setenv("FUSIONKIT_DATA", str(tmp_path / "nowhere"))
-    monkeypatch.setattr("fusionkit.doctor.examination.has_nvidia_driver", lambda: True)
-    monkeypatch.setattr("fusionkit.doctor.examination.small_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr("fusionkit.execution.doctor.examination.has_nvidia_driver", lambda: True)
+    monkeypatch.setattr("fusionkit.execution.doctor.examination.small_shared_memory", lambda: 64 * 2**20)
 
     found = examined(Package("torch", "torch", "everything"))
 
@@ -137,7 +137,7 @@ def test_what_is_told_fits_80_columns_and_the_status_says_whether_something_is_b
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = [Check("torchaudio", "broken", "words " * 400, "log_mel", "mend it " * 12), Check("numpy", "ok", "2.4")]
-    monkeypatch.setattr("fusionkit.doctor.telling.examine", lambda: iter(checks))
+    monkeypatch.setattr("fusionkit.execution.doctor.telling.examine", lambda: iter(checks))
 
     assert tell(as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -156,18 +156,26 @@ def test_what_is_told_fits_80_columns_and_the_status_says_whether_something_is_b
     assert doctor() == (0, {"well": True, "checks": [record]})
 
 
-def test_the_doctor_starts_where_no_package_of_others_can_be_imported(tmp_path: Path) -> None:
+def test_the_doctor_starts_where_no_package_of_others_can_be_imported_and_every_other_command_names_it(
+    tmp_path: Path,
+) -> None:
     for name in {package.module for package in PACKAGES}:
         (tmp_path / f"{name}.py").write_text("raise ImportError('broken on purpose')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
 
-    ended = subprocess.run(
-        [sys.executable, "-m", "fusionkit.doctor"], capture_output=True, text=True, check=False, env=environment
-    )
+    def fusionkit(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "fusionkit", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+    ended, other = fusionkit("doctor"), fusionkit("train", "quickstart/recipe")
 
     assert ended.returncode == 1, ended.stderr
     assert " ".join(ended.stdout.split()).count("broken on purpose") == len(PACKAGES)
     assert not ended.stderr
+    assert other.returncode == 2
+    assert other.stderr == (
+        "fusionkit: the command line cannot be imported (broken on purpose); `fusionkit doctor` says why\n"
+    )
 
 
 def test_every_package_that_is_declared_is_looked_at() -> None:
@@ -204,7 +212,7 @@ def test_a_checkout_that_pip_did_not_install_compares_no_versions(monkeypatch: p
     def unknown(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("fusionkit.doctor.examination.version", unknown)
+    monkeypatch.setattr("fusionkit.execution.doctor.examination.version", unknown)
 
     assert "not installed by pip" in examined()["fusionkit"].found
 

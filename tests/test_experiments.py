@@ -25,9 +25,9 @@ from fusionkit.experiments import load_experiment, run_experiment
 from fusionkit.experiments.jobs import Failure, do, make_agenda
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.statistics import compare, corrected_t_test, mean_interval, paired_t_test, wilcoxon_test
-from fusionkit.runs import RunFolder
+from fusionkit.storage.files import sole_worker
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.whole_files import sole_worker
 
 RECIPE = """
 schema: 1
@@ -454,7 +454,7 @@ def test_a_full_disk_while_results_are_written_says_so_and_keeps_every_run(done,
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("fusionkit.whole_files.os.replace", full)
+        patched.setattr("fusionkit.storage.files.os.replace", full)
         with pytest.raises(RunError, match=r"\(No space left on device\); every run is kept"):
             quick(folder / "experiment.yaml", tmp_path / "out", processes=1)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"runs", ".lock"}

@@ -16,9 +16,9 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.evaluation import evaluate
 from fusionkit.model import build
-from fusionkit.runs import RunFolder
+from fusionkit.storage.files import read_tensors
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.whole_files import read_tensors
 
 LOG_MEL = {"type": "log_mel", "bands": 8, "window": 64, "hop": 50, "sample_rate": 1000, "segment_seconds": 0.4}
 CONV = {"type": "conv2d", "channels": [4, 6]}

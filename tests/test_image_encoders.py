@@ -16,7 +16,7 @@ from fusionkit.encoders.pixels import Pixels
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.nn.jagged import Jagged
-from fusionkit.whole_files import write_tensors
+from fusionkit.storage.files import write_tensors
 
 OPTIONS = {"timm": {"model": "test_resnet"}, "conv2d": {"channels": [4, 6]}}
 

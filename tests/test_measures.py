@@ -17,7 +17,6 @@ from small_runs import run_of
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.measures import kind_of_target, measure_of, plain_measures, read_measure
 from fusionkit.evaluation.resampling import bootstrap_limits, draw_counts, resampled_metrics
 from fusionkit.evaluation.verification import verify
 from fusionkit.experiments.compared import compared_metric
@@ -27,6 +26,7 @@ from fusionkit.loss_heads import Classification, MMCosine, Multilabel, Ordinal, 
 from fusionkit.report.diagnosis_scores import points
 from fusionkit.report.tables import format_value, table_text
 from fusionkit.report.verdict import verdict
+from fusionkit.storage.measures import kind_of_target, measure_of, plain_measures, read_measure
 from fusionkit.testing import ContractError, check_loss_head
 
 CLASSES = ("calm", "happy", "sad")

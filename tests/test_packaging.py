@@ -52,7 +52,7 @@ def test_every_public_name_can_be_imported() -> None:
 def test_the_command_is_called_fusionkit() -> None:
     (command,) = entry_points(group="console_scripts", name="fusionkit")
 
-    assert command.value == "fusionkit.cli:main"
+    assert command.value == "fusionkit.__main__:main"
 
 
 def test_the_package_lightning_is_never_depended_on() -> None:

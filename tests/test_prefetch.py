@@ -19,7 +19,7 @@ from fusionkit.data.prefetch import StreamLane, ahead, lane_to, tensors_of
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Profile, train
 from fusionkit.training.journal import Journal
 from fusionkit.training.watching import DATA, MOVE

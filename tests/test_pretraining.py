@@ -16,7 +16,7 @@ from test_face_datasets import write_faces
 from fusionkit.config.library import find_recipe
 from fusionkit.encoders import TimmImage
 from fusionkit.evaluation import evaluate
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
 ROOT = Path(__file__).parent.parent

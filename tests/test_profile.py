@@ -20,7 +20,7 @@ from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.interfaces import Batch
 from fusionkit.model import build
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
 from fusionkit.training.recorders import REST, Clock
 from fusionkit.training.step_profile import (

@@ -11,7 +11,7 @@ from fusionkit.assembly import assemble
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.evaluation import features as kept_features
 from fusionkit.evaluation.features import stored_features
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 
 def evaluated(folder, **options):

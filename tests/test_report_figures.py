@@ -24,9 +24,9 @@ from fusionkit.report.features import (
     usable,
 )
 from fusionkit.report.figures import draw_fold_intervals
-from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.numbers import draw_numbers
 from fusionkit.report.table_figure import draw_table
+from fusionkit.storage.experiment_folder import ExperimentFolder
 
 # Calibration
 

@@ -23,15 +23,15 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
 from fusionkit.data.loader import _begin_worker
 from fusionkit.errors import FusionKitWarning, RunError
+from fusionkit.execution.workers import STOPPING
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.processes import STOPPING
-from fusionkit.runs import RunFolder
+from fusionkit.storage.files import read_tensors, write_tensors
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, train
 from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, optimizer_state
 from fusionkit.training.interruption import Listener
 from fusionkit.training.journal import Journal
 from fusionkit.training.loop import _Fit
-from fusionkit.whole_files import read_tensors, write_tensors
 
 CASES: dict[str, dict[str, Any]] = {
     "late fusion with selection and a plateau": {

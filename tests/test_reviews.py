@@ -19,7 +19,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Batch, EpochPlan, Repeat, Review
 from fusionkit.model import FusionModel, build
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 from fusionkit.training.interruption import Interrupted
 from fusionkit.training.journal import Journal

@@ -20,7 +20,7 @@ from fusionkit.robustness.corruptions import hit, lag, noisy, partners, shifted
 from fusionkit.robustness.curves import notes_of
 from fusionkit.robustness.measuring import Spread, measure
 from fusionkit.robustness.stressing import Stressed, stress_run
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 NAMES = [f"s{place}" for place in range(50)]
 EVERYONE = torch.ones(50, dtype=torch.bool)

@@ -18,9 +18,9 @@ from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RunError
-from fusionkit.runs import RunFolder
+from fusionkit.storage.files import content_hash, read_tensors, refuse_if_taken, sole_worker, write_tensors
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.whole_files import content_hash, read_tensors, refuse_if_taken, sole_worker, write_tensors
 
 TENSORS = {
     "weights": torch.arange(6.0).reshape(2, 3),

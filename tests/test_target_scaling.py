@@ -20,10 +20,10 @@ from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import DataError, ShapeError
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.loss_heads import Concordance, Regression
-from fusionkit.runs import RunFolder
+from fusionkit.storage.files import read_tensors, write_tensors
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
-from fusionkit.whole_files import read_tensors, write_tensors
 
 NAN = math.nan
 BUFFERS = ("scaling.location", "scaling.spread")

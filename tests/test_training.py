@@ -21,7 +21,7 @@ from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.model import build
 from fusionkit.opening import datasets_shared, open_dataset
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
 
@@ -236,7 +236,7 @@ def test_a_training_that_stopped_at_a_bad_number_leaves_the_checkpoint_of_the_st
     with pytest.raises(TrainingError):
         run_of(tmp_path / "run", balancer="bad_total", checkpoint_seconds=0.0)
 
-    from fusionkit.runs import RunFolder
+    from fusionkit.storage.run_folder import RunFolder
 
     run = RunFolder.open(tmp_path / "run")
     checkpoint = run.load_checkpoint()

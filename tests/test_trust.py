@@ -17,7 +17,6 @@ from report_folders import results_of, write_results
 from small_runs import recipe
 
 import fusionkit
-from fusionkit import own_runs
 from fusionkit.cli import app, main
 from fusionkit.config import trust
 from fusionkit.config.library import shipped_recipes
@@ -25,7 +24,8 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments.jobs import Job, do, refuse_foreign_runs
-from fusionkit.runs import RunFolder
+from fusionkit.storage import own_runs
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
 CANARY = "canary_in_a_mine"

@@ -23,7 +23,7 @@ from fusionkit.datasets.ravdess_fer2013 import RavdessFer2013
 from fusionkit.encoders.log_mel import LogMel
 from fusionkit.interfaces import Dataset
 from fusionkit.nn.jagged import Jagged
-from fusionkit.whole_files import replace_file
+from fusionkit.storage.files import replace_file
 
 BANDS, HOP = 64, 800  # twenty columns a second at 16 kHz
 FACES = 2

@@ -18,7 +18,7 @@ from typing import Any
 from fusionkit.config.registry import DATASETS
 from fusionkit.experiments.comparing import run_comparison
 from fusionkit.report.page import write_report
-from fusionkit.whole_files import replace_file
+from fusionkit.storage.files import replace_file
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results"

@@ -32,9 +32,9 @@ from records import Measurement, Row, SpeedResult
 from rows.registry import ROWS as REGISTERED
 from rows.registry import Entry, NotMeasuredError, Place
 
-from fusionkit.environment import choose_device, describe_environment, describe_processor
 from fusionkit.errors import FusionKitError
-from fusionkit.whole_files import replace_file
+from fusionkit.storage.environment import choose_device, describe_environment, describe_processor
+from fusionkit.storage.files import replace_file
 
 RESULTS = Path(__file__).parent.parent / "results"
 ROUNDS = 11

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import typer
 
-import fusionkit
 from fusionkit.cli import (
     checking,
     comparing,
@@ -30,6 +29,7 @@ from fusionkit.cli import (
 )
 from fusionkit.cli.output import processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
+from fusionkit.version import __version__
 
 USER_ERROR = 2
 
@@ -54,7 +54,7 @@ doctoring.add_to(app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fusionkit {fusionkit.__version__}")
+        typer.echo(f"fusionkit {__version__}")
         raise typer.Exit
 
 
@@ -125,7 +125,7 @@ def _package_that_fails(error: BaseException) -> str:
 
     A package that does not fit another one raises what it likes, so the frames are asked too.
     """
-    from fusionkit.doctor.packages import PACKAGES
+    from fusionkit.execution.doctor.packages import PACKAGES
 
     modules = [error.name or ""] if isinstance(error, ImportError) else []
     for frame, _ in traceback.walk_tb(error.__traceback__):

@@ -61,10 +61,10 @@ def check(
     from fusionkit.config.recipe import load_recipe
     from fusionkit.data.lengths import measure_lengths
     from fusionkit.encoders.weights import absent_weights_passed_over, how_to_make
-    from fusionkit.environment import choose_device
     from fusionkit.inspection import measure
     from fusionkit.model import build
     from fusionkit.opening import datasets_shared
+    from fusionkit.storage.environment import choose_device
 
     path = find_recipe(recipe)
     loaded = load_recipe(path, overrides or ())

@@ -53,7 +53,7 @@ def compare(
     from fusionkit.report.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import NONE_FINISHED
-    from fusionkit.whole_files import refuse_if_taken
+    from fusionkit.storage.files import refuse_if_taken
 
     path, changes = find_recipe(file), tuple(overrides or ())
     with told_when_stopped(), datasets_shared():

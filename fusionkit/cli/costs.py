@@ -31,8 +31,8 @@ def print_dry_run(experiment: Experiment, cost: ExperimentCost, processes: int |
     Raises:
         RecipeError: What its encoders start from is not there and cannot be trained; it is said after the cost.
     """
+    from fusionkit.execution.workers import processors
     from fusionkit.experiments.beginnings import check_pretraining, films_that_wait, missing_pretraining
-    from fusionkit.processes import processors
 
     at_once = processes or processors()
     waiting = films_that_wait(experiment.recipes.values())

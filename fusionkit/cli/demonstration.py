@@ -37,10 +37,10 @@ def demo(
     actors are held out, one after another, from networks that learn from all others.
     """
     from fusionkit.config.library import find_recipe
+    from fusionkit.execution.workers import processors, progress_bar
     from fusionkit.experiments.spec import load_experiment
-    from fusionkit.processes import processors, progress_bar
     from fusionkit.rendering import contact_sheet, render_ravdess
-    from fusionkit.whole_files import sole_worker, write_file
+    from fusionkit.storage.files import sole_worker, write_file
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
     pairs = (actors + 1) // 2

@@ -16,8 +16,8 @@ def doctor(as_json: JsonOption = False) -> None:
     """Say what is installed, what is missing for which command, and what to do.
 
     Every package is imported in another process, so one that is broken stops nothing. The status is 1 where something
-    is broken. Where not even this command starts, `python -m fusionkit.doctor` says the same.
+    is broken.
     """
-    from fusionkit.doctor.telling import tell
+    from fusionkit.execution.doctor.telling import tell
 
     raise typer.Exit(tell(as_json=as_json))

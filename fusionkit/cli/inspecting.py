@@ -125,7 +125,7 @@ def copy(
     beside them where they are not there yet.
     """
     from fusionkit.config.library import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
-    from fusionkit.whole_files import write_file
+    from fusionkit.storage.files import write_file
 
     copies = copy_recipes(name, to)
     schemas = {

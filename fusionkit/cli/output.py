@@ -28,7 +28,7 @@ def _use_device(context: typer.Context, name: str | None) -> None:
     """Computes on the device until the command has ended; the processes that it starts do as well."""
     if name is None or context.resilient_parsing:
         return
-    from fusionkit.environment import use_device
+    from fusionkit.storage.environment import use_device
 
     context.with_resource(use_device(name))
 

@@ -10,7 +10,7 @@ from fusionkit.cli.output import console, print_paragraph, print_table
 from fusionkit.report.units import in_rate, in_seconds
 
 if TYPE_CHECKING:
-    from fusionkit.runs import RunFolder
+    from fusionkit.storage.run_folder import RunFolder
     from fusionkit.training import Profile
     from fusionkit.training.step_profile import StageProfile
 

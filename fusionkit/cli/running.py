@@ -75,7 +75,7 @@ def train(
     from fusionkit.opening import datasets_shared
     from fusionkit.report.canvas import save_figure
     from fusionkit.report.curves import draw_learning_curves
-    from fusionkit.runs import RunFolder
+    from fusionkit.storage.run_folder import RunFolder
 
     path, changes = find_recipe(recipe), tuple(overrides or ())
     watching = profile_of(RunFolder(out), as_json) if profile else None
@@ -101,7 +101,7 @@ def evaluate(
     """Evaluate a finished run, and write its metrics.json."""
     from fusionkit import evaluation
     from fusionkit.config.trust import allow
-    from fusionkit.runs import RunFolder
+    from fusionkit.storage.run_folder import RunFolder
 
     allow(*(plugins or ()))
     folder = RunFolder.open(run)
@@ -165,7 +165,7 @@ def told_when_stopped(*, goes_on: bool = True) -> Iterator[None]:
 
     Every process that was started within it ends, too.
     """
-    from fusionkit.processes import STOPPING
+    from fusionkit.execution.workers import STOPPING
 
     listens = threading.current_thread() is threading.main_thread()  # signals reach no other
     signals = [each for each in STOPPING if each != signal.SIGINT] if listens else []
@@ -207,10 +207,10 @@ def perform_experiment(
     from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
     from fusionkit.experiments.running import check_beginnings
     from fusionkit.opening import datasets_shared
-    from fusionkit.report.folder import ExperimentFolder
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import table_text
-    from fusionkit.whole_files import refuse_if_taken
+    from fusionkit.storage.experiment_folder import ExperimentFolder
+    from fusionkit.storage.files import refuse_if_taken
 
     with told_when_stopped(), datasets_shared():
         experiment = load_experiment(path, overrides)

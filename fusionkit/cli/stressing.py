@@ -112,8 +112,8 @@ def _levels(option: str, text: str | None, *, per_cent: bool = False) -> tuple[f
 
 def _print_document(document: Mapping[str, Any]) -> None:
     """What is left in plain words, and a table per corruption and target."""
-    from fusionkit.evaluation.measures import measure_of
     from fusionkit.report.stress_words import HEADINGS, corruptions_of, curves_of, evidence, measure_in_words, sentences
+    from fusionkit.storage.measures import measure_of
 
     for sentence in sentences(document):
         print_paragraph(sentence)

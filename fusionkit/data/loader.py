@@ -18,9 +18,9 @@ from fusionkit.data.loading import Samples
 from fusionkit.data.sending import Parcel, prepare_worker
 from fusionkit.data.workers import Crew, Watch, death_told, hang_told, waiting
 from fusionkit.errors import FusionKitError, TrainingError
+from fusionkit.execution.workers import leave_signals_to_parent
 from fusionkit.interfaces import Batch, DeviceTransform, Transform
 from fusionkit.nn.memory import batch_too_large, is_full, told_when_full
-from fusionkit.processes import leave_signals_to_parent
 
 FEWER_AHEAD = "lower data.batch_size or data.budget, or data.workers, each of which holds batches of its own"
 

@@ -17,13 +17,13 @@ from fusionkit.diagnosis.observing import inputs_of, observe
 from fusionkit.diagnosis.separate import Separate, matching, require_finished, require_same_data
 from fusionkit.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.diagnosis.target import Seen, describe_target
-from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import describe_protocol, trained_model
 from fusionkit.evaluation.resampling import FEW_GROUPS, RESAMPLES
 from fusionkit.model import FusionModel
-from fusionkit.runs import RunFolder
+from fusionkit.storage.environment import choose_device, describe_environment
+from fusionkit.storage.run_folder import RunFolder
 
 FORMAT = 1
 OF_FEW_GROUPS = (

@@ -9,8 +9,8 @@ from typing import Any
 from fusionkit.diagnosis.diagnosing import OF_FEW_GROUPS
 from fusionkit.errors import RunError
 from fusionkit.experiments.statistics import mean_interval
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import guarded
+from fusionkit.storage.files import guarded
+from fusionkit.storage.run_folder import RunFolder
 
 KEPT = ("format", "modalities", "commit", "device", "platform", "command", "versions", "time")
 MOST_NAMED = 3

@@ -9,7 +9,7 @@ from fusionkit.assembly import Assembly, assemble
 from fusionkit.data.splits import split_hash
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.library import shipped_recipes
 from fusionkit.errors import FusionKitError, RunError, ShapeError
-from fusionkit.whole_files import read_tensors
+from fusionkit.storage.files import read_tensors
 
 _needed: ContextVar[bool] = ContextVar("_needed", default=True)
 _absent: ContextVar[list[Path] | None] = ContextVar("_absent", default=None)

@@ -18,16 +18,16 @@ from fusionkit.config.documents import check_shape
 from fusionkit.config.initial_weights import starts_of
 from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.encoders.weights import without_pretrained_weights
-from fusionkit.environment import choose_device, describe_environment
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
-from fusionkit.evaluation.card_shape import CardShape
-from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
 from fusionkit.model import FusionModel, build
-from fusionkit.runs import RunFolder
+from fusionkit.storage.card import CardShape
+from fusionkit.storage.environment import choose_device, describe_environment
+from fusionkit.storage.measures import plain_measures
+from fusionkit.storage.run_folder import RunFolder
 
 FORMAT = 2
 """Cards of format 1 say neither kinds of targets nor what their metrics are; they are read all the same."""

@@ -18,8 +18,8 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.card import READ, make_card
 from fusionkit.evaluation.predictions import Predictions
 from fusionkit.evaluation.resampling import RESAMPLES
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import read_json
+from fusionkit.storage.files import read_json
+from fusionkit.storage.run_folder import RunFolder
 
 TOLERANCE = 1e-5
 LARGEST = 1e300

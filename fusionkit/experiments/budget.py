@@ -15,10 +15,10 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import Problem, RecipeError, RunError
+from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.comparison import ComparisonSpec
 from fusionkit.experiments.spec import Experiment
-from fusionkit.processes import one_thread
-from fusionkit.whole_files import read_json, replace_file
+from fusionkit.storage.files import read_json, replace_file
 
 FILE = "budget.json"
 

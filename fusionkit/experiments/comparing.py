@@ -15,6 +15,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.data.lengths import measure_lengths
 from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.evaluation.branches import CONSTANT, FUSED
+from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.beginnings import films_that_wait, prepare_films
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison import ComparisonSpec, load_comparison
@@ -34,7 +35,6 @@ from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_
 from fusionkit.inspection import measure
 from fusionkit.model import build
 from fusionkit.opening import datasets_foreseen, datasets_shared
-from fusionkit.processes import one_thread
 
 
 def run_comparison(

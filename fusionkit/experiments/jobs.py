@@ -16,14 +16,14 @@ from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
+from fusionkit.execution.workers import GRACE_SECONDS
 from fusionkit.experiments.compared import Compared, compared_metric
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import Folds, Metric, Split
 from fusionkit.opening import datasets_listed, open_dataset
-from fusionkit.processes import GRACE_SECONDS
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import folder_name, refuse_if_taken
+from fusionkit.storage.files import folder_name, refuse_if_taken
+from fusionkit.storage.run_folder import RunFolder
 
 Tuned = Mapping[tuple[str, str], Sequence[str]]
 """By variant and fold, overrides that were chosen for its runs."""

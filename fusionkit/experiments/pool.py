@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from fusionkit import processes as pool
+from fusionkit.execution import workers as pool
 from fusionkit.experiments.jobs import Failure, Job, do
 from fusionkit.opening import datasets_shared
 

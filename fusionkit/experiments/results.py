@@ -9,14 +9,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from fusionkit.environment import describe_environment
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
-from fusionkit.evaluation.measures import plain_measures
 from fusionkit.experiments.jobs import Agenda, Failure, read_card
 from fusionkit.experiments.ranking import LEVEL
 from fusionkit.experiments.spec import Column, Experiment
 from fusionkit.experiments.statistics import compare, mean_interval
 from fusionkit.interfaces import Split
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.measures import plain_measures
 
 FORMAT = 1
 MARGIN = 1e-12  # values that differ by rounding alone are equal

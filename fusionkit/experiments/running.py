@@ -16,8 +16,8 @@ import torch
 
 from fusionkit.config.differences import find_differences
 from fusionkit.config.recipe import load_recipe
-from fusionkit.environment import DEVICE
 from fusionkit.errors import RecipeError, RunError
+from fusionkit.execution.workers import processors, progress_bar
 from fusionkit.experiments.beginnings import (
     check_networks,
     check_pretraining,
@@ -33,11 +33,11 @@ from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, load_experiment
 from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_shared
-from fusionkit.processes import processors, progress_bar
 from fusionkit.report.figures import draw_figures
-from fusionkit.report.folder import further_results
 from fusionkit.report.tables import markdown
-from fusionkit.whole_files import LOCK, folder_name, read_json, replace_file, sole_worker
+from fusionkit.storage.environment import DEVICE
+from fusionkit.storage.experiment_folder import further_results
+from fusionkit.storage.files import LOCK, folder_name, read_json, replace_file, sole_worker
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every common file system allows."""

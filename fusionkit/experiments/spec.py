@@ -18,7 +18,7 @@ from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 from fusionkit.experiments.reference import ReferenceSpec, misnamed
 from fusionkit.experiments.targets import compared_targets, targets_of_variants
-from fusionkit.whole_files import folder_name
+from fusionkit.storage.files import folder_name
 
 VariantName = str
 """A name of a variant: letters, digits, blanks and ``._+-``; it heads a column and names a folder."""

@@ -16,7 +16,7 @@ from fusionkit.experiments.comparison import TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
 from fusionkit.interfaces import LOSS, Folds
 from fusionkit.opening import open_dataset
-from fusionkit.whole_files import folder_name
+from fusionkit.storage.files import folder_name
 
 
 @dataclass(frozen=True)

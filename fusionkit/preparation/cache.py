@@ -22,7 +22,7 @@ from fusionkit.data.files import expand_path
 from fusionkit.errors import DataError, Problem, RunError
 from fusionkit.interfaces import Clip
 from fusionkit.preparation.records import ClipRecord, Source
-from fusionkit.whole_files import (
+from fusionkit.storage.files import (
     as_json,
     content_hash,
     guarded,

@@ -13,6 +13,7 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.registry import import_plugins
 from fusionkit.config.schema import DetectorSpec, PrepareSpec
 from fusionkit.errors import FusionKitError, RunError
+from fusionkit.execution.workers import Death, one_thread, processors, progress_bar, run_jobs
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
 from fusionkit.nn.memory import is_full
 from fusionkit.preparation.cache import describe_sources, write_clip
@@ -20,8 +21,7 @@ from fusionkit.preparation.clips import Outcome, prepare_clip
 from fusionkit.preparation.prepared import Prepared
 from fusionkit.preparation.records import ClipRecord, Departure
 from fusionkit.preparation.report import Preparation, write_report
-from fusionkit.processes import Death, one_thread, processors, progress_bar, run_jobs
-from fusionkit.whole_files import sole_worker
+from fusionkit.storage.files import sole_worker
 
 _FULL = "this machine's memory is full; prepare with fewer --processes, or cut the film into shorter ones"
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.preparation.cache import Cache
 from fusionkit.preparation.records import ClipRecord, Status
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.files import as_json, write_file
 
 STATUSES: tuple[Status, ...] = get_args(Status)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
-from fusionkit.evaluation.measures import read_measure
-from fusionkit.report.shapes import Results
 from fusionkit.report.wording import amount, by_how_much, comparison_of, listed, measure_words, noise_words_of, sign_of
+from fusionkit.storage.measures import read_measure
+from fusionkit.storage.results import Results
 
 WAYS = {ENSEMBLE: "by averaging their answers", ENSEMBLE_LOG: "by averaging the logarithms"}
 """By branch, how an ensemble is made."""

@@ -9,7 +9,7 @@ from typing import Any
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import FUSED
 from fusionkit.report.features import Cloud, class_indices
-from fusionkit.report.folder import ExperimentFolder, Said
+from fusionkit.storage.experiment_folder import ExperimentFolder, Said
 
 Runs = Mapping[tuple[str, int], str]
 """The run folder by fold and seed."""

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionkit.evaluation.branches import CONSTANT
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.document import Paragraph as Words
 from fusionkit.report.document import Section, Table, picture, section
 from fusionkit.report.figures import KINDS, kind_of
-from fusionkit.report.shapes import Results
 from fusionkit.report.tables import NOTHING, format_p, format_value, p_in_words
 from fusionkit.report.units import in_bytes, in_thousands, in_time
+from fusionkit.storage.measures import measure_of
+from fusionkit.storage.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
-from fusionkit.evaluation.measures import read_measure
 from fusionkit.interfaces import Metric
 from fusionkit.report.noise import Figure, has_interval
 from fusionkit.report.tables import format_value
+from fusionkit.storage.measures import read_measure
 
 Diagnosis = Mapping[str, Any]
 

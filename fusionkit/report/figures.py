@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLES, FUSED
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.report.canvas import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
 from fusionkit.report.confusion import draw_confusions
+from fusionkit.storage.measures import measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

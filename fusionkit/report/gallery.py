@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import TargetKind
 from fusionkit.report.calibration import Calibration, draw_calibration, pooled
 from fusionkit.report.clouds import gather_clouds
@@ -21,9 +20,10 @@ from fusionkit.report.curves import draw_term_curves
 from fusionkit.report.document import Block, Missing, Paragraph, Section, Table, picture, section
 from fusionkit.report.features import draw_features
 from fusionkit.report.figures import draw_fold_intervals, draw_folds
-from fusionkit.report.folder import ExperimentFolder, Said
 from fusionkit.report.numbers import Pairs, draw_numbers
 from fusionkit.report.tables import NOTHING, format_value
+from fusionkit.storage.experiment_folder import ExperimentFolder, Said
+from fusionkit.storage.measures import measure_of
 
 MOST_MATRICES = 9
 FILES = tuple(

@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
-import fusionkit
 from fusionkit.errors import RunError
 from fusionkit.report.comparison import FILES as COMPARISON_FILES
 from fusionkit.report.comparison import comparison_section
 from fusionkit.report.document import Block, Missing, Picture, Section, as_markdown, missing_sentence, picture
-from fusionkit.report.folder import ExperimentFolder
 from fusionkit.report.gallery import FILES, Gallery
 from fusionkit.report.sections import notes_section, paper_section, recipe_section, short_section, table_section
-from fusionkit.report.shapes import Results
 from fusionkit.report.table_figure import draw_table
 from fusionkit.report.verdict import modalities_of
-from fusionkit.whole_files import replace_file
+from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.files import replace_file
+from fusionkit.storage.results import Results
+from fusionkit.version import __version__
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def as_html(title: str, subtitle: str, sections: Sequence[Section], made_from: s
         subtitle=subtitle,
         sections=sections,
         made_from=made_from,
-        version=fusionkit.__version__,
+        version=__version__,
         sentence_of=missing_sentence,
         with_links=with_links,
     )

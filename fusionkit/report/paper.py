@@ -9,11 +9,11 @@ from typing import Any
 
 from fusionkit.config.initial_weights import describe_starts, starts_of
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.published import Published, short_source
-from fusionkit.report.shapes import Results
 from fusionkit.report.tables import format_value
+from fusionkit.storage.measures import measure_of
+from fusionkit.storage.results import Results
 
 FUSING = (FUSED, *ENSEMBLES, CONSTANT)
 NOT_MEASURED = "not measured"

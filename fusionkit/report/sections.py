@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fusionkit.config.yaml import write_yaml
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.document import Block, Code, Paragraph, Points, Section, Table, section
 from fusionkit.report.paper import contradictions, fold_table, mean_table, paper_sentences, starts_sentence
 from fusionkit.report.published import published
-from fusionkit.report.shapes import Results
 from fusionkit.report.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.verdict import verdict
+from fusionkit.storage.measures import measure_of
+from fusionkit.storage.results import Results
 
 
 def short_section(results: Results) -> Section:

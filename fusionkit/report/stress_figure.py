@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.report.canvas import FAINT, WIDEST, canvas, fitting, style_of
 from fusionkit.report.stress_words import PER_CENT, Curve, Document, curves_of, measure_in_words, reads_it
+from fusionkit.storage.measures import measure_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

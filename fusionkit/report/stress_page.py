@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.report.document import Block, Missing, Paragraph, Picture, Points, Section, Table, picture, section
 from fusionkit.report.page import Report, write_pages
 from fusionkit.report.stress_figure import draw_stress
@@ -25,6 +24,7 @@ from fusionkit.report.stress_words import (
     sentences,
 )
 from fusionkit.report.tables import NOTHING
+from fusionkit.storage.measures import measure_of
 
 
 def write_stress_page(document: Document, out: str | Path) -> Report:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLES, FUSED
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.evaluation.resampling import FEW_GROUPS
 from fusionkit.interfaces import Metric
 from fusionkit.report.noise import TOO_FEW, noise_words
 from fusionkit.report.tables import NOTHING, format_value
+from fusionkit.storage.measures import measure_of
 
 Document = Mapping[str, Any]
 """What ``stress.json`` holds."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusionkit.report.canvas import FAINT, INK, canvas, fitting
-from fusionkit.report.shapes import Results
 from fusionkit.report.tables import table_text
+from fusionkit.storage.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.published import published
-from fusionkit.report.shapes import Results
+from fusionkit.storage.measures import measure_of
+from fusionkit.storage.results import Results
 
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"

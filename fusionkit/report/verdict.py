@@ -8,7 +8,6 @@ from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.report.baselines import against_constant, against_ensembles
-from fusionkit.report.shapes import Results
 from fusionkit.report.tables import NONE_FINISHED
 from fusionkit.report.wording import (
     amount,
@@ -20,6 +19,7 @@ from fusionkit.report.wording import (
     sign_of,
     surely,
 )
+from fusionkit.storage.results import Results
 
 NOISE = (
     "Larger than noise means p < 0.05 in the paired t-test over folds that allows for training parts that overlap "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.evaluation.measures import measure_of
-from fusionkit.report.shapes import Results
 from fusionkit.report.tables import format_value
+from fusionkit.storage.measures import measure_of
+from fusionkit.storage.results import Results
 
 LEVEL = 0.05
 MOST_LISTED = 6

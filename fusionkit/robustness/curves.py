@@ -11,18 +11,18 @@ from statistics import fmean
 from typing import Any
 
 from fusionkit.diagnosis.judging import figure
-from fusionkit.environment import describe_environment
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.evaluation.measures import plain_measures
 from fusionkit.evaluation.resampling import RESAMPLES
+from fusionkit.execution.workers import progress_bar
 from fusionkit.experiments.statistics import mean_interval
 from fusionkit.interfaces import Metric
 from fusionkit.opening import datasets_shared
-from fusionkit.processes import progress_bar
 from fusionkit.robustness.levels import CORRUPTIONS, Levels
 from fusionkit.robustness.sources import Column, Key, Source, open_source
 from fusionkit.robustness.stressing import Stressed, stress_run
-from fusionkit.whole_files import as_json, write_file
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import as_json, write_file
+from fusionkit.storage.measures import plain_measures
 
 FORMAT = 1
 UNITS = {"missing": "share", "noise": "standard deviations", "shift": "seconds", "swap": "share"}

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, trained_branches
-from fusionkit.evaluation.measures import measure_of
 from fusionkit.interfaces import Metric
-from fusionkit.report.folder import ExperimentFolder
-from fusionkit.runs import RunFolder
+from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.measures import measure_of
+from fusionkit.storage.run_folder import RunFolder
 
 Key = tuple[str, str, int]
 """Variant, fold and seed of a run."""

@@ -9,7 +9,6 @@ import torch
 
 from fusionkit.assembly import assemble
 from fusionkit.diagnosis.judging import Answer, Figure, Judge
-from fusionkit.environment import choose_device
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import judge_branch, trained_model
@@ -19,7 +18,8 @@ from fusionkit.model import FusionModel
 from fusionkit.robustness.levels import Levels
 from fusionkit.robustness.measuring import Measured, measure
 from fusionkit.robustness.passes import UNTOUCHED, Passes
-from fusionkit.runs import RunFolder
+from fusionkit.storage.environment import choose_device
+from fusionkit.storage.run_folder import RunFolder
 
 
 @dataclass(frozen=True)

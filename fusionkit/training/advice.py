@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fusionkit.config.schema import DataSpec, Recipe
-from fusionkit.processes import processors
+from fusionkit.execution.workers import processors
 from fusionkit.training.recorders import REST
 from fusionkit.training.step_profile import (
     AGGREGATOR,

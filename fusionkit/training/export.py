@@ -8,7 +8,7 @@ import json
 from fusionkit.config.registry import ENCODERS
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 
 def export_encoders(run: RunFolder, recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from fusionkit.processes import STOPPING
+from fusionkit.execution.workers import STOPPING
 
 AT_ONCE = (signal.SIGINT, signal.SIGTERM)
 """Signals that end the process when they come again; the others are a scheduler's notice, which may be repeated."""

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from torch.utils.tensorboard import SummaryWriter
 
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 
 class Journal:

@@ -26,7 +26,7 @@ from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.model import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES, network_too_large, told_when_full
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.checkpoint import (
     Checkpoint,
     Position,

@@ -15,7 +15,7 @@ from torch import Tensor
 from fusionkit.data.feed import Feed
 from fusionkit.interfaces import Batch, ModelOutput, Repeat
 from fusionkit.model import FusionModel
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.advice import advice_on
 from fusionkit.training.recorders import REST
 from fusionkit.training.step_profile import BACKWARD, DATA, LOSSES, MOVE, StageProfile

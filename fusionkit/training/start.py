@@ -18,14 +18,14 @@ from lightning_fabric import Fabric
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
-from fusionkit.doctor.machine import compiler_names, find_compiler
-from fusionkit.environment import DEVICE, choose_device
 from fusionkit.errors import Problem, RecipeError
+from fusionkit.execution.doctor.machine import compiler_names, find_compiler
 from fusionkit.model import build
-from fusionkit.runs import RunFolder
+from fusionkit.storage.environment import DEVICE, choose_device
+from fusionkit.storage.files import sole_worker
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
-from fusionkit.whole_files import sole_worker
 
 if TYPE_CHECKING:
     from fusionkit.training.profiling import Profile

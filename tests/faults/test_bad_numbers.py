@@ -15,7 +15,7 @@ from fusionkit.branch import Branch
 from fusionkit.config.registry import DATASETS
 from fusionkit.errors import DataError, TrainingError
 from fusionkit.nn.jagged import Jagged
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
 GOOD = recipe(checkpoint_seconds=0.0)

@@ -13,8 +13,8 @@ from torch import nn
 from fusionkit.data.media import ReadOptions, read_media
 from fusionkit.encoders.weights import load_weights
 from fusionkit.errors import FusionKitError
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import read_tensors
+from fusionkit.storage.files import read_tensors
+from fusionkit.storage.run_folder import RunFolder
 
 
 class Canary:

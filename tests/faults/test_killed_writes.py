@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from small_runs import recipe, same_bits, steps_of, weights_of
 
-from fusionkit import whole_files
-from fusionkit.runs import RunFolder
+from fusionkit.storage import files
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import loop, train
 from fusionkit.training.journal import Journal
 
@@ -39,9 +39,9 @@ def torn(call: Callable[..., Any], *given: Any) -> None:
 
 PLACES: dict[str, tuple[Any, str, Callable[[Any], bool], Callable[..., None]]] = {
     # whose function, its name, which call of it, and what is done of it before the kill
-    "half of the file is written": (whole_files, "_save", lambda path: CHECKPOINT in path.name, torn),
+    "half of the file is written": (files, "_save", lambda path: CHECKPOINT in path.name, torn),
     "the file is written and not on the disk": (
-        whole_files,
+        files,
         "sync",
         lambda path: path.name == f".{CHECKPOINT}.partial",
         lambda call, *given: None,

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_runs import recipe, same_bits, steps_of, weights_of
 
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 SCRIPT = """
 import os, signal, sys, time

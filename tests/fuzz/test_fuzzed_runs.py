@@ -19,7 +19,6 @@ from torch import nn
 from trials import Trials
 from written_films import Films, spec_for, tone, write_sound
 
-from fusionkit import own_runs
 from fusionkit.config.recipe import load_recipe
 from fusionkit.encoders.weights import load_weights
 from fusionkit.evaluation import card, verification
@@ -28,9 +27,10 @@ from fusionkit.preparation import Prepared, prepare
 from fusionkit.preparation.cache import read_clip, read_record, write_clip
 from fusionkit.preparation.records import ClipRecord
 from fusionkit.report import comparison, document, gallery, page
-from fusionkit.report.folder import ExperimentFolder
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import read_tensors, write_tensors
+from fusionkit.storage import own_runs
+from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.files import read_tensors, write_tensors
+from fusionkit.storage.run_folder import RunFolder
 
 STATE = {
     "model/weight": torch.arange(12.0).reshape(3, 4),

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 
-import fusionkit
+from fusionkit import version
 from fusionkit.errors import FusionKitError, did_you_mean
+from fusionkit.version import __version__
 
 DEVICE = "FUSIONKIT_DEVICE"
 """The environment variable that names the device where nothing else does; processes that are started inherit it."""
@@ -24,7 +25,7 @@ DEVICE = "FUSIONKIT_DEVICE"
 def describe_environment(device: str) -> dict[str, Any]:
     """Versions, commit, device, platform and command: what a result must carry to be made again."""
     return {
-        "fusionkit": fusionkit.__version__,
+        "fusionkit": __version__,
         "torch": torch.__version__,
         "python": platform.python_version(),
         **_commit(),
@@ -86,13 +87,13 @@ def use_device(name: str) -> Iterator[None]:
 
 def _commit() -> dict[str, Any]:
     """The commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
-    home = Path(__file__).parent
+    home = Path(version.__file__).parent
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(["git", "-C", str(home), *arguments], capture_output=True, text=True, check=False)
 
     try:
-        tracked = git("ls-files", "--error-unmatch", Path(__file__).name).returncode == 0
+        tracked = git("ls-files", "--error-unmatch", "__init__.py").returncode == 0
         if not tracked:
             return {"commit": None}
         changed = git("diff", "--quiet", "HEAD", "--", ".").returncode != 0

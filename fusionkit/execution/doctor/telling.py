@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
-from fusionkit.doctor.examination import Check, examine, is_well
+from fusionkit.execution.doctor.examination import Check, examine, is_well
 
 NOT_WELL = 1
 

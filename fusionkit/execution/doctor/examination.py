@@ -11,8 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-import fusionkit
-from fusionkit.doctor.machine import (
+from fusionkit.execution.doctor.machine import (
     CACHE,
     compiler_names,
     find_compiler,
@@ -22,8 +21,9 @@ from fusionkit.doctor.machine import (
     small_shared_memory,
     why_not_writable,
 )
-from fusionkit.doctor.packages import DISTRIBUTION, PACKAGES, Package, bounds_of, satisfies, version_bounds
-from fusionkit.doctor.probing import PATIENCE, Probe, probe
+from fusionkit.execution.doctor.packages import DISTRIBUTION, PACKAGES, Package, bounds_of, satisfies, version_bounds
+from fusionkit.execution.doctor.probing import PATIENCE, Probe, probe
+from fusionkit.version import __version__
 
 Status = Literal["ok", "absent", "broken"]
 
@@ -84,8 +84,8 @@ def _python() -> Check:
         version(DISTRIBUTION)
     except PackageNotFoundError:
         remedy = "install it with pip to have the versions of packages compared as well"
-        return Check("fusionkit", "ok", f"{fusionkit.__version__}, not installed by pip; {found}", remedy=remedy)
-    return Check("fusionkit", "ok", f"{fusionkit.__version__}; {found}")
+        return Check("fusionkit", "ok", f"{__version__}, not installed by pip; {found}", remedy=remedy)
+    return Check("fusionkit", "ok", f"{__version__}; {found}")
 
 
 def _packages(packages: Sequence[Package], patience: float, facts: dict[str, dict[str, Any]]) -> Iterator[Check]:

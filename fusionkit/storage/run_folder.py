@@ -17,10 +17,9 @@ from fusionkit.config.documents import check_shape, read_document
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.yaml import write_yaml
-from fusionkit.environment import describe_environment
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
-from fusionkit.own_runs import is_noted, note_run
-from fusionkit.whole_files import (
+from fusionkit.storage.environment import describe_environment
+from fusionkit.storage.files import (
     LOCK,
     TensorFile,
     as_json,
@@ -36,6 +35,7 @@ from fusionkit.whole_files import (
     write_file,
     write_tensors,
 )
+from fusionkit.storage.own_runs import is_noted, note_run
 
 MAX_LOG_BYTES = 2**31
 """More than a log of ten million steps."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.runs import RunFolder
+from fusionkit.storage.run_folder import RunFolder
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[RunFolder, ...]:

@@ -3,6 +3,6 @@
 Nothing here imports a package of others: this must work where any of them is missing, broken, or breaks the process.
 """
 
-from fusionkit.doctor.examination import Check, examine, is_well
+from fusionkit.execution.doctor.examination import Check, examine, is_well
 
 __all__ = ["Check", "examine", "is_well"]

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.whole_files import read_json, replace_file
+from fusionkit.storage.files import read_json, replace_file
 
 STATE = "XDG_STATE_HOME"
 """The environment variable that says where programs keep what they remember, where that is not ``~/.local/state``."""

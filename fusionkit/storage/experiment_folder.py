@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from fusionkit.config.documents import check_shape
 from fusionkit.errors import RunError
-from fusionkit.evaluation.card_shape import TargetsShape
-from fusionkit.evaluation.measures import kind_of_target
 from fusionkit.interfaces import TargetKind
-from fusionkit.report.shapes import Results, ResultsShape
-from fusionkit.runs import RunFolder
-from fusionkit.whole_files import folder_name, read_json
+from fusionkit.storage.card import TargetsShape
+from fusionkit.storage.files import folder_name, read_json
+from fusionkit.storage.measures import kind_of_target
+from fusionkit.storage.results import Results, ResultsShape
+from fusionkit.storage.run_folder import RunFolder
 
 FORMAT = 1
 NEEDED = (
