@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fusionkit.fusions import LowRank, TensorFusion
+from fusionkit.models.fusions import LowRank, TensorFusion
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
 

@@ -24,7 +24,7 @@ _HOMES = {
     "TRANSFORMS": "config.registry",
     "DataError": "errors",
     "FusionKitError": "errors",
-    "FusionModel": "model",
+    "FusionModel": "models.build",
     "Jagged": "nn.jagged",
     "RecipeError": "errors",
     "RunError": "errors",
@@ -32,7 +32,7 @@ _HOMES = {
     "Stream": "stream",
     "TrainingError": "errors",
     "allow": "config.trust",
-    "build": "model",
+    "build": "models.build",
     "collate": "data.collation",
     "load_recipe": "config.recipe",
 }
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from fusionkit.config.trust import allow
     from fusionkit.data.collation import collate
     from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
-    from fusionkit.model import FusionModel, build
+    from fusionkit.models.build import FusionModel, build
     from fusionkit.nn.jagged import Jagged
     from fusionkit.stream import Stream
 

@@ -8,11 +8,11 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from fusionkit.branch import Branch
 from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
-from fusionkit.inputs import refuse_other_numbers, refuse_unknown
 from fusionkit.interfaces import ModelOutput, Transform
-from fusionkit.network import FusionModel
+from fusionkit.models.branch import Branch
+from fusionkit.models.inputs import refuse_other_numbers, refuse_unknown
+from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.ring import Ring
 from fusionkit.nn.tensor_checks import check_finite

@@ -12,14 +12,14 @@ from jaxtyping import install_import_hook
 
 # Shapes that annotations state are checked in tests, never at run time; so before fusionkit is imported.
 CHECKED = (
-    "aggregators",
+    "models.aggregators",
     "balancers",
-    "encoders",
-    "fusions",
+    "models.encoders",
+    "models.fusions",
     "interfaces",
     "nn.layers",
-    "loss_heads",
-    "network",
+    "models.loss_heads",
+    "models.network",
     "nn.distributed",
 )
 install_import_hook([f"fusionkit.{module}" for module in CHECKED], "beartype.beartype")

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.aggregators import AttentionPooling, BiLstm, Gru, Lstm, Transformer
-from fusionkit.aggregators.final_state import FinalState
 from fusionkit.config.registry import AGGREGATORS
 from fusionkit.errors import RecipeError
+from fusionkit.models.aggregators import AttentionPooling, BiLstm, Gru, Lstm, Transformer
+from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.nn.jagged import Jagged
 
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from fusionkit.data.arrays import read_array
 from fusionkit.data.media import ReadOptions, describe_media, read_media
-from fusionkit.encoders.weights import load_weights
 from fusionkit.errors import DataError, RunError, ShapeError
+from fusionkit.models.encoders.weights import load_weights
 
 PLAIN = ReadOptions()
 

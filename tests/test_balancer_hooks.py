@@ -20,7 +20,7 @@ from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment, Outcome
 

@@ -18,9 +18,9 @@ from fusionkit.cli import main
 from fusionkit.cli.checking import _print_speed
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
-from fusionkit.inspection import measure
-from fusionkit.model import build
-from fusionkit.noise import noise_of
+from fusionkit.models.build import build
+from fusionkit.models.cost import measure
+from fusionkit.models.noise import noise_of
 from fusionkit.training.speed import RecipeSpeed, StageSpeed
 from fusionkit.training.start import make_fabric
 

@@ -24,7 +24,7 @@ from torch.nn.parallel import DistributedDataParallel
 from fusionkit.assembly import assemble
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train

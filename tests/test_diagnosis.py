@@ -31,7 +31,7 @@ from fusionkit.diagnosis.subsets import subsets_of
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.interfaces import RawTarget
-from fusionkit.loss_heads import Classification, Multilabel, Regression
+from fusionkit.models.loss_heads import Classification, Multilabel, Regression
 from fusionkit.nn.layers import scoring
 from fusionkit.report.diagnosis_page import write_diagnosis
 from fusionkit.storage.run_folder import RunFolder

@@ -20,7 +20,7 @@ MODULES = sorted(
 
 def test_modules_are_found():
     assert "fusionkit.nn.layers" in MODULES
-    assert "fusionkit.encoders.conv1d" in MODULES
+    assert "fusionkit.models.encoders.conv1d" in MODULES
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders import Conv1d, LogMel, Mlp, Spectrogram, TimmImage
-from fusionkit.encoders.gaps import layout_of
 from fusionkit.errors import RecipeError, RunError, ShapeError
+from fusionkit.models.encoders import Conv1d, LogMel, Mlp, Spectrogram, TimmImage
+from fusionkit.models.encoders.gaps import layout_of
 from fusionkit.nn.jagged import Jagged
 
 

@@ -15,7 +15,7 @@ from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.evaluation import evaluate
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.storage.files import read_tensors
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train

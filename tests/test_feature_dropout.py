@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import ModelOutput, Step
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import FeatureNorm
 

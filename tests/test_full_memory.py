@@ -12,11 +12,11 @@ import torch
 from small_runs import recipe, run_of
 from written_films import Films, spec_for
 
-from fusionkit.branch import Branch
 from fusionkit.cli import main
 from fusionkit.errors import RecipeError, TrainingError
 from fusionkit.interfaces import Clip
-from fusionkit.model import build
+from fusionkit.models.branch import Branch
+from fusionkit.models.build import build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import is_full, told_when_full
 from fusionkit.preparation import preparing

@@ -9,7 +9,7 @@ from torch import nn
 
 from fusionkit.config.registry import FUSIONS
 from fusionkit.errors import RecipeError
-from fusionkit.fusions import Concat, Mrpn
+from fusionkit.models.fusions import Concat, Mrpn
 from fusionkit.nn.jagged import Jagged
 
 WIDTHS = {"audio": 3, "video": 4, "text": 2}

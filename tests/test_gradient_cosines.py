@@ -17,7 +17,7 @@ from test_balancer_hooks import JOINT, MODALITIES, Case, Sum, of
 from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.interfaces import Stage, Step
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment
 

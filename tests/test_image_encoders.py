@@ -11,10 +11,10 @@ from safetensors.torch import load_file, save_file
 
 import fusionkit
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders import Conv2d, TimmImage
-from fusionkit.encoders.pixels import Pixels
-from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RecipeError, RunError, ShapeError
+from fusionkit.models.encoders import Conv2d, TimmImage
+from fusionkit.models.encoders.pixels import Pixels
+from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.files import write_tensors
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fusionkit
-from fusionkit import branch
-from fusionkit.aggregators import final_state
-from fusionkit.aggregators.final_state import FinalState
 from fusionkit.config.recipe import load_recipe
-from fusionkit.encoders import FeatureNormEncoder, LogMel, Spectrogram
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import at_once
-from fusionkit.model import FusionModel
+from fusionkit.models import branch
+from fusionkit.models.aggregators import final_state
+from fusionkit.models.aggregators.final_state import FinalState
+from fusionkit.models.build import FusionModel
+from fusionkit.models.encoders import FeatureNormEncoder, LogMel, Spectrogram
 from fusionkit.nn.activation_checkpointing import recomputed
 from fusionkit.nn.jagged import Jagged
 from fusionkit.training.start import refuse_without_compiler

@@ -15,9 +15,9 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from fusionkit.errors import RecipeError, ShapeError
 from fusionkit.evaluation import evaluate
-from fusionkit.loss_heads import Classification, Concordance, MMCosine, Multilabel, Ordinal, Regression
-from fusionkit.loss_heads.categorical import expected_calibration_error
-from fusionkit.model import build
+from fusionkit.models.build import build
+from fusionkit.models.loss_heads import Classification, Concordance, MMCosine, Multilabel, Ordinal, Regression
+from fusionkit.models.loss_heads.categorical import expected_calibration_error
 from fusionkit.nn.distributed import mean_over_union
 
 CLASSES = ("calm", "happy", "sad")

@@ -22,7 +22,7 @@ from fusionkit.evaluation.verification import verify
 from fusionkit.experiments.compared import compared_metric
 from fusionkit.experiments.spec import load_experiment
 from fusionkit.interfaces import LOSS, LossHead, Metric
-from fusionkit.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
+from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
 from fusionkit.report.diagnosis_scores import points
 from fusionkit.report.tables import format_value, table_text
 from fusionkit.report.verdict import verdict

@@ -18,10 +18,10 @@ from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recip
 from fusionkit.config.registry import ENCODERS, FUSIONS
 from fusionkit.config.schema import ModelSpec
 from fusionkit.config.yaml import write_yaml
-from fusionkit.inputs import refuse_other_numbers
 from fusionkit.interfaces import Encoder, Fusion
-from fusionkit.loss_heads.target_scale import TargetScale
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
+from fusionkit.models.inputs import refuse_other_numbers
+from fusionkit.models.loss_heads.target_scale import TargetScale
 
 EPS = 1e-5
 CLASSES = ("calm", "happy", "sad")

@@ -18,7 +18,7 @@ from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.interfaces import OptimizerRecipe, Stage
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.training.gradients import accumulate, gradient_norm, not_finite
 from fusionkit.training.parts import Parts

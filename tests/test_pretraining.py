@@ -14,8 +14,8 @@ import torch
 from test_face_datasets import write_faces
 
 from fusionkit.config.library import find_recipe
-from fusionkit.encoders import TimmImage
 from fusionkit.evaluation import evaluate
+from fusionkit.models.encoders import TimmImage
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 

@@ -19,7 +19,7 @@ from fusionkit.assembly import Feed, assemble
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.interfaces import Batch
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
 from fusionkit.training.recorders import REST, Clock

@@ -13,7 +13,7 @@ from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import TrainingError
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.training import Profile, train
 from fusionkit.training.speed import estimate_speed
 from fusionkit.training.steps import Learner

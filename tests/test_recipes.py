@@ -21,11 +21,11 @@ from fusionkit.config.library import (
 )
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.yaml import read_yaml
-from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
-from fusionkit.inspection import measure
-from fusionkit.model import build
+from fusionkit.models.build import build
+from fusionkit.models.cost import measure
+from fusionkit.models.encoders.weights import without_pretrained_weights
 
 FILES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
 COMPARISONS = [path for path in FILES if "\nbudget:" in path.read_text()]

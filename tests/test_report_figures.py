@@ -9,7 +9,7 @@ from report_folders import log, results_of, write_experiment
 from small_runs import epochs_of, run_of, steps_of
 
 from fusionkit.errors import RunError
-from fusionkit.loss_heads.categorical import ECE_BINS, expected_calibration_error
+from fusionkit.models.loss_heads.categorical import ECE_BINS, expected_calibration_error
 from fusionkit.report.calibration import BINS, calibrate, draw_calibration, pooled
 from fusionkit.report.canvas import fitting, save_figure, style_of
 from fusionkit.report.clouds import gather_clouds

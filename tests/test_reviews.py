@@ -18,7 +18,7 @@ from fusionkit.balancers import GBlendOnline
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Batch, EpochPlan, Repeat, Review
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 from fusionkit.training.interruption import Interrupted

@@ -10,8 +10,8 @@ import torch
 from small_runs import same_bits, weights_of
 
 from fusionkit.assembly import assemble
-from fusionkit.encoders import Spectrogram
-from fusionkit.model import build
+from fusionkit.models.build import build
+from fusionkit.models.encoders import Spectrogram
 from fusionkit.nn.jagged import Jagged
 from fusionkit.training import train
 

@@ -19,7 +19,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import DataError, ShapeError
 from fusionkit.evaluation import evaluate, verify
-from fusionkit.loss_heads import Concordance, Regression
+from fusionkit.models.loss_heads import Concordance, Regression
 from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train

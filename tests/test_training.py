@@ -19,7 +19,7 @@ from fusionkit.config.registry import BALANCERS
 from fusionkit.config.schema import DatasetSpec, DataSpec
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.opening import datasets_shared, open_dataset
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train

@@ -24,9 +24,9 @@ from fusionkit.data.lengths import measure_lengths
 from fusionkit.data.media import ReadOptions, read_media
 from fusionkit.errors import DataError, ElementError, ShapeError
 from fusionkit.evaluation import evaluate
-from fusionkit.inspection import measure
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row
-from fusionkit.model import build
+from fusionkit.models.build import build
+from fusionkit.models.cost import measure
 from fusionkit.nn.jagged import Jagged
 from fusionkit.robustness.corruptions import noisy
 from fusionkit.testing import ContractError, check_dataset, check_encoder

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fusionkit.datasets.ravdess_action_units import RavdessActionUnits
 from fusionkit.datasets.ravdess_fer2013 import RavdessFer2013
-from fusionkit.encoders.log_mel import LogMel
 from fusionkit.interfaces import Dataset
+from fusionkit.models.encoders.log_mel import LogMel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.files import replace_file
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import fusionkit
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 
 CLASSES = 8

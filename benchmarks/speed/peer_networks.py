@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import fusionkit
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 
 CLASSES = 8
 WIDTHS = {"first": 128, "second": 64}

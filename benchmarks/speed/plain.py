@@ -9,7 +9,7 @@ from networks import CLASSES, WIDTH, bare_encoders
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 
 SCORING = 128

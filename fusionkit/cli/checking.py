@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from fusionkit.config.schema import Recipe
     from fusionkit.data.lengths import MeasuredLength
-    from fusionkit.inspection import ModelCost, Part
     from fusionkit.interfaces import Dataset
-    from fusionkit.model import FusionModel
+    from fusionkit.models.build import FusionModel
+    from fusionkit.models.cost import ModelCost, Part
     from fusionkit.training.speed import RecipeSpeed, StageSpeed
 
 
@@ -60,9 +60,9 @@ def check(
     from fusionkit.config.library import find_recipe
     from fusionkit.config.recipe import load_recipe
     from fusionkit.data.lengths import measure_lengths
-    from fusionkit.encoders.weights import absent_weights_passed_over, how_to_make
-    from fusionkit.inspection import measure
-    from fusionkit.model import build
+    from fusionkit.models.build import build
+    from fusionkit.models.cost import measure
+    from fusionkit.models.encoders.weights import absent_weights_passed_over, how_to_make
     from fusionkit.opening import datasets_shared
     from fusionkit.storage.environment import choose_device
 

@@ -170,10 +170,12 @@ class Registry(Generic[T]):
             self._loaded = True
 
 
-ENCODERS: Registry[interfaces.Encoder] = Registry("encoder", interfaces.Encoder, "fusionkit.encoders")
-AGGREGATORS: Registry[interfaces.Aggregator] = Registry("aggregator", interfaces.Aggregator, "fusionkit.aggregators")
-FUSIONS: Registry[interfaces.Fusion] = Registry("fusion", interfaces.Fusion, "fusionkit.fusions")
-LOSS_HEADS: Registry[interfaces.LossHead] = Registry("loss_head", interfaces.LossHead, "fusionkit.loss_heads")
+ENCODERS: Registry[interfaces.Encoder] = Registry("encoder", interfaces.Encoder, "fusionkit.models.encoders")
+AGGREGATORS: Registry[interfaces.Aggregator] = Registry(
+    "aggregator", interfaces.Aggregator, "fusionkit.models.aggregators"
+)
+FUSIONS: Registry[interfaces.Fusion] = Registry("fusion", interfaces.Fusion, "fusionkit.models.fusions")
+LOSS_HEADS: Registry[interfaces.LossHead] = Registry("loss_head", interfaces.LossHead, "fusionkit.models.loss_heads")
 BALANCERS: Registry[interfaces.Balancer] = Registry("balancer", interfaces.Balancer, "fusionkit.balancers")
 STRATEGIES: Registry[interfaces.Strategy] = Registry("strategy", interfaces.Strategy, "fusionkit.strategies")
 TRANSFORMS: Registry[interfaces.Transform] = Registry("transform", interfaces.Transform, "fusionkit.transforms")

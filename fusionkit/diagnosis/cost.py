@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from fusionkit.diagnosis.subsets import Subset
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 
 ROUNDS = 7

@@ -21,7 +21,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import describe_protocol, trained_model
 from fusionkit.evaluation.resampling import FEW_GROUPS, RESAMPLES
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.storage.environment import choose_device, describe_environment
 from fusionkit.storage.run_folder import RunFolder
 

@@ -13,7 +13,7 @@ from fusionkit.data.failures import batch_named
 from fusionkit.diagnosis.subsets import Subset
 from fusionkit.evaluation.predictions import converted
 from fusionkit.interfaces import Batch
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 
 

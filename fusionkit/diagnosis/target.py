@@ -18,7 +18,7 @@ from fusionkit.diagnosis.shapley import shapley_shares
 from fusionkit.diagnosis.subsets import MOST_MODALITIES, name_of, without
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, FUSED
 from fusionkit.evaluation.predictions import average_of_present, product_of_present
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.storage.measures import plain_measures
 
 ALONE, OWN_HEAD, PROBE = "trained alone", "its own head", "linear head on its frozen encoder"

@@ -17,13 +17,13 @@ from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.documents import check_shape
 from fusionkit.config.initial_weights import starts_of
 from fusionkit.data.splits import natural_order, split_hash
-from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
+from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.storage.card import CardShape
 from fusionkit.storage.environment import choose_device, describe_environment
 from fusionkit.storage.measures import plain_measures

@@ -14,7 +14,7 @@ from fusionkit.data.failures import batch_named
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
 from fusionkit.evaluation.features import overheard, stored_features
 from fusionkit.interfaces import Batch, ModelOutput, TargetKind
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 
 LABELS: Mapping[str, str] = {

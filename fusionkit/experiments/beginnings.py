@@ -19,7 +19,7 @@ from fusionkit.experiments.comparison import ComparisonSpec
 from fusionkit.experiments.jobs import Job
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 from fusionkit.interfaces import Dataset
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.preparation import Preparation, PreparationCost, estimate_preparation, prepare
 

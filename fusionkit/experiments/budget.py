@@ -13,11 +13,11 @@ from typing import Any
 from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
-from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.comparison import ComparisonSpec
 from fusionkit.experiments.spec import Experiment
+from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.storage.files import read_json, replace_file
 
 FILE = "budget.json"

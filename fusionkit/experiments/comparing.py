@@ -13,7 +13,6 @@ import torch
 from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.lengths import measure_lengths
-from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.beginnings import films_that_wait, prepare_films
@@ -32,8 +31,9 @@ from fusionkit.experiments.running import (
     write_results,
 )
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
-from fusionkit.inspection import measure
-from fusionkit.model import build
+from fusionkit.models.build import build
+from fusionkit.models.cost import measure
+from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.opening import datasets_foreseen, datasets_shared
 
 

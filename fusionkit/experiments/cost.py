@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.failures import length_of
-from fusionkit.encoders.weights import without_pretrained_weights
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.beginnings import missing_pretraining
 from fusionkit.experiments.jobs import Agenda, Job
+from fusionkit.models.encoders.weights import without_pretrained_weights
 
 if TYPE_CHECKING:
     from fusionkit.training.timing import StageTime

@@ -14,7 +14,7 @@ from fusionkit.data.loading import generator_for
 from fusionkit.evaluation.branches import TrainedBranches
 from fusionkit.evaluation.predictions import said_of
 from fusionkit.interfaces import Batch, ModelOutput
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.robustness.corruptions import hit, lag, noisy, partners, shifted
 from fusionkit.robustness.levels import Levels

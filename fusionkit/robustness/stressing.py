@@ -14,7 +14,7 @@ from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import judge_branch, trained_model
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.interfaces import Metric
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.robustness.levels import Levels
 from fusionkit.robustness.measuring import Measured, measure
 from fusionkit.robustness.passes import UNTOUCHED, Passes

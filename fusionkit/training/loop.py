@@ -23,7 +23,7 @@ from fusionkit.data.failures import batch_named
 from fusionkit.data.feed import Feed
 from fusionkit.errors import RunError, TrainingError
 from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES, network_too_large, told_when_full
 from fusionkit.storage.run_folder import RunFolder

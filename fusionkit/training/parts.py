@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 
 
 class Parts:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fusionkit.data.feed import Feed
 from fusionkit.interfaces import Batch, ModelOutput, Repeat
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.advice import advice_on
 from fusionkit.training.recorders import REST

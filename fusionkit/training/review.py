@@ -17,7 +17,7 @@ from fusionkit.config.recipe import build_component
 from fusionkit.data.failures import batch_named
 from fusionkit.data.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.training.parts import Parts
 from fusionkit.training.steps import Learner, Moment
 from fusionkit.training.validation import widened

@@ -14,10 +14,10 @@ from torch import Tensor
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Batch, LossHead, RawTarget, Stage
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
+from fusionkit.models.noise import batch_of, noise_of
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, network_too_large, told_when_full, too_large
-from fusionkit.noise import batch_of, noise_of
 from fusionkit.training.parts import Parts
 from fusionkit.training.recorders import wait_for
 from fusionkit.training.stages import balancer_of, stages_of

@@ -7,7 +7,7 @@ from fusionkit.config.registry import BALANCERS
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Balancer, Stage, Strategy
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 
 
 def balancer_of(recipe: Recipe, model: FusionModel) -> Balancer:

@@ -20,7 +20,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.execution.doctor.machine import compiler_names, find_compiler
-from fusionkit.model import build
+from fusionkit.models.build import build
 from fusionkit.storage.environment import DEVICE, choose_device
 from fusionkit.storage.files import sole_worker
 from fusionkit.storage.run_folder import RunFolder

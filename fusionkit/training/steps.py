@@ -15,7 +15,7 @@ from fusionkit.config.schema import TrainSpec
 from fusionkit.data.failures import batches_named
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.training.finite import TOTAL, refuse_flaws

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from fusionkit.interfaces import Batch, ModelOutput
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 
 
 @dataclass(frozen=True)

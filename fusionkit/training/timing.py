@@ -15,7 +15,7 @@ from fusionkit.assembly import Assembly
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Balancer, OptimizerRecipe, Stage
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.training.parts import Parts
 from fusionkit.training.recorders import wait_for
 from fusionkit.training.stages import balancer_of, stages_of

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.data.failures import batch_named
 from fusionkit.interfaces import Batch, ModelOutput
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 
 
 def validation_losses(

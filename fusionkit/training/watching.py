@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.training.recorders import REST, Clock, Part, Recorder, Tracer
 from fusionkit.training.step_profile import (
     AGGREGATOR,

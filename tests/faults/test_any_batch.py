@@ -18,7 +18,7 @@ from fusionkit import Jagged, build
 from fusionkit.config import registry
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.training import train
 
 KINDS: list[dict[str, Any]] = [

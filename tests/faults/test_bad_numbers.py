@@ -11,9 +11,9 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, weights_of
 
-from fusionkit.branch import Branch
 from fusionkit.config.registry import DATASETS
 from fusionkit.errors import DataError, TrainingError
+from fusionkit.models.branch import Branch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from fusionkit.data.media import ReadOptions, read_media
-from fusionkit.encoders.weights import load_weights
 from fusionkit.errors import FusionKitError
+from fusionkit.models.encoders.weights import load_weights
 from fusionkit.storage.files import read_tensors
 from fusionkit.storage.run_folder import RunFolder
 

@@ -20,9 +20,9 @@ from trials import Trials
 from written_films import Films, spec_for, tone, write_sound
 
 from fusionkit.config.recipe import load_recipe
-from fusionkit.encoders.weights import load_weights
 from fusionkit.evaluation import card, verification
 from fusionkit.interfaces import Clip
+from fusionkit.models.encoders.weights import load_weights
 from fusionkit.preparation import Prepared, prepare
 from fusionkit.preparation.cache import read_clip, read_record, write_clip
 from fusionkit.preparation.records import ClipRecord

@@ -16,7 +16,7 @@ from fusionkit.assembly import assemble
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Batch
-from fusionkit.model import build
+from fusionkit.models.build import build
 from rows.registry import Place, row
 from rows.training import in_turn, step
 

@@ -11,7 +11,7 @@ from rounds import compare
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fusionkit.inspection import FLOPS_OF_LSTM
+from fusionkit.models.cost import FLOPS_OF_LSTM
 from fusionkit.nn.jagged import Jagged
 from rows.registry import Place, row
 

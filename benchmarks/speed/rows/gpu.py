@@ -16,7 +16,7 @@ from rounds import compare
 from torch import Tensor, nn
 
 from fusionkit.interfaces import ModelOutput
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 from rows.encoders import encoders_alone, learn
 from rows.registry import Place, row

@@ -12,7 +12,7 @@ from peak import bytes_of, peak_bytes
 from records import Measurement, Number, Target
 from torch import Tensor, nn
 
-from fusionkit.aggregators.final_state import PIECE
+from fusionkit.models.aggregators.final_state import PIECE
 from fusionkit.nn.jagged import Jagged
 from rows.encoders import encoders_alone, loss_of
 from rows.registry import Place, row

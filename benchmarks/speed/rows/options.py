@@ -28,10 +28,10 @@ from rounds import Work, compare
 from torch import nn
 from torch._dynamo.utils import counters
 
-from fusionkit.aggregators.final_state import FinalState
 from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.data.batching import EpochBatches
 from fusionkit.interfaces import at_once
+from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.nn.jagged import Jagged
 from fusionkit.stream import Stream
 from rows.encoders import encoders_alone, learn, loss_of, size_at

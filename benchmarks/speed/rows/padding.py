@@ -12,7 +12,7 @@ from records import Measurement, Number, Target
 from rounds import compare
 from torch import nn
 
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 from rows.encoders import loss_of
 from rows.registry import Place, row

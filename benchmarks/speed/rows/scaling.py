@@ -11,7 +11,7 @@ from records import Interval, Measurement, Target
 from rounds import compare, interval, times_of
 from torch import Tensor
 
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 from rows.encoders import learn, loss_of
 from rows.registry import Place, row

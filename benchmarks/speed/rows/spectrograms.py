@@ -9,7 +9,7 @@ from records import Measurement, Number, Target
 from rounds import compare
 from torch import Tensor
 
-from fusionkit.encoders import Spectrogram
+from fusionkit.models.encoders import Spectrogram
 from fusionkit.nn.jagged import Jagged
 from rows.registry import Place, row
 

@@ -19,7 +19,7 @@ from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Batch
-from fusionkit.model import FusionModel, build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.opening import datasets_shared
 from fusionkit.training import train
 from rows.registry import Place, row

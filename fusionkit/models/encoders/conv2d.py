@@ -10,11 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders.batch_statistics import running_statistics
-from fusionkit.encoders.pixels import Pixels
-from fusionkit.encoders.weights import load_weights
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.interfaces import ElementEncoder
+from fusionkit.models.encoders.batch_statistics import running_statistics
+from fusionkit.models.encoders.pixels import Pixels
+from fusionkit.models.encoders.weights import load_weights
 
 Positive = Annotated[int, Field(gt=0)]
 PoolingName = Literal["max", "mean", "stride"]

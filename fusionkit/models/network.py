@@ -11,11 +11,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fusionkit.branch import Branch, ByName, apply_dropout
 from fusionkit.errors import ElementError, ShapeError, TrainingError, did_you_mean
-from fusionkit.inputs import Inputs, packed, refuse_unknown
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
-from fusionkit.loss_terms import all_true, loss_term
+from fusionkit.models.branch import Branch, ByName, apply_dropout
+from fusionkit.models.inputs import Inputs, packed, refuse_unknown
+from fusionkit.models.losses import all_true, loss_term
 from fusionkit.nn.distributed import link_to_all
 from fusionkit.nn.jagged import Jagged
 

@@ -19,10 +19,10 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import ComponentSpec, Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.model import FusionModel
+from fusionkit.models.build import FusionModel
+from fusionkit.models.noise import WAVE_LENGTH, assumed_lengths, batch_of, noise_of
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import told_when_full
-from fusionkit.noise import WAVE_LENGTH, assumed_lengths, batch_of, noise_of
 
 _BATCH = 2  # the fewest samples that have a batch statistic
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionkit.branch import Branch
 from fusionkit.config.completion import complete_model, is_complete
 from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import build_component, build_head, check_document, load_recipe
@@ -14,7 +13,8 @@ from fusionkit.config.registry import REGISTRIES
 from fusionkit.config.schema import ModalitySpec, ModelSpec, Recipe
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Aggregator, Dataset, ElementEncoder, Encoder, Fusion, LossHead
-from fusionkit.network import FusionModel
+from fusionkit.models.branch import Branch
+from fusionkit.models.network import FusionModel
 from fusionkit.nn.memory import told_when_full
 
 __all__ = ["FusionModel", "build"]

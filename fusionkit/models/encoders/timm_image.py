@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders.batch_statistics import running_statistics
-from fusionkit.encoders.pixels import Pixels
-from fusionkit.encoders.weights import load_weights, pretrained_weights_are_needed
 from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import ElementEncoder
+from fusionkit.models.encoders.batch_statistics import running_statistics
+from fusionkit.models.encoders.pixels import Pixels
+from fusionkit.models.encoders.weights import load_weights, pretrained_weights_are_needed
 from fusionkit.nn.activation_checkpointing import count_statistics_once
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.loss_heads.categorical import (
+from fusionkit.models.loss_heads.categorical import (
     CLASS_METRICS,
     check_names,
     class_metrics,

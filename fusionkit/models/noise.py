@@ -9,13 +9,13 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
-from fusionkit.branch import Branch
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import RecipeError, did_you_mean
 from fusionkit.interfaces import Encoder, Transform
 from fusionkit.interfaces.elements import takes_whole_numbers_only
-from fusionkit.model import FusionModel
+from fusionkit.models.branch import Branch
+from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
 
 WAVE_LENGTH, IMAGE_LENGTH, VECTOR_LENGTH = 48_000, 10, 100

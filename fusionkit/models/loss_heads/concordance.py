@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.loss_heads.number_head import NumberHead
-from fusionkit.loss_heads.target_scale import mean
+from fusionkit.models.loss_heads.number_head import NumberHead
+from fusionkit.models.loss_heads.target_scale import mean
 from fusionkit.nn.distributed import sum_over_processes
 
 

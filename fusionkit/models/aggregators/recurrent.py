@@ -8,9 +8,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.aggregators.final_state import FinalState
 from fusionkit.config.registry import AGGREGATORS
 from fusionkit.interfaces import Aggregator
+from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.nn.jagged import Jagged
 
 

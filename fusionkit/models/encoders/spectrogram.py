@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.interfaces import Encoder, at_once
+from fusionkit.models.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.nn.jagged import Jagged
 
 

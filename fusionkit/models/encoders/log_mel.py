@@ -11,9 +11,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Encoder, at_once
+from fusionkit.models.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.nn.jagged import Jagged
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.interfaces import LossHead, Metric, RawTarget
-from fusionkit.loss_heads.categorical import (
+from fusionkit.models.loss_heads.categorical import (
     ACCURACY,
     RECALL,
     accuracy,

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders.gaps import layout_of
-from fusionkit.encoders.units import ActivationName, NormName, activation_unit, norm_unit
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Encoder
+from fusionkit.models.encoders.activations import ActivationName, NormName, activation_unit, norm_unit
+from fusionkit.models.encoders.gaps import layout_of
 from fusionkit.nn.jagged import Jagged
 
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.encoders.units import ActivationName, NormName, activation_unit, norm_unit
 from fusionkit.interfaces import ElementEncoder
+from fusionkit.models.encoders.activations import ActivationName, NormName, activation_unit, norm_unit
 
 
 @ENCODERS.register("mlp")

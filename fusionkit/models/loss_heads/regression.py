@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.loss_heads.number_head import NumberHead
-from fusionkit.loss_heads.target_scale import Center, huber_center, mean, median
+from fusionkit.models.loss_heads.number_head import NumberHead
+from fusionkit.models.loss_heads.target_scale import Center, huber_center, mean, median
 
 
 @LOSS_HEADS.register("regression")

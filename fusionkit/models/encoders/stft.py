@@ -9,8 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from fusionkit.encoders.gaps import layout_of
 from fusionkit.errors import Problem, RecipeError, ShapeError
+from fusionkit.models.encoders.gaps import layout_of
 from fusionkit.nn.jagged import Jagged, whole_numbers
 
 SegmentMode = Literal["slice", "per_segment"]
