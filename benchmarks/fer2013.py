@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.datasets.fer2013_files import find_faces
+from fusionkit.data.datasets.fer2013_files import find_faces
 from fusionkit.storage.files import as_json, write_file
 from fusionkit.storage.run_folder import RunFolder
 

@@ -30,12 +30,12 @@ import torch
 from fusionkit.config.recipe import build_component
 from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import DetectorSpec, FaceSpec, PrepareSpec
+from fusionkit.data.films import prepare
+from fusionkit.data.films.cache import describe_sources, write_clip
+from fusionkit.data.films.clips import prepare_clip
+from fusionkit.data.films.frames import Reader, Region
+from fusionkit.data.films.records import ClipRecord
 from fusionkit.interfaces import Clip
-from fusionkit.preparation import prepare
-from fusionkit.preparation.cache import describe_sources, write_clip
-from fusionkit.preparation.clips import prepare_clip
-from fusionkit.preparation.pixels import Reader, Region
-from fusionkit.preparation.records import ClipRecord
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
 

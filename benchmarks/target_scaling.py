@@ -17,7 +17,7 @@ from statistics import fmean
 from typing import Any
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.datasets.synthetic import Synthetic, SyntheticModality
+from fusionkit.data.datasets.synthetic import Synthetic, SyntheticModality
 from fusionkit.evaluation import evaluate
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
         TRANSFORMS,
     )
     from fusionkit.config.trust import allow
-    from fusionkit.data.collation import collate
+    from fusionkit.data.loading.collation import collate
     from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
     from fusionkit.models.build import FusionModel, build
     from fusionkit.nn.jagged import Jagged

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.data.archives import members, open_member
-from fusionkit.datasets.fer2013_files import find_faces
-from fusionkit.datasets.film_files import find_media
-from fusionkit.datasets.tables import read_table
-from fusionkit.datasets.ts_format import read_ts
+from fusionkit.data.datasets.fer2013_files import find_faces
+from fusionkit.data.datasets.film_files import find_media
+from fusionkit.data.readers.archives import members, open_member
+from fusionkit.data.readers.tables import read_table
+from fusionkit.data.readers.ts import read_ts
 from fusionkit.errors import DataError
 
 
@@ -60,7 +60,7 @@ def test_a_member_larger_than_the_limit_is_refused_before_it_is_unpacked(
 
 
 def test_a_large_member_is_unpacked_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusionkit.data.archives._IN_MEMORY", 1000)
+    monkeypatch.setattr("fusionkit.data.readers.archives._IN_MEMORY", 1000)
     archive = packed(tmp_path / "films.zip", {"small.mp4": bytes(1000), "large.mp4": bytes(1001)})
 
     for name, on_disk in (("small.mp4", False), ("large.mp4", True)):

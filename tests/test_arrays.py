@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fusionkit.data.arrays import read_array
-from fusionkit.data.media import ReadOptions, describe_media, read_media
+from fusionkit.data.readers.arrays import read_array
+from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.errors import DataError, RunError, ShapeError
 from fusionkit.models.encoders.weights import load_weights
 

@@ -12,10 +12,10 @@ from small_runs import same_bits, steps_of, weights_of
 from torch import Tensor
 
 from fusionkit.config.registry import DATASETS
+from fusionkit.data.transforms import Spatial, TimeSlice
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.training import train
 from fusionkit.training.journal import Journal
-from fusionkit.transforms import Spatial, TimeSlice
 
 FRAMES_PER_SECOND, SAMPLES_PER_SECOND = 10, 50
 RECIPE: dict[str, Any] = {

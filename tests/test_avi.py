@@ -11,9 +11,9 @@ import pytest
 from written_films import B_FRAMES, RATE, greys, spec_for, steps, tone, write_film
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data.decoding import Film
+from fusionkit.data.films.clips import Outcome, prepare_clip
+from fusionkit.data.readers.decoding import Film
 from fusionkit.interfaces import Clip
-from fusionkit.preparation.clips import Outcome, prepare_clip
 
 COUNT = 16
 GREYS = np.array([40 + 12 * i for i in range(COUNT)])

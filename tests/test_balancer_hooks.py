@@ -16,9 +16,9 @@ from lightning_fabric import Fabric
 from small_runs import recipe, run_of, steps_of
 from torch import Tensor
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
+from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
 from fusionkit.models.build import FusionModel, build
 from fusionkit.training.parts import Parts

@@ -10,8 +10,8 @@ import torch
 from report_folders import results_of, summarised
 from small_runs import recipe, run_of
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.evaluation.predictions import product_of_present

@@ -14,12 +14,12 @@ from written_films import steps, tone, write_film
 
 from fusionkit.cli import main
 from fusionkit.config.library import find_recipe
+from fusionkit.data.sources import datasets_foreseen, open_dataset
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.execution.workers import processors
 from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
 from fusionkit.experiments.beginnings import missing_pretraining, prepare_films
 from fusionkit.experiments.running import runs_at_a_time
-from fusionkit.opening import datasets_foreseen, open_dataset
 from fusionkit.report.paper import starts_sentence
 from fusionkit.storage.files import as_json
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fusionkit.data.films.cache import read_clip, write_clip
+from fusionkit.data.films.records import ClipRecord
 from fusionkit.errors import DataError
-from fusionkit.preparation.cache import read_clip, write_clip
-from fusionkit.preparation.records import ClipRecord
 
 
 def clip_in(folder: Path, frames: int, samples: int) -> tuple[Path, dict[str, Tensor]]:

@@ -10,10 +10,10 @@ import soundfile
 from written_sounds import RATE, encode, level_at, sine
 
 from fusionkit.config.registry import DATASETS, FOLDS
-from fusionkit.data.audio import read_audio, read_header
-from fusionkit.data.media import ReadOptions, describe_media, read_media
+from fusionkit.data.datasets.voxceleb import VoxCeleb
+from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
+from fusionkit.data.readers.sound.audio import read_audio, read_header
 from fusionkit.data.splits import check_split
-from fusionkit.datasets.voxceleb import VoxCeleb
 from fusionkit.errors import DataError
 from fusionkit.testing import check_dataset
 

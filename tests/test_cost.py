@@ -11,9 +11,9 @@ import torch
 from small_runs import recipe
 from typer.testing import CliRunner
 
-from fusionkit.assembly import Assembly, assemble
 from fusionkit.cli import app, main
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.storage.files import as_json

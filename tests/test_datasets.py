@@ -8,8 +8,8 @@ import soundfile
 import torch
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.datasets.ravdess_names import RavdessName
-from fusionkit.datasets.synthetic import SyntheticModality
+from fusionkit.data.datasets.ravdess_names import RavdessName
+from fusionkit.data.datasets.synthetic import SyntheticModality
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Dataset
 

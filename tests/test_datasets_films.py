@@ -18,15 +18,15 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.registry import FOLDS
 from fusionkit.config.schema import DatasetSpec, DataSpec, DetectorSpec, FaceSpec, FoldsSpec, PrepareSpec
 from fusionkit.config.yaml import read_yaml
-from fusionkit.data.archives import fingerprint, is_member, open_member
+from fusionkit.data.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
+from fusionkit.data.datasets.film_counts import ranges
+from fusionkit.data.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
+from fusionkit.data.films import prepare
+from fusionkit.data.readers.archives import fingerprint, is_member, open_member
+from fusionkit.data.sources import open_dataset
 from fusionkit.data.splits import check_split
-from fusionkit.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
-from fusionkit.datasets.film_counts import ranges
-from fusionkit.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset, Row
-from fusionkit.opening import open_dataset
-from fusionkit.preparation import prepare
 from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
 
 FILM = b"film" * 300

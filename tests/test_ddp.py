@@ -21,9 +21,9 @@ from torch import Tensor, multiprocessing, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from fusionkit.assembly import assemble
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.models.build import build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder

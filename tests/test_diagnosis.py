@@ -17,8 +17,8 @@ import torch
 from small_runs import recipe, run_of
 from torch import Tensor
 
-from fusionkit.assembly import assemble
 from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.data.assembly import assemble
 from fusionkit.diagnosis import Separate, diagnose, find_runs, merge, open_separate
 from fusionkit.diagnosis.diagnosing import OF_FEW_GROUPS
 from fusionkit.diagnosis.gradients import cosines_over_training
@@ -124,7 +124,7 @@ def test_scores_are_those_of_the_cards(runs: dict[str, RunFolder], found: dict[s
 def test_subsets_are_what_the_network_says_of_samples_that_lack_the_rest(
     runs: dict[str, RunFolder], found: dict[str, Any]
 ) -> None:
-    from fusionkit.assembly import assemble
+    from fusionkit.data.assembly import assemble
     from fusionkit.evaluation.card import trained_model
 
     assembly = assemble(runs["joint"].recipe)

@@ -11,11 +11,11 @@ from torch import Tensor
 from written_films import spec_for, write_film
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data.decoding import Film
+from fusionkit.data.films.clips import prepare_clip
+from fusionkit.data.films.frames import Reader, pixel_aspect, upright_size
+from fusionkit.data.readers.decoding import Film
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
-from fusionkit.preparation.clips import prepare_clip
-from fusionkit.preparation.pixels import Reader, pixel_aspect, upright_size
 
 BLOCKS = np.array([[20, 60, 100, 140], [180, 220, 40, 80], [120, 160, 200, 240]], np.uint8)  # 48 x 64 pixels
 IMAGE = np.kron(BLOCKS, np.ones((16, 16), np.uint8))[..., None].repeat(3, axis=2)

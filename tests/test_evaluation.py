@@ -12,7 +12,7 @@ import torch
 from small_runs import run_of
 
 from fusionkit import build, load_recipe
-from fusionkit.assembly import assemble
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate, trained_branches, verify
 from fusionkit.evaluation.predictions import average_of_present

@@ -11,8 +11,8 @@ import pytest
 import soundfile
 import torch
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError
 from fusionkit.evaluation import evaluate
 from fusionkit.models.build import build

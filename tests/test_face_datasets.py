@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 
 from fusionkit.config.registry import DATASETS, FOLDS
+from fusionkit.data.datasets.fer2013_files import EMOTIONS
+from fusionkit.data.datasets.ravdess_fer2013 import FACE_OF, RavdessFer2013, deal
+from fusionkit.data.datasets.ravdess_names import EMOTIONS as VOICES
+from fusionkit.data.datasets.ravdess_names import RavdessName
+from fusionkit.data.datasets.ravdess_sound import RavdessSound
 from fusionkit.data.splits import check_split
-from fusionkit.datasets.fer2013_files import EMOTIONS
-from fusionkit.datasets.ravdess_fer2013 import FACE_OF, RavdessFer2013, deal
-from fusionkit.datasets.ravdess_names import EMOTIONS as VOICES
-from fusionkit.datasets.ravdess_names import RavdessName
-from fusionkit.datasets.ravdess_sound import RavdessSound
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Dataset, Row
 from fusionkit.testing import check_dataset

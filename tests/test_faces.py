@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fusionkit.config.registry import DETECTORS
 from fusionkit.config.schema import FaceSpec
+from fusionkit.data.films.detectors import dlib_hog, packages
+from fusionkit.data.films.tracking import follow_face
 from fusionkit.errors import RecipeError
-from fusionkit.faces import dlib_hog, packages
 from fusionkit.interfaces import Box
-from fusionkit.preparation.tracking import follow_face
 
 HEIGHT, WIDTH = 288, 360
 
@@ -163,5 +163,5 @@ def test_a_detector_is_small_enough_to_send_to_another_process() -> None:
 
 @pytest.mark.slow
 def test_faces_are_listed_without_loading_dlib() -> None:
-    code = "import sys, fusionkit.faces; assert 'dlib' not in sys.modules and 'torch' in sys.modules"
+    code = "import sys, fusionkit.data.films.detectors; assert 'dlib' not in sys.modules and 'torch' in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

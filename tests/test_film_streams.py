@@ -12,9 +12,9 @@ from torch import Tensor
 from written_films import B_FRAMES, RATE, greys, spec_for, steps, tone, write_film
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data.decoding import Film
+from fusionkit.data.films.clips import prepare_clip
+from fusionkit.data.readers.decoding import Film
 from fusionkit.interfaces import Box, Clip, FaceDetector
-from fusionkit.preparation.clips import prepare_clip
 
 COUNT = 12
 SOUND = tone(COUNT / RATE)

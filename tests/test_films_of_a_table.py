@@ -10,10 +10,10 @@ import pytest
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import DataSpec, DetectorSpec, FaceSpec, PrepareSpec
+from fusionkit.data.films import prepare
+from fusionkit.data.sources import open_dataset
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
-from fusionkit.opening import open_dataset
-from fusionkit.preparation import prepare
 from fusionkit.testing import check_dataset
 
 HEADER = "clip,picture,voice,mood,who\n"

@@ -10,7 +10,7 @@ import torch
 
 from fusionkit.config.registry import DATASETS, DETECTORS
 from fusionkit.config.schema import PrepareSpec
-from fusionkit.preparation import Preparation, Prepared, prepare
+from fusionkit.data.films import Preparation, Prepared, prepare
 
 FRAMES, FRAME_RATE, SIZE = 75, 25.0, 112
 

@@ -13,13 +13,13 @@ from small_runs import recipe, run_of
 from written_films import Films, spec_for
 
 from fusionkit.cli import main
+from fusionkit.data.films import preparation
 from fusionkit.errors import RecipeError, TrainingError
 from fusionkit.interfaces import Clip
 from fusionkit.models.branch import Branch
 from fusionkit.models.build import build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import is_full, told_when_full
-from fusionkit.preparation import preparing
 
 FULL: dict[str, Any] = {
     "python": lambda: bytearray(10**17),
@@ -141,9 +141,9 @@ def test_a_clip_over_which_memory_runs_out_has_no_record_and_is_done_again(
         asked.append(1)
         torch.zeros(10**17)
 
-    monkeypatch.setattr(preparing, "prepare_clip", full)
+    monkeypatch.setattr(preparation, "prepare_clip", full)
     for _ in range(2):
-        done = preparing.prepare(films, spec_for(tmp_path / "cache"), kind="films", processes=1)
+        done = preparation.prepare(films, spec_for(tmp_path / "cache"), kind="films", processes=1)
         assert not done.records
         assert "memory is full; prepare with fewer --processes" in done.failed["a"]
     assert len(asked) == 2

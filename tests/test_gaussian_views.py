@@ -13,8 +13,8 @@ from fusionkit.cli import main
 from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.registry import DATASETS
-from fusionkit.datasets.gaussian_optimum import Warp, best_of_equidistant
-from fusionkit.datasets.gaussian_views import GaussianView, GaussianViews
+from fusionkit.data.datasets.gaussian_optimum import Warp, best_of_equidistant
+from fusionkit.data.datasets.gaussian_views import GaussianView, GaussianViews
 from fusionkit.errors import DataError
 
 ROOT = Path(__file__).parent.parent

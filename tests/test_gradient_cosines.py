@@ -14,8 +14,8 @@ from lightning_fabric import Fabric
 from small_runs import recipe, run_of, same_bits, steps_of, weights_of
 from test_balancer_hooks import JOINT, MODALITIES, Case, Sum, of
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Stage, Step
 from fusionkit.models.build import build
 from fusionkit.training.parts import Parts

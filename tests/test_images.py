@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusionkit.data.images import read_image
-from fusionkit.data.media import ReadOptions, describe_media, read_media
-from fusionkit.datasets.fer2013_files import decode_face
+from fusionkit.data.datasets.fer2013_files import decode_face
+from fusionkit.data.readers.images import read_image
+from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.errors import DataError
 
 UPRIGHT = np.random.default_rng(3).integers(0, 255, (32, 48), dtype=np.uint8).repeat(8, 0).repeat(8, 1)[:96, :160]

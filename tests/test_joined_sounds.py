@@ -12,12 +12,12 @@ from written_films import spec_for, write_film
 from written_sounds import RATE, encode, join, level_at, sine
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data import sound_tracks
-from fusionkit.data.audio import decode_audio, read_audio, read_header
-from fusionkit.data.sound_tracks import Sound, resampled
+from fusionkit.data.films.clips import prepare_clip
+from fusionkit.data.readers.sound import tracks as sound_tracks
+from fusionkit.data.readers.sound.audio import decode_audio, read_audio, read_header
+from fusionkit.data.readers.sound.tracks import Sound, resampled
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
-from fusionkit.preparation.clips import prepare_clip
 
 LOW, HIGH = 440.0, 880.0
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.data.limits import Limits, check_size, current_limits, variable_of
+from fusionkit.data.readers.limits import Limits, check_size, current_limits, variable_of
 from fusionkit.errors import DataError
 
 KINDS = ("pixels", "samples", "frames", "bytes", "table_bytes", "members")

@@ -19,13 +19,13 @@ from small_runs import recipe, run_of
 from torch import Tensor
 
 from fusionkit.cli import main
-from fusionkit.data.batching import EpochBatches
-from fusionkit.data.failures import Failure
-from fusionkit.data.loader import make_loader
-from fusionkit.data.loading import Samples
-from fusionkit.data.sending import Parcel
-from fusionkit.data.workers import death_told
-from fusionkit.datasets.synthetic import Synthetic
+from fusionkit.data.datasets.synthetic import Synthetic
+from fusionkit.data.loading.batching import EpochBatches
+from fusionkit.data.loading.failures import Failure
+from fusionkit.data.loading.loader import make_loader
+from fusionkit.data.loading.samples import Samples
+from fusionkit.data.loading.transfer import Parcel
+from fusionkit.data.loading.workers import death_told
 from fusionkit.errors import DataError, FusionKitError, TrainingError
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row, Transform
 from fusionkit.nn.jagged import Jagged

@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.data.audio import read_audio, read_header
-from fusionkit.data.files import existing_file, expand_path
-from fusionkit.data.media import ReadOptions, describe_media, read_media
-from fusionkit.datasets.fer2013_files import find_faces
-from fusionkit.datasets.film_files import find_media
-from fusionkit.datasets.manifest import Manifest
+from fusionkit.data.datasets.fer2013_files import find_faces
+from fusionkit.data.datasets.film_files import find_media
+from fusionkit.data.datasets.manifest import Manifest
+from fusionkit.data.readers.files import existing_file, expand_path
+from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
+from fusionkit.data.readers.sound.audio import read_audio, read_header
 from fusionkit.errors import DataError
 from fusionkit.nn.tensor_checks import check_finite
 from fusionkit.testing import check_dataset

@@ -13,9 +13,10 @@ import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
-from fusionkit.data.prefetch import StreamLane, ahead, lane_to, tensors_of
+from fusionkit.data.assembly import assemble
+from fusionkit.data.loading.prefetch import StreamLane, ahead, lane_to, tensors_of
+from fusionkit.data.transforms import Spatial
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
@@ -23,7 +24,6 @@ from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Profile, train
 from fusionkit.training.journal import Journal
 from fusionkit.training.watching import DATA, MOVE
-from fusionkit.transforms import Spatial
 
 
 class Notes:
@@ -159,7 +159,7 @@ def with_lanes(monkeypatch: pytest.MonkeyPatch, lane: Callable[[], Notes] = Note
         made.extend([] if device is None else [lane()])
         return None if device is None else made[-1]
 
-    monkeypatch.setattr("fusionkit.data.feed.lane_to", lane_for)
+    monkeypatch.setattr("fusionkit.data.loading.feed.lane_to", lane_for)
     return made
 
 

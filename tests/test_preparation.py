@@ -18,14 +18,14 @@ from torch import Tensor
 from written_films import HEIGHT, SIZE, SOUND_RATE, WIDTH, flat, greys, spec_for, steps, tone, write_film, write_sound
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data.decoding import Film
-from fusionkit.data.sound_tracks import SoundTrack
+from fusionkit.data.films.clips import Outcome, prepare_clip
+from fusionkit.data.films.frames import Reader
+from fusionkit.data.films.pacing import Pace
+from fusionkit.data.films.sounds import aligned, to_float, to_int16
+from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
-from fusionkit.preparation.clips import Outcome, prepare_clip
-from fusionkit.preparation.pacing import Pace
-from fusionkit.preparation.pixels import Reader
-from fusionkit.preparation.sounds import aligned, to_float, to_int16
 
 CODEC = 4.0
 """Grey levels by which a codec and the conversion of colours may miss."""

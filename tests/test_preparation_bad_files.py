@@ -11,9 +11,9 @@ import pytest
 from written_films import Films, cut_short, flat, greys, spec_for, steps, tone, write_film, write_sound
 
 from fusionkit.config.recipe import build_component
+from fusionkit.data.films import prepare
+from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.interfaces import Clip
-from fusionkit.preparation import prepare
-from fusionkit.preparation.clips import Outcome, prepare_clip
 
 NOISE = [np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8) for i in range(20)]
 LENIENT = {"damaged": "missing", "incomplete": "keep"}

@@ -17,9 +17,9 @@ import torch
 import yaml
 from written_films import Films, spec_for, steps, tone, write_film, write_sound
 
+from fusionkit.data.films import Preparation, Prepared, prepare
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
-from fusionkit.preparation import Preparation, Prepared, prepare
 
 PLUGIN = '''
 from pathlib import Path

@@ -15,9 +15,9 @@ import torch
 from small_runs import RECIPE, recipe, run_of, same_bits, weights_of
 from torch import nn
 
-from fusionkit.assembly import Feed, assemble
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import Feed, assemble
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import build
 from fusionkit.storage.run_folder import RunFolder

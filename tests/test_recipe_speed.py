@@ -9,9 +9,9 @@ import pytest
 import torch
 from small_runs import recipe
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import TrainingError
 from fusionkit.models.build import FusionModel, build
 from fusionkit.training import Profile, train

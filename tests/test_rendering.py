@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionkit.datasets.ravdess_names import RavdessName
+from fusionkit.data.datasets.ravdess_names import RavdessName
 from fusionkit.errors import DataError, RunError
 from fusionkit.rendering import FilmSettings, contact_sheet, render_crema_d, render_ravdess
 from fusionkit.rendering.actors import Actor, generator_for

@@ -7,7 +7,7 @@ import torch
 from small_runs import recipe
 
 from fusionkit import build, load_recipe
-from fusionkit.assembly import assemble
+from fusionkit.data.assembly import assemble
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.evaluation import features as kept_features
 from fusionkit.evaluation.features import stored_features

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
-from fusionkit.data.loader import _begin_worker
+from fusionkit.data.loading.loader import _begin_worker
 from fusionkit.errors import FusionKitWarning, RunError
 from fusionkit.execution.workers import STOPPING
 from fusionkit.interfaces import Balancer, GradientScale, Step

@@ -13,9 +13,9 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 
-from fusionkit.assembly import assemble
 from fusionkit.balancers import GBlendOnline
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Batch, EpochPlan, Repeat, Review
 from fusionkit.models.build import FusionModel, build

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fusionkit import build, load_recipe
-from fusionkit.assembly import assemble
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments import run_experiment

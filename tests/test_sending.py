@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusionkit.data.batching import EpochBatches
-from fusionkit.data.loader import make_loader
-from fusionkit.data.loading import Samples
-from fusionkit.data.sending import Parcel
+from fusionkit.data.loading.batching import EpochBatches
+from fusionkit.data.loading.loader import make_loader
+from fusionkit.data.loading.samples import Samples
+from fusionkit.data.loading.transfer import Parcel
+from fusionkit.data.transforms.spatial import Spatial
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row
 from fusionkit.nn.jagged import Jagged
-from fusionkit.transforms.spatial import Spatial
 
 FRAMES = 200
 """Frames of a film of 24 bytes each: a batch of them is large, one of waves or stills is small."""

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from fusionkit.data.audio import read_audio, read_header
-from fusionkit.data.length_notes import length_note
-from fusionkit.data.media import ReadOptions, describe_media
-from fusionkit.datasets.manifest import Manifest
+from fusionkit.data.datasets.manifest import Manifest
+from fusionkit.data.loading.length_notes import length_note
+from fusionkit.data.readers.media import ReadOptions, describe_media
+from fusionkit.data.readers.sound.audio import read_audio, read_header
 from fusionkit.errors import DataError
 
 RATE, LENGTH = 8000, 500

@@ -12,14 +12,14 @@ from written_films import cut_short, spec_for, steps, write_film
 from written_sounds import RATE, encode, level_at, sine
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data.audio import decode_audio, read_audio, read_header
-from fusionkit.data.compressed_audio import decode_compressed
-from fusionkit.data.decoding import Film
-from fusionkit.data.media import ReadOptions, describe_media, read_media
-from fusionkit.datasets.manifest import Manifest
+from fusionkit.data.datasets.manifest import Manifest
+from fusionkit.data.films.clips import Outcome, prepare_clip
+from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
+from fusionkit.data.readers.sound.audio import decode_audio, read_audio, read_header
+from fusionkit.data.readers.sound.compressed import decode_compressed
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
-from fusionkit.preparation.clips import Outcome, prepare_clip
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 2 * RATE).astype(np.float32)
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "200000"}
@@ -154,7 +154,9 @@ def test_a_table_tells_which_compressed_sounds_promise_no_length(
     (tmp_path / "joined.mp3").write_bytes(joined)
     files = ["whole.m4a", "whole.mp3", "whole.ogg", "whole.mka", "open.mp3", "open.aac", "joined.mp3"]
     described = decode_audio(tmp_path / "whole.m4a")
-    monkeypatch.setattr("fusionkit.data.audio.decode_compressed", lambda *_, **__: described)  # of the first file alone
+    monkeypatch.setattr(
+        "fusionkit.data.readers.sound.audio.decode_compressed", lambda *_, **__: described
+    )  # of the first file alone
     monkeypatch.setattr(Film, "frames", None)
 
     (caution,) = cautions_of(tmp_path, files)
@@ -293,7 +295,7 @@ def test_a_sound_that_is_longer_than_it_states_is_stopped_at_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = encode(tmp_path / "a.aac", sine(1.0)[None])  # it states no length
-    monkeypatch.setattr("fusionkit.data.sound_tracks._FIRST_ROOM", 1000)
+    monkeypatch.setattr("fusionkit.data.readers.sound.tracks._FIRST_ROOM", 1000)
     monkeypatch.setenv("FUSIONKIT_MAX_SAMPLES", "20000")
     with pytest.raises(DataError, match=r"a\.aac: holds [\d,]+ samples, more than the limit of 20,000"):
         decode_compressed(file)

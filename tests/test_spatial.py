@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionkit.data.transforms import Spatial, spatial
 from fusionkit.errors import DataError, RecipeError
-from fusionkit.transforms import Spatial, spatial
 
 NEUTRAL = [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
 STILL = {"flip": 0.0, "rotation": 0.0, "scale": 0.0, "translation": 0.0}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_runs import same_bits, weights_of
 
-from fusionkit.assembly import assemble
+from fusionkit.data.assembly import assemble
 from fusionkit.models.build import build
 from fusionkit.models.encoders import Spectrogram
 from fusionkit.nn.jagged import Jagged

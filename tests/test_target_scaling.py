@@ -14,9 +14,9 @@ import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 
 from fusionkit import build
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.yaml import write_yaml
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import DataError, ShapeError
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.models.loss_heads import Concordance, Regression

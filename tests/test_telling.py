@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from fusionkit.assembly import Assembly, assemble
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.copies import copies_across
 from fusionkit.errors import DataError
 from fusionkit.evaluation import evaluate

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.config.schema import FaceSpec
+from fusionkit.data.films.tracking import Track, follow_face
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box
-from fusionkit.preparation.tracking import Track, follow_face
 
 PLAIN = {"smoothing": 0.0, "margin": 0.0}
 

@@ -13,14 +13,14 @@ import torch
 from small_runs import epochs_of, recipe, run_of, same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
 from fusionkit.config.schema import DatasetSpec, DataSpec
+from fusionkit.data.assembly import assemble
+from fusionkit.data.sources import datasets_shared, open_dataset
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.models.build import build
-from fusionkit.opening import datasets_shared, open_dataset
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 from fusionkit.training.journal import Journal

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import recipe
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import TRANSFORMS
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import DataError
 
 OPTIONS = {"time_slice": {"min_seconds": 0.5}, "gaussian_noise": {"sigma": 0.5}}

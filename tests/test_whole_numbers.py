@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import fusionkit
-from fusionkit.assembly import assemble
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import DATASETS, ENCODERS
-from fusionkit.data.collation import Sample, fit_numbers, make_batch
-from fusionkit.data.lengths import measure_lengths
-from fusionkit.data.media import ReadOptions, read_media
+from fusionkit.data.assembly import assemble
+from fusionkit.data.loading.collation import Sample, fit_numbers, make_batch
+from fusionkit.data.loading.lengths import measure_lengths
+from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.errors import DataError, ElementError, ShapeError
 from fusionkit.evaluation import evaluate
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.datasets.ravdess_action_units import RavdessActionUnits
-from fusionkit.datasets.ravdess_fer2013 import RavdessFer2013
+from fusionkit.data.datasets.ravdess_action_units import RavdessActionUnits
+from fusionkit.data.datasets.ravdess_fer2013 import RavdessFer2013
 from fusionkit.interfaces import Dataset
 from fusionkit.models.encoders.log_mel import LogMel
 from fusionkit.nn.jagged import Jagged

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from fusionkit.config.schema import Recipe
-    from fusionkit.data.lengths import MeasuredLength
+    from fusionkit.data.loading.lengths import MeasuredLength
     from fusionkit.interfaces import Dataset
     from fusionkit.models.build import FusionModel
     from fusionkit.models.cost import ModelCost, Part
@@ -55,15 +55,15 @@ def check(
     are assumed then. Where it does not, its data must be such as a training could divide, and the lengths are measured
     on some of the training samples. Files of pretrained weights need not be there yet.
     """
-    from fusionkit.assembly import assemble
     from fusionkit.config.completion import is_complete
     from fusionkit.config.library import find_recipe
     from fusionkit.config.recipe import load_recipe
-    from fusionkit.data.lengths import measure_lengths
+    from fusionkit.data.assembly import assemble
+    from fusionkit.data.loading.lengths import measure_lengths
+    from fusionkit.data.sources import datasets_shared
     from fusionkit.models.build import build
     from fusionkit.models.cost import measure
     from fusionkit.models.encoders.weights import absent_weights_passed_over, how_to_make
-    from fusionkit.opening import datasets_shared
     from fusionkit.storage.environment import choose_device
 
     path = find_recipe(recipe)
@@ -128,7 +128,7 @@ def _length(text: str) -> tuple[str, int]:
 
 def _dataset_for_shapes(recipe: Recipe) -> Dataset:
     """The dataset, where the recipe leaves out a shape or classes that it has to say."""
-    from fusionkit.opening import open_dataset
+    from fusionkit.data.sources import open_dataset
 
     try:
         dataset = open_dataset(recipe.data)

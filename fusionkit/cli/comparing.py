@@ -46,10 +46,10 @@ def compare(
     variants added it runs those alone.
     """
     from fusionkit.config.library import find_recipe
+    from fusionkit.data.sources import datasets_shared
     from fusionkit.experiments.comparing import estimate_comparison, run_comparison
     from fusionkit.experiments.comparison import load_comparison
     from fusionkit.experiments.running import check_beginnings
-    from fusionkit.opening import datasets_shared
     from fusionkit.report.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import NONE_FINISHED

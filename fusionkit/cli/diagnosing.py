@@ -41,11 +41,11 @@ def diagnose(
     Nothing is trained but linear heads. Several runs must be of one variant, over folds and seeds.
     """
     from fusionkit.config.trust import allow
+    from fusionkit.data.sources import datasets_shared
     from fusionkit.diagnosis import check_recipes, find_runs, merge, open_separate
     from fusionkit.diagnosis import diagnose as diagnose_run
     from fusionkit.diagnosis.merging import write_merged
     from fusionkit.errors import RunError
-    from fusionkit.opening import datasets_shared
     from fusionkit.report.diagnosis_page import write_diagnosis
     from fusionkit.report.diagnosis_words import diagnosis_words
 

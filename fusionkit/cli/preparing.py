@@ -19,7 +19,7 @@ from fusionkit.cli.output import (
 from fusionkit.cli.running import ProcessesOption, told_when_stopped
 
 if TYPE_CHECKING:
-    from fusionkit.preparation import Preparation
+    from fusionkit.data.films import Preparation
 
 SOME_FAILED = 1
 

@@ -71,8 +71,8 @@ def train(
     """
     from fusionkit import evaluation, training
     from fusionkit.config.library import find_recipe
+    from fusionkit.data.sources import datasets_shared
     from fusionkit.nn.distributed import part_from_others
-    from fusionkit.opening import datasets_shared
     from fusionkit.report.canvas import save_figure
     from fusionkit.report.curves import draw_learning_curves
     from fusionkit.storage.run_folder import RunFolder
@@ -204,9 +204,9 @@ def perform_experiment(
         as_json: Print the results as JSON, and nothing else.
         dry_run: Stop after the cost.
     """
+    from fusionkit.data.sources import datasets_shared
     from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
     from fusionkit.experiments.running import check_beginnings
-    from fusionkit.opening import datasets_shared
     from fusionkit.report.page import write_report
     from fusionkit.report.tables import table_text
     from fusionkit.storage.experiment_folder import ExperimentFolder

@@ -178,10 +178,12 @@ FUSIONS: Registry[interfaces.Fusion] = Registry("fusion", interfaces.Fusion, "fu
 LOSS_HEADS: Registry[interfaces.LossHead] = Registry("loss_head", interfaces.LossHead, "fusionkit.models.loss_heads")
 BALANCERS: Registry[interfaces.Balancer] = Registry("balancer", interfaces.Balancer, "fusionkit.balancers")
 STRATEGIES: Registry[interfaces.Strategy] = Registry("strategy", interfaces.Strategy, "fusionkit.strategies")
-TRANSFORMS: Registry[interfaces.Transform] = Registry("transform", interfaces.Transform, "fusionkit.transforms")
-DATASETS: Registry[interfaces.Dataset] = Registry("dataset", interfaces.Dataset, "fusionkit.datasets")
+TRANSFORMS: Registry[interfaces.Transform] = Registry("transform", interfaces.Transform, "fusionkit.data.transforms")
+DATASETS: Registry[interfaces.Dataset] = Registry("dataset", interfaces.Dataset, "fusionkit.data.datasets")
 FOLDS: Registry[interfaces.Folds] = Registry("folds", interfaces.Folds, "fusionkit.data.folds")
-DETECTORS: Registry[interfaces.FaceDetector] = Registry("detector", interfaces.FaceDetector, "fusionkit.faces")
+DETECTORS: Registry[interfaces.FaceDetector] = Registry(
+    "detector", interfaces.FaceDetector, "fusionkit.data.films.detectors"
+)
 OPTIMIZERS: Registry[interfaces.OptimizerRecipe] = Registry(
     "optimizer", interfaces.OptimizerRecipe, "fusionkit.optimization"
 )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from fusionkit.data.archives import fingerprint, is_member
+from fusionkit.data.readers.archives import fingerprint, is_member
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Split
 

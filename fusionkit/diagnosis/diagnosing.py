@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import Assembly, assemble
-from fusionkit.data.failures import batch_named
+from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.loading.failures import batch_named
 from fusionkit.diagnosis.cost import time_subsets
 from fusionkit.diagnosis.gradients import cosines_over_training
 from fusionkit.diagnosis.judging import figure

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionkit.assembly import Assembly
-from fusionkit.data.failures import batch_named
+from fusionkit.data.assembly import Assembly
+from fusionkit.data.loading.failures import batch_named
 from fusionkit.diagnosis.subsets import Subset
 from fusionkit.evaluation.predictions import converted
 from fusionkit.interfaces import Batch

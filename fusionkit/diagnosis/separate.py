@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fusionkit.assembly import Assembly, assemble
+from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.splits import split_hash
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.documents import check_shape
 from fusionkit.config.initial_weights import starts_of
+from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches

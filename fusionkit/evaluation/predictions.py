@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fusionkit.assembly import Assembly
-from fusionkit.data.failures import batch_named
+from fusionkit.data.assembly import Assembly
+from fusionkit.data.loading.failures import batch_named
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
 from fusionkit.evaluation.features import overheard, stored_features
 from fusionkit.interfaces import Batch, ModelOutput, TargetKind

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import torch
 
-from fusionkit.assembly import pick_fold
 from fusionkit.config.documents import read_document
 from fusionkit.config.library import find_beside
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import PrepareSpec, Recipe
+from fusionkit.data.assembly import pick_fold
+from fusionkit.data.films import Preparation, PreparationCost, estimate_preparation, prepare
+from fusionkit.data.sources import datasets_listed, open_dataset
 from fusionkit.errors import FusionKitError, Problem, RecipeError
 from fusionkit.experiments.comparison import ComparisonSpec
 from fusionkit.experiments.jobs import Job
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 from fusionkit.interfaces import Dataset
 from fusionkit.models.build import build
-from fusionkit.opening import datasets_listed, open_dataset
-from fusionkit.preparation import Preparation, PreparationCost, estimate_preparation, prepare
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.comparison import ComparisonSpec

@@ -8,10 +8,10 @@ import torch
 
 from fusionkit.config.completion import complete_model
 from fusionkit.config.recipe import build_head
+from fusionkit.data.sources import open_dataset
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import LOSS, Metric, TargetKind
-from fusionkit.opening import open_dataset
 
 
 @dataclass(frozen=True)

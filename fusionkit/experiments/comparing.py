@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import load_recipe
-from fusionkit.data.lengths import measure_lengths
+from fusionkit.data.assembly import assemble
+from fusionkit.data.loading.lengths import measure_lengths
+from fusionkit.data.sources import datasets_foreseen, datasets_shared
 from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.beginnings import films_that_wait, prepare_films
@@ -34,7 +35,6 @@ from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
 from fusionkit.models.encoders.weights import without_pretrained_weights
-from fusionkit.opening import datasets_foreseen, datasets_shared
 
 
 def run_comparison(

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import load_recipe
-from fusionkit.data.failures import length_of
+from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.loading.failures import length_of
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.beginnings import missing_pretraining
 from fusionkit.experiments.jobs import Agenda, Job

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from fusionkit.assembly import complete_recipe, pick_fold
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import complete_recipe, pick_fold
+from fusionkit.data.sources import datasets_listed, open_dataset
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.execution.workers import GRACE_SECONDS
@@ -21,7 +22,6 @@ from fusionkit.experiments.compared import Compared, compared_metric
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import Folds, Metric, Split
-from fusionkit.opening import datasets_listed, open_dataset
 from fusionkit.storage.files import folder_name, refuse_if_taken
 from fusionkit.storage.run_folder import RunFolder
 

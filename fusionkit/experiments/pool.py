@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from fusionkit.data.sources import datasets_shared
 from fusionkit.execution import workers as pool
 from fusionkit.experiments.jobs import Failure, Job, do
-from fusionkit.opening import datasets_shared
 
 Report = Callable[[Job, Failure | None], None]
 

@@ -16,6 +16,7 @@ import torch
 
 from fusionkit.config.differences import find_differences
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.sources import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.execution.workers import processors, progress_bar
 from fusionkit.experiments.beginnings import (
@@ -32,7 +33,6 @@ from fusionkit.experiments.jobs import UNCHANGED, Agenda, Failure, Job, Tuned, i
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.results import make_results
 from fusionkit.experiments.spec import Experiment, load_experiment
-from fusionkit.opening import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.report.figures import draw_figures
 from fusionkit.report.tables import markdown
 from fusionkit.storage.environment import DEVICE

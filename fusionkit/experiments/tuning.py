@@ -10,12 +10,12 @@ from typing import Any
 
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import FoldsSpec, Recipe
+from fusionkit.data.sources import open_dataset
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.comparison import TuningSpec, draw_trial
 from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
 from fusionkit.interfaces import LOSS, Folds
-from fusionkit.opening import open_dataset
 from fusionkit.storage.files import folder_name
 
 

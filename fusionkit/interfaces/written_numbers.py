@@ -67,7 +67,7 @@ def is_whole(text: str) -> bool:
     return bool(_WHOLE.fullmatch(text))
 
 
-def class_names(value: float | str) -> tuple[str, ...]:
+def class_names(value: int | float | str) -> tuple[str, ...]:
     """The names that a target may have as a class: as it is written, and a whole number without its point.
 
     Tables write whole classes as ``1.0`` where others of the column are missing, so ``1.0`` is the class ``1`` too;

@@ -10,13 +10,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from fusionkit.data.sources import datasets_shared
 from fusionkit.diagnosis.judging import figure
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.resampling import RESAMPLES
 from fusionkit.execution.workers import progress_bar
 from fusionkit.experiments.statistics import mean_interval
 from fusionkit.interfaces import Metric
-from fusionkit.opening import datasets_shared
 from fusionkit.robustness.levels import CORRUPTIONS, Levels
 from fusionkit.robustness.sources import Column, Key, Source, open_source
 from fusionkit.robustness.stressing import Stressed, stress_run

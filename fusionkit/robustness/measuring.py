@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionkit.assembly import Assembly
+from fusionkit.data.assembly import Assembly
 
 
 class Spread:

@@ -8,9 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fusionkit.assembly import Assembly
-from fusionkit.data.failures import batch_named
-from fusionkit.data.loading import generator_for
+from fusionkit.data.assembly import Assembly
+from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.samples import generator_for
 from fusionkit.evaluation.branches import TrainedBranches
 from fusionkit.evaluation.predictions import said_of
 from fusionkit.interfaces import Batch, ModelOutput

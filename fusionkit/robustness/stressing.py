@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fusionkit.assembly import assemble
+from fusionkit.data.assembly import assemble
 from fusionkit.diagnosis.judging import Answer, Figure, Judge
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches

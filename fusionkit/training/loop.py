@@ -17,10 +17,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from fusionkit.assembly import Assembly
 from fusionkit.config.recipe import build_component
-from fusionkit.data.failures import batch_named
-from fusionkit.data.feed import Feed
+from fusionkit.data.assembly import Assembly
+from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.feed import Feed
 from fusionkit.errors import RunError, TrainingError
 from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.models.build import FusionModel

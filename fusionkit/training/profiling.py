@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from fusionkit.data.feed import Feed
+from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Batch, ModelOutput, Repeat
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.run_folder import RunFolder

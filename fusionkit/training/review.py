@@ -12,10 +12,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from fusionkit.assembly import Assembly
 from fusionkit.config.recipe import build_component
-from fusionkit.data.failures import batch_named
-from fusionkit.data.feed import Feed
+from fusionkit.data.assembly import Assembly
+from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.models.build import FusionModel
 from fusionkit.training.parts import Parts

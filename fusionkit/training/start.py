@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.execution.doctor.machine import compiler_names, find_compiler
 from fusionkit.models.build import build

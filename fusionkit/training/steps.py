@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from fusionkit.config.schema import TrainSpec
-from fusionkit.data.failures import batches_named
+from fusionkit.data.loading.failures import batches_named
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
 from fusionkit.models.build import FusionModel

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from lightning_fabric import Fabric
 
-from fusionkit.assembly import Assembly
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import Assembly
 from fusionkit.interfaces import Balancer, OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel, build
 from fusionkit.training.parts import Parts

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fusionkit.data.failures import batch_named
+from fusionkit.data.loading.failures import batch_named
 from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.models.build import FusionModel
 

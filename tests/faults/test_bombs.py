@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from small_runs import recipe
 
-from fusionkit.data.promises import _matroska_states_its_length
+from fusionkit.data.readers.promises import _matroska_states_its_length
 
 
 def png(width: int, height: int) -> bytes:

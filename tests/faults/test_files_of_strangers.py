@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionkit.data.media import ReadOptions, read_media
+from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.errors import FusionKitError
 from fusionkit.models.encoders.weights import load_weights
 from fusionkit.storage.files import read_tensors

@@ -13,10 +13,10 @@ from small_runs import recipe
 from written_films import Films, spec_for, tone, write_sound
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.data.archives import open_member
+from fusionkit.data.films import Prepared, prepare
+from fusionkit.data.readers.archives import open_member
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
-from fusionkit.preparation import Prepared, prepare
 
 IDS = (
     *("../../out", "/etc/passwd", "a/b", "A", "a", "\u00e9\u4e2d\U0001f600", "line\nbreak", "n" * 3000, "con", ""),

@@ -15,13 +15,13 @@ from written_films import WIDTH, Films, cut_short, spec_for, tone, write_film
 
 from fusionkit import build
 from fusionkit.config.recipe import build_component
-from fusionkit.data.media import ReadOptions, read_media
-from fusionkit.data.sound_tracks import SoundTrack
+from fusionkit.data.films import Prepared, prepare
+from fusionkit.data.films.clips import Outcome, prepare_clip
+from fusionkit.data.films.sounds import to_float
+from fusionkit.data.readers.media import ReadOptions, read_media
+from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
-from fusionkit.preparation import Prepared, prepare
-from fusionkit.preparation.clips import Outcome, prepare_clip
-from fusionkit.preparation.sounds import to_float
 
 NOISE = [np.random.default_rng(i).integers(0, 255, (48, WIDTH, 3), dtype=np.uint8) for i in range(30)]
 
@@ -168,7 +168,7 @@ class Raises(FaceDetector):
 def test_a_detector_that_raises_fails_its_clip_alone_and_is_told_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fusionkit.preparation.preparing._detector", lambda *_: Raises())
+    monkeypatch.setattr("fusionkit.data.films.preparation._detector", lambda *_: Raises())
     clips = {
         name: Clip(write_film(tmp_path / f"{name}.mp4", [np.full((48, 64, 3), grey, np.uint8)] * 4))
         for name, grey in (("dark", 60), ("bright", 240), ("darker", 30))

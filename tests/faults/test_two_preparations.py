@@ -10,9 +10,9 @@ import pytest
 from written_films import Films, spec_for, tone, write_film, write_sound
 
 from fusionkit.config.registry import DETECTORS, import_plugins
+from fusionkit.data.films import Prepared, clips, preparation, prepare
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
-from fusionkit.preparation import Prepared, clips, prepare, preparing
 
 
 def sounds(folder: Path, count: int = 3) -> Films:
@@ -31,7 +31,7 @@ def test_a_second_preparation_is_refused_and_the_first_goes_on(tmp_path: Path, m
             told[0] = str(refused.value)
         return clips.prepare_clip(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(preparing, "prepare_clip", prepare_clip)
+    monkeypatch.setattr(preparation, "prepare_clip", prepare_clip)
     done = prepare(films, spec, kind="films", processes=1)
 
     assert str(done.folder) in told[0]

@@ -16,12 +16,12 @@ from written_films import B_FRAMES, spec_for, steps, tone, write_film
 from written_sounds import CODECS, encode, sine
 
 from fusionkit.config.recipe import build_component
-from fusionkit.data.audio import decode_audio
-from fusionkit.data.decoding import Film
-from fusionkit.data.media import ReadOptions, describe_media, read_media
+from fusionkit.data.films.clips import prepare_clip
+from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
+from fusionkit.data.readers.sound.audio import decode_audio
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
-from fusionkit.preparation.clips import prepare_clip
 
 IMAGES = (".png", ".jpg", ".bmp", ".webp", ".tif")
 SOUNDS = (".wav", ".flac", ".aiff")

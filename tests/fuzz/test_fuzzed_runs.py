@@ -20,12 +20,12 @@ from trials import Trials
 from written_films import Films, spec_for, tone, write_sound
 
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.films import Prepared, prepare
+from fusionkit.data.films.cache import read_clip, read_record, write_clip
+from fusionkit.data.films.records import ClipRecord
 from fusionkit.evaluation import card, verification
 from fusionkit.interfaces import Clip
 from fusionkit.models.encoders.weights import load_weights
-from fusionkit.preparation import Prepared, prepare
-from fusionkit.preparation.cache import read_clip, read_record, write_clip
-from fusionkit.preparation.records import ClipRecord
 from fusionkit.report import comparison, document, gallery, page
 from fusionkit.storage import own_runs
 from fusionkit.storage.experiment_folder import ExperimentFolder

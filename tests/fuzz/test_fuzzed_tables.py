@@ -19,8 +19,8 @@ from pyarrow import parquet
 from trials import Trials
 
 from fusionkit.config.registry import DATASETS, FOLDS
-from fusionkit.data.archives import open_member
-from fusionkit.datasets.fer2013_files import EMOTIONS, USAGES
+from fusionkit.data.datasets.fer2013_files import EMOTIONS, USAGES
+from fusionkit.data.readers.archives import open_member
 from fusionkit.interfaces import Dataset, Row
 
 RECORDS = [

@@ -12,9 +12,9 @@ from materials import film_recipe, render_films
 from records import Measurement, Target
 from rounds import wait_for
 
-from fusionkit.assembly import assemble
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import build
 from rows.registry import Place, row

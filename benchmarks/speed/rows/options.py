@@ -29,7 +29,7 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from fusionkit.config.registry import OPTIMIZERS
-from fusionkit.data.batching import EpochBatches
+from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.interfaces import at_once
 from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.nn.jagged import Jagged

@@ -15,12 +15,12 @@ from records import Interval, Measurement, Ratio, Target
 from rounds import interval, ratio_of, wait_for
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from fusionkit.assembly import Assembly, assemble
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
+from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.sources import datasets_shared
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel, build
-from fusionkit.opening import datasets_shared
 from fusionkit.training import train
 from rows.registry import Place, row
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusionkit.config.registry import FOLDS
-from fusionkit.data.files import existing_file, read_text
+from fusionkit.data.readers.files import existing_file, read_text
 from fusionkit.data.splits import natural_order, split_off, unknown_samples
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Folds, Row, Split

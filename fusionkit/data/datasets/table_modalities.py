@@ -1,0 +1,247 @@
+"""Modalities of a table: a column of files, or columns of numbers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from fusionkit.data.datasets.table_targets import problems_with_numbers
+from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
+from fusionkit.data.readers.files import at_place, is_file, path_hint, what_is_there
+from fusionkit.data.readers.images import IMAGE_SUFFIXES
+from fusionkit.data.readers.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
+from fusionkit.data.readers.sound.audio import PLAIN_SUFFIXES, read_stated_header
+from fusionkit.data.readers.tables import TableRow, number
+from fusionkit.errors import DataError, Problem
+from fusionkit.interfaces import ModalityInfo
+
+_SMALL = 4096
+"""Bytes of a compressed sound that may hold a header and nothing else; no larger one is decoded to be counted."""
+
+_MOST_WHOLE = 2**63
+
+
+class FileColumn(BaseModel):
+    """A modality whose values stand in files.
+
+    Args:
+        column: The column with the files' paths.
+        rate: Elements per second of arrays; None where they are no samples of time. Sound states its own.
+        layout: What an array is: ``sequence`` (its first axis counts elements), ``static`` (one element), or ``auto``
+            (one-dimensional arrays are static, all others sequences).
+        tensor: Which tensor of a safetensors file; None where it holds only one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    column: str
+    rate: Annotated[float, Field(gt=0)] | None = None
+    layout: Layout = "auto"
+    tensor: str | None = None
+
+
+class TableModality(ABC):
+    """One modality of the rows of a table."""
+
+    columns: tuple[str, ...]
+
+    def has(self, row: TableRow) -> bool:
+        """Whether a row states it."""
+        return any(column in row.cells for column in self.columns)
+
+    @abstractmethod
+    def problems(self, row: TableRow) -> list[Problem]:
+        """What is wrong with the cells of a row that states it, as far as is seen without opening files."""
+
+    @abstractmethod
+    def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
+        """What it is in the rows that state it.
+
+        Raises:
+            DataError: No file of any row can be read, or there is none.
+        """
+
+    @abstractmethod
+    def load(self, row: TableRow) -> Tensor:
+        """The elements of a row that states it.
+
+        Raises:
+            DataError: Its file is damaged, or differs from the others.
+        """
+
+    @abstractmethod
+    def length(self, row: TableRow) -> int:
+        """The number of elements of a row that states it.
+
+        Raises:
+            DataError: Its file is damaged.
+        """
+
+
+class NumberColumns(TableModality):
+    """A static vector of numbers: int64 where every number of every row is whole, else float32.
+
+    Args:
+        name: The modality.
+        columns: The columns.
+        rows: The rows of the table.
+    """
+
+    def __init__(self, name: str, columns: Sequence[str], rows: Sequence[TableRow]) -> None:
+        self.name, self.columns = name, tuple(columns)
+        self._rows = rows
+        self._dtype: torch.dtype | None = None
+
+    def problems(self, row: TableRow) -> list[Problem]:
+        """Cells that hold no finite number, and vectors that are not complete."""
+        where = f"{row.place}: {self.name}"
+        given = {column: row.cells[column] for column in self.columns if column in row.cells}
+        problems = problems_with_numbers(where, given)
+        if given and len(given) < len(self.columns):
+            empty = ", ".join(column for column in self.columns if column not in given)
+            remedy = "give every number of the vector, or none of them where it is missing"
+            problems.append(Problem(where, f"empty columns: {empty}", remedy))
+        return problems
+
+    def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
+        """One element of as many numbers as there are columns."""
+        return ModalityInfo((len(self.columns),))
+
+    def load(self, row: TableRow) -> Tensor:
+        """The vector ``(1, columns)``."""
+        if self._dtype is None:
+            self._dtype = torch.int64 if all(map(self._is_whole, self._rows)) else torch.float32
+        return torch.tensor([[number(row.cells[column]) for column in self.columns]], dtype=self._dtype)
+
+    def length(self, row: TableRow) -> int:
+        """One."""
+        return 1
+
+    def _is_whole(self, row: TableRow) -> bool:
+        given = [number(row.cells[column]) for column in self.columns if column in row.cells]
+        return all(isinstance(value, int) and -_MOST_WHOLE <= value < _MOST_WHOLE for value in given)
+
+
+class FileNames(TableModality):
+    """A column of files.
+
+    Args:
+        name: The modality.
+        source: The column and how its files are read.
+        root: The folder that relative paths start from.
+        sample_rate: Samples per second that sound is resampled to; None keeps each file's own.
+    """
+
+    def __init__(self, name: str, source: FileColumn, root: Path, sample_rate: int | None) -> None:
+        self.name, self.columns, self._root = name, (source.column,), root
+        self._options = ReadOptions(sample_rate, source.rate, source.layout, source.tensor)
+        self._expected: ModalityInfo | None = None
+
+    def file(self, row: TableRow) -> Path:
+        """The file that a row names, as it is written there: neither ``~`` nor ``$NAME`` is replaced."""
+        return self._root / str(row.cells[self.columns[0]])
+
+    def problems(self, row: TableRow) -> list[Problem]:
+        """That its file is not there."""
+        file, where = self.file(row), f"{row.place}: {self.name}"
+        try:
+            if is_file(file):
+                return []
+        except DataError as error:
+            return list(at_place(error, where).problems)
+        return [Problem(where, f"{what_is_there(file)}: {file}", path_hint(str(row.cells[self.columns[0]])))]
+
+    def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
+        """The shape and rate of the first file that can be read."""
+        unreadable: list[Problem] = []
+        for row in rows:
+            try:
+                found = self._described(row)
+            except DataError as error:
+                unreadable += error.problems
+                continue
+            self._expected = ModalityInfo(found.shape, found.rate)
+            return self._expected
+        empty = Problem(f"modality {self.name}", f"{list_columns(self.columns)} empty in every row")
+        raise DataError(unreadable or [empty])
+
+    def load(self, row: TableRow) -> Tensor:
+        """The elements of the file; it has the shape and rate of the first one."""
+        file, expected = self.file(row), self._expected
+        place = f"{row.place}: {self.name}"
+        try:
+            values = read_media(file, self._options)
+        except DataError as error:
+            raise at_place(error, place) from error
+        assert expected is not None
+        shape = tuple(values.shape[1:])
+        if shape != expected.shape:
+            message = f"elements of shape {shape}, but the first file has {expected.shape}"
+            raise DataError([Problem(f"{place}: {file}", message, "all samples share one shape of elements")])
+        if self._options.sample_rate is None and file.suffix.lower() in SOUND_SUFFIXES:
+            rate = self._described(row).rate
+            if rate != expected.rate:
+                message = f"{rate} elements per second, but the first file has {expected.rate}"
+                raise DataError([Problem(f"{place}: {file}", message, "set sample_rate to resample all sound")])
+        return values
+
+    def length(self, row: TableRow) -> int:
+        """Elements of the file; of sound and npy files only the header is read."""
+        return self._described(row).length
+
+    def is_empty(self, row: TableRow) -> bool:
+        """Whether the file of a row has a header and no element behind it; one that is damaged is told when loaded."""
+        file = self.file(row)
+        try:
+            return self._glanced(file) == 0
+        except DataError:
+            return False
+
+    def _glanced(self, file: Path) -> int | None:
+        """Elements of a file by its header; None where all of it would be decoded to count them."""
+        suffix = file.suffix.lower()
+        if suffix in IMAGE_SUFFIXES:
+            return 1
+        header = read_stated_header(file) if suffix in PLAIN_SUFFIXES else None
+        if header is not None:
+            return header.frames
+        if suffix not in ARRAY_SUFFIXES and file.stat().st_size > _SMALL:
+            return None
+        return describe_media(file, self._options).length
+
+    def _described(self, row: TableRow) -> MediaInfo:
+        try:
+            return describe_media(self.file(row), self._options)
+        except DataError as error:
+            raise at_place(error, f"{row.place}: {self.name}") from error
+
+
+def list_columns(columns: Sequence[str]) -> str:
+    """Columns with their verb.
+
+    Example:
+        >>> list_columns(["x"]), list_columns(["x", "y"])
+        ("column 'x' is", "columns 'x', 'y' are")
+    """
+    quoted = ", ".join(repr(column) for column in columns)
+    return f"column {quoted} is" if len(columns) == 1 else f"columns {quoted} are"
+
+
+def modality_of(
+    name: str,
+    given: str | list[str] | FileColumn,
+    rows: Sequence[TableRow],
+    root: Path,
+    sample_rate: int | None,
+) -> TableModality:
+    """The modality that an option of the manifest describes."""
+    if isinstance(given, list):
+        return NumberColumns(name, given, rows)
+    source = FileColumn(column=given) if isinstance(given, str) else given
+    return FileNames(name, source, root, sample_rate)

@@ -1,0 +1,66 @@
+"""The targets of every row of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fusionkit.data.readers.tables import Cell, Table, TableRow, number, typed_column
+from fusionkit.errors import Problem
+from fusionkit.interfaces import RawTarget
+from fusionkit.interfaces.written_numbers import class_names
+
+
+def targets_of(
+    table: Table, targets: Mapping[str, str | list[str]], problems: list[Problem]
+) -> tuple[list[dict[str, RawTarget | None]], Mapping[str, tuple[str, ...]]]:
+    """Every row's targets, and the classes of those that are words or whole numbers."""
+    values: list[dict[str, RawTarget | None]] = [{} for _ in table.rows]
+    classes: dict[str, tuple[str, ...]] = {}
+    for name, given in targets.items():
+        if isinstance(given, list):
+            for row, stated in zip(table.rows, values, strict=True):
+                stated[name] = _several_numbers(row, name, given, problems)
+            continue
+        known = [(position, row.cells[given]) for position, row in enumerate(table.rows) if given in row.cells]
+        column = typed_column([_as_word(cell) for _, cell in known])
+        for stated in values:
+            stated[name] = None
+        for (position, _), value in zip(known, column, strict=True):
+            values[position][name] = value
+        if column and not any(isinstance(value, float) and not value.is_integer() for value in column):
+            # By number, then by writing: 1e1 and 10 are two classes, 1.0 and 1 are one.
+            named = sorted({(value, class_names(value)[-1]) for value in column})
+            classes[name] = tuple(dict.fromkeys(text for _, text in named))
+    return values, classes
+
+
+def _as_word(cell: Cell) -> Cell:
+    """Returns truth as the word that JSON and CSV write, which is its class; any other cell as it is."""
+    return ("true" if cell else "false") if isinstance(cell, bool) else cell
+
+
+def problems_with_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem]:
+    """The problems of cells that hold no numbers.
+
+    Args:
+        where: The row, and the modality or target that is made of them.
+        cells: The cells by column.
+    """
+    problems = []
+    for column, cell in cells.items():
+        try:
+            number(cell)
+        except ValueError as error:
+            problems.append(Problem(where, f"column {column!r}: {error}"))
+    return problems
+
+
+def _several_numbers(
+    row: TableRow, target: str, columns: Sequence[str], problems: list[Problem]
+) -> tuple[float, ...] | None:
+    cells = {column: row.cells[column] for column in columns if column in row.cells}
+    wrong = problems_with_numbers(f"{row.place}: {target}", cells)
+    problems += wrong
+    if wrong or not cells:
+        return None
+    return tuple(float(number(cells[column])) if column in cells else float("nan") for column in columns)

@@ -1,0 +1,1 @@
+"""From samples to batches: loading, collating, prefetching, and moving to the device."""

@@ -1,0 +1,1 @@
+"""The sounds of files: what their headers say, what compressed tracks hold, and their samples."""
