@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 # Shapes that annotations state are checked in tests, never at run time; so before fusionkit is imported.
 CHECKED = (
     "models.aggregators",
-    "balancers",
+    "training.balancers",
     "models.encoders",
     "models.fusions",
     "interfaces",

@@ -8,9 +8,9 @@ import pytest
 from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
-from fusionkit.training.advice import advice_on
-from fusionkit.training.recorders import REST
-from fusionkit.training.step_profile import (
+from fusionkit.training.profiling.advice import advice_on
+from fusionkit.training.profiling.clock import REST
+from fusionkit.training.profiling.records import (
     BACKWARD,
     DATA,
     ENCODERS,
@@ -49,7 +49,7 @@ def advice_of(profile: StageProfile, *overrides: str) -> str:
 
 
 def with_cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr("fusionkit.training.advice.processors", lambda: count)
+    monkeypatch.setattr("fusionkit.training.profiling.advice.processors", lambda: count)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fusionkit.config.registry import DATASETS
 from fusionkit.data.transforms import Spatial, TimeSlice
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.training import train
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 
 FRAMES_PER_SECOND, SAMPLES_PER_SECOND = 10, 50
 RECIPE: dict[str, Any] = {

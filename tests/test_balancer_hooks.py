@@ -21,8 +21,8 @@ from fusionkit.config.registry import BALANCERS
 from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
 from fusionkit.models.build import FusionModel, build
+from fusionkit.training.learner import Learner, Moment, Outcome
 from fusionkit.training.parts import Parts
-from fusionkit.training.steps import Learner, Moment, Outcome
 
 MODALITIES = ("motion", "posture")
 JOINT = Stage("joint", (*MODALITIES, "fusion"), (*MODALITIES, "fused"))

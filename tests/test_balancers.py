@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fusionkit.balancers import MultiTerm
 from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Step
+from fusionkit.training.balancers import MultiTerm
 
 STEP = Step(0, 0, 1, None, {}, ())
 TERMS = {

@@ -382,6 +382,6 @@ def test_jacobian_descent_says_what_is_to_be_installed(
     monkeypatch: pytest.MonkeyPatch, aggregator: str, installed: tuple[str, ...], message: str
 ) -> None:
     found = {name: object() for name in installed}
-    monkeypatch.setattr("fusionkit.balancers.jacobian_descent.find_spec", found.get)
+    monkeypatch.setattr("fusionkit.training.balancers.jacobian_descent.find_spec", found.get)
     with pytest.raises(RecipeError, match=message):
         balancer_of("jacobian_descent", ("audio",), ("mood",), aggregator=aggregator)

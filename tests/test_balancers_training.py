@@ -15,7 +15,7 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from fusionkit.config.registry import BALANCERS
 from fusionkit.evaluation import evaluate
 from fusionkit.training import train
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "g_blend": {"weights": {"fused": 0.5, "motion": 0.2, "posture": 0.3}},

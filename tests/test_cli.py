@@ -25,7 +25,7 @@ from fusionkit.execution.workers import processors
 from fusionkit.experiments.running import runs_at_a_time
 from fusionkit.storage.environment import choose_device, use_device
 from fusionkit.storage.run_folder import RunFolder
-from fusionkit.training.start import make_fabric
+from fusionkit.training.train import make_fabric
 
 TINY = """
 schema: 1

@@ -17,9 +17,9 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.storage.files import as_json
-from fusionkit.training import timing
+from fusionkit.training.profiling import stage_timing
+from fusionkit.training.profiling.stage_timing import StageTime, time_stages
 from fusionkit.training.teacher import Teacher
-from fusionkit.training.timing import StageTime, time_stages
 
 EXPERIMENT = {
     "schema": 1,
@@ -71,7 +71,7 @@ def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shar
     def time_of(assembly: Assembly, fabric: object, model: object, balancer: object, **of: Any) -> StageTime:
         return StageTime(of["stage"].name, assembly.recipe.train.epochs, 6.0, 1, 0.0)
 
-    monkeypatch.setattr(timing, "_time_stage", time_of)
+    monkeypatch.setattr(stage_timing, "_time_stage", time_of)
 
     cost = estimate_experiment(experiment, tmp_path, overrides=["train.balancer=umt", "train.strategy=end_to_end"])
 
@@ -82,7 +82,7 @@ def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shar
 
 def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 8))  # every look at the clock is 8 seconds after the one before
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(stage_timing.time, "perf_counter", lambda: float(next(clock)))
     assembly = assemble(load_recipe(recipe(epochs=1), ["data.batch_size=6"]))
 
     (stage,) = time_stages(assembly, samples=2, accelerator="cpu")
@@ -164,7 +164,7 @@ def test_steps_are_timed_on_one_thread_as_runs_take_them(experiment: Path, tmp_p
 
     before = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(timing, "time_stages", watched)
+        patch.setattr(stage_timing, "time_stages", watched)
         torch.set_num_threads(2)
         estimate_experiment(experiment, tmp_path / "out", processes=2)
     assert set(seen) == {1}

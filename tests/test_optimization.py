@@ -21,8 +21,8 @@ from fusionkit.interfaces import OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel, build
 from fusionkit.nn.jagged import Jagged
 from fusionkit.training.gradients import accumulate, gradient_norm, not_finite
+from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.parts import Parts
-from fusionkit.training.steps import Learner, Moment
 
 JOINT = Stage("joint", ("motion", "posture", "fusion"), ("motion", "posture", "fused"))
 

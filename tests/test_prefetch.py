@@ -22,8 +22,8 @@ from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Profile, train
-from fusionkit.training.journal import Journal
-from fusionkit.training.watching import DATA, MOVE
+from fusionkit.training.log import Journal
+from fusionkit.training.profiling.watch import DATA, MOVE
 
 
 class Notes:

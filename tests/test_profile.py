@@ -22,8 +22,9 @@ from fusionkit.interfaces import Batch
 from fusionkit.models.build import build
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
-from fusionkit.training.recorders import REST, Clock
-from fusionkit.training.step_profile import (
+from fusionkit.training.learner import Learner
+from fusionkit.training.profiling.clock import REST, Clock
+from fusionkit.training.profiling.records import (
     BACKWARD,
     DATA,
     FUSION,
@@ -34,8 +35,7 @@ from fusionkit.training.step_profile import (
     Operator,
     StageProfile,
 )
-from fusionkit.training.steps import Learner
-from fusionkit.training.watching import Watch
+from fusionkit.training.profiling.watch import Watch
 
 
 def profiled(out: Path, **options: Any) -> tuple[RunFolder, Profile]:
@@ -111,7 +111,7 @@ def test_parts_are_told_of_every_modality_and_each_takes_time(tmp_path: Path) ->
 
 def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    monkeypatch.setattr("fusionkit.training.recorders.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("fusionkit.training.profiling.clock.time.perf_counter", lambda: next(now))
 
     clock = Clock(torch.device("cpu"))
     clock.enter((LOSSES, None))  # at 1
@@ -150,7 +150,9 @@ def test_without_a_profile_there_is_no_hook_and_no_watched_step(
 
     monkeypatch.setattr(Learner, "__call__", look)
     for name in ("Clock", "Tracer"):
-        monkeypatch.setattr(f"fusionkit.training.watching.{name}.enter", lambda *_: pytest.fail("a part was told"))
+        monkeypatch.setattr(
+            f"fusionkit.training.profiling.watch.{name}.enter", lambda *_: pytest.fail("a part was told")
+        )
     run_of(tmp_path / "run", epochs=2)
 
     assert set(seen) == {(Learner, 0)}

@@ -29,9 +29,9 @@ from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, train
 from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, optimizer_state
-from fusionkit.training.interruption import Listener
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
+from fusionkit.training.signals import Listener
 
 CASES: dict[str, dict[str, Any]] = {
     "late fusion with selection and a plateau": {
@@ -453,7 +453,7 @@ def test_a_second_request_to_end_takes_its_usual_course_and_an_echo_or_a_notice_
             for signum in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM):
                 signal.raise_signal(signum)  # a notice, again and again, and what it announced, on two ways at once
             assert (listener.received, course) == (signal.SIGUSR1, [])
-            monkeypatch.setattr("fusionkit.training.interruption.ECHO_SECONDS", 0.0)
+            monkeypatch.setattr("fusionkit.training.signals.ECHO_SECONDS", 0.0)
             signal.raise_signal(signal.SIGINT)
             assert course == [signal.SIGINT]
             signal.raise_signal(signal.SIGTERM)
@@ -492,7 +492,7 @@ def test_what_is_sent_to_all_processes_does_not_end_those_that_load_data() -> No
 SCRIPT = """
 import json, os, sys
 from fusionkit.training import train
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 told, (options, out, step, signum) = Journal.step, json.loads(sys.argv[1])
 def tell(journal, record):
     told(journal, record)

@@ -13,7 +13,6 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 
-from fusionkit.balancers import GBlendOnline
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError
@@ -21,11 +20,12 @@ from fusionkit.interfaces import Batch, EpochPlan, Repeat, Review
 from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.training.interruption import Interrupted
-from fusionkit.training.journal import Journal
+from fusionkit.training.balancers import GBlendOnline
+from fusionkit.training.learner import Learner
+from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
 from fusionkit.training.parts import Parts
-from fusionkit.training.steps import Learner
+from fusionkit.training.signals import Interrupted
 
 Hook = Callable[[GBlendOnline, Review], EpochPlan]
 

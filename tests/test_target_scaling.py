@@ -23,7 +23,7 @@ from fusionkit.models.loss_heads import Concordance, Regression
 from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 
 NAN = math.nan
 BUFFERS = ("scaling.location", "scaling.spread")

@@ -23,7 +23,7 @@ from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.models.build import build
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 
 RATE = 0.01
 SGD = {"type": "sgd", "lr": RATE}
@@ -254,7 +254,7 @@ def test_a_loss_that_diverges_names_its_terms(tmp_path: Path) -> None:
 def test_a_finished_run_returns_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    monkeypatch.setattr("fusionkit.training.start.build", lambda *_: pytest.fail("a network was built"))
+    monkeypatch.setattr("fusionkit.training.train.build", lambda *_: pytest.fail("a network was built"))
 
     again = run_of(tmp_path / "run")
 

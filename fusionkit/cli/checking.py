@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fusionkit.interfaces import Dataset
     from fusionkit.models.build import FusionModel
     from fusionkit.models.cost import ModelCost, Part
-    from fusionkit.training.speed import RecipeSpeed, StageSpeed
+    from fusionkit.training.profiling.speed import RecipeSpeed, StageSpeed
 
 
 def add_to(app: typer.Typer) -> None:
@@ -105,8 +105,8 @@ def check(
 
 def _speed_of(recipe: Recipe, model: FusionModel, cost: ModelCost, device: torch.device) -> RecipeSpeed | str:
     """How fast the recipe is, or why that cannot be told here: a recipe may be for another machine."""
-    from fusionkit.training.speed import estimate_speed
-    from fusionkit.training.start import make_fabric
+    from fusionkit.training.profiling.speed import estimate_speed
+    from fusionkit.training.train import make_fabric
 
     lengths = {name: of.length for name, of in cost.modalities.items()}
     try:

@@ -12,7 +12,7 @@ from fusionkit.report.units import in_rate, in_seconds
 if TYPE_CHECKING:
     from fusionkit.storage.run_folder import RunFolder
     from fusionkit.training import Profile
-    from fusionkit.training.step_profile import StageProfile
+    from fusionkit.training.profiling.records import StageProfile
 
 
 def profile_of(run: RunFolder, as_json: bool) -> Profile:
@@ -30,7 +30,7 @@ def profile_of(run: RunFolder, as_json: bool) -> Profile:
 
 
 def _print_profile(found: StageProfile, run: RunFolder) -> None:
-    from fusionkit.training.recorders import named
+    from fusionkit.training.profiling.clock import named
 
     rows = [(named(each.part, each.modality), in_seconds(each.seconds), f"{each.share:.1%}") for each in found.parts]
     whole = ("a step", in_seconds(found.step_seconds), f"{sum(each.share for each in found.parts):.1%}")

@@ -176,8 +176,8 @@ AGGREGATORS: Registry[interfaces.Aggregator] = Registry(
 )
 FUSIONS: Registry[interfaces.Fusion] = Registry("fusion", interfaces.Fusion, "fusionkit.models.fusions")
 LOSS_HEADS: Registry[interfaces.LossHead] = Registry("loss_head", interfaces.LossHead, "fusionkit.models.loss_heads")
-BALANCERS: Registry[interfaces.Balancer] = Registry("balancer", interfaces.Balancer, "fusionkit.balancers")
-STRATEGIES: Registry[interfaces.Strategy] = Registry("strategy", interfaces.Strategy, "fusionkit.strategies")
+BALANCERS: Registry[interfaces.Balancer] = Registry("balancer", interfaces.Balancer, "fusionkit.training.balancers")
+STRATEGIES: Registry[interfaces.Strategy] = Registry("strategy", interfaces.Strategy, "fusionkit.training.strategies")
 TRANSFORMS: Registry[interfaces.Transform] = Registry("transform", interfaces.Transform, "fusionkit.data.transforms")
 DATASETS: Registry[interfaces.Dataset] = Registry("dataset", interfaces.Dataset, "fusionkit.data.datasets")
 FOLDS: Registry[interfaces.Folds] = Registry("folds", interfaces.Folds, "fusionkit.data.folds")
@@ -185,9 +185,9 @@ DETECTORS: Registry[interfaces.FaceDetector] = Registry(
     "detector", interfaces.FaceDetector, "fusionkit.data.films.detectors"
 )
 OPTIMIZERS: Registry[interfaces.OptimizerRecipe] = Registry(
-    "optimizer", interfaces.OptimizerRecipe, "fusionkit.optimization"
+    "optimizer", interfaces.OptimizerRecipe, "fusionkit.training.optimizers"
 )
-SCHEDULERS: Registry[interfaces.Schedule] = Registry("scheduler", interfaces.Schedule, "fusionkit.optimization")
+SCHEDULERS: Registry[interfaces.Schedule] = Registry("scheduler", interfaces.Schedule, "fusionkit.training.optimizers")
 
 REGISTRIES: Mapping[str, Registry[Any]] = {
     registry.kind: registry

@@ -85,7 +85,7 @@ def _is_whole(known: Mapping[str, Any]) -> bool:
 
 def seconds_of_epoch(recipe: Recipe) -> float:
     """Seconds of an epoch of all stages together, those of the balancer's teachers among them."""
-    from fusionkit.training.timing import time_stages
+    from fusionkit.training.profiling.stage_timing import time_stages
 
     with one_thread(), without_pretrained_weights():
         stages = time_stages(assemble(recipe))

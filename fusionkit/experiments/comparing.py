@@ -156,7 +156,7 @@ def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
     Args:
         agenda: The comparison before it is tuned, so that costs are those of the recipes as they stand.
     """
-    from fusionkit.training.timing import time_stages
+    from fusionkit.training.profiling.stage_timing import time_stages
 
     costs = {}
     first = {job.variant: job for job in reversed(agenda.jobs)}

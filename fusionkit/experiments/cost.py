@@ -15,7 +15,7 @@ from fusionkit.experiments.jobs import Agenda, Job
 from fusionkit.models.encoders.weights import without_pretrained_weights
 
 if TYPE_CHECKING:
-    from fusionkit.training.timing import StageTime
+    from fusionkit.training.profiling.stage_timing import StageTime
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
     Raises:
         DataError: The samples cannot be read.
     """
-    from fusionkit.training.start import make_fabric
-    from fusionkit.training.timing import time_stages
+    from fusionkit.training.profiling.stage_timing import time_stages
+    from fusionkit.training.train import make_fabric
 
     first: dict[str, Job] = {}
     for job in waiting:

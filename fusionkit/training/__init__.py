@@ -1,8 +1,8 @@
 """Training: one loop of our own on Lightning Fabric, which resumes exactly where it was stopped."""
 
-from fusionkit.training.interruption import Interrupted
 from fusionkit.training.loop import fit
-from fusionkit.training.profiling import Profile
-from fusionkit.training.start import train
+from fusionkit.training.profiling.profile import Profile
+from fusionkit.training.signals import Interrupted
+from fusionkit.training.train import train
 
 __all__ = ["Interrupted", "Profile", "fit", "train"]

@@ -34,17 +34,17 @@ from fusionkit.training.checkpoint import (
     load_optimizer_state,
     optimizer_state,
 )
-from fusionkit.training.interruption import Interrupted, Listener
-from fusionkit.training.journal import Journal
+from fusionkit.training.learner import Learner, Moment
+from fusionkit.training.log import Journal
 from fusionkit.training.parts import Parts
 from fusionkit.training.review import Reviewer, groups
+from fusionkit.training.signals import Interrupted, Listener
 from fusionkit.training.stages import balancer_of, stages_of
-from fusionkit.training.steps import Learner, Moment
 from fusionkit.training.teacher import Teacher
 from fusionkit.training.validation import monitored_loss, validation_losses
 
 if TYPE_CHECKING:
-    from fusionkit.training.profiling import Profile
+    from fusionkit.training.profiling.profile import Profile
 
 
 def fit(

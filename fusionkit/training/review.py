@@ -18,8 +18,8 @@ from fusionkit.data.loading.failures import batch_named
 from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.models.build import FusionModel
+from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.parts import Parts
-from fusionkit.training.steps import Learner, Moment
 from fusionkit.training.validation import widened
 
 

@@ -14,7 +14,7 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from fusionkit.storage import files
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import loop, train
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 
 OPTIONS: dict[str, Any] = {"checkpoint_seconds": 0.0}
 CHECKPOINT = "checkpoint.safetensors"

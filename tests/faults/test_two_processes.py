@@ -17,7 +17,7 @@ from fusionkit.storage.run_folder import RunFolder
 SCRIPT = """
 import os, signal, sys, time
 from fusionkit.cli import main
-from fusionkit.training.journal import Journal
+from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
 how, seed = os.environ.pop("FAULT", ""), _Fit._seed
 open(f"{sys.argv[3]}.{os.environ['RANK']}", "w").write(str(os.getpid()))

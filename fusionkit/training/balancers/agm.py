@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.balancers.likelihood import mean_of
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
+from fusionkit.training.balancers.likelihood import mean_of
 
 MOST = 10.0
 

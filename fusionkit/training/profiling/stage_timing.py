@@ -16,12 +16,12 @@ from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import Assembly
 from fusionkit.interfaces import Balancer, OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel, build
+from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.parts import Parts
-from fusionkit.training.recorders import wait_for
+from fusionkit.training.profiling.clock import wait_for
 from fusionkit.training.stages import balancer_of, stages_of
-from fusionkit.training.start import make_fabric
-from fusionkit.training.steps import Learner, Moment
 from fusionkit.training.teacher import Teacher
+from fusionkit.training.train import make_fabric
 
 LONG_STEP = 2.0
 """Seconds above which one timed step is enough."""

@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.balancers.likelihood import likelihoods
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.training.balancers.likelihood import likelihoods
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 

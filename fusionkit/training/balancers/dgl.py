@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from fusionkit.balancers.blocks import blocks_of, fused_and_unimodal
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
+from fusionkit.training.balancers.blocks import blocks_of, fused_and_unimodal
 
 
 @BALANCERS.register("dgl")

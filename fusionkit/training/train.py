@@ -28,7 +28,7 @@ from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
 
 if TYPE_CHECKING:
-    from fusionkit.training.profiling import Profile
+    from fusionkit.training.profiling.profile import Profile
 
 
 def train(

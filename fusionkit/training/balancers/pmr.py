@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.balancers.likelihood import mean_of
 from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union, sum_over_processes
+from fusionkit.training.balancers.likelihood import mean_of
 
 
 @BALANCERS.register("pmr")

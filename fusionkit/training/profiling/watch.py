@@ -13,8 +13,8 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from fusionkit.models.build import FusionModel
-from fusionkit.training.recorders import REST, Clock, Part, Recorder, Tracer
-from fusionkit.training.step_profile import (
+from fusionkit.training.profiling.clock import REST, Clock, Part, Recorder, Tracer
+from fusionkit.training.profiling.records import (
     AGGREGATOR,
     BACKWARD,
     DATA,

@@ -19,10 +19,10 @@ from fusionkit.models.noise import batch_of, noise_of
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, network_too_large, told_when_full, too_large
 from fusionkit.training.parts import Parts
-from fusionkit.training.recorders import wait_for
+from fusionkit.training.profiling.clock import wait_for
+from fusionkit.training.profiling.stage_timing import learner_of, still, timed
 from fusionkit.training.stages import balancer_of, stages_of
-from fusionkit.training.start import make_fabric
-from fusionkit.training.timing import learner_of, still, timed
+from fusionkit.training.train import make_fabric
 
 SECONDS = 4.0
 """Seconds that all timed steps may take together, if a few samples do not take longer by themselves."""

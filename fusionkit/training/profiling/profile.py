@@ -16,11 +16,11 @@ from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Batch, ModelOutput, Repeat
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.run_folder import RunFolder
-from fusionkit.training.advice import advice_on
-from fusionkit.training.recorders import REST
-from fusionkit.training.step_profile import BACKWARD, DATA, LOSSES, MOVE, StageProfile
-from fusionkit.training.steps import Learner, Outcome
-from fusionkit.training.watching import Watch
+from fusionkit.training.learner import Learner, Outcome
+from fusionkit.training.profiling.advice import advice_on
+from fusionkit.training.profiling.clock import REST
+from fusionkit.training.profiling.records import BACKWARD, DATA, LOSSES, MOVE, StageProfile
+from fusionkit.training.profiling.watch import Watch
 
 
 class Profile:

@@ -9,10 +9,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.balancers.blocks import blocks_of, flat
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
 from fusionkit.nn.distributed import sum_over_processes, world_size
+from fusionkit.training.balancers.blocks import blocks_of, flat
 
 FLOOR = 0.01
 

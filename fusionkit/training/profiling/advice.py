@@ -6,8 +6,8 @@ import torch
 
 from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.execution.workers import processors
-from fusionkit.training.recorders import REST
-from fusionkit.training.step_profile import (
+from fusionkit.training.profiling.clock import REST
+from fusionkit.training.profiling.records import (
     AGGREGATOR,
     DATA,
     ENCODERS,

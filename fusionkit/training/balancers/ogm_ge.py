@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.balancers.likelihood import likelihoods
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
+from fusionkit.training.balancers.likelihood import likelihoods
 
 
 @BALANCERS.register("ogm_ge")

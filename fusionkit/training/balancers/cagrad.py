@@ -10,9 +10,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.balancers.blocks import merge_shared
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
+from fusionkit.training.balancers.blocks import merge_shared
 
 SWEEPS = 200
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fusionkit.balancers.blocks import merge_shared
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
+from fusionkit.training.balancers.blocks import merge_shared
 
 
 @BALANCERS.register("pcgrad")

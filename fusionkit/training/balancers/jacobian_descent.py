@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fusionkit.balancers.blocks import merge_shared
 from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Balancer, Plan, Step
+from fusionkit.training.balancers.blocks import merge_shared
 
 CLASSES = {
     "upgrad": "UPGrad",
