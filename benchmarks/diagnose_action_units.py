@@ -17,7 +17,7 @@ from typing import Any
 
 from fusionkit.config.library import find_recipe
 from fusionkit.data.sources import datasets_shared
-from fusionkit.diagnosis import diagnose, merge, open_separate
+from fusionkit.evaluation.diagnosis import diagnose, merge, open_separate
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
 from fusionkit.storage.run_folder import RunFolder

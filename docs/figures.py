@@ -23,7 +23,7 @@ from fusionkit.nn.jagged import Jagged
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.layouts import ravdess_scene
 from fusionkit.rendering.performance import Take
-from fusionkit.report.canvas import COLOURS, FAINT, INK, canvas, save_figure
+from fusionkit.report.figures.style import COLOURS, FAINT, INK, canvas, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

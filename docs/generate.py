@@ -13,13 +13,13 @@ from speed import write_speed
 
 from fusionkit.config.registry import REGISTRIES, Component
 from fusionkit.config.schema import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
-from fusionkit.experiments.comparison import BudgetSpec, RangeSpec, TuningSpec
+from fusionkit.experiments.comparison_spec import BudgetSpec, RangeSpec, TuningSpec
 from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
 from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
 from fusionkit.interfaces import Metric
-from fusionkit.report.canvas import save_figure
-from fusionkit.report.figures import draw_folds
-from fusionkit.report.tables import SHARE, format_p, format_value, markdown
+from fusionkit.report.figures.folds import draw_folds
+from fusionkit.report.figures.style import save_figure
+from fusionkit.report.text.tables import SHARE, format_p, format_value, markdown
 from fusionkit.storage.measures import measure_of
 
 

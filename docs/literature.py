@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusionkit.experiments.ranking import rank
-from fusionkit.report.canvas import save_figure
-from fusionkit.report.comparison import (
+from fusionkit.evaluation.ranking import rank
+from fusionkit.report.figures.style import save_figure
+from fusionkit.report.pages.comparison import (
     HEADER,
     conditions,
     cost_rows,
@@ -18,7 +18,7 @@ from fusionkit.report.comparison import (
     last_line,
     ranking_rows,
 )
-from fusionkit.report.tables import NOTHING, SHARE, format_value, markdown_heading, markdown_line, p_in_words
+from fusionkit.report.text.tables import NOTHING, SHARE, format_value, markdown_heading, markdown_line, p_in_words
 from fusionkit.storage.measures import measure_of
 
 Results = Mapping[str, Any]

@@ -18,8 +18,8 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import FusionSpec, ModelSpec
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.sheet import contact_sheet
-from fusionkit.report.canvas import COLOURS, INK, canvas, save_figure
-from fusionkit.report.figures import draw_folds
+from fusionkit.report.figures.folds import draw_folds
+from fusionkit.report.figures.style import COLOURS, INK, canvas, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

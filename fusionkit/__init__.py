@@ -29,7 +29,7 @@ _HOMES = {
     "RecipeError": "errors",
     "RunError": "errors",
     "ShapeError": "errors",
-    "Stream": "stream",
+    "Stream": "inference.stream",
     "TrainingError": "errors",
     "allow": "config.trust",
     "build": "models.build",
@@ -57,9 +57,9 @@ if TYPE_CHECKING:
     from fusionkit.config.trust import allow
     from fusionkit.data.loading.collation import collate
     from fusionkit.errors import DataError, FusionKitError, RecipeError, RunError, ShapeError, TrainingError
+    from fusionkit.inference.stream import Stream
     from fusionkit.models.build import FusionModel, build
     from fusionkit.nn.jagged import Jagged
-    from fusionkit.stream import Stream
 
 
 def __getattr__(name: str) -> object:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusionkit.experiments.statistics import compare, mean_interval
+from fusionkit.evaluation.statistics import compare, mean_interval
 from fusionkit.storage.files import write_tensors
 
 COLUMNS = {"late fusion": "fused", "AM": "audio", "VM": "video", "ensemble": "ensemble", "N2": "fused"}

@@ -16,11 +16,11 @@ from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.evaluation.predictions import product_of_present
 from fusionkit.experiments import run_experiment
-from fusionkit.report.baselines import against_constant, against_ensembles, best_ensemble
-from fusionkit.report.baselines import targets_no_better_than_constant as weak_targets
-from fusionkit.report.diagnosis_scores import against_constant as diagnosed_against_constant
-from fusionkit.report.verdict import verdict
-from fusionkit.report.wording import interval_words, noise_words_of
+from fusionkit.report.text.baselines import against_constant, against_ensembles, best_ensemble
+from fusionkit.report.text.baselines import targets_no_better_than_constant as weak_targets
+from fusionkit.report.text.diagnosis_scores import against_constant as diagnosed_against_constant
+from fusionkit.report.text.verdict import verdict
+from fusionkit.report.text.wording import interval_words, noise_words_of
 
 
 def drawn(*shape, seed=0):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from fusionkit.cli import main
-from fusionkit.cli.checking import _print_speed
+from fusionkit.cli.check import _print_speed
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.models.build import build

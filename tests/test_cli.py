@@ -22,7 +22,7 @@ from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import processors
-from fusionkit.experiments.running import runs_at_a_time
+from fusionkit.experiments.run import runs_at_a_time
 from fusionkit.storage.environment import choose_device, use_device
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.train import make_fabric
@@ -80,7 +80,7 @@ def tiny(tmp_path: Path) -> Path:
 def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_few(
     capsys: pytest.CaptureFixture[str], groups: int, few: bool
 ) -> None:
-    from fusionkit.cli.running import _print_card
+    from fusionkit.cli.train import _print_card
 
     metrics = {"accuracy": {"value": 0.4166, "low": 0.4166, "high": 0.4166}}
     wide = {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}
@@ -617,8 +617,8 @@ def test_recipes_that_may_not_be_written_are_refused_in_one_line_and_none_is_lef
     ("arguments", "inside"),
     [
         (("check", "quickstart/recipe"), "fusionkit.config.recipe.load_recipe"),
-        (("diagnose", "run"), "fusionkit.diagnosis.find_runs"),
-        (("stress", "run"), "fusionkit.robustness.stress"),
+        (("diagnose", "run"), "fusionkit.evaluation.diagnosis.find_runs"),
+        (("stress", "run"), "fusionkit.evaluation.robustness.stress"),
         (("evaluate", "run"), "fusionkit.storage.run_folder.RunFolder.open"),
         (("verify", "run"), "fusionkit.evaluation.verify"),
     ],

@@ -18,7 +18,9 @@ from small_runs import recipe
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, did_you_mean
-from fusionkit.report import comparison, document, gallery, page
+from fusionkit.report.pages import comparison, gallery
+from fusionkit.report.pages.blocks import Missing
+from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.files import MAX_JSON_DEPTH, read_json, read_tensors, read_within
 from fusionkit.storage.run_folder import RunFolder
@@ -273,7 +275,7 @@ def places_of(value: object, place: tuple[str | int, ...] = ()) -> list[tuple[st
 def test_results_with_a_value_of_another_kind_anywhere_are_refused_or_reported(tmp_path, monkeypatch):
     """A report of them is written, or one error names the file; what is drawn is not drawn here."""
     for module in (page, gallery, comparison):
-        monkeypatch.setattr(module, "picture", lambda *_, what, **__: document.Missing(what, "not here"))
+        monkeypatch.setattr(module, "picture", lambda *_, what, **__: Missing(what, "not here"))
     whole, generator, refused = results_of(folds=("A",)), random.Random(0), list[str]()
     places = places_of(whole)[1:]
     assert len(places) > 200
@@ -285,7 +287,7 @@ def test_results_with_a_value_of_another_kind_anywhere_are_refused_or_reported(t
         node[place[-1]] = generator.choice(OTHERS)
         write_results(tmp_path, changed)
         try:
-            page.write_report(tmp_path)
+            write_report(tmp_path)
         except RunError as error:
             refused.append(str(error))
     assert len(refused) > 20

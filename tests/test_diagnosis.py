@@ -19,21 +19,21 @@ from torch import Tensor
 
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.data.assembly import assemble
-from fusionkit.diagnosis import Separate, diagnose, find_runs, merge, open_separate
-from fusionkit.diagnosis.diagnosing import OF_FEW_GROUPS
-from fusionkit.diagnosis.gradients import cosines_over_training
-from fusionkit.diagnosis.judging import Answer, Judge
-from fusionkit.diagnosis.probe import probe
-from fusionkit.diagnosis.samples import calibration, disagreement, rescued_and_hurt
-from fusionkit.diagnosis.separate import matching
-from fusionkit.diagnosis.shapley import shapley_shares
-from fusionkit.diagnosis.subsets import subsets_of
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
+from fusionkit.evaluation.diagnosis import Separate, diagnose, find_runs, merge, open_separate
+from fusionkit.evaluation.diagnosis.diagnose import OF_FEW_GROUPS
+from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
+from fusionkit.evaluation.diagnosis.probe import probe
+from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, rescued_and_hurt
+from fusionkit.evaluation.diagnosis.scores import Answer, Judge
+from fusionkit.evaluation.diagnosis.separate import matching
+from fusionkit.evaluation.diagnosis.shapley import shapley_shares
+from fusionkit.evaluation.diagnosis.subsets import subsets_of
 from fusionkit.interfaces import RawTarget
 from fusionkit.models.loss_heads import Classification, Multilabel, Regression
 from fusionkit.nn.layers import scoring
-from fusionkit.report.diagnosis_page import write_diagnosis
+from fusionkit.report.pages.diagnosis import write_diagnosis
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.testing import check_loss_head
 from fusionkit.training import train
@@ -218,7 +218,7 @@ def test_a_gain_and_its_interval_are_paired_over_resampled_groups() -> None:
     gain = judge.gain(first, second)
 
     right = [(each.distribution.argmax(1).numpy() == targets).astype(float) for each in (first, second)]
-    from fusionkit.evaluation.resampling import SEED, draw_counts
+    from fusionkit.evaluation.bootstrap import SEED, draw_counts
 
     counts = draw_counts(4, 200, SEED).numpy()
     weights = counts[:, [sorted(set(groups)).index(each) for each in groups]]

@@ -11,8 +11,8 @@ import pytest
 from small_runs import recipe, run_of
 
 from fusionkit.cli import main
-from fusionkit.report.diagnosis_page import write_diagnosis
-from fusionkit.report.diagnosis_words import diagnosis_words
+from fusionkit.report.pages.diagnosis import write_diagnosis
+from fusionkit.report.text.diagnosis import diagnosis_words
 
 FOLDS = {"folds": {"type": "group_kfold", "folds": 2}, "batch_size": 4}
 

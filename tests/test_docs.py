@@ -77,7 +77,7 @@ def test_the_demonstration_takes_no_longer_than_is_said():
     assert (results["films"], results["runs"], results["processors"]) == (300, 12, 2)
     assert 60 < results["wall_seconds"] < 150
     assert results["page_bytes"] > 100_000
-    for file in ("README.md", "Makefile", "fusionkit/cli/demonstration.py"):
+    for file in ("README.md", "Makefile", "fusionkit/cli/demo.py"):
         assert "about two minutes" in (ROOT / file).read_text(encoding="utf-8")
 
 

@@ -21,10 +21,10 @@ from scipy import stats
 
 from fusionkit import load_recipe
 from fusionkit.errors import RecipeError, RunError
+from fusionkit.evaluation.statistics import compare, corrected_t_test, mean_interval, paired_t_test, wilcoxon_test
 from fusionkit.experiments import load_experiment, run_experiment
-from fusionkit.experiments.jobs import Failure, do, make_agenda
+from fusionkit.experiments.agenda import Failure, do, make_agenda
 from fusionkit.experiments.results import make_results
-from fusionkit.experiments.statistics import compare, corrected_t_test, mean_interval, paired_t_test, wilcoxon_test
 from fusionkit.storage.files import sole_worker
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
@@ -469,7 +469,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run_is_begun(experim
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(refused, refuse)
-    monkeypatch.setattr("fusionkit.experiments.running.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
+    monkeypatch.setattr("fusionkit.experiments.run.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
     with pytest.raises(RunError, match=r"out: no runs can be written there \(Read-only file system\); name a folder"):
         run_experiment(path, tmp_path / "out", processes=1)
 
@@ -538,9 +538,9 @@ def test_a_second_experiment_in_one_folder_is_refused_and_the_first_goes_on(expe
         refused.append(str(caught.value))
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("fusionkit.experiments.running.run_jobs", lambda jobs, processes, report: second() or [])
-        patched.setattr("fusionkit.experiments.running.make_results", lambda agenda, failures: {})
-        patched.setattr("fusionkit.experiments.running.write_results", lambda results, out: {"first": "done"})
+        patched.setattr("fusionkit.experiments.run.run_jobs", lambda jobs, processes, report: second() or [])
+        patched.setattr("fusionkit.experiments.run.make_results", lambda agenda, failures: {})
+        patched.setattr("fusionkit.experiments.run.write_results", lambda results, out: {"first": "done"})
         done = quick(path, tmp_path / "out", processes=1)
 
     assert done == {"first": "done"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from fusionkit.config.library import find_recipe
 from fusionkit.experiments import run_experiment
 from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
-from fusionkit.report.page import write_report
+from fusionkit.report.pages.experiment import write_report
 
 SETTINGS = FilmSettings(size=(64, 64), frame_rate=12, seconds=1.1, sound_rate=16000)
 SMALL = (

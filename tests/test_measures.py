@@ -17,15 +17,15 @@ from small_runs import run_of
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.resampling import bootstrap_limits, draw_counts, resampled_metrics
+from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resampled_metrics
 from fusionkit.evaluation.verification import verify
 from fusionkit.experiments.compared import compared_metric
 from fusionkit.experiments.spec import load_experiment
 from fusionkit.interfaces import LOSS, LossHead, Metric
 from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
-from fusionkit.report.diagnosis_scores import points
-from fusionkit.report.tables import format_value, table_text
-from fusionkit.report.verdict import verdict
+from fusionkit.report.text.diagnosis_scores import points
+from fusionkit.report.text.tables import format_value, table_text
+from fusionkit.report.text.verdict import verdict
 from fusionkit.storage.measures import kind_of_target, measure_of, plain_measures, read_measure
 from fusionkit.testing import ContractError, check_loss_head
 

@@ -11,11 +11,11 @@ import pytest
 
 from fusionkit.cli.output import print_table
 from fusionkit.errors import RunError
-from fusionkit.report.canvas import COLOURS, save_figure
-from fusionkit.report.confusion import draw_confusions
-from fusionkit.report.curves import draw_learning_curves
-from fusionkit.report.figures import draw_figures, draw_folds
-from fusionkit.report.tables import markdown, table_text
+from fusionkit.report.figures.confusion import draw_confusions
+from fusionkit.report.figures.curves import draw_learning_curves
+from fusionkit.report.figures.folds import draw_figures, draw_folds
+from fusionkit.report.figures.style import COLOURS, save_figure
+from fusionkit.report.text.tables import markdown, table_text
 
 FOLDS = [f"A{odd},{odd + 1}" for odd in range(1, 24, 2)]
 NAMES = ["late fusion", "AM", "VM", "ensemble", "N0", "N1", "N2"]
@@ -253,7 +253,7 @@ def test_colours_are_dark_enough_on_white():
 
 
 def test_tables_need_no_matplotlib():
-    code = "import sys; from fusionkit.report.tables import markdown; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from fusionkit.report.text.tables import markdown; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -10,12 +10,11 @@ from small_runs import epochs_of, run_of, steps_of
 
 from fusionkit.errors import RunError
 from fusionkit.models.loss_heads.categorical import ECE_BINS, expected_calibration_error
-from fusionkit.report.calibration import BINS, calibrate, draw_calibration, pooled
-from fusionkit.report.canvas import fitting, save_figure, style_of
-from fusionkit.report.clouds import gather_clouds
-from fusionkit.report.confusion import draw_confusions, most_confused
-from fusionkit.report.curves import draw_term_curves, term_curves
-from fusionkit.report.features import (
+from fusionkit.report.figures.calibration import BINS, calibrate, draw_calibration, pooled
+from fusionkit.report.figures.clouds import gather_clouds
+from fusionkit.report.figures.confusion import draw_confusions, most_confused
+from fusionkit.report.figures.curves import draw_term_curves, term_curves
+from fusionkit.report.figures.features import (
     Cloud,
     class_indices,
     draw_features,
@@ -23,9 +22,10 @@ from fusionkit.report.features import (
     nearest_agree,
     usable,
 )
-from fusionkit.report.figures import draw_fold_intervals
-from fusionkit.report.numbers import draw_numbers
-from fusionkit.report.table_figure import draw_table
+from fusionkit.report.figures.folds import draw_fold_intervals
+from fusionkit.report.figures.numbers import draw_numbers
+from fusionkit.report.figures.style import fitting, save_figure, style_of
+from fusionkit.report.figures.table import draw_table
 from fusionkit.storage.experiment_folder import ExperimentFolder
 
 # Calibration

@@ -15,9 +15,9 @@ from report_folders import results_of, write_experiment, write_results
 
 from fusionkit.cli import main
 from fusionkit.errors import RunError
-from fusionkit.report import canvas, features
-from fusionkit.report.page import title_of, write_report
-from fusionkit.report.verdict import verdict
+from fusionkit.report.figures import features
+from fusionkit.report.pages.experiment import title_of, write_report
+from fusionkit.report.text.verdict import verdict
 
 FIGURES = {
     "calibration",
@@ -128,7 +128,7 @@ def test_markdown_says_the_same_and_names_the_figures_beside_it(reported):
 
 
 def test_the_template_is_in_the_package():
-    assert resources.files("fusionkit.report").joinpath("page.html.j2").is_file()
+    assert resources.files("fusionkit.report.pages").joinpath("page.html.j2").is_file()
 
 
 def test_a_report_may_go_to_another_folder_and_leaves_the_experiment_alone(tmp_path):

@@ -12,10 +12,10 @@ from report_folders import results_of
 from fusionkit.config.yaml import read_yaml
 from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
-from fusionkit.experiments.jobs import make_agenda
-from fusionkit.report.paper import contradictions, fold_table, inferior_in_paper, mean_table, paper_sentences
-from fusionkit.report.published import published
-from fusionkit.report.sections import paper_section
+from fusionkit.experiments.agenda import make_agenda
+from fusionkit.report.pages.sections import paper_section
+from fusionkit.report.text.paper import contradictions, fold_table, inferior_in_paper, mean_table, paper_sentences
+from fusionkit.report.text.published import published
 
 RECIPES = Path(__file__).parents[1] / "recipes" / "aver"
 

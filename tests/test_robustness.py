@@ -14,12 +14,12 @@ from fusionkit import build, load_recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
+from fusionkit.evaluation.robustness import CORRUPTIONS, Levels, stress
+from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
+from fusionkit.evaluation.robustness.signal import Spread, measure
+from fusionkit.evaluation.robustness.stress import notes_of
+from fusionkit.evaluation.robustness.stress_run import Stressed, stress_run
 from fusionkit.experiments import run_experiment
-from fusionkit.robustness import CORRUPTIONS, Levels, stress
-from fusionkit.robustness.corruptions import hit, lag, noisy, partners, shifted
-from fusionkit.robustness.curves import notes_of
-from fusionkit.robustness.measuring import Spread, measure
-from fusionkit.robustness.stressing import Stressed, stress_run
 from fusionkit.storage.run_folder import RunFolder
 
 NAMES = [f"s{place}" for place in range(50)]

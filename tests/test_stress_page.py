@@ -10,9 +10,9 @@ from test_robustness import drawn_run
 
 from fusionkit.errors import RunError
 from fusionkit.interfaces import share
-from fusionkit.report.stress_figure import draw_stress
-from fusionkit.report.stress_page import write_stress_page
-from fusionkit.report.stress_words import curves_of, evidence, level_text, rows_of, sentences
+from fusionkit.report.figures.stress import draw_stress
+from fusionkit.report.pages.stress import write_stress_page
+from fusionkit.report.text.stress import curves_of, evidence, level_text, rows_of, sentences
 
 
 def curve(column, branch, means, **other):

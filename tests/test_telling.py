@@ -20,7 +20,7 @@ from fusionkit.errors import DataError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments import run_experiment
 from fusionkit.interfaces import Split
-from fusionkit.report.page import write_report
+from fusionkit.report.pages.experiment import write_report
 from fusionkit.training import train
 
 GIVEN = {"sound": "sound", "motion": {"column": "motion", "rate": 50.0}, "x": ["x"]}

@@ -23,7 +23,7 @@ from fusionkit.config.library import shipped_recipes
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.experiments.jobs import Job, do, refuse_foreign_runs
+from fusionkit.experiments.agenda import Job, do, refuse_foreign_runs
 from fusionkit.storage import own_runs
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train

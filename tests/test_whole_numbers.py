@@ -24,11 +24,11 @@ from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.errors import DataError, ElementError, ShapeError
 from fusionkit.evaluation import evaluate
+from fusionkit.evaluation.robustness.corruptions import noisy
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
 from fusionkit.nn.jagged import Jagged
-from fusionkit.robustness.corruptions import noisy
 from fusionkit.testing import ContractError, check_dataset, check_encoder
 from fusionkit.training import train
 

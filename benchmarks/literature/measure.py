@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.experiments.comparing import run_comparison
-from fusionkit.report.page import write_report
+from fusionkit.experiments.compare import run_comparison
+from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.files import replace_file
 
 HERE = Path(__file__).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
-from fusionkit.experiments.beginnings import prepare_films
+from fusionkit.experiments.prerequisites import prepare_films
 from fusionkit.rendering import render_ravdess
 
 SIGNALS = {

@@ -16,16 +16,16 @@ from typing import Annotated, Any
 import typer
 
 from fusionkit.cli import (
-    checking,
-    comparing,
-    demonstration,
-    diagnosing,
-    doctoring,
-    inspecting,
-    preparing,
-    reporting,
-    running,
-    stressing,
+    check,
+    compare,
+    demo,
+    diagnose,
+    doctor,
+    inspect,
+    prepare,
+    report,
+    stress,
+    train,
 )
 from fusionkit.cli.output import processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
@@ -40,16 +40,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-demonstration.add_to(app)
-preparing.add_to(app)
-running.add_to(app)
-comparing.add_to(app)
-reporting.add_to(app)
-diagnosing.add_to(app)
-stressing.add_to(app)
-checking.add_to(app)
-inspecting.add_to(app)
-doctoring.add_to(app)
+for command in (
+    demo,
+    prepare,
+    train,
+    compare,
+    report,
+    diagnose,
+    stress,
+    check,
+    inspect,
+    doctor,
+):  # as --help lists them
+    command.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fusionkit.cli.output import print_json, print_paragraph, print_table
-from fusionkit.report.units import in_time
+from fusionkit.report.text.units import in_time
 
 if TYPE_CHECKING:
     from fusionkit.config.schema import Recipe
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def get_films_ready(recipes: Iterable[Recipe], processes: int | None, as_json: bool) -> None:
     """Prepares the films of recipes, and says what was not plain."""
-    from fusionkit.experiments.beginnings import prepare_films
+    from fusionkit.experiments.prerequisites import prepare_films
 
     for done in prepare_films(recipes, processes=processes, progress=not as_json):
         if not as_json and done.kept < len(done.records):
@@ -32,7 +32,7 @@ def print_dry_run(experiment: Experiment, cost: ExperimentCost, processes: int |
         RecipeError: What its encoders start from is not there and cannot be trained; it is said after the cost.
     """
     from fusionkit.execution.workers import processors
-    from fusionkit.experiments.beginnings import check_pretraining, films_that_wait, missing_pretraining
+    from fusionkit.experiments.prerequisites import check_pretraining, films_that_wait, missing_pretraining
 
     at_once = processes or processors()
     waiting = films_that_wait(experiment.recipes.values())

@@ -18,9 +18,9 @@ from fusionkit.config.initial_weights import starts_of
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.splits import natural_order, split_hash
 from fusionkit.errors import RunError
+from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
-from fusionkit.evaluation.resampling import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.interfaces import LossHead
 from fusionkit.models.build import FusionModel, build
 from fusionkit.models.encoders.weights import without_pretrained_weights

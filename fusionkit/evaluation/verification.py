@@ -15,9 +15,9 @@ from torch import Tensor
 
 from fusionkit.config.validation import at
 from fusionkit.errors import RunError
+from fusionkit.evaluation.bootstrap import RESAMPLES
 from fusionkit.evaluation.card import READ, make_card
 from fusionkit.evaluation.predictions import Predictions
-from fusionkit.evaluation.resampling import RESAMPLES
 from fusionkit.storage.files import read_json
 from fusionkit.storage.run_folder import RunFolder
 

@@ -15,7 +15,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.execution.workers import one_thread
-from fusionkit.experiments.comparison import ComparisonSpec
+from fusionkit.experiments.comparison_spec import ComparisonSpec
 from fusionkit.experiments.spec import Experiment
 from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.storage.files import read_json, replace_file

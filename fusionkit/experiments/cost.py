@@ -10,8 +10,8 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.loading.failures import length_of
 from fusionkit.execution.workers import one_thread
-from fusionkit.experiments.beginnings import missing_pretraining
-from fusionkit.experiments.jobs import Agenda, Job
+from fusionkit.experiments.agenda import Agenda, Job
+from fusionkit.experiments.prerequisites import missing_pretraining
 from fusionkit.models.encoders.weights import without_pretrained_weights
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from fusionkit.data.sources import datasets_shared
 from fusionkit.execution import workers as pool
-from fusionkit.experiments.jobs import Failure, Job, do
+from fusionkit.experiments.agenda import Failure, Job, do
 
 Report = Callable[[Job, Failure | None], None]
 

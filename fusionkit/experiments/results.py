@@ -10,10 +10,10 @@ from statistics import fmean
 from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
-from fusionkit.experiments.jobs import Agenda, Failure, read_card
-from fusionkit.experiments.ranking import LEVEL
+from fusionkit.evaluation.ranking import LEVEL
+from fusionkit.evaluation.statistics import compare, mean_interval
+from fusionkit.experiments.agenda import Agenda, Failure, read_card
 from fusionkit.experiments.spec import Column, Experiment
-from fusionkit.experiments.statistics import compare, mean_interval
 from fusionkit.interfaces import Split
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.measures import plain_measures

@@ -13,8 +13,8 @@ from fusionkit.config.schema import FoldsSpec, Recipe
 from fusionkit.data.sources import open_dataset
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
-from fusionkit.experiments.comparison import TuningSpec, draw_trial
-from fusionkit.experiments.jobs import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
+from fusionkit.experiments.agenda import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
+from fusionkit.experiments.comparison_spec import TuningSpec, draw_trial
 from fusionkit.interfaces import LOSS, Folds
 from fusionkit.storage.files import folder_name
 

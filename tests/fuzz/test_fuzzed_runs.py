@@ -26,7 +26,9 @@ from fusionkit.data.films.records import ClipRecord
 from fusionkit.evaluation import card, verification
 from fusionkit.interfaces import Clip
 from fusionkit.models.encoders.weights import load_weights
-from fusionkit.report import comparison, document, gallery, page
+from fusionkit.report.pages import comparison, gallery
+from fusionkit.report.pages.blocks import Missing
+from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage import own_runs
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.files import read_tensors, write_tensors
@@ -124,11 +126,11 @@ def test_a_report_of_results_in_which_anything_is_altered_is_written_or_refused_
     trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (page, gallery, comparison):  # drawing takes a second
-        monkeypatch.setattr(module, "picture", lambda *_, what, **__: document.Missing(what, "not here"))
+        monkeypatch.setattr(module, "picture", lambda *_, what, **__: Missing(what, "not here"))
     whole = results_of(folds=("A",))
     for chance in trials.cases(40):
         file = write_results(tmp_path, altered(whole, chance, chance.choice((1, 1, 2)))) / "results.json"
-        trials.attempt(lambda: page.write_report(tmp_path), names=file)
+        trials.attempt(lambda: write_report(tmp_path), names=file)
     assert 0 < trials.refused < trials.tried
 
 

@@ -30,10 +30,10 @@ from torch._dynamo.utils import counters
 
 from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.data.loading.batching import EpochBatches
+from fusionkit.inference.stream import Stream
 from fusionkit.interfaces import at_once
 from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.nn.jagged import Jagged
-from fusionkit.stream import Stream
 from rows.encoders import encoders_alone, learn, loss_of, size_at
 from rows.registry import NotMeasuredError, Place, row
 

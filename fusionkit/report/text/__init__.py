@@ -1,0 +1,1 @@
+"""What a report says: verdicts, tables and sentences."""

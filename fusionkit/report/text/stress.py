@@ -1,0 +1,221 @@
+"""What is left under corruptions, in words and as text for tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fusionkit.evaluation.bootstrap import FEW_GROUPS
+from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLES, FUSED
+from fusionkit.interfaces import Metric
+from fusionkit.report.text.noise import TOO_FEW, noise_words
+from fusionkit.report.text.tables import NOTHING, format_value
+from fusionkit.storage.measures import measure_of
+
+Document = Mapping[str, Any]
+"""What ``stress.json`` holds."""
+
+Curve = Mapping[str, Any]
+
+HEADINGS = {"missing": "Missing", "noise": "Noisy", "shift": "Shifted in time", "swap": "Of someone else"}
+MEANINGS = {
+    "missing": "The share of the samples that lack the modality, of those that have it. Who lacks it at one level "
+    "lacks it at every higher one.",
+    "noise": "White noise, its standard deviation in standard deviations of the modality, channel by channel: level 1 "
+    "is a signal-to-noise ratio of 0 dB, level 2 of -6 dB. Whole numbers are rounded and end where their type ends.",
+    "shift": "The modality comes late by so much, the others stay: its first element is held meanwhile, and its end is "
+    "lost. What comes early (a level below 0) loses its beginning and holds its last element.",
+    "swap": "The share of the samples that are given the modality of another sample, of those that have it. Whose it "
+    "is stays the same at every level; the other's class may be the same by chance.",
+}
+PER_CENT = ("share", "share of the length")
+
+
+def level_text(level: float, unit: str) -> str:
+    """A level as a heading.
+
+    Example:
+        >>> level_text(0.2, "share"), level_text(0.5, "seconds"), level_text(2.0, "standard deviations")
+        ('20 %', '0.5 s', '2 sd')
+    """
+    if unit in PER_CENT:
+        return f"{100 * level:.4g} %"
+    return f"{level:g} {'s' if unit == 'seconds' else 'sd'}"
+
+
+def corruptions_of(document: Document) -> tuple[str, ...]:
+    """The corruptions that have curves, in order."""
+    return tuple(dict.fromkeys(curve["corruption"] for curve in document["curves"]))
+
+
+def curves_of(document: Document, corruption: str, target: str) -> dict[str, list[Curve]]:
+    """By modality the curves of a corruption and target that have a value; with those that do not read the modality.
+
+    A network of the modality alone says nothing where it is missing, so it has no curve there.
+    """
+    found: dict[str, list[Curve]] = {}
+    for curve in document["curves"]:
+        silent = curve["corruption"] == "missing" and curve["branch"] == curve["modality"]
+        known = any(point["mean"] is not None for point in curve["points"])
+        if (curve["corruption"], curve["target"]) == (corruption, target) and known and not silent:
+            found.setdefault(curve["modality"], []).append(curve)
+    return found
+
+
+def is_fused(curve: Curve) -> bool:
+    """Whether a curve is of several modalities."""
+    return curve["branch"] in (FUSED, *ENSEMBLES)
+
+
+def reads_it(curve: Curve) -> bool:
+    """Whether a curve's branch reads the modality that is corrupted; any other is a flat line."""
+    return is_fused(curve) or curve["branch"] == curve["modality"]
+
+
+def rows_of(
+    curves: Sequence[Curve], metric: Metric, levels: Sequence[float], limits: bool = False
+) -> list[tuple[str, ...]]:
+    """A row per curve that reads the modality, a value per level; with its interval, if `limits`."""
+
+    def cell(point: Mapping[str, Any] | None) -> str:
+        if point is None or point["mean"] is None:
+            return NOTHING
+        text = format_value(point["mean"], metric)
+        if limits and point["low"] is not None:
+            text += f" [{format_value(point['low'], metric)}, {format_value(point['high'], metric)}]"
+        return text
+
+    rows = []
+    for curve in filter(reads_it, curves):
+        at = {point["level"]: point for point in curve["points"]}
+        rows.append((curve["column"], *(cell(at.get(level)) for level in levels)))
+    return rows
+
+
+def levels_of(curves: Sequence[Curve]) -> list[float]:
+    """Every level that some curve has."""
+    return sorted({point["level"] for curve in curves for point in curve["points"]})
+
+
+def sentences(document: Document) -> tuple[str, ...]:
+    """What is left at the strongest level of every corruption and modality, and what to be careful about."""
+    said, few = list[str](), _few_groups(document)
+    for target, of in document["targets"].items():
+        for corruption in corruptions_of(document):
+            for modality, curves in curves_of(document, corruption, target).items():
+                level = _strongest(curves[0])["level"]
+                if level and (told := list(_told(curves, measure_of(of)))):
+                    words = _circumstances(corruption, modality, level, curves[0]["unit"])
+                    where = f" ({_measure(of, target)})" if len(document["targets"]) > 1 or not said else ""
+                    said.append(f"{words} {_kept(told, of, few)}{where}.")
+    return (*said, *_silent(document))
+
+
+def evidence(document: Document) -> str:
+    """Over how many samples all of it is, what one is worth, and by which rule a change is one."""
+    samples, groups, folds = document["samples"], document["groups"], len(document["folds"])
+    grouped = f" of {groups} {'group' if groups == 1 else 'groups'}" if groups < samples else ""
+    over = f"{samples} samples{grouped}{f' in {folds} folds' if folds > 1 else ''}"
+    counted = [metric.name for of in document["targets"].values() if (metric := measure_of(of)).of_samples]
+    worth = f"; one sample is worth {100 / samples:.2g} points of {counted[0]}" if counted and samples else ""
+    if folds > 1:
+        rule = "A change is called one where Student's 95 % interval over folds, paired, does not hold 0."
+    elif len(document["seeds"]) > 1:
+        rule = "One fold has nothing to tell a change from noise by."
+    elif _few_groups(document):
+        rule = f"No change is called one: {TOO_FEW} it from noise (fewer than {FEW_GROUPS})."
+    else:
+        rule = "A change is called one where its 95 % interval over resampled groups, paired, does not hold 0."
+    return f"All of it is over {over}{worth}. {rule}"
+
+
+def _few_groups(document: Document) -> bool:
+    return len(document["folds"]) == len(document["seeds"]) == 1 and document["groups"] < FEW_GROUPS
+
+
+def _told(curves: Sequence[Curve], metric: Metric) -> Iterator[Curve]:
+    """The best fused curve and the ensemble; of a network of one modality its own."""
+    reading = [curve for curve in curves if reads_it(curve) and _strongest(curve)["mean"] is not None]
+    fused = [curve for curve in reading if curve["branch"] == "fused" and _untouched(curve) is not None]
+    if fused:
+        yield max(fused, key=lambda curve: metric.sign * curve["points"][_zero(curve)]["mean"])
+    ensembles = [curve for curve in reading if curve["branch"] in ENSEMBLES]
+    yield from ensembles[:1]
+    if not fused and not ensembles:
+        yield from reading[:1]
+
+
+def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
+    """What curves keep, the verb only where it changes; what may be noise is called no change."""
+    metric, told, before = measure_of(of), list[str](), ""
+    for curve in curves:
+        name = "the ensemble" if curve["branch"] == curve["column"] == ENSEMBLE else curve["column"]
+        whole, left = format_value(_untouched(curve), metric), format_value(_strongest(curve)["mean"], metric)
+        worse = _strongest(curve)["mean"] < (_untouched(curve) or 0)
+        noise = noise_words(curve["gain"], few)
+        if left == whole:
+            verb, numbers = "stays at", whole
+        elif noise != "beyond noise":
+            verb, numbers = "is at", f"{left} instead of {whole} ({noise})"
+        elif metric.share and metric.higher_is_better and worse:
+            verb, numbers = "keeps", f"{left} of {whole}" + ("" if before == "keeps" else " points")
+        else:
+            verb, numbers = "goes", f"from {whole} to {left}"
+        told.append(f"{name} {numbers}" if verb == before else f"{name} {verb} {numbers}")
+        before = verb
+    return ", ".join(told)
+
+
+def _strongest(curve: Curve) -> Mapping[str, Any]:
+    """The point that is farthest from untouched: below 0 a modality comes early."""
+    point: Mapping[str, Any] = max(curve["points"], key=lambda each: abs(each["level"]))
+    return point
+
+
+def _untouched(curve: Curve) -> float | None:
+    value: float | None = curve["points"][_zero(curve)]["mean"]
+    return value
+
+
+def _zero(curve: Curve) -> int:
+    return [point["level"] for point in curve["points"]].index(0.0)
+
+
+def _circumstances(corruption: str, modality: str, level: float, unit: str) -> str:
+    text = level_text(abs(level), unit)
+    if corruption == "missing":
+        return f"Without {modality}" if level == 1 else f"With {modality} missing in {text} of the samples"
+    if corruption == "noise":
+        return f"With noise of {level:g} standard deviations on {modality}"
+    if corruption == "shift":
+        of_length = " of its length" if unit == "share of the length" else ""
+        return f"With {modality} {text}{of_length} {'late' if level > 0 else 'early'}"
+    return f"With the {modality} of another sample" + ("" if level == 1 else f" in {text} of the samples")
+
+
+def _measure(of: Mapping[str, Any], target: str) -> str:
+    metric = measure_of(of)
+    unit = ", %" if metric.share else ""
+    return f"{metric.name} of {target}{unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
+
+
+def measure_in_words(document: Document, target: str) -> str:
+    """The metric of a target, its unit, and which way is better."""
+    return _measure(document["targets"][target], target)
+
+
+def _silent(document: Document) -> list[str]:
+    """Curves whose strongest point is over fewer samples, since some are left without any modality."""
+    fewer = {
+        f"{curve['column']} without {curve['modality']} ({_strongest(curve)['samples']} of {most})"
+        for curve in document["curves"]
+        if is_fused(curve)
+        and curve["corruption"] == "missing"
+        and _strongest(curve)["samples"] < (most := curve["points"][_zero(curve)]["samples"])
+    }
+    if not fewer:
+        return []
+    return [
+        "Careful: an ensemble says nothing of a sample that is left without any modality, so these points are over "
+        f"fewer samples than the others: {', '.join(sorted(fewer))}."
+    ]
