@@ -33,7 +33,7 @@ _HOMES = {
     "TrainingError": "errors",
     "allow": "config.trust",
     "build": "models.build",
-    "collate": "data.collation",
+    "collate": "data.loading.collation",
     "load_recipe": "config.recipe",
 }
 

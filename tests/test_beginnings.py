@@ -18,8 +18,8 @@ from fusionkit.data.sources import datasets_foreseen, open_dataset
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.execution.workers import processors
 from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
+from fusionkit.experiments.experiment import runs_at_a_time
 from fusionkit.experiments.prerequisites import missing_pretraining, prepare_films
-from fusionkit.experiments.run import runs_at_a_time
 from fusionkit.report.text.paper import starts_sentence
 from fusionkit.storage.files import as_json
 

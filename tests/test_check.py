@@ -22,7 +22,7 @@ from fusionkit.models.build import build
 from fusionkit.models.cost import measure
 from fusionkit.models.noise import noise_of
 from fusionkit.training.profiling.speed import RecipeSpeed, StageSpeed
-from fusionkit.training.train import make_fabric
+from fusionkit.training.trainer import make_fabric
 
 FACE = {"shape": [1, 16, 16], "encoder": {"type": "conv2d", "channels": [4, 8]}}
 

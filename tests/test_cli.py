@@ -22,10 +22,10 @@ from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import processors
-from fusionkit.experiments.run import runs_at_a_time
+from fusionkit.experiments.experiment import runs_at_a_time
 from fusionkit.storage.environment import choose_device, use_device
 from fusionkit.storage.run_folder import RunFolder
-from fusionkit.training.train import make_fabric
+from fusionkit.training.trainer import make_fabric
 
 TINY = """
 schema: 1

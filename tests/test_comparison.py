@@ -22,7 +22,7 @@ from fusionkit.evaluation.ranking import against, all_pairs, holm, rank, simulta
 from fusionkit.experiments import budget as budgets
 from fusionkit.experiments import load_comparison, load_experiment, run_comparison
 from fusionkit.experiments.agenda import Failure, make_agenda
-from fusionkit.experiments.compare import compare_columns
+from fusionkit.experiments.comparison import compare_columns
 from fusionkit.experiments.comparison_spec import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.prerequisites import recipes_of
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
@@ -630,7 +630,7 @@ def test_columns_stand_best_first_with_their_difference_from_the_first(finished)
 def test_costs_are_those_of_recipes_as_they_stand_whatever_was_tuned(finished, monkeypatch) -> None:
     path, out, results = finished
     measured: list[Any] = []
-    monkeypatch.setattr("fusionkit.experiments.compare.measure_costs", lambda agenda: measured.append(agenda) or {})
+    monkeypatch.setattr("fusionkit.experiments.comparison.measure_costs", lambda agenda: measured.append(agenda) or {})
 
     run_comparison(path, out, processes=1)
 

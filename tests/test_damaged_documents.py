@@ -18,7 +18,7 @@ from small_runs import recipe
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, did_you_mean
-from fusionkit.report.pages import comparison, gallery
+from fusionkit.report.pages import comparison, experiment, gallery
 from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.experiment_folder import ExperimentFolder
@@ -274,7 +274,7 @@ def places_of(value: object, place: tuple[str | int, ...] = ()) -> list[tuple[st
 
 def test_results_with_a_value_of_another_kind_anywhere_are_refused_or_reported(tmp_path, monkeypatch):
     """A report of them is written, or one error names the file; what is drawn is not drawn here."""
-    for module in (page, gallery, comparison):
+    for module in (experiment, gallery, comparison):
         monkeypatch.setattr(module, "picture", lambda *_, what, **__: Missing(what, "not here"))
     whole, generator, refused = results_of(folds=("A",)), random.Random(0), list[str]()
     places = places_of(whole)[1:]

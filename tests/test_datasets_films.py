@@ -137,7 +137,7 @@ def test_a_ravdess_row_says_who_spoke_what_and_how(tmp_path: Path) -> None:
     assert (row.id, row.group, row.part, row.place) == ("01-06-02-01-02-12", "12", None, "01-01-06-02-01-02-12.mp4")
     assert row.targets == {"emotion": "fearful", "intensity": "strong", "statement": "kids", "sex": "female"}
     assert data.classes["emotion"] == EMOTIONS
-    with pytest.raises(DataError, match=r"01-01-06-02-01-02-12.mp4: is a film, .* fusionkit\.assembly\.open_dataset"):
+    with pytest.raises(DataError, match=r"12.mp4: is a film, .* fusionkit\.data\.sources\.open_dataset"):
         data.load(0)
 
 
@@ -414,7 +414,7 @@ def test_a_crema_d_row_has_film_wav_and_the_targets_of_its_name_and_actor(tmp_pa
     assert data.classes["emotion"] == ("anger", "disgust", "fear", "happy", "neutral", "sad")
     assert data.classes["level"] == ("low", "medium", "high")
     assert len(data.classes["sentence"]) == 12
-    with pytest.raises(DataError, match=r"fusionkit\.assembly\.open_dataset"):
+    with pytest.raises(DataError, match=r"fusionkit\.data\.sources\.open_dataset"):
         data.load(0)
 
 

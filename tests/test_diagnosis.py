@@ -22,7 +22,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.diagnosis import Separate, diagnose, find_runs, merge, open_separate
-from fusionkit.evaluation.diagnosis.diagnose import OF_FEW_GROUPS
+from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.probe import probe
 from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, rescued_and_hurt

@@ -469,7 +469,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run_is_begun(experim
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(refused, refuse)
-    monkeypatch.setattr("fusionkit.experiments.run.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
+    monkeypatch.setattr("fusionkit.experiments.experiment.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
     with pytest.raises(RunError, match=r"out: no runs can be written there \(Read-only file system\); name a folder"):
         run_experiment(path, tmp_path / "out", processes=1)
 
@@ -538,9 +538,9 @@ def test_a_second_experiment_in_one_folder_is_refused_and_the_first_goes_on(expe
         refused.append(str(caught.value))
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("fusionkit.experiments.run.run_jobs", lambda jobs, processes, report: second() or [])
-        patched.setattr("fusionkit.experiments.run.make_results", lambda agenda, failures: {})
-        patched.setattr("fusionkit.experiments.run.write_results", lambda results, out: {"first": "done"})
+        patched.setattr("fusionkit.experiments.experiment.run_jobs", lambda jobs, processes, report: second() or [])
+        patched.setattr("fusionkit.experiments.experiment.make_results", lambda agenda, failures: {})
+        patched.setattr("fusionkit.experiments.experiment.write_results", lambda results, out: {"first": "done"})
         done = quick(path, tmp_path / "out", processes=1)
 
     assert done == {"first": "done"}

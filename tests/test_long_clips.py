@@ -23,7 +23,7 @@ from fusionkit.models.build import FusionModel
 from fusionkit.models.encoders import FeatureNormEncoder, LogMel, Spectrogram
 from fusionkit.nn.activation_checkpointing import recomputed
 from fusionkit.nn.jagged import Jagged
-from fusionkit.training.train import refuse_without_compiler
+from fusionkit.training.trainer import refuse_without_compiler
 
 SEGMENTS = {"window": 64, "hop": 16, "segment_seconds": 0.01, "segment_hop_seconds": 0.004}
 CHAINS = {

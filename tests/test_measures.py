@@ -19,7 +19,7 @@ from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resampled_metrics
 from fusionkit.evaluation.verification import verify
-from fusionkit.experiments.compared import compared_metric
+from fusionkit.experiments.completed import compared_metric
 from fusionkit.experiments.spec import load_experiment
 from fusionkit.interfaces import LOSS, LossHead, Metric
 from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression

@@ -99,7 +99,7 @@ def test_an_unknown_name_is_refused_with_the_closest_one():
 
 def test_a_taken_name_is_refused_and_the_first_class_stays():
     first = ENCODERS.get("mlp").cls
-    with pytest.raises(ValueError, match=r"encoder 'mlp' is taken by fusionkit\.encoders\.mlp\.Mlp; choose another"):
+    with pytest.raises(ValueError, match=r"encoder 'mlp' is taken by fusionkit\.models\.encoders\.mlp\.Mlp; choose"):
         ENCODERS.register("mlp")(Kept)
     assert ENCODERS.get("mlp").cls is first
 

@@ -15,7 +15,7 @@ from report_folders import results_of, write_experiment, write_results
 
 from fusionkit.cli import main
 from fusionkit.errors import RunError
-from fusionkit.report.figures import features
+from fusionkit.report.figures import features, style
 from fusionkit.report.pages.experiment import title_of, write_report
 from fusionkit.report.text.verdict import verdict
 
@@ -72,7 +72,7 @@ class Page(HTMLParser):
 def _quickly():
     """Coarse figures, and planes of two features: what t-SNE does is tested where its module is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(canvas, "DPI", 40)
+        patch.setattr(style, "DPI", 40)
         patch.setattr(features, "_embedded", lambda values, perplexity, seed: np.resize(values.T, (2, len(values))).T)
         yield
 

@@ -16,9 +16,9 @@ from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.robustness import CORRUPTIONS, Levels, stress
 from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
-from fusionkit.evaluation.robustness.signal import Spread, measure
-from fusionkit.evaluation.robustness.stress import notes_of
-from fusionkit.evaluation.robustness.stress_run import Stressed, stress_run
+from fusionkit.evaluation.robustness.curves import notes_of
+from fusionkit.evaluation.robustness.spread import Spread, measure
+from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.experiments import run_experiment
 from fusionkit.storage.run_folder import RunFolder
 

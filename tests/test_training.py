@@ -254,7 +254,7 @@ def test_a_loss_that_diverges_names_its_terms(tmp_path: Path) -> None:
 def test_a_finished_run_returns_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of(tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    monkeypatch.setattr("fusionkit.training.train.build", lambda *_: pytest.fail("a network was built"))
+    monkeypatch.setattr("fusionkit.training.trainer.build", lambda *_: pytest.fail("a network was built"))
 
     again = run_of(tmp_path / "run")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.experiments.compare import run_comparison
+from fusionkit.experiments.comparison import run_comparison
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.files import replace_file
 

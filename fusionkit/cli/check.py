@@ -106,7 +106,7 @@ def check(
 def _speed_of(recipe: Recipe, model: FusionModel, cost: ModelCost, device: torch.device) -> RecipeSpeed | str:
     """How fast the recipe is, or why that cannot be told here: a recipe may be for another machine."""
     from fusionkit.training.profiling.speed import estimate_speed
-    from fusionkit.training.train import make_fabric
+    from fusionkit.training.trainer import make_fabric
 
     lengths = {name: of.length for name, of in cost.modalities.items()}
     try:

@@ -47,9 +47,9 @@ def compare(
     """
     from fusionkit.config.library import find_recipe
     from fusionkit.data.sources import datasets_shared
-    from fusionkit.experiments.compare import estimate_comparison, run_comparison
+    from fusionkit.experiments.comparison import estimate_comparison, run_comparison
     from fusionkit.experiments.comparison_spec import load_comparison
-    from fusionkit.experiments.run import check_beginnings
+    from fusionkit.experiments.experiment import check_beginnings
     from fusionkit.report.pages.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.pages.experiment import write_report
     from fusionkit.report.text.tables import NONE_FINISHED

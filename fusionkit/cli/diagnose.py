@@ -45,7 +45,7 @@ def diagnose(
     from fusionkit.errors import RunError
     from fusionkit.evaluation.diagnosis import check_recipes, find_runs, merge, open_separate
     from fusionkit.evaluation.diagnosis import diagnose as diagnose_run
-    from fusionkit.evaluation.diagnosis.merge import write_merged
+    from fusionkit.evaluation.diagnosis.folds import write_merged
     from fusionkit.report.pages.diagnosis import write_diagnosis
     from fusionkit.report.text.diagnosis import diagnosis_words
 

@@ -206,7 +206,7 @@ def perform_experiment(
     """
     from fusionkit.data.sources import datasets_shared
     from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
-    from fusionkit.experiments.run import check_beginnings
+    from fusionkit.experiments.experiment import check_beginnings
     from fusionkit.report.pages.experiment import write_report
     from fusionkit.report.text.tables import table_text
     from fusionkit.storage.experiment_folder import ExperimentFolder

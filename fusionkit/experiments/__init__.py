@@ -1,8 +1,8 @@
 """Experiments: variants of a recipe over folds and seeds, and what may be concluded from them."""
 
-from fusionkit.experiments.compare import estimate_comparison, run_comparison
+from fusionkit.experiments.comparison import estimate_comparison, run_comparison
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
-from fusionkit.experiments.run import estimate_experiment, run_experiment
+from fusionkit.experiments.experiment import estimate_experiment, run_experiment
 from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
 
 __all__ = [

@@ -18,7 +18,7 @@ from fusionkit.data.sources import datasets_listed, open_dataset
 from fusionkit.data.splits import data_hash
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.execution.workers import GRACE_SECONDS
-from fusionkit.experiments.compared import Compared, compared_metric
+from fusionkit.experiments.completed import Compared, compared_metric
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import Folds, Metric, Split

@@ -86,7 +86,7 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
         DataError: The samples cannot be read.
     """
     from fusionkit.training.profiling.stage_timing import time_stages
-    from fusionkit.training.train import make_fabric
+    from fusionkit.training.trainer import make_fabric
 
     first: dict[str, Job] = {}
     for job in waiting:

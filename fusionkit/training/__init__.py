@@ -3,6 +3,6 @@
 from fusionkit.training.loop import fit
 from fusionkit.training.profiling.profile import Profile
 from fusionkit.training.signals import Interrupted
-from fusionkit.training.train import train
+from fusionkit.training.trainer import train
 
 __all__ = ["Interrupted", "Profile", "fit", "train"]

@@ -26,7 +26,7 @@ from fusionkit.data.films.records import ClipRecord
 from fusionkit.evaluation import card, verification
 from fusionkit.interfaces import Clip
 from fusionkit.models.encoders.weights import load_weights
-from fusionkit.report.pages import comparison, gallery
+from fusionkit.report.pages import comparison, experiment, gallery
 from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage import own_runs
@@ -125,7 +125,7 @@ def test_results_of_damaged_bytes_are_read_or_refused_with_their_name(trials: Tr
 def test_a_report_of_results_in_which_anything_is_altered_is_written_or_refused_with_their_name(
     trials: Trials, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (page, gallery, comparison):  # drawing takes a second
+    for module in (experiment, gallery, comparison):  # drawing takes a second
         monkeypatch.setattr(module, "picture", lambda *_, what, **__: Missing(what, "not here"))
     whole = results_of(folds=("A",))
     for chance in trials.cases(40):

@@ -1,6 +1,6 @@
 """Films and sounds to what training reads: prepared once, loaded as often as wanted."""
 
-from fusionkit.data.films.foreseen import Foreseen
+from fusionkit.data.films.forecast import Foreseen
 from fusionkit.data.films.preparation import PreparationCost, estimate_preparation, prepare
 from fusionkit.data.films.prepared import Prepared
 from fusionkit.data.films.report import Preparation

@@ -1,7 +1,7 @@
 """Diagnosis: what encoders, fusion and modalities of a finished run are worth. Reads runs, writes nothing."""
 
-from fusionkit.evaluation.diagnosis.diagnose import Diagnosis, diagnose
-from fusionkit.evaluation.diagnosis.merge import check_recipes, merge
+from fusionkit.evaluation.diagnosis.diagnosis import Diagnosis, diagnose
+from fusionkit.evaluation.diagnosis.folds import check_recipes, merge
 from fusionkit.evaluation.diagnosis.separate import Separate, open_separate
 from fusionkit.storage.find_runs import find_runs
 

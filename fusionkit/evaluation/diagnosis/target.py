@@ -38,7 +38,7 @@ class Seen:
 def describe_target(
     model: FusionModel, target: str, seen: Seen, alone: Mapping[str, Seen], resamples: int
 ) -> dict[str, Any]:
-    """What `fusionkit.evaluation.diagnosis.diagnose` says of a target.
+    """What `fusionkit.evaluation.diagnosis.diagnosis` says of a target.
 
     Args:
         model: The network, on the CPU.

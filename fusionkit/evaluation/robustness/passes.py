@@ -15,7 +15,7 @@ from fusionkit.evaluation.branches import TrainedBranches
 from fusionkit.evaluation.predictions import said_of
 from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
 from fusionkit.evaluation.robustness.levels import Levels
-from fusionkit.evaluation.robustness.signal import Measured
+from fusionkit.evaluation.robustness.spread import Measured
 from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged

@@ -22,7 +22,7 @@ from fusionkit.training.parts import Parts
 from fusionkit.training.profiling.clock import wait_for
 from fusionkit.training.profiling.stage_timing import learner_of, still, timed
 from fusionkit.training.stages import balancer_of, stages_of
-from fusionkit.training.train import make_fabric
+from fusionkit.training.trainer import make_fabric
 
 SECONDS = 4.0
 """Seconds that all timed steps may take together, if a few samples do not take longer by themselves."""

@@ -21,7 +21,7 @@ from fusionkit.training.parts import Parts
 from fusionkit.training.profiling.clock import wait_for
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.teacher import Teacher
-from fusionkit.training.train import make_fabric
+from fusionkit.training.trainer import make_fabric
 
 LONG_STEP = 2.0
 """Seconds above which one timed step is enough."""

@@ -15,7 +15,7 @@ from fusionkit.evaluation.diagnosis.scores import Answer, Figure, Judge
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.evaluation.robustness.levels import Levels
 from fusionkit.evaluation.robustness.passes import UNTOUCHED, Passes
-from fusionkit.evaluation.robustness.signal import Measured, measure
+from fusionkit.evaluation.robustness.spread import Measured, measure
 from fusionkit.interfaces import Metric
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.environment import choose_device

@@ -16,7 +16,7 @@ from fusionkit.evaluation.bootstrap import RESAMPLES
 from fusionkit.evaluation.diagnosis.scores import figure
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
 from fusionkit.evaluation.robustness.sources import Column, Key, Source, open_source
-from fusionkit.evaluation.robustness.stress_run import Stressed, stress_run
+from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.evaluation.statistics import mean_interval
 from fusionkit.execution.workers import progress_bar
 from fusionkit.interfaces import Metric

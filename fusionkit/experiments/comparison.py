@@ -21,9 +21,7 @@ from fusionkit.experiments.agenda import Agenda, Failure, is_finished, make_agen
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
-from fusionkit.experiments.prerequisites import films_that_wait, prepare_films
-from fusionkit.experiments.results import make_results
-from fusionkit.experiments.run import (
+from fusionkit.experiments.experiment import (
     begin,
     check_beginnings,
     run_waiting,
@@ -31,6 +29,8 @@ from fusionkit.experiments.run import (
     sole_experiment,
     write_results,
 )
+from fusionkit.experiments.prerequisites import films_that_wait, prepare_films
+from fusionkit.experiments.results import make_results
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure

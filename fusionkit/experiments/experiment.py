@@ -20,7 +20,7 @@ from fusionkit.data.sources import datasets_foreseen, datasets_listed, datasets_
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.execution.workers import processors, progress_bar
 from fusionkit.experiments.agenda import UNCHANGED, Agenda, Failure, Job, Tuned, is_finished, make_agenda
-from fusionkit.experiments.compared import compared_metric
+from fusionkit.experiments.completed import compared_metric
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.pool import run_jobs
 from fusionkit.experiments.prerequisites import (

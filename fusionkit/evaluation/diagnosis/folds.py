@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.diagnosis.diagnose import OF_FEW_GROUPS
+from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.statistics import mean_interval
 from fusionkit.storage.files import guarded
 from fusionkit.storage.run_folder import RunFolder
