@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from fusionkit.nn import jagged
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks" / "speed"))
 
 import measure  # noqa: E402 - it lies beside its own modules

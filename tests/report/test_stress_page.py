@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_cli import command  # noqa: F401 - a fixture
-from test_robustness import drawn_run
+from drawn_runs import drawn_run
 
 from fusionkit.errors import RunError
 from fusionkit.interfaces import share
@@ -193,7 +192,7 @@ def run(tmp_path_factory):
     return drawn_run(tmp_path_factory.mktemp("runs") / "run").path
 
 
-def test_the_command_prints_words_first_then_tables_of_80_columns_and_the_page_last(command, run):  # noqa: F811
+def test_the_command_prints_words_first_then_tables_of_80_columns_and_the_page_last(command, run):
     ended = command("stress", run, "--shift=-0.2,0.2", "--missing", "10,20,30,40,50,60,70,80,90,100")
     assert ended.status == 0, ended.err
     lines = ended.out.splitlines()
@@ -208,7 +207,7 @@ def test_the_command_prints_words_first_then_tables_of_80_columns_and_the_page_l
     assert result["levels"]["shift"] == [-0.2, 0.0, 0.2]
 
 
-def test_json_is_what_the_file_holds_and_out_takes_the_page(command, run, tmp_path):  # noqa: F811
+def test_json_is_what_the_file_holds_and_out_takes_the_page(command, run, tmp_path):
     ended = command("stress", run, "--json", "--only", "swap", "--modality", "posture", "--seed", 3, "--out", tmp_path)
     assert ended.record == json.loads((run / "stress.json").read_text())
     assert ended.record["seed"] == 3
@@ -225,14 +224,14 @@ def test_json_is_what_the_file_holds_and_out_takes_the_page(command, run, tmp_pa
         (["--only", "nois"], "unknown corruption 'nois'; did you mean 'noise'?"),
     ],
 )
-def test_a_mistake_ends_with_2_and_says_what_would_be_right(command, run, options, said):  # noqa: F811
+def test_a_mistake_ends_with_2_and_says_what_would_be_right(command, run, options, said):
     ended = command("stress", run, *options)
     assert ended.status == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
 
 
-def test_a_folder_that_is_no_run_ends_with_2(command, tmp_path):  # noqa: F811
+def test_a_folder_that_is_no_run_ends_with_2(command, tmp_path):
     ended = command("stress", tmp_path)
     assert ended.status == 2
     assert "holds neither a recipe.yaml nor a results.json" in ended.err

@@ -17,7 +17,7 @@ from fusionkit.data.datasets.gaussian_optimum import Warp, best_of_equidistant
 from fusionkit.data.datasets.gaussian_views import GaussianView, GaussianViews
 from fusionkit.errors import DataError
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PLAIN = {"easy": {}, "hard": {}}
 THREE = {"u": {"missing": 0.3}, "v": {"features": 11, "warp": 2.0}, "w": {"missing": 0.6, "warp": 0.5}}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from test_face_datasets import write_faces
+from written_faces import write_faces
 
 from fusionkit.config.library import find_recipe
 from fusionkit.evaluation import evaluate
@@ -19,7 +19,7 @@ from fusionkit.models.encoders import TimmImage
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def script() -> ModuleType:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 import tarfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from PIL import Image
+from written_faces import USAGES, jpeg, picture, write_faces
 
 from fusionkit.config.registry import DATASETS, FOLDS
 from fusionkit.data.datasets.fer2013_files import EMOTIONS
@@ -23,31 +22,6 @@ from fusionkit.data.splits import check_split
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Dataset, Row
 from fusionkit.testing import check_dataset
-
-USAGES = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
-
-
-def picture(number: int) -> np.ndarray:
-    return np.random.default_rng(number).integers(0, 256, (48, 48), dtype=np.uint8)
-
-
-def jpeg(pixels: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "jpeg", quality=95)
-    return buffer.getvalue()
-
-
-def write_faces(root: Path, per_class: int = 2) -> Path:
-    """Every usage and class has as many faces, each of another number."""
-    number = 0
-    for usage, part in USAGES.items():
-        for emotion in EMOTIONS:
-            for _ in range(per_class):
-                number += 1
-                file = root / part / emotion / f"{usage}_{number}.jpg"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(jpeg(picture(number)))
-    return root
 
 
 def write_tar(root: Path, file: Path, **options: str) -> Path:

@@ -15,7 +15,7 @@ from fusionkit.models.encoders import Spectrogram
 from fusionkit.nn.jagged import Jagged
 from fusionkit.training import train
 
-SPEED = Path(__file__).parents[1] / "benchmarks" / "speed"
+SPEED = Path(__file__).parents[2] / "benchmarks" / "speed"
 sys.path.insert(0, str(SPEED))
 
 import materials  # noqa: E402

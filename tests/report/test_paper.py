@@ -17,7 +17,7 @@ from fusionkit.report.pages.sections import paper_section
 from fusionkit.report.text.paper import contradictions, fold_table, inferior_in_paper, mean_table, paper_sentences
 from fusionkit.report.text.published import published
 
-RECIPES = Path(__file__).parents[1] / "recipes" / "aver"
+RECIPES = Path(__file__).parents[2] / "recipes" / "aver"
 
 PAPER = {
     "source": "Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, Table 2",

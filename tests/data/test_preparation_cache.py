@@ -242,7 +242,7 @@ def recipe_in(folder: Path, cache: str, **keys: object) -> Path:
 
 
 def command(folder: Path, *words: str) -> subprocess.Popen[str]:
-    paths = os.pathsep.join([str(folder), str(Path(__file__).parent)])
+    paths = os.pathsep.join([str(folder), str(Path(__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     call = [sys.executable, "-m", "fusionkit", *words]
     return subprocess.Popen(call, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)

@@ -19,7 +19,7 @@ from fusionkit.config.yaml import read_yaml
 from fusionkit.evaluation import evaluate
 from fusionkit.training import train
 
-FOLDER = Path(__file__).parent.parent / "examples"
+FOLDER = Path(__file__).parents[2] / "examples"
 TESTED = {"custom_encoder", "plain_loop", "missing_modalities", "lightning_trainer"}
 
 

@@ -54,7 +54,7 @@ def test_a_variable_that_holds_no_positive_whole_number_is_refused_by_name(text,
 
 
 def test_the_page_on_files_states_every_limit_and_its_default():
-    page = (Path(__file__).parent.parent / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "files.md").read_text(encoding="utf-8")
 
     for kind in KINDS:
         assert re.search(rf"^\| `{variable_of(kind)}` \|.*\| {getattr(Limits(), kind):,} \|$", page, re.MULTILINE), kind

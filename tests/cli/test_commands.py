@@ -18,7 +18,6 @@ import pytest
 import torch
 
 import fusionkit
-from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import processors
@@ -42,31 +41,6 @@ model:
   targets: {label: classification}
 train: {epochs: 2}
 """
-
-
-class Ended:
-    """How a command ended: status, and what it printed where."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-    @property
-    def record(self) -> Any:
-        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs a command in this process."""
-    monkeypatch.delenv("COLUMNS", raising=False)
-
-    def run(*arguments: object) -> Ended:
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        code = ended.value.code
-        return Ended(code if isinstance(code, int) else 0, *capsys.readouterr())
-
-    return run
 
 
 @pytest.fixture
@@ -530,7 +504,7 @@ def test_list_and_show_know_every_component(command: Any) -> None:
 
 
 def test_a_plugin_is_listed_shown_and_in_the_schema() -> None:
-    examples = Path(__file__).parent.parent / "examples"
+    examples = Path(__file__).parents[2] / "examples"
 
     def said(*words: str) -> str:
         call = [sys.executable, "-m", "fusionkit", *words, "--plugin", "custom_encoder"]

@@ -14,7 +14,7 @@ import yaml
 from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))  # scripts of the documentation import each other
 #: By kind of result, the command that trains, and what such a result must have.
 COMMANDS = {

@@ -728,7 +728,7 @@ def test_films_of_crema_d_are_prepared_and_a_mended_one_has_its_sound_alone(tmp_
 
 # Documents
 
-PAGE = Path(__file__).parent.parent / "docs" / "how_to" / "emotion_films.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "emotion_films.md"
 
 
 @cache

@@ -19,7 +19,7 @@ from fusionkit.errors import RecipeError
 
 SHIPPED = sorted(
     path
-    for path in (Path(__file__).parents[1] / "recipes").rglob("*.yaml")
+    for path in (Path(__file__).parents[2] / "recipes").rglob("*.yaml")
     if "\nvariants:" not in path.read_text(encoding="utf-8")
 )
 

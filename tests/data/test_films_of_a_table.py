@@ -114,7 +114,7 @@ def test_a_film_of_a_table_is_prepared_before_it_is_loaded(tmp_path: Path) -> No
 
 
 def test_the_recipes_of_the_page_on_films_are_valid(tmp_path: Path) -> None:
-    page = (Path(__file__).parent.parent / "docs" / "how_to" / "films.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "films.md").read_text(encoding="utf-8")
     whole, slices = (block for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL))
     sliced = whole[: whole.index("model:")] + slices + "  targets: {mood: classification}\n"
     for recipe in (whole, sliced):

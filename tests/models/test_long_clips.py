@@ -201,7 +201,7 @@ COMPILED = """
 import copy, torch
 from torch._dynamo.utils import counters
 import sys
-sys.path.insert(0, "tests")
+sys.path.insert(0, "tests/models")
 from test_long_clips import batch, network, gradients
 
 plain, compiled = network("faces").double().train(), network("faces").double().train()

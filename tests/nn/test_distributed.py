@@ -244,7 +244,7 @@ def test_a_single_process_reaches_nothing_that_plays_no_part() -> None:
 
 def command_in(page: str) -> list[str]:
     """How a page says to start several processes, up to the recipe."""
-    text = (Path(__file__).parent.parent / "docs" / "how_to" / page).read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how_to" / page).read_text(encoding="utf-8")
     written = text[text.index("torchrun --nproc_per_node") : text.index("train recipe.yaml")]
     return written.replace("\\\n", " ").replace("$(which fusionkit)", "-m fusionkit").split()[1:]
 

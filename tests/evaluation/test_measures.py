@@ -75,7 +75,7 @@ def test_a_plugins_head_whose_further_metric_falls_keeps_every_promise(proper):
 
 
 def test_the_loss_head_of_the_documentation_does_what_it_says(registry):
-    text = (Path(__file__).parent.parent / "docs" / "how_to" / "own_target.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "how_to" / "own_target.md").read_text(encoding="utf-8")
     code = "".join(re.findall("```python\n(.*?)```", text, flags=re.DOTALL))
     exec(compile("from __future__ import annotations\n" + code, "own_target.md", "exec"), names := {"__name__": "own"})
     head = names["ProperClassification"](2, None, classes=("calm", "sad"))

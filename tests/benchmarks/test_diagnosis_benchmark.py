@@ -14,7 +14,7 @@ from small_runs import recipe
 
 from fusionkit.config.yaml import write_yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 JOINT = ("N0", "N1", "N2")
 MEASURED = [
     path

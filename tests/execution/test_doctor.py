@@ -19,7 +19,7 @@ from fusionkit.execution.doctor.packages import PACKAGES, Package, satisfies
 from fusionkit.execution.doctor.probing import Probe, probe
 from fusionkit.execution.doctor.telling import tell
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 TORCH = """
 __version__ = "2.14.0+cu126"
 zeros = lambda count: [0.0] * count

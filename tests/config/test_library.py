@@ -27,7 +27,7 @@ from fusionkit.models.build import build
 from fusionkit.models.cost import measure
 from fusionkit.models.encoders.weights import without_pretrained_weights
 
-FILES = sorted((Path(__file__).parent.parent / "recipes").rglob("*.yaml"))
+FILES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 COMPARISONS = [path for path in FILES if "\nbudget:" in path.read_text()]
 EXPERIMENTS = [path for path in FILES if "variants:" in path.read_text() and path not in COMPARISONS]
 OTHERS = [path for path in EXPERIMENTS if path.stem.endswith(("table_1", "table_4", "ravdess_sound_experiment"))]
