@@ -3,10 +3,14 @@
 Scalars follow YAML 1.2's core schema, so ``1e-3`` is a number and ``1:30``, ``yes`` and ``2020-01-01`` are text. A
 duplicate key, a tag, a document too deep or too large (an alias counts as what it stands for) is an error with its
 line. Documents are built from the parser's events on an explicit stack, so nesting cannot exhaust Python's own.
+
+libyaml parses, because PyYAML's own parser takes several times as long; PyYAML's parses what the two do not read
+alike, words every refusal, and stands in where libyaml is missing. So a document means the same everywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import re
 from collections.abc import Mapping
@@ -32,6 +36,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _INF = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _NAN = re.compile(r"\.(nan|NaN|NAN)")
 
+_UNLIKE = re.compile(r"[\t\ufeff!?]|[|>]\S*#")
+"""Signs of what libyaml and PyYAML's parser read differently: tabs, byte order marks, tags, explicit keys, block headers."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -43,7 +50,7 @@ class Document:
 
 
 def read_scalar(text: str) -> Any:
-    """A plain scalar as YAML 1.2's core schema reads it.
+    """Reads a plain scalar as YAML 1.2's core schema does.
 
     Example:
         >>> [read_scalar(text) for text in ("1e-3", "1:30", "yes", "null", "0o7")]
@@ -72,11 +79,9 @@ def read_yaml(text: str, source: str) -> Document:
     Raises:
         RecipeError: The text is not YAML, or uses what a recipe may not use; with its line.
     """
-    builder = _Builder()
     try:
         _refuse_large(len(text))
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            builder.take(event)
+        builder = _build(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -126,6 +131,21 @@ def write_yaml(value: Any) -> str:
     return text
 
 
+def _build(text: str) -> _Builder:
+    if yaml.__with_libyaml__ and not _UNLIKE.search(text):
+        # What libyaml refuses, or we do of what it reads, is parsed again below, for the words and the place.
+        with contextlib.suppress(yaml.YAMLError, ValueError, OverflowError, _RefusedError):
+            return _build_by(yaml.CSafeLoader, text)
+    return _build_by(yaml.SafeLoader, text)
+
+
+def _build_by(loader: type, text: str) -> _Builder:
+    builder = _Builder()
+    for event in yaml.parse(text, Loader=loader):
+        builder.take(event)
+    return builder
+
+
 class _RefusedError(Exception):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -169,7 +189,7 @@ class _Builder:
         if tag not in (None, "!"):
             raise _RefusedError(Problem(f"line {line}", f"the tag {tag!r}", "recipes hold plain data, without tags"))
         if isinstance(event, yaml.ScalarEvent):
-            plain = event.implicit[0] and event.style is None
+            plain = event.implicit[0] and not event.style
             if any("\ud800" <= character <= "\udfff" for character in event.value):
                 raise _RefusedError(Problem(f"line {line}", f"{event.value!r} is not Unicode text"))
             value = read_scalar(event.value) if plain else event.value

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,38 @@ PLAIN = st.recursive(
     lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(), below, max_size=4),
     max_leaves=12,
 )
+
+
+FILES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+PIECES = st.sampled_from(
+    [
+        *"a1:-?[]{},&*!|>'\"%@`#\\ \n\t\ufeffé",
+        "a: ",
+        "- ",
+        "\n  ",
+        "\n    ",
+        "&a ",
+        "*a",
+        "? ",
+        "---\n",
+        "|1\n ",
+        ">-\n  ",
+    ]
+)
+
+
+def readings(text: str) -> list[object]:
+    """Reads a text with libyaml and with PyYAML's own parser: values with their types and lines, or the refusal."""
+    read: list[object] = []
+    for fast in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(yaml, "__with_libyaml__", fast)
+            try:
+                document = read_yaml(text, "recipe.yaml")
+                read.append((repr(document.value), document.lines))
+            except RecipeError as error:
+                read.append(str(error))
+    return read
 
 
 def refusal(text: str) -> str:
@@ -179,3 +213,38 @@ def test_any_text_is_read_or_refused_with_a_message(text):
     except RecipeError as error:
         message = str(error)
     assert message.startswith("recipe.yaml") or not message
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_both_parsers_read_every_shipped_recipe_alike(file):
+    fast, slow = readings(file.read_text(encoding="utf-8"))
+    assert fast == slow
+    assert isinstance(fast, tuple)
+
+
+@given(st.dictionaries(st.text(), PLAIN, max_size=5))
+def test_both_parsers_read_what_is_written_alike(value):
+    fast, slow = readings(write_yaml(value))
+    assert fast == slow
+
+
+@given(st.lists(PIECES, max_size=30).map("".join))
+def test_both_parsers_read_any_text_alike_or_refuse_it_in_the_same_words(text):
+    fast, slow = readings(text)
+    assert fast == slow
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: 1\t", "a: >#\n  b", "a: !", "[1?@|]", "[x, ? \n]", "a: 1\n\ufeff"],
+    ids=["tab", "block header", "tag", "key in a list", "line of an empty key", "byte order mark"],
+)
+def test_what_libyaml_reads_otherwise_is_left_to_the_other_parser(text):
+    fast, slow = readings(text)
+    assert fast == slow
+
+
+def test_a_recipe_is_parsed_by_libyaml(monkeypatch):
+    monkeypatch.delattr(yaml, "SafeLoader")
+    recipe = Path(__file__).parents[2] / "recipes" / "quickstart" / "recipe.yaml"
+    assert read_yaml(recipe.read_text(encoding="utf-8"), "").value["schema"] == 1
