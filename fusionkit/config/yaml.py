@@ -37,7 +37,7 @@ _INF = re.compile(r"([-+]?)\.(inf|Inf|INF)")
 _NAN = re.compile(r"\.(nan|NaN|NAN)")
 
 _UNLIKE = re.compile(r"[\t\ufeff!?]|[|>]\S*#")
-"""Signs of what libyaml and PyYAML's parser read differently: tabs, byte order marks, tags, explicit keys, block headers."""
+"""Signs of what the two parsers read differently: tabs, byte order marks, tags, keys marked `?`, block headers."""
 
 
 @dataclass(frozen=True)
