@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusionkit.evaluation.statistics import compare, mean_interval
+from fusionkit.evaluation.statistics import compare, estimate_mean
 from fusionkit.storage.files import write_tensors
 
 COLUMNS = {"late fusion": "fused", "AM": "audio", "VM": "video", "ensemble": "ensemble", "N2": "fused"}
@@ -28,7 +28,7 @@ def summarised(values: Mapping[str, Mapping[str, float]], *, higher: bool = True
     sign = 1 if higher else -1
     for name, by_fold in values.items():
         found = {other: compare(by_fold, values[other], 0.1) for other in summary}
-        interval = vars(mean_interval(list(by_fold.values()))) if by_fold else dict.fromkeys(("mean", "low", "high"))
+        interval = vars(estimate_mean(list(by_fold.values()))) if by_fold else dict.fromkeys(("mean", "low", "high"))
         judged: dict[str, Any] = {"inferior": None, "compared_folds": None, "over_alone": None}
         if COLUMNS[name] in ("fused", "ensemble"):
             rivals = {COLUMNS[other]: values[other] for other in ("AM", "VM")}

@@ -30,7 +30,7 @@ def bootstrap_limits(
     resamples: int = RESAMPLES,
     seed: int = SEED,
 ) -> dict[str, Limits]:
-    """The 2.5 % and 97.5 % quantiles of every metric over resamples of whole groups.
+    """Finds the 2.5 % and 97.5 % quantiles of every metric over resamples of whole groups.
 
     A metric that is not defined in some resamples is described by the others. Groups are few in small test parts (an
     actor pair has two): the limits are then coarse and too narrow, and the spread over folds says more.
@@ -53,10 +53,10 @@ def bootstrap_limits(
     place = {name: position for position, name in enumerate(names)}
     group_of = torch.tensor([place[group] for group in groups])
     counts = draw_counts(len(names), resamples, seed)
-    values = dict(resampled_metrics(head, distribution, targets, counts, group_of))
+    values = dict(resample_metrics(head, distribution, targets, counts, group_of))
     if losses is not None:
-        sums = _by_group(losses.double(), group_of, len(names))
-        sizes = _by_group(torch.ones_like(losses, dtype=torch.float64), group_of, len(names))
+        sums = _sum_by_group(losses.double(), group_of, len(names))
+        sizes = _sum_by_group(torch.ones_like(losses, dtype=torch.float64), group_of, len(names))
         values["loss"] = (counts @ sums) / (counts @ sizes)
     limits = {}
     for name, drawn in values.items():
@@ -68,7 +68,7 @@ def bootstrap_limits(
 
 
 def draw_counts(groups: int, resamples: int, seed: int) -> Float[Tensor, "resamples groups"]:
-    """How often every group stands in every resample; each resample draws as many groups as there are."""
+    """Draws how often every group stands in every resample; each resample draws as many groups as there are."""
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(groups, (resamples, groups), generator=generator)
     return torch.zeros(resamples, groups, dtype=torch.float64).scatter_add_(
@@ -76,17 +76,17 @@ def draw_counts(groups: int, resamples: int, seed: int) -> Float[Tensor, "resamp
     )
 
 
-def resampled_metrics(
+def resample_metrics(
     head: LossHead,
     distribution: Tensor,
     targets: Tensor,
     counts: Float[Tensor, "resamples groups"],
     group_of: Int[Tensor, " samples"],
 ) -> Mapping[str, Float[Tensor, " resamples"]]:
-    """`LossHead.metrics` of every resample; all at once where the head's metrics follow from sums over samples."""
+    """Computes `LossHead.metrics` of every resample; all at once where they follow from sums over samples."""
     statistics = head.statistics(distribution, targets) if head.sums_suffice else None
     if statistics is not None:
-        return head.metrics_of_sums(counts @ _by_group(statistics.double(), group_of, counts.shape[1]))
+        return head.metrics_of_sums(counts @ _sum_by_group(statistics.double(), group_of, counts.shape[1]))
     drawn = []
     samples, times = np.arange(len(targets)), counts.long()[:, group_of].numpy()
     for repeats in times:
@@ -96,5 +96,5 @@ def resampled_metrics(
     return {name: torch.tensor([each[name] for each in drawn], dtype=torch.float64) for name in drawn[0]}
 
 
-def _by_group(values: Tensor, group_of: Tensor, groups: int) -> Tensor:
+def _sum_by_group(values: Tensor, group_of: Tensor, groups: int) -> Tensor:
     return values.new_zeros(groups, *values.shape[1:]).index_add(0, group_of, values)

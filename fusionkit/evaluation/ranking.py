@@ -1,4 +1,4 @@
-"""What may be concluded from many columns at once: ranks, tests corrected for their number, and which differ."""
+"""Conclusions from many columns at once: ranks, tests corrected for their number, and the columns that differ."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionkit.evaluation.statistics import corrected_t_test
+from fusionkit.evaluation.statistics import compute_corrected_t_p
 
 LEVEL = 0.05
 
@@ -95,14 +95,14 @@ def rank(values: Values, higher_is_better: bool) -> Ranks:
     n, k = table.shape
     p = critical = None
     if n > 1 and k > 1:
-        p = _permutation_p(ranks)
+        p = _compute_permutation_p(ranks)
         q = float(stats.studentized_range.ppf(1 - LEVEL, k, np.inf)) / math.sqrt(2)
         critical = q * math.sqrt(k * (k + 1) / (6 * n))
     return Ranks(dict(zip(columns, means.tolist(), strict=True)), n, p, critical)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    r"""P values corrected for their number by Holm's step-down method.
+def correct_p_values(p: Sequence[float]) -> list[float]:
+    r"""Corrects p values for their number by Holm's step-down method.
 
     .. math::
         \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1)\, p_{(j)})
@@ -111,7 +111,7 @@ def holm(p: Sequence[float]) -> list[float]:
         Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
 
     Example:
-        >>> [round(each, 12) for each in holm([0.01, 0.04, 0.03])]
+        >>> [round(each, 12) for each in correct_p_values([0.01, 0.04, 0.03])]
         [0.03, 0.06, 0.06]
     """
     corrected, least = [0.0] * len(p), 0.0
@@ -121,20 +121,20 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-def against(values: Values, first: str, test_to_train: float) -> list[Pair]:
-    """Every other column minus the first, one family of tests."""
-    return _family(values, [(name, first) for name in values if name != first], test_to_train)
+def compare_with_first(values: Values, first: str, test_to_train: float) -> list[Pair]:
+    """Compares every other column with the first, in one family of tests."""
+    return _compare_pairs(values, [(name, first) for name in values if name != first], test_to_train)
 
 
-def all_pairs(values: Values, test_to_train: float) -> list[Pair]:
-    """Every column minus every one before it, one family of tests."""
-    return _family(values, [(b, a) for a, b in itertools.combinations(values, 2)], test_to_train)
+def compare_all_pairs(values: Values, test_to_train: float) -> list[Pair]:
+    """Compares every column with every one before it, in one family of tests."""
+    return _compare_pairs(values, [(b, a) for a, b in itertools.combinations(values, 2)], test_to_train)
 
 
-def simultaneous_interval(
+def find_simultaneous_interval(
     differences: Sequence[float], test_to_train: float, comparisons: int
 ) -> tuple[float, float] | None:
-    r"""An interval that holds with 95 % for all comparisons together.
+    r"""Finds an interval that holds with 95 % for all comparisons together.
 
     .. math::
         \bar d \pm t_{1 - 0.025 / m,\, k - 1} \sqrt{\left( \frac{1}{k}
@@ -158,11 +158,12 @@ def simultaneous_interval(
     return float(array.mean()) - half, float(array.mean()) + half
 
 
-def _permutation_p(ranks: NDArray[np.float64]) -> float:
-    """The share of arrangements within folds, the rows, whose rank sums spread as far as the observed ones.
+def _compute_permutation_p(ranks: NDArray[np.float64]) -> float:
+    """Computes the share of arrangements within folds, the rows, whose rank sums spread as far as the observed ones.
 
     Arrangements keep the ties of a fold, so Friedman's statistic grows with the squares of the rank sums alone. It
-    does not tell columns apart either, so the first fold may stay as it is.
+    does not tell columns apart either, so the first fold may stay as it is: k! times fewer arrangements are to be
+    counted than by scipy's `permutation_test`, and more tables get an exact p.
     """
     n, k = ranks.shape
     doubled = np.rint(2 * ranks).astype(np.int64)  # whole numbers, with halves in mean ranks
@@ -180,18 +181,18 @@ def _permutation_p(ranks: NDArray[np.float64]) -> float:
     return as_far / len(sums) if counted else (1 + as_far) / (1 + DRAWS)
 
 
-def _family(values: Values, pairs: Sequence[tuple[str, str]], test_to_train: float) -> list[Pair]:
+def _compare_pairs(values: Values, pairs: Sequence[tuple[str, str]], test_to_train: float) -> list[Pair]:
     differences = {}
     for column, other in pairs:
         shared = [fold for fold in values[column] if fold in values[other]]
         if shared:
             differences[column, other] = [values[column][fold] - values[other][fold] for fold in shared]
-    p = {pair: corrected_t_test(of, test_to_train) for pair, of in differences.items()}
+    p = {pair: compute_corrected_t_p(of, test_to_train) for pair, of in differences.items()}
     known = {pair: value for pair, value in p.items() if value is not None}
-    corrected = dict(zip(known, holm(list(known.values())), strict=True))
+    corrected = dict(zip(known, correct_p_values(list(known.values())), strict=True))
     family = []
     for (column, other), of in differences.items():
-        low, high = simultaneous_interval(of, test_to_train, len(differences)) or (None, None)
+        low, high = find_simultaneous_interval(of, test_to_train, len(differences)) or (None, None)
         pair = (column, other)
         family.append(Pair(column, other, float(np.mean(of)), low, high, p[pair], corrected.get(pair)))
     return family

@@ -2,7 +2,7 @@
 
 Every fold's value is the mean over its seeds, so that seeds do not pass for independent evidence. The training parts
 of folds overlap, so values of folds are not independent either: the plain intervals and tests are a little too
-confident, and `corrected_t_test` is the one that allows for it.
+confident, and `compute_corrected_t_p` is the one that allows for it.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Comparison:
     corrected_t_p: float | None
 
     def plain(self) -> dict[str, object]:
-        """The comparison as plain data."""
+        """Returns the comparison as plain data."""
         return asdict(self)
 
 
-def mean_interval(values: Sequence[float]) -> Interval:
-    r"""The mean and its 95 % interval by Student's t, folds being the units.
+def estimate_mean(values: Sequence[float]) -> Interval:
+    r"""Estimates the mean and its 95 % interval by Student's t, folds being the units.
 
     .. math::
         \bar v \pm t_{0.975, k-1} \frac{s}{\sqrt k}
 
     Example:
-        >>> interval = mean_interval([0.7, 0.8, 0.9])
+        >>> interval = estimate_mean([0.7, 0.8, 0.9])
         >>> round(interval.mean, 3), round(interval.low, 3), round(interval.high, 3)
         (0.8, 0.552, 1.048)
     """
@@ -67,14 +67,14 @@ def mean_interval(values: Sequence[float]) -> Interval:
     return Interval(mean, mean - half, mean + half)
 
 
-def wilcoxon_test(differences: Sequence[float]) -> float:
-    """The two-sided exact p of Wilcoxon's signed-rank test: all sign patterns counted, ties sharing their mean rank.
+def compute_wilcoxon_p(differences: Sequence[float]) -> float:
+    """Computes the two-sided exact p of Wilcoxon's signed-rank test; ties share their mean rank.
 
     Differences of zero are left out, as Wilcoxon did; without any other the p is 1. Five folds cannot give less than
     0.0625, however clear the difference.
 
     Example:
-        >>> wilcoxon_test([0.1, 0.2, 0.3, 0.4, 0.5])
+        >>> compute_wilcoxon_p([0.1, 0.2, 0.3, 0.4, 0.5])
         0.0625
     """
     from scipy import stats
@@ -83,6 +83,8 @@ def wilcoxon_test(differences: Sequence[float]) -> float:
     array = array[array != 0]
     if len(array) == 0:
         return 1.0
+    # Sign patterns are counted by their sums, not one by one: scipy's `PermutationMethod` gives the same p, but takes a
+    # thousand times as long for 12 folds, and draws patterns at random for 24, whose p is then right to two digits.
     doubled = np.rint(2 * stats.rankdata(np.abs(array))).astype(np.int64)  # whole numbers, with halves in mean ranks
     ways = np.zeros(int(doubled.sum()) + 1)
     ways[0] = 1.0
@@ -93,13 +95,13 @@ def wilcoxon_test(differences: Sequence[float]) -> float:
     return float(min(1.0, 2 * tail))
 
 
-def paired_t_test(differences: Sequence[float]) -> float | None:
-    """The two-sided p of the paired t test; None for a single fold, and where all differences are the same."""
-    return _t_test(differences, 0.0)
+def compute_t_p(differences: Sequence[float]) -> float | None:
+    """Computes the two-sided p of the paired t test; None for a single fold, and where all differences are the same."""
+    return compute_corrected_t_p(differences, 0.0)
 
 
-def corrected_t_test(differences: Sequence[float], test_to_train: float) -> float | None:
-    r"""The corrected resampled t test, whose variance allows for training parts that overlap.
+def compute_corrected_t_p(differences: Sequence[float], test_to_train: float) -> float | None:
+    r"""Computes the two-sided p of the corrected resampled t test, which allows for training parts that overlap.
 
     .. math::
         t = \frac{\bar d}{\sqrt{(1/k + n_\mathrm{test}/n_\mathrm{train})\, s_d^2}}
@@ -108,34 +110,33 @@ def corrected_t_test(differences: Sequence[float], test_to_train: float) -> floa
         differences: One per fold.
         test_to_train: Test samples per training sample.
 
+    Returns:
+        The p; None for a single fold, and where all differences are the same.
+
     Source:
         Nadeau and Bengio 2003, https://doi.org/10.1023/A:1024068626366, section 3.
     """
-    return _t_test(differences, test_to_train)
+    from scipy import stats
+
+    array = np.round(np.asarray(differences, dtype=np.float64), 12)
+    if len(array) < 2:
+        return None
+    if np.ptp(array) == 0:  # equal differences do not tell how far they spread; their deviation may round to something
+        return 1.0 if array[0] == 0 else None
+    spread = float(array.std(ddof=1)) * math.sqrt(1 / len(array) + test_to_train)
+    return float(2 * stats.t.sf(abs(float(array.mean())) / spread, len(array) - 1))
 
 
 def compare(values: Mapping[str, float], first: Mapping[str, float], test_to_train: float) -> Comparison | None:
-    """A variant's values by fold against the first variant's; None where they have no fold in common."""
+    """Compares a variant's values by fold with the first variant's; None where they have no fold in common."""
     shared = [fold for fold in first if fold in values]
     if not shared:
         return None
     differences = [values[fold] - first[fold] for fold in shared]
     return Comparison(
         folds=len(shared),
-        difference=mean_interval(differences),
-        wilcoxon_p=wilcoxon_test(differences),
-        t_p=paired_t_test(differences),
-        corrected_t_p=corrected_t_test(differences, test_to_train),
+        difference=estimate_mean(differences),
+        wilcoxon_p=compute_wilcoxon_p(differences),
+        t_p=compute_t_p(differences),
+        corrected_t_p=compute_corrected_t_p(differences, test_to_train),
     )
-
-
-def _t_test(differences: Sequence[float], extra: float) -> float | None:
-    from scipy import stats
-
-    array = np.round(np.asarray(differences, dtype=np.float64), 12)
-    if len(array) < 2:
-        return None
-    spread = float(array.std(ddof=1)) * math.sqrt(1 / len(array) + extra)
-    if np.ptp(array) == 0:  # equal differences do not tell how far they spread; their deviation may round to something
-        return 1.0 if array[0] == 0 else None
-    return float(2 * stats.t.sf(abs(float(array.mean())) / spread, len(array) - 1))

@@ -15,7 +15,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.sources import datasets_foreseen, datasets_shared
 from fusionkit.evaluation.branches import CONSTANT, FUSED
-from fusionkit.evaluation.ranking import against, all_pairs, holm, rank
+from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, correct_p_values, rank
 from fusionkit.execution.workers import one_thread
 from fusionkit.experiments.agenda import Agenda, Failure, is_finished, make_agenda
 from fusionkit.experiments.budget import with_budget
@@ -126,10 +126,10 @@ def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
     networks = [column["name"] for column in results["columns"] if column["branch"] != CONSTANT]
     values = {name: by_fold for name in networks if (by_fold := results["summary"][name]["by_fold"])}
     first = results["columns"][0]["name"]
-    pairs = all_pairs(values, ratio)
+    pairs = compare_all_pairs(values, ratio)
     return {
         "ranks": asdict(rank(values, results["higher_is_better"])),
-        "against_first": [asdict(pair) for pair in against(values, first, ratio)] if first in values else [],
+        "against_first": [asdict(pair) for pair in compare_with_first(values, first, ratio)] if first in values else [],
         "pairs": [asdict(pair) for pair in pairs],
         "pairs_compared": len(pairs),
         "over_alone": _holm_over_alone(results),
@@ -144,7 +144,7 @@ def _holm_over_alone(results: Mapping[str, Any]) -> dict[str, float]:
         if column["branch"] == FUSED and (of := results["summary"][column["name"]]["over_alone"])
     }
     known = {name: value for name, value in p.items() if value is not None}
-    return dict(zip(known, holm(list(known.values())), strict=True))
+    return dict(zip(known, correct_p_values(list(known.values())), strict=True))
 
 
 def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.evaluation.ranking import LEVEL
-from fusionkit.evaluation.statistics import compare, mean_interval
+from fusionkit.evaluation.statistics import compare, estimate_mean
 from fusionkit.experiments.agenda import Agenda, Failure, read_card
 from fusionkit.experiments.spec import Column, Experiment
 from fusionkit.interfaces import Split
@@ -95,7 +95,7 @@ def summarise(agenda: Agenda, cards: Cards) -> dict[str, dict[str, Any]]:
         compared = {other: compare(by_fold, values[other], ratio) for other in summary}  # with every column before it
         summary[column.name] = {
             "by_fold": by_fold,
-            **(asdict(mean_interval(list(by_fold.values()))) if by_fold else {"mean": None, "low": None, "high": None}),
+            **(asdict(estimate_mean(list(by_fold.values()))) if by_fold else {"mean": None, "low": None, "high": None}),
             "interval": "Student's t over folds, seeds averaged first",
             "against": {other: comparison and comparison.plain() for other, comparison in compared.items()},
             "over_constant": _over_constant(agenda, column, cards, ratio),

@@ -15,7 +15,7 @@ from fusionkit import build, load_recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate, trained_branches, verify
-from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resampled_metrics
+from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
 from fusionkit.evaluation.predictions import average_of_present
 from fusionkit.models.loss_heads import Classification, Multilabel, Ordinal, Regression
 from fusionkit.storage.run_folder import RunFolder
@@ -226,7 +226,7 @@ def test_metrics_of_all_resamples_at_once_equal_the_heads_own_one_by_one(head):
     targets[:4] = 2  # of one group alone, so that some resamples neither have nor predict the class
     group_of = torch.arange(20) // 4
     counts = draw_counts(5, 50, 0)
-    together = resampled_metrics(head, said, targets, counts, group_of)
+    together = resample_metrics(head, said, targets, counts, group_of)
     for position, resample in enumerate(counts):
         rows = torch.repeat_interleave(torch.arange(20), resample.long()[group_of])
         for name, value in head.metrics(said[rows], targets[rows]).items():

@@ -17,7 +17,7 @@ from small_runs import run_of
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resampled_metrics
+from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
 from fusionkit.evaluation.verification import verify
 from fusionkit.experiments.completed import compared_metric
 from fusionkit.experiments.spec import load_experiment
@@ -101,7 +101,7 @@ def test_a_further_metric_is_resampled_though_the_parents_metrics_follow_from_su
     targets = torch.arange(12) % 3
     counts = draw_counts(6, 40, 0)
 
-    drawn = resampled_metrics(head, said, targets, counts, torch.arange(12) % 6)
+    drawn = resample_metrics(head, said, targets, counts, torch.arange(12) % 6)
 
     truth = np.eye(3)[targets.numpy()]
     each = np.square(said.double().numpy() - truth).sum(1)
@@ -125,7 +125,7 @@ def test_metrics_by_sums_are_the_metrics_of_every_resample(head):
     said, targets = torch.softmax(torch.randn(15, 3), dim=1), torch.arange(15) % 3
     counts, group_of = draw_counts(5, 30, 1), torch.arange(15) % 5
 
-    fast = resampled_metrics(head, said, targets, counts, group_of)
+    fast = resample_metrics(head, said, targets, counts, group_of)
 
     for draw in range(30):
         rows = torch.arange(15).repeat_interleave(counts[draw, group_of].long())

@@ -8,7 +8,7 @@ from typing import Any
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
-from fusionkit.evaluation.statistics import mean_interval
+from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.storage.files import guarded
 from fusionkit.storage.run_folder import RunFolder
 
@@ -126,7 +126,7 @@ def _mean(figures: Sequence[Mapping[str, float | None]], folds: Sequence[str]) -
             by_fold.setdefault(fold, []).append(of["value"])
     if not by_fold:
         return {"value": None, "low": None, "high": None}
-    interval = mean_interval([sum(of) / len(of) for of in by_fold.values()])
+    interval = estimate_mean([sum(of) / len(of) for of in by_fold.values()])
     return {"value": interval.mean, "low": interval.low, "high": interval.high}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.evaluation.bootstrap import SEED, draw_counts, resampled_metrics
+from fusionkit.evaluation.bootstrap import SEED, draw_counts, resample_metrics
 from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.models.loss_heads.numeric import as_columns
 
@@ -152,7 +152,7 @@ class Judge:
             return torch.empty(0)
         counts, group_of = counted
         values: list[Mapping[str, Tensor]] = [
-            resampled_metrics(self.head, each.distribution[rows], self.targets[rows], counts, group_of)
+            resample_metrics(self.head, each.distribution[rows], self.targets[rows], counts, group_of)
             for each in (first, second)
         ]
         return self.sign * (values[0][self.head.score] - values[1][self.head.score])

@@ -17,7 +17,7 @@ from fusionkit.evaluation.diagnosis.scores import figure
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
 from fusionkit.evaluation.robustness.sources import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
-from fusionkit.evaluation.statistics import mean_interval
+from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.execution.workers import progress_bar
 from fusionkit.interfaces import Metric
 from fusionkit.storage.environment import describe_environment
@@ -168,7 +168,7 @@ def _point(by_fold: Mapping[str, Mapping[int, float | None]], seeds: set[int]) -
         if set(by_seed) == seeds
         and len(known := [value for value in by_seed.values() if value is not None]) == len(seeds)
     }
-    interval = asdict(mean_interval(list(whole.values()))) if whole else dict.fromkeys(("mean", "low", "high"))
+    interval = asdict(estimate_mean(list(whole.values()))) if whole else dict.fromkeys(("mean", "low", "high"))
     by_seed = {fold: {str(seed): value for seed, value in of.items()} for fold, of in by_fold.items()}
     return {**interval, "by_fold": whole, "by_seed": by_seed}
 
@@ -180,7 +180,7 @@ def _gain(points: Sequence[Mapping[str, Any]], sign: int) -> dict[str, float | N
     differences = [sign * (after[fold] - before[fold]) for fold in after if fold in before]
     if not differences:
         return figure(math.nan)
-    interval = mean_interval(differences)
+    interval = estimate_mean(differences)
     return figure(interval.mean, interval.low, interval.high)
 
 
