@@ -18,7 +18,8 @@ copyright = "2026, the fusionkit authors"
 version = release = fusionkit.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generated"]  # the last two are included
+# All but the first are included in other pages.
+exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generated", "explanation/generated/rooms.md"]
 html_theme = "furo"
 html_title = f"fusionkit {version}"
 

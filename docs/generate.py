@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from house import table_of_rooms
 from literature import comparison_lines, diagnosis_lines, peers_lines, write_literature
 from pydantic import BaseModel
 from speed import write_speed
@@ -26,7 +27,6 @@ from fusionkit.storage.measures import measure_of
 def write_pages(docs: Path) -> None:
     """Writes a page per kind with its components, the keys of recipes and experiments, and the tables of results."""
     folder = docs / "reference" / "generated"
-    folder.mkdir(parents=True, exist_ok=True)
     for kind, registry in REGISTRIES.items():
         parts = [f"# {kind.replace('_', ' ').capitalize()}\n", (inspect.getdoc(registry.interface) or "") + "\n"]
         parts += [_component(component) for component in registry]
@@ -50,11 +50,11 @@ def write_pages(docs: Path) -> None:
     _write(folder / "comparison_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
-    generated.mkdir(parents=True, exist_ok=True)
     tables = [_section(path, generated) for path in sorted(results.glob("*.json")) if "speed_" not in path.name]
     _write(generated / "tables.md", "\n".join(tables))
     write_literature(results, generated)
     write_speed(results, generated)
+    _write(docs / "explanation" / "generated" / "rooms.md", table_of_rooms())
     if (prepared := results / "prepare.json").is_file():
         _write(generated / "preparation_speed.md", _preparation_speed(json.loads(prepared.read_text(encoding="utf-8"))))
 
@@ -279,4 +279,5 @@ def _type(schema: dict[str, Any]) -> str:
 def _write(path: Path, text: str) -> None:
     """Leaves an unchanged file alone, so that a rebuild reads only what is new."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

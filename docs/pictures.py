@@ -1,4 +1,4 @@
-"""Makes the README's pictures: drawn faces, the network of a recipe, and the figure of a measured comparison.
+"""Makes the pictures of README and docs: faces, the network of a recipe, a measured comparison, and the house.
 
 `make pictures`, or `python docs/pictures.py docs/pictures`, writes them.
 """
@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from house import save_house
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
@@ -115,6 +116,7 @@ def main(folder: Path) -> list[Path]:
         sheet,
         save_figure(draw_network(films.model, title), folder / "network.png"),
         save_figure(draw_folds(json.loads(RESULTS.read_text(encoding="utf-8"))), folder / "folds.png"),
+        save_house(folder / "house.svg"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""What fusionkit raises: where something is wrong, what is wrong there, and what would be right."""
+"""Errors: where, what is wrong, what would be right."""
 
 from __future__ import annotations
 

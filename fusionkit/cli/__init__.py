@@ -1,4 +1,4 @@
-"""The command line: parse, call, print.
+"""The command line: every command parses, calls and prints.
 
 Nothing here imports torch before a command needs it, so ``fusionkit --help`` is quick.
 """

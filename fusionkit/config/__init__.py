@@ -1,1 +1,1 @@
-"""Recipes and other documents: from YAML to checked records, and the registry of components that they name."""
+"""Recipes and other documents: YAML to checked records, and the registry of components."""

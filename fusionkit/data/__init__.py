@@ -1,1 +1,1 @@
-"""From files to batches: reading, folds and loading."""
+"""From files to batches of ragged samples."""

@@ -1,4 +1,4 @@
-"""Evaluation: a finished run to its card, and a card back to the run."""
+"""A finished run becomes its card, and a card is verified."""
 
 from fusionkit.evaluation.branches import TrainedBranches, trained_branches
 from fusionkit.evaluation.card import evaluate, make_card

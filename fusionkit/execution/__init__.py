@@ -1,1 +1,1 @@
-"""Where jobs run: this machine, its processes, and what is installed on it."""
+"""Where jobs run: the processes of this machine, and what is installed on it."""

@@ -1,4 +1,4 @@
-"""Experiments: variants of a recipe over folds and seeds, and what may be concluded from them."""
+"""Variants, folds and seeds; comparisons with equal tuning; what they cost and what follows from them."""
 
 from fusionkit.experiments.comparison import estimate_comparison, run_comparison
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison

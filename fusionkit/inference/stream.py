@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
+from fusionkit.inference.ring import Ring
 from fusionkit.interfaces import ModelOutput, Transform
 from fusionkit.models.branch import Branch
 from fusionkit.models.inputs import refuse_other_numbers, refuse_unknown
 from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
-from fusionkit.nn.ring import Ring
 from fusionkit.nn.tensor_checks import check_finite
 
 OfWindow = Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""The contracts of the library, one class per kind, and the records that pass between them.
+"""The contracts: one class per kind of component, and the records between them.
 
 Axes: ``batch`` samples, ``time`` elements of one sample, ``total`` elements of all samples, ``features`` of a vector,
 ``classes`` or ``outputs`` of a target. A modality is always a `Jagged`; a target is a tensor in which a missing value

@@ -1,1 +1,1 @@
-"""The network of N modalities and K targets: its parts, how they are wired, and what they cost."""
+"""The network of N modalities and K targets."""

@@ -1,4 +1,4 @@
-"""What networks are made of: ragged batches, layers that respect them, and what several processes share."""
+"""The parts of networks: ragged batches, layers that respect them, sums over processes."""
 
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import FeatureNorm, ResidualPerceptron, Scoring

@@ -1,4 +1,4 @@
-"""Rendered films: drawn faces that speak with synthesised voices, in the layouts of RAVDESS and CREMA-D.
+"""Films of drawn faces that speak with made voices.
 
 They stand in for films that cannot be passed on: what reads, prepares and learns from the real ones does so with
 these. What a network scores on them says nothing about people.

@@ -1,1 +1,1 @@
-"""Reports: tables and figures from the documents that runs and experiments leave, and from nothing else."""
+"""Pages, figures and sentences, drawn from documents that others measured."""

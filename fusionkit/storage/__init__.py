@@ -1,1 +1,1 @@
-"""What is left on disk: files written in one piece, the folders of runs and experiments, and the documents in them."""
+"""Everything on disk: files in one piece, folders of runs and experiments, and their documents."""

@@ -1,4 +1,4 @@
-"""Contract tests for components, fusionkit's own and yours: one function per kind.
+"""Contract tests for components, ours and yours.
 
 Each builds the component from example options, checks the promises of its kind and raises a `ContractError` with a
 sentence that says which one broke. fusionkit's own tests run them on every registered component.

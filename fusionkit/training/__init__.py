@@ -1,4 +1,4 @@
-"""Training: one loop of our own on Lightning Fabric, which resumes exactly where it was stopped."""
+"""One loop that resumes exactly where it was stopped."""
 
 from fusionkit.training.loop import fit
 from fusionkit.training.profiling.profile import Profile

@@ -1,0 +1,54 @@
+"""The house: what stands at the top, who imports whom, and a picture that shows it as it is."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "docs"))  # scripts of the documentation import each other
+PACKAGE = ROOT / "fusionkit"
+
+import house  # noqa: E402 - it lies there
+
+
+def rooms() -> list[str]:
+    return [room for line in house.floors() for room in line]
+
+
+def test_every_room_stands_on_one_floor_and_a_stranger_reads_the_list_once() -> None:
+    packages = {file.parent.name for file in PACKAGE.glob("*/__init__.py")}
+    modules = {file.stem for file in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
+
+    assert sorted(rooms()) == sorted(packages | modules)
+    assert len(packages) <= 16
+    assert len(modules) <= 3
+
+
+def test_a_room_imports_only_from_floors_below_its_own() -> None:
+    floor_of = {room: floor for floor, line in enumerate(house.floors()) for room in line}
+    found = list(house.imports())
+
+    assert len(found) > 500
+    assert not [(upper, lower) for upper, lower in found if floor_of[upper] >= floor_of[lower]]
+
+
+def test_the_contract_hides_no_cycle() -> None:
+    contract = (ROOT / "pyproject.toml").read_text(encoding="utf-8").split('type = "layers"')[1].split("[[", 1)[0]
+
+    assert " : " not in contract
+    assert "ignore_imports" not in contract
+
+
+def test_the_picture_shows_the_house_as_it_is() -> None:
+    picture = ElementTree.parse(ROOT / "docs" / "pictures" / "house.svg")
+    texts = [each.text for each in picture.iter("{http://www.w3.org/2000/svg}text")]
+    arcs = {each.get("id", "") for each in picture.iter("{http://www.w3.org/2000/svg}g")}
+
+    assert [text for text in texts if text in rooms()] == rooms(), "run `make pictures`"
+    assert {house.job_of(room).rstrip(".") for room in rooms()} <= set(texts), "run `make pictures`"
+    assert {" · ".join(house.rooms_within(room)) for room in rooms()} - {""} <= set(texts), "run `make pictures`"
+    drawn = {tuple(map(int, match.groups())) for arc in arcs if (match := re.fullmatch(r"imports (\d+) (\d+)", arc))}
+    assert drawn == set(house.imports_between_floors()), "run `make pictures`"
