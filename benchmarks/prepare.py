@@ -36,9 +36,11 @@ from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.films.frames import Reader, Region
 from fusionkit.data.films.records import ClipRecord
 from fusionkit.interfaces import Clip
+from fusionkit.nn.timer import time_work
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
 
+CPU = torch.device("cpu")
 ROUNDS = 11
 SCALING_ROUNDS = 3
 COPIES = 200
@@ -64,13 +66,6 @@ class Films:
     paths: tuple[Path, ...]
     frame_rate: float
     grey: bool = False
-
-
-def timed(do: Callable[[], object]) -> float:
-    """Does something and gives the seconds that it took by the clock."""
-    start = time.perf_counter()
-    do()
-    return time.perf_counter() - start
 
 
 def write_film(path: Path, width: int, height: int, seconds: float = SECONDS) -> None:
@@ -169,7 +164,7 @@ def one_round(films: Films, folder: Path) -> dict[str, float]:
         ("film_again", lambda: decode(films, sound=True)),
         ("picture_again", lambda: decode(films, sound=False)),
     )
-    return {name: timed(do) for name, do in steps}
+    return {name: time_work(do, CPU) for name, do in steps}
 
 
 def against_decoding(films: Films, folder: Path, rounds_wanted: int = ROUNDS) -> dict[str, Any]:
@@ -217,7 +212,7 @@ def scaling(films: Films, tiny: Films, folder: Path) -> dict[str, Any]:
     for _ in range(SCALING_ROUNDS):
         for processes in (1, 2):
             for what, given in (("all", films), ("start", tiny)):
-                taken = timed(lambda given=given, processes=processes: prepare_all(given, folder, processes))
+                taken = time_work(lambda given=given, processes=processes: prepare_all(given, folder, processes), CPU)
                 seconds.setdefault(f"{what} {processes}", []).append(taken)
     rounds = list(zip(*(seconds[name] for name in ("all 1", "start 1", "all 2", "start 2")), strict=True))
     return {

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 import torch
-from rounds import wait_for
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+
+from fusionkit.nn.timer import wait_for
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:

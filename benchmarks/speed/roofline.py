@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from rounds import seconds_of
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from fusionkit.nn.timer import time_work
 
 REPEATS = 5
 CALLS = 10
@@ -55,12 +56,12 @@ def rates_of(device: torch.device, dtype: torch.dtype, *, scale: int) -> Rates:
 
 
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    def several(_: int) -> None:
+    def several() -> None:
         for _ in range(CALLS):
             work()
 
-    several(0)
-    return statistics.median(seconds_of(several, turn, device) for turn in range(REPEATS)) / CALLS
+    several()
+    return statistics.median(time_work(several, device) for _ in range(REPEATS)) / CALLS
 
 
 class Roofline(TorchDispatchMode):

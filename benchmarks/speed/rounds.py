@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import gc
 import statistics
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from records import Ratio
 
+from fusionkit.nn.timer import time_work
+
 LEVEL = 0.95
 DRAWS = 2000
 
 Work = Callable[[int], object]
 """Does what is timed, with the inputs of the given round: several sets in rotation, so that no cache knows them."""
-
-
-def seconds_of(work: Work, turn: int, device: torch.device) -> float:
-    """Seconds by the clock of one piece of work; the device has finished before and after."""
-    wait_for(device)
-    start = time.perf_counter()
-    work(turn)
-    wait_for(device)
-    return time.perf_counter() - start
-
-
-def wait_for(device: torch.device) -> None:
-    """Waits until a device has done all that it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def compare(ours: Work, theirs: Work, device: torch.device, *, rounds: int, warm_up: int = 1) -> Ratio:
@@ -50,7 +37,7 @@ def compare(ours: Work, theirs: Work, device: torch.device, *, rounds: int, warm
     collected: list[tuple[float, float, float]] = []
     gc.collect()
     for turn in range(-warm_up, rounds):
-        first, other, second = (seconds_of(work, turn, device) for work in (ours, theirs, ours))
+        first, other, second = (time_work(partial(work, turn), device) for work in (ours, theirs, ours))
         if turn >= 0:
             collected.append((first, other, second))
     return ratio_of(collected)
@@ -80,7 +67,7 @@ def times_of(works: Sequence[Work], device: torch.device, *, rounds: int, warm_u
     gc.collect()
     for turn in range(-warm_up, rounds):
         order = range(len(works)) if turn % 2 == 0 else reversed(range(len(works)))
-        seconds = {index: seconds_of(works[index], turn, device) for index in order}
+        seconds = {index: time_work(partial(works[index], turn), device) for index in order}
         if turn >= 0:
             collected.append([seconds[index] for index in range(len(works))])
     return collected

@@ -30,9 +30,7 @@ def profile_of(run: RunFolder, as_json: bool) -> Profile:
 
 
 def _print_profile(found: StageProfile, run: RunFolder) -> None:
-    from fusionkit.training.profiling.clock import named
-
-    rows = [(named(each.part, each.modality), in_seconds(each.seconds), f"{each.share:.1%}") for each in found.parts]
+    rows = [(each.name, in_seconds(each.seconds), f"{each.share:.1%}") for each in found.parts]
     whole = ("a step", in_seconds(found.step_seconds), f"{sum(each.share for each in found.parts):.1%}")
     title = f"A step of the stage {found.stage}, on {found.device}"
     print_table(title, ["part", "time", "share"], [rows, [whole]], right=(1, 2))

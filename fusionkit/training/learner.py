@@ -18,6 +18,7 @@ from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES
+from fusionkit.nn.timer import REST, Label, label_nothing
 from fusionkit.training.finite import TOTAL, refuse_flaws
 from fusionkit.training.gradients import (
     accumulate,
@@ -30,6 +31,7 @@ from fusionkit.training.gradients import (
     rescale,
 )
 from fusionkit.training.parts import Parts
+from fusionkit.training.profiling.records import BACKWARD, LOSSES, OPTIMIZER
 from fusionkit.training.teacher import Teacher
 from fusionkit.training.validation import widened
 
@@ -69,6 +71,7 @@ class Learner:
         optimizer: The optimizer of the stage's parameters.
         initial: The network's initial weights, for a balancer that resets parts.
         teacher: The balancer's teachers.
+        label: Labels the parts of a step for who times it.
     """
 
     def __init__(
@@ -83,7 +86,9 @@ class Learner:
         optimizer: torch.optim.Optimizer,
         initial: Mapping[str, Tensor] | None,
         teacher: Teacher | None,
+        label: Label = label_nothing,
     ) -> None:
+        self._label = label
         self._fabric, self._model, self._balancer, self._stage, self._spec = fabric, model, balancer, stage, spec
         self._parts, self._optimizer, self._initial, self._teacher = parts, optimizer, initial, teacher
         self._hooks = frozenset(hook for hook in HOOKS if balancer is not None and balancer.uses(hook))
@@ -113,7 +118,10 @@ class Learner:
         parameters = [*self._parts.parameters(trains), *self._lasting]
         self._optimizer.zero_grad()
         self._compared = {}
-        rows = [self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)) for batch in batches]
+        rows = []
+        for batch in batches:
+            with self._label(LOSSES):
+                rows.append(self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)))
         reduce_gradients(parameters)
         learns = any(parameter.grad is not None for parameter in parameters)  # a batch may lack what the stage trains
         if self._scaler is not None and learns:  # Fabric's own call refuses fused optimizers, which torch's serves
@@ -127,7 +135,8 @@ class Learner:
             self._clip(parameters, longest, norm)
         self._set_rate(moment.lr)
         if learns:
-            self._fabric.strategy.optimizer_step(self._optimizer)
+            with self._label(OPTIMIZER):
+                self._fabric.strategy.optimizer_step(self._optimizer)
         gradients = {name: {key: float(value) for key, value in of.items()} for name, of in self._compared.items()}
         return Outcome(terms.pop(TOTAL), terms, signum, gradients)
 
@@ -148,7 +157,8 @@ class Learner:
         """Adds the gradients of a batch, and returns its loss terms and their total."""
         wanted = self._terms if plan.terms is None else self._terms & frozenset(plan.terms)
         step = self._step_of(batch, moment, None, self._teacher(batch) if self._teacher else None)
-        with self._fabric.autocast():
+        # The network labels its own parts within: what is left of a forward pass is neither theirs nor the losses'.
+        with self._label(REST), self._fabric.autocast():
             output = self._forward(batch, wanted, step)
         step = replace(
             step,
@@ -167,7 +177,8 @@ class Learner:
         if not weighted:
             raise TrainingError(f"stage {self._stage.name}, step {moment.step}: the balancer leaves no loss term")
         total = torch.stack(tuple(weighted.values())).sum()
-        self._backward(total, weighted, terms, step=step, plan=plan, parameters=parameters, share=share)
+        with self._label(BACKWARD):
+            self._backward(total, weighted, terms, step=step, plan=plan, parameters=parameters, share=share)
         return {**terms, TOTAL: total}
 
     def _forward(self, batch: Batch, wanted: Collection[str], step: Step) -> ModelOutput:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,7 @@ from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES, network_too_large, told_when_full
+from fusionkit.nn.timer import label_nothing
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.checkpoint import (
     Checkpoint,
@@ -37,6 +39,7 @@ from fusionkit.training.checkpoint import (
 from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.log import Journal
 from fusionkit.training.parts import Parts
+from fusionkit.training.profiling.records import MOVE
 from fusionkit.training.review import Reviewer, groups
 from fusionkit.training.signals import Interrupted, Listener
 from fusionkit.training.stages import balancer_of, stages_of
@@ -96,6 +99,7 @@ class _Fit:
     ) -> None:
         recipe = assembly.recipe
         self._profile = profile
+        self._label = label_nothing if profile is None else profile.label
         self._fabric, self._assembly, self._run, self._listener = fabric, assembly, run, listener
         self._spec = recipe.train
         self._model, self._parts = model, Parts(model)
@@ -149,7 +153,7 @@ class _Fit:
         if resumed is not None:
             load_optimizer_state(optimizer, self._parameter_names(), resumed)
         teacher = None if balancer is None else self._teach()
-        learner = (Learner if self._profile is None else self._profile.learner)(
+        learner = Learner(
             self._fabric,
             self._model,
             stage,
@@ -159,14 +163,15 @@ class _Fit:
             optimizer=optimizer,
             initial=self._initial,
             teacher=teacher,
+            label=self._label,
         )
         feed, validation = self._feeds(stage)
         reviewer = self._reviewer(stage, recipe.lr) if balancer is not None and balancer.uses("before_epoch") else None
         steps = spec.epochs * math.ceil(feed.count(position.epoch) / spec.accumulate)
         self._journal.stage(stage.name, steps, position.step)
         if self._profile is not None:
-            left = steps - position.step
-            feed = self._profile.watch(stage.name, feed, left, model=self._model, optimizer=optimizer, run=self._run)
+            self._profile.begin_stage(stage.name, feed, steps - position.step, model=self._model, run=self._run)
+            feed.move_within(partial(self._label, MOVE))
         while position.epoch < spec.epochs and not self._patience_is_over():
             if reviewer is not None and position.batch == 0:
                 self._prepare_epoch(stage, reviewer)
@@ -178,7 +183,8 @@ class _Fit:
     def _run_epoch(self, stage: Stage, learner: Learner, feed: Feed, lr: float) -> None:
         position, spec = self._position, self._spec
         count = feed.count(position.epoch)
-        for batches in groups(feed.epoch(position.epoch, position.batch), spec.accumulate):
+        steps = groups(feed, position.epoch, spec.accumulate, position.batch)
+        for batches in steps if self._profile is None else self._profile.steps(steps):
             moment = Moment(position.epoch, position.step, spec.epochs, lr * self._factor(len(batches), count))
             self._seed(stage, position.step)
             moved = [self._to_device(batch) for batch in batches]
@@ -327,7 +333,7 @@ class _Fit:
             torch.get_device_module(self._fabric.device).manual_seed(seed)
 
     def _to_device(self, batch: Batch) -> Batch:
-        with batch_named("moving", batch, self._fabric.device, FEWER_SAMPLES):
+        with self._label(MOVE), batch_named("moving", batch, self._fabric.device, FEWER_SAMPLES):
             moved = batch.to(self._fabric.device, non_blocking=True)
             return _doubled(moved) if self._spec.precision == "64-true" else moved
 

@@ -129,7 +129,7 @@ class Reviewer:
         )
         feed, step = self._feed(stage, self._assembly.train_ids, training=True), 0
         for past in range(epochs):
-            for batches in groups(feed.epoch(epoch + past), spec.accumulate):
+            for batches in groups(feed, epoch + past, spec.accumulate):
                 self._leave()
                 self._seed(stage, step)
                 learner([self._move(batch) for batch in batches], Moment(epoch + past, step, spec.epochs, lr), 0)
@@ -144,7 +144,8 @@ class Reviewer:
         )
 
 
-def groups(batches: Iterator[Batch], size: int) -> Iterator[list[Batch]]:
-    """The batches of one optimizer step after another."""
+def groups(feed: Feed, epoch: int, size: int, start: int = 0) -> Iterator[list[Batch]]:
+    """Yields the batches of one optimizer step of an epoch after another, from a batch on."""
+    batches = feed.epoch(epoch, start)
     while group := list(itertools.islice(batches, size)):
         yield group

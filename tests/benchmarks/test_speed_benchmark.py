@@ -42,7 +42,7 @@ RESULTS = sorted((ROOT / "benchmarks" / "results").glob("speed_*.json"))
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A clock that only the test moves."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(rounds.time, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr("fusionkit.nn.timer.time.perf_counter", lambda: clock.now)
     return clock
 
 

@@ -60,7 +60,7 @@ def test_the_first_fed_step_does_not_count_and_no_more_batches_are_taken_than_as
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = iter([10.0, 11.0, 13.0])
-    monkeypatch.setattr(data.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr("fusionkit.nn.timer.time.perf_counter", lambda: next(clock))
     learnt: list[int] = []
 
     assert data.seconds_of_a_step(iter(range(9)), 3, learnt.append, CPU) == pytest.approx(1.5)  # type: ignore[arg-type]

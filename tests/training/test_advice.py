@@ -8,8 +8,8 @@ import pytest
 from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
+from fusionkit.nn.timer import REST
 from fusionkit.training.profiling.advice import advice_on
-from fusionkit.training.profiling.clock import REST
 from fusionkit.training.profiling.records import (
     BACKWARD,
     DATA,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import time
@@ -20,10 +21,10 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Feed, assemble
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import build
+from fusionkit.nn.timer import REST, Timer
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
 from fusionkit.training.learner import Learner
-from fusionkit.training.profiling.clock import REST, Clock
 from fusionkit.training.profiling.records import (
     BACKWARD,
     DATA,
@@ -36,6 +37,8 @@ from fusionkit.training.profiling.records import (
     StageProfile,
 )
 from fusionkit.training.profiling.watch import Watch
+
+NOTHING = Batch({}, {}, tuple(map(str, range(16))))
 
 
 def profiled(out: Path, **options: Any) -> tuple[RunFolder, Profile]:
@@ -50,16 +53,14 @@ def hooks_of(model: nn.Module) -> int:
 def watch_of(*, left: int, fills: int = 0, seconds: float | None = None, traced: Any = None) -> Watch:
     """A watch over steps of nothing, with clock and traces of our own where they are given."""
     model = build(assembly_of(recipe()).recipe)
-    watch = Watch("joint", left, model, torch.optim.SGD(model.parameters(), lr=0.1), batches=10, fills=fills)
-    while not watch.is_over:
-        watch.begin()
-        watch.given(16)
-        watch.end()
+    watch = Watch("joint", left, model, batches=10, fills=fills)
+    for _ in watch.steps(iter(lambda: [NOTHING], None)):
+        pass
     watch.close()
     if seconds is not None:
         watch._durations = [seconds] * len(watch._durations)
     if traced is not None:
-        watch._tracers = [SimpleNamespace(calls=lambda of=of: of) for of in traced]
+        watch._traces = [SimpleNamespace(calls=lambda of=of: of) for of in traced]
     return watch
 
 
@@ -111,16 +112,15 @@ def test_parts_are_told_of_every_modality_and_each_takes_time(tmp_path: Path) ->
 
 def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    monkeypatch.setattr("fusionkit.training.profiling.clock.time.perf_counter", lambda: next(now))
+    monkeypatch.setattr("fusionkit.nn.timer.time.perf_counter", lambda: next(now))
 
-    clock = Clock(torch.device("cpu"))
-    clock.enter((LOSSES, None))  # at 1
-    clock.enter((FUSION, None))  # at 3
-    clock.leave()  # at 6
-    clock.leave()  # at 10
-    clock.book()  # at 15
+    timer = Timer(torch.device("cpu"))
+    with timer.label(LOSSES):  # at 1
+        timer.enter(FUSION)  # at 3
+        timer.leave()  # at 6
+    timer.book()  # at 15, and the losses ended at 10
 
-    assert clock.seconds == {(REST, None): 1.0 + 5.0, (LOSSES, None): 2.0 + 4.0, (FUSION, None): 3.0}
+    assert timer.seconds == {REST: 1.0 + 5.0, LOSSES: 2.0 + 4.0, FUSION: 3.0}
 
 
 def test_a_slow_loader_shows_as_waiting_for_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +149,8 @@ def test_without_a_profile_there_is_no_hook_and_no_watched_step(
         return step(self, *args)
 
     monkeypatch.setattr(Learner, "__call__", look)
-    for name in ("Clock", "Tracer"):
-        monkeypatch.setattr(
-            f"fusionkit.training.profiling.watch.{name}.enter", lambda *_: pytest.fail("a part was told")
-        )
+    monkeypatch.setattr(Timer, "__init__", lambda *_: pytest.fail("a step was timed"))
+    monkeypatch.setattr("torch.profiler.record_function", lambda *_: pytest.fail("a part was labelled"))
     run_of(tmp_path / "run", epochs=2)
 
     assert set(seen) == {(Learner, 0)}
@@ -160,12 +158,8 @@ def test_without_a_profile_there_is_no_hook_and_no_watched_step(
 
 def test_hooks_stand_on_the_network_only_while_steps_are_watched() -> None:
     model = build(assembly_of(recipe()).recipe)
-    watch = Watch("joint", 100, model, torch.optim.SGD(model.parameters(), lr=0.1), batches=10)
-    seen = []
-    for _ in range(27):
-        watch.begin()
-        seen.append(hooks_of(model) > 0)
-        watch.end()
+    watch = Watch("joint", 100, model, batches=10)
+    seen = [hooks_of(model) > 0 for _ in watch.steps(iter(lambda: [NOTHING], None))]
     watch.close()
 
     assert seen == [False] * 5 + [True] * 22
@@ -175,17 +169,12 @@ def test_hooks_stand_on_the_network_only_while_steps_are_watched() -> None:
 
 @pytest.mark.parametrize("left", [1, 2, 3, 4, 7, 10, 27, 1000])
 def test_of_few_steps_fewer_are_skipped_and_at_least_one_is_timed(left: int) -> None:
-    model = build(assembly_of(recipe()).recipe)
-    watch = Watch("joint", left, model, torch.optim.SGD(model.parameters(), lr=0.1), batches=10)
-    steps = 0
-    while not watch.is_over:
-        watch.begin()
-        watch.end()
-        steps += 1
+    watch, asked = Watch("joint", left, build(assembly_of(recipe()).recipe), batches=10), itertools.count()
+    steps = sum(1 for _ in watch.steps([NOTHING] for _ in asked))
     watch.close()
-    found = watch.found()
+    found = watch.summary()
 
-    assert steps == min(left, 27)
+    assert steps == next(asked) == min(left, 27)  # no batches are taken but of watched steps
     assert found is not None
     assert found.steps >= 1
     assert found.skipped <= 5
@@ -231,14 +220,14 @@ def test_a_resumed_run_profiles_the_steps_that_are_left_and_a_finished_one_has_n
 def test_steps_that_fill_the_cache_warm_up_where_enough_are_left(
     left: int, fills: int, skipped: int, filling: int
 ) -> None:
-    found = watch_of(left=left, fills=fills).found()
+    found = watch_of(left=left, fills=fills).summary()
 
     assert found is not None
     assert (found.skipped, found.filling) == (skipped, filling)
 
 
 def test_a_first_epoch_that_is_long_is_not_waited_for_and_all_its_timed_steps_fill_the_cache() -> None:
-    found = watch_of(left=1000, fills=500).found()
+    found = watch_of(left=1000, fills=500).summary()
 
     assert found is not None
     assert (found.skipped, found.steps, found.filling) == (5, 20, 20)
@@ -248,7 +237,7 @@ def test_a_call_that_was_interrupted_in_one_traced_step_makes_no_operator_heavy(
     usual = [("aten::mm", 0.3), ("aten::mm", 0.2), ("aten::split", 40e-6), ("aten::add", 0.02)]
     interrupted = [("aten::mm", 0.4), ("aten::mm", 0.3), ("aten::split", 7.0), ("aten::add", 0.01), ("aten::sum", 0.9)]
 
-    found = watch_of(left=100, seconds=1.0, traced=[interrupted, usual]).found()
+    found = watch_of(left=100, seconds=1.0, traced=[interrupted, usual]).summary()
 
     assert found is not None
     assert found.operators == (Operator("aten::mm", 2, 0.5),)  # the rest is less than a twentieth of the step

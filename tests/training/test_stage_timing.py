@@ -82,7 +82,7 @@ def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shar
 
 def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 8))  # every look at the clock is 8 seconds after the one before
-    monkeypatch.setattr(stage_timing.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr("fusionkit.nn.timer.time.perf_counter", lambda: float(next(clock)))
     assembly = assemble(load_recipe(recipe(epochs=1), ["data.batch_size=6"]))
 
     (stage,) = time_stages(assembly, samples=2, accelerator="cpu")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
 from materials import film_recipe, render_films
 from records import Measurement, Target
-from rounds import wait_for
 
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import build
+from fusionkit.nn.timer import read_clock
 from rows.registry import Place, row
 from rows.training import in_turn, step
 
@@ -88,7 +87,6 @@ def seconds_of_a_step(
         if place == count:
             break
         learn(batch)
-        wait_for(device)
-        end = time.perf_counter()
+        end = read_clock(device)
         start = start or end
     return (end - start) / (count - 1)

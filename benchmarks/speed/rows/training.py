@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 import torch
 from materials import film_recipe, render_films, sensor_recipe
 from records import Interval, Measurement, Ratio, Target
-from rounds import interval, ratio_of, wait_for
+from rounds import interval, ratio_of
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fusionkit.config.recipe import build_component
@@ -21,6 +20,7 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import datasets_shared
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel, build
+from fusionkit.nn.timer import read_clock
 from fusionkit.training import train
 from rows.registry import Place, row
 
@@ -34,8 +34,7 @@ def stamps(device: torch.device) -> Iterator[list[float]]:
     moments: list[float] = []
 
     def note(*_: object) -> None:
-        wait_for(device)
-        moments.append(time.perf_counter())
+        moments.append(read_clock(device))
 
     hook = register_optimizer_step_post_hook(note)
     try:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from fusionkit.evaluation.diagnosis.subsets import Subset
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.timer import time_work
 
 ROUNDS = 7
 
@@ -62,15 +63,7 @@ def time_subsets(model: FusionModel, inputs: Mapping[str, Jagged], subsets: Sequ
     with torch.inference_mode():
         for turn in range(ROUNDS + 1):
             for subset in subsets:
-                _wait(device)
-                begin = time.perf_counter()
-                model(inputs, unimodal=False, modalities=subset)
-                _wait(device)
+                taken = time_work(partial(model, inputs, unimodal=False, modalities=subset), device)
                 if turn:  # the first one warms up
-                    seconds[subset].append(time.perf_counter() - begin)
+                    seconds[subset].append(taken)
     return Timing(samples, {subset: tuple(1000 * each / samples for each in of) for subset, of in seconds.items()})
-
-
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize(device)

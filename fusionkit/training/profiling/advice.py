@@ -6,7 +6,7 @@ import torch
 
 from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.execution.workers import processors
-from fusionkit.training.profiling.clock import REST
+from fusionkit.nn.timer import REST
 from fusionkit.training.profiling.records import (
     AGGREGATOR,
     DATA,

@@ -12,6 +12,11 @@ LONG_CALL = 50e-6
 """Seconds from which a call of an operator is more than what any call costs, however little it computes."""
 
 
+def name_part(part: str, modality: str | None) -> str:
+    """Names a part as tables, traces and timers do."""
+    return part if modality is None else f"{modality}: {part}"
+
+
 @dataclass(frozen=True)
 class Share:
     """What a part of a step takes.
@@ -27,6 +32,11 @@ class Share:
     modality: str | None
     seconds: float
     share: float
+
+    @property
+    def name(self) -> str:
+        """The part and its modality."""
+        return name_part(self.part, self.modality)
 
 
 @dataclass(frozen=True)

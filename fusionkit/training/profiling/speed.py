@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +17,8 @@ from fusionkit.models.build import FusionModel
 from fusionkit.models.noise import batch_of, noise_of
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, network_too_large, told_when_full, too_large
+from fusionkit.nn.timer import time_work
 from fusionkit.training.parts import Parts
-from fusionkit.training.profiling.clock import wait_for
 from fusionkit.training.profiling.stage_timing import learner_of, still, timed
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.trainer import make_fabric
@@ -139,13 +138,9 @@ def _stage_speed(
 
     def step(count: int) -> float:
         given = _batch(model, {name: lengths[name] for name in names}, count).to(fabric.device)
-        wait_for(fabric.device)
         if gpu is not None:
             torch.cuda.reset_peak_memory_stats(gpu)
-        start = time.perf_counter()
-        learner([given], moment, 0)
-        wait_for(fabric.device)
-        return time.perf_counter() - start
+        return time_work(lambda: learner([given], moment, 0), fabric.device)
 
     cold = fabric.device.type != "cpu"
     with told_when_full(lambda: too_large(f"stage {stage.name}", batch, fabric.device, FEWER_SAMPLES)):
@@ -164,12 +159,8 @@ def _prediction(
 
     def step(count: int) -> float:
         given = _batch(model, lengths, count).to(fabric.device)
-        wait_for(fabric.device)
-        start = time.perf_counter()
         with torch.inference_mode():
-            model(given.inputs)
-        wait_for(fabric.device)
-        return time.perf_counter() - start
+            return time_work(lambda: model(given.inputs), fabric.device)
 
     cold = fabric.device.type != "cpu"
     with told_when_full(lambda: too_large("prediction", batch, fabric.device, SMALLER_BATCHES)):

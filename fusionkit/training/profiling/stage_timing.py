@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,9 +15,9 @@ from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import Assembly
 from fusionkit.interfaces import Balancer, OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel, build
+from fusionkit.nn.timer import time_work
 from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.parts import Parts
-from fusionkit.training.profiling.clock import wait_for
 from fusionkit.training.stages import balancer_of, stages_of
 from fusionkit.training.teacher import Teacher
 from fusionkit.training.trainer import make_fabric
@@ -177,11 +176,12 @@ def _time_stage(
 
     def step(count: int) -> float:
         chosen = ids[:: max(1, len(ids) // count)][:count]
-        start = time.perf_counter()
-        batch = next(assembly.loader(chosen, training=True, modalities=names))
-        learner([batch.to(fabric.device)], moment, 0)
-        wait_for(fabric.device)
-        return time.perf_counter() - start
+
+        def work() -> None:
+            batch = next(assembly.loader(chosen, training=True, modalities=names))
+            learner([batch.to(fabric.device)], moment, 0)
+
+        return time_work(work, fabric.device)
 
     cold = fabric.device.type != "cpu"
     seconds, count = timed(step, whole, samples=samples, rounds=rounds, limit=STAGE_SECONDS, cold=cold)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel
-from fusionkit.training.profiling.clock import REST, Clock, Part, Recorder, Tracer
+from fusionkit.nn.timer import REST, Timer, label_nothing
 from fusionkit.training.profiling.records import (
     AGGREGATOR,
     BACKWARD,
@@ -21,15 +22,14 @@ from fusionkit.training.profiling.records import (
     ENCODERS,
     FUSION,
     HEADS,
-    LONG_CALL,
     LOSSES,
     MOVE,
     OPTIMIZER,
-    Calls,
-    Operator,
     Share,
     StageProfile,
+    name_part,
 )
+from fusionkit.training.profiling.trace import Trace, list_operators, merge_traces, sum_calls
 
 SKIPPED, TIMED, TRACED = 5, 20, 2
 """Steps of a stage that warm up, that are timed, and that a trace shows, where the stage has as many left."""
@@ -44,39 +44,28 @@ HEAVIEST, WORTH_TELLING = 3, 0.05
 class Watch:
     """The steps of one stage: first those that warm up, then those that are timed, then those that are traced.
 
-    Hooks stand on the network and on the optimizer from the first timed step to the last one that is watched.
+    Hooks stand on the network from the first timed step to the last one that is watched.
 
     Args:
         stage: Its name.
         left: Optimizer steps that are left of it.
         model: The network.
-        optimizer: The optimizer of the stage.
         batches: Batches of its first epoch.
         fills: Steps in which samples are loaded that later ones take from memory; they warm up too if not too many.
     """
 
-    def __init__(
-        self,
-        stage: str,
-        left: int,
-        model: FusionModel,
-        optimizer: torch.optim.Optimizer,
-        *,
-        batches: int,
-        fills: int = 0,
-    ) -> None:
-        self._stage, self._model, self._optimizer = stage, model, optimizer
-        self._batches, self._fills = batches, fills
+    def __init__(self, stage: str, left: int, model: FusionModel, *, batches: int, fills: int = 0) -> None:
+        self._stage, self._model, self._batches, self._fills = stage, model, batches, fills
         self._skipped = min(max(SKIPPED, fills if fills <= MOST_SKIPPED else 0), left // 3)
         self._traced = min(TRACED, (left - self._skipped) // 2)
         self._timed = min(TIMED, left - self._skipped - self._traced)
         self._device = next(model.parameters()).device
-        self._recorder: Clock | Tracer | None = None
-        self._begun, self._done = False, 0
-        self._samples = self._timed_samples = 0
-        self._sums: dict[Part, float] = defaultdict(float)
+        self._done = self._timed_samples = 0
+        self._timer: Timer | None = None
+        self._trace: Trace | None = None
+        self._traces: list[Trace] = []
+        self._sums: dict[str, float] = defaultdict(float)
         self._durations: list[float] = []
-        self._tracers: list[Tracer] = []
         self._hooks: list[RemovableHandle] = []
 
     @property
@@ -84,63 +73,41 @@ class Watch:
         """Whether all steps that were to be watched are."""
         return self._done >= self._skipped + self._timed + self._traced
 
-    def begin(self) -> None:
-        """A step begins, if none has."""
-        if self._begun:
-            return
-        self._begun, self._samples = True, 0
-        if self._done < self._skipped:
-            return
-        if not self._hooks:
-            self._hooks = list(self._hooked())
-        traced = self._done >= self._skipped + self._timed
-        self._recorder = Tracer(self._device) if traced else Clock(self._device)
+    def steps(self, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
+        """Yields the batches of every step of an epoch until all steps are watched.
 
-    def given(self, samples: int) -> None:
-        """The step has so many more samples to learn from."""
-        self._samples += samples
+        A step lasts from when its batches are asked for until those of the next are, with all that is done meanwhile.
+        """
+        while not self.is_over:
+            self._begin()
+            with self.label(DATA):
+                batches = next(groups, None)
+            if batches is None:  # what has begun is no step: the epoch is out of batches
+                self._drop()
+                return
+            yield batches
+            self._end(sum(len(batch.sample_ids) for batch in batches))
 
-    def end(self) -> None:
-        """The step is done."""
-        recorder = self._recorder
-        if isinstance(recorder, Clock):
-            recorder.book()
-            self._timed_samples += self._samples
-            self._durations.append(sum(recorder.seconds.values()))
-            for part, seconds in recorder.seconds.items():
-                self._sums[part] += seconds
-        elif isinstance(recorder, Tracer):
-            recorder.stop()
-            self._tracers.append(recorder)
-        self._recorder, self._begun = None, False
-        self._done += 1
-
-    def abandon(self) -> None:
-        """The step that has begun is none."""
-        if isinstance(self._recorder, Tracer):
-            self._recorder.stop()
-        self._recorder, self._begun = None, False
+    def label(self, part: str) -> AbstractContextManager[None]:
+        """Counts the time within it for a part of the step, where a step is timed or traced."""
+        return label_nothing(part) if self._timer is None else self._timer.label(part)
 
     def close(self) -> None:
         """Takes the hooks away."""
-        self.abandon()
+        self._drop()
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
-    def part(self, part: str, modality: str | None = None) -> AbstractContextManager[None]:
-        """Within it the time is that of a part of the step."""
-        return nullcontext() if self._recorder is None else _within(self._recorder, (part, modality))
-
-    def found(self) -> StageProfile | None:
-        """What the timed steps and the traced ones say; None where none was timed."""
+    def summary(self) -> StageProfile | None:
+        """Returns what the timed steps and the traced ones say; None where none was timed."""
         steps = len(self._durations)
         if not steps:
             return None
         total = sum(self._durations)
-        parts = [Share(*part, self._sums[part] / steps, self._sums[part] / total) for part in self._parts()]
-        traced = [tracer.calls() for tracer in self._tracers]
-        heavy = [each for each in _operators(traced) if each.seconds >= WORTH_TELLING * total / steps]
+        parts = [(*part, self._sums[name_part(*part)]) for part in self._parts() if name_part(*part) in self._sums]
+        traced = [trace.calls() for trace in self._traces]
+        heavy = [each for each in list_operators(traced) if each.seconds >= WORTH_TELLING * total / steps]
         return StageProfile(
             stage=self._stage,
             device=str(self._device),
@@ -151,73 +118,68 @@ class Watch:
             step_samples=self._timed_samples / steps,
             step_seconds=total / steps,
             median_seconds=statistics.median(self._durations),
-            parts=tuple(parts),
+            parts=tuple(Share(part, name, seconds / steps, seconds / total) for part, name, seconds in parts),
             operators=tuple(heavy[:HEAVIEST]),
-            calls=min(map(_summed, traced), key=lambda calls: calls.seconds, default=Calls()),
+            calls=sum_calls(traced),
         )
 
     def trace(self) -> dict[str, Any]:
-        """The traced steps in Chrome's format."""
-        traces = [tracer.trace() for tracer in self._tracers]
-        return {**traces[0], "traceEvents": [each for of in traces for each in of["traceEvents"]]} if traces else {}
+        """Returns the traced steps in Chrome's format."""
+        return merge_traces([trace.export() for trace in self._traces])
 
-    def _parts(self) -> list[Part]:
-        """All parts that took time, in the order of a step."""
-        modal = [(part, name) for name in self._model.modalities for part in (ENCODERS, AGGREGATOR, HEADS)]
-        whole = [(DATA, None), (MOVE, None), *modal, *((p, None) for p in (FUSION, LOSSES, BACKWARD, OPTIMIZER, REST))]
-        return [part for part in whole if part in self._sums]
+    def _begin(self) -> None:
+        if self._done < self._skipped:
+            return
+        if not self._hooks:
+            self._hooks = list(self._hooked())
+        if self._done >= self._skipped + self._timed:
+            self._trace = Trace(self._device)
+        # A traced step waits for no device, so that the trace shows what runs beside what.
+        self._timer = Timer(torch.device("cpu") if self._trace else self._device)
+
+    def _end(self, samples: int) -> None:
+        timer, trace = self._timer, self._trace
+        self._done += 1
+        if trace is None and timer is not None:
+            timer.book()
+            self._timed_samples += samples
+            self._durations.append(sum(timer.seconds.values()))
+            for part, seconds in timer.seconds.items():
+                self._sums[part] += seconds
+        elif trace is not None:
+            self._traces.append(trace)
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._trace is not None:
+            self._trace.stop()
+        self._timer = self._trace = None
+
+    def _parts(self) -> Iterator[tuple[str, str | None]]:
+        """Yields all parts in the order of a step, and the modality whose part each is."""
+        yield from ((DATA, None), (MOVE, None))
+        yield from ((part, name) for name in self._model.modalities for part in (ENCODERS, AGGREGATOR, HEADS))
+        yield from ((part, None) for part in (FUSION, LOSSES, BACKWARD, OPTIMIZER, REST))
 
     def _hooked(self) -> Iterator[RemovableHandle]:
         for name in self._model.modalities:
             branch = self._model.branch(name)
             for module in branch.encoders:
-                yield from self._on_module(module, (ENCODERS, name))
+                yield from self._on_module(module, name_part(ENCODERS, name))
             for module in (branch.aggregator, branch.norm, branch.dropout):
-                yield from self._on_module(module, (AGGREGATOR, name))
+                yield from self._on_module(module, name_part(AGGREGATOR, name))
             for target in branch.heads:
-                yield from self._on_module(branch.heads[target], (HEADS, name))
+                yield from self._on_module(branch.heads[target], name_part(HEADS, name))
         for module in (self._model.fusion, *(self._model.head(target) for target in self._model.targets)):
-            yield from self._on_module(module, (FUSION, None))
-        yield self._optimizer.register_step_pre_hook(lambda *_: self._enter((OPTIMIZER, None)))
-        yield self._optimizer.register_step_post_hook(lambda *_: self._leave())
+            yield from self._on_module(module, FUSION)
 
-    def _on_module(self, module: nn.Module, part: Part) -> tuple[RemovableHandle, RemovableHandle]:
-        return (
-            module.register_forward_pre_hook(lambda *_: self._enter(part)),
-            module.register_forward_hook(lambda *_: self._leave()),
-        )
+    def _on_module(self, module: nn.Module, part: str) -> tuple[RemovableHandle, RemovableHandle]:
+        def enter(*_: object) -> None:
+            if self._timer is not None:
+                self._timer.enter(part)
 
-    def _enter(self, part: Part) -> None:
-        if self._recorder is not None:
-            self._recorder.enter(part)
+        def leave(*_: object) -> None:
+            if self._timer is not None:
+                self._timer.leave()
 
-    def _leave(self) -> None:
-        if self._recorder is not None:
-            self._recorder.leave()
-
-
-def _operators(traced: Sequence[Sequence[tuple[str, float]]]) -> list[Operator]:
-    """The operators that every traced step calls, the heaviest first."""
-    steps = []
-    for calls in traced:
-        seconds: dict[str, list[float]] = defaultdict(list)
-        for name, own in calls:
-            seconds[name].append(own)
-        steps.append({name: Operator(name, len(of), sum(of)) for name, of in seconds.items()})
-    shared = set(steps[0]).intersection(*steps) if steps else set[str]()
-    least = [min((step[name] for step in steps), key=lambda operator: operator.seconds) for name in shared]
-    return sorted(least, key=lambda operator: operator.seconds, reverse=True)
-
-
-def _summed(calls: Sequence[tuple[str, float]]) -> Calls:
-    seconds = [own for _, own in calls]
-    return Calls(len(seconds), sum(seconds), sum(own for own in seconds if own >= LONG_CALL))
-
-
-@contextmanager
-def _within(recorder: Recorder, part: Part) -> Iterator[None]:
-    recorder.enter(part)
-    try:
-        yield
-    finally:
-        recorder.leave()
+        return module.register_forward_pre_hook(enter), module.register_forward_hook(leave)
