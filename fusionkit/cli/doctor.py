@@ -18,6 +18,6 @@ def doctor(as_json: JsonOption = False) -> None:
     Every package is imported in another process, so one that is broken stops nothing. The status is 1 where something
     is broken.
     """
-    from fusionkit.execution.doctor.telling import tell
+    from fusionkit.execution.doctor.display import tell
 
     raise typer.Exit(tell(as_json=as_json))

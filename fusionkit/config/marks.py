@@ -1,7 +1,7 @@
 """Marks on the fields of a recipe and on options of components: how what they hold bears on results.
 
-A field carries them in its type, ``workers: Annotated[int, NO_RESULT] = 0``. They are read by
-`fusionkit.config.recipe.find_differences`, by which a training that was stopped is told from one of another recipe.
+A field carries them in its type, ``workers: Annotated[int, NO_RESULT] = 0``.
+`fusionkit.config.differences.find_differences` reads them, to tell a stopped training from one of another recipe.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import DataSpec, PrepareSpec
-from fusionkit.data.films import Foreseen, Prepared
+from fusionkit.data.films import Forecast, Prepared
 from fusionkit.interfaces import Dataset
 
 _shared: ContextVar[dict[tuple[str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
@@ -81,7 +81,7 @@ def _opened(data: DataSpec) -> Dataset:
     if _listed.get():
         return prepared
     if _foreseen.get() and any(name not in prepared.records for name in prepared.clips):
-        return Foreseen(prepared, data.prepare or PrepareSpec())
+        return Forecast(prepared, data.prepare or PrepareSpec())
     prepared.require_prepared()
     return prepared
 

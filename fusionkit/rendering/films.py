@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fusionkit.errors import Problem
 from fusionkit.rendering.actors import Actor
-from fusionkit.rendering.encoding import encode_film, encode_wave
+from fusionkit.rendering.codecs import encode_film, encode_wave
 from fusionkit.rendering.performance import Take, perform
 from fusionkit.rendering.statements import pronounce
 

@@ -15,7 +15,7 @@ from typing import Any
 from fusionkit.errors import DataError, Problem, RunError, did_you_mean
 from fusionkit.execution.workers import Death, run_jobs
 from fusionkit.rendering.actors import generator_for
-from fusionkit.rendering.expressions import EMOTIONS
+from fusionkit.rendering.emotions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings, Recording, Scene, record
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS
 from fusionkit.storage.files import as_json, guarded, read_json, write_file

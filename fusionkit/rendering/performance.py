@@ -11,7 +11,8 @@ import numpy as np
 from fusionkit.rendering.actors import Actor, generator_for
 from fusionkit.rendering.camera import Camera
 from fusionkit.rendering.canvas import Pose
-from fusionkit.rendering.expressions import ACTIONS, Expression, express
+from fusionkit.rendering.emotions import ACTIONS
+from fusionkit.rendering.expressions import Expression, express
 from fusionkit.rendering.face import Motion
 from fusionkit.rendering.looks import Studio
 from fusionkit.rendering.statements import Syllable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fusionkit.rendering.expressions import EMOTIONS
+from fusionkit.rendering.emotions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.layouts import ravdess_scene
 from fusionkit.rendering.performance import Take

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusionkit.rendering.expressions import CUES
+from fusionkit.rendering.emotions import CUES
 from fusionkit.rendering.statements import CONSONANTS, ROUNDING, VOWELS, Syllable
 
 CONTROL_RATE = 200

@@ -13,7 +13,7 @@ from written_films import spec_for, write_film
 from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.films.frames import Reader, pixel_aspect, upright_size
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from fusionkit.config.registry import DETECTORS
 from fusionkit.config.schema import FaceSpec
 from fusionkit.data.films.detectors import dlib_hog, packages
-from fusionkit.data.films.tracking import follow_face
+from fusionkit.data.films.face_track import follow_face
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Box
 

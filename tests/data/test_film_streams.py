@@ -13,7 +13,7 @@ from written_films import B_FRAMES, RATE, greys, spec_for, steps, tone, write_fi
 
 from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import prepare_clip
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.interfaces import Box, Clip, FaceDetector
 
 COUNT = 12

@@ -20,9 +20,9 @@ from written_films import HEIGHT, SIZE, SOUND_RATE, WIDTH, flat, greys, spec_for
 from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.data.films.frames import Reader
-from fusionkit.data.films.pacing import Pace
+from fusionkit.data.films.pace import Pace
 from fusionkit.data.films.sounds import aligned, to_float, to_int16
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from fusionkit.data.datasets.manifest import Manifest
-from fusionkit.data.loading.length_notes import length_note
+from fusionkit.data.readers.length_notes import length_note
 from fusionkit.data.readers.media import ReadOptions, describe_media
 from fusionkit.data.readers.sound.audio import read_audio, read_header
 from fusionkit.errors import DataError

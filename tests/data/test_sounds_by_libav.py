@@ -14,7 +14,7 @@ from written_sounds import RATE, encode, level_at, sine
 from fusionkit.config.recipe import build_component
 from fusionkit.data.datasets.manifest import Manifest
 from fusionkit.data.films.clips import Outcome, prepare_clip
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import decode_audio, read_audio, read_header
 from fusionkit.data.readers.sound.compressed import decode_compressed

@@ -15,9 +15,9 @@ import pytest
 
 from fusionkit.cli import main
 from fusionkit.execution.doctor import Check, examine, is_well
+from fusionkit.execution.doctor.display import tell
 from fusionkit.execution.doctor.packages import PACKAGES, Package, satisfies
-from fusionkit.execution.doctor.probing import Probe, probe
-from fusionkit.execution.doctor.telling import tell
+from fusionkit.execution.doctor.probes import Probe, probe
 
 ROOT = Path(__file__).parents[2]
 TORCH = """
@@ -137,7 +137,7 @@ def test_what_is_told_fits_80_columns_and_the_status_says_whether_something_is_b
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks = [Check("torchaudio", "broken", "words " * 400, "log_mel", "mend it " * 12), Check("numpy", "ok", "2.4")]
-    monkeypatch.setattr("fusionkit.execution.doctor.telling.examine", lambda: iter(checks))
+    monkeypatch.setattr("fusionkit.execution.doctor.display.examine", lambda: iter(checks))
 
     assert tell(as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()

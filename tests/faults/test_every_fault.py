@@ -166,10 +166,10 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     16: (
         "no face, several faces, a face that leaves, a detector that fails",
         (
-            "data/test_tracking.py::test_a_policy_drops_the_clip_or_its_video_and_says_why",
-            "data/test_tracking.py::test_a_policy_of_fail_says_what_it_met_and_which_key_decides",
-            "data/test_tracking.py::test_of_two_people_the_larger_is_followed_also_where_it_was_missed",
-            "data/test_tracking.py::test_a_face_in_some_frames_is_interpolated_and_reported_by_default",
+            "data/test_face_track.py::test_a_policy_drops_the_clip_or_its_video_and_says_why",
+            "data/test_face_track.py::test_a_policy_of_fail_says_what_it_met_and_which_key_decides",
+            "data/test_face_track.py::test_of_two_people_the_larger_is_followed_also_where_it_was_missed",
+            "data/test_face_track.py::test_a_face_in_some_frames_is_interpolated_and_reported_by_default",
             "data/test_preparation.py::test_a_crop_over_the_edge_continues_the_border",
             "faults/test_torn_media.py::test_a_detector_that_raises_fails_its_clip_alone_and_is_told_with_it",
         ),

@@ -17,7 +17,7 @@ from written_sounds import CODECS, encode, sine
 
 from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import prepare_clip
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import decode_audio
 from fusionkit.errors import DataError

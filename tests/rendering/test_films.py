@@ -18,8 +18,8 @@ from fusionkit.errors import DataError, RunError
 from fusionkit.rendering import FilmSettings, contact_sheet, render_crema_d, render_ravdess
 from fusionkit.rendering.actors import Actor, generator_for
 from fusionkit.rendering.canvas import Canvas, Pose
-from fusionkit.rendering.encoding import encode_film
-from fusionkit.rendering.expressions import (
+from fusionkit.rendering.codecs import encode_film
+from fusionkit.rendering.emotions import (
     ACTIONS,
     CUE_SPREAD,
     CUES,
@@ -29,9 +29,8 @@ from fusionkit.rendering.expressions import (
     STRENGTHS,
     VOICE_CONFUSIONS,
     VOICES,
-    Manner,
-    express,
 )
+from fusionkit.rendering.expressions import Manner, express
 from fusionkit.rendering.films import Scene, record
 from fusionkit.rendering.layouts import ravdess_scene
 from fusionkit.rendering.performance import Take, perform

@@ -14,8 +14,8 @@ from fusionkit.data.datasets.film_columns import FilmColumns
 from fusionkit.data.datasets.film_files import not_prepared
 from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, modality_of
 from fusionkit.data.datasets.table_targets import targets_of
-from fusionkit.data.loading.length_notes import length_note
 from fusionkit.data.readers.files import expand_path
+from fusionkit.data.readers.length_notes import length_note
 from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean

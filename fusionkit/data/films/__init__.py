@@ -1,8 +1,8 @@
 """Films and sounds to what training reads: prepared once, loaded as often as wanted."""
 
-from fusionkit.data.films.forecast import Foreseen
+from fusionkit.data.films.forecast import Forecast
 from fusionkit.data.films.preparation import PreparationCost, estimate_preparation, prepare
 from fusionkit.data.films.prepared import Prepared
 from fusionkit.data.films.report import Preparation
 
-__all__ = ["Foreseen", "Preparation", "PreparationCost", "Prepared", "estimate_preparation", "prepare"]
+__all__ = ["Forecast", "Preparation", "PreparationCost", "Prepared", "estimate_preparation", "prepare"]

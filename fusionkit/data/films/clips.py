@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from fusionkit.config.schema import PrepareSpec
-from fusionkit.data.films.pacing import LONGEST_GAP
+from fusionkit.data.films.pace import LONGEST_GAP
 from fusionkit.data.films.pictures import Picture, find_picture
 from fusionkit.data.films.records import Departure, Status
 from fusionkit.data.films.sounds import aligned, to_int16

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.films.frames import Pixels, Reader, Region, upright_size
-from fusionkit.data.films.pacing import Pace
+from fusionkit.data.films.pace import Pace
 from fusionkit.data.readers.limits import check_size
 from fusionkit.interfaces import Box
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.prepared import Prepared
 from fusionkit.data.readers.archives import is_member, on_disk
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
 
@@ -22,7 +22,7 @@ _OF_ARCHIVES = 24
 """Films that are unpacked to be measured; the others count as their median."""
 
 
-class Foreseen(Dataset):
+class Forecast(Dataset):
     """The clips of a dataset as they will be once they are prepared, for what depends on their lengths alone.
 
     Lengths are those that the headers of films and sounds state, and of prepared clips the true ones. What is loaded is

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.crops import cut_fixed, cut_moving
+from fusionkit.data.films.face_track import Track, follow_face
 from fusionkit.data.films.frames import Reader, pixel_aspect, upright_size
-from fusionkit.data.films.pacing import Pace
-from fusionkit.data.films.tracking import Track, follow_face
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.films.pace import Pace
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.limits import check_size
 from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError, Problem

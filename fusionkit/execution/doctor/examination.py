@@ -22,7 +22,7 @@ from fusionkit.execution.doctor.machine import (
     why_not_writable,
 )
 from fusionkit.execution.doctor.packages import DISTRIBUTION, PACKAGES, Package, bounds_of, satisfies, version_bounds
-from fusionkit.execution.doctor.probing import PATIENCE, Probe, probe
+from fusionkit.execution.doctor.probes import PATIENCE, Probe, probe
 from fusionkit.version import __version__
 
 Status = Literal["ok", "absent", "broken"]

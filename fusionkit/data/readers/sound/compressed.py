@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.files import name_errors, refuse_no_file
 from fusionkit.data.readers.promises import split_mov
 from fusionkit.data.readers.sound.flac import is_flac, skip_tags, split_flac

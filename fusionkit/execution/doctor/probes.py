@@ -22,7 +22,7 @@ CODECS = ("h264", "hevc", "mpeg4", "vp9", "aac", "mp3", "vorbis", "opus", "flac"
 
 _PROGRAM = (
     "import json, sys; asked = json.loads(sys.argv[1]); sys.path[:] = asked['path']; "
-    "from fusionkit.execution.doctor.probing import answer; answer(asked['modules'])"
+    "from fusionkit.execution.doctor.probes import answer; answer(asked['modules'])"
 )
 
 

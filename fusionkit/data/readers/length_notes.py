@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusionkit.data.readers.decoding import Film
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.sound.audio import PLAIN_SUFFIXES, read_stated_header
 from fusionkit.data.readers.sound.flac import find_flac
 from fusionkit.data.readers.sound.headers import UNSTATED_LENGTH

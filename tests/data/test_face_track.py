@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.config.schema import FaceSpec
-from fusionkit.data.films.tracking import Track, follow_face
+from fusionkit.data.films.face_track import Track, follow_face
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box
 
