@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import figures
 import generate
+import which_fusion
 
 import fusionkit
 
@@ -23,7 +24,8 @@ exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generate
 html_theme = "furo"
 html_title = f"fusionkit {version}"
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "substitution"]
+myst_substitutions = which_fusion.figures_of_page(Path(__file__).parents[1] / "benchmarks" / "results")
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
