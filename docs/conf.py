@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import figures
 import generate
-import which_fusion
+import sentences
 
 import fusionkit
 
@@ -25,7 +25,7 @@ html_theme = "furo"
 html_title = f"fusionkit {version}"
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "substitution"]
-myst_substitutions = which_fusion.figures_of_page(Path(__file__).parents[1] / "benchmarks" / "results")
+myst_substitutions = sentences.figures_of_pages(Path(__file__).parents[1] / "benchmarks" / "results")
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
