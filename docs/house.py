@@ -75,14 +75,14 @@ def draw_house() -> Figure:
     from matplotlib.patches import Arc, FancyBboxPatch
 
     storeys = floors()
-    figure = Figure(figsize=(11.5, 0.72 * len(storeys) + 0.3), facecolor="white")
+    figure = Figure(figsize=(9.2, 0.66 * len(storeys) + 0.3), facecolor="white")
     FigureCanvasSVG(figure)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     heights = [-FLOOR * floor for floor in range(len(storeys))]
     for (upper, lower), count in sorted(imports_between_floors().items()):
         top, bottom = heights[upper], heights[lower]
-        arc = Arc((-0.25, (top + bottom) / 2), 0.42 * (top - bottom), top - bottom, theta1=90, theta2=270)
+        arc = Arc((-0.25, (top + bottom) / 2), 0.34 * (top - bottom), top - bottom, theta1=90, theta2=270)
         arc.set(color=LINES, linewidth=0.3 + 0.22 * count**0.5, alpha=0.45, gid=f"imports {upper} {lower}")
         axes.add_patch(arc)
         axes.plot([-0.25], [bottom], marker="o", markersize=2.5, color=LINES)
@@ -98,7 +98,7 @@ def draw_house() -> Figure:
             if within:
                 axes.text(left + width - 0.12, middle + 0.17, within, fontsize=7, color=FAINT, ha="right", va="center")
             axes.text(left + 0.12, middle - 0.17, job_of(room).rstrip("."), fontsize=7.5, color=INK, va="center")
-    axes.set_xlim(-3.3, WIDTH + 0.1)
+    axes.set_xlim(-2.6, WIDTH + 0.1)
     axes.set_ylim(-FLOOR * (len(storeys) - 1) - 0.6, 0.6)
     return figure
 
