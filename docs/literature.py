@@ -105,7 +105,7 @@ def peers_lines(results: Results, name: str, generated: Path) -> list[str]:
 
 
 def overview(sets: Mapping[str, Results]) -> str:
-    """Every method on every set: points beyond the ensemble, on made views points to the optimum, and its mean rank."""
+    """Lists every method on every set: points beyond the ensemble or, on synthetic views, to the optimum; and mean ranks."""
     real = [name for name, results in sets.items() if "best" not in results]
     made = [name for name, results in sets.items() if "best" in results]
     ranks = mean_ranks(sets)

@@ -31,7 +31,7 @@ class Classifier(lightning.LightningModule):
         )
 
     def training_step(self, batch: Batch, _: int) -> torch.Tensor:
-        """The sum of the loss terms, each of which is logged."""
+        """Sums the loss terms, and logs each."""
         inputs, label = batch
         terms = self.model.losses(self.model(inputs), {"label": label})
         self.log_dict({name.replace("/", "_"): term.detach() for name, term in terms.items()}, batch_size=len(label))

@@ -78,7 +78,7 @@ def misnamed(reference: ReferenceSpec, variants: Collection[str]) -> list[Proble
 def implausible(reference: ReferenceSpec, folds: Collection[str], metric: Metric) -> list[Problem]:
     """What does not fit the folds and the metric: no fold in common, and shares that are not between 0 and 1.
 
-    Single folds may be unknown: a paper's data may hold actors that are not at hand.
+    Single folds may be unknown: a paper's data may hold actors that the data lack.
     """
     given = list(dict.fromkeys(fold for by_fold in reference.folds.values() for fold in by_fold))
     problems = []

@@ -32,7 +32,7 @@ COMPARISONS = [path for path in FILES if "\nbudget:" in path.read_text()]
 EXPERIMENTS = [path for path in FILES if "variants:" in path.read_text() and path not in COMPARISONS]
 OTHERS = [path for path in EXPERIMENTS if path.stem.endswith(("table_1", "table_4", "ravdess_sound_experiment"))]
 RECIPES = [path for path in FILES if path not in (*EXPERIMENTS, *COMPARISONS)]
-ASK_DATA = {"pretrain_voxceleb"}  # its classes are the speakers at hand
+ASK_DATA = {"pretrain_voxceleb"}  # its classes are the speakers that the data hold
 
 
 @pytest.fixture(autouse=True)

@@ -183,7 +183,7 @@ def test_song_is_left_out_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert [len(data.rows) for data in (speech, song, both)] == [60, 44, 104]
     assert "44 files of other channels are left out; `channels` names those that are read" in speech.notes
     assert both.notes[2].startswith("44 song clips of 1 actors: neutral 4, calm 8, happy 8, sad 8, angry 8, fearful 8")
-    assert "actors that are not at hand: 01 to 04, 06 to 17, 19 to 24" in song.notes
+    assert "actors that the data lack: 01 to 04, 06 to 17, 19 to 24" in song.notes
 
 
 def test_ravdess_with_sounds_alone_has_no_film_anywhere(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_actors_that_are_half_unpacked_or_missing_are_counted_by_class(tmp_path:
         "disgust 168, surprised 168",
         "incomplete actors: 03 has 52 of 60 speech clips (calm 0 of 8); 07 has 30 of 60 speech clips (angry 2 of 8, "
         "fearful 0 of 8, disgust 0 of 8, surprised 0 of 8)",
-        "actors that are not at hand: 23, 24",
+        "actors that the data lack: 23, 24",
     )
 
 
@@ -378,7 +378,7 @@ def test_the_real_names_of_ravdess_sounds_are_1184_clips_of_20_actors(real_data:
     assert all(clip.film is None for clip in data.clips.values())
     assert data.notes[1:3] == (
         "incomplete actors: 01 has 52 of 60 speech clips (calm 0 of 8); 03 has 52 of 60 speech clips (fearful 0 of 8)",
-        "actors that are not at hand: 21 to 24",
+        "actors that the data lack: 21 to 24",
     )
 
 

@@ -103,7 +103,7 @@ def test_published_folds_report_all_that_does_not_fit_at_once() -> None:
     assert str(caught.value).splitlines() == [
         "3 problems",
         "  - group_kfold, groups[1]: group '2' is named twice",
-        "  - group_kfold, groups[1]: group '21' is not at hand; known: 01, 02, 03; or set absent: drop",
+        "  - group_kfold, groups[1]: group '21' is not in the data; known: 01, 02, 03; or set absent: drop",
         "  - group_kfold: groups in no fold: 03; name each of them once",
     ]
 

@@ -1,4 +1,4 @@
-"""The best accuracies of made views are what they are said to be, and the samples are of that distribution."""
+"""The best accuracies of synthetic views are what they are said to be, and the samples are of that distribution."""
 
 import re
 from itertools import chain, combinations, pairwise

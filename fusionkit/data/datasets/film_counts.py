@@ -24,7 +24,7 @@ def count_clips(
         ...     print(note)
         3 clips of 2 actors: calm 3, sad 0
         incomplete actors: 2 has 1 of 3 clips (calm 1 of 2, sad 0 of 1)
-        actors that are not at hand: 3
+        actors that the data lack: 3
     """
     here: dict[str, Counter[str]] = defaultdict(Counter)
     for actor, name in clips:
@@ -46,7 +46,7 @@ def count_clips(
         notes.append("incomplete actors: " + "; ".join(sentences))
     absent = [actor for actor in whole if actor not in here]
     if absent:
-        notes.append(f"actors that are not at hand: {ranges(absent)}")
+        notes.append(f"actors that the data lack: {ranges(absent)}")
     return notes
 
 

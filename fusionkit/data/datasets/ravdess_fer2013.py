@@ -46,7 +46,7 @@ class RavdessFer2013(Dataset):
     latter of others: both sources keep their own split, in every fold. Training faces that are, byte for byte, a test
     face are left out.
 
-    Which faces a clip has depends on the seed and its name alone, not on which other clips are at hand. The faces of an
+    Which faces a clip has depends on the seed and its name alone, not on which other clips there are. The faces of an
     emotion and part are put into one drawn order and dealt round, actor by actor: no face is dealt twice before all
     were, and none twice to the clips of one actor while an emotion has faces enough for it. Disgust has so few (397 to
     train on) that several actors share one: with ``train.select: inner`` the actors set aside show faces that were

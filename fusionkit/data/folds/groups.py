@@ -21,8 +21,8 @@ FoldCount = Annotated[int, Field(ge=2)]
 class ActorPairs(Folds):
     """One fold per pair of groups: (1, 2), (3, 4), ..., named ``A1,2``, as the paper reports RAVDESS.
 
-    Groups that are numbers, zero-padded or not, pair by number, so that 3 and 4 stay a pair where 2 is not at hand;
-    a group whose partner is not at hand is a fold of its own. Groups of other names pair in natural order.
+    Groups that are numbers, zero-padded or not, pair by number, so that 3 and 4 stay a pair where the data lack 2;
+    a group whose partner the data lack is a fold of its own. Groups of other names pair in natural order.
 
     Source:
         Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, section 5.1.
@@ -60,9 +60,9 @@ class GroupKFold(Folds):
     Args:
         folds: How many folds, where they are drawn.
         seed: Which groups share a fold, where they are drawn.
-        groups: The groups of every fold, as published; every group at hand must stand in exactly one of them.
-        absent: What happens where `groups` names a group that is not at hand: ``error``, or ``drop``, which leaves it
-            out of its fold, and leaves out a fold of which nothing is at hand.
+        groups: The groups of every fold, as published; every group of the data must stand in exactly one of them.
+        absent: What happens where `groups` names a group that the data lack: ``error``, or ``drop``, which leaves it
+            out of its fold, and leaves out a fold that is left empty.
 
     Example:
         >>> rows = [Row(f"clip{n}", f"{n:02}", None, {}, "") for n in range(1, 5)]
@@ -119,7 +119,7 @@ class GroupKFold(Folds):
                     sets[position].append(at_hand[key])
                 elif self.absent == "error":
                     remedy = f"{did_you_mean(group, members)}; or set absent: drop"
-                    problems.append(Problem(place, f"group {group!r} is not at hand", remedy))
+                    problems.append(Problem(place, f"group {group!r} is not in the data", remedy))
         left = [group for key, group in at_hand.items() if key not in seen]
         if left:
             problems.append(Problem("group_kfold", f"groups in no fold: {', '.join(left)}", "name each of them once"))

@@ -39,7 +39,7 @@ class MMPareto(Balancer):
         gamma: Factor on the encoders' gradients, positive; 1 leaves agreeing gradients at their sum.
 
     Source:
-        Wei and Hu 2024, arXiv:2405.17730, section 3 and algorithm 1 (the equations' numbers were not at hand), and the
+        Wei and Hu 2024, arXiv:2405.17730, section 3 and algorithm 1 (equations without numbers), and the
         authors' program for :math:`\gamma = 1.5` and for a cosine of exactly 0, which counts as conflict. What
         differs: the two-vector minimum has a closed form, used in place of their iterative solver; the length is
         restored for an encoder as a whole, their program does it tensor by tensor; where the shortest vector is zero
