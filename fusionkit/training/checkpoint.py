@@ -53,6 +53,11 @@ class Position:
     processes: int = 1
     samples: str = ""
 
+    def is_patience_over(self, patience: int | None) -> bool:
+        """Says whether so many epochs have passed since the best one."""
+        best = -1 if self.best_epoch is None else self.best_epoch
+        return patience is not None and self.epoch - 1 - best >= patience
+
     def next_stage(self, summary: dict[str, Any]) -> None:
         """Goes on to the start of the next stage."""
         self.summaries.append(summary)

@@ -1,15 +1,18 @@
-"""Gradients: of one loss, scaled, merged over batches and processes, measured and clipped."""
+"""Gradients: of one loss, scaled, merged over batches and processes, measured, clipped, and refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from fusionkit.errors import TrainingError
 from fusionkit.interfaces import GradientScale
 from fusionkit.nn.distributed import world_size
+from fusionkit.training.outcome import TOTAL
 
 
 def gradients_of(
@@ -121,13 +124,13 @@ def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
             parameter.grad = mean.view_as(parameter)
 
 
-def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
+def measure_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm of all gradients together; not finite as soon as one number of them is not."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return nn.utils.get_total_norm(gradients) if gradients else parameters[0].new_zeros(())
 
 
-def not_finite(parameters: Sequence[nn.Parameter]) -> Tensor:
+def find_flaw(parameters: Sequence[nn.Parameter]) -> Tensor:
     """Zero where all numbers of all gradients are finite.
 
     What a scaler of losses asks before every update, in one call for all of them; their norm takes several times as
@@ -158,3 +161,47 @@ def not_finite(parameters: Sequence[nn.Parameter]) -> Tensor:
 def rescale(parameters: Sequence[nn.Parameter], clip_norm: float, norm: Tensor) -> None:
     """Shortens the gradients to a norm, where theirs is larger."""
     nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+
+
+def refuse_flaws(
+    where: str,
+    terms: Mapping[str, float],
+    parameters: Iterable[tuple[str, nn.Parameter]],
+    samples: Sequence[str],
+    *,
+    flawed: bool,
+) -> None:
+    """Refuses a step of which a number is not finite; of several processes all do, since all see the same numbers.
+
+    Args:
+        where: Stage, epoch and step.
+        terms: Its loss terms and their total.
+        parameters: By name, those that learn.
+        samples: The samples of this process.
+        flawed: Whether some number of the gradients is not finite.
+
+    Raises:
+        TrainingError: A loss term, their total or a gradient is not finite.
+    """
+    wrong = [f"the loss term {name}" for name, value in terms.items() if name != TOTAL and not math.isfinite(value)]
+    if not wrong and not math.isfinite(terms[TOTAL]):
+        wrong = ["the total of the weighted loss terms"]
+    if not wrong and flawed:
+        wrong = [
+            f"the gradient of {name}"
+            for name, parameter in parameters
+            if parameter.grad is not None and not parameter.grad.isfinite().all()
+        ] or ["the norm of the gradient"]
+    if not wrong:
+        return
+    ids = list(samples)
+    if world_size() > 1:
+        gathered: list[list[str]] = [[] for _ in range(world_size())]
+        dist.all_gather_object(gathered, ids)
+        ids = [name for part in gathered for name in part]
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    verb = "is" if len(wrong) == 1 else "are"
+    raise TrainingError(
+        f"{where}: {', '.join(wrong[:3])}{more} {verb} not finite; samples of this step: {', '.join(ids)}; look at "
+        "these samples, lower train.optimizer.lr or set train.clip_norm; the last checkpoint is from before this step"
+    )

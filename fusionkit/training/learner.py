@@ -9,31 +9,30 @@ from functools import partial
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from fusionkit.config.schema import TrainSpec
 from fusionkit.data.loading.failures import batches_named
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
 from fusionkit.models.build import FusionModel
-from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.nn.timer import REST, Label, label_nothing
-from fusionkit.training.finite import TOTAL, refuse_flaws
 from fusionkit.training.gradients import (
     accumulate,
     apply_scale,
     compare_gradients,
-    gradient_norm,
+    find_flaw,
     gradients_of,
-    not_finite,
+    measure_norm,
     reduce_gradients,
+    refuse_flaws,
     rescale,
 )
+from fusionkit.training.outcome import TOTAL, Outcome, fetch_terms
 from fusionkit.training.parts import Parts
 from fusionkit.training.profiling.records import BACKWARD, LOSSES, OPTIMIZER
 from fusionkit.training.teacher import Teacher
-from fusionkit.training.validation import widened
+from fusionkit.training.validation import widen_scores
 
 HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")
 
@@ -46,16 +45,6 @@ class Moment:
     step: int
     epochs: int
     lr: float
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a step gave: its loss and loss terms, the signal that some process was sent, and compared gradients."""
-
-    loss: float
-    terms: Mapping[str, float]
-    signal: int
-    gradients: Mapping[str, Mapping[str, float]]
 
 
 class Learner:
@@ -127,9 +116,9 @@ class Learner:
         if self._scaler is not None and learns:  # Fabric's own call refuses fused optimizers, which torch's serves
             self._scaler.unscale_(self._optimizer)
         longest = self._spec.clip_norm
-        norm = None if longest is None else gradient_norm(parameters)
-        flaw = not_finite(parameters) if norm is None else norm - norm
-        terms, flawed, signum = self._on_host(rows, flaw, signal)
+        norm = None if longest is None else measure_norm(parameters)
+        flaw = find_flaw(parameters) if norm is None else norm - norm
+        terms, flawed, signum = fetch_terms(rows, flaw, signal, self._told_dtype)
         self._refuse_flaws(terms, batches, moment, set(map(id, parameters)), flawed=flawed)
         if longest is not None and norm is not None:
             self._clip(parameters, longest, norm)
@@ -162,7 +151,7 @@ class Learner:
             output = self._forward(batch, wanted, step)
         step = replace(
             step,
-            output=widened(output),
+            output=widen_scores(output),
             loss_of=partial(self._model.loss_of, output, batch.targets),
             scores_of=partial(self._scores_of, batch),
             fuse=partial(self._fuse, output),
@@ -199,7 +188,7 @@ class Learner:
         with torch.no_grad(), self._fabric.autocast():
             output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
         self._parts.train(self._trains)
-        return widened(output).fused
+        return widen_scores(output).fused
 
     def _fuse(
         self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
@@ -207,7 +196,7 @@ class Learner:
         """The fused scores that other features or less presence would have, as the step itself computes them."""
         with self._fabric.autocast():
             fused = self._model.fuse(output, features, present)
-        return widened(replace(output, fused=fused)).fused
+        return widen_scores(replace(output, fused=fused)).fused
 
     def _compare(self, terms: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """The gradients of the uni-modal terms beside those of the fused ones, before any balancer touches them."""
@@ -227,7 +216,7 @@ class Learner:
         for watches in (False, True):
             group = [parameter for parameter in parameters if (id(parameter) in self._watching) == watches]
             if any(parameter.grad is not None for parameter in group):
-                rescale(group, longest, gradient_norm(group))
+                rescale(group, longest, measure_norm(group))
 
     def _backward(
         self,
@@ -266,22 +255,6 @@ class Learner:
 
     def _step_of(self, batch: Batch, moment: Moment, output: ModelOutput | None, teacher: ModelOutput | None) -> Step:
         return Step(moment.epoch, moment.step, moment.epochs, output, batch.targets, batch.sample_ids, teacher)
-
-    def _on_host(
-        self, rows: Sequence[Mapping[str, Tensor]], flaw: Tensor, signal: int
-    ) -> tuple[dict[str, float], bool, int]:
-        """Terms, flaw and signal in one transfer; the terms as means over the union of all processes' batches."""
-        names = tuple(rows[0])
-        terms = [row[name].detach().to(self._told_dtype) for row in rows for name in names]
-        told = torch.stack([*terms, flaw.to(self._told_dtype)])
-        if world_size() > 1:
-            dist.all_reduce(told[:-1].div_(world_size()))
-            signals = told.new_tensor(signal)
-            dist.all_reduce(signals, op=dist.ReduceOp.MAX)
-            signal = int(signals)
-        *values, flaw_value = told.tolist()
-        means = {name: sum(values[place :: len(names)]) / len(rows) for place, name in enumerate(names)}
-        return means, flaw_value != 0.0, signal
 
     def _refuse_flaws(
         self, terms: Mapping[str, float], batches: Sequence[Batch], moment: Moment, learning: set[int], *, flawed: bool

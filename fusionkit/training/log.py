@@ -12,7 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from torch.utils.tensorboard import SummaryWriter
 
+from fusionkit.interfaces import Stage
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.training.checkpoint import Position
+from fusionkit.training.outcome import Outcome
 
 
 class Journal:
@@ -93,6 +96,49 @@ class Journal:
         self._untold.append(record)
         if time.monotonic() - self._told_at > 1.0:
             self.flush()
+
+
+def describe_step(position: Position, stage: Stage, lr: float, outcome: Outcome) -> dict[str, Any]:
+    """Returns the line of the log of the step that is finished."""
+    return {
+        "step": position.total_steps,
+        "stage": stage.name,
+        "epoch": position.epoch,
+        "lr": lr,
+        "loss": outcome.loss,
+        "terms": outcome.terms,
+        **({"gradients": outcome.gradients} if outcome.gradients else {}),
+    }
+
+
+def describe_epoch(
+    position: Position,
+    stage: Stage,
+    lr: float,
+    *,
+    training: float,
+    validation: float | None,
+    terms: Mapping[str, float] | None,
+) -> dict[str, Any]:
+    """Returns the line of the log of an epoch whose steps are finished.
+
+    Args:
+        position: Where the training stands.
+        stage: The stage.
+        lr: The learning rate of the last step.
+        training: The mean loss of its steps.
+        validation: The monitored loss; None where no samples are held out.
+        terms: By loss term, the validation loss.
+    """
+    return {
+        "step": position.total_steps,
+        "stage": stage.name,
+        "epoch": position.epoch,
+        "lr": lr,
+        "training": training,
+        "validation": validation,
+        "validation_terms": terms,
+    }
 
 
 def _bar() -> Progress:

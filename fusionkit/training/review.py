@@ -20,7 +20,8 @@ from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.models.build import FusionModel
 from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.parts import Parts
-from fusionkit.training.validation import widened
+from fusionkit.training.placement import make_feed
+from fusionkit.training.validation import widen_scores
 
 
 class Reviewer:
@@ -64,7 +65,9 @@ class Reviewer:
     def _walk(self, epoch: int, samples: Literal["training", "held_out"]) -> Iterator[Step]:
         if samples not in self._feeds:
             ids = self._assembly.train_ids if samples == "training" else self._assembly.validation_ids
-            self._feeds[samples] = self._feed(self._stage, ids, training=False)
+            self._feeds[samples] = make_feed(
+                self._fabric, self._assembly, self._stage, self._model, ids, training=False
+            )
         for batch in self._feeds[samples].epoch(0):
             self._leave()
             with batch_named(f"review before epoch {epoch}", batch, self._fabric.device):
@@ -77,7 +80,7 @@ class Reviewer:
         names = [name for name in self._model.modalities if fused or name in self._stage.branches]
         self._parts.evaluate()
         with torch.no_grad(), self._fabric.autocast():
-            output = widened(self._model(batch.inputs, unimodal=True, fused=fused, modalities=names))
+            output = widen_scores(self._model(batch.inputs, unimodal=True, fused=fused, modalities=names))
         epochs = self._assembly.recipe.train.epochs
         return Step(
             epoch,
@@ -94,7 +97,7 @@ class Reviewer:
     def _scores_of(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
         with torch.no_grad(), self._fabric.autocast():
             output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
-        return widened(output).fused
+        return widen_scores(output).fused
 
     def _trial(self, epoch: int, lr: float, branch: str, epochs: int) -> Iterator[None]:
         """Trains a branch by itself, gives the network to look at, and puts everything back."""
@@ -127,24 +130,17 @@ class Reviewer:
             initial=None,
             teacher=None,
         )
-        feed, step = self._feed(stage, self._assembly.train_ids, training=True), 0
+        ids, step = self._assembly.train_ids, 0
+        feed = make_feed(self._fabric, self._assembly, stage, self._model, ids, training=True)
         for past in range(epochs):
-            for batches in groups(feed, epoch + past, spec.accumulate):
+            for batches in group_batches(feed, epoch + past, spec.accumulate):
                 self._leave()
                 self._seed(stage, step)
                 learner([self._move(batch) for batch in batches], Moment(epoch + past, step, spec.epochs, lr), 0)
                 step += 1
 
-    def _feed(self, stage: Stage, ids: Sequence[str], *, training: bool) -> Feed:
-        """The batches of a stage's modalities: to learn from, shared by all processes; else all for each."""
-        names = None if "fused" in stage.branches else [n for n in self._model.modalities if n in stage.branches]
-        rank, world = (self._fabric.global_rank, self._fabric.world_size) if training else (0, 1)
-        return self._assembly.feed(
-            ids, training=training, modalities=names, rank=rank, world_size=world, device=self._fabric.device
-        )
 
-
-def groups(feed: Feed, epoch: int, size: int, start: int = 0) -> Iterator[list[Batch]]:
+def group_batches(feed: Feed, epoch: int, size: int, start: int = 0) -> Iterator[list[Batch]]:
     """Yields the batches of one optimizer step of an epoch after another, from a batch on."""
     batches = feed.epoch(epoch, start)
     while group := list(itertools.islice(batches, size)):

@@ -35,7 +35,7 @@ def validation_losses(
     for batch in batches:
         with batch_named("validation", batch, next(model.parameters()).device), autocast():
             output = model(batch.inputs, unimodal=bool(heads), fused=fused, modalities=None if fused else heads)
-        output = widened(output)
+        output = widen_scores(output)
         for name, term in model.losses(output, batch.targets).items():
             if name.partition("/")[0] in branches:
                 count = _count(model, output, batch, name)
@@ -65,7 +65,7 @@ def _count(model: FusionModel, output: ModelOutput, batch: Batch, term: str) -> 
     return known.sum() if branch == "fused" else (known & output.present[branch]).sum()
 
 
-def widened(output: ModelOutput) -> ModelOutput:
+def widen_scores(output: ModelOutput) -> ModelOutput:
     """The scores in single precision at least, in which losses are computed."""
 
     def wide(scores: Tensor) -> Tensor:

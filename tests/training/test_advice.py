@@ -9,7 +9,7 @@ from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.nn.timer import REST
-from fusionkit.training.profiling.advice import advice_on
+from fusionkit.training.profiling.advice import advise_on
 from fusionkit.training.profiling.records import (
     BACKWARD,
     DATA,
@@ -45,7 +45,7 @@ def shares(**parts: float) -> StageProfile:
 
 
 def advice_of(profile: StageProfile, *overrides: str) -> str:
-    return advice_on(profile, load_recipe(recipe(), overrides))
+    return advise_on(profile, load_recipe(recipe(), overrides))
 
 
 def with_cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:

@@ -21,7 +21,8 @@ from fusionkit.config.registry import BALANCERS
 from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
 from fusionkit.models.build import FusionModel, build
-from fusionkit.training.learner import Learner, Moment, Outcome
+from fusionkit.training.learner import Learner, Moment
+from fusionkit.training.outcome import Outcome
 from fusionkit.training.parts import Parts
 
 MODALITIES = ("motion", "posture")

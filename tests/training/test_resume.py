@@ -32,6 +32,7 @@ from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_s
 from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
 from fusionkit.training.signals import Listener
+from fusionkit.training.state import TrainingState
 
 CASES: dict[str, dict[str, Any]] = {
     "late fusion with selection and a plateau": {
@@ -356,15 +357,15 @@ def test_a_checkpoint_that_names_parameters_by_their_place_is_resumed_to_the_sam
     options = recipe(checkpoint_seconds=0.0, **CASES[case])
     whole = train(options, tmp_path / "whole", accelerator="cpu")
     states = list[dict[int, Any]]()
-    save = _Fit._save
+    save = TrainingState.save
 
-    def note(fit: _Fit) -> None:
-        save(fit)
-        states.append({} if fit._optimizer is None else copy.deepcopy(fit._optimizer.state_dict()["state"]))
+    def note(kept: TrainingState, run: RunFolder) -> None:
+        save(kept, run)
+        states.append({} if kept.optimizer is None else copy.deepcopy(kept.optimizer.state_dict()["state"]))
 
-    monkeypatch.setattr(_Fit, "_save", note)
+    monkeypatch.setattr(TrainingState, "save", note)
     train_until(monkeypatch, len(steps_of(whole)) - 1, options, tmp_path / "run")
-    monkeypatch.setattr(_Fit, "_save", save)
+    monkeypatch.setattr(TrainingState, "save", save)
     run = RunFolder.open(tmp_path / "run")
     found = run.load_checkpoint()
     assert found is not None

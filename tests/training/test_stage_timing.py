@@ -16,6 +16,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
+from fusionkit.interfaces import Stage
 from fusionkit.storage.files import as_json
 from fusionkit.training.profiling import stage_timing
 from fusionkit.training.profiling.stage_timing import StageTime, time_stages
@@ -68,8 +69,8 @@ def test_teachers_of_a_balancer_are_timed_as_stages_and_look_on_in_the_stage_aft
 def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shares_a_budget_of_minutes(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def time_of(assembly: Assembly, fabric: object, model: object, balancer: object, **of: Any) -> StageTime:
-        return StageTime(of["stage"].name, assembly.recipe.train.epochs, 6.0, 1, 0.0)
+    def time_of(assembly: Assembly, rehearsal: object, stage: Stage, **of: Any) -> StageTime:
+        return StageTime(stage.name, assembly.recipe.train.epochs, 6.0, 1, 0.0)
 
     monkeypatch.setattr(stage_timing, "_time_stage", time_of)
 

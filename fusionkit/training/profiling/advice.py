@@ -34,7 +34,7 @@ _ARITHMETIC = 0.5  # of a step's computing in long calls of operators: from ther
 _BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # what processors that multiply such numbers say of themselves
 
 
-def advice_on(profile: StageProfile, recipe: Recipe) -> str:
+def advise_on(profile: StageProfile, recipe: Recipe) -> str:
     """What to try first."""
     if profile.steps < FEWEST:
         return (

@@ -13,7 +13,7 @@ from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.timer import label_nothing
 from fusionkit.storage.run_folder import RunFolder
-from fusionkit.training.profiling.advice import advice_on
+from fusionkit.training.profiling.advice import advise_on
 from fusionkit.training.profiling.records import StageProfile
 from fusionkit.training.profiling.watch import Watch
 
@@ -90,7 +90,7 @@ class Profile:
         if found is None:
             return
         assert self._run is not None
-        found = replace(found, advice=advice_on(found, self._run.recipe))
+        found = replace(found, advice=advise_on(found, self._run.recipe))
         self.stages.append(found)
         trace = watch.trace()
         self._events += trace.get("traceEvents", [])

@@ -7,20 +7,17 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import TrainingError
-from fusionkit.interfaces import Balancer, Batch, LossHead, RawTarget, Stage
+from fusionkit.interfaces import Batch, LossHead, RawTarget, Stage
 from fusionkit.models.build import FusionModel
 from fusionkit.models.noise import batch_of, noise_of
-from fusionkit.nn.jagged import Jagged
-from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, network_too_large, told_when_full, too_large
-from fusionkit.nn.timer import time_work
-from fusionkit.training.parts import Parts
-from fusionkit.training.profiling.stage_timing import learner_of, still, timed
-from fusionkit.training.stages import balancer_of, stages_of
+from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, told_when_full, too_large
+from fusionkit.nn.timer import time_work, wait_for
+from fusionkit.training.placement import list_modalities
+from fusionkit.training.profiling.rehearsal import Rehearsal, time_steps
 from fusionkit.training.trainer import make_fabric
 
 SECONDS = 4.0
@@ -97,92 +94,64 @@ def estimate_speed(
     fabric = make_fabric(recipe, device.type, device.index)
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
-        balancer = balancer_of(recipe, model)
-        with told_when_full(lambda: network_too_large(device)):
-            for module in (model, balancer):
-                fabric.to_device(module)
-                if recipe.train.precision == "64-true":
-                    module.double()
-        model.channels_last()
-        stages = stages_of(recipe, balancer)
-        batch, limit = batch_of(recipe, model, lengths), SECONDS / (len(stages) + 1)
-        trains = [
-            _stage_speed(
-                recipe, fabric, model, balancer, stage=stage, lengths=lengths, batch=batch, rounds=rounds, limit=limit
-            )
-            for stage in stages
-        ]
-        seconds, samples = _prediction(fabric, model, lengths, batch=batch, rounds=rounds, limit=limit)
-    return RecipeSpeed(
-        str(fabric.device), batch, tuple(trains), samples / seconds, samples, balancer.uses("before_epoch")
-    )
+        rehearsal = Rehearsal(recipe, fabric, model)
+        batch, limit = batch_of(recipe, model, lengths), SECONDS / (len(rehearsal.stages) + 1)
+        trains = tuple(
+            _time_stage(rehearsal, stage, lengths, batch, rounds=rounds, limit=limit) for stage in rehearsal.stages
+        )
+        seconds, samples = _time_prediction(rehearsal, lengths, batch, rounds=rounds, limit=limit)
+    reviews = rehearsal.balancer.uses("before_epoch")
+    return RecipeSpeed(str(fabric.device), batch, trains, samples / seconds, samples, reviews)
 
 
-def _stage_speed(
-    recipe: Recipe,
-    fabric: Fabric,
-    model: FusionModel,
-    balancer: Balancer,
-    *,
-    stage: Stage,
-    lengths: Mapping[str, int],
-    batch: int,
-    rounds: int,
-    limit: float,
+def _time_stage(
+    rehearsal: Rehearsal, stage: Stage, lengths: Mapping[str, int], batch: int, *, rounds: int, limit: float
 ) -> StageSpeed:
-    parts, moment, spec = Parts(model), still(recipe), recipe.train
-    fused = "fused" in stage.branches
-    names = [name for name in model.modalities if fused or name in stage.branches]
-    learner = learner_of(fabric, model, stage, recipe, parts=parts, balancer=balancer)
-    gpu = fabric.device if fabric.device.type == "cuda" else None
+    device, names = rehearsal.fabric.device, list_modalities(stage, rehearsal.model)
+    given = {name: length for name, length in lengths.items() if names is None or name in names}
+    gpu = device if device.type == "cuda" else None
 
     def step(count: int) -> float:
-        given = _batch(model, {name: lengths[name] for name in names}, count).to(fabric.device)
+        noise = rehearsal.move(_draw_batch(rehearsal.model, given, count))
         if gpu is not None:
+            wait_for(gpu)
             torch.cuda.reset_peak_memory_stats(gpu)
-        return time_work(lambda: learner([given], moment, 0), fabric.device)
+        return time_work(lambda: learn(noise), device)
 
-    cold = fabric.device.type != "cpu"
-    with told_when_full(lambda: too_large(f"stage {stage.name}", batch, fabric.device, FEWER_SAMPLES)):
-        seconds, count = timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
+    with (
+        told_when_full(lambda: too_large(f"stage {stage.name}", batch, device, FEWER_SAMPLES)),
+        rehearsal.learn(stage) as learn,
+    ):
+        seconds, count = time_steps(step, batch, device, samples=_FEWEST, rounds=rounds, limit=limit)
     peak = None if gpu is None else torch.cuda.max_memory_allocated(gpu)
-    parts.release()
-    samples = batch * spec.accumulate
+    samples = batch * rehearsal.recipe.train.accumulate
     return StageSpeed(stage.name, seconds / count * samples, samples, count, peak)
 
 
-def _prediction(
-    fabric: Fabric, model: FusionModel, lengths: Mapping[str, int], *, batch: int, rounds: int, limit: float
+def _time_prediction(
+    rehearsal: Rehearsal, lengths: Mapping[str, int], batch: int, *, rounds: int, limit: float
 ) -> tuple[float, int]:
-    """Seconds of predicting so many samples, as `fusionkit.load` and an evaluation do it: in the weights' precision."""
-    model.eval()
+    """Times a prediction in the precision of the weights, as an evaluation makes it; returns its samples as well."""
+    device, model = rehearsal.fabric.device, rehearsal.model.eval()
 
     def step(count: int) -> float:
-        given = _batch(model, lengths, count).to(fabric.device)
+        noise = rehearsal.move(_draw_batch(model, lengths, count))
         with torch.inference_mode():
-            return time_work(lambda: model(given.inputs), fabric.device)
+            return time_work(lambda: model(noise.inputs), device)
 
-    cold = fabric.device.type != "cpu"
-    with told_when_full(lambda: too_large("prediction", batch, fabric.device, SMALLER_BATCHES)):
-        return timed(step, batch, samples=_FEWEST, rounds=rounds, limit=limit, cold=cold)
+    with told_when_full(lambda: too_large("prediction", batch, device, SMALLER_BATCHES)):
+        return time_steps(step, batch, device, samples=_FEWEST, rounds=rounds, limit=limit)
 
 
-def _batch(model: FusionModel, lengths: Mapping[str, int], samples: int) -> Batch:
-    dtype = next(model.parameters()).dtype
-    inputs = {name: _as(value, dtype) for name, value in noise_of(model, lengths, samples).items()}
+def _draw_batch(model: FusionModel, lengths: Mapping[str, int], samples: int) -> Batch:
+    """Draws noise and random targets of so many samples."""
     generator = torch.Generator().manual_seed(1)
-    draw = partial(_random_target, generator=generator)
+    draw = partial(_draw_target, generator=generator)
     targets = {name: torch.stack([draw(model.head(name), name) for _ in range(samples)]) for name in model.targets}
-    if dtype == torch.float64:
-        targets = {name: of.double() if of.is_floating_point() else of for name, of in targets.items()}
-    return Batch(inputs, targets, tuple(f"noise {number}" for number in range(samples)))
+    return Batch(noise_of(model, lengths, samples), targets, tuple(f"noise {number}" for number in range(samples)))
 
 
-def _as(value: Jagged, dtype: torch.dtype) -> Jagged:
-    return value.to(dtype) if value.dtype.is_floating_point else value
-
-
-def _random_target(head: LossHead, name: str, *, generator: torch.Generator) -> Tensor:
+def _draw_target(head: LossHead, name: str, *, generator: torch.Generator) -> Tensor:
     """A target that the head encodes: noughts and ones where it is of numbers or labels, else one of its classes."""
     missing = head.encode(None)
     value: RawTarget
