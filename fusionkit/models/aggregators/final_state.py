@@ -11,6 +11,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from fusionkit.nn.jagged import Jagged
 
+Cell = Literal["lstm", "gru"]
+
 PIECE = 256
 """Elements of a sample that are read at once in evaluation where no gradient is wanted."""
 
@@ -41,7 +43,7 @@ class FinalState(nn.Module):
 
     def __init__(
         self,
-        cell: Literal["lstm", "gru"],
+        cell: Cell,
         in_features: int,
         hidden: int,
         *,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from jaxtyping import Float
 from pydantic import Field
@@ -10,12 +10,40 @@ from torch import Tensor
 
 from fusionkit.config.registry import AGGREGATORS
 from fusionkit.interfaces import Aggregator
-from fusionkit.models.aggregators.final_state import FinalState
+from fusionkit.models.aggregators.final_state import Cell, FinalState
 from fusionkit.nn.jagged import Jagged
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Recurrent(Aggregator):
+    """The final state of a recurrent network; a subclass states its cell and whether it reads backwards as well."""
+
+    cell: ClassVar[Cell]
+    bidirectional: bool = False
+
+    def __init__(
+        self,
+        in_features: int,
+        *,
+        hidden: Positive = 128,
+        layers: Positive = 1,
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        super().__init__()
+        self.state = FinalState(
+            self.cell, in_features, hidden, layers=layers, dropout=dropout, bidirectional=self.bidirectional
+        )
+        self.out_features = self.state.out_features
+
+    def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
+        """Reads every sample to its own end, and from there to its beginning where it reads both ways."""
+        state: Tensor = self.state(sequence)
+        return state
 
 
 @AGGREGATORS.register("lstm")
-class Lstm(Aggregator):
+class Lstm(Recurrent):
     r"""The final state of a long short-term memory.
 
     .. math::
@@ -41,26 +69,11 @@ class Lstm(Aggregator):
         torch.Size([2, 8])
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        *,
-        hidden: Annotated[int, Field(gt=0)] = 128,
-        layers: Annotated[int, Field(gt=0)] = 1,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    ) -> None:
-        super().__init__()
-        self.state = FinalState("lstm", in_features, hidden, layers=layers, dropout=dropout, bidirectional=False)
-        self.out_features = self.state.out_features
-
-    def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
-        """Reads every sample to its own end."""
-        state: Tensor = self.state(sequence)
-        return state
+    cell = "lstm"
 
 
 @AGGREGATORS.register("bilstm")
-class BiLstm(Aggregator):
+class BiLstm(Recurrent):
     r"""The final states of two long short-term memories, one of which reads backwards.
 
     .. math::
@@ -85,26 +98,12 @@ class BiLstm(Aggregator):
         torch.Size([2, 16])
     """
 
-    def __init__(
-        self,
-        in_features: int,
-        *,
-        hidden: Annotated[int, Field(gt=0)] = 128,
-        layers: Annotated[int, Field(gt=0)] = 1,
-        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
-    ) -> None:
-        super().__init__()
-        self.state = FinalState("lstm", in_features, hidden, layers=layers, dropout=dropout, bidirectional=True)
-        self.out_features = self.state.out_features
-
-    def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
-        """Reads every sample from both of its ends."""
-        state: Tensor = self.state(sequence)
-        return state
+    cell = "lstm"
+    bidirectional = True
 
 
 @AGGREGATORS.register("gru")
-class Gru(Aggregator):
+class Gru(Recurrent):
     r"""The final state of gated recurrent units, read forwards or both ways.
 
     .. math::
@@ -131,20 +130,16 @@ class Gru(Aggregator):
         torch.Size([2, 16])
     """
 
+    cell = "gru"
+
     def __init__(
         self,
         in_features: int,
         *,
-        hidden: Annotated[int, Field(gt=0)] = 128,
-        layers: Annotated[int, Field(gt=0)] = 1,
+        hidden: Positive = 128,
+        layers: Positive = 1,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         bidirectional: bool = False,
     ) -> None:
-        super().__init__()
-        self.state = FinalState("gru", in_features, hidden, layers=layers, dropout=dropout, bidirectional=bidirectional)
-        self.out_features = self.state.out_features
-
-    def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
-        """Reads every sample to its own end."""
-        state: Tensor = self.state(sequence)
-        return state
+        self.bidirectional = bidirectional  # before the constructor of the interface, which reads it
+        super().__init__(in_features, hidden=hidden, layers=layers, dropout=dropout)

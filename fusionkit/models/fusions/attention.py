@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.registry import FUSIONS
 from fusionkit.interfaces import Fusion
+from fusionkit.models.fusions.projections import Projections
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tokens import attention_width
 
@@ -65,7 +66,7 @@ class Attention(Fusion):
         super().__init__()
         self.modalities = tuple(in_features)
         self.out_features = attention_width(width, heads, max(in_features.values()), source="attention")
-        self.projections = nn.ModuleList(nn.Linear(narrow, self.out_features) for narrow in in_features.values())
+        self.projections = Projections(in_features, self.out_features)
         self.token = nn.Parameter(torch.randn(self.out_features) / math.sqrt(self.out_features))
         layer = nn.TransformerEncoderLayer(
             self.out_features, heads, 4 * self.out_features, dropout, batch_first=True, norm_first=True
@@ -80,8 +81,7 @@ class Attention(Fusion):
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
         """Lets the modalities attend to each other."""
-        pairs = zip(self.modalities, self.projections, strict=True)
-        tokens = [project(features[modality]) for modality, project in pairs]
+        tokens = self.projections(features)
         everyone = torch.ones(len(tokens[0]), dtype=torch.bool, device=tokens[0].device)
         masks = [present[modality] for modality in self.modalities]
         seen = torch.stack([everyone, *(everyone if mask is None else mask for mask in masks)], dim=1)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.registry import FUSIONS
 from fusionkit.interfaces import Fusion
+from fusionkit.models.fusions.projections import Projections
 from fusionkit.nn.jagged import Jagged
 
 
@@ -45,9 +46,9 @@ class Gated(Fusion):
     def __init__(self, in_features: Mapping[str, int], *, features: Annotated[int, Field(gt=0)] | None = None) -> None:
         super().__init__()
         self.modalities = tuple(in_features)
-        self.out_features = features or max(in_features.values())
+        self.values = Projections(in_features, features, bias=False)
+        self.out_features = self.values.width
         total, gates = sum(in_features.values()), 1 if len(in_features) == 2 else len(in_features)
-        self.values = nn.ModuleList(nn.Linear(width, self.out_features, bias=False) for width in in_features.values())
         self.gates = nn.ModuleList(nn.Linear(total, self.out_features, bias=False) for _ in range(gates))
 
     def forward(
@@ -63,9 +64,9 @@ class Gated(Fusion):
         if len(masks) == 2:
             opened = _tied(opened[0], *masks)
         passed = []
-        for modality, value, gate, mask in zip(self.modalities, self.values, opened, masks, strict=True):
+        for value, gate, mask in zip(self.values(features), opened, masks, strict=True):
             shut = gate if mask is None else torch.where(mask[:, None], gate, 0.0)
-            passed.append(shut * value(features[modality]).tanh())
+            passed.append(shut * value.tanh())
         return torch.stack(passed).sum(dim=0)
 
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from fusionkit.config.registry import FUSIONS
 from fusionkit.interfaces import Fusion
+from fusionkit.models.fusions.projections import Projections
 from fusionkit.nn.jagged import Jagged
 
 
@@ -42,9 +43,8 @@ class Sum(Fusion):
 
     def __init__(self, in_features: Mapping[str, int], *, features: Annotated[int, Field(gt=0)] | None = None) -> None:
         super().__init__()
-        self.modalities = tuple(in_features)
-        self.out_features = features or max(in_features.values())
-        self.projections = nn.ModuleList(nn.Linear(width, self.out_features) for width in in_features.values())
+        self.projections = Projections(in_features, features)
+        self.out_features = self.projections.width
 
     def forward(
         self,
@@ -53,5 +53,4 @@ class Sum(Fusion):
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
         """Projects and adds."""
-        pairs = zip(self.modalities, self.projections, strict=True)
-        return torch.stack([project(features[modality]) for modality, project in pairs]).sum(dim=0)
+        return torch.stack(self.projections(features)).sum(dim=0)

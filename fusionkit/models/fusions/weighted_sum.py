@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.registry import FUSIONS
 from fusionkit.interfaces import Fusion
+from fusionkit.models.fusions.projections import Projections
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import masked_softmax
 
@@ -46,8 +47,8 @@ class WeightedSum(Fusion):
     def __init__(self, in_features: Mapping[str, int], *, features: Annotated[int, Field(gt=0)] | None = None) -> None:
         super().__init__()
         self.modalities = tuple(in_features)
-        self.out_features = features or max(in_features.values())
-        self.projections = nn.ModuleList(nn.Linear(width, self.out_features) for width in in_features.values())
+        self.projections = Projections(in_features, features)
+        self.out_features = self.projections.width
         self.logits = nn.Parameter(torch.zeros(len(in_features)))
 
     def forward(
@@ -57,8 +58,7 @@ class WeightedSum(Fusion):
         sequences: Mapping[str, Jagged] | None = None,
     ) -> Float[Tensor, "batch out_features"]:
         """Projects, weighs and adds."""
-        pairs = zip(self.modalities, self.projections, strict=True)
-        projected = torch.stack([project(features[modality]) for modality, project in pairs], dim=1)
+        projected = torch.stack(self.projections(features), dim=1)
         logits = self.logits.expand(len(projected), -1)
         weights = masked_softmax(logits, [present[modality] for modality in self.modalities])
         return (weights[:, :, None] * projected).sum(dim=1)

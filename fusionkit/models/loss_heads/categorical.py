@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.interfaces import Metric, RawTarget, share
-from fusionkit.interfaces.written_numbers import WrittenNumber, class_of
+from fusionkit.interfaces import share
 
 ECE_BINS = 15
 
 ACCURACY, RECALL, F1 = share("accuracy", of_samples=True), share("uar"), share("f1")
 CALIBRATION = share("ece", higher_is_better=False)
-CLASS_METRICS: tuple[Metric, ...] = (ACCURACY, RECALL, F1, CALIBRATION)
-"""What `class_metrics` gives."""
 
 
 def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> None:
@@ -37,21 +33,6 @@ def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> N
         raise RecipeError(
             [Problem(option, f"{', '.join(repeated)} given more than once", "list each once")], source=kind
         )
-
-
-def encode_class(value: RawTarget | None, classes: tuple[str, ...]) -> Tensor:
-    """The index of a class as a scalar int64 tensor; -1 for a missing one.
-
-    Raises:
-        ValueError: The value names no class.
-    """
-    if value is None:
-        return torch.tensor(-1)
-    name = class_of(value, classes)
-    if name is None:
-        given = value.text if isinstance(value, WrittenNumber) else value
-        raise ValueError(f"{given!r} is none of the {len(classes)} classes; {did_you_mean(str(given), classes)}")
-    return torch.tensor(classes.index(name))
 
 
 def weights_by_name(kind: str, option: str, weights: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:
@@ -109,24 +90,9 @@ def expected_calibration_error(
     """
     if not len(targets):
         return math.nan
-    confidence, predicted = probabilities.detach().double().max(dim=1)
-    edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=confidence.device)[1:-1]
-    place = torch.bucketize(confidence, edges)
-    surplus = confidence - (predicted == targets).double()
-    per_bin = edges.new_zeros(ECE_BINS).index_add(0, place, surplus)
+    place, surplus = place_confidence(probabilities, targets)
+    per_bin = surplus.new_zeros(ECE_BINS).index_add(0, place, surplus)
     return float(per_bin.abs().sum()) / len(targets)
-
-
-def class_metrics(
-    confusion: Int[Tensor, "classes classes"], distribution: Tensor, targets: Tensor
-) -> Mapping[str, float]:
-    """Accuracy, unweighted average recall, macro F1 and expected calibration error."""
-    return {
-        "accuracy": accuracy(confusion),
-        "uar": unweighted_average_recall(confusion),
-        "f1": macro_f1(confusion),
-        "ece": expected_calibration_error(distribution, targets),
-    }
 
 
 def log_frequencies(targets: Int[Tensor, " samples"], classes: int) -> Float[Tensor, " classes"]:
@@ -143,34 +109,10 @@ def log_frequencies(targets: Int[Tensor, " samples"], classes: int) -> Float[Ten
     return share_of.clamp(min=torch.finfo(share_of.dtype).tiny).log().to(targets.device)
 
 
-def class_statistics(
-    predicted: Int[Tensor, " samples"], distribution: Float[Tensor, "samples classes"], targets: Int[Tensor, " samples"]
-) -> Float[Tensor, "samples statistics"]:
-    """Of each sample its cell of the confusion matrix, and its surplus of confidence in the bin of its confidence."""
-    classes = distribution.shape[1]
-    cells = functional.one_hot(targets * classes + predicted, classes * classes).double()
+def place_confidence(
+    distribution: Float[Tensor, "samples classes"], targets: Int[Tensor, " samples"]
+) -> tuple[Int[Tensor, " samples"], Float[Tensor, " samples"]]:
+    """Returns the bin of each sample's confidence, and by how much the confidence exceeds being right, 1 or 0."""
     confidence, likeliest = distribution.detach().double().max(dim=1)
     edges = torch.linspace(0, 1, ECE_BINS + 1, dtype=torch.float64, device=confidence.device)[1:-1]
-    surplus = confidence - (likeliest == targets).double()
-    bins = functional.one_hot(torch.bucketize(confidence, edges), ECE_BINS) * surplus[:, None]
-    return torch.cat([cells, bins], dim=1)
-
-
-def metrics_of_class_sums(
-    sums: Float[Tensor, "resamples statistics"], names: Iterable[str]
-) -> Mapping[str, Float[Tensor, " resamples"]]:
-    """The named metrics of many sets of samples, from sums of their `class_statistics`."""
-    classes = math.isqrt(sums.shape[1] - ECE_BINS)
-    confusion = sums[:, :-ECE_BINS].reshape(-1, classes, classes)
-    right, rows, columns = confusion.diagonal(dim1=1, dim2=2), confusion.sum(2), confusion.sum(1)
-    total = rows.sum(1)
-    distance = (torch.arange(classes)[:, None] - torch.arange(classes)).abs()
-    # A class without samples gives 0/0, which the mean over classes leaves out, as the metrics do.
-    every = {
-        "accuracy": right.sum(1) / total,
-        "uar": (right / rows).nanmean(1),
-        "f1": (2 * right / (rows + columns)).nanmean(1),
-        "ece": sums[:, -ECE_BINS:].abs().sum(1) / total,
-        "mae": (confusion * distance).sum((1, 2)) / total,
-    }
-    return {name: every[name] for name in names}
+    return torch.bucketize(confidence, edges), confidence - (likeliest == targets).double()

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
 from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.models.loss_heads.categorical import (
-    CLASS_METRICS,
-    check_names,
-    class_metrics,
-    class_statistics,
-    confusion_matrix,
-    encode_class,
-    log_frequencies,
-    metrics_of_class_sums,
-    weights_by_name,
-)
+from fusionkit.models.loss_heads.categorical import weights_by_name
+from fusionkit.models.loss_heads.class_head import SoftmaxHead
 from fusionkit.nn.layers import scoring
 
 
 @LOSS_HEADS.register("classification")
-class Classification(LossHead):
+class Classification(SoftmaxHead):
     r"""One class of several, by softmax and cross-entropy.
 
     .. math::
@@ -65,9 +54,6 @@ class Classification(LossHead):
         torch.Size([4, 3])
     """
 
-    kind = "classes"
-    measures = CLASS_METRICS
-    score = "accuracy"
     class_weights: Tensor
 
     def __init__(
@@ -79,10 +65,8 @@ class Classification(LossHead):
         class_weights: Annotated[dict[str, Annotated[float, Field(gt=0)]] | None, ANY_ORDER] = None,
         label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
-        super().__init__()
-        check_names("classification", "classes", classes, least=2)
-        self.classes, self.label_smoothing = classes, label_smoothing
-        self.out_features = len(classes)
+        super().__init__("classification", classes)
+        self.label_smoothing = label_smoothing
         self.scores = scoring(in_features, hidden, len(classes))
         weights = weights_by_name("classification", "class_weights", class_weights or {}, classes)
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
@@ -92,40 +76,8 @@ class Classification(LossHead):
         scores: Tensor = self.scores(features)
         return scores
 
-    def encode(self, value: RawTarget | None) -> Tensor:
-        """The index of a class by its name, or by the whole number that is its name; -1 for a missing one."""
-        return encode_class(value, self.classes)
-
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
         """The weighted cross-entropy of each sample."""
         return functional.cross_entropy(
             scores, targets, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
         )
-
-    def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The probabilities of the classes."""
-        return scores.softmax(dim=1)
-
-    def predict(self, distribution: Tensor) -> Int[Tensor, " batch"]:
-        """The most probable class."""
-        return distribution.argmax(dim=1)
-
-    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Accuracy, unweighted average recall, macro F1 and expected calibration error."""
-        return class_metrics(self.confusion(distribution, targets), distribution, targets)
-
-    def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"]:
-        """How often each class (row) was predicted as each class (column)."""
-        return confusion_matrix(self.predict(distribution), targets, len(self.classes))
-
-    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
-        """The logarithms of the classes' frequencies: their prediction is the majority class."""
-        return log_frequencies(targets, len(self.classes))
-
-    def statistics(self, distribution: Tensor, targets: Tensor) -> Float[Tensor, "samples statistics"]:
-        """The cell of the confusion matrix of each sample, and what it adds to the calibration error's bins."""
-        return class_statistics(self.predict(distribution), distribution, targets)
-
-    def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
-        """The metrics of many sets of samples."""
-        return metrics_of_class_sums(sums, [each.name for each in self.measures])

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import ShapeError
-from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.models.loss_heads.categorical import (
-    CLASS_METRICS,
-    check_names,
-    class_metrics,
-    class_statistics,
-    confusion_matrix,
-    encode_class,
-    log_frequencies,
-    metrics_of_class_sums,
-)
+from fusionkit.models.loss_heads.class_head import SoftmaxHead
 
 
 @LOSS_HEADS.register("mmcosine")
-class MMCosine(LossHead):
+class MMCosine(SoftmaxHead):
     r"""One class of several, whose scores are the sum over modalities of the cosine between features and class.
 
     .. math::
@@ -67,9 +56,6 @@ class MMCosine(LossHead):
         torch.Size([4, 3])
     """
 
-    kind = "classes"
-    measures = CLASS_METRICS
-    score = "accuracy"
     reads_blocks = True
 
     def __init__(
@@ -81,12 +67,10 @@ class MMCosine(LossHead):
         classes: tuple[str, ...] = (),
         scale: Annotated[float, Field(gt=0)] = 10.0,
     ) -> None:
-        super().__init__()
-        check_names("mmcosine", "classes", classes, least=2)
+        super().__init__("mmcosine", classes)
         if sum(blocks) != in_features:
             raise ShapeError(f"mmcosine: blocks of {list(blocks)} features are {sum(blocks)}, not {in_features}")
-        self.classes, self.scale, self.blocks = classes, scale, blocks
-        self.out_features = len(classes)
+        self.scale, self.blocks = scale, blocks
         self.directions = nn.ParameterList(nn.Linear(width, len(classes), bias=False).weight for width in blocks)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
@@ -97,38 +81,6 @@ class MMCosine(LossHead):
         ]
         return self.scale * torch.stack(cosines).sum(dim=0)
 
-    def encode(self, value: RawTarget | None) -> Tensor:
-        """The index of a class by its name, or by the whole number that is its name; -1 for a missing one."""
-        return encode_class(value, self.classes)
-
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
         """The cross-entropy of each sample."""
         return functional.cross_entropy(scores, targets, reduction="none")
-
-    def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The probabilities of the classes."""
-        return scores.softmax(dim=1)
-
-    def predict(self, distribution: Tensor) -> Int[Tensor, " batch"]:
-        """The most probable class."""
-        return distribution.argmax(dim=1)
-
-    def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Accuracy, unweighted average recall, macro F1 and expected calibration error."""
-        return class_metrics(self.confusion(distribution, targets), distribution, targets)
-
-    def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"]:
-        """How often each class (row) was predicted as each class (column)."""
-        return confusion_matrix(self.predict(distribution), targets, len(self.classes))
-
-    def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
-        """The logarithms of the classes' frequencies: their prediction is the majority class."""
-        return log_frequencies(targets, len(self.classes))
-
-    def statistics(self, distribution: Tensor, targets: Tensor) -> Float[Tensor, "samples statistics"]:
-        """The cell of the confusion matrix of each sample, and what it adds to the calibration error's bins."""
-        return class_statistics(self.predict(distribution), distribution, targets)
-
-    def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
-        """The metrics of many sets of samples."""
-        return metrics_of_class_sums(sums, [each.name for each in self.measures])

@@ -11,24 +11,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.interfaces import LossHead, Metric, RawTarget
+from fusionkit.interfaces import Metric
 from fusionkit.models.loss_heads.categorical import (
     ACCURACY,
     RECALL,
     accuracy,
-    check_names,
-    class_statistics,
-    confusion_matrix,
-    encode_class,
     log_frequencies,
-    metrics_of_class_sums,
     unweighted_average_recall,
 )
+from fusionkit.models.loss_heads.class_head import ClassHead
 from fusionkit.nn.layers import scoring
 
 
 @LOSS_HEADS.register("ordinal")
-class Ordinal(LossHead):
+class Ordinal(ClassHead):
     r"""One class of several that have an order, by one number and ordered thresholds.
 
     .. math::
@@ -61,14 +57,11 @@ class Ordinal(LossHead):
         torch.Size([4, 3])
     """
 
-    kind = "classes"
     measures = (Metric("mae", higher_is_better=False, low=0.0), ACCURACY, RECALL)
     score = "mae"
 
     def __init__(self, in_features: int, hidden: int | None, *, classes: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        check_names("ordinal", "classes", classes, least=2)
-        self.classes = classes
+        super().__init__("ordinal", classes)
         self.out_features = len(classes) - 1
         self.position = scoring(in_features, hidden, 1)
         # All classes are equally probable at g = 0 before training.
@@ -86,10 +79,6 @@ class Ordinal(LossHead):
         """The logits of lying above each threshold."""
         above: Tensor = self.position(features) - self.thresholds
         return above
-
-    def encode(self, value: RawTarget | None) -> Tensor:
-        """The index of a class by its name, or by the whole number that is its name; -1 for a missing one."""
-        return encode_class(value, self.classes)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
         """The negative logarithm of each sample's class probability."""
@@ -114,7 +103,7 @@ class Ordinal(LossHead):
         return (1 - distribution.cumsum(dim=1)[:, :-1] > 0.5).sum(dim=1)
 
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Mean absolute distance in classes, accuracy and unweighted average recall."""
+        """Computes mean absolute distance in classes, accuracy and unweighted average recall."""
         confusion = self.confusion(distribution, targets)
         return {
             "mae": float((self.predict(distribution) - targets).abs().double().mean()),
@@ -122,9 +111,7 @@ class Ordinal(LossHead):
             "uar": unweighted_average_recall(confusion),
         }
 
-    def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"]:
-        """How often each class (row) was predicted as each class (column)."""
-        return confusion_matrix(self.predict(distribution), targets, len(self.classes))
+    statistics = ClassHead.statistics  # `sums_suffice` asks for them beside the metrics, or below
 
     def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
         """The logits of the classes' cumulative frequencies, whose prediction is the median class."""
@@ -133,11 +120,3 @@ class Ordinal(LossHead):
         tiny = torch.finfo(torch.float32).tiny
         below = frequencies.cumsum(0)[:-1]
         return (above.clamp(min=tiny).log() - below.clamp(min=tiny).log()).to(torch.get_default_dtype())
-
-    def statistics(self, distribution: Tensor, targets: Tensor) -> Float[Tensor, "samples statistics"]:
-        """The cell of the confusion matrix of each sample, and what it adds to the calibration error's bins."""
-        return class_statistics(self.predict(distribution), distribution, targets)
-
-    def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
-        """The metrics of many sets of samples."""
-        return metrics_of_class_sums(sums, [each.name for each in self.measures])
