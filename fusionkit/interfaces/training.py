@@ -147,9 +147,9 @@ class Balancer(nn.Module, ABC):
     #: Uni-modal heads train nothing but themselves; where gradients are clipped, theirs are apart from the others.
     heads_watch: ClassVar[bool] = False
 
-    @abstractmethod
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Hook 1: the weighted terms, whose sum is the total; terms may be dropped or added."""
+        """Returns the weighted terms, whose sum is the total (hook 1); terms may be dropped or added."""
+        return terms
 
     def gradient_scales(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, GradientScale]:
         """Hook 2: by ``<modality>`` for its branch's parameters, by ``features/<modality>`` for its features."""

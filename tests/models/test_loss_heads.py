@@ -164,6 +164,28 @@ def test_calibration_error_is_confidence_minus_accuracy_per_bin():
     assert expected_calibration_error(probabilities, torch.tensor(1 - right)) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        Classification(3, None, classes=("a", "b", "c")),
+        MMCosine(3, None, (1, 2), classes=("a", "b", "c")),
+        Ordinal(3, None, classes=("a", "b", "c")),
+    ],
+)
+def test_the_metrics_of_resamples_of_classes_follow_from_sums(head):
+    generator = torch.Generator().manual_seed(0)
+    distribution = torch.rand(40, 3, generator=generator, dtype=torch.float64).softmax(dim=1)
+    targets = torch.randint(0, 3, (40,), generator=generator)
+    rows = torch.randint(0, 40, (5, 40), generator=generator)
+
+    by_sums = head.metrics_of_sums(head.statistics(distribution, targets)[rows].sum(dim=1))
+
+    assert head.sums_suffice
+    for place, drawn in enumerate(rows):
+        expected = head.metrics(distribution[drawn], targets[drawn])
+        assert {name: float(values[place]) for name, values in by_sums.items()} == pytest.approx(expected, abs=1e-12)
+
+
 def test_metrics_of_no_samples_are_nan():
     found = Classification(4, None, classes=CLASSES).metrics(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64))
     assert all(math.isnan(value) for value in found.values())

@@ -72,10 +72,6 @@ class AGM(Balancer):
         self.register_buffer("mean", torch.zeros(len(modalities)))
         self.register_buffer("steps", torch.zeros(len(modalities)))
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
     @torch.no_grad()
     def gradient_scales(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, GradientScale]:
         """The coefficient of every branch that has a sample in the batch."""

@@ -11,14 +11,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.training.balancers.blocks import merge_shared
+from fusionkit.training.balancers.separate_gradients import MergedGradients
 
 SWEEPS = 200
 
 
 @BALANCERS.register("cagrad")
-class CAGrad(Balancer):
+class CAGrad(MergedGradients):
     r"""The direction near the mean gradient that improves the worst-served loss term most.
 
     .. math::
@@ -45,7 +44,7 @@ class CAGrad(Balancer):
 
     Example:
         >>> gradients = {"fused": torch.tensor([1.0, 0.0]), "audio": torch.tensor([-1.0, 1.0])}
-        >>> CAGrad(("audio",), ("mood",), c=0.0).turn(gradients)
+        >>> CAGrad(("audio",), ("mood",), c=0.0).merge(gradients)
         tensor([0., 1.])
     """
 
@@ -55,20 +54,8 @@ class CAGrad(Balancer):
         super().__init__()
         self.c = c
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
-    def plan(self, step: Step) -> Plan:
-        """Asks for one gradient per loss term."""
-        return Plan(separate_gradients=True)
-
-    def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
-        """Turns the gradients of every block that several terms share."""
-        return merge_shared(gradients, self.turn)
-
-    def turn(self, gradients: Mapping[str, Tensor]) -> Tensor:
-        """The direction of one block."""
+    def merge(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """Turns the mean gradient of a block towards the term that it helps least."""
         stacked = torch.stack(tuple(gradients.values()))
         gram = (stacked.double() @ stacked.double().T).tolist()
         mean = stacked.mean(dim=0)

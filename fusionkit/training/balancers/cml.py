@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
+from fusionkit.training.balancers.terms import find_classes, split_terms
 
 
 @BALANCERS.register("cml")
@@ -69,34 +69,31 @@ class CML(Balancer):
         self.weight, self.unimodal_weight = weight, unimodal_weight
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The fused terms along the chain, and a term ``confidence/<target>`` for each target with classes."""
-        fused = [name for name in terms if name.startswith("fused/")]
+        """Averages the fused terms along the chain, and adds a term ``confidence/<target>`` for each with classes."""
+        fused, weighted = split_terms(terms, self.unimodal_weight)
         if not fused:
             return terms
-        weighted = {name: self.unimodal_weight * term for name, term in terms.items() if name not in fused}
-        weighted = weighted if self.unimodal_weight else {}
         if len(self.modalities) < 2:
-            return {**{name: terms[name] for name in fused}, **weighted}
+            return {**fused, **weighted}
         output = step.output
         assert output is not None
-        ranked = [name for name in fused if not step.targets[name.partition("/")[2]].is_floating_point()]
-        if not ranked:
-            raise TrainingError("cml: confidence belongs to classes, and no target of this model has any")
+        ranked = find_classes(step, "cml: confidence belongs to classes")
         present = torch.stack([output.present[name] for name in self.modalities], dim=1)
         subsets = self.chain(present, torch.rand(present.shape, device=present.device))
         scores = [output.fused, *(self._without(step, subset) for subset in subsets)]
         counts = [torch.ones_like(present[:, 0]), *(subset.any(dim=1) for subset in subsets)]
         for name in fused:
-            along = [of[name.partition("/")[2]] for of in scores]
+            target = name.partition("/")[2]
+            along = [of[target] for of in scores]
             losses = torch.stack([step.loss_of(name, one) for one in along])
             here = torch.stack(counts)
             known = ~losses[0].isnan()
             means = torch.where(here, losses, 0.0).sum(dim=0) / here.sum(dim=0)
             weighted[name] = mean_over_union(means[known])
-            if name in ranked:
+            if target in ranked:
                 sure = torch.stack([step.distribution_of(name, one).amax(dim=1) for one in along])
                 rises = torch.where(here[1:], (sure[1:] - sure[:-1]).relu(), 0.0).sum(dim=0)
-                weighted[f"confidence/{name.partition('/')[2]}"] = self.weight * mean_over_union(rises[known])
+                weighted[f"confidence/{target}"] = self.weight * mean_over_union(rises[known])
         return weighted
 
     def chain(self, present: Tensor, draws: Tensor) -> list[Tensor]:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from torch import Tensor
-
 from fusionkit.config.registry import BALANCERS
-from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.training.balancers.blocks import blocks_of, fused_and_unimodal
+from fusionkit.training.balancers.separate_gradients import ChosenGradients
 
 
 @BALANCERS.register("dgl")
-class DGL(Balancer):
+class DGL(ChosenGradients):
     r"""No gradient of the fused loss into the encoders.
 
     .. math::
@@ -38,26 +33,9 @@ class DGL(Balancer):
 
     Example:
         >>> import torch
-        >>> gradients = {"fused": [torch.ones(1), torch.ones(1)], "audio": [torch.full((1,), 5.0), None]}
+        >>> gradients = {"fused": [torch.ones(1), torch.ones(1)], "unimodal": [torch.full((1,), 5.0), None]}
         >>> DGL(("audio",), ("mood",)).combine(gradients, Step(0, 0, 1, None, {}, ()))
         [tensor([5.]), tensor([1.])]
     """
 
-    def __init__(self, modalities: tuple[str, ...], targets: tuple[str, ...]) -> None:
-        super().__init__()
-
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The fused terms' sum, and the sum of all others."""
-        return fused_and_unimodal(terms)
-
-    def plan(self, step: Step) -> Plan:
-        """Asks for the gradients of the fused and of the uni-modal losses apart."""
-        return Plan(separate_gradients=True)
-
-    def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
-        """The uni-modal gradient where there is one, else the fused one."""
-        merged: list[Tensor | None] = [None] * len(next(iter(gradients.values())))
-        for terms, places in blocks_of(gradients).items():
-            for place in places if terms else ():
-                merged[place] = gradients[terms[-1]][place]
-        return merged
+    prefers = "unimodal"

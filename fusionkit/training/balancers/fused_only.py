@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from torch import Tensor
-
 from fusionkit.config.registry import BALANCERS
-from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.training.balancers.blocks import blocks_of, fused_and_unimodal
+from fusionkit.training.balancers.separate_gradients import ChosenGradients
 
 
 @BALANCERS.register("fused_only")
-class FusedOnly(Balancer):
+class FusedOnly(ChosenGradients):
     r"""Only the fused loss trains encoders and fusion; each uni-modal head learns to read what it finds.
 
     .. math::
@@ -42,22 +37,4 @@ class FusedOnly(Balancer):
     """
 
     heads_watch = True
-
-    def __init__(self, modalities: tuple[str, ...], targets: tuple[str, ...]) -> None:
-        super().__init__()
-
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The fused terms' sum, and the sum of all others."""
-        return fused_and_unimodal(terms)
-
-    def plan(self, step: Step) -> Plan:
-        """Asks for the gradients of the fused and of the uni-modal losses apart."""
-        return Plan(separate_gradients=True)
-
-    def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
-        """The fused gradient where there is one, else the uni-modal one."""
-        merged: list[Tensor | None] = [None] * len(next(iter(gradients.values())))
-        for terms, places in blocks_of(gradients).items():
-            for place in places if terms else ():
-                merged[place] = gradients["fused" if "fused" in terms else terms[0]][place]
-        return merged
+    prefers = "fused"

@@ -12,7 +12,7 @@ from torch import Tensor
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
 from fusionkit.nn.distributed import sum_over_processes, world_size
-from fusionkit.training.balancers.blocks import blocks_of, flat
+from fusionkit.training.balancers.separate_gradients import find_blocks, flatten
 
 FLOOR = 0.01
 
@@ -88,9 +88,9 @@ class GradNorm(Balancer):
     def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
         """Sums the gradients, and learns the weights of the next step from their norms."""
         shared = {term: list[Tensor]() for term in gradients}
-        for terms, places in blocks_of(gradients).items():
+        for terms, places in find_blocks(gradients).items():
             for term in terms if len(terms) > 1 else ():
-                shared[term].append(flat(gradients, term, places))
+                shared[term].append(flatten(gradients, term, places))
         losses = self._losses
         norms = {term: torch.cat(parts).norm() if parts else losses[term] * 0 for term, parts in shared.items()}
         self.balance({term: (norm, losses[term]) for term, norm in norms.items()})

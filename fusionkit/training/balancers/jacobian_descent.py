@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -11,8 +11,7 @@ from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.training.balancers.blocks import merge_shared
+from fusionkit.training.balancers.separate_gradients import MergedGradients
 
 CLASSES = {
     "upgrad": "UPGrad",
@@ -26,7 +25,7 @@ CLASSES = {
 
 
 @BALANCERS.register("jacobian_descent")
-class JacobianDescent(Balancer):
+class JacobianDescent(MergedGradients):
     r"""One gradient of the matrix of all loss terms' gradients, by an aggregator of torchjd.
 
     .. math::
@@ -84,19 +83,7 @@ class JacobianDescent(Balancer):
 
         self.aggregate: Any = getattr(aggregation, CLASSES[aggregator])()
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
-    def plan(self, step: Step) -> Plan:
-        """Asks for one gradient per loss term."""
-        return Plan(separate_gradients=True)
-
-    def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
-        """Merges the gradients of every block that several terms share."""
-        return merge_shared(gradients, self.merge)
-
     def merge(self, gradients: Mapping[str, Tensor]) -> Tensor:
-        """The merged gradient of one block."""
+        """Merges the gradients of a block by the aggregator."""
         merged: Tensor = self.aggregate(torch.stack(tuple(gradients.values())))
         return merged

@@ -16,6 +16,7 @@ from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
+from fusionkit.training.balancers.terms import split_terms
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -91,12 +92,10 @@ class LFM(Balancer):
         self.projections = nn.ModuleList(nn.Linear(width, features or width, bias=False) for width in widths_of)
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The fused terms by their share, and a term ``match`` by its."""
-        fused = {name: term for name, term in terms.items() if name.startswith("fused/")}
+        """Multiplies the terms by their share, and adds a term ``match`` by its."""
+        fused, own = split_terms(terms, self.unimodal_weight)
         if not fused:
             return terms
-        own = {name: self.unimodal_weight * term for name, term in terms.items() if name not in fused}
-        own = own if self.unimodal_weight else {}
         assert step.output is not None
         learning = any(vectors.requires_grad for vectors in step.output.features.values())
         if len(self.modalities) < 2 or not learning:

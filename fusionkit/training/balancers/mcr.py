@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
+from fusionkit.training.balancers.terms import find_classes, split_terms
 
 
 @BALANCERS.register("mcr")
@@ -71,18 +71,15 @@ class MCR(Balancer):
         self.permutations, self.unimodal_weight = permutations, unimodal_weight
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The terms, and a term ``influence/<modality>`` for each; a greedy one is a gradient only, of value zero."""
-        fused = [name for name in terms if name.startswith("fused/")]
+        """Adds a term ``influence/<modality>`` for each; a greedy one is a gradient only, of value zero."""
+        fused, own = split_terms(terms, self.unimodal_weight)
         if not fused:
             return terms
-        weighted = {name: terms[name] for name in fused}
-        if self.unimodal_weight:
-            weighted.update({n: self.unimodal_weight * term for n, term in terms.items() if n not in weighted})
+        weighted = {**fused, **own}
         if len(self.modalities) < 2 or not self.weight:
             return weighted
-        classes = [name for name in fused if not step.targets[name.partition("/")[2]].is_floating_point()]
-        if not classes:
-            raise TrainingError("mcr: influence is on probabilities of classes, and no target of this model has any")
+        ranked = find_classes(step, "mcr: influence is on probabilities of classes")
+        classes = [name for name in fused if name.partition("/")[2] in ranked]
         for name in self.modalities:
             drawn = [self._played(step, name, classes) for _ in range(self.permutations)]
             weighted[f"influence/{name}"] = self.weight * torch.stack(drawn).mean()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -10,12 +10,13 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.training.balancers.blocks import by_branch, merge_shared
+from fusionkit.interfaces import Step
+from fusionkit.training.balancers.separate_gradients import MergedGradients
+from fusionkit.training.balancers.terms import sum_branches
 
 
 @BALANCERS.register("mmpareto")
-class MMPareto(Balancer):
+class MMPareto(MergedGradients):
     r"""Every encoder follows a direction that helps its uni-modal loss without harming the fused one.
 
     .. math::
@@ -64,17 +65,10 @@ class MMPareto(Balancer):
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
         """Sums each branch's terms over targets."""
-        return by_branch(terms)
+        return sum_branches(terms)
 
-    def plan(self, step: Step) -> Plan:
-        """Asks for one gradient per branch."""
-        return Plan(separate_gradients=True)
-
-    def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
-        """Integrates the two gradients of every encoder."""
-        return merge_shared(gradients, self._merge)
-
-    def _merge(self, gradients: Mapping[str, Tensor]) -> Tensor:
+    def merge(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """Integrates the two gradients of an encoder; those of other blocks are summed."""
         fused = gradients.get("fused")
         own = [gradient for branch, gradient in gradients.items() if branch != "fused"]
         if fused is None or len(own) != 1:
@@ -82,7 +76,7 @@ class MMPareto(Balancer):
         return self.integrate(fused, own[0])
 
     def integrate(self, fused: Tensor, own: Tensor) -> Tensor:
-        """The gradient of an encoder from that of the fused and that of its own loss."""
+        """Computes the gradient of an encoder from that of the fused and that of its own loss."""
         difference = (fused - own).square().sum()
         dot = fused @ own
         shortest = ((own @ own - dot) / difference.clamp(min=torch.finfo(fused.dtype).tiny)).clamp(0, 1)

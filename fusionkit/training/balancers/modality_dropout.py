@@ -69,10 +69,6 @@ class ModalityDropout(Balancer):
             raise RecipeError(problems, source="modality_dropout")
         self.rates = {name: given.get(name, rate) for name in modalities}
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
     def replace_features(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], step: Step
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:

@@ -72,10 +72,6 @@ class OgmGe(Balancer):
         super().__init__()
         self.modalities, self.alpha, self.noise, self.starts, self.ends = modalities, alpha, noise, starts, ends
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
     def gradient_scales(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, GradientScale]:
         """The coefficient and the noise of every branch that can be compared with another."""
         if not self.starts <= step.epoch <= self.ends:

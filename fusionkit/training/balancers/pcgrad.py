@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.interfaces import Balancer, Plan, Step
-from fusionkit.training.balancers.blocks import merge_shared
+from fusionkit.training.balancers.separate_gradients import MergedGradients
 
 
 @BALANCERS.register("pcgrad")
-class PCGrad(Balancer):
+class PCGrad(MergedGradients):
     r"""Each loss term's gradient loses the part that points against another term's.
 
     .. math::
@@ -40,27 +39,15 @@ class PCGrad(Balancer):
 
     Example:
         >>> gradients = {"fused": torch.tensor([1.0, 0.0]), "audio": torch.tensor([-1.0, 1.0])}
-        >>> PCGrad(("audio",), ("mood",)).project(gradients)
+        >>> PCGrad(("audio",), ("mood",)).merge(gradients)
         tensor([0.5000, 1.5000])
     """
 
     def __init__(self, modalities: tuple[str, ...], targets: tuple[str, ...]) -> None:
         super().__init__()
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
-    def plan(self, step: Step) -> Plan:
-        """Asks for one gradient per loss term."""
-        return Plan(separate_gradients=True)
-
-    def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
-        """Projects the gradients of every block that several terms share."""
-        return merge_shared(gradients, self.project)
-
-    def project(self, gradients: Mapping[str, Tensor]) -> Tensor:
-        """The sum of the projected gradients of one block."""
+    def merge(self, gradients: Mapping[str, Tensor]) -> Tensor:
+        """Sums the projected gradients of a block."""
         given = list(gradients.values())
         projected = []
         for place, gradient in enumerate(given):

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union, sum_over_processes
 from fusionkit.training.balancers.likelihood import mean_of
+from fusionkit.training.balancers.terms import find_classes, split_terms
 
 
 @BALANCERS.register("pmr")
@@ -82,12 +82,11 @@ class PMR(Balancer):
         self.register_buffer("epoch", torch.tensor(0))
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The fused terms, and a term ``prototype/<modality>`` for each modality that has prototypes."""
-        fused = {name: term for name, term in terms.items() if name.startswith("fused/")}
+        """Adds a term ``prototype/<modality>`` for each modality that has prototypes."""
+        fused, own = split_terms(terms, self.unimodal_weight)
         if not fused:
             return terms
-        own = {name: self.unimodal_weight * term for name, term in terms.items() if name not in fused}
-        weighted = {**fused, **(own if self.unimodal_weight else {})}
+        weighted = {**fused, **own}
         guesses = self._guesses(step)
         if len(guesses) < 2:
             return weighted
@@ -105,9 +104,8 @@ class PMR(Balancer):
         """By modality the mean probability of the truth, its mean cross-entropy and the mean entropy."""
         output = step.output
         assert output is not None
-        classes = [target for target in output.fused if not step.targets[target].is_floating_point()]
-        if not classes:
-            raise TrainingError("pmr: prototypes belong to classes, and no target of this model has any")
+        known = find_classes(step, "pmr: prototypes belong to classes")
+        classes = [target for target in output.fused if target in known]
         if step.epoch != self.epoch:
             self._end_epoch()
             self.epoch.fill_(step.epoch)

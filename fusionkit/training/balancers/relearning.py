@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
@@ -13,8 +13,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, EpochPlan, Review, Step
+from fusionkit.training.balancers.terms import find_classes
 
 Key = tuple[str, str]
 
@@ -74,10 +74,6 @@ class Relearning(Balancer):
         self.modalities, self.targets = modalities, targets
         self.strength, self.every, self.times = strength, every, times
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
     def before_epoch(self, review: Review) -> EpochPlan:
         """Which share every encoder unlearns, where a diagnosis is due."""
         if not review.epoch or review.epoch % self.every or review.epoch // self.every > self.times:
@@ -116,9 +112,7 @@ def _gathered(steps: Iterable[Step]) -> dict[Key, tuple[NDArray[np.float64], NDA
     found: dict[Key, list[tuple[Tensor, Tensor]]] = {}
     for step in steps:
         assert step.output is not None
-        classes = {name: wanted for name, wanted in step.targets.items() if not wanted.is_floating_point()}
-        if not classes:
-            raise TrainingError("relearning: clusters are compared with classes, and no target of this model has any")
+        classes = find_classes(step, "relearning: clusters are compared with classes")
         for target, wanted in classes.items():
             for name, features in step.output.features.items():
                 counts = step.output.present[name] & (wanted >= 0)

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
-from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, EpochPlan, Repeat, Review, Step
+from fusionkit.training.balancers.terms import find_classes
 
 Subset = tuple[str, ...]
 
@@ -74,10 +74,6 @@ class SampleValuation(Balancer):
         super().__init__()
         self.modalities, self.rate, self.warmup = modalities, rate, warmup
 
-    def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """Leaves the terms as they are."""
-        return terms
-
     def before_epoch(self, review: Review) -> EpochPlan:
         """Which samples the epoch repeats, with which modality."""
         if review.epoch < self.warmup or "fused" not in review.branches or len(self.modalities) < 2:
@@ -128,9 +124,7 @@ def shares(right: Mapping[Subset, Tensor], players: Sequence[str]) -> list[Tenso
 
 def _right(step: Step, subset: Subset) -> Tensor:
     """By sample, for which share of its known targets the prediction is right; NaN where none is known."""
-    classes = {name: wanted for name, wanted in step.targets.items() if not wanted.is_floating_point()}
-    if not classes:
-        raise TrainingError("sample_valuation: a prediction is right or wrong for classes, and no target has any")
+    classes = find_classes(step, "sample_valuation: a prediction is right or wrong for classes")
     scores = step.scores_of(subset)
     known = torch.stack([wanted >= 0 for wanted in classes.values()]).double()
     said = {name: step.distribution_of(f"fused/{name}", scores[name]).argmax(dim=1) for name in classes}

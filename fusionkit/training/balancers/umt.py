@@ -12,6 +12,7 @@ from torch import Tensor
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
+from fusionkit.training.balancers.terms import split_terms
 
 
 @BALANCERS.register("umt")
@@ -58,14 +59,11 @@ class UniModalTeacher(Balancer):
         self.weight, self.unimodal_weight = weight, unimodal_weight
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
-        """The fused terms, and a term ``teacher/<modality>`` for each distance."""
+        """Adds a term ``teacher/<modality>`` for each distance."""
         assert step.output is not None
-        fused = any(name.startswith("fused/") for name in terms)
-        weighted = {}
-        for name, term in terms.items():
-            weight = 1.0 if name.startswith("fused/") or not fused else self.unimodal_weight
-            if weight:
-                weighted[name] = weight * term
+        fused, own = split_terms(terms, self.unimodal_weight)
+        counted = {**fused, **own} if fused else terms
+        weighted = {name: counted[name] for name in terms if name in counted}
         if step.teacher is None or not self.weight:
             return weighted
         for name in self.teachers:
