@@ -35,6 +35,8 @@ class Encoder(nn.Module, ABC):
     #: Dtypes of whole numbers that it takes beside floating-point ones of the network's precision; the network refuses
     #: others. None where it does not say: then it is given whatever comes.
     whole_numbers: ClassVar[tuple[torch.dtype, ...] | None] = None
+    #: Whether modalities of one element, such as a vector or a picture, are usual for it: costs are estimated for one.
+    suits_one_element: ClassVar[bool] = False
     out_shape: tuple[int, ...]
 
     @abstractmethod
@@ -58,6 +60,8 @@ class Aggregator(nn.Module, ABC):
     """
 
     wired: ClassVar[tuple[str, ...]] = ("in_features",)
+    #: Whether modalities of one element are usual for it, as for an encoder.
+    suits_one_element: ClassVar[bool] = False
     out_features: int
 
     @abstractmethod

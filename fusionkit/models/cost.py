@@ -20,7 +20,7 @@ from fusionkit.config.schema import ComponentSpec, Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.build import FusionModel
-from fusionkit.models.noise import WAVE_LENGTH, assumed_lengths, batch_of, noise_of
+from fusionkit.models.noise import WAVE_LENGTH, assume_lengths, count_samples, draw_noise
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import told_when_full
 
@@ -119,14 +119,14 @@ def measure(
     Args:
         recipe: The recipe.
         model: Its network; the measurement takes a step with it, so build it anew for anything else.
-        lengths: Elements of a sample by modality; those left out are assumed, see `assumed_length`.
+        lengths: Elements of a sample by modality; those left out are assumed, see `assume_length`.
         longest: Elements of the longest sample by modality, for `ModelCost.longest_memory`; those left out are as
             `lengths` says. Samples that do not fit into this machine's memory are not measured.
 
     Raises:
         RecipeError: `lengths` names no modality, or no positive number, or samples of them do not fit into the memory.
     """
-    assumed = assumed_lengths(recipe, model, lengths)
+    assumed = assume_lengths(model, lengths)
     with told_when_full(lambda: _too_long(assumed)):
         parts, flops = _run(recipe, model.eval(), assumed)
         memory = _memory(recipe, model.train(), assumed)
@@ -135,7 +135,7 @@ def measure(
         parts["fused"],
         sum(parameter.numel() for parameter in model.parameters()),
         flops,
-        batch_of(recipe, model, assumed),
+        count_samples(recipe, model, assumed),
         memory,
         _memory_of_longest(recipe, model, {**assumed, **longest}) if longest else None,
         tuple(name for name, spec in recipe.model.modalities.items() if spec.recompute and _recomputes(model, name)),
@@ -171,7 +171,7 @@ def _run(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> tupl
     named = _named_parts(recipe, model)
     modules = [module for group in named.values() for _, module in group]
     with _recorded(modules, counter.get_total_flops, found), counter:
-        model(noise_of(model, lengths, 1), unimodal=True)
+        model(draw_noise(model, lengths, 1), unimodal=True)
     parts = {group: tuple(_part(name, module, *found[module]) for name, module in of) for group, of in named.items()}
     return parts, counter.get_total_flops()
 
@@ -250,7 +250,7 @@ def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> M
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(noise_of(model, lengths, _BATCH))
+        output = model(draw_noise(model, lengths, _BATCH))
         scores = [*output.fused.values(), *(s for of in output.unimodal.values() for s in of.values())]
         total = torch.stack([score.sum() for score in scores]).sum()
     for tensor in model.state_dict().values():
@@ -263,7 +263,7 @@ def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> M
         weights=_bytes(list(model.state_dict().values())),
         gradients=_bytes(parameters),
         optimizer=_bytes(state),
-        activations=sum(kept.values()) * batch_of(recipe, model, lengths) // _BATCH,
+        activations=sum(kept.values()) * count_samples(recipe, model, lengths) // _BATCH,
     )
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import RecipeError, did_you_mean
-from fusionkit.interfaces import Encoder, Transform
+from fusionkit.interfaces import Aggregator, Encoder, Transform
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.models.branch import Branch
 from fusionkit.models.build import FusionModel
@@ -25,8 +25,8 @@ MOST_ELEMENTS = 10**12
 """Elements that a sample may have: no machine holds more, and PyTorch could not count their bytes."""
 
 
-def batch_of(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> int:
-    """Samples of a batch, where every sample has the same lengths; a budget counts elements before transforms."""
+def count_samples(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> int:
+    """Counts the samples of a batch, all of the same lengths; a budget counts elements before transforms."""
     if recipe.data.budget is None:
         return recipe.data.batch_size
     before = []
@@ -37,8 +37,8 @@ def batch_of(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> 
     return max(1, recipe.data.budget // max(before))
 
 
-def assumed_lengths(recipe: Recipe, model: FusionModel, given: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Elements of a sample by modality: as given, else as `assumed_length` says.
+def assume_lengths(model: FusionModel, given: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Returns the elements of a sample by modality: as given, else as `assume_length` says.
 
     Raises:
         RecipeError: A given length is of no modality, or no positive number.
@@ -48,29 +48,21 @@ def assumed_lengths(recipe: Recipe, model: FusionModel, given: Mapping[str, int]
             raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
         if not 1 <= length <= MOST_ELEMENTS:
             raise RecipeError(f"length: {name} cannot have {length} elements; at least one, at most {MOST_ELEMENTS:,}")
-    return {name: (given or {}).get(name) or assumed_length(recipe, model, name) for name in model.modalities}
+    return {name: (given or {}).get(name) or assume_length(model.branch(name)) for name in model.modalities}
 
 
-def assumed_length(recipe: Recipe, model: FusionModel, modality: str) -> int:
-    """Elements of a sample where nothing says: one where the order of elements plays no part, else a usual number."""
-    shape = model.branch(modality).in_shape
-    if not shape:
+def assume_length(branch: Branch) -> int:
+    """Returns the elements of a sample where nothing says: one where all parts suit it, else a usual number."""
+    if not branch.in_shape:
         return WAVE_LENGTH
-    spec = recipe.model.modalities[modality]
-    if {encoder.type for encoder in spec.encoder} <= _STATIC_ENCODERS and spec.aggregator.type in (
-        "mean",
-        "max",
-        "last",
-    ):
+    parts = (*branch.encoders, branch.aggregator)
+    if all(isinstance(part, Encoder | Aggregator) and part.suits_one_element for part in parts):
         return 1
-    return VECTOR_LENGTH if len(shape) == 1 else IMAGE_LENGTH
+    return VECTOR_LENGTH if len(branch.in_shape) == 1 else IMAGE_LENGTH
 
 
-_STATIC_ENCODERS = {"identity", "mlp", "feature_norm", "timm"}
-
-
-def noise_of(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
-    """A batch of normal noise, every sample of the same lengths; zeros where whole numbers are wanted, such as ids.
+def draw_noise(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict[str, Jagged]:
+    """Draws a batch of normal noise, all samples of the same lengths; zeros where whole numbers are wanted.
 
     Args:
         model: The network that is to be given it.
@@ -81,7 +73,7 @@ def noise_of(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict
     noise = {}
     for name, length in lengths.items():
         branch = model.branch(name)
-        shape, whole = (batch * length, *branch.in_shape), _whole_numbers_of(branch)
+        shape, whole = (batch * length, *branch.in_shape), _find_whole_numbers(branch)
         values = torch.randn(shape, generator=generator) if whole is None else torch.zeros(shape, dtype=whole)
         noise[name] = Jagged.from_sizes(values, (length,) * batch)
     return noise
@@ -90,8 +82,8 @@ def noise_of(model: FusionModel, lengths: Mapping[str, int], batch: int) -> dict
 _known: WeakKeyDictionary[nn.Module, torch.dtype | None] = WeakKeyDictionary()
 
 
-def _whole_numbers_of(branch: Branch) -> torch.dtype | None:
-    """The dtype of what a branch takes where that is whole numbers only; every encoder is tried once."""
+def _find_whole_numbers(branch: Branch) -> torch.dtype | None:
+    """Returns the dtype of what a branch takes where that is whole numbers only; every encoder is tried once."""
     first = branch.encoders[0]
     assert isinstance(first, Encoder)
     if first not in _known:

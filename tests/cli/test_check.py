@@ -20,7 +20,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
-from fusionkit.models.noise import noise_of
+from fusionkit.models.noise import draw_noise
 from fusionkit.training.profiling.speed import RecipeSpeed, StageSpeed
 from fusionkit.training.trainer import make_fabric
 
@@ -104,7 +104,7 @@ def kept_by(document: Any, length: int) -> int:
     own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
     kept: dict[int, Tensor] = {}
     with saved_tensors_hooks(lambda tensor: kept.setdefault(tensor.untyped_storage().data_ptr(), tensor), lambda _: _):
-        output = model(noise_of(model, {"face": length}, 2))
+        output = model(draw_noise(model, {"face": length}, 2))
     assert output.fused
     return sum(tensor.untyped_storage().nbytes() for pointer, tensor in kept.items() if pointer not in own)
 

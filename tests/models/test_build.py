@@ -22,6 +22,7 @@ from fusionkit.interfaces import Encoder, Fusion
 from fusionkit.models.build import FusionModel
 from fusionkit.models.inputs import refuse_other_numbers
 from fusionkit.models.loss_heads.target_scale import TargetScale
+from fusionkit.models.noise import assume_lengths
 
 EPS = 1e-5
 CLASSES = ("calm", "happy", "sad")
@@ -588,3 +589,22 @@ def test_loss_terms_do_not_ask_the_device_one_after_another(missing):
         terms = model.losses(output, {"emotion": torch.tensor([0, 1, 2, 0]), "pain": torch.ones(4, 2).double()})
     assert len(terms) == 8
     assert waits.count == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "encoder", "aggregator", "length"),
+    [
+        ([4], "mlp", "mean", 1),
+        ([4], ["feature_norm", "identity"], "last", 1),
+        ([4], "mlp", "lstm", 100),
+        ([4], ["mlp", "conv1d"], "mean", 100),
+        ([1, 8, 8], {"type": "conv2d", "channels": [4]}, "mean", 10),
+        ([], {"type": "log_mel", "bands": 4}, "mean", 48_000),
+    ],
+)
+def test_one_element_is_assumed_where_encoders_and_aggregator_suit_it(shape, encoder, aggregator, length):
+    modalities = {"signal": {"shape": shape, "encoder": encoder, "aggregator": aggregator}}
+    model = build({"modalities": modalities, "targets": {"age": "regression"}})
+
+    assert assume_lengths(model) == {"signal": length}
+    assert assume_lengths(model, {"signal": 7}) == {"signal": 7}

@@ -36,6 +36,8 @@ class MeanPooling(Aggregator):
         tensor([2., 5.])
     """
 
+    suits_one_element = True
+
     def __init__(self, in_features: int) -> None:
         super().__init__()
         self.out_features = in_features
@@ -65,6 +67,8 @@ class MaxPooling(Aggregator):
         >>> MaxPooling(1)(Jagged(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 1]))).flatten()
         tensor([3., 5.])
     """
+
+    suits_one_element = True
 
     def __init__(self, in_features: int) -> None:
         super().__init__()
@@ -139,6 +143,8 @@ class LastElement(Aggregator):
         >>> LastElement(1)(Jagged(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 1]))).flatten()
         tensor([3., 5.])
     """
+
+    suits_one_element = True
 
     def __init__(self, in_features: int) -> None:
         super().__init__()

@@ -37,6 +37,7 @@ class Identity(ElementEncoder):
     """
 
     whole_numbers = ()
+    suits_one_element = True
 
     def __init__(self, in_shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -78,6 +79,7 @@ class FeatureNormEncoder(ElementEncoder):
     """
 
     whole_numbers = ()
+    suits_one_element = True
 
     def __init__(self, in_shape: tuple[int, ...], *, momentum: Annotated[float, Field(gt=0, le=1)] = 0.1) -> None:
         super().__init__()

@@ -45,6 +45,7 @@ class Mlp(ElementEncoder):
     """
 
     whole_numbers = ()
+    suits_one_element = True
 
     def __init__(
         self,

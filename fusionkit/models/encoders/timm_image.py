@@ -61,6 +61,7 @@ class TimmImage(ElementEncoder):
     """
 
     whole_numbers = (torch.uint8,)
+    suits_one_element = True
 
     def __init__(
         self,

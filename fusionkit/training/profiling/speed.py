@@ -13,7 +13,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Batch, LossHead, RawTarget, Stage
 from fusionkit.models.build import FusionModel
-from fusionkit.models.noise import batch_of, noise_of
+from fusionkit.models.noise import count_samples, draw_noise
 from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, told_when_full, too_large
 from fusionkit.nn.timer import time_work, wait_for
 from fusionkit.training.placement import list_modalities
@@ -95,7 +95,7 @@ def estimate_speed(
     gpus = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=gpus):
         rehearsal = Rehearsal(recipe, fabric, model)
-        batch, limit = batch_of(recipe, model, lengths), SECONDS / (len(rehearsal.stages) + 1)
+        batch, limit = count_samples(recipe, model, lengths), SECONDS / (len(rehearsal.stages) + 1)
         trains = tuple(
             _time_stage(rehearsal, stage, lengths, batch, rounds=rounds, limit=limit) for stage in rehearsal.stages
         )
@@ -148,7 +148,7 @@ def _draw_batch(model: FusionModel, lengths: Mapping[str, int], samples: int) ->
     generator = torch.Generator().manual_seed(1)
     draw = partial(_draw_target, generator=generator)
     targets = {name: torch.stack([draw(model.head(name), name) for _ in range(samples)]) for name in model.targets}
-    return Batch(noise_of(model, lengths, samples), targets, tuple(f"noise {number}" for number in range(samples)))
+    return Batch(draw_noise(model, lengths, samples), targets, tuple(f"noise {number}" for number in range(samples)))
 
 
 def _draw_target(head: LossHead, name: str, *, generator: torch.Generator) -> Tensor:
