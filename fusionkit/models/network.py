@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from operator import call
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from fusionkit.errors import ElementError, ShapeError, TrainingError, did_you_mean
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.models.branch import Branch, ByName, apply_dropout
 from fusionkit.models.inputs import Inputs, packed, refuse_unknown
-from fusionkit.models.losses import all_true, loss_term
+from fusionkit.models.losses import compute_losses, compute_sample_losses
+from fusionkit.nn.activation_checkpointing import call_beside_statistics
 from fusionkit.nn.distributed import link_to_all
 from fusionkit.nn.jagged import Jagged
 
@@ -69,6 +69,11 @@ class FusionModel(nn.Module):
         head = self.heads[target] if modality is None else self.branch(modality).heads[target]
         assert isinstance(head, LossHead)
         return head
+
+    def head_of(self, term: str) -> LossHead:
+        """Returns the loss head of a term, ``fused/<target>`` or ``<modality>/<target>``."""
+        branch, _, target = term.partition("/")
+        return self.head(target, None if branch == "fused" else branch)
 
     def parts(self) -> dict[str, nn.ModuleList]:
         """What a stage may train: every modality's branch, and ``"fusion"`` with placeholders and fused heads."""
@@ -172,7 +177,7 @@ class FusionModel(nn.Module):
                 "the fusion reads sequences, which other features cannot stand for; take a fusion that reads vectors, "
                 "such as concat, or another balancer"
             )
-        return self._fuse(apply_dropout(features, output.dropout), present, output.sequences, _with_copied_statistics)
+        return self._fuse(apply_dropout(features, output.dropout), present, output.sequences, call_beside_statistics)
 
     def fit_targets(self, targets: Mapping[str, Tensor]) -> None:
         """Tells every loss head, fused and uni-modal, the targets of the training samples; those of numbers are scaled.
@@ -220,40 +225,17 @@ class FusionModel(nn.Module):
         absent = sorted(set(self.targets) - set(targets))
         if absent:
             raise ShapeError(f"targets: {absent} missing; a sample without a target is marked by a negative or NaN")
-        weights = weights or {}
-        everywhere = {"fused", *(name for name, sequence in output.sequences.items() if all(sequence.sizes))}
-        scores: dict[str, tuple[LossHead, Tensor, Tensor]] = {}
-        counts: dict[str, Tensor] = {}
-        for target in self.targets:
-            known = self.head(target).known(targets[target])
-            batch = len(next(iter(output.present.values())))
-            if len(known) != batch:
-                raise ShapeError(f"targets: {target!r} has {len(known)} samples, the output has {batch}")
-            for branch, found in _by_branch(output, target).items():
-                name = f"{branch}/{target}"
-                scores[name] = self.head(target, None if branch == "fused" else branch), found, targets[target]
-                counts[name] = known if branch in everywhere else known & output.present[branch]
-        whole = all_true(counts.values())
-        return {
-            name: loss_term(*scores[name], None if id(counted) in whole else counted, weights.get(name))
-            for name, counted in counts.items()
-        }
+        return compute_losses(self.head_of, output, {name: targets[name] for name in self.targets}, weights or {})
 
     def loss_of(
         self, output: ModelOutput, targets: Mapping[str, Tensor], term: str, scores: Float[Tensor, "batch _"]
     ) -> Float[Tensor, " batch"]:
-        """The loss of each sample in a term, were these its scores; NaN where the sample does not count in it."""
-        branch, _, target = term.partition("/")
-        head = self.head(target, None if branch == "fused" else branch)
-        counts = head.known(targets[target])
-        rows = (counts if branch == "fused" else counts & output.present[branch]).nonzero().flatten()
-        values = head.loss(scores[rows], targets[target][rows])
-        return values.new_full((len(counts),), float("nan")).index_copy(0, rows, values)
+        """Returns the loss of each sample in a term, were these its scores; NaN where it does not count."""
+        return compute_sample_losses(self.head_of(term), output, targets, term, scores)
 
     def distribution_of(self, term: str, scores: Float[Tensor, "batch _"]) -> Tensor:
-        """What the loss head of a term makes of scores: probabilities of classes or labels, or numbers."""
-        branch, _, target = term.partition("/")
-        return self.head(target, None if branch == "fused" else branch).distribution(scores)
+        """Returns what a term's loss head makes of scores: probabilities of classes or labels, or numbers."""
+        return self.head_of(term).distribution(scores)
 
     def _output(
         self,
@@ -269,14 +251,13 @@ class FusionModel(nn.Module):
         features = {n: link(of) if of.requires_grad else of for n, of in features.items()}  # what is frozen stays so
         drawn = {name: factors for name, factors in dropout.items() if factors is not None}
         present = {name: sequences[name].present for name in self.modalities}
-        everyone = {name: all(sequences[name].sizes) for name in self.modalities}
         dropped = apply_dropout(features, drawn)
         of_branches = {name: self.branch(name).scores(dropped[name], sequences[name].sizes) for name in scored}
-        masks: dict[str, Tensor | None] = {name: None if everyone[name] else present[name] for name in features}
+        masks: dict[str, Tensor | None] = {n: None if all(sequences[n].sizes) else present[n] for n in features}
         if fused and replace is not None:
             other, here = replace(features, present)
             dropped, masks = apply_dropout(other, drawn), dict(here)
-        of_fused = self._fuse(dropped, masks, sequences, _run) if fused else {}
+        of_fused = self._fuse(dropped, masks, sequences, call) if fused else {}
         return ModelOutput(
             fused={target: link(scores) for target, scores in of_fused.items()},
             unimodal={name: {t: link(scores) for t, scores in of.items()} for name, of in of_branches.items() if of},
@@ -317,20 +298,3 @@ def _modality_named(name: str) -> Iterator[None]:
         raise ElementError(error.message, error.value, name) from error.__cause__
     except ShapeError as error:
         raise ShapeError(f"{name}: {error}") from error.__cause__
-
-
-def _run(module: nn.Module, *args: Any, **options: Any) -> Tensor:
-    scores: Tensor = module(*args, **options)
-    return scores
-
-
-def _with_copied_statistics(module: nn.Module, *args: Any, **options: Any) -> Tensor:
-    """A module's output, computed beside its buffers: the backward pass of another call still needs them."""
-    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    scores: Tensor = functional_call(module, buffers, args, options)
-    return scores
-
-
-def _by_branch(output: ModelOutput, target: str) -> dict[str, Tensor]:
-    scores = {"fused": output.fused[target]} if target in output.fused else {}
-    return {**scores, **{name: of[target] for name, of in output.unimodal.items()}}

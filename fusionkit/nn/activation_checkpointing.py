@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint
 
 
@@ -27,6 +28,13 @@ def recomputed(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
         return function(values)
     kept: Tensor = checkpoint(function, values, use_reentrant=False)
     return kept
+
+
+def call_beside_statistics(module: nn.Module, *args: Any, **options: Any) -> Tensor:
+    """Computes a module's output beside its buffers: the backward pass of another call still needs them."""
+    buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    output: Tensor = functional_call(module, buffers, args, options)
+    return output
 
 
 def _hold(module: nn.Module, _: Any) -> None:
