@@ -1,4 +1,4 @@
-"""What `train --profile` prints of every stage."""
+"""The profile of every stage, as `train --profile` prints it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from fusionkit.training.profiling.records import StageProfile
 
 
-def profile_of(run: RunFolder, as_json: bool) -> Profile:
-    """A profile that is printed as soon as it is made, above the bar of a training that goes on."""
+def make_profile(run: RunFolder, as_json: bool) -> Profile:
+    """Makes a profile that is printed as soon as it is known, above the bar of a training that goes on."""
     from fusionkit.training import Profile
 
     out = sys.stdout

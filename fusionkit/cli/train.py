@@ -26,7 +26,7 @@ from fusionkit.cli.output import (
     shipped_argument,
     speaks,
 )
-from fusionkit.cli.profile import profile_of
+from fusionkit.cli.profile import make_profile
 from fusionkit.cli.report import print_report
 from fusionkit.errors import shortened
 
@@ -78,7 +78,7 @@ def train(
     from fusionkit.storage.run_folder import RunFolder
 
     path, changes = find_recipe(recipe), tuple(overrides or ())
-    watching = profile_of(RunFolder(out), as_json) if profile else None
+    watching = make_profile(RunFolder(out), as_json) if profile else None
     with told_when_stopped(), datasets_shared():
         run = training.train(path, out, changes, resume=resume or True, progress=not as_json, profile=watching)
         if not part_from_others():

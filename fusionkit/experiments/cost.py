@@ -1,4 +1,4 @@
-"""What an experiment will cost before it is begun: clips, elements, runs, and hours from timed steps."""
+"""The cost of an experiment before it is begun: clips, elements, runs, and hours from timed steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VariantCost:
-    """What the runs of one variant that are left will cost.
+    """The cost of the runs of one variant that are left.
 
     Args:
         variant: The variant.
@@ -40,7 +40,7 @@ class VariantCost:
 
 @dataclass(frozen=True)
 class ExperimentCost:
-    """What is left of an experiment.
+    """The cost of all that is left of an experiment.
 
     Args:
         device: Where the steps were timed.
@@ -70,7 +70,7 @@ class ExperimentCost:
         return total / max(1, min(self.processes, self.runs))
 
     def plain(self) -> dict[str, Any]:
-        """The cost as plain data, sums included."""
+        """Returns the cost as plain data, sums included."""
         return {**asdict(self), "runs": self.runs, "hours": self.hours}
 
 

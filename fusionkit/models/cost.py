@@ -1,4 +1,4 @@
-"""What a network costs before it is trained: shapes from input to fusion, parameters, FLOPs and memory.
+"""The cost of a network before it is trained: shapes from input to fusion, parameters, FLOPs and memory.
 
 Everything is measured by running the network on noise, so a user's own components are counted like ours.
 """
@@ -114,7 +114,7 @@ def measure(
     lengths: Mapping[str, int] | None = None,
     longest: Mapping[str, int] | None = None,
 ) -> ModelCost:
-    """What a recipe's network costs.
+    """Measures the cost of a recipe's network.
 
     Args:
         recipe: The recipe.
@@ -165,18 +165,20 @@ def _recomputes(model: FusionModel, modality: str) -> bool:
 
 
 def _run(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> tuple[dict[str, tuple[Part, ...]], int]:
-    """The parts by modality and under ``fused``, each with its own FLOPs, and all FLOPs."""
+    """Returns the parts by modality and under ``fused``, each with its own FLOPs, and all FLOPs."""
     counter = FlopCounterMode(display=False, custom_mapping=FLOPS_OF_LSTM)
     found: dict[nn.Module, tuple[object, int]] = {}
-    named = _named_parts(recipe, model)
+    named = _name_parts(recipe, model)
     modules = [module for group in named.values() for _, module in group]
-    with _recorded(modules, counter.get_total_flops, found), counter:
+    with _record(modules, counter.get_total_flops, found), counter:
         model(draw_noise(model, lengths, 1), unimodal=True)
-    parts = {group: tuple(_part(name, module, *found[module]) for name, module in of) for group, of in named.items()}
+    parts = {
+        group: tuple(_describe_part(name, module, *found[module]) for name, module in of) for group, of in named.items()
+    }
     return parts, counter.get_total_flops()
 
 
-def _named_parts(recipe: Recipe, model: FusionModel) -> dict[str, list[tuple[str, nn.Module]]]:
+def _name_parts(recipe: Recipe, model: FusionModel) -> dict[str, list[tuple[str, nn.Module]]]:
     named: dict[str, list[tuple[str, nn.Module]]] = {}
     for name, spec in recipe.model.modalities.items():
         branch = model.branch(name)
@@ -190,7 +192,7 @@ def _named_parts(recipe: Recipe, model: FusionModel) -> dict[str, list[tuple[str
 
 
 @contextmanager
-def _recorded(
+def _record(
     modules: list[nn.Module], flops: Callable[[], int], found: dict[nn.Module, tuple[object, int]]
 ) -> Iterator[None]:
     """Notes the output of each module and the FLOPs that it took."""
@@ -214,7 +216,7 @@ def _hooks(module: nn.Module, start: Callable[..., None], end: Callable[..., Non
     return module.register_forward_pre_hook(start), module.register_forward_hook(end)
 
 
-def _part(name: str, module: nn.Module, output: object, flops: int) -> Part:
+def _describe_part(name: str, module: nn.Module, output: object, flops: int) -> Part:
     parameters = sum(parameter.numel() for parameter in module.parameters())
     if isinstance(output, Jagged):
         return Part(name, output.sizes[0], output.element_shape, parameters, flops)
@@ -222,20 +224,20 @@ def _part(name: str, module: nn.Module, output: object, flops: int) -> Part:
     return Part(name, None, shape, parameters, flops)
 
 
-def _lstm_flops(inputs: torch.Size, weight_ih: torch.Size, weight_hh: torch.Size, *_: object, **__: object) -> int:
-    """The products of one LSTM layer and direction, which torch's counter does not know on a CPU."""
+def _count_lstm(inputs: torch.Size, weight_ih: torch.Size, weight_hh: torch.Size, *_: object, **__: object) -> int:
+    """Counts the products of one LSTM layer and direction, which torch's counter does not know on a CPU."""
     steps = inputs[0] * inputs[1]
     return 2 * steps * (weight_ih.numel() + weight_hh.numel())
 
 
-def _lstm_backward_flops(*shapes: torch.Size, **options: object) -> int:
-    """Of the backward pass: as many again for the gradients of the inputs and of the weights."""
-    return 2 * _lstm_flops(*shapes)
+def _count_lstm_backward(*shapes: torch.Size, **options: object) -> int:
+    """Counts those of the backward pass: as many again for the gradients of inputs and of weights."""
+    return 2 * _count_lstm(*shapes)
 
 
 FLOPS_OF_LSTM: dict[Any, Any] = {
-    torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
-    torch.ops.aten.mkldnn_rnn_layer_backward: _lstm_backward_flops,
+    torch.ops.aten.mkldnn_rnn_layer: _count_lstm,
+    torch.ops.aten.mkldnn_rnn_layer_backward: _count_lstm_backward,
 }
 """For torch's counter of FLOPs, the LSTM of CPUs, which it does not know."""
 
@@ -260,12 +262,12 @@ def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> M
     optimizer.step()
     state = [value for of in optimizer.state.values() for value in of.values() if isinstance(value, Tensor)]
     return Memory(
-        weights=_bytes(list(model.state_dict().values())),
-        gradients=_bytes(parameters),
-        optimizer=_bytes(state),
+        weights=_count_bytes(list(model.state_dict().values())),
+        gradients=_count_bytes(parameters),
+        optimizer=_count_bytes(state),
         activations=sum(kept.values()) * count_samples(recipe, model, lengths) // _BATCH,
     )
 
 
-def _bytes(tensors: list[Tensor] | list[nn.Parameter]) -> int:
+def _count_bytes(tensors: list[Tensor] | list[nn.Parameter]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

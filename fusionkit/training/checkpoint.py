@@ -19,7 +19,7 @@ BY_POSITION = "fusionkit checkpoint 1"
 
 @dataclass
 class Position:
-    """Where a training stands.
+    """The place of a training among stages, epochs and steps.
 
     Args:
         stage: Stages finished.
@@ -94,7 +94,7 @@ class Checkpoint:
     by_position: bool = False
 
     def pack(self) -> tuple[dict[str, Tensor], dict[str, str]]:
-        """Tensors and text for a file."""
+        """Returns tensors and text for a file."""
         tensors = {f"{group}/{key}": value for group, state in self.groups.items() for key, value in state.items()}
         plain: dict[str, dict[str, Any]] = {}
         for name, state in self.optimizer.items():
@@ -105,7 +105,7 @@ class Checkpoint:
 
     @classmethod
     def unpack(cls, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Checkpoint:
-        """The checkpoint of a file.
+        """Reads the checkpoint of a file.
 
         Raises:
             RunError: It was written by another version of the format.
@@ -127,7 +127,7 @@ class Checkpoint:
         return cls(position, groups, optimizer, state["scaler"], by_position=stated == BY_POSITION)
 
 
-def optimizer_state(
+def pack_optimizer_state(
     optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]
 ) -> dict[str, Mapping[str, Any]]:
     """Gives the optimizer's state by name of the parameter.
@@ -164,7 +164,7 @@ def load_optimizer_state(
 
 
 def _keys(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[int, str]:
-    """By position in the optimizer's own state, what a checkpoint calls a parameter: its name where it has one."""
+    """Names parameters as a checkpoint does, by their position in the optimizer's own state."""
     packed = optimizer.state_dict()["param_groups"]
     return {
         position: names.get(parameter, str(position))

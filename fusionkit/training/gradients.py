@@ -15,10 +15,10 @@ from fusionkit.nn.distributed import world_size
 from fusionkit.training.outcome import TOTAL
 
 
-def gradients_of(
+def compute_gradients(
     loss: Tensor, parameters: Sequence[nn.Parameter], scaler: torch.amp.GradScaler | None, share: float
 ) -> list[Tensor | None]:
-    """The gradients of a share of a loss, None where a parameter plays no role in it; the graph is kept."""
+    """Returns the gradients of a share of a loss, None for parameters without a role in it; the graph is kept."""
     if not loss.requires_grad:
         return [None] * len(parameters)
     scaled = (loss if scaler is None else scaler.scale(loss)) * share
@@ -39,7 +39,7 @@ def gradients_of(
 def compare_gradients(
     own: Tensor, fused: Tensor, shared: Mapping[str, Sequence[nn.Parameter]], scaler: torch.amp.GradScaler | None
 ) -> dict[str, dict[str, Tensor]]:
-    r"""How the gradients of two losses lie to each other, for every modality.
+    r"""Compares the gradients of two losses, for every modality.
 
     .. math::
         \cos_m = \frac{u_m \cdot f_m}{\lVert u_m \rVert \lVert f_m \rVert}, \qquad
@@ -57,7 +57,7 @@ def compare_gradients(
         By modality ``cosine``, ``own_norm`` and ``fused_norm``; the cosine with a gradient of zero is NaN.
     """
     parameters = [parameter for of in shared.values() for parameter in of]
-    columns = [gradients_of(loss, parameters, scaler, 1.0) for loss in (own, fused)]
+    columns = [compute_gradients(loss, parameters, scaler, 1.0) for loss in (own, fused)]
     flat = [
         [(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, column, strict=True)]
         for column in columns
@@ -74,7 +74,7 @@ def compare_gradients(
 
 
 def apply_scale(gradient: Tensor, scale: GradientScale) -> Tensor:
-    r"""A gradient that is scaled and made noisy.
+    r"""Scales a gradient and makes it noisy.
 
     .. math::
         g' = s g + n \, \mathrm{std}(g) \, z, \qquad z \sim N(0, 1)
@@ -125,13 +125,13 @@ def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
 
 
 def measure_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of all gradients together; not finite as soon as one number of them is not."""
+    """Returns the norm of all gradients together; it is not finite as soon as one number of them is not."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     return nn.utils.get_total_norm(gradients) if gradients else parameters[0].new_zeros(())
 
 
 def find_flaw(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Zero where all numbers of all gradients are finite.
+    """Returns zero where all numbers of all gradients are finite.
 
     What a scaler of losses asks before every update, in one call for all of them; their norm takes several times as
     long. Where there is no such call, for sparse and complex gradients and on other devices, it is the norm less

@@ -21,8 +21,8 @@ from fusionkit.training.gradients import (
     accumulate,
     apply_scale,
     compare_gradients,
+    compute_gradients,
     find_flaw,
-    gradients_of,
     measure_norm,
     reduce_gradients,
     refuse_flaws,
@@ -39,7 +39,7 @@ HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")
 
 @dataclass(frozen=True)
 class Moment:
-    """When a step happens: finished epochs and steps of the stage, its epochs, and the learning rate."""
+    """The moment of a step: finished epochs and steps of the stage, its epochs, and the learning rate."""
 
     epoch: int
     step: int
@@ -183,7 +183,7 @@ class Learner:
         return replace(output, unimodal={name: output.unimodal[name] for name in heads if name in output.unimodal})
 
     def _scores_of(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
-        """The fused scores of a batch where only some modalities are present; the step goes on as if never asked."""
+        """Returns the fused scores that a batch of these modalities alone has; the step goes on as if never asked."""
         self._parts.evaluate()
         with torch.no_grad(), self._fabric.autocast():
             output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
@@ -193,13 +193,13 @@ class Learner:
     def _fuse(
         self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        """The fused scores that other features or less presence would have, as the step itself computes them."""
+        """Returns the fused scores of other features or less presence, as the step itself computes them."""
         with self._fabric.autocast():
             fused = self._model.fuse(output, features, present)
         return widen_scores(replace(output, fused=fused)).fused
 
     def _compare(self, terms: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """The gradients of the uni-modal terms beside those of the fused ones, before any balancer touches them."""
+        """Compares the gradients of uni-modal and fused terms, before any balancer touches them."""
         fused = [term for name, term in terms.items() if name.startswith("fused/")]
         own = [term for name, term in terms.items() if not name.startswith("fused/")]
         branches = {name.partition("/")[0] for name in terms}
@@ -245,10 +245,12 @@ class Learner:
                 )
         gradients: Sequence[Tensor | None]
         if plan.separate_gradients:
-            columns = {name: gradients_of(term, parameters, self._scaler, share) for name, term in weighted.items()}
+            columns = {
+                name: compute_gradients(term, parameters, self._scaler, share) for name, term in weighted.items()
+            }
             gradients = balancer.combine(columns, step)
         else:
-            gradients = gradients_of(total, parameters, self._scaler, share)
+            gradients = compute_gradients(total, parameters, self._scaler, share)
         part_of = {id(p): name for name in self._model.modalities for p in self._parts.parameters((name,))}
         scale_of = [scales.get(part_of.get(id(parameter), "")) for parameter in parameters]
         accumulate(parameters, gradients, scale_of)

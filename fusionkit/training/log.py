@@ -1,4 +1,4 @@
-"""What a training tells: the log, TensorBoard, and a bar with losses and the remaining time."""
+"""The words of a training: the log, TensorBoard, and a bar with losses and the remaining time."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ class Journal:
             self._events.close()
 
     def stage(self, name: str, steps: int, done: int) -> None:
-        """A stage begins, or goes on after a resume."""
+        """Begins a stage, or goes on with it after a resume."""
         if self._bar is not None:
             self._task = self._bar.add_task(name, total=steps, completed=done, losses="")
 
     def step(self, record: Mapping[str, Any]) -> None:
-        """An optimizer step is done."""
+        """Notes that an optimizer step is done."""
         self._append(record)
         if self._bar is not None:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in record["terms"].items())
             self._bar.update(self._task, advance=1, losses=f"epoch {record['epoch']}  {shown}")
 
     def epoch(self, record: Mapping[str, Any]) -> None:
-        """An epoch is done."""
+        """Notes that an epoch is done."""
         self._append(record)
         self.flush()
         if self._active:
@@ -142,7 +142,7 @@ def describe_epoch(
 
 
 def _bar() -> Progress:
-    """A line on the error output; where it is too long, what ends with an ellipsis is the losses, nothing else."""
+    """Makes a line on the error output; where it is too long, the losses end with an ellipsis, and nothing else."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=10),

@@ -34,9 +34,9 @@ from fusionkit.training.placement import make_feed, move_batch, place_network, s
 from fusionkit.training.profiling.records import MOVE
 from fusionkit.training.review import Reviewer, group_batches
 from fusionkit.training.signals import Interrupted, Listener
-from fusionkit.training.stages import balancer_of, stages_of
+from fusionkit.training.stages import list_stages, make_balancer
 from fusionkit.training.state import TrainingState
-from fusionkit.training.validation import monitored_loss, validation_losses
+from fusionkit.training.validation import compute_validation_losses, monitor_loss
 
 if TYPE_CHECKING:
     from fusionkit.training.profiling.profile import Profile
@@ -95,10 +95,10 @@ class _Fit:
         self._fabric, self._assembly, self._run, self._listener = fabric, assembly, run, listener
         self._spec = recipe.train
         self._model, self._parts = model, Parts(model)
-        self._balancer = balancer_of(recipe, model)
+        self._balancer = make_balancer(recipe, model)
         place_network(fabric, self._spec, model, self._balancer)
         model.fit_targets(assembly.training_targets)  # before the snapshot, to which balancers and teachers go back
-        self._stages = stages_of(recipe, self._balancer)
+        self._stages = list_stages(recipe, self._balancer)
         self._schedule: Schedule = build_component(self._spec.scheduler)
         resets = any(self._balancer.uses(hook) for hook in ("plan", "before_epoch"))
         needs_initial = resets or any(stage.becomes_teacher for stage in self._stages)
@@ -107,7 +107,7 @@ class _Fit:
         self._saved_at = time.monotonic()
 
     def run(self, progress: bool, resume: str | os.PathLike[str] | None) -> list[dict[str, Any]]:
-        """All stages that are left."""
+        """Trains all stages that are left."""
         resumed = self._state.load(self._run, resume)
         position = self._state.position
         journal = Journal(
@@ -220,7 +220,7 @@ class _Fit:
         position = self._state.position
         training = position.loss_sum / max(1, position.loss_count)
         terms = None if validation is None else self._validate(stage, validation)
-        measured = None if terms is None else monitored_loss(terms)
+        measured = None if terms is None else monitor_loss(terms)
         if measured is not None and measured < min(position.losses, default=math.inf):
             position.best_epoch = position.epoch
             self._state.best = self._parts.snapshot(stage.trains)
@@ -256,11 +256,11 @@ class _Fit:
                 yield self._to_device(batch)
 
         with torch.no_grad():
-            losses = validation_losses(self._model, batches(), stage.branches, self._fabric.autocast)
+            losses = compute_validation_losses(self._model, batches(), stage.branches, self._fabric.autocast)
         return dict(self._fabric.broadcast(losses))
 
     def _factor(self, batches: int, count: int) -> float:
-        """The factor on the learning rate of a step that takes this many batches of the epoch's count."""
+        """Returns the factor on the learning rate of a step with this many batches of the epoch's count."""
         position, spec = self._state.position, self._spec
         before = (position.epoch + position.batch / count) / spec.epochs
         after = (position.epoch + (position.batch + batches) / count) / spec.epochs

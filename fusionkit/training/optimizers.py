@@ -74,7 +74,7 @@ def _count_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
 
 
 def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:
-    """The same for what the optimizer keeps, which comes from a file without strides."""
+    """Lays out what the optimizer keeps: it comes from a file without strides."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
@@ -130,7 +130,7 @@ class Constant(Schedule):
     """
 
     def factor(self, progress: float, losses: Sequence[float]) -> float:
-        """One."""
+        """Returns one."""
         return 1.0
 
 
@@ -157,7 +157,7 @@ class Plateau(Schedule):
         self.ratio, self.patience = factor, patience
 
     def factor(self, progress: float, losses: Sequence[float]) -> float:
-        """The product of the reductions so far."""
+        """Returns the product of the reductions so far."""
         best, waited, rate = math.inf, 0, 1.0
         for loss in losses:
             best, waited = (loss, 0) if loss < best else (best, waited + 1)
@@ -190,7 +190,7 @@ class Cosine(Schedule):
         self.end = end
 
     def factor(self, progress: float, losses: Sequence[float]) -> float:
-        """The cosine at this progress."""
+        """Returns the cosine at this progress."""
         return self.end + (1.0 - self.end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
@@ -215,7 +215,7 @@ class OneCycle(Schedule):
         self.rise, self.start = rise, start
 
     def factor(self, progress: float, losses: Sequence[float]) -> float:
-        """The cycle at this progress."""
+        """Returns the cycle at this progress."""
         if progress < self.rise:
             return self.start + (1.0 - self.start) * 0.5 * (1.0 - math.cos(math.pi * progress / self.rise))
         return 0.5 * (1.0 + math.cos(math.pi * (progress - self.rise) / (1.0 - self.rise)))

@@ -1,4 +1,4 @@
-"""Which tensors of a network belong to which part, and which parts learn."""
+"""The parts of a network: their tensors, and whether they learn."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Parts:
         self._model.eval()
 
     def parameters(self, names: Collection[str]) -> list[nn.Parameter]:
-        """The parameters of these parts that may learn."""
+        """Lists the parameters of these parts that may learn."""
         wanted = frozenset(names)
         if wanted not in self._found:
             found = {
@@ -64,18 +64,18 @@ class Parts:
         return self._found[wanted]
 
     def shared(self, modality: str) -> list[nn.Parameter]:
-        """What a modality's own loss and the fused one both train: its encoders and its aggregator."""
+        """Lists what a modality's own loss and the fused one both train: its encoders and its aggregator."""
         branch = self._model.branch(modality)
         both = (parameter for part in (branch.encoders, branch.aggregator) for parameter in part.parameters())
         return [parameter for parameter in both if parameter.requires_grad]
 
     def heads(self) -> set[int]:
-        """The ids of the parameters of all uni-modal heads."""
+        """Returns the ids of the parameters of all uni-modal heads."""
         branches = map(self._model.branch, self._model.modalities)
         return {id(parameter) for branch in branches for parameter in branch.heads.parameters()}
 
     def snapshot(self, names: Collection[str]) -> dict[str, Tensor]:
-        """A copy of the weights and batch statistics of these parts, by their names in the network's state."""
+        """Copies the weights and batch statistics of these parts, by their names in the network's state."""
         members = {id(tensor) for name in names for tensor in self._parts[name].state_dict(keep_vars=True).values()}
         state = self._model.state_dict(keep_vars=True)
         return {key: tensor.detach().clone() for key, tensor in state.items() if id(tensor) in members}

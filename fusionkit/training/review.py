@@ -1,4 +1,4 @@
-"""What a balancer may see and try between two epochs: walks over samples, and trials that leave no trace."""
+"""The review of a balancer between two epochs: walks over samples, and trials that leave no trace."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Reviewer:
         self._feeds: dict[str, Feed] = {}
 
     def review(self, epoch: int, factor: float) -> Review:
-        """The review before an epoch; trials learn at the rate of the recipe times the factor."""
+        """Makes the review before an epoch; trials learn at the rate of the recipe times the factor."""
         stage, epochs = self._stage, self._assembly.recipe.train.epochs
         trial = contextmanager(partial(self._trial, epoch, self._lr * factor))
         return Review(epoch, epochs, stage.trains, stage.branches, partial(self._walk, epoch), trial)
@@ -75,7 +75,7 @@ class Reviewer:
             yield step
 
     def _look(self, epoch: int, batch: Batch) -> Step:
-        """A batch as the network sees it in evaluation."""
+        """Returns a batch as the network sees it in evaluation."""
         fused = "fused" in self._stage.branches
         names = [name for name in self._model.modalities if fused or name in self._stage.branches]
         self._parts.evaluate()

@@ -10,8 +10,8 @@ from fusionkit.interfaces import Balancer, Stage, Strategy
 from fusionkit.models.build import FusionModel
 
 
-def balancer_of(recipe: Recipe, model: FusionModel) -> Balancer:
-    """The balancer of a recipe, wired with the network that it balances.
+def make_balancer(recipe: Recipe, model: FusionModel) -> Balancer:
+    """Makes the balancer of a recipe, wired with the network that it balances.
 
     Raises:
         RecipeError: It does not fit the network.
@@ -23,8 +23,8 @@ def balancer_of(recipe: Recipe, model: FusionModel) -> Balancer:
     return balancer
 
 
-def stages_of(recipe: Recipe, balancer: Balancer) -> tuple[Stage, ...]:
-    """The stages of a training: the balancer's teachers, then those of the strategy.
+def list_stages(recipe: Recipe, balancer: Balancer) -> tuple[Stage, ...]:
+    """Lists the stages of a training: the balancer's teachers, then those of the strategy.
 
     Raises:
         RecipeError: The strategy or the teachers need uni-modal heads that the model has not, or the balancer needs

@@ -15,7 +15,7 @@ from fusionkit.errors import RunError
 from fusionkit.interfaces import Balancer
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.run_folder import RunFolder
-from fusionkit.training.checkpoint import Checkpoint, Position, load_module, load_optimizer_state, optimizer_state
+from fusionkit.training.checkpoint import Checkpoint, Position, load_module, load_optimizer_state, pack_optimizer_state
 from fusionkit.training.teacher import Teachers
 
 
@@ -53,7 +53,7 @@ class TrainingState:
             "teacher": self.teachers.weights,
             "best": self.best,
         }
-        optimizer = {} if self.optimizer is None else optimizer_state(self.optimizer, self._parameter_names())
+        optimizer = {} if self.optimizer is None else pack_optimizer_state(self.optimizer, self._parameter_names())
         scaler = self._fabric.strategy.precision.state_dict()
         run.save_checkpoint(*Checkpoint(self.position, groups, optimizer, scaler).pack())
 

@@ -1,4 +1,4 @@
-"""In which order the parts of a network learn."""
+"""The order in which the parts of a network learn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EndToEnd(Strategy):
         self.modalities, self.unimodal_heads = modalities, unimodal_heads
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage."""
+        """Returns one stage."""
         heads = self.modalities if self.unimodal_heads else ()
         return (Stage("joint", (*self.modalities, "fusion"), (*heads, "fused")),)
 
@@ -57,7 +57,7 @@ class Unimodal(Strategy):
         self.modalities = modalities if modality is None else (modality,)
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage per modality."""
+        """Returns one stage per modality."""
         return tuple(Stage(name, (name,), (name,)) for name in self.modalities)
 
 
@@ -84,7 +84,7 @@ class LateFusion(Strategy):
         self.modalities = modalities
 
     def stages(self) -> tuple[Stage, ...]:
-        """One stage per modality, then the fusion."""
+        """Returns one stage per modality, then the fusion."""
         alone = tuple(Stage(name, (name,), (name,)) for name in self.modalities)
         return (*alone, Stage("fusion", ("fusion",), ("fused",)))
 

@@ -14,13 +14,13 @@ from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.models.build import FusionModel
 
 
-def validation_losses(
+def compute_validation_losses(
     model: FusionModel,
     batches: Iterable[Batch],
     branches: Collection[str],
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> dict[str, float]:
-    """The mean loss over all samples, by loss term, of the branches that a stage trains; no balancer weighs them.
+    """Computes the mean loss over all samples, by term, of the branches that a stage trains; no balancer weighs it.
 
     Args:
         model: The network, in evaluation mode.
@@ -44,14 +44,14 @@ def validation_losses(
     return {name: float(sums[name] / counts[name].clamp(min=1)) for name in sums}
 
 
-def monitored_loss(losses: Mapping[str, float]) -> float:
-    """The loss by which a stage is judged: that of the fused branch where the stage trains it, summed over targets.
+def monitor_loss(losses: Mapping[str, float]) -> float:
+    """Returns the loss that judges a stage: that of the fused branch where the stage trains it, summed over targets.
 
     No other branch is active in testing, so networks with and without uni-modal losses are selected alike. Without
     the fused one, the uni-modal branches of the stage count. NaN where there is no validation sample.
 
     Example:
-        >>> monitored_loss({"fused/emotion": 0.5, "audio/emotion": 1.0}), monitored_loss({"audio/emotion": 1.0})
+        >>> monitor_loss({"fused/emotion": 0.5, "audio/emotion": 1.0}), monitor_loss({"audio/emotion": 1.0})
         (0.5, 1.0)
     """
     fused = [value for name, value in losses.items() if name.startswith("fused/")]
@@ -59,14 +59,14 @@ def monitored_loss(losses: Mapping[str, float]) -> float:
 
 
 def _count(model: FusionModel, output: ModelOutput, batch: Batch, term: str) -> Tensor:
-    """How many samples a term is the mean of."""
+    """Counts the samples that a term is the mean of."""
     branch, _, target = term.partition("/")
     known = model.head(target).known(batch.targets[target])
     return known.sum() if branch == "fused" else (known & output.present[branch]).sum()
 
 
 def widen_scores(output: ModelOutput) -> ModelOutput:
-    """The scores in single precision at least, in which losses are computed."""
+    """Returns the scores in single precision at least, in which losses are computed."""
 
     def wide(scores: Tensor) -> Tensor:
         return scores.to(torch.promote_types(scores.dtype, torch.float32))

@@ -28,7 +28,7 @@ from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, train
-from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, optimizer_state
+from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, pack_optimizer_state
 from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
 from fusionkit.training.signals import Listener
@@ -334,7 +334,7 @@ def test_the_optimizers_state_follows_the_names_of_parameters_and_not_their_plac
     adam = torch.optim.Adam([first, second])
     first.grad, second.grad = torch.full((2,), 1.0), torch.full((3,), 10.0)
     adam.step()
-    checkpoint = Checkpoint(Position(), {}, optimizer_state(adam, names), {})
+    checkpoint = Checkpoint(Position(), {}, pack_optimizer_state(adam, names), {})
 
     turned = torch.optim.Adam([second, first])
     load_optimizer_state(turned, names, Checkpoint.unpack(*checkpoint.pack()))

@@ -1,4 +1,4 @@
-"""What each modality costs in time."""
+"""The time that each modality costs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Timing:
         return {subset: statistics.median(of) for subset, of in self.turns.items()}
 
     def spared(self, whole: Subset, fewer: Subset) -> tuple[float, float, float]:
-        r"""By how much fewer modalities are faster: the median over turns, the least and the most.
+        r"""Returns by how much fewer modalities are faster: the median over turns, the least and the most.
 
         A difference is of two passes of one turn. Least and most hold the median of all that could be timed with
         1 - 2 / 2^n over n turns, which is 98 % of seven (the sign test): where 0 lies between them there is no

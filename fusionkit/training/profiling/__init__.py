@@ -1,1 +1,1 @@
-"""Where the time of a training goes: its steps, stages and whole rounds, and what to change."""
+"""The time of a training: of its steps, of its stages, and what to change."""

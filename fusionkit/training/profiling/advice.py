@@ -1,4 +1,4 @@
-"""What follows from where the time of a step goes: a sentence or two, about keys of the recipe."""
+"""Advice from the parts of a step: a sentence or two, about keys of the recipe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _BF16 = ("avx512_bf16", "amx_bf16", "bf16")  # what processors that multiply suc
 
 
 def advise_on(profile: StageProfile, recipe: Recipe) -> str:
-    """What to try first."""
+    """Says what to try first."""
     if profile.steps < FEWEST:
         return (
             f"Too few steps to tell what to change ({profile.steps} timed); give it more, with train.epochs, or with "
@@ -68,7 +68,7 @@ def _remedy(part: str, profile: StageProfile, recipe: Recipe) -> str:
 
 
 def _on_waiting(data: DataSpec) -> str:
-    """Workers help where loading is more than handing over a batch, and where a core is left for them."""
+    """Says what shortens waiting: workers do where loading is work and a core is left for them."""
     workers, most = data.workers, processors() - 1  # one is for the training itself
     kept = "" if data.cache else "data.cache: true where the samples fit into memory"
     if workers and (data.cache or workers >= most):
@@ -88,7 +88,7 @@ def _cores(count: int) -> str:
 
 
 def _larger_batches(profile: StageProfile, recipe: Recipe) -> str:
-    """The key that makes batches larger; none where one batch holds the whole epoch already."""
+    """Returns the key that makes batches larger; none where one batch holds the whole epoch already."""
     if profile.batches == 1:
         return ""
     return "data.batch_size" if recipe.data.budget is None else "data.budget"
@@ -128,7 +128,7 @@ def _on_fixed_costs(profile: StageProfile, recipe: Recipe) -> str:
 
 
 def _computes_in_bf16(device: str) -> bool:
-    """Whether a device multiplies bf16 numbers by itself, and not in other ones."""
+    """Says whether a device multiplies bf16 numbers by itself, and not in other ones."""
     if device.startswith("cuda"):
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return device == "cpu" and any(torch.cpu.get_capabilities().get(name, False) for name in _BF16)

@@ -1,4 +1,4 @@
-"""What is found of the steps of a stage: the parts of one, its operators, and what to try."""
+"""The profile of a stage's steps: the parts of one, its operators, and what to try."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def name_part(part: str, modality: str | None) -> str:
 
 @dataclass(frozen=True)
 class Share:
-    """What a part of a step takes.
+    """The time of a part of a step.
 
     Args:
         part: What is done, such as ``backward``.
@@ -41,7 +41,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Operator:
-    """What an operator of PyTorch takes in a traced step.
+    """The time of an operator of PyTorch in a traced step.
 
     Args:
         name: Its name.
@@ -72,7 +72,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class StageProfile:
-    """Where the time of a stage's steps goes.
+    """The time of a stage's steps, and its parts.
 
     Args:
         stage: The stage.
@@ -110,5 +110,5 @@ class StageProfile:
         return self.step_samples / self.step_seconds
 
     def share(self, *parts: str) -> float:
-        """The share of a step that these parts have, of all modalities together."""
+        """Returns the share of a step that these parts have, of all modalities together."""
         return sum(each.share for each in self.parts if each.part in parts)

@@ -16,7 +16,7 @@ from fusionkit.models.build import FusionModel
 from fusionkit.training.learner import Learner, Moment
 from fusionkit.training.parts import Parts
 from fusionkit.training.placement import move_batch, place_network
-from fusionkit.training.stages import balancer_of, stages_of
+from fusionkit.training.stages import list_stages, make_balancer
 from fusionkit.training.teacher import freeze_teacher
 
 LONG_STEP = 2.0
@@ -40,9 +40,9 @@ class Rehearsal:
 
     def __init__(self, recipe: Recipe, fabric: Fabric, model: FusionModel) -> None:
         self.recipe, self.fabric, self.model = recipe, fabric, model
-        self.balancer = balancer_of(recipe, model)
+        self.balancer = make_balancer(recipe, model)
         place_network(fabric, recipe.train, model, self.balancer)
-        self.stages = stages_of(recipe, self.balancer)
+        self.stages = list_stages(recipe, self.balancer)
 
     def move(self, batch: Batch) -> Batch:
         """Brings a batch to the device, as a training does."""

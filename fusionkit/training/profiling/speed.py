@@ -1,4 +1,4 @@
-"""How fast a recipe trains and predicts on this device, from timed steps on noise: no data are needed."""
+"""The speed of a recipe in training and prediction, from timed steps on noise: no data are needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FEWEST = 2  # samples that have a batch statistic
 
 @dataclass(frozen=True)
 class StageSpeed:
-    """How fast one stage of a training is, its data aside.
+    """The speed of one stage of a training, its data aside.
 
     Args:
         name: The stage.
@@ -53,7 +53,7 @@ class StageSpeed:
 
 @dataclass(frozen=True)
 class RecipeSpeed:
-    """How fast a recipe is on a device.
+    """The speed of a recipe on a device.
 
     Args:
         device: The device.
@@ -152,7 +152,7 @@ def _draw_batch(model: FusionModel, lengths: Mapping[str, int], samples: int) ->
 
 
 def _draw_target(head: LossHead, name: str, *, generator: torch.Generator) -> Tensor:
-    """A target that the head encodes: noughts and ones where it is of numbers or labels, else one of its classes."""
+    """Draws a target that the head encodes: noughts and ones for numbers or labels, else one of its classes."""
     missing = head.encode(None)
     value: RawTarget
     if head.kind != "classes":

@@ -1,4 +1,4 @@
-"""What a training will cost on this device, from timed steps of every stage."""
+"""The cost of a training in time on this device, from timed steps of every stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGE_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class StageTime:
-    """What one stage of a training takes.
+    """The time of one stage of a training.
 
     Args:
         name: The stage.

@@ -1,4 +1,4 @@
-"""The steps of a stage that are watched: what their time is divided among, and a trace of some of them."""
+"""The watched steps of a stage: their time, divided among parts, and a trace of some of them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Watch:
 
     @property
     def is_over(self) -> bool:
-        """Whether all steps that were to be watched are."""
+        """True as soon as all steps that were to be watched are."""
         return self._done >= self._skipped + self._timed + self._traced
 
     def steps(self, groups: Iterator[list[Batch]]) -> Iterator[list[Batch]]:
