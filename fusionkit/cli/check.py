@@ -63,7 +63,7 @@ def check(
     from fusionkit.data.sources import datasets_shared
     from fusionkit.models.build import build
     from fusionkit.models.cost import measure
-    from fusionkit.models.encoders.weights import absent_weights_passed_over, how_to_make
+    from fusionkit.models.encoders.weights import absent_weights_passed_over, explain_origin
     from fusionkit.storage.environment import choose_device
 
     path = find_recipe(recipe)
@@ -84,7 +84,7 @@ def check(
         speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
     notes += tuple(
         f"{path} does not exist yet: checked with fresh weights, which cost the same; a training needs it; "
-        f"{how_to_make(path)}"
+        f"{explain_origin(path)}"
         for path in dict.fromkeys(absent)
     )
     if as_json:

@@ -21,7 +21,7 @@ from fusionkit.data.sources import open_dataset
 from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
-from fusionkit.interfaces.written_numbers import class_of
+from fusionkit.interfaces.written_numbers import find_class
 
 SELECTION_LABELS: Mapping[str, str] = {
     "last": "last epoch",
@@ -81,7 +81,7 @@ class Assembly:
         found += self._absent_modalities()
         for name, target in self.recipe.model.targets.items():
             classes = target.options.get("classes") or ()
-            stated = {class_of(value, tuple(classes)) for row in rows if (value := row.targets.get(name)) is not None}
+            stated = {find_class(value, tuple(classes)) for row in rows if (value := row.targets.get(name)) is not None}
             lacking = [each for each in classes if each not in stated]
             if lacking:
                 found.append(

@@ -225,7 +225,7 @@ class Judged:
 def judge_branch(head: LossHead, target: str, branch: str, predictions: Predictions) -> Judged | None:
     """The figures of a branch, by the target's loss head in it; None where there is no sample to judge it on."""
     targets = predictions.targets[target]
-    rows = (head.known(targets) & predictions.spoken(branch)).nonzero().flatten()
+    rows = (head.find_known(targets) & predictions.spoken(branch)).nonzero().flatten()
     if not len(rows):
         return None
     said, wanted = predictions.distributions[branch][target][rows], targets[rows]
@@ -243,7 +243,7 @@ def _figure(value: float, limits: tuple[float, float] | None) -> dict[str, float
 
 def _where_present(head: LossHead, target: str, branch: str, predictions: Predictions) -> dict[str, Any]:
     targets, said = predictions.targets[target], predictions.distributions[branch][target]
-    known, described = head.known(targets), {}
+    known, described = head.find_known(targets), {}
     for modality, mask in _partly(predictions.present).items():
         rows = (known & mask).nonzero().flatten()
         values = head.metrics(said[rows], targets[rows]) if len(rows) else {}

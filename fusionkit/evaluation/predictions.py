@@ -170,7 +170,7 @@ def constant_scores(model: FusionModel, assembly: Assembly) -> dict[str, Tensor]
     heads = {target: model.head(target) for target in model.targets}
     dtype = next(model.parameters()).dtype
     return {
-        target: head.constant(wanted[head.known(wanted)]).to(dtype)
+        target: head.constant(wanted[head.find_known(wanted)]).to(dtype)
         for target, head in heads.items()
         for wanted in (assembly.training_targets[target],)
     }

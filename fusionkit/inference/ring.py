@@ -22,7 +22,7 @@ class Ring:
         """Copies elements behind the others, no more than the ring may hold."""
         total = self.count + len(new)
         count = total if self._most is None else min(self._most, total)
-        ring = self._ring = self._grown(count, new)
+        ring = self._ring = self._grow(count, new)
         end = (self._first + self.count) % len(ring)
         before, behind = new[: len(ring) - end], new[len(ring) - end :]
         ring[end : end + len(before)] = before
@@ -35,7 +35,7 @@ class Ring:
         end = self._first + self.count
         return torch.cat([self._ring[self._first : end], self._ring[: max(0, end - len(self._ring))]])
 
-    def _grown(self, count: int, like: Tensor) -> Tensor:
+    def _grow(self, count: int, like: Tensor) -> Tensor:
         if self._ring is not None and count <= len(self._ring):
             return self._ring
         size = max(count, 2 * self.count)

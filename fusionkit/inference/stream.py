@@ -94,7 +94,7 @@ class Stream:
             name: _Line(name, model.branch(name), most, transforms.get(name)) for name, most in window.items()
         }
         for name in transforms:
-            self._line("transforms", name)
+            self._find_line("transforms", name)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -117,7 +117,7 @@ class Stream:
             FusionKitError: The network, or an encoder that would run, is in training mode, or its weights, precision
                 or device changed since elements were encoded.
         """
-        line = self._line("push", modality)
+        line = self._find_line("push", modality)
         self._refuse_training(line.ahead)
         with torch.inference_mode():
             line.take(elements)
@@ -137,8 +137,8 @@ class Stream:
         if not any(self.counts.values()):
             raise ShapeError(f"predict: nothing was pushed yet; push elements of any of {', '.join(self._lines)}")
         with torch.inference_mode():
-            sequences = {name: self._sequence(name) for name in self._model.modalities}
-            return self._model.from_sequences(sequences, unimodal=unimodal)
+            sequences = {name: self._encode_sequence(name) for name in self._model.modalities}
+            return self._model.score_sequences(sequences, unimodal=unimodal)
 
     def reset(self, *modalities: str) -> None:
         """Forgets all elements, or those of some modalities: after a cut, a change of weights, or a camera's loss.
@@ -146,10 +146,10 @@ class Stream:
         Raises:
             ShapeError: An unknown modality, or one without a window.
         """
-        for line in [self._line("reset", name) for name in modalities or self._lines]:
+        for line in [self._find_line("reset", name) for name in modalities or self._lines]:
             line.forget()
 
-    def _line(self, where: str, modality: str) -> _Line:
+    def _find_line(self, where: str, modality: str) -> _Line:
         if modality in self._lines:
             return self._lines[modality]
         if modality in self._model.branches:
@@ -163,9 +163,9 @@ class Stream:
             part = f"{where} of the network is" if where else "the network is"
             raise FusionKitError(f"{part} in training mode; call its eval() before it is used in a stream")
 
-    def _sequence(self, modality: str) -> Jagged:
+    def _encode_sequence(self, modality: str) -> Jagged:
         if modality in self._lines and self._lines[modality].kept.count:
-            return self._lines[modality].sequence()
+            return self._lines[modality].encode()
         branch = self._model.branch(modality)
         return branch.encode(Jagged.empty(1, branch.in_shape, like=branch.norm.weight))
 
@@ -192,7 +192,7 @@ class _Line:
 
     def take(self, elements: Tensor) -> None:
         self._check_shape(elements)
-        state = self._unchanged_state()
+        state = self._check_state()
         if self._transform is None:
             self._check_numbers(elements)
         if self._dtype not in (None, elements.dtype):
@@ -204,18 +204,18 @@ class _Line:
         newest = newest.to(self._branch.norm.weight.device)
         if not len(newest):
             return
-        encoded = self._branch.encode(_alone(newest), stop=len(self.ahead))
+        encoded = self._branch.encode(_pack_alone(newest), stop=len(self.ahead))
         self.kept.append(encoded.values)
         self._dtype, self._state = elements.dtype, state
 
-    def sequence(self) -> Jagged:
-        self._unchanged_state()
+    def encode(self) -> Jagged:
+        self._check_state()
         elements = self.kept.elements()
         if self._transform is not None:
             elements = self._transform(elements)
             self._check_shape(elements)
             self._check_numbers(elements)
-        return self._branch.encode(_alone(elements), start=len(self.ahead))
+        return self._branch.encode(_pack_alone(elements), start=len(self.ahead))
 
     def _check_shape(self, elements: Tensor) -> None:
         shape = self._branch.in_shape
@@ -229,9 +229,9 @@ class _Line:
     def _check_numbers(self, elements: Tensor) -> None:
         refuse_other_numbers(self._name, elements.dtype, self._branch.whole_numbers, self._branch.norm.weight)
 
-    def _unchanged_state(self) -> _State:
+    def _check_state(self) -> _State:
         weight = self._branch.norm.weight
-        home, weights = f"{weight.dtype} on {weight.device}", _versions(self.ahead)
+        home, weights = f"{weight.dtype} on {weight.device}", _read_versions(self.ahead)
         if self.ahead and torch.is_autocast_enabled(weight.device.type):
             home += f" under autocast to {torch.get_autocast_dtype(weight.device.type)}"
         if self.kept.count:
@@ -271,10 +271,10 @@ def _check(model: object, window: object, transforms: object) -> None:
             raise ShapeError(f"transforms: {name!r} is {transform!r}; give a function of the window's elements")
 
 
-def _alone(elements: Tensor) -> Jagged:
+def _pack_alone(elements: Tensor) -> Jagged:
     return Jagged.from_sizes(elements, (len(elements),))
 
 
-def _versions(encoders: Iterable[nn.Module]) -> tuple[tuple[int, int], ...]:
+def _read_versions(encoders: Iterable[nn.Module]) -> tuple[tuple[int, int], ...]:
     tensors = chain.from_iterable(chain(encoder.parameters(), encoder.buffers()) for encoder in encoders)
     return tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors)

@@ -23,7 +23,7 @@ from fusionkit.interfaces.data import (
 )
 from fusionkit.interfaces.elements import ElementEncoder
 from fusionkit.interfaces.loss_heads import LOSS, LossHead, Metric, TargetKind, share
-from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, ModelOutput, at_once
+from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, ModelOutput, count_at_once
 from fusionkit.interfaces.training import (
     Balancer,
     EpochPlan,
@@ -72,6 +72,6 @@ __all__ = [
     "Strategy",
     "TargetKind",
     "Transform",
-    "at_once",
+    "count_at_once",
     "share",
 ]

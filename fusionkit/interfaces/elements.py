@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.interfaces.network import Encoder, at_once
-from fusionkit.nn.activation_checkpointing import count_statistics_once, recomputed
+from fusionkit.interfaces.network import Encoder, count_at_once
+from fusionkit.nn.activation_checkpointing import count_statistics_once, recompute
 from fusionkit.nn.jagged import Jagged
 
 
@@ -37,11 +37,11 @@ class ElementEncoder(Encoder):
             torch._dynamo.maybe_mark_dynamic(values, 0)
             torch._dynamo.mark_static(values, list(range(1, values.ndim)))
             return elements.with_values(self._compiled(values))
-        return elements.with_values(recomputed(self.encode, values) if self._recomputes else self.encode(values))
+        return elements.with_values(recompute(self.encode, values) if self._recomputes else self.encode(values))
 
-    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+    def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
         """The encoded elements, at most so many at a time."""
-        most = at_once(elements.element_shape) if most is None else most
+        most = count_at_once(elements.element_shape) if most is None else most
         if elements.total <= most:
             yield self(elements)
             return

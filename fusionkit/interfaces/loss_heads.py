@@ -120,7 +120,7 @@ class LossHead(nn.Module, ABC):
         """
         return {each.name: each for each in (*cls.measures, LOSS)}[name]
 
-    def known(self, targets: Tensor) -> Bool[Tensor, " batch"]:
+    def find_known(self, targets: Tensor) -> Bool[Tensor, " batch"]:
         """Which samples state the target (of several numbers, at least one)."""
         stated = ~targets.isnan() if targets.is_floating_point() else targets >= 0
         return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)

@@ -19,7 +19,7 @@ NUMBERS_AT_ONCE = 2**23
 """What an encoder is given at once in evaluation where nobody says, in numbers: 668 images of 112 x 112."""
 
 
-def at_once(shape: tuple[int, ...]) -> int:
+def count_at_once(shape: tuple[int, ...]) -> int:
     """How many elements of a shape an encoder is given at once in evaluation where nobody says."""
     return max(1, NUMBERS_AT_ONCE // math.prod(shape))
 
@@ -43,8 +43,8 @@ class Encoder(nn.Module, ABC):
     def forward(self, elements: Jagged) -> Jagged:
         """Encodes the elements of every sample: ``(total, *in_shape)`` to ``(total', *out_shape)``."""
 
-    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
-        """The same in evaluation, in parts where the encoder can, of at most so many elements (None: `at_once`).
+    def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+        """The same in evaluation, in parts where the encoder can, of at most so many elements (None: `count_at_once`).
 
         Every part is a batch of all samples, in which those have elements whose turn it is; one part's elements after
         the other's are the whole, so that a clip of any length takes the memory of one part.

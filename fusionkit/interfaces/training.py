@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fusionkit.interfaces.network import ModelOutput
 
 
-def _not_yet(*_: object) -> Any:
+def _refuse_early(*_: object) -> Any:
     raise RuntimeError("there are no losses and no scores yet: this hook runs before the forward pass")
 
 
@@ -52,10 +52,10 @@ class Step:
     targets: Mapping[str, Tensor]
     sample_ids: tuple[str, ...]
     teacher: ModelOutput | None = None
-    loss_of: Callable[[str, Tensor], Tensor] = _not_yet
-    scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] = _not_yet
-    fuse: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] = _not_yet
-    distribution_of: Callable[[str, Tensor], Tensor] = _not_yet
+    loss_of: Callable[[str, Tensor], Tensor] = _refuse_early
+    scores_of: Callable[[Sequence[str]], Mapping[str, Tensor]] = _refuse_early
+    fuse: Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], Mapping[str, Tensor]] = _refuse_early
+    distribution_of: Callable[[str, Tensor], Tensor] = _refuse_early
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Balancer(nn.Module, ABC):
         a balancer can tell what several terms share.
         """
         columns = zip(*gradients.values(), strict=True)
-        return [_sum_of(gradient for gradient in column if gradient is not None) for column in columns]
+        return [_sum(gradient for gradient in column if gradient is not None) for column in columns]
 
     def before_epoch(self, review: Review) -> EpochPlan:
         """Hook 6: what the next epoch unlearns and repeats; a run that stops within the hook calls it again."""
@@ -190,7 +190,7 @@ class Balancer(nn.Module, ABC):
         return getattr(type(self), hook) is not getattr(Balancer, hook)
 
 
-def _sum_of(gradients: Iterable[Tensor]) -> Tensor | None:
+def _sum(gradients: Iterable[Tensor]) -> Tensor | None:
     present = list(gradients)
     return torch.stack(present).sum(dim=0) if present else None
 

@@ -85,11 +85,11 @@ def class_names(value: int | float | str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((text, "0" if whole == "-0" else whole)))
 
 
-def class_of(value: object, classes: tuple[str, ...]) -> str | None:
+def find_class(value: object, classes: tuple[str, ...]) -> str | None:
     """The class that a target names, as it is written or by the whole number that it is; None where it names none.
 
     Example:
-        >>> class_of("happy", ("calm", "happy")), class_of(3.0, ("2", "3")), class_of("3.0", ("2", "3"))
+        >>> find_class("happy", ("calm", "happy")), find_class(3.0, ("2", "3")), find_class("3.0", ("2", "3"))
         ('happy', '3', None)
     """
     names = class_names(value) if isinstance(value, str | int | float) else (str(value),)

@@ -14,7 +14,7 @@ from fusionkit.errors import ElementError, FusionKitError, ShapeError, TrainingE
 from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.nn.distributed import world_size
-from fusionkit.nn.jagged import Jagged, whole_numbers
+from fusionkit.nn.jagged import Jagged, make_indices
 from fusionkit.nn.layers import FeatureNorm
 from fusionkit.nn.memory import is_full
 
@@ -103,7 +103,7 @@ class Branch(nn.Module):
         factors = self._draw_dropout(features)
         if factors is not None:
             ones = factors.new_ones(len(sequence), self.out_features)
-            factors = ones.index_copy(0, whole_numbers(rows, factors.device), factors)
+            factors = ones.index_copy(0, make_indices(rows, factors.device), factors)
         return _spread(features, rows, len(sequence)), factors
 
     def _draw_dropout(self, features: Tensor) -> Tensor | None:
@@ -113,11 +113,11 @@ class Branch(nn.Module):
         factors: Tensor = self.dropout(torch.ones_like(features, dtype=wide))
         return factors
 
-    def scores(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
+    def score(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
         """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
         rows = [index for index, size in enumerate(sizes) if size]
         if len(rows) < len(sizes):
-            features = features[whole_numbers(rows, features.device)]
+            features = features[make_indices(rows, features.device)]
         if not rows and not (self.training and world_size() > 1):
             heads = {target: head for target, head in self.heads.items() if isinstance(head, LossHead)}
             return {target: features.new_zeros(len(sizes), head.out_features) for target, head in heads.items()}
@@ -134,12 +134,12 @@ class Branch(nn.Module):
         chain = list(islice(self.encoders, start, stop))
         if elements.total and not self.training and not torch.is_grad_enabled():
             one_for_one = all(isinstance(encoder, ElementEncoder) for encoder in chain)
-            elements = _gathered(_in_pieces(chain, elements, self.chunk), elements.total if one_for_one else None)
+            elements = _gather(_encode_in_pieces(chain, elements, self.chunk), elements.total if one_for_one else None)
         else:
             for encoder in chain:
                 if elements.total == 0:
                     break
-                with _elements_told(encoder, elements):
+                with _explain_elements(encoder, elements):
                     elements = encoder(elements)
         if elements.total == 0:
             self._refuse_to_leave_others_waiting()
@@ -164,7 +164,7 @@ def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor])
 
 
 @contextmanager
-def _elements_told(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
+def _explain_elements(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
     """Within it an encoder that fails of the kind of numbers it is given is told of it, and what would be right.
 
     Whatever else it raises passes, with the encoder in its notes: it may be the user's own, and have a fault.
@@ -181,7 +181,7 @@ def _elements_told(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
                 remedy = "place it first in its chain, for columns or files of whole numbers"
                 raise ShapeError(f"{name} takes whole numbers only, given {elements.dtype}; {remedy}") from error
         elif isinstance(error, IndexError):
-            raise _beyond(name, elements, error) from error
+            raise _make_range_error(name, elements, error) from error
         elif "device-side assert" in str(error):
             remedy = "train on a CPU to be told which"
             raise ShapeError(f"{name} was given whole numbers, of which one is beyond its table; {remedy}") from error
@@ -195,32 +195,32 @@ def _elements_told(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
         raise
 
 
-def _beyond(encoder: str, elements: Jagged, error: IndexError) -> ElementError:
+def _make_range_error(encoder: str, elements: Jagged, error: IndexError) -> ElementError:
     low, high = int(elements.values.min()), int(elements.values.max())
     extent = f"whole numbers from {low} to {high}"
     remedy = "give it a table of so many rows, or mend the numbers"
     return ElementError(f"{encoder} was given {extent} and failed: {error}; {remedy}", low if low < 0 else high)
 
 
-def _in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:
+def _encode_in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:
     """What a chain of encoders makes of a batch, piece by piece; before one that sees neighbours all are gathered."""
     pieces: Iterable[Jagged] = (elements,)
     for encoder in encoders:
         assert isinstance(encoder, Encoder)
-        pieces = _encoded(encoder, pieces if isinstance(encoder, ElementEncoder) else (_gathered(pieces),), most)
+        pieces = _encode_each(encoder, pieces if isinstance(encoder, ElementEncoder) else (_gather(pieces),), most)
     return pieces
 
 
-def _encoded(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -> Iterator[Jagged]:
+def _encode_each(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -> Iterator[Jagged]:
     for piece in pieces:
         if piece.total == 0:
             yield piece
         else:
-            with _elements_told(encoder, piece):
-                yield from encoder.in_pieces(piece, most)
+            with _explain_elements(encoder, piece):
+                yield from encoder.encode_pieces(piece, most)
 
 
-def _gathered(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:
+def _gather(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:
     """Pieces of a batch, one after another, as one; of a known total each is put in its place and let go."""
     parts: list[Tensor] = []
     counts: list[tuple[int, ...]] = []
@@ -242,4 +242,4 @@ def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
     """Rows at their places in a batch that is zero elsewhere."""
     if len(where) == batch:
         return rows
-    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, whole_numbers(where, rows.device), rows)
+    return rows.new_zeros(batch, rows.shape[1]).index_copy(0, make_indices(where, rows.device), rows)

@@ -15,7 +15,7 @@ from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Aggregator, Dataset, ElementEncoder, Encoder, Fusion, LossHead
 from fusionkit.models.branch import Branch
 from fusionkit.models.network import FusionModel
-from fusionkit.nn.memory import told_when_full
+from fusionkit.nn.memory import explain_full_memory
 
 __all__ = ["FusionModel", "build"]
 
@@ -55,14 +55,14 @@ def _wire(spec: ModelSpec) -> FusionModel:
     branches: dict[str, Branch] = {}
     for name, modality in spec.modalities.items():
         try:
-            with told_when_full(_too_wide):
+            with explain_full_memory(_make_width_error):
                 branches[name] = _wire_branch(spec, modality, problems)
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.modalities.{name}", str(error)))
     fusion, heads = None, {}
     if len(branches) == len(spec.modalities):
         try:
-            with told_when_full(_too_wide):
+            with explain_full_memory(_make_width_error):
                 fusion = _wire_fusion(spec, branches)
                 heads = _wire_heads(spec, fusion.out_features, spec.fused_hidden, fusion.blocks, problems)
         except (FusionKitError, ValueError) as error:
@@ -72,7 +72,7 @@ def _wire(spec: ModelSpec) -> FusionModel:
     return FusionModel(branches, fusion, heads)
 
 
-def _too_wide() -> ShapeError:
+def _make_width_error() -> ShapeError:
     return ShapeError("its weights do not fit into this machine's memory; make its layers narrower")
 
 

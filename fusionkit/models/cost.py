@@ -22,7 +22,7 @@ from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.build import FusionModel
 from fusionkit.models.noise import WAVE_LENGTH, assume_lengths, count_samples, draw_noise
 from fusionkit.nn.jagged import Jagged
-from fusionkit.nn.memory import told_when_full
+from fusionkit.nn.memory import explain_full_memory
 
 _BATCH = 2  # the fewest samples that have a batch statistic
 
@@ -127,7 +127,7 @@ def measure(
         RecipeError: `lengths` names no modality, or no positive number, or samples of them do not fit into the memory.
     """
     assumed = assume_lengths(model, lengths)
-    with told_when_full(lambda: _too_long(assumed)):
+    with explain_full_memory(lambda: _too_long(assumed)):
         parts, flops = _run(recipe, model.eval(), assumed)
         memory = _memory(recipe, model.train(), assumed)
     return ModelCost(
@@ -145,7 +145,7 @@ def measure(
 def _memory_of_longest(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory | None:
     full = _too_long(lengths)
     try:
-        with told_when_full(lambda: full):
+        with explain_full_memory(lambda: full):
             return _memory(recipe, model, lengths)
     except RecipeError as error:
         if error is full:

@@ -16,7 +16,7 @@ Inputs = Mapping[str, Jagged | Tensor]
 """By modality a `Jagged`, or a tensor of one element each or of sequences of one length."""
 
 
-def packed(
+def pack_inputs(
     inputs: Inputs,
     shapes: Mapping[str, tuple[int, ...]],
     whole_numbers: Mapping[str, tuple[torch.dtype, ...] | None],

@@ -34,7 +34,7 @@ def compute_losses(
     scores: dict[str, Tensor] = {}
     batch = len(next(iter(output.present.values())))
     for target, wanted in targets.items():
-        known = head_of(f"fused/{target}").known(wanted)
+        known = head_of(f"fused/{target}").find_known(wanted)
         if len(known) != batch:
             raise ShapeError(f"targets: {target!r} has {len(known)} samples, the output has {batch}")
         for branch, of in {"fused": output.fused, **output.unimodal}.items():
@@ -55,7 +55,7 @@ def compute_sample_losses(
 ) -> Tensor:
     """Computes the loss of each sample in a term, were these its scores; NaN where the sample does not count in it."""
     branch, _, target = term.partition("/")
-    counts = head.known(targets[target])
+    counts = head.find_known(targets[target])
     rows = (counts if branch == "fused" else counts & output.present[branch]).nonzero().flatten()
     values = head.loss(scores[rows], targets[target][rows])
     return values.new_full((len(counts),), float("nan")).index_copy(0, rows, values)

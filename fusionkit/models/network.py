@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fusionkit.errors import ElementError, ShapeError, TrainingError, did_you_mean
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.models.branch import Branch, ByName, apply_dropout
-from fusionkit.models.inputs import Inputs, packed, refuse_unknown
+from fusionkit.models.inputs import Inputs, pack_inputs, refuse_unknown
 from fusionkit.models.losses import compute_losses, compute_sample_losses
 from fusionkit.nn.activation_checkpointing import call_beside_statistics
 from fusionkit.nn.distributed import link_to_all
@@ -129,7 +129,7 @@ class FusionModel(nn.Module):
         """
         shapes = {name: self.branch(name).in_shape for name in self.modalities}
         whole_numbers = {name: self.branch(name).whole_numbers for name in self.modalities}
-        batch = packed(inputs, shapes, whole_numbers, next(self.placeholders.parameters()))
+        batch = pack_inputs(inputs, shapes, whole_numbers, next(self.placeholders.parameters()))
         wanted = self.modalities if modalities is None else tuple(modalities)
         refuse_unknown("modalities", wanted, self.modalities)
         features: dict[str, Tensor] = {}
@@ -139,12 +139,12 @@ class FusionModel(nn.Module):
             elements = batch[name]
             if name not in wanted:
                 elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
-            with _modality_named(name):
+            with _name_modality(name):
                 features[name], dropout[name], sequences[name] = self.branch(name)(elements)
         scored = wanted if (self.training if unimodal is None else unimodal) else ()
-        return self._output(features, sequences, dropout, scored, fused=fused, replace=replace)
+        return self._make_output(features, sequences, dropout, scored, fused=fused, replace=replace)
 
-    def from_sequences(self, sequences: Mapping[str, Jagged], *, unimodal: bool = False) -> ModelOutput:
+    def score_sequences(self, sequences: Mapping[str, Jagged], *, unimodal: bool = False) -> ModelOutput:
         """Scores of a batch that is encoded already: what `forward` makes of it behind the encoders.
 
         Args:
@@ -154,7 +154,7 @@ class FusionModel(nn.Module):
         of = {name: self.branch(name).summarise(sequences[name]) for name in self.modalities}
         features = {name: found for name, (found, _) in of.items()}
         dropout = {name: drawn for name, (_, drawn) in of.items()}
-        return self._output(features, sequences, dropout, self.modalities if unimodal else ())
+        return self._make_output(features, sequences, dropout, self.modalities if unimodal else ())
 
     def fuse(
         self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
@@ -195,7 +195,7 @@ class FusionModel(nn.Module):
         for name, given in targets.items():
             if name not in self.heads:
                 raise ShapeError(f"targets: unknown target {name!r}; {did_you_mean(name, self.targets)}")
-            known = given[self.head(name).known(given)]
+            known = given[self.head(name).find_known(given)]
             unimodal = [self.head(name, each) for each in self.modalities if name in self.branch(each).heads]
             for head in (self.head(name), *unimodal) if len(known) else ():
                 try:
@@ -237,7 +237,7 @@ class FusionModel(nn.Module):
         """Returns what a term's loss head makes of scores: probabilities of classes or labels, or numbers."""
         return self.head_of(term).distribution(scores)
 
-    def _output(
+    def _make_output(
         self,
         features: Mapping[str, Tensor],
         sequences: Mapping[str, Jagged],
@@ -252,7 +252,7 @@ class FusionModel(nn.Module):
         drawn = {name: factors for name, factors in dropout.items() if factors is not None}
         present = {name: sequences[name].present for name in self.modalities}
         dropped = apply_dropout(features, drawn)
-        of_branches = {name: self.branch(name).scores(dropped[name], sequences[name].sizes) for name in scored}
+        of_branches = {name: self.branch(name).score(dropped[name], sequences[name].sizes) for name in scored}
         masks: dict[str, Tensor | None] = {n: None if all(sequences[n].sizes) else present[n] for n in features}
         if fused and replace is not None:
             other, here = replace(features, present)
@@ -290,7 +290,7 @@ class FusionModel(nn.Module):
 
 
 @contextmanager
-def _modality_named(name: str) -> Iterator[None]:
+def _name_modality(name: str) -> Iterator[None]:
     """Within it elements that an encoder cannot take are told with their modality."""
     try:
         yield

@@ -22,7 +22,7 @@ def count_statistics_once(network: nn.Module) -> None:
             module.register_forward_hook(_release, always_call=True)
 
 
-def recomputed(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+def recompute(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     """A function's value, of which nothing but the input is kept for the backward pass."""
     if not torch.is_grad_enabled():
         return function(values)
@@ -38,7 +38,7 @@ def call_beside_statistics(module: nn.Module, *args: Any, **options: Any) -> Ten
 
 
 def _hold(module: nn.Module, _: Any) -> None:
-    if module.training and _in_backward():
+    if module.training and _is_in_backward():
         module.__dict__["_held"] = module.momentum
         module.momentum = 0.0  # type: ignore[assignment]
 
@@ -50,6 +50,6 @@ def _release(module: nn.Module, *_: Any) -> None:
             counted.sub_(1)
 
 
-def _in_backward() -> bool:
+def _is_in_backward() -> bool:
     """Whether a backward pass is what runs this; torch's own checkpoints ask in the same way."""
     return bool(torch._C._current_graph_task_id() != -1)

@@ -75,7 +75,7 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
 _groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictionary()
 
 
-def _own_group() -> dist.ProcessGroup:
+def _find_own_group() -> dist.ProcessGroup:
     """A group of all processes for sums alone, made when all of them ask for the first one.
 
     A wrapper that averages gradients does it within the backward pass, whenever some are complete. Where batches lack
@@ -96,13 +96,13 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tensor: Tensor) -> Tensor:
         summed = tensor.clone()
-        dist.all_reduce(summed, group=_own_group())
+        dist.all_reduce(summed, group=_find_own_group())
         return summed
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         summed = gradient.clone()
-        dist.all_reduce(summed, group=_own_group())
+        dist.all_reduce(summed, group=_find_own_group())
         return summed
 
 

@@ -56,7 +56,7 @@ class Jagged:
         self._values, self._lengths, self._sizes, self._offsets = values, lengths, sizes, None
 
     @classmethod
-    def _trusted(cls, values: Tensor, lengths: Tensor | None, sizes: tuple[int, ...]) -> Jagged:
+    def _trust(cls, values: Tensor, lengths: Tensor | None, sizes: tuple[int, ...]) -> Jagged:
         """Skips the checks and, on a GPU, the wait for the lengths that they would cost; None for lengths as sizes."""
         jagged = cls.__new__(cls)
         jagged._set(values, lengths, sizes)
@@ -74,7 +74,7 @@ class Jagged:
             raise ShapeError("values: a Jagged holds a tensor of at least one dimension, (total, *element)")
         refuse_odd_kind("values", values)
         _check_sizes(values, sizes)
-        return cls._trusted(values, None, sizes)
+        return cls._trust(values, None, sizes)
 
     @classmethod
     def from_list(cls, samples: Sequence[Tensor]) -> Jagged:
@@ -124,7 +124,7 @@ class Jagged:
             if not 0 <= size <= time:
                 raise ShapeError(f"from_padded: lengths[{index}] = {size} is outside 0..{time}")
         valid = torch.arange(time, device=padded.device) < lengths[:, None]
-        return cls._trusted(padded[valid], lengths.to(torch.int64), sizes)
+        return cls._trust(padded[valid], lengths.to(torch.int64), sizes)
 
     @classmethod
     def empty(cls, batch_size: int, element_shape: tuple[int, ...], *, like: Tensor) -> Jagged:
@@ -141,7 +141,7 @@ class Jagged:
         """Elements of each sample, ``(batch,)``, int64, on the device of the values."""
         if self._lengths is None:  # many batches are never asked
             with torch.inference_mode(False):  # what is kept may be trained on later
-                self._lengths = whole_numbers(self._sizes, self.device)
+                self._lengths = make_indices(self._sizes, self.device)
         return self._lengths
 
     @property
@@ -198,18 +198,18 @@ class Jagged:
         """
         if len(values) != self.total:
             raise ShapeError(f"with_values: {len(values)} elements for samples that hold {self.total}")
-        return Jagged._trusted(values, self._lengths, self._sizes)
+        return Jagged._trust(values, self._lengths, self._sizes)
 
     def to(self, target: torch.device | str | torch.dtype, *, non_blocking: bool = False) -> Jagged:
         """Moves to a device, or converts the values (never the lengths) to a dtype."""
         values = self._values.to(target, non_blocking=non_blocking)
         if values.device == self.device:
-            return Jagged._trusted(values, self._lengths, self._sizes)
-        return Jagged._trusted(values, self.lengths.to(values.device, non_blocking=non_blocking), self._sizes)
+            return Jagged._trust(values, self._lengths, self._sizes)
+        return Jagged._trust(values, self.lengths.to(values.device, non_blocking=non_blocking), self._sizes)
 
     def pin_memory(self) -> Jagged:
         """Copies to page-locked memory, from which transfers to a GPU run beside computation."""
-        return Jagged._trusted(self._values.pin_memory(), self.lengths.pin_memory(), self._sizes)
+        return Jagged._trust(self._values.pin_memory(), self.lengths.pin_memory(), self._sizes)
 
     def unbind(self) -> tuple[Tensor, ...]:
         """The samples, each ``(length_i, *element)``, as views."""
@@ -251,11 +251,11 @@ class Jagged:
         samples = self.unbind()
         if isinstance(index, int):
             return samples[index]
-        chosen = self._positions(index)
+        chosen = self._find_places(index)
         values = torch.cat([samples[i] for i in chosen]) if chosen else self._values[:0]
         return Jagged.from_sizes(values, [self._sizes[i] for i in chosen])
 
-    def _positions(self, index: slice | Sequence[int] | Tensor) -> list[int]:
+    def _find_places(self, index: slice | Sequence[int] | Tensor) -> list[int]:
         if isinstance(index, slice):
             return list(range(len(self))[index])
         if isinstance(index, Tensor) and index.dtype == torch.bool:
@@ -269,7 +269,7 @@ class Jagged:
         return f"Jagged(batch={len(self)}, total={self.total}, element={self.element_shape}, dtype={self.dtype})"
 
 
-def whole_numbers(numbers: Sequence[int], device: torch.device) -> Tensor:
+def make_indices(numbers: Sequence[int], device: torch.device) -> Tensor:
     """Numbers of the host as an int64 tensor; a GPU takes them from pinned memory, so that nobody waits for it."""
     made = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
     return made.to(device, non_blocking=True)

@@ -58,13 +58,13 @@ class FeatureNorm(nn.Module):
         if x.ndim != 2 or x.shape[1] != self.features:
             raise ShapeError(f"FeatureNorm: input {tuple(x.shape)} is not (rows, {self.features})")
         if self.training and (present is not None or world_size() > 1):
-            return self._masked(x, present)
+            return self._normalise_present(x, present)
         use_batch = self.training and len(x) >= 2
         return functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, use_batch, self.momentum, self.eps
         )
 
-    def _masked(self, x: Tensor, present: Tensor | None) -> Tensor:
+    def _normalise_present(self, x: Tensor, present: Tensor | None) -> Tensor:
         if world_size() > 1 and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()  # the sums of the backward pass need every process, one without rows too
         wide = x.to(torch.promote_types(x.dtype, self.running_mean.dtype))  # sums of half precision lose their counts
@@ -110,7 +110,7 @@ class Scoring(nn.Sequential):
         )
 
 
-def scoring(in_features: int, hidden: int | None, out_features: int) -> nn.Module:
+def make_scoring(in_features: int, hidden: int | None, out_features: int) -> nn.Module:
     """One dense unit where `hidden` is None (the paper's eqs. 8, 9), its `Scoring` (eq. 2) otherwise."""
     return nn.Linear(in_features, out_features) if hidden is None else Scoring(in_features, hidden, out_features)
 

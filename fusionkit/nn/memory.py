@@ -45,11 +45,11 @@ def is_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def told_when_full(told: Callable[[], FusionKitError]) -> Iterator[None]:
+def explain_full_memory(told: Callable[[], FusionKitError]) -> Iterator[None]:
     """Within it memory that runs out raises the error that is told, which is made only then.
 
     Example:
-        >>> with told_when_full(lambda: FusionKitError("too long")):
+        >>> with explain_full_memory(lambda: FusionKitError("too long")):
         ...     torch.zeros(10**18)
         Traceback (most recent call last):
         ...
@@ -63,7 +63,7 @@ def told_when_full(told: Callable[[], FusionKitError]) -> Iterator[None]:
         raise
 
 
-def too_large(where: str, samples: int, device: object, remedy: str, sizes: str = "") -> TrainingError:
+def make_batch_error(where: str, samples: int, device: object, remedy: str, sizes: str = "") -> TrainingError:
     """Makes the error of a batch that is too large.
 
     Args:
@@ -79,20 +79,20 @@ def too_large(where: str, samples: int, device: object, remedy: str, sizes: str 
     )
 
 
-def network_too_large(device: object) -> TrainingError:
+def make_network_error(device: object) -> TrainingError:
     """Makes the error of a network that does not fit where it is to compute, with no batch at all."""
     return TrainingError(
         f"the network does not fit into the memory of {device}; narrow it, or free memory that others hold there"
     )
 
 
-def batch_too_large(
+def make_sized_batch_error(
     where: str, sample_ids: Sequence[str], sizes: Mapping[str, Sequence[int]], device: object, remedy: str
 ) -> TrainingError:
     """Makes the error of a batch whose samples are known: how much they hold, and which is the longest.
 
     Example:
-        >>> print(batch_too_large("step 3", ("a", "b"), {"wave": (2, 3)}, "cpu", "take less"))
+        >>> print(make_sized_batch_error("step 3", ("a", "b"), {"wave": (2, 3)}, "cpu", "take less"))
         step 3: a batch of 2 samples (wave: 5 elements, the most in b: 3) does not fit into the memory of cpu; take less
     """
     told = []
@@ -100,4 +100,4 @@ def batch_too_large(
         most = max(of, default=0)
         if most:
             told.append(f"{name}: {sum(of):,} elements, the most in {sample_ids[of.index(most)]}: {most:,}")
-    return too_large(where, len(sample_ids), device, remedy, "; ".join(told))
+    return make_batch_error(where, len(sample_ids), device, remedy, "; ".join(told))

@@ -13,7 +13,7 @@ from fusionkit.config.registry import AGGREGATORS, ENCODERS, FUSIONS
 from fusionkit.interfaces import Aggregator, Encoder, Fusion
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.nn.jagged import Jagged
-from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
+from fusionkit.testing.promises import SEED, build, check_module, draw_normal, find_component, is_close, promise
 
 
 def check_encoder(
@@ -39,14 +39,14 @@ def check_encoder(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(ENCODERS, cls)
+    component = find_component(ENCODERS, cls)
     name = component.name
     encoder: Encoder = build(component, in_shape, options=options)
 
     ids = takes_whole_numbers_only(encoder, in_shape)
 
     def example(dtype: torch.dtype) -> Jagged:
-        values = normal(sum(lengths), *in_shape, dtype=dtype)
+        values = draw_normal(sum(lengths), *in_shape, dtype=dtype)
         return Jagged.from_sizes(values if ids is None else (values > 0).to(ids), lengths)
 
     def run(module: nn.Module, dtype: torch.dtype) -> Tensor:
@@ -70,15 +70,15 @@ def check_encoder(
         if size:
             alone = encoder(samples[[index]]).values
             promise(
-                same(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
+                is_close(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
             )
     for most in (1, 2):
         with torch.no_grad():
-            pieces = list(encoder.in_pieces(samples, most))
+            pieces = list(encoder.encode_pieces(samples, most))
         sizes = [sum(of_sample) for of_sample in zip(*(piece.sizes for piece in pieces), strict=True)]
         whole = torch.cat([piece.values for piece in pieces])
         promise(
-            tuple(sizes) == together.sizes and same(whole, together.values),
+            tuple(sizes) == together.sizes and is_close(whole, together.values),
             f"{name}: in pieces of at most {most} elements it gives what it gives at once",
         )
     shortest = min((size, index) for index, size in enumerate(lengths) if size)[1]
@@ -108,12 +108,12 @@ def check_aggregator(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(AGGREGATORS, cls)
+    component = find_component(AGGREGATORS, cls)
     name = component.name
     aggregator: Aggregator = build(component, in_features, options=options)
 
     def example(dtype: torch.dtype) -> Jagged:
-        return Jagged.from_sizes(normal(sum(lengths), in_features, dtype=dtype), lengths)
+        return Jagged.from_sizes(draw_normal(sum(lengths), in_features, dtype=dtype), lengths)
 
     def run(module: nn.Module, dtype: torch.dtype) -> Tensor:
         summary: Tensor = module(example(dtype))
@@ -129,7 +129,9 @@ def check_aggregator(
     together = aggregator(samples)
     for index in range(len(lengths)):
         alone = aggregator(samples[[index]])[0]
-        promise(same(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch")
+        promise(
+            is_close(alone, together[index]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
+        )
     alone = aggregator.train()(Jagged.from_sizes(samples.values[:1], [1]))
     promise(alone.isfinite().all(), f"{name}: it trains on a batch of one sample of one element")
 
@@ -154,7 +156,7 @@ def check_fusion(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(FUSIONS, cls)
+    component = find_component(FUSIONS, cls)
     name = component.name
     widths = dict(in_features or {"audio": 4, "video": 3, "text": 5})
     wired = (widths, widths) if cls.reads_sequences else (widths,)
@@ -175,7 +177,8 @@ def check_fusion(
         for row in range(example.batch):
             alone = example.run(fusion, absent=absent, rows=[row], dtype=torch.float64)
             promise(
-                same(alone[0], together[row]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
+                is_close(alone[0], together[row]),
+                f"{name}: in evaluation a sample alone gives what it gives in a batch",
             )
     alone = example.run(fusion.train(), rows=[0], dtype=torch.float64)
     promise(alone.isfinite().all(), f"{name}: it trains on a batch of one")
@@ -190,7 +193,7 @@ def _check_absence(name: str, fusion: Fusion, example: _Example) -> None:
         copied = copy.deepcopy(fusion).train()
         outputs.append(example.run(copied, absent=absent, placeholder=placeholder, dtype=torch.float64)[others])
     promise(
-        same(outputs[0], outputs[1]),
+        is_close(outputs[0], outputs[1]),
         f"{name}: in training, what stands in the place of an absent modality changes no other sample",
     )
     everywhere = tuple(range(example.batch))
@@ -216,7 +219,7 @@ class _Example:
         rows: Sequence[int] = range(batch),
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
-        features = {m: normal(self.batch, width, dtype=dtype, seed=width) for m, width in self.widths.items()}
+        features = {m: draw_normal(self.batch, width, dtype=dtype, seed=width) for m, width in self.widths.items()}
         present: dict[str, Tensor | None] = dict.fromkeys(self.widths)
         sizes = {m: [1 + (row + len(m)) % 3 for row in range(self.batch)] for m in self.widths}
         if absent:
@@ -225,7 +228,7 @@ class _Example:
             present[self.first] = here[list(rows)]
             sizes[self.first] = [0 if row in absent else size for row, size in enumerate(sizes[self.first])]
         sequences = {
-            m: Jagged.from_sizes(normal(sum(sizes[m]), width, dtype=dtype), sizes[m])[list(rows)]
+            m: Jagged.from_sizes(draw_normal(sum(sizes[m]), width, dtype=dtype), sizes[m])[list(rows)]
             for m, width in self.widths.items()
         }
         chosen = {m: feature[list(rows)] for m, feature in features.items()}

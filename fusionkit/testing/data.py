@@ -15,7 +15,7 @@ from torch import Tensor
 from fusionkit.config.registry import DATASETS, DETECTORS, FOLDS, TRANSFORMS
 from fusionkit.interfaces import Box, Dataset, DeviceTransform, FaceDetector, Folds, Row, Transform
 from fusionkit.interfaces.written_numbers import class_names
-from fusionkit.testing.promises import SEED, build, normal, promise, registered
+from fusionkit.testing.promises import SEED, build, draw_normal, find_component, promise
 
 
 def check_transform(
@@ -45,7 +45,7 @@ def check_transform(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(TRANSFORMS, cls, sourced=False)
+    component = find_component(TRANSFORMS, cls, sourced=False)
     name = component.name
     transform: Transform = build(component, in_shape, rate, options=options)
     for size in (length, 1):
@@ -111,7 +111,7 @@ def check_detector(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(DETECTORS, cls, sourced=False)
+    component = find_component(DETECTORS, cls, sourced=False)
     name = component.name
     detector: FaceDetector = build(component, options=options)
     for height, width in sizes:
@@ -141,7 +141,7 @@ def _check_box(name: str, box: Box) -> None:
 def _elements(size: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Example elements: normally distributed, or bytes."""
     if dtype.is_floating_point:
-        return normal(size, *shape, dtype=dtype)
+        return draw_normal(size, *shape, dtype=dtype)
     return torch.randint(256, (size, *shape), generator=_seeded(), dtype=dtype)
 
 
@@ -165,7 +165,7 @@ def check_dataset(cls: type[Dataset], options: Mapping[str, Any] | None = None, 
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(DATASETS, cls, sourced=False)
+    component = find_component(DATASETS, cls, sourced=False)
     name = component.name
     dataset: Dataset = build(component, options=options)
     ids = [row.id for row in dataset.rows]
@@ -218,7 +218,7 @@ def check_folds(cls: type[Folds], rows: Sequence[Row], options: Mapping[str, Any
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(FOLDS, cls, sourced=False)
+    component = find_component(FOLDS, cls, sourced=False)
     name = component.name
     splits = build(component, options=options).split(rows)
     promise(bool(splits), f"{name}: there is at least one fold")

@@ -25,7 +25,7 @@ from fusionkit.interfaces import (
     Review,
     Step,
 )
-from fusionkit.testing.promises import SEED, build, check_module, normal, promise, registered, same
+from fusionkit.testing.promises import SEED, build, check_module, draw_normal, find_component, is_close, promise
 
 WIDTH = 5
 NO_TARGET = "\N{REPLACEMENT CHARACTER} no target"
@@ -57,13 +57,13 @@ def check_loss_head(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(LOSS_HEADS, cls)
+    component = find_component(LOSS_HEADS, cls)
     name = component.name
     for hidden in (None, 5):
         wired = (in_features, hidden, (1, in_features - 1))[: 3 if cls.reads_blocks else 2]
         head: LossHead = build(component, *wired, options=options)
         targets = _check_targets(name, head, values)
-        features = normal(len(values), in_features)
+        features = draw_normal(len(values), in_features)
         scores = head(features)
         wanted = (len(values), head.out_features)
         promise(tuple(scores.shape) == wanted, f"{name}: the scores are (batch, out_features) = {wanted}")
@@ -73,7 +73,7 @@ def check_loss_head(
         check_module(
             name,
             lambda wired=wired: build(component, *wired, options=options),  # type: ignore[misc]
-            lambda module, dtype: module(normal(len(values), in_features, dtype=dtype)),
+            lambda module, dtype: module(draw_normal(len(values), in_features, dtype=dtype)),
         )
 
 
@@ -83,8 +83,8 @@ def _check_targets(name: str, head: LossHead, values: Sequence[RawTarget]) -> Te
     for target in (*encoded, missing):
         alike = target.shape == encoded[0].shape and target.dtype == encoded[0].dtype
         promise(alike, f"{name}: every target is encoded in one shape and dtype, a missing one too")
-    promise(head.known(torch.stack(encoded)).all(), f"{name}: a stated target is known")
-    promise(not head.known(torch.stack([missing])).any(), f"{name}: a missing target is not known")
+    promise(head.find_known(torch.stack(encoded)).all(), f"{name}: a stated target is known")
+    promise(not head.find_known(torch.stack([missing])).any(), f"{name}: a missing target is not known")
     try:
         head.encode(NO_TARGET)
     except ValueError as error:
@@ -111,7 +111,9 @@ def _check_predictions(name: str, head: LossHead, features: Tensor, targets: Ten
     promise(distribution.ndim == 2 and len(distribution) == len(targets), f"{name}: the distribution is (batch, _)")
     for row in range(len(targets)):
         alone = head.distribution(head(features[[row]]))[0]
-        promise(same(alone, distribution[row]), f"{name}: in evaluation a sample alone gives what it gives in a batch")
+        promise(
+            is_close(alone, distribution[row]), f"{name}: in evaluation a sample alone gives what it gives in a batch"
+        )
     promise(len(head.predict(distribution)) == len(targets), f"{name}: there is one prediction per sample")
     distribution = distribution.detach()
     figures = head.metrics(distribution, targets)
@@ -139,7 +141,7 @@ def _check_kind(name: str, head: LossHead, distribution: Tensor, targets: Tensor
     shares = bool(((distribution >= -1e-9) & (distribution <= 1 + 1e-9)).all())
     if head.kind == "classes":
         promise(
-            shares and same(distribution.sum(dim=1), torch.ones(len(targets)).to(distribution)),
+            shares and is_close(distribution.sum(dim=1), torch.ones(len(targets)).to(distribution)),
             f"{name}: the probabilities of classes add up to one",
         )
         promise(distribution.shape[1] == len(head.classes), f"{name}: there is a probability for each of its classes")
@@ -151,7 +153,7 @@ def _check_kind(name: str, head: LossHead, distribution: Tensor, targets: Tensor
         numbers = head.predict(distribution)
         promise(numbers.shape == targets.shape, f"{name}: predicted numbers are of the shape of the targets")
         first = distribution[:, : targets[0].numel()].reshape(targets.shape)
-        promise(same(numbers, first), f"{name}: the predicted numbers are the first columns of the distribution")
+        promise(is_close(numbers, first), f"{name}: the predicted numbers are the first columns of the distribution")
     confusion = head.confusion(distribution, targets)
     if confusion is not None:
         size = len(head.classes)
@@ -190,7 +192,7 @@ def check_balancer(
     Raises:
         ContractError: A promise is broken.
     """
-    component = registered(BALANCERS, cls)
+    component = find_component(BALANCERS, cls)
     name = component.name
     wired = (modalities, targets, dict.fromkeys(modalities, WIDTH))[: 3 if cls.reads_widths else 2]
     balancer: Balancer = build(component, *wired, options=options)
@@ -206,11 +208,11 @@ def check_balancer(
 
 
 def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4) -> Step:
-    scores = {target: normal(batch, 3).requires_grad_() for target in targets}
+    scores = {target: draw_normal(batch, 3).requires_grad_() for target in targets}
     output = ModelOutput(
         fused=scores,
         unimodal=dict.fromkeys(modalities, scores),
-        features={modality: normal(batch, WIDTH).requires_grad_() for modality in modalities},
+        features={modality: draw_normal(batch, WIDTH).requires_grad_() for modality in modalities},
         present={modality: torch.ones(batch, dtype=torch.bool) for modality in modalities},
     )
     wanted = {target: torch.arange(batch) % 3 for target in targets}
@@ -223,7 +225,7 @@ def _step(modalities: tuple[str, ...], targets: tuple[str, ...], batch: int = 4)
         tuple(f"sample{row}" for row in range(batch)),
         teacher=output,
         loss_of=lambda term, given: functional.cross_entropy(given, wanted[term.partition("/")[2]], reduction="none"),
-        scores_of=lambda of: {target: normal(batch, 3, seed=len(of)) for target in targets},
+        scores_of=lambda of: {target: draw_normal(batch, 3, seed=len(of)) for target in targets},
         fuse=lambda features, present: {
             target: torch.stack([features[name][:, :3] * present[name][:, None] for name in modalities]).sum(dim=0)
             for target in targets
@@ -265,10 +267,10 @@ def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], ste
         parts = {*(plan.trains or ()), *plan.resets}
         promise(parts <= {*modalities, "fusion"}, f"{name}: a plan's parts are modalities and 'fusion', not {parts}")
     if balancer.uses("before_epoch"):
-        seen = _without_gradients(step)
+        seen = _detach(step)
         for epoch in range(10):
             review = Review(
-                epoch, 10, (*modalities, "fusion"), (*modalities, "fused"), lambda of: iter([seen]), _no_trial
+                epoch, 10, (*modalities, "fusion"), (*modalities, "fused"), lambda of: iter([seen]), _skip_trial
             )
             epoch_plan = balancer.before_epoch(review)
             promise(isinstance(epoch_plan, EpochPlan), f"{name}: before_epoch returns an EpochPlan")
@@ -280,7 +282,7 @@ def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], ste
                 promise(fits, f"{name}: repeats are of training samples and of modalities, not {repeat}")
 
 
-def _without_gradients(step: Step) -> Step:
+def _detach(step: Step) -> Step:
     """A step as a review shows it."""
     output = step.output
     assert output is not None
@@ -296,5 +298,5 @@ def _without_gradients(step: Step) -> Step:
     return replace(step, output=detached)
 
 
-def _no_trial(branch: str, epochs: int) -> AbstractContextManager[None]:
+def _skip_trial(branch: str, epochs: int) -> AbstractContextManager[None]:
     return nullcontext()

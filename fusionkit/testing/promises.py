@@ -25,12 +25,12 @@ def promise(holds: bool | Tensor, sentence: str) -> None:
         raise ContractError(sentence)
 
 
-def same(a: Tensor, b: Tensor, *, tolerance: float = 1e-8) -> bool:
+def is_close(a: Tensor, b: Tensor, *, tolerance: float = 1e-8) -> bool:
     """Whether two tensors agree in shape and, but for rounding, in values."""
     return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance)
 
 
-def registered(registry: Registry[Any], cls: type, *, sourced: bool = True) -> Component[Any]:
+def find_component(registry: Registry[Any], cls: type, *, sourced: bool = True) -> Component[Any]:
     """The component of a class that is registered, has a summary, and describes every option.
 
     Args:
@@ -60,7 +60,7 @@ def build(component: Component[Any], *wired: Any, options: Mapping[str, Any] | N
     return component.build(*wired, **(options or {}))
 
 
-def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = SEED) -> Tensor:
+def draw_normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = SEED) -> Tensor:
     """Example numbers: the same at every call, and the same in every dtype but for rounding."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator).to(dtype)
@@ -83,24 +83,24 @@ def check_module(name: str, make: Callable[[], nn.Module], run: Callable[[nn.Mod
         first = run(module, torch.float32)
         promise(first.isfinite().all(), f"{name}: the output in evaluation is finite")
         promise(torch.equal(first, run(module, torch.float32)), f"{name}: evaluation is deterministic")
-        promise(same(run(copy.deepcopy(module), torch.float32), first), f"{name}: a deep copy computes the same")
+        promise(is_close(run(copy.deepcopy(module), torch.float32), first), f"{name}: a deep copy computes the same")
         torch.manual_seed(SEED + 1)
         fresh = make()
         fresh.load_state_dict(module.state_dict())
         promise(
-            same(run(fresh.eval(), torch.float32), first),
+            is_close(run(fresh.eval(), torch.float32), first),
             f"{name}: the state dict holds all that evaluation needs: a fresh component with it computes the same",
         )
         double = run(module.double(), torch.float64)
         promise(double.dtype == torch.float64, f"{name}: float64 in, float64 out")
-        promise(same(double, first, tolerance=1e-3), f"{name}: float64 gives what float32 gives")
+        promise(is_close(double, first, tolerance=1e-3), f"{name}: float64 gives what float32 gives")
 
 
 def _check_gradients(name: str, module: nn.Module, output: Tensor) -> None:
     learned = {key: parameter for key, parameter in module.named_parameters() if parameter.requires_grad}
     if not learned:
         return
-    total = (output * normal(*output.shape, dtype=output.dtype, seed=SEED + 2)).sum()
+    total = (output * draw_normal(*output.shape, dtype=output.dtype, seed=SEED + 2)).sum()
     promise(total.requires_grad, f"{name}: the output depends on the parameters")
     gradients = torch.autograd.grad(total, list(learned.values()), allow_unused=True)
     for key, gradient in zip(learned, gradients, strict=True):

@@ -13,7 +13,7 @@ from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Balancer, Batch, Stage
 from fusionkit.models.build import FusionModel
-from fusionkit.nn.memory import network_too_large, told_when_full
+from fusionkit.nn.memory import explain_full_memory, make_network_error
 
 
 def place_network(fabric: Fabric, spec: TrainSpec, model: FusionModel, balancer: Balancer) -> None:
@@ -22,7 +22,7 @@ def place_network(fabric: Fabric, spec: TrainSpec, model: FusionModel, balancer:
     Raises:
         TrainingError: The device has not enough memory for them.
     """
-    with told_when_full(lambda: network_too_large(fabric.device)):
+    with explain_full_memory(lambda: make_network_error(fabric.device)):
         for module in (model, balancer):
             fabric.to_device(module)
             if spec.precision == "64-true":

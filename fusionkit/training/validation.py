@@ -61,7 +61,7 @@ def monitor_loss(losses: Mapping[str, float]) -> float:
 def _count(model: FusionModel, output: ModelOutput, batch: Batch, term: str) -> Tensor:
     """Counts the samples that a term is the mean of."""
     branch, _, target = term.partition("/")
-    known = model.head(target).known(batch.targets[target])
+    known = model.head(target).find_known(batch.targets[target])
     return known.sum() if branch == "fused" else (known & output.present[branch]).sum()
 
 

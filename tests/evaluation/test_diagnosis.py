@@ -32,7 +32,7 @@ from fusionkit.evaluation.diagnosis.shapley import shapley_shares
 from fusionkit.evaluation.diagnosis.subsets import subsets_of
 from fusionkit.interfaces import RawTarget
 from fusionkit.models.loss_heads import Classification, Multilabel, Regression
-from fusionkit.nn.layers import scoring
+from fusionkit.nn.layers import make_scoring
 from fusionkit.report.pages.diagnosis import write_diagnosis
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.testing import check_loss_head
@@ -281,7 +281,7 @@ class NumberAndDeviation(Regression):
 
     def __init__(self, in_features: int, hidden: int | None) -> None:
         super().__init__(in_features, hidden)
-        self.scores, self.out_features = scoring(in_features, hidden, 2), 2
+        self.scores, self.out_features = make_scoring(in_features, hidden, 2), 2
 
     def encode(self, value: RawTarget | None) -> Tensor:
         return torch.tensor(math.nan if value is None else float(value))  # type: ignore[arg-type]

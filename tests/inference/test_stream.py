@@ -465,5 +465,5 @@ def test_a_batch_that_is_encoded_already_is_scored_as_the_elements_were() -> Non
     inputs = {name: Jagged.from_sizes(recording(name, sum(of)), of) for name, of in sizes.items()}
     with torch.no_grad():
         output = model(inputs, unimodal=True)
-        assert_same(model.from_sequences(output.sequences, unimodal=True), output)
-        assert not model.from_sequences(output.sequences).unimodal
+        assert_same(model.score_sequences(output.sequences, unimodal=True), output)
+        assert not model.score_sequences(output.sequences).unimodal

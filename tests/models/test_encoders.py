@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.models.encoders import Conv1d, LogMel, Mlp, Spectrogram, TimmImage
-from fusionkit.models.encoders.gaps import layout_of
+from fusionkit.models.encoders.gaps import lay_out
 from fusionkit.nn.jagged import Jagged
 
 
@@ -91,7 +91,7 @@ def test_conv1d_sends_no_gradient_from_one_sample_to_another():
 def test_no_window_of_the_long_sequence_covers_two_samples(sizes, width, stride, data):
     centre = data.draw(st.integers(0, width - 1))
     owners = Jagged.from_sizes(torch.arange(1, len(sizes) + 1).repeat_interleave(torch.tensor(sizes)), sizes)
-    layout = layout_of(sizes, width, centre, stride)
+    layout = lay_out(sizes, width, centre, stride)
 
     windows = layout.gather(layout.spread(owners).unfold(0, width, stride))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import fusionkit
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
-from fusionkit.interfaces import at_once
+from fusionkit.interfaces import count_at_once
 from fusionkit.models import branch
 from fusionkit.models.aggregators import final_state
 from fusionkit.models.aggregators.final_state import FinalState
@@ -92,7 +92,7 @@ def test_waves_of_any_lengths_have_the_same_spectra_in_pieces(
     waves = Jagged.from_sizes(torch.randn(sum(sizes), generator=torch.Generator().manual_seed(0)).double(), sizes)
     spectra = spectra.double().eval()
     expected = spectra(waves)
-    pieces = list(spectra.in_pieces(waves, most))
+    pieces = list(spectra.encode_pieces(waves, most))
     assert [sum(of) for of in zip(*(piece.sizes for piece in pieces), strict=True)] == list(expected.sizes)
     assert max(piece.total for piece in pieces) <= most
     # The logarithm of the floor is where rounding shows most.
@@ -114,9 +114,9 @@ def test_no_encoder_is_given_more_than_a_chunk_at_once_in_evaluation() -> None:
 
 
 def test_where_nobody_says_pieces_hold_eight_million_numbers() -> None:
-    assert at_once((1, 112, 112)) == 2**23 // (112 * 112) == 668
-    assert at_once(()) == 2**23
-    assert at_once((2**12, 2**12)) == 1
+    assert count_at_once((1, 112, 112)) == 2**23 // (112 * 112) == 668
+    assert count_at_once(()) == 2**23
+    assert count_at_once((2**12, 2**12)) == 1
 
 
 def gradients(model: FusionModel, inputs: dict[str, Jagged]) -> dict[str, torch.Tensor]:
@@ -273,7 +273,7 @@ def test_a_recurrent_network_reads_long_sequences_in_pieces_to_the_same_end(
     network = FinalState(cell, 3, 5, layers=layers, dropout=0.0, bidirectional=bool(bidirectional)).double().eval()
     sizes = (7, 1, 8, 4, 12, 3)
     sequence = Jagged.from_sizes(torch.randn(sum(sizes), 3).double(), sizes)
-    whole = network.padded(sequence)
+    whole = network.read_padded(sequence)
     monkeypatch.setattr(final_state, "PIECE", 4)
     given: list[tuple[int, ...]] = []
     to_padded = Jagged.to_padded

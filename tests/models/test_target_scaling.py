@@ -119,7 +119,7 @@ def test_odd_targets_have_finite_losses_gradients_and_predictions_near_them(loss
     y = torch.tensor(given)
     head = head_of(loss)
     head.fit_targets(y)
-    known = y[head.known(y)]
+    known = y[head.find_known(y)]
     scores = torch.tensor([[0.5]]).repeat(len(known), 1).requires_grad_()
 
     head.loss(scores, known).sum().backward()
@@ -253,7 +253,7 @@ def test_the_constant_answer_is_the_number_of_the_least_loss(loss, scale_targets
     for output in (0, 1) if loss != "concordance" else ():
         alone = y.clone()
         alone[:, 1 - output] = NAN  # its own loss, of which no other constant has less
-        known = alone[head.known(alone)]
+        known = alone[head.find_known(alone)]
         nearby = head.constant(y) + torch.linspace(-0.01, 0.01, 21, dtype=torch.float64)[:, None]
         losses = [float(head.loss(each.expand(len(known), -1), known).mean()) for each in nearby]
         assert losses[10] <= min(losses) + 1e-13

@@ -19,7 +19,7 @@ from fusionkit.interfaces import Clip
 from fusionkit.models.branch import Branch
 from fusionkit.models.build import build
 from fusionkit.nn.jagged import Jagged
-from fusionkit.nn.memory import is_full, told_when_full
+from fusionkit.nn.memory import explain_full_memory, is_full
 
 FULL: dict[str, Any] = {
     "python": lambda: bytearray(10**17),
@@ -48,7 +48,7 @@ OTHERS = (
 
 @pytest.mark.parametrize("case", FULL)
 def test_whoever_runs_out_of_memory_is_understood(case: str) -> None:
-    with pytest.raises(TrainingError, match="too much"), told_when_full(lambda: TrainingError("too much")):
+    with pytest.raises(TrainingError, match="too much"), explain_full_memory(lambda: TrainingError("too much")):
         FULL[case]()
 
 

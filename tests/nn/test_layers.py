@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fusionkit.errors import ShapeError
 from fusionkit.nn.distributed import mean_over_union, sum_over_processes, world_size
-from fusionkit.nn.layers import FeatureNorm, ResidualPerceptron, Scoring, scoring
+from fusionkit.nn.layers import FeatureNorm, ResidualPerceptron, Scoring, make_scoring
 
 EPS = 1e-5
 
@@ -132,8 +132,8 @@ def test_scoring_is_the_formula_of_equation_2():
 
 
 def test_scoring_without_a_hidden_width_is_one_dense_unit():
-    assert type(scoring(3, None, 2)) is nn.Linear
-    assert type(scoring(3, 4, 2)) is Scoring
+    assert type(make_scoring(3, None, 2)) is nn.Linear
+    assert type(make_scoring(3, 4, 2)) is Scoring
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 1)])

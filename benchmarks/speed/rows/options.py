@@ -31,7 +31,7 @@ from torch._dynamo.utils import counters
 from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.inference.stream import Stream
-from fusionkit.interfaces import at_once
+from fusionkit.interfaces import count_at_once
 from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.nn.jagged import Jagged
 from rows.encoders import encoders_alone, learn, loss_of, size_at
@@ -209,7 +209,7 @@ def _in_pieces(place: Place) -> Iterator[Measurement]:
     for chunk in (32, 128, None):
         model = mrpn(size, chunk=chunk).to(place.device).eval()
         measured = compare(_predicts(model, clip), _predicts(whole, clip), place.device, rounds=place.rounds)
-        told = f"chunk: {chunk}" if chunk else f"chunk: null ({at_once((1, side, side))} at once)"
+        told = f"chunk: {chunk}" if chunk else f"chunk: null ({count_at_once((1, side, side))} at once)"
         what = f"prediction of a film of {frames} frames of {side} x {side}, {told} / all at once"
         yield Measurement(what=what, measured=measured)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fusionkit.errors import DataError, ElementError, FusionKitError, Problem
 from fusionkit.interfaces import Batch, Dataset
-from fusionkit.nn.memory import SMALLER_BATCHES, batch_too_large, is_full, told_when_full
+from fusionkit.nn.memory import SMALLER_BATCHES, explain_full_memory, is_full, make_sized_batch_error
 
 _MOST_NAMED = 5
 
@@ -93,10 +93,10 @@ def batches_named(where: Callable[[], str], batches: Sequence[Batch], device: ob
     def told() -> FusionKitError:
         batch = max(batches, key=lambda each: sum(value.total for value in each.inputs.values()))
         sizes = {name: value.sizes for name, value in batch.inputs.items()}
-        return batch_too_large(where(), batch.sample_ids, sizes, device, remedy)
+        return make_sized_batch_error(where(), batch.sample_ids, sizes, device, remedy)
 
     try:
-        with told_when_full(told):
+        with explain_full_memory(told):
             yield
     except ElementError as error:
         holders = [name for batch in batches for name in _holders(batch, error.modality, error.value)]

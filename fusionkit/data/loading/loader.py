@@ -20,7 +20,7 @@ from fusionkit.data.loading.workers import Crew, Watch, death_told, hang_told, w
 from fusionkit.errors import FusionKitError, TrainingError
 from fusionkit.execution.workers import leave_signals_to_parent
 from fusionkit.interfaces import Batch, DeviceTransform, Transform
-from fusionkit.nn.memory import batch_too_large, is_full, told_when_full
+from fusionkit.nn.memory import explain_full_memory, is_full, make_sized_batch_error
 
 FEWER_AHEAD = "lower data.batch_size or data.budget, or data.workers, each of which holds batches of its own"
 
@@ -179,7 +179,7 @@ def _collate_with_pending(
     if isinstance(samples, Failure):
         return samples
     try:
-        with told_when_full(lambda: _too_large(samples)):
+        with explain_full_memory(lambda: _too_large(samples)):
             batch = make_batch(samples, element_shapes)
     except FusionKitError as error:
         if send:
@@ -198,7 +198,7 @@ def _too_large(samples: Sequence[Sample]) -> FusionKitError:
     ids = tuple(sample.id for sample in samples)
     names = dict.fromkeys(name for sample in samples for name in sample.inputs)
     sizes = {name: [len(each.inputs.get(name, ())) for each in samples] for name in names}
-    return batch_too_large("loading", ids, sizes, "this machine", FEWER_AHEAD)
+    return make_sized_batch_error("loading", ids, sizes, "this machine", FEWER_AHEAD)
 
 
 def _begin_worker(worker: int) -> None:

@@ -50,7 +50,7 @@ def probe(
     Source:
         Alain and Bengio 2016, arXiv:1610.01644, for linear probes; scikit-learn's L-BFGS and ridge.
     """
-    rows = judge.head.known(targets).nonzero().flatten()
+    rows = judge.head.find_known(targets).nonzero().flatten()
     wanted = _columns(judge, targets[rows])
     if judge.says_more or not len(rows) or (judge.kind == "classes" and len(np.unique(wanted)) < 2):
         return None

@@ -55,7 +55,7 @@ class Judge:
 
     def __init__(self, head: LossHead, targets: Tensor, groups: Sequence[str], resamples: int) -> None:
         self.head, self.targets, self.resamples = head, targets, resamples
-        self.known = head.known(targets)
+        self.known = head.find_known(targets)
         self.sign = float(head.measure(head.score).sign)
         self._groups = groups
 

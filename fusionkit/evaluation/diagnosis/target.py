@@ -127,7 +127,7 @@ def _ensembles(judge: Judge, singles: Mapping[str, Answer]) -> dict[str, Answer]
 def _constant(judge: Judge, seen: Seen, target: str) -> Answer:
     """The best answer of the training part that looks at no sample."""
     wanted = seen.train.targets[target]
-    scores = judge.head.constant(wanted[judge.head.known(wanted)])
+    scores = judge.head.constant(wanted[judge.head.find_known(wanted)])
     said = judge.head.distribution(scores[None]).expand(len(judge.targets), -1)
     return Answer(said, torch.ones_like(judge.known), CONSTANT)
 

@@ -1,8 +1,9 @@
-"""The final state of a recurrent network over sequences of many lengths, by whichever path is fast."""
+"""The final state of a recurrent network over sequences of many lengths, by the path that is fast."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -60,72 +61,68 @@ class FinalState(nn.Module):
         self.out_features = hidden * (2 if bidirectional else 1)
 
     def forward(self, sequence: Jagged) -> Tensor:
-        """The final states, ``(batch, out_features)``."""
+        """Returns the final states, ``(batch, out_features)``."""
         whole = self.network.bidirectional and self.network.num_layers > 1
         if max(sequence.sizes) > PIECE and not (whole or self.training or torch.is_grad_enabled()):
-            return self.in_pieces(sequence)
-        state = self.packed(sequence) if sequence.values.is_cuda else self.padded(sequence)
+            return self.read_pieces(sequence)
+        state = self.read_packed(sequence) if sequence.values.is_cuda else self.read_padded(sequence)
         dropped: Tensor = self.dropout(state)
         return dropped
 
-    def packed(self, sequence: Jagged) -> Tensor:
-        """By `PackedSequence`."""
+    def read_packed(self, sequence: Jagged) -> Tensor:
+        """Reads by `PackedSequence`."""
         lengths = torch.tensor(sequence.sizes)
         packed = pack_padded_sequence(sequence.to_padded(), lengths, batch_first=True, enforce_sorted=False)
         state = self.network(packed)[1]
         hidden: Tensor = state[0] if isinstance(self.network, nn.LSTM) else state
         return torch.cat([hidden[-2], hidden[-1]], dim=1) if self.network.bidirectional else hidden[-1]
 
-    def in_pieces(self, sequence: Jagged) -> Tensor:
-        """By reading some elements of every sample after the other, with the states between them carried on."""
+    def read_pieces(self, sequence: Jagged) -> Tensor:
+        """Reads some elements of every sample after the other, and carries the states between them on."""
         if not self.network.bidirectional:
-            return _read_in_pieces(sequence, self._carries_on)
-        forward_weights, backward_weights = self.network.all_weights
-        directions = [
-            _read_in_pieces(sequence, lambda part, states: self._direction(part, list(forward_weights), states)),
-            _read_in_pieces(
-                sequence, lambda part, states: self._direction(part, list(backward_weights), states), backwards=True
-            ),
-        ]
-        return torch.cat(directions, dim=1)
+            return _read_by_pieces(sequence, self._read_on)
+        ahead, back = (partial(self._read_direction, list(weights)) for weights in self.network.all_weights)
+        return torch.cat([_read_by_pieces(sequence, ahead), _read_by_pieces(sequence, back, backwards=True)], dim=1)
 
-    def _carries_on(self, part: Tensor, states: States | None) -> tuple[Tensor, States]:
+    def _read_on(self, part: Tensor, states: States | None) -> tuple[Tensor, States]:
         if isinstance(self.network, nn.LSTM):
             outputs, carried = self.network(part, states)
             return outputs, carried
         outputs, hidden = self.network(part, None if states is None else states[0])
         return outputs, (hidden,)
 
-    def padded(self, sequence: Jagged) -> Tensor:
-        """By padding, and picking each sample's own last step."""
+    def read_padded(self, sequence: Jagged) -> Tensor:
+        """Reads padded sequences, and picks each sample's own last step."""
         padded = sequence.to_padded()
         last = (torch.arange(len(sequence), device=sequence.device), sequence.lengths - 1)
         if self.network.bidirectional:
-            forwards, backwards = self._both_directions(padded, sequence.lengths)
+            forwards, backwards = self._read_both_ways(padded, sequence.lengths)
             return torch.cat([forwards[last], backwards[last]], dim=1)
         states: Tensor = self.network(padded)[0]
         return states[last]
 
-    def _both_directions(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """States of the last layer, forwards in time, and backwards in the order in which they were computed."""
+    def _read_both_ways(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the states of the last layer, forwards in time, and backwards in the order of their computation."""
         step = torch.arange(padded.shape[1], device=padded.device)
         # Each sample is reversed within its own length, so that its backward pass starts at its own last element.
         mirror = torch.where(step < lengths[:, None], lengths[:, None] - 1 - step, step)[:, :, None]
-        forwards, backwards = self._layer(0, padded, mirror)
+        forwards, backwards = self._read_layer(0, padded, mirror)
         for layer in range(1, self.network.num_layers):
-            below = torch.cat([forwards, _mirrored(backwards, mirror)], dim=2)
+            below = torch.cat([forwards, _mirror(backwards, mirror)], dim=2)
             below = nn.functional.dropout(below, self.network.dropout, self.training)
-            forwards, backwards = self._layer(layer, below, mirror)
+            forwards, backwards = self._read_layer(layer, below, mirror)
         return forwards, backwards
 
-    def _layer(self, layer: int, padded: Tensor, mirror: Tensor) -> tuple[Tensor, Tensor]:
+    def _read_layer(self, layer: int, padded: Tensor, mirror: Tensor) -> tuple[Tensor, Tensor]:
         forward_weights, backward_weights = self.network.all_weights[2 * layer : 2 * layer + 2]
-        forwards, _ = self._direction(padded, list(forward_weights))
-        backwards, _ = self._direction(_mirrored(padded, mirror), list(backward_weights))
+        forwards, _ = self._read_direction(list(forward_weights), padded)
+        backwards, _ = self._read_direction(list(backward_weights), _mirror(padded, mirror))
         return forwards, backwards
 
-    def _direction(self, padded: Tensor, weights: list[Tensor], states: States | None = None) -> tuple[Tensor, States]:
-        """The states of one layer in one direction, and what it carries on."""
+    def _read_direction(
+        self, weights: list[Tensor], padded: Tensor, states: States | None = None
+    ) -> tuple[Tensor, States]:
+        """Returns the states of one layer in one direction, and what it carries on."""
         start = padded.new_zeros(1, len(padded), self.network.hidden_size)
         # biases, one layer, no dropout, one direction, batch first
         settings = (True, 1, 0.0, self.training, False, True)
@@ -136,8 +133,11 @@ class FinalState(nn.Module):
         return outputs, (hidden,)
 
 
-def _read_in_pieces(sequence: Jagged, read: Reads, *, backwards: bool = False) -> Tensor:
-    """The last layer's state after every sample's last element, or after its first one where it is read backwards."""
+def _read_by_pieces(sequence: Jagged, read: Reads, *, backwards: bool = False) -> Tensor:
+    """Returns the last layer's state after every sample's last element, or after its first one if read backwards.
+
+    A sample that has ended leaves the batch, so the others go on as a smaller one.
+    """
     samples, rows, states = sequence.unbind(), list(range(len(sequence))), None
     found: dict[int, Tensor] = {}
     start = 0
@@ -160,5 +160,5 @@ def _read_in_pieces(sequence: Jagged, read: Reads, *, backwards: bool = False) -
     return torch.stack([found[row] for row in range(len(sequence))])
 
 
-def _mirrored(padded: Tensor, mirror: Tensor) -> Tensor:
+def _mirror(padded: Tensor, mirror: Tensor) -> Tensor:
     return padded.gather(1, mirror.expand(-1, -1, padded.shape[2]))

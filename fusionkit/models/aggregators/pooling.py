@@ -44,7 +44,7 @@ class MeanPooling(Aggregator):
 
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Averages every sample's elements."""
-        return _reduced(sequence.values, sequence, "mean")
+        return _reduce(sequence.values, sequence, "mean")
 
 
 @AGGREGATORS.register("max")
@@ -76,7 +76,7 @@ class MaxPooling(Aggregator):
 
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Takes the maximum over every sample's elements."""
-        return _reduced(sequence.values, sequence, "max")
+        return _reduce(sequence.values, sequence, "max")
 
 
 @AGGREGATORS.register("attention")
@@ -111,15 +111,15 @@ class AttentionPooling(Aggregator):
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Averages every sample's elements by their weights."""
         weights = self.weights(sequence)
-        return _reduced(weights * sequence.values, sequence, "sum")
+        return _reduce(weights * sequence.values, sequence, "sum")
 
     def weights(self, sequence: Jagged) -> Float[Tensor, "total 1"]:
         """The weight of every element; each sample's sum to one."""
         scores = self.query(self.dense(sequence.values).tanh())
         sample = sequence.sample_index
         # Subtracting the sample's largest score changes no weight and keeps the exponential finite.
-        rising = (scores - _reduced(scores.detach(), sequence, "max")[sample]).exp()
-        shares: Tensor = rising / _reduced(rising, sequence, "sum")[sample]
+        rising = (scores - _reduce(scores.detach(), sequence, "max")[sample]).exp()
+        shares: Tensor = rising / _reduce(rising, sequence, "sum")[sample]
         return shares
 
 
@@ -155,7 +155,7 @@ class LastElement(Aggregator):
         return sequence.values[sequence.offsets[1:] - 1]
 
 
-def _reduced(values: Tensor, sequence: Jagged, how: str) -> Tensor:
+def _reduce(values: Tensor, sequence: Jagged, how: str) -> Tensor:
     if sequence.sizes == (1,) * len(sequence):  # a static vector is its own mean and its own maximum
         return values
     # The lengths of a Jagged are right by construction: checking them again would wait for the device.

@@ -20,12 +20,12 @@ _ACTIVATIONS: dict[ActivationName, type[nn.Module]] = {
 }
 
 
-def activation_unit(name: ActivationName) -> nn.Module:
+def make_activation(name: ActivationName) -> nn.Module:
     """The activation of a name."""
     return _ACTIVATIONS[name]()
 
 
-def norm_unit(name: NormName, features: int) -> nn.Module:
+def make_norm(name: NormName, features: int) -> nn.Module:
     """The normalisation of vectors of a name: over the packed elements of the batch, over each vector, or none."""
     if name == "batch":
         return FeatureNorm(features)

@@ -9,7 +9,7 @@ from torch import nn
 
 
 @contextmanager
-def running_statistics(network: nn.Module, *, where: bool = True) -> Iterator[None]:
+def use_running_statistics(network: nn.Module, *, where: bool = True) -> Iterator[None]:
     """Lets batch norms read their running statistics: those of a single element may not exist.
 
     Args:

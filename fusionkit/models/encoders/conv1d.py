@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Encoder
-from fusionkit.models.encoders.activations import ActivationName, NormName, activation_unit, norm_unit
-from fusionkit.models.encoders.gaps import layout_of
+from fusionkit.models.encoders.activations import ActivationName, NormName, make_activation, make_norm
+from fusionkit.models.encoders.gaps import lay_out
 from fusionkit.nn.jagged import Jagged
 
 
@@ -80,14 +80,14 @@ class Conv1d(Encoder):
             nn.Conv1d(narrow, wide, kernel, stride, bias=norm != "batch") for narrow, wide in pairs
         )
         self.followers = nn.ModuleList(
-            nn.Sequential(norm_unit(norm, wide), activation_unit(activation), nn.Dropout(dropout)) for _, wide in pairs
+            nn.Sequential(make_norm(norm, wide), make_activation(activation), nn.Dropout(dropout)) for _, wide in pairs
         )
 
     def forward(self, elements: Jagged) -> Jagged:
         """Convolves every sample, ``ceil(n / stride)`` elements from n at each convolution."""
         stream = elements.with_values(elements.values.reshape(elements.total, -1))
         for convolution, follower in zip(self.convolutions, self.followers, strict=True):
-            layout = layout_of(stream.sizes, self.kernel, (self.kernel - 1) // 2, self.stride)
+            layout = lay_out(stream.sizes, self.kernel, (self.kernel - 1) // 2, self.stride)
             long: Tensor = convolution(rearrange(layout.spread(stream), "time channels -> 1 channels time"))
             stream = layout.gather(rearrange(long, "1 channels time -> time channels"))
             stream = stream.with_values(follower(stream.values))

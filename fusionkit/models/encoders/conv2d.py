@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.models.encoders.batch_statistics import running_statistics
+from fusionkit.models.encoders.batch_statistics import use_running_statistics
 from fusionkit.models.encoders.pixels import Pixels
 from fusionkit.models.encoders.weights import load_weights
 
@@ -98,7 +98,7 @@ class Conv2d(ElementEncoder):
     def encode(self, values: Tensor) -> Tensor:
         """Encodes every image."""
         images = self.pixels(values)
-        with running_statistics(self.network, where=self.training and len(values) == 1):
+        with use_running_statistics(self.network, where=self.training and len(values) == 1):
             maps = self.network(images)
         vectors: Tensor = self.dropout(maps.mean(dim=(-2, -1)))
         return vectors

@@ -64,6 +64,6 @@ class GappedLayout:
         return torch.cat(torch.split(windows, parts)[::2])
 
 
-def layout_of(sizes: Sequence[int], width: int, centre: int, stride: int) -> GappedLayout:
+def lay_out(sizes: Sequence[int], width: int, centre: int, stride: int) -> GappedLayout:
     """The layout for windows of a width whose element number `centre` is the one they stand for."""
     return GappedLayout(tuple(sizes), before=centre, after=width - 1 - centre, stride=stride)

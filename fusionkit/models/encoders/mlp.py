@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.registry import ENCODERS
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.models.encoders.activations import ActivationName, NormName, activation_unit, norm_unit
+from fusionkit.models.encoders.activations import ActivationName, NormName, make_activation, make_norm
 
 
 @ENCODERS.register("mlp")
@@ -62,7 +62,7 @@ class Mlp(ElementEncoder):
         units: list[nn.Module] = []
         width = math.prod(in_shape)
         for wider in hidden:
-            units += [nn.Linear(width, wider), norm_unit(norm, wider), activation_unit(activation), nn.Dropout(dropout)]
+            units += [nn.Linear(width, wider), make_norm(norm, wider), make_activation(activation), nn.Dropout(dropout)]
             width = wider
         self.units = nn.Sequential(*units, nn.Linear(width, out))
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import ENCODERS
-from fusionkit.interfaces import Encoder, at_once
+from fusionkit.interfaces import Encoder, count_at_once
 from fusionkit.models.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.nn.jagged import Jagged
 
@@ -93,9 +93,11 @@ class Spectrogram(Encoder):
         spectra: Jagged = self.waves(elements, self._describe)
         return spectra
 
-    def in_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
+    def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
         """Transforms long clips part by part."""
-        return self.waves.in_pieces(elements, self._describe, at_once(self.out_shape) if most is None else most)
+        return self.waves.encode_pieces(
+            elements, self._describe, count_at_once(self.out_shape) if most is None else most
+        )
 
     def _describe(self, columns: Tensor) -> Tensor:
         kept = columns[:, : self.bins]

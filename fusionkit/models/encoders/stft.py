@@ -10,8 +10,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.models.encoders.gaps import layout_of
-from fusionkit.nn.jagged import Jagged, whole_numbers
+from fusionkit.models.encoders.gaps import lay_out
+from fusionkit.nn.jagged import Jagged, make_indices
 
 SegmentMode = Literal["slice", "per_segment"]
 
@@ -62,8 +62,8 @@ class WaveSegments(nn.Module):
         self.window, self.hop, self.mode, self.standardize = window, hop, mode, standardize
         self.columns: int | None = None
         if segment_seconds is not None:
-            self.columns = _whole("segment_seconds", segment_seconds, sample_rate, hop)
-            self.columns_hop = _whole("segment_hop_seconds", segment_hop_seconds, sample_rate, hop)
+            self.columns = _count_columns("segment_seconds", segment_seconds, sample_rate, hop)
+            self.columns_hop = _count_columns("segment_hop_seconds", segment_hop_seconds, sample_rate, hop)
 
     def shape(self, bins: int) -> tuple[int, ...]:
         """The shape of an element of the output, given the numbers per column."""
@@ -75,56 +75,56 @@ class WaveSegments(nn.Module):
         # powers span more digits than the half precision that autocast would put filters into.
         graph = torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad)
         with graph, torch.autocast(waves.device.type, enabled=False):
-            return self._described(self._clips(waves), describe)
+            return self._encode_clips(self._prepare_clips(waves), describe)
 
-    def in_pieces(self, waves: Jagged, describe: Callable[[Tensor], Tensor], most: int) -> Iterator[Jagged]:
+    def encode_pieces(self, waves: Jagged, describe: Callable[[Tensor], Tensor], most: int) -> Iterator[Jagged]:
         """The same, without a graph, in parts of at most so many segments, or of whole clips where there are none."""
         with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
-            clips = self._clips(waves)
-            for first, last in self._groups(clips.sizes, most):
-                if last - first > 1 or self._segments(clips.sizes[first]) <= most:
+            clips = self._prepare_clips(waves)
+            for first, last in self._group_clips(clips.sizes, most):
+                if last - first > 1 or self._count_segments(clips.sizes[first]) <= most:
                     sizes = [size if first <= row < last else 0 for row, size in enumerate(clips.sizes)]
                     start = sum(clips.sizes[:first])
                     values = clips.values[start : start + sum(sizes)]
                     if len(values):
-                        yield self._described(Jagged.from_sizes(values, sizes), describe)
+                        yield self._encode_clips(Jagged.from_sizes(values, sizes), describe)
                     continue
-                for values in self._cut(clips[first], most, describe):
+                for values in self._encode_parts(clips[first], most, describe):
                     yield Jagged.from_sizes(values, [len(values) if row == first else 0 for row in range(len(clips))])
 
-    def _clips(self, waves: Jagged) -> Jagged:
+    def _prepare_clips(self, waves: Jagged) -> Jagged:
         """Clips as they are transformed: standardised, and none shorter than a segment."""
         clips = waves.with_values(waves.values.reshape(-1))
         if self.standardize:
-            clips = _standardized(clips)
-        return clips if self.columns is None else _at_least(clips, self.columns * self.hop)
+            clips = _standardize(clips)
+        return clips if self.columns is None else _lengthen(clips, self.columns * self.hop)
 
-    def _described(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
+    def _encode_clips(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
         if self.columns is None:
             return self._transform(clips, describe)
-        segments = self._sliced if self.mode == "slice" else self._one_by_one
+        segments = self._slice_segments if self.mode == "slice" else self._transform_segments
         return segments(clips, self.columns, describe)
 
-    def _segments(self, size: int) -> int:
+    def _count_segments(self, size: int) -> int:
         """Elements that a clip of so many samples becomes: segments, or columns."""
         if self.columns is None or not size:
             return -(-size // self.hop)
         return 1 + (size - self.columns * self.hop) // (self.columns_hop * self.hop)
 
-    def _groups(self, sizes: tuple[int, ...], most: int) -> Iterator[tuple[int, int]]:
+    def _group_clips(self, sizes: tuple[int, ...], most: int) -> Iterator[tuple[int, int]]:
         """Runs of clips that become at most so many elements together; a clip that exceeds it stands alone."""
         first, held = 0, 0
         for row, size in enumerate(sizes):
-            count = self._segments(size)
+            count = self._count_segments(size)
             if row > first and held + count > most:
                 yield first, row
                 first, held = row, 0
             held += count
         yield first, len(sizes)
 
-    def _cut(self, clip: Tensor, most: int, describe: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    def _encode_parts(self, clip: Tensor, most: int, describe: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
         """A long clip, at most so many elements at a time: each part is transformed with the samples around it."""
-        count = self._segments(len(clip))
+        count = self._count_segments(len(clip))
         step, width = (1, 1) if self.columns is None else (self.columns_hop, self.columns)
         around = self.mode == "slice" or self.columns is None  # a segment by itself sees zeros around it
         hann = torch.hann_window(self.window, dtype=clip.dtype, device=clip.device)
@@ -133,7 +133,7 @@ class WaveSegments(nn.Module):
             begin, columns = start * step * self.hop, (some - 1) * step + width
             if not around:
                 piece = Jagged.from_sizes(clip[begin : begin + columns * self.hop], [columns * self.hop])
-                yield self._described(piece, describe).values
+                yield self._encode_clips(piece, describe).values
                 continue
             low, high = begin - self.window // 2, begin + (columns - 1) * self.hop + self.window - self.window // 2
             samples = nn.functional.pad(clip[max(0, low) : high], (max(0, -low), max(0, high - len(clip))))
@@ -143,55 +143,55 @@ class WaveSegments(nn.Module):
             if self.columns is None:
                 yield values
                 continue
-            yield _images(values.T.contiguous(), width, step)
+            yield _cut_images(values.T.contiguous(), width, step)
 
     def _transform(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        layout = layout_of(clips.sizes, self.window, self.window // 2, self.hop)
+        layout = lay_out(clips.sizes, self.window, self.window // 2, self.hop)
         hann = torch.hann_window(self.window, dtype=clips.dtype, device=clips.device)
         spectrum = torch.stft(
             layout.spread(clips), self.window, self.hop, window=hann, center=False, return_complex=True
         )
         return Jagged.from_sizes(describe(layout.keep(spectrum.T)), layout.windows)
 
-    def _sliced(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
+    def _slice_segments(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
         columns = self._transform(clips, describe)
         described = columns.values.T.contiguous()  # windows of rows are copied faster than of columns
         parts = [
-            _images(part[:, : size // self.hop], width, self.columns_hop)
+            _cut_images(part[:, : size // self.hop], width, self.columns_hop)
             for part, size in zip(torch.split(described, list(columns.sizes), dim=1), clips.sizes, strict=True)
             if size
         ]
-        return Jagged.from_sizes(torch.cat(parts), [self._segments(size) for size in clips.sizes])
+        return Jagged.from_sizes(torch.cat(parts), [self._count_segments(size) for size in clips.sizes])
 
-    def _one_by_one(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        starts, counts = self._starts(clips.sizes, width)
+    def _transform_segments(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
+        starts, counts = self._find_starts(clips.sizes, width)
         samples = width * self.hop
-        index = whole_numbers(starts, clips.device)[:, None] + torch.arange(samples, device=clips.device)
+        index = make_indices(starts, clips.device)[:, None] + torch.arange(samples, device=clips.device)
         packed = rearrange(clips.values[index], "segments samples -> (segments samples)")
         columns = self._transform(Jagged.from_sizes(packed, [samples] * len(starts)), describe).values
         images = rearrange(columns, "(segments time) bins -> segments 1 bins time", time=width)
         return Jagged.from_sizes(images.contiguous(), counts)
 
-    def _starts(self, sizes: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
+    def _find_starts(self, sizes: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
         """The packed samples at which segments start, and how many segments each clip has."""
         starts: list[int] = []
         counts: list[int] = []
         offset = 0
         for size in sizes:
-            count = self._segments(size)
+            count = self._count_segments(size)
             starts += [offset + k * self.columns_hop * self.hop for k in range(count)]
             counts.append(count)
             offset += size
         return starts, counts
 
 
-def _images(rows: Tensor, width: int, step: int) -> Tensor:
+def _cut_images(rows: Tensor, width: int, step: int) -> Tensor:
     """Segments ``(segments, 1, bins, width)`` of the columns ``(bins, columns)`` of a clip."""
     images: Tensor = rearrange(rows.unfold(1, width, step), "bins segments time -> segments 1 bins time")
     return images
 
 
-def _whole(option: str, seconds: float, sample_rate: int, hop: int) -> int:
+def _count_columns(option: str, seconds: float, sample_rate: int, hop: int) -> int:
     columns = seconds * sample_rate / hop
     whole = round(columns)
     if whole < 1 or abs(columns - whole) > 1e-6:
@@ -202,7 +202,7 @@ def _whole(option: str, seconds: float, sample_rate: int, hop: int) -> int:
     return whole
 
 
-def _standardized(clips: Jagged) -> Jagged:
+def _standardize(clips: Jagged) -> Jagged:
     parts = []
     for clip in clips.unbind():
         if len(clip):
@@ -215,7 +215,7 @@ def _standardized(clips: Jagged) -> Jagged:
     return clips.with_values(torch.cat(parts))
 
 
-def _at_least(clips: Jagged, samples: int) -> Jagged:
+def _lengthen(clips: Jagged, samples: int) -> Jagged:
     if all(size >= samples or size == 0 for size in clips.sizes):
         return clips
     short = [samples - size if 0 < size < samples else 0 for size in clips.sizes]

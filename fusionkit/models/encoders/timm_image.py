@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.models.encoders.batch_statistics import running_statistics
+from fusionkit.models.encoders.batch_statistics import use_running_statistics
 from fusionkit.models.encoders.pixels import Pixels
 from fusionkit.models.encoders.weights import load_weights, pretrained_weights_are_needed
 from fusionkit.nn.activation_checkpointing import count_statistics_once
@@ -92,7 +92,7 @@ class TimmImage(ElementEncoder):
         """Encodes every image."""
         images = self.pixels(values)
         images = images.contiguous(memory_format=torch.channels_last)  # the faster way; see FusionModel.channels_last
-        with running_statistics(self.network, where=self.training and len(values) == 1):
+        with use_running_statistics(self.network, where=self.training and len(values) == 1):
             vectors: Tensor = self.network(images)
         return vectors
 

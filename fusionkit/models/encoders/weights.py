@@ -81,13 +81,13 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
         absent.append(path)
         return
     if not os.path.isfile(path):
-        raise RunError(f"{source}: weights {path} do not exist; {how_to_make(path)}")
+        raise RunError(f"{source}: weights {path} do not exist; {explain_origin(path)}")
     tensors: Mapping[str, Tensor] = _read(path, source)
     if tensors and all(name.startswith("network.") for name in tensors):
         tensors = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
     own = network.state_dict()
     _check_names(own, tensors, f"{source}: {path}")
-    tensors = _adapted(own, tensors, f"{source}: {path}", adapt_channels)
+    tensors = _adapt(own, tensors, f"{source}: {path}", adapt_channels)
     network.load_state_dict(dict(tensors))
 
 
@@ -104,7 +104,7 @@ def _read(path: Path, source: str) -> Mapping[str, Tensor]:
     return tensors
 
 
-def how_to_make(path: Path) -> str:
+def explain_origin(path: Path) -> str:
     """The command that leaves this file of weights, for a run folder that is named as a shipped recipe is."""
     for name in shipped_recipes():
         if name.rsplit("/", 1)[-1] == path.parent.name:
@@ -114,7 +114,7 @@ def how_to_make(path: Path) -> str:
 
 def _check_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor], place: str) -> None:
     differences = (("missing", sorted(own.keys() - given.keys())), ("unexpected", sorted(given.keys() - own.keys())))
-    found = [f"{what}: {_some(names)}" for what, names in differences if names]
+    found = [f"{what}: {_list_names(names)}" for what, names in differences if names]
     if found:
         raise RunError(
             f"{place} does not hold this network's tensors; {'; '.join(found)}. "
@@ -122,7 +122,7 @@ def _check_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor], place: 
         )
 
 
-def _adapted(
+def _adapt(
     own: Mapping[str, Tensor], given: Mapping[str, Tensor], place: str, adapt_channels: bool
 ) -> Mapping[str, Tensor]:
     different = [name for name in own if own[name].shape != given[name].shape]
@@ -130,9 +130,9 @@ def _adapted(
         return given
     first = different[0]
     wanted, there = own[first].shape, given[first].shape
-    if len(different) == 1 and _only_input_channels_differ(wanted, there):
+    if len(different) == 1 and _differ_in_input_channels(wanted, there):
         if adapt_channels:
-            return {**given, first: _with_channels(given[first], wanted[1])}
+            return {**given, first: _convert_channels(given[first], wanted[1])}
         raise ShapeError(
             f"{place}: was trained on images of {there[1]} channels, these have {wanted[1]}; "
             "set adapt_channels: true to convert its first convolution"
@@ -140,17 +140,17 @@ def _adapted(
     raise ShapeError(f"{place}: {first} has shape {tuple(there)}, the network's is {tuple(wanted)}")
 
 
-def _only_input_channels_differ(wanted: torch.Size, there: torch.Size) -> bool:
+def _differ_in_input_channels(wanted: torch.Size, there: torch.Size) -> bool:
     same = len(wanted) == len(there) == 4 and wanted[0] == there[0] and wanted[2:] == there[2:]
     return same and 1 in (wanted[1], there[1])
 
 
-def _with_channels(kernel: Tensor, channels: int) -> Tensor:
+def _convert_channels(kernel: Tensor, channels: int) -> Tensor:
     if channels == 1:
         return kernel.sum(dim=1, keepdim=True)
     return kernel.expand(-1, channels, -1, -1) / channels
 
 
-def _some(names: list[str]) -> str:
+def _list_names(names: list[str]) -> str:
     shown = ", ".join(names[:6])
     return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"

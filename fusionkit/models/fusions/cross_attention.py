@@ -104,7 +104,7 @@ class CrossAttention(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Lets every sequence attend to the others and to itself."""
         assert sequences is not None
-        given = [self._given(place, sequences[name], present[name]) for place, name in enumerate(self.modalities)]
+        given = [self._read_tokens(place, sequences[name], present[name]) for place, name in enumerate(self.modalities)]
         enriched: list[list[Tensor]] = [[] for _ in given]
         for (target, source), crossing in zip(self.ways, self.crossings, strict=True):
             enriched[target].append(crossing(given[target][0], *given[source]))
@@ -115,7 +115,7 @@ class CrossAttention(Fusion):
             last.append(outputs[torch.arange(len(outputs), device=outputs.device), final])
         return torch.cat(last, dim=1)
 
-    def _given(self, place: int, sequence: Jagged, present: Tensor | None) -> Tokens:
+    def _read_tokens(self, place: int, sequence: Jagged, present: Tensor | None) -> Tokens:
         """The tokens of a modality; those of an absent one are a single learned token."""
         tokens, valid = self.tokens[place](sequence, present)
         nothing = ~valid.any(dim=1)

@@ -62,7 +62,7 @@ class Gated(Fusion):
         opened = [gate(everything).sigmoid() for gate in self.gates]
         masks = [present[modality] for modality in self.modalities]
         if len(masks) == 2:
-            opened = _tied(opened[0], *masks)
+            opened = _tie(opened[0], *masks)
         passed = []
         for value, gate, mask in zip(self.values(features), opened, masks, strict=True):
             shut = gate if mask is None else torch.where(mask[:, None], gate, 0.0)
@@ -70,7 +70,7 @@ class Gated(Fusion):
         return torch.stack(passed).sum(dim=0)
 
 
-def _tied(gate: Tensor, first: Tensor | None, second: Tensor | None) -> list[Tensor]:
+def _tie(gate: Tensor, first: Tensor | None, second: Tensor | None) -> list[Tensor]:
     """The gates of two modalities, which sum to 1: where one is absent, the other's is wide open."""
     if second is not None:
         gate = torch.where(second[:, None], gate, 1.0)

@@ -85,11 +85,11 @@ class Mixture(Fusion):
             for subset, expert in zip(self.subsets, self.experts, strict=True)
         ]
         gate = self.gate(torch.cat([features[name] for name in self.modalities], dim=1))
-        weights = masked_softmax(gate, [_all_of([present[name] for name in subset]) for subset in self.subsets])
+        weights = masked_softmax(gate, [_intersect([present[name] for name in subset]) for subset in self.subsets])
         return (weights[:, :, None] * torch.stack(said, dim=1)).sum(dim=1)
 
 
-def _all_of(masks: list[Tensor | None]) -> Tensor | None:
+def _intersect(masks: list[Tensor | None]) -> Tensor | None:
     """Where all masks hold; None where none is given."""
     given = [mask for mask in masks if mask is not None]
     return torch.stack(given).all(dim=0) if given else None

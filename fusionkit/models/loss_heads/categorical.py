@@ -35,7 +35,7 @@ def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> N
         )
 
 
-def weights_by_name(kind: str, option: str, weights: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:
+def order_weights(kind: str, option: str, weights: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:
     """The weights in the order of the names; one where none is given.
 
     Raises:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.interfaces.written_numbers import WrittenNumber, class_of
+from fusionkit.interfaces.written_numbers import WrittenNumber, find_class
 from fusionkit.models.loss_heads.categorical import (
     ACCURACY,
     CALIBRATION,
@@ -51,7 +51,7 @@ class ClassHead(LossHead):
         """Returns the index of a class by its name, or by the whole number that is its name; -1 for a missing one."""
         if value is None:
             return torch.tensor(-1)
-        name = class_of(value, self.classes)
+        name = find_class(value, self.classes)
         if name is None:
             given = value.text if isinstance(value, WrittenNumber) else value
             remedy = did_you_mean(str(given), self.classes)

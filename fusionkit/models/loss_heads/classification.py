@@ -12,9 +12,9 @@ from torch.nn import functional
 
 from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.models.loss_heads.categorical import weights_by_name
+from fusionkit.models.loss_heads.categorical import order_weights
 from fusionkit.models.loss_heads.class_head import SoftmaxHead
-from fusionkit.nn.layers import scoring
+from fusionkit.nn.layers import make_scoring
 
 
 @LOSS_HEADS.register("classification")
@@ -67,8 +67,8 @@ class Classification(SoftmaxHead):
     ) -> None:
         super().__init__("classification", classes)
         self.label_smoothing = label_smoothing
-        self.scores = scoring(in_features, hidden, len(classes))
-        weights = weights_by_name("classification", "class_weights", class_weights or {}, classes)
+        self.scores = make_scoring(in_features, hidden, len(classes))
+        weights = order_weights("classification", "class_weights", class_weights or {}, classes)
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:

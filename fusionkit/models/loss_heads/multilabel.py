@@ -16,8 +16,8 @@ from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget, share
-from fusionkit.models.loss_heads.categorical import F1, check_names, weights_by_name
-from fusionkit.nn.layers import scoring
+from fusionkit.models.loss_heads.categorical import F1, check_names, order_weights
+from fusionkit.nn.layers import make_scoring
 
 
 @LOSS_HEADS.register("multilabel")
@@ -74,8 +74,8 @@ class Multilabel(LossHead):
         check_names("multilabel", "labels", labels, least=1)
         self.classes, self.threshold = labels, threshold
         self.out_features = len(labels)
-        self.scores = scoring(in_features, hidden, len(labels))
-        weights = weights_by_name("multilabel", "presence_weights", presence_weights or {}, labels)
+        self.scores = make_scoring(in_features, hidden, len(labels))
+        weights = order_weights("multilabel", "presence_weights", presence_weights or {}, labels)
         self.register_buffer("presence_weights", torch.tensor(weights), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:

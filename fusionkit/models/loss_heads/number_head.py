@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.models.loss_heads.numeric import NUMBER_METRICS, check_precision, encode_numbers, number_metrics
 from fusionkit.models.loss_heads.target_scale import TargetScale
-from fusionkit.nn.layers import scoring
+from fusionkit.nn.layers import make_scoring
 
 
 class NumberHead(LossHead):
@@ -36,7 +36,7 @@ class NumberHead(LossHead):
     ) -> None:
         super().__init__()
         self.out_features, self.scale_targets, self.robust = outputs, scale_targets, robust
-        self.scores = scoring(in_features, hidden, outputs)
+        self.scores = make_scoring(in_features, hidden, outputs)
         self.scaling = TargetScale(outputs)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:

@@ -36,7 +36,7 @@ def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
     """
     if value is None:
         return torch.full(() if outputs == 1 else (outputs,), math.nan)
-    numbers = _numbers_of(value, outputs)
+    numbers = _read_numbers(value, outputs)
     encoded = torch.tensor(numbers[0] if outputs == 1 else numbers)
     if len(numbers) != outputs or encoded.isinf().any():
         raise ValueError(f"{value!r} is not {outputs} finite number{'s' if outputs > 1 else ''} of single precision")
@@ -56,7 +56,7 @@ def check_precision(values: Sequence[RawTarget | None], outputs: int) -> None:
     Raises:
         ValueError: The numbers of an output would be rounded to a few.
     """
-    stated = [_numbers_of(value, outputs) for value in values if value is not None]
+    stated = [_read_numbers(value, outputs) for value in values if value is not None]
     for output, numbers in enumerate(np.array(stated, dtype=np.float64).reshape(-1, outputs).T):
         known = numbers[np.isfinite(numbers)]
         if not len(known):
@@ -93,7 +93,7 @@ def number_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float]:
     return results
 
 
-def _numbers_of(value: RawTarget, outputs: int) -> list[float]:
+def _read_numbers(value: RawTarget, outputs: int) -> list[float]:
     given = value if isinstance(value, tuple) else (value,)
     try:
         return [float(WrittenNumber(item.strip()) if isinstance(item, str) else item) for item in given]

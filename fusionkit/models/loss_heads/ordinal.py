@@ -20,7 +20,7 @@ from fusionkit.models.loss_heads.categorical import (
     unweighted_average_recall,
 )
 from fusionkit.models.loss_heads.class_head import ClassHead
-from fusionkit.nn.layers import scoring
+from fusionkit.nn.layers import make_scoring
 
 
 @LOSS_HEADS.register("ordinal")
@@ -63,7 +63,7 @@ class Ordinal(ClassHead):
     def __init__(self, in_features: int, hidden: int | None, *, classes: tuple[str, ...] = ()) -> None:
         super().__init__("ordinal", classes)
         self.out_features = len(classes) - 1
-        self.position = scoring(in_features, hidden, 1)
+        self.position = make_scoring(in_features, hidden, 1)
         # All classes are equally probable at g = 0 before training.
         odds = [math.log(k / (len(classes) - k)) for k in range(1, len(classes))]
         gaps = torch.tensor(odds).diff()

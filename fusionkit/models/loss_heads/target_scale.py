@@ -68,7 +68,7 @@ class TargetScale(nn.Module):
             ShapeError: The targets have another number of outputs.
         """
         measure = _robust_scale if robust else _moments
-        for output, numbers in enumerate(self._stated(targets)):
+        for output, numbers in enumerate(self._find_stated(targets)):
             location, spread = measure(numbers) if len(numbers) else (0.0, 1.0)
             smallest = torch.finfo(torch.float32).tiny  # below it a spread has no inverse in single precision
             self.location[output], self.spread[output] = location, spread if spread >= smallest else 1.0
@@ -93,11 +93,11 @@ class TargetScale(nn.Module):
         locations, spreads = (buffer.tolist() for buffer in (self.location, self.spread))
         found = [
             center((numbers - location) / spread) if len(numbers) else 0.0
-            for numbers, location, spread in zip(self._stated(targets), locations, spreads, strict=True)
+            for numbers, location, spread in zip(self._find_stated(targets), locations, spreads, strict=True)
         ]
         return torch.tensor(found, dtype=self.location.dtype, device=targets.device)
 
-    def _stated(self, targets: Tensor) -> list[Numbers]:
+    def _find_stated(self, targets: Tensor) -> list[Numbers]:
         columns: Numbers = as_columns(targets).detach().cpu().double().numpy()
         if columns.ndim != 2 or columns.shape[1] != len(self.location):
             expected = f"(samples, {len(self.location)})" if len(self.location) > 1 else "(samples,)"

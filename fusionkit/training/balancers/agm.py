@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.training.balancers.likelihood import mean_of
+from fusionkit.training.balancers.likelihood import average_known
 
 MOST = 10.0
 
@@ -77,7 +77,7 @@ class AGM(Balancer):
         """The coefficient of every branch that has a sample in the batch."""
         if len(self.modalities) < 2 or step.output is None or not step.output.fused:
             return {}
-        scores = self._scores(step).to(self.mean.dtype)
+        scores = self._score_modalities(step).to(self.mean.dtype)
         scales = self.coefficients(scores)
         here = ~scores.isnan()
         self.steps += here
@@ -87,10 +87,10 @@ class AGM(Balancer):
     def coefficients(self, scores: Tensor) -> Tensor:
         """The coefficients by modality from their scores, one where a score is NaN."""
         here = ~scores.isnan()
-        surplus = (_ahead(self.mean, here) - _ahead(scores, here)).clamp(max=MOST)
+        surplus = (_exponentiate_lead(self.mean, here) - _exponentiate_lead(scores, here)).clamp(max=MOST)
         return torch.where(here, (self.alpha * surplus).exp(), 1.0)
 
-    def _scores(self, step: Step) -> Tensor:
+    def _score_modalities(self, step: Step) -> Tensor:
         assert step.output is not None
         fused = {
             subset: step.scores_of(subset)
@@ -101,12 +101,12 @@ class AGM(Balancer):
         for name in self.modalities:
             total = torch.zeros((), device=self.mean.device)
             for target in step.output.fused:
-                losses = step.loss_of(f"fused/{target}", self._share(name, target, fused))
-                total = total - mean_of(torch.where(step.output.present[name], losses, torch.nan))
+                losses = step.loss_of(f"fused/{target}", self._find_share(name, target, fused))
+                total = total - average_known(torch.where(step.output.present[name], losses, torch.nan))
             rows.append(total)
         return torch.stack(rows)
 
-    def _share(self, name: str, target: str, fused: Mapping[tuple[str, ...], Mapping[str, Tensor]]) -> Tensor:
+    def _find_share(self, name: str, target: str, fused: Mapping[tuple[str, ...], Mapping[str, Tensor]]) -> Tensor:
         """A modality's Shapley share of the scores of a target."""
         count = len(self.modalities)
         share = torch.zeros_like(fused[self.modalities][target])
@@ -117,7 +117,7 @@ class AGM(Balancer):
         return share
 
 
-def _ahead(scores: Tensor, here: Tensor) -> Tensor:
+def _exponentiate_lead(scores: Tensor, here: Tensor) -> Tensor:
     """By how much a modality is ahead of the mean of the others, exponentiated; among those that are here."""
     counted = torch.where(here, scores, 0.0)
     count = here.sum()

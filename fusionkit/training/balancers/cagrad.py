@@ -60,7 +60,7 @@ class CAGrad(MergedGradients):
         gram = (stacked.double() @ stacked.double().T).tolist()
         mean = stacked.mean(dim=0)
         radius = self.c * math.sqrt(max(0.0, sum(map(sum, gram)))) / len(gram)
-        weights = worst_case(gram, radius)
+        weights = find_worst_case(gram, radius)
         worst = torch.tensor(weights, dtype=stacked.dtype, device=stacked.device) @ stacked
         length = worst.norm()
         turned = radius * worst / length.clamp(min=torch.finfo(length.dtype).tiny)
@@ -68,7 +68,7 @@ class CAGrad(MergedGradients):
         return direction
 
 
-def worst_case(gram: Sequence[Sequence[float]], radius: float) -> list[float]:
+def find_worst_case(gram: Sequence[Sequence[float]], radius: float) -> list[float]:
     r"""The weights that minimise :math:`g_w^\top g_0 + r \lVert g_w \rVert`, from the gradients' inner products.
 
     The function is convex; weight moves between two terms at a time, by an exact line search, until none moves.

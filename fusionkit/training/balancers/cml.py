@@ -51,7 +51,7 @@ class CML(Balancer):
 
     Example:
         >>> balancer = CML(("audio", "video"), ("mood",))
-        >>> [subset.tolist() for subset in balancer.chain(torch.tensor([[True, True], [False, True]]),
+        >>> [subset.tolist() for subset in balancer.draw_chain(torch.tensor([[True, True], [False, True]]),
         ...                                               torch.tensor([[0.2, 0.7], [0.9, 0.1]]))]
         [[[False, True], [False, False]]]
     """
@@ -79,8 +79,8 @@ class CML(Balancer):
         assert output is not None
         ranked = find_classes(step, "cml: confidence belongs to classes")
         present = torch.stack([output.present[name] for name in self.modalities], dim=1)
-        subsets = self.chain(present, torch.rand(present.shape, device=present.device))
-        scores = [output.fused, *(self._without(step, subset) for subset in subsets)]
+        subsets = self.draw_chain(present, torch.rand(present.shape, device=present.device))
+        scores = [output.fused, *(self._fuse_without(step, subset) for subset in subsets)]
         counts = [torch.ones_like(present[:, 0]), *(subset.any(dim=1) for subset in subsets)]
         for name in fused:
             target = name.partition("/")[2]
@@ -96,7 +96,7 @@ class CML(Balancer):
                 weighted[f"confidence/{target}"] = self.weight * mean_over_union(rises[known])
         return weighted
 
-    def chain(self, present: Tensor, draws: Tensor) -> list[Tensor]:
+    def draw_chain(self, present: Tensor, draws: Tensor) -> list[Tensor]:
         """The smaller subsets as presence ``(batch, modalities)``: of what is present, what drew the least goes first.
 
         A sample that has no more to lose has none, and does not count there.
@@ -105,6 +105,6 @@ class CML(Balancer):
         gone = (~present).sum(dim=1, keepdim=True)
         return [present & (places >= gone + lost) for lost in range(1, present.shape[1])]
 
-    def _without(self, step: Step, subset: Tensor) -> Mapping[str, Tensor]:
+    def _fuse_without(self, step: Step, subset: Tensor) -> Mapping[str, Tensor]:
         assert step.output is not None
         return step.fuse(step.output.features, dict(zip(self.modalities, subset.unbind(dim=1), strict=True)))

@@ -89,14 +89,14 @@ class GBlend(Balancer):
         problems += [Problem(f"{option}.{n}", "missing", "state every branch") for n in branches if n not in given]
         if problems:
             raise RecipeError(problems, source="g_blend")
-        self.weights = dict(weights) if weights is not None else _estimated(losses or {})
+        self.weights = dict(weights) if weights is not None else _estimate(losses or {})
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
         """Multiplies every term by the weight of its branch."""
         return {name: self.weights[name.partition("/")[0]] * term for name, term in terms.items()}
 
 
-def _estimated(losses: Mapping[str, BranchLosses]) -> dict[str, float]:
+def _estimate(losses: Mapping[str, BranchLosses]) -> dict[str, float]:
     ratios, problems = {}, []
     for branch, of in losses.items():
         generalisation = of.validation[0] - of.validation[1]

@@ -83,11 +83,11 @@ class GBlendOnline(Balancer):
             return EpochPlan()
         if not review.epoch:
             self.weights.fill_(1.0)  # what another stage found is of other branches
-        before = _losses(review, review.branches)
+        before = _measure_losses(review, review.branches)
         ratios = torch.zeros_like(self.weights)
         for branch in review.branches:
             with review.trial(branch, self.every):
-                after = _losses(review, (branch,))
+                after = _measure_losses(review, (branch,))
             ratios[self.branches.index(branch)] = ratio(before[branch], after[branch])
         if ratios.any():
             self.weights.copy_(ratios / ratios.sum())
@@ -101,13 +101,13 @@ def ratio(before: tuple[float, float], after: tuple[float, float]) -> float:
     return max(0.0, generalisation) / max(abs(overfitting), SMALLEST) ** 2
 
 
-def _losses(review: Review, branches: Sequence[str]) -> dict[str, tuple[float, float]]:
+def _measure_losses(review: Review, branches: Sequence[str]) -> dict[str, tuple[float, float]]:
     """By branch its loss on training and on held-out samples."""
-    training, held = (_mean_losses(review.walk(samples), branches) for samples in ("training", "held_out"))
+    training, held = (_average_losses(review.walk(samples), branches) for samples in ("training", "held_out"))
     return {branch: (training[branch], held[branch]) for branch in branches}
 
 
-def _mean_losses(steps: Iterable[Step], branches: Sequence[str]) -> dict[str, float]:
+def _average_losses(steps: Iterable[Step], branches: Sequence[str]) -> dict[str, float]:
     """By branch the mean loss over samples, summed over targets; 0 where no sample counts."""
     losses: dict[tuple[str, str], list[Tensor]] = {}
     for step in steps:

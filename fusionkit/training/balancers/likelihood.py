@@ -12,11 +12,11 @@ from fusionkit.interfaces import Step
 from fusionkit.nn.distributed import sum_over_processes
 
 
-def mean_of(values: Tensor) -> Tensor:
+def average_known(values: Tensor) -> Tensor:
     """The mean of the values that are no NaN, over all processes; NaN where there is none.
 
     Example:
-        >>> mean_of(torch.tensor([1.0, float("nan"), 2.0])), mean_of(torch.tensor([float("nan")]))
+        >>> average_known(torch.tensor([1.0, float("nan"), 2.0])), average_known(torch.tensor([float("nan")]))
         (tensor(1.5000), tensor(nan))
     """
     counted = values[~values.isnan()]
@@ -25,7 +25,7 @@ def mean_of(values: Tensor) -> Tensor:
     return total / count
 
 
-def likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str, Tensor]:
+def estimate_likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str, Tensor]:
     r"""The mean likelihood of the truth under each modality's own scores, over its samples and the targets.
 
     .. math::
@@ -53,7 +53,7 @@ def likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str,
         means = []
         for target, scores in output.unimodal.get(name, {}).items():
             losses = step.loss_of(f"{name}/{target}", scores.detach())
-            mean = mean_of((-losses).exp())
+            mean = average_known((-losses).exp())
             if not mean.isnan():
                 means.append(mean)
         if means:

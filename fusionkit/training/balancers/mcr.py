@@ -81,7 +81,7 @@ class MCR(Balancer):
         ranked = find_classes(step, "mcr: influence is on probabilities of classes")
         classes = [name for name in fused if name.partition("/")[2] in ranked]
         for name in self.modalities:
-            drawn = [self._played(step, name, classes) for _ in range(self.permutations)]
+            drawn = [self._play(step, name, classes) for _ in range(self.permutations)]
             weighted[f"influence/{name}"] = self.weight * torch.stack(drawn).mean()
         return weighted
 
@@ -90,7 +90,7 @@ class MCR(Balancer):
         middle = (first + second) / 2
         return (_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2
 
-    def _played(self, step: Step, name: str, terms: Sequence[str]) -> Tensor:
+    def _play(self, step: Step, name: str, terms: Sequence[str]) -> Tensor:
         """Minus the influence of a modality, as its own encoder sees it and as those of the others do."""
         assert step.output is not None
         others = [other for other in self.modalities if other != name]
@@ -98,13 +98,13 @@ class MCR(Balancer):
         order = torch.arange(len(step.output.present[name]), device=rows.device)
         order = order.index_copy(0, rows, rows[torch.randperm(len(rows), device=rows.device)])
         if self.strategy == "collaborative":
-            return -self._influence(step, name, order, terms, constant=())
-        own = -self._influence(step, name, order, terms, constant=others)
-        return (
-            own if self.strategy == "independent" else own + self._influence(step, name, order, terms, constant=[name])
-        )
+            return -self._measure_influence(step, name, order, terms, constant=())
+        own = -self._measure_influence(step, name, order, terms, constant=others)
+        if self.strategy == "independent":
+            return own
+        return own + self._measure_influence(step, name, order, terms, constant=[name])
 
-    def _influence(
+    def _measure_influence(
         self, step: Step, name: str, order: Tensor, terms: Sequence[str], *, constant: Collection[str]
     ) -> Tensor:
         """How far the answers move where a modality's features stand in this order; no gradient into the constant."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.training.balancers.likelihood import likelihoods
+from fusionkit.training.balancers.likelihood import estimate_likelihoods
 
 
 @BALANCERS.register("ogm_ge")
@@ -76,7 +76,7 @@ class OgmGe(Balancer):
         """The coefficient and the noise of every branch that can be compared with another."""
         if not self.starts <= step.epoch <= self.ends:
             return {}
-        scales = self.scales(likelihoods(step, self.modalities, "ogm_ge"))
+        scales = self.scales(estimate_likelihoods(step, self.modalities, "ogm_ge"))
         return {name: GradientScale(scale, 1.0 if self.noise else 0.0) for name, scale in scales.items()}
 
     def scales(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:

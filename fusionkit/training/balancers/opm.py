@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
-from fusionkit.training.balancers.likelihood import likelihoods
+from fusionkit.training.balancers.likelihood import estimate_likelihoods
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -76,7 +76,7 @@ class OPM(Balancer):
 
     def weigh(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, Tensor]:
         """Leaves the terms as they are, and remembers how well each modality alone does."""
-        for name, score in likelihoods(step, self.modalities, "opm").items():
+        for name, score in estimate_likelihoods(step, self.modalities, "opm").items():
             self.scores[self.modalities.index(name)] = score
         return terms
 

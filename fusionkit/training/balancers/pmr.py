@@ -12,7 +12,7 @@ from torch import Tensor
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union, sum_over_processes
-from fusionkit.training.balancers.likelihood import mean_of
+from fusionkit.training.balancers.likelihood import average_known
 from fusionkit.training.balancers.terms import find_classes, split_terms
 
 
@@ -87,7 +87,7 @@ class PMR(Balancer):
         if not fused:
             return terms
         weighted = {**fused, **own}
-        guesses = self._guesses(step)
+        guesses = self._guess_modalities(step)
         if len(guesses) < 2:
             return weighted
         lags = self.lags(torch.stack([likely for likely, _, _ in guesses.values()]))
@@ -100,7 +100,7 @@ class PMR(Balancer):
         r"""The coefficients :math:`\beta` from the mean probabilities of the truth."""
         return (likely.max() / likely.clamp(min=torch.finfo(likely.dtype).tiny) - 1).clamp(0, 1)
 
-    def _guesses(self, step: Step) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    def _guess_modalities(self, step: Step) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
         """By modality the mean probability of the truth, its mean cross-entropy and the mean entropy."""
         output = step.output
         assert output is not None
@@ -141,7 +141,7 @@ class PMR(Balancer):
         logarithms = (-distances).log_softmax(dim=1)
         truth = logarithms.gather(1, torch.searchsorted(known, wanted)[:, None]).flatten()
         entropy = -(logarithms.exp() * logarithms).sum(dim=1)
-        likely = mean_of(truth.exp())
+        likely = average_known(truth.exp())
         means = mean_over_union(-truth), mean_over_union(entropy)  # always: other processes wait for this one
         return None if likely.isnan() else (likely, *means)
 

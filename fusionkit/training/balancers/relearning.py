@@ -78,7 +78,7 @@ class Relearning(Balancer):
         """Which share every encoder unlearns, where a diagnosis is due."""
         if not review.epoch or review.epoch % self.every or review.epoch // self.every > self.times:
             return EpochPlan()
-        training, held = (_gathered(review.walk(samples)) for samples in ("training", "held_out"))
+        training, held = (_gather(review.walk(samples)) for samples in ("training", "held_out"))
         gaps: dict[str, list[float]] = {}
         for name, target in sorted(training.keys() & held.keys()):
             classes = len(np.unique(np.concatenate([training[name, target][1], held[name, target][1]])))
@@ -107,7 +107,7 @@ def clusters(features: NDArray[np.float64], count: int) -> NDArray[np.int64]:
         return np.asarray(means.fit_predict(scaled), dtype=np.int64)
 
 
-def _gathered(steps: Iterable[Step]) -> dict[Key, tuple[NDArray[np.float64], NDArray[np.int64]]]:
+def _gather(steps: Iterable[Step]) -> dict[Key, tuple[NDArray[np.float64], NDArray[np.int64]]]:
     """By modality and target, the features and classes of the samples that have both."""
     found: dict[Key, list[tuple[Tensor, Tensor]]] = {}
     for step in steps:

@@ -80,14 +80,14 @@ class SampleValuation(Balancer):
             return EpochPlan()
         repeats: list[Repeat] = []
         for step in review.walk("training"):
-            repeats += self._repeats(step)
+            repeats += self._plan_repeats(step)
         return EpochPlan(repeats=tuple(repeats))
 
-    def _repeats(self, step: Step) -> list[Repeat]:
+    def _plan_repeats(self, step: Step) -> list[Repeat]:
         assert step.output is not None
         names, present = self.modalities, step.output.present
         every = [subset for size in range(1, len(names) + 1) for subset in combinations(names, size)]
-        right = {subset: _right(step, subset) for subset in every}
+        right = {subset: _judge(step, subset) for subset in every}
         patterns = list(zip(*(present[name].tolist() for name in names), strict=True))
         repeats = []
         for pattern in sorted(set(patterns)):
@@ -98,10 +98,10 @@ class SampleValuation(Balancer):
             for row in (row for row, own in enumerate(patterns) if own == pattern):
                 for name, share in zip(players, found, strict=True):
                     again = Repeat(step.sample_ids[row], (name,))
-                    repeats += [again] * self.repeats_at(share[row])
+                    repeats += [again] * self.count_repeats(share[row])
         return repeats
 
-    def repeats_at(self, share: float) -> int:
+    def count_repeats(self, share: float) -> int:
         """How often a sample is repeated with a modality of this share; never where it is not known (NaN)."""
         wanted = round(self.rate * (1 - share), 9) if share < 1 else 0.0  # sums of fractions are not exact
         return math.floor(wanted + 0.5)
@@ -122,7 +122,7 @@ def shares(right: Mapping[Subset, Tensor], players: Sequence[str]) -> list[Tenso
     return found
 
 
-def _right(step: Step, subset: Subset) -> Tensor:
+def _judge(step: Step, subset: Subset) -> Tensor:
     """By sample, for which share of its known targets the prediction is right; NaN where none is known."""
     classes = find_classes(step, "sample_valuation: a prediction is right or wrong for classes")
     scores = step.scores_of(subset)

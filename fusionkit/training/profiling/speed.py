@@ -14,7 +14,7 @@ from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Batch, LossHead, RawTarget, Stage
 from fusionkit.models.build import FusionModel
 from fusionkit.models.noise import count_samples, draw_noise
-from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, told_when_full, too_large
+from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, explain_full_memory, make_batch_error
 from fusionkit.nn.timer import time_work, wait_for
 from fusionkit.training.placement import list_modalities
 from fusionkit.training.profiling.rehearsal import Rehearsal, time_steps
@@ -119,7 +119,7 @@ def _time_stage(
         return time_work(lambda: learn(noise), device)
 
     with (
-        told_when_full(lambda: too_large(f"stage {stage.name}", batch, device, FEWER_SAMPLES)),
+        explain_full_memory(lambda: make_batch_error(f"stage {stage.name}", batch, device, FEWER_SAMPLES)),
         rehearsal.learn(stage) as learn,
     ):
         seconds, count = time_steps(step, batch, device, samples=_FEWEST, rounds=rounds, limit=limit)
@@ -139,7 +139,7 @@ def _time_prediction(
         with torch.inference_mode():
             return time_work(lambda: model(noise.inputs), device)
 
-    with told_when_full(lambda: too_large("prediction", batch, device, SMALLER_BATCHES)):
+    with explain_full_memory(lambda: make_batch_error("prediction", batch, device, SMALLER_BATCHES)):
         return time_steps(step, batch, device, samples=_FEWEST, rounds=rounds, limit=limit)
 
 
