@@ -1,4 +1,4 @@
-"""What tells two recipes apart: whether a training of one may go on with the other."""
+"""The differences of two recipes, by which a training of one may or may not go on with the other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_differences(there: Recipe, given: Recipe) -> list[str]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a recipe may say at a place.
+    """The values that a recipe may have at a place.
 
     Args:
         type: A record, or the type of a mapping or of a list; None where it is something else or not known.
@@ -52,11 +52,11 @@ class _Kind:
 
     @property
     def is_record(self) -> bool:
-        """Whether its keys are fields."""
+        """True where its keys are fields."""
         return isinstance(self.type, type) and issubclass(self.type, BaseModel)
 
     def below(self, key: str | int, value: Any) -> _Kind:
-        """What may be said at a key, given what stands there."""
+        """Returns what may be said at a key, given what stands there."""
         annotation, marks = None, set[Mark]()
         if self.is_record:
             if (field := self.type.model_fields.get(key)) is not None:
@@ -82,7 +82,7 @@ def _marks_among(metadata: Iterable[Any]) -> set[Mark]:
 
 
 def _members(annotation: Any, marks: set[Mark]) -> Iterator[Any]:
-    """The members of a union, if it is one; notes the marks on it and on them."""
+    """Yields the members of a union, if it is one; notes the marks on it and on them."""
     if get_origin(annotation) is Annotated:
         held, *metadata = get_args(annotation)
         marks |= _marks_among(metadata)
@@ -113,6 +113,6 @@ def _differences(kind: _Kind, there: Any, given: Any, place: str) -> Iterator[st
 
 
 def _options_of(spec: type[ComponentSpec], there: Mapping[str, Any], given: Mapping[str, Any]) -> type[BaseModel]:
-    """The record of a component's options; of two different ones, or one that is not known, what all have."""
+    """Finds the record of a component's options; of two different ones, or an unknown one, what all have."""
     name, known = there.get("type"), REGISTRIES[spec.kind]
     return known.get(str(name)).options if name == given.get("type") and name in known else spec

@@ -1,4 +1,4 @@
-"""What the encoders of a recipe start from: weights of a file, weights that timm brings, or nothing."""
+"""The start of a recipe's encoders: weights of a file, weights that timm brings, or nothing."""
 
 from __future__ import annotations
 

@@ -18,21 +18,21 @@ COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
 
 
 def recipes_folder() -> Path:
-    """Where the shipped recipes lie: inside the installed package, or beside it in a clone."""
+    """Finds the folder of the shipped recipes: inside the installed package, or beside it in a clone."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
 
 
 def shipped_recipes() -> Mapping[str, Path]:
-    """Every shipped recipe, experiment and comparison by name, its path below the folder without the suffix."""
+    """Lists every shipped recipe, experiment and comparison by name, its path below the folder without the suffix."""
     folder = recipes_folder()
     files = sorted(folder.rglob("*.yaml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
 
 def find_recipe(name: str | Path) -> Path:
-    """The file of a recipe or experiment, given by its path or by a shipped recipe's name.
+    """Finds the file of a recipe or experiment, given by its path or by a shipped recipe's name.
 
     Raises:
         RecipeError: There is neither.
@@ -54,7 +54,7 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def find_beside(name: str, file: Path) -> Path:
-    """The recipe that an experiment names: a path relative to the experiment's file, or a shipped recipe's name.
+    """Finds the recipe that an experiment names: by a path relative to its file, or by a shipped recipe's name.
 
     Args:
         name: What the experiment says.
@@ -68,7 +68,7 @@ def find_beside(name: str, file: Path) -> Path:
 
 
 def summary_of(path: Path) -> str:
-    """What a recipe's first comment says of it."""
+    """Reads what a recipe's first comment says of it."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = (line.lstrip("# ") for line in lines if line.startswith("#") and "yaml-language-server" not in line)
     return next(comments, "")
@@ -119,7 +119,7 @@ _ELSEWHERE = "choose another folder"
 
 
 def _copies(wanted: Sequence[Path], home: Path, folder: Path) -> dict[Path, Path]:
-    """Where shipped files and all that they name are copied to: in a folder as they lie to each other where shipped."""
+    """Plans where shipped files and all that they name are copied to: they keep their places to each other."""
     found = dict.fromkeys(wanted)
     waiting = list(wanted)
     while waiting:
@@ -131,7 +131,7 @@ def _copies(wanted: Sequence[Path], home: Path, folder: Path) -> dict[Path, Path
 
 
 def _named_by(path: Path) -> list[Path]:
-    """The files that an experiment or comparison names by a relative path; a recipe names none."""
+    """Lists the files that an experiment or comparison names by a relative path; a recipe names none."""
     document = read_yaml(path.read_text(encoding="utf-8"), str(path)).value
     named = [document.get("recipe"), *document.get("pretraining", {}).values()]
     beside = [Path(os.path.normpath(path.parent / name)) for name in named if name is not None]

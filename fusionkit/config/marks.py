@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mark:
-    """What a field's type says beyond what may be written there.
+    """A statement of a field's type beyond what may be written there.
 
     Args:
         name: What it is called.

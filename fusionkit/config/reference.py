@@ -1,4 +1,4 @@
-"""What there is to know of a registered component, read from its signature and docstring."""
+"""The reference of a registered component, read from its signature and docstring."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ComponentPage:
 
 
 def registry_kind(kind: str) -> str:
-    """The kind that a word names, in singular or plural, as registries or recipes spell it.
+    """Finds the kind that a word names, in singular or plural, as registries or recipes spell it.
 
     Raises:
         RecipeError: There is no such kind.
@@ -77,7 +77,7 @@ def registry_kind(kind: str) -> str:
 
 
 def component_page(kind: str, name: str) -> ComponentPage:
-    """Everything that a component says of itself.
+    """Reads everything that a component says of itself.
 
     Raises:
         RecipeError: There is no such kind or component.
@@ -135,7 +135,7 @@ def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
 
 
 def _container(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """The type of a list, mapping or record; empty for anything else."""
+    """Describes the type of a list, mapping or record; empty for anything else."""
     if schema.get("type") == "array":
         items = schema.get("items") or {"anyOf": schema.get("prefixItems", [{}])}
         return f"list of {_type(items, definitions)}"
@@ -152,14 +152,14 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 
 def _sections(docstring: str) -> dict[str, str]:
-    """The text before the first section under the empty name, then every section without its indent."""
+    """Splits off the text before the first section, under the empty name, then every section without its indent."""
     parts = re.split(r"^(Args|Returns|Raises|Source|Example|Note):\n", docstring, flags=re.MULTILINE)
     bodies = [inspect.cleandoc("\n" + body) for body in parts[2::2]]
     return {"": parts[0].strip(), **dict(zip(parts[1::2], bodies, strict=True))}
 
 
 def _formula(text: str) -> tuple[str, str]:
-    """The formulas of a text, and the text without them."""
+    """Splits the formulas off a text."""
     block = re.compile(r"^\.\. math::\n((?:[ ]+.*\n?|\n(?=[ ]))+)", flags=re.MULTILINE)
     formulas = [inspect.cleandoc("\n" + match) for match in block.findall(text)]
     return "\n".join(formulas), re.sub(r"\n{3,}", "\n\n", block.sub("", text))

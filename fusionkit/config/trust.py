@@ -1,4 +1,4 @@
-"""Whose plugins are imported: importing a module runs it, so a run that somebody else trained must not name one.
+"""Trust in plugins: importing a module runs it, so a run that somebody else trained must not name one.
 
 A recipe that is given to be trained or checked is the user's own and imports what it lists. A run may be anybody's. So
 `train` notes every run whose recipe lists plugins in a list of the user's: its path, and the hash of its recipe. A run

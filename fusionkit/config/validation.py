@@ -1,4 +1,4 @@
-"""What pydantic finds wrong, in the words of a recipe: where, what was given, what would be right."""
+"""The mistakes that pydantic finds, in the words of a recipe: where, what was given, what would be right."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _LENGTHS = {
 
 
 def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], Iterable[str]]) -> list[Finding]:
-    """Everything an error lists, each mistake once.
+    """Lists all mistakes of an error, each once.
 
     Args:
         error: What validation raised.
@@ -81,7 +81,7 @@ def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], It
 
 
 def shown(value: Any) -> str:
-    """A value as a message quotes it, cut where it is long.
+    """Quotes a value as a message does, cut where it is long.
 
     Example:
         >>> shown("x" * 100)
@@ -112,7 +112,7 @@ def as_written(loc: Sequence[str | int], data: Any, kind: str = "") -> Place:
 
 
 def at(data: Any, place: Place) -> Any:
-    """The value at a place; None where there is none."""
+    """Finds the value at a place; None where there is none."""
     for part in place:
         if isinstance(data, dict):
             data = data.get(part)

@@ -152,7 +152,7 @@ class _RefusedError(Exception):
 
 
 class _Extent(NamedTuple):
-    """How large and how deep a value is with every alias in it spelt out; long text counts as several nodes."""
+    """The size and depth of a value with every alias in it spelt out; long text counts as several nodes."""
 
     nodes: int
     depth: int = 0

@@ -29,7 +29,7 @@ Copies = tuple[tuple[str, Path, str, Path], ...]
 
 
 def copies_across(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
-    """The files of test samples that training samples have as well, each once, in the order of the test part.
+    """Finds the files of test samples that training samples have as well, each once, in the order of the test part.
 
     Files are told apart by their bytes, which are read of those only that have one size and agree in samples of
     themselves. One that holds a single value over and over, such as silence, tells nothing and counts as no copy; nor
@@ -53,7 +53,7 @@ def copies_across(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
 
 
 def describe_copies(copies: Copies, shown: int = 3) -> str:
-    """How many there are, and the first of them.
+    """Says how many copies there are, and names the first of them.
 
     Example:
         >>> describe_copies((("a", Path("a.wav"), "b", Path("b.wav")), ("a", Path("a.wav"), "c", Path("a.wav"))))
@@ -76,7 +76,7 @@ def _known(samples: Iterable[str], files: Mapping[str, Sequence[Path]]) -> Itera
 
 
 def _size(file: Path) -> str:
-    """The size of a file, or of a member of an archive with its checksum; empty for a file without a byte."""
+    """Reads the size of a file, or of a member of an archive with its checksum; empty for a file without a byte."""
     try:
         if is_member(file):
             return fingerprint(file)
@@ -86,7 +86,7 @@ def _size(file: Path) -> str:
 
 
 def _sampled(file: Path) -> str:
-    """A hash of samples of a file."""
+    """Hashes samples of a file."""
     if is_member(file):
         return fingerprint(file)
     state = file.stat()
@@ -94,7 +94,7 @@ def _sampled(file: Path) -> str:
 
 
 def _whole(file: Path) -> str:
-    """A hash of all bytes of a file; empty where they tell nothing."""
+    """Hashes all bytes of a file; empty where they tell nothing."""
     if is_member(file):
         return fingerprint(file)
     state = file.stat()
@@ -103,7 +103,7 @@ def _whole(file: Path) -> str:
 
 @lru_cache(maxsize=2**17)
 def _hash_of_samples(file: Path, size: int, changed: int) -> str:
-    """Of a file of this size and time; a changed one is read anew."""
+    """Hashes samples of a file of this size and time; a changed one is read anew."""
     with file.open("rb") as opened:
         pieces = []
         for start in (0, size // 2, max(0, size - _SAMPLE)):
@@ -114,7 +114,7 @@ def _hash_of_samples(file: Path, size: int, changed: int) -> str:
 
 @lru_cache(maxsize=2**17)
 def _hash_of_all(file: Path, size: int, changed: int) -> str:
-    """Empty where one value follows the header over and over, or nothing does."""
+    """Hashes all bytes; empty where one value follows the header over and over, or nothing does."""
     with file.open("rb") as opened:
         header = _header_size(opened.read(_SAMPLE))
         opened.seek(0)

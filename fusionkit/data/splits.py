@@ -1,4 +1,4 @@
-"""What a split promises: its hash, the groups on both of its sides, and validation samples set aside from training."""
+"""The promises of a split: its hash, the groups on both sides, and validation samples set aside from training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SplitLabel = str
 
 
 def split_hash(split: Split) -> str:
-    """The sha256 of a split's name and of its sorted training and test ids, as 64 hexadecimal digits.
+    """Hashes a split's name and its sorted training and test ids, as the 64 hexadecimal digits of a sha256.
 
     Two splits have one hash if, and only if, they name the same samples on the same sides, in whatever order.
 
@@ -31,7 +31,7 @@ def split_hash(split: Split) -> str:
 
 
 def data_hash(split: Split, rows: Sequence[Row], contents: Mapping[str, str]) -> str:
-    """The sha256 of a split, of what its rows state, and of what is known of their content.
+    """Hashes a split, what its rows state, and what is known of their content, by sha256.
 
     Args:
         split: The split.
@@ -48,7 +48,7 @@ def data_hash(split: Split, rows: Sequence[Row], contents: Mapping[str, str]) ->
 
 
 def overlapping_groups(split: Split, rows: Sequence[Row]) -> tuple[str, ...]:
-    """The groups that have samples on both sides, in natural order."""
+    """Finds the groups that have samples on both sides, in natural order."""
     by_id = {row.id: row for row in rows}
     train, test = (
         {group for name in side if (group := by_id[name].group) is not None} for side in (split.train, split.test)
@@ -128,7 +128,7 @@ def inner_split(
 def draw_units(
     rows: Sequence[Row], size: float, seed: int, *, place: str, parts: int = 1, groups: bool = True
 ) -> tuple[frozenset[str], ...]:
-    """The ids of random parts of the groups (of the samples where no row has a group) that have no unit in common.
+    """Draws the ids of random parts of the groups (of the samples where no row has a group) that share no unit.
 
     Args:
         rows: The rows.
@@ -162,7 +162,7 @@ def draw_units(
 
 
 def by_group(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
-    """The ids of every group, groups in natural order.
+    """Groups the ids of rows, groups in natural order.
 
     Raises:
         DataError: Rows have no group.
@@ -179,14 +179,14 @@ def by_group(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
 
 
 def split_off(name: str, rows: Sequence[Row], test: Iterable[str]) -> Split:
-    """The split whose test part is the given ids, both sides in the order of the rows."""
+    """Splits the given ids off as the test part, both sides in the order of the rows."""
     chosen = frozenset(test)
     train = tuple(row.id for row in rows if row.id not in chosen)
     return Split(name, train, tuple(row.id for row in rows if row.id in chosen))
 
 
 def unknown_samples(names: Sequence[str], known: Collection[str], place: str) -> list[Problem]:
-    """The problems of ids that no sample has: the first twenty one by one, and how many there are."""
+    """Returns the problems of ids that no sample has: the first twenty one by one, and how many there are."""
     problems = []
     for name in names[:20]:
         hint = did_you_mean(name, known)
@@ -197,7 +197,7 @@ def unknown_samples(names: Sequence[str], known: Collection[str], place: str) ->
 
 
 def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
-    """A sorting key by which ``"2"`` and ``"02"`` stand before ``"10"``."""
+    """Makes a sorting key by which ``"2"`` and ``"02"`` stand before ``"10"``."""
     parts = re.findall(r"\d+|\D+", text)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
 

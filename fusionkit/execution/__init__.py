@@ -1,1 +1,1 @@
-"""Where jobs run: the processes of this machine, and what is installed on it."""
+"""The execution of jobs: the processes of this machine, and what is installed on it."""

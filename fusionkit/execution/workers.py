@@ -62,7 +62,7 @@ def run_jobs(
 
 
 def processors() -> int:
-    """How many processors this process may use."""
+    """Counts the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -81,7 +81,7 @@ def leave_signals_to_parent() -> None:
 
 @contextmanager
 def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
-    """A bar on standard error with the remaining time; gives what advances it by one, and says what failed, if any.
+    """Draws a bar on standard error with the remaining time; yields what advances it by one, and says what failed.
 
     Args:
         what: What is counted, such as ``"runs"``.
@@ -122,7 +122,7 @@ def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Within it torch computes on one thread, as in a worker: figures and times do not depend on how many there are."""
+    """Lets torch compute on one thread, as in a worker: figures and times do not depend on how many there are."""
     import torch
 
     threads = torch.get_num_threads()
@@ -190,7 +190,7 @@ class _Worker(Generic[J, R]):
         self.job = job
 
     def take_result(self) -> tuple[J, R | Death]:
-        """What came of the job, once the connection is ready; it is ready too when the process has died."""
+        """Takes what came of the job, once the connection is ready; it is ready too when the process has died."""
         job, self.job = self.job, None
         assert job is not None
         result: R | Death
@@ -231,7 +231,7 @@ def _work(jobs: Connection[Any, Any], do: Callable[[J], R], around: Callable[[],
 
 
 def _end_with_parent() -> None:
-    """Two processes must never write one file: when the main process is killed, its workers stop too."""
+    """Ends with the main process, even a killed one: two processes must never write one file."""
     parent = parent_process()
     if parent is not None:
         parent.join()

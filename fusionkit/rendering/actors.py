@@ -32,7 +32,7 @@ class Actor:
 
     @classmethod
     def cast(cls, name: str, sex: str, *, seed: int = 0, ambiguity: float = 1.0) -> Actor:
-        """The actor of a name, who depends on nothing but the arguments.
+        """Casts the actor of a name, who depends on nothing but the arguments.
 
         Example:
             >>> Actor.cast("07", "male") == Actor.cast("07", "male", seed=1)
@@ -48,7 +48,7 @@ class Actor:
 
 
 def generator_for(seed: int, *names: str) -> np.random.Generator:
-    """A generator of its own for a thing that has a name, whatever is made before it.
+    """Makes a generator of its own for a thing that has a name, whatever is made before it.
 
     Example:
         >>> first, again = (int(generator_for(0, "clip", "01-01").integers(1000)) for _ in range(2))

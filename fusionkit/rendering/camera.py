@@ -38,7 +38,7 @@ class Camera:
         self._offsets = generator
 
     def take(self, pose: Pose, motion: Motion) -> np.ndarray:
-        """One frame, ``(height, width, 3)``, uint8."""
+        """Takes one frame, ``(height, width, 3)``, uint8."""
         image = self._wall.copy()
         draw_person(Canvas(image, pose), self._look, motion)
         mask = Image.new("L", image.size)
@@ -52,13 +52,13 @@ class Camera:
         return picture
 
     def _noise(self) -> np.ndarray:
-        """A window into the take's grain: as good as fresh noise, at no cost."""
+        """Draws a window into the take's grain: as good as fresh noise, at no cost."""
         width, height = self._size
         down, right = int(self._offsets.integers(61)), int(self._offsets.integers(67))
         return self._grain[down : down + height, right : right + width]
 
     def _seen_light(self, pose: Pose) -> np.ndarray:
-        """The map of light as the head is placed in the frame."""
+        """Places the map of light as the head is placed in the frame."""
         x, y = (self._places[0] - np.float32(pose.x)), (self._places[1] - np.float32(pose.y))
         cosine, sine = np.float32(math.cos(pose.roll) / pose.scale), np.float32(math.sin(pose.roll) / pose.scale)
         u, v = cosine * x + sine * y - np.float32(0.6 * pose.yaw), cosine * y - sine * x - np.float32(0.6 * pose.pitch)
@@ -70,7 +70,7 @@ class Camera:
 
 
 def _light_map(look: Look, studio: Studio) -> np.ndarray:
-    """How bright the light makes every place of the head, which is an ellipsoid with sockets, cheeks and a nose."""
+    """Computes the light on every place of the head, which is an ellipsoid with sockets, cheeks and a nose."""
     v, u = np.mgrid[-1.3 : 1.3 : 1 / _STEPS, -1.1 : 1.1 : 1 / _STEPS]
     x, y = u / (look.width * 1.12), v / 1.2
     z = np.sqrt(np.maximum(0.06, 1 - x**2 - y**2))

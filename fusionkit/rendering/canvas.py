@@ -20,7 +20,7 @@ DETAIL = 2
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is.
+    """The place of the head.
 
     Args:
         x: Centre, pixels of the frame from the left.
@@ -63,23 +63,23 @@ class Canvas:
         return placed
 
     def fill(self, points: np.ndarray, colour: Colour | int, *, flat: bool = False) -> None:
-        """A filled polygon."""
+        """Fills a polygon."""
         self._draw.polygon(self.place(points, flat=flat).view(np.float64).tolist(), fill=_whole(colour))
 
     def stroke(self, points: np.ndarray, colour: Colour | int, width: float) -> None:
-        """A line of a width in the head's units."""
+        """Draws a line of a width in the head's units."""
         pixels = max(1, round(width * self._unit))
         self._draw.line(self.place(points).view(np.float64).tolist(), fill=_whole(colour), width=pixels)
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """A colour between two, at a share of the second."""
+    """Mixes a colour of two, at a share of the second."""
     a, b = 1 - share, share
     return (a * first[0] + b * second[0], a * first[1] + b * second[1], a * first[2] + b * second[2])
 
 
 def darker(colour: Colour, factor: float) -> Colour:
-    """A colour times a factor."""
+    """Darkens a colour by a factor."""
     return (colour[0] * factor, colour[1] * factor, colour[2] * factor)
 
 
@@ -90,12 +90,12 @@ def mirrored(points: np.ndarray, side: int = -1) -> np.ndarray:
 
 
 def both_sides(right: np.ndarray) -> np.ndarray:
-    """A closed shape from the points of its right half; the first and the last lie on the axis."""
+    """Closes a shape from the points of its right half; the first and the last lie on the axis."""
     return np.concatenate([right, mirrored(right[-2:0:-1])])
 
 
 def smooth(points: np.ndarray, *, closed: bool = False, pieces: int = 5) -> np.ndarray:
-    """A Catmull-Rom curve through points, with so many pieces between two of them.
+    """Draws a Catmull-Rom curve through points, with so many pieces between two of them.
 
     Example:
         >>> smooth(np.array([0j, 1 + 1j, 2 + 0j]), pieces=2).real.round(3).tolist()
@@ -107,7 +107,7 @@ def smooth(points: np.ndarray, *, closed: bool = False, pieces: int = 5) -> np.n
 
 @lru_cache(maxsize=64)
 def _catmull_rom(count: int, closed: bool, pieces: int) -> np.ndarray:
-    """The matrix that takes points to points on the curve through them."""
+    """Makes the matrix that takes points to points on the curve through them."""
     spans = count if closed else count - 1
     t = np.arange(pieces)[:, None] / pieces
     weights = 0.5 * np.concatenate(

@@ -28,7 +28,7 @@ _OPTIONS = {
 def encode_film(
     frames: Iterable[np.ndarray], frame_rate: int, wave_form: np.ndarray | None, sound_rate: int, container: str
 ) -> bytes:
-    """A film in memory: H.264 and AAC as ``mp4``, Sorenson H.263 and MP3 as ``flv``; one thread, so always the same.
+    """Encodes a film: H.264 and AAC as ``mp4``, Sorenson H.263 and MP3 as ``flv``; one thread, so always the same.
 
     Args:
         frames: One at least, ``(height, width, 3)``, uint8; width and height are even.
@@ -80,7 +80,7 @@ def _encode_sound(film: OutputContainer, sound: AudioStream, wave_form: np.ndarr
 
 
 def encode_wave(wave_form: np.ndarray, sound_rate: int) -> bytes:
-    """A wave file in memory: one channel, 16 bits.
+    """Encodes a wave file: one channel, 16 bits.
 
     Example:
         >>> len(encode_wave(np.zeros(100, dtype=np.float32), 16000))

@@ -24,7 +24,7 @@ from fusionkit.rendering.emotions import (
 
 @dataclass(frozen=True)
 class Manner:
-    """How one actor expresses every emotion: gains and habits in the order of `ACTIONS` and `CUES`.
+    """The manner in which one actor expresses every emotion: gains and habits in the order of `ACTIONS` and `CUES`.
 
     Args:
         face_gain: Factor on each action.
@@ -40,7 +40,7 @@ class Manner:
 
     @classmethod
     def draw(cls, generator: np.random.Generator, ambiguity: float = 1.0) -> Manner:
-        """An actor's manner; with ambiguity 0 every actor plays by the book."""
+        """Draws an actor's manner; with ambiguity 0 every actor plays by the book."""
         actions, cues = len(ACTIONS), len(CUES)
         gains = [np.exp(0.15 * ambiguity * generator.standard_normal(size)) for size in (actions, cues)]
         habits = [ambiguity * generator.standard_normal(size) for size in (actions, cues)]
@@ -49,7 +49,7 @@ class Manner:
 
 @dataclass(frozen=True)
 class Expression:
-    """What one clip shows: each of `ACTIONS` at its height and each of `CUES`.
+    """The content of one clip: each of `ACTIONS` at its height and each of `CUES`.
 
     Args:
         face: Actions, 0 to about 1.3.
@@ -63,7 +63,7 @@ class Expression:
 def express(
     emotion: str, intensity: str, manner: Manner, generator: np.random.Generator, ambiguity: float = 1.0
 ) -> Expression:
-    r"""What an actor shows of an emotion in one take; face and voice are drawn independently of each other.
+    r"""Draws what an actor shows of an emotion in one take; face and voice are drawn independently of each other.
 
     .. math::
         x = g \odot s \left( (1 - m)\, P_e + m\, P_o \right) + h + a \sigma z
@@ -110,7 +110,7 @@ def _blend(
     generator: np.random.Generator,
     ambiguity: float,
 ) -> np.ndarray:
-    """The prototype of an emotion, leaning towards another, and as strong as the intensity says."""
+    """Blends the prototype of an emotion with another, as strong as the intensity says."""
     point, lean = generator.random(), generator.beta(4.0, 3.0)
     shown = _vector(prototypes[emotion], names)
     for other, share in confusions[emotion].items():

@@ -19,7 +19,7 @@ _WHITE: Colour = (237.0, 233.0, 226.0)
 
 @dataclass(frozen=True)
 class Motion:
-    """What the face does at one moment.
+    """The face at one moment.
 
     Args:
         actions: Every action of `expressions.ACTIONS`, 0 to about 1.3.
@@ -37,7 +37,7 @@ class Motion:
 
 
 def jaw_drop(motion: Motion) -> float:
-    """How far the chin goes down."""
+    """Measures how far the chin goes down."""
     a = motion.actions
     return 0.13 * a["jaw_drop"] + 0.05 * motion.opening - 0.015 * a["chin_raise"]
 
@@ -190,7 +190,7 @@ def _draw_mouth(canvas: Canvas, look: Look, motion: Motion) -> None:
 
 
 def _lip_edges(look: Look, motion: Motion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where the mouth opens: x from corner to corner, and y of the upper and the lower lip's inner edge."""
+    """Finds the mouth's opening: x from corner to corner, and y of the upper and the lower lip's inner edge."""
     a, press = motion.actions, min(1.0, motion.actions["lip_press"])
     rounding = motion.rounding * min(1.0, 0.4 + motion.opening)
     wide = 1 + 0.30 * a["lip_corner_pull"] + 0.26 * a["lip_stretch"] - 0.22 * a["jaw_drop"] - 0.10 * press

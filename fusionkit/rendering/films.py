@@ -1,4 +1,4 @@
-"""What all films of a folder share, and takes that become the bytes of files."""
+"""The settings that all films of a folder share, and takes that become the bytes of files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fusionkit.rendering.statements import pronounce
 
 @dataclass(frozen=True)
 class FilmSettings:
-    """What all films of one folder share.
+    """The settings that all films of one folder share.
 
     Args:
         size: Width and height, pixels; even, at least 32.
@@ -35,7 +35,7 @@ class FilmSettings:
     seed: int = 0
 
     def problems(self) -> list[Problem]:
-        """What is wrong with them."""
+        """Finds what is wrong with them."""
         found = []
         if len(self.size) != 2 or any(side < 32 or side % 2 for side in self.size):
             found.append(Problem("size", f"{self.size} is not two even numbers from 32", "try (192, 144)"))
@@ -78,7 +78,7 @@ class Scene:
     files: tuple[tuple[str, str], ...]
 
     def play(self, settings: FilmSettings) -> Take:
-        """The take, not yet recorded."""
+        """Plays the take, not yet recorded."""
         actor = Actor.cast(self.actor, self.sex, seed=settings.seed, ambiguity=settings.ambiguity)
         return perform(
             actor,
@@ -101,7 +101,7 @@ Recording = tuple[str, bytes]
 
 
 def record(scene: Scene, settings: FilmSettings) -> list[Recording]:
-    """The files of a scene, in memory."""
+    """Records the files of a scene, in memory."""
     take = scene.play(settings)
     frames = list(take.frames()) if any(form != "wave.wav" for _, form in scene.files) else []
     recordings = []

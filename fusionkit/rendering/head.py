@@ -1,4 +1,4 @@
-"""What does not move in a face: the head, hair, beard, glasses, neck and shoulders."""
+"""The parts of a face that do not move: the head, hair, beard, glasses, neck and shoulders."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _FRAMES = (42.0, 38.0, 38.0)
 
 
 def oval(x: float, y: float, across: float, down: float | None = None) -> np.ndarray:
-    """An ellipse around a point, or a circle."""
+    """Draws an ellipse around a point, or a circle."""
     height = across if down is None else down
     outline: np.ndarray = complex(x, y) + across * _CIRCLE.real + 1j * height * _CIRCLE.imag
     return outline
 
 
 def head_outline(look: Look, drop: float) -> np.ndarray:
-    """The outline of the head when the chin has gone down by `drop`."""
+    """Draws the outline of the head when the chin has gone down by `drop`."""
     w, jaw, low = look.width, look.width * look.jaw, 1.0 + look.chin + drop
     right = np.array(
         [
@@ -43,7 +43,7 @@ def head_outline(look: Look, drop: float) -> np.ndarray:
 
 
 def draw_behind(canvas: Canvas, look: Look) -> None:
-    """Hair behind the head, neck, shoulders and ears."""
+    """Draws hair behind the head, neck, shoulders and ears."""
     if look.hair_style == "long":
         canvas.fill(_LOCKS, look.hair, flat=True)
     elif look.hair_style == "bun":
@@ -55,7 +55,7 @@ def draw_behind(canvas: Canvas, look: Look) -> None:
 
 
 def draw_hair(canvas: Canvas, look: Look) -> None:
-    """Hair over the forehead."""
+    """Draws hair over the forehead."""
     if look.hair_style == "none":
         return
     w = look.width
@@ -71,7 +71,7 @@ def draw_hair(canvas: Canvas, look: Look) -> None:
 
 
 def draw_beard(canvas: Canvas, look: Look, drop: float) -> None:
-    """A beard from ear to ear, under the nose too."""
+    """Draws a beard from ear to ear, under the nose too."""
     outline = head_outline(look, drop)
     lower = outline[outline.imag > 0.22]
     rim = lower[np.argsort(np.arctan2(lower.real, lower.imag - 0.2))][::-1]

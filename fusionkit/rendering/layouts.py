@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Rendered:
-    """What a call has rendered.
+    """The result of rendering a folder.
 
     Args:
         root: The folder.
@@ -112,7 +112,7 @@ def render_ravdess(
 def ravdess_scene(
     actor: int, emotion: str, intensity: int, statement: int, repetition: int, *, modalities: Sequence[int] = (1,)
 ) -> Scene:
-    """A clip of RAVDESS, from the numbers in its name.
+    """Makes a clip of RAVDESS from the numbers in its name.
 
     Example:
         >>> ravdess_scene(7, "happy", 1, 2, 1).files
@@ -203,7 +203,7 @@ def _crema_d_scene(actor: int, sentence: str, emotion: str, level: str, files: S
 
 
 def _write_demographics(folder: Path, seed: int) -> None:
-    """The table of everyone who appears in the folder."""
+    """Writes the table of everyone who appears in the folder."""
     actors = sorted({path.name[:4] for path in (folder / "VideoFlash").glob("1*_*.*")})
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")

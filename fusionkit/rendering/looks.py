@@ -1,4 +1,4 @@
-"""What an actor looks like, and what the studio does to one take: light, framing, background, sensor."""
+"""The looks of an actor, and the studio of one take: light, framing, background, sensor."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Look:
 
     @classmethod
     def draw(cls, sex: str, generator: np.random.Generator) -> Look:
-        """Someone of a sex."""
+        """Draws someone of a sex."""
         male = sex == "male"
         styles = ("short", "side", "short", "none") if male else ("long", "bun", "long", "side")
         skin = _between(_SKINS, generator)
@@ -115,7 +115,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Studio:
-    """How one take is filmed.
+    """The studio in which one take is filmed.
 
     Args:
         light: Direction of the light, to the right, down and towards the camera, of length 1.
@@ -143,7 +143,7 @@ class Studio:
 
     @classmethod
     def draw(cls, generator: np.random.Generator, head: float = 0.41) -> Studio:
-        """A take, with a head of about half a height that is given; a close-up leaves hair out rather than the chin."""
+        """Draws a take, with a head of about half a given height; a close-up leaves hair out rather than the chin."""
         direction = np.array([generator.normal(0, 0.22), generator.normal(-0.35, 0.1), 0.85])
         direction /= np.linalg.norm(direction)
         backdrop = generator.uniform(175, 225) + generator.normal(0, 5, size=3)
@@ -167,7 +167,7 @@ def _rgb(values: np.ndarray) -> Colour:
 
 
 def _between(colours: tuple[Colour, ...], generator: np.random.Generator) -> Colour:
-    """A colour on the way through a series of them."""
+    """Mixes a colour on the way through a series of them."""
     place = generator.uniform(0, len(colours) - 1)
     lower = min(int(place), len(colours) - 2)
     first, second = np.array(colours[lower]), np.array(colours[lower + 1])

@@ -46,13 +46,13 @@ class Take:
     seed: tuple[str, ...]
 
     def frames(self) -> Iterator[np.ndarray]:
-        """The frames, ``(height, width, 3)``, uint8, one after another."""
+        """Yields the frames, ``(height, width, 3)``, uint8, one after another."""
         camera = self.camera()
         for pose, motion in zip(self.poses, self.motions, strict=True):
             yield camera.take(pose, motion)
 
     def camera(self) -> Camera:
-        """The camera that records it."""
+        """Makes the camera that records it."""
         return Camera(self.actor.look, self.studio, self.size, generator_for(0, *self.seed))
 
 
@@ -112,7 +112,7 @@ def _poses(
     time: np.ndarray,
     generator: np.random.Generator,
 ) -> tuple[Pose, ...]:
-    """A head that is never quite still."""
+    """Draws a head that is never quite still."""
     width, height = size
     sway = [_drift(time, generator) for _ in range(6)]
     nod = 0.10 * float(expression.face[ACTIONS.index("head_down")])
@@ -133,7 +133,7 @@ def _poses(
 def _motions(
     expression: Expression, speech: Speech, time: np.ndarray, generator: np.random.Generator
 ) -> tuple[Motion, ...]:
-    """The expression comes, stays and goes; the mouth follows the voice; the eyes blink and wander."""
+    """Moves the face: the expression comes, stays and goes, the mouth follows the voice, the eyes blink and wander."""
     level = _onset_apex_offset(time, generator)
     flutter = np.stack([_drift(time, generator) for _ in ACTIONS], axis=1)
     heights = np.clip(level[:, None] * expression.face + 0.035 * flutter, 0.0, 1.4)
@@ -155,7 +155,7 @@ def _motions(
 
 
 def _onset_apex_offset(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """How much of the expression shows, from 0.2 before the onset to 1 at the apex and part of the way back."""
+    """Draws how much of the expression shows, from 0.2 before the onset to 1 at the apex and part of the way back."""
     end = float(time[-1])
     onset, rise = generator.uniform(0.0, 0.15) * end, generator.uniform(0.12, 0.3) * end
     offset, fall = generator.uniform(0.7, 0.95) * end, generator.uniform(0.15, 0.35) * end
@@ -169,7 +169,7 @@ def _ease(share: np.ndarray) -> np.ndarray:
 
 
 def _blinks(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Eyes shut for about a seventh of a second, about every three seconds."""
+    """Shuts the eyes for about a seventh of a second, about every three seconds."""
     shut = np.zeros_like(time)
     for moment in generator.uniform(0, time[-1], size=int(generator.poisson(time[-1] / 3))):
         shut = np.maximum(shut, np.clip(1.3 - np.abs(time - moment) / 0.07, 0.0, 1.0))
@@ -177,6 +177,6 @@ def _blinks(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 
 
 def _drift(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """A slow random movement with a standard deviation of about 1."""
+    """Draws a slow random movement with a standard deviation of about 1."""
     hertz, phase = generator.uniform(0.2, 1.3, size=3), generator.uniform(0, 2 * math.pi, size=3)
     return np.asarray(np.sin(2 * math.pi * np.outer(time, hertz) + phase).sum(axis=1) * math.sqrt(2 / 3))

@@ -26,7 +26,7 @@ def contact_sheet(
     tile: int = 112,
     settings: FilmSettings | None = None,
 ) -> Image:
-    """One column per emotion; per actor one row for each moment of the clip.
+    """Draws one column per emotion; per actor one row for each moment of the clip.
 
     The clips are the first repetition of RAVDESS's first statement, as `render_ravdess` would render them with the
     same settings.
@@ -67,7 +67,7 @@ def contact_sheet(
 
 
 def _pictures(take: Take, moments: Sequence[float], tile: int) -> Iterator[Image]:
-    """The take at its moments, cut to squares."""
+    """Yields the take at its moments, cut to squares."""
     from PIL import Image
 
     camera, count = take.camera(), len(take.poses)

@@ -1,4 +1,4 @@
-"""What the actors say, as syllables that a synthesised voice can pronounce."""
+"""The statements of the actors, as syllables that a synthesised voice can pronounce."""
 
 from __future__ import annotations
 

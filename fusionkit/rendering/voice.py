@@ -40,7 +40,7 @@ class Speaker:
 
     @classmethod
     def draw(cls, sex: str, generator: np.random.Generator) -> Speaker:
-        """A speaker; pitch and vocal tract of women and men differ as Peterson and Barney measured."""
+        """Draws a speaker; pitch and vocal tract of women and men differ as Peterson and Barney measured."""
         hertz, scale = (118.0, 1.0) if sex == "male" else (205.0, 1.16)
         z = generator.standard_normal(5)
         return cls(
@@ -74,13 +74,13 @@ class Speech:
 
     @property
     def seconds(self) -> float:
-        """How long it is."""
+        """The length in seconds."""
         return len(self.wave) / self.rate
 
 
 @dataclass(frozen=True)
 class Score:
-    """What is to be pronounced, step by step at `CONTROL_RATE`.
+    """The sounds to be pronounced, step by step at `CONTROL_RATE`.
 
     Args:
         pitch: Hz.
@@ -195,7 +195,7 @@ def _compose(
 def _pronounce(
     syllable: Syllable, position: np.ndarray, attack: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | float]:
-    """Strength of the voice, of a consonant's noise, and that noise's colour, while position runs from 0 to 1."""
+    """Returns the strengths of the voice and of a consonant's noise, and its colour, as position runs from 0 to 1."""
     kind, hertz = CONSONANTS[syllable.consonant]
     onset = {"plosive": 0.22, "voiced": 0.16, "fricative": 0.3, "sonorant": 0.12, "none": 0.04}[kind]
     rise = 0.18 - 0.13 * min(1.0, max(0.0, attack))
@@ -209,7 +209,7 @@ def _pronounce(
 def _sound(
     score: Score, cue: Mapping[str, float], speaker: Speaker, generator: np.random.Generator, rate: int
 ) -> np.ndarray:
-    """The wave of an utterance, with a root mean square of about 1 in stressed vowels."""
+    """Synthesises the wave of an utterance, with a root mean square of about 1 in stressed vowels."""
     length = len(score.pitch) * rate // CONTROL_RATE
     steps = np.arange(length) * (CONTROL_RATE / rate) - 0.5
     control = np.arange(len(score.pitch))
@@ -231,7 +231,7 @@ def _sound(
 
 
 def _filtered(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness: float, rate: int) -> np.ndarray:
-    """Source times vocal tract, frame by frame; frames of four control steps overlap and add up."""
+    """Filters the source by the vocal tract, frame by frame; frames of four control steps overlap and add up."""
     hop = rate // CONTROL_RATE
     size, count = 4 * hop, len(score.pitch)
     window = np.hanning(size + 1)[:-1] / 2
@@ -259,14 +259,14 @@ def _filtered(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness:
 
 
 def _frames(signal: np.ndarray, hop: int, count: int) -> np.ndarray:
-    """Frames of four hops around the middle of each control step."""
+    """Cuts frames of four hops around the middle of each control step."""
     margin = 2 * hop - hop // 2
     padded = np.pad(signal, (margin, 4 * hop + hop * count))
     return np.lib.stride_tricks.sliding_window_view(padded, 4 * hop)[::hop][:count]
 
 
 def _smooth(values: np.ndarray, seconds: float) -> np.ndarray:
-    """A moving average with a Hann window of twice the length."""
+    """Smooths by a moving average with a Hann window of twice the length."""
     size = max(3, 2 * round(seconds * CONTROL_RATE) + 1)
     window = np.hanning(size + 2)[1:-1]
     return np.convolve(np.pad(values, size // 2, mode="edge"), window / window.sum(), mode="valid")

@@ -125,7 +125,7 @@ class CremaD(Dataset):
 
 
 def _chosen(tree: MediaTree, films: str | None, sounds: str | None) -> list[MediaFile]:
-    """The films and the sounds that lie under the folders that the recipe names.
+    """Chooses the films and the sounds that lie under the folders that the recipe names.
 
     Raises:
         DataError: A folder holds none.
@@ -146,7 +146,7 @@ def _chosen(tree: MediaTree, films: str | None, sounds: str | None) -> list[Medi
 
 
 def _sides(named: Sequence[tuple[MediaFile, CremaDName]]) -> tuple[_Files, _Files, dict[str, CremaDName]]:
-    """The films and the sounds of every clip, and what its name says."""
+    """Splits files into the films and the sounds of every clip, and reads what its name says."""
     films: dict[str, list[MediaFile]] = defaultdict(list)
     sounds: dict[str, list[MediaFile]] = defaultdict(list)
     names = {}
@@ -157,7 +157,7 @@ def _sides(named: Sequence[tuple[MediaFile, CremaDName]]) -> tuple[_Files, _File
 
 
 def _clips(films: _Files, sounds: _Files, sound: Sound, broken: BrokenFilms) -> tuple[dict[str, Clip], list[str]]:
-    """The film and the sound of every clip, and what was done about those that are broken."""
+    """Makes every clip of its film and its sound, and says what was done about those that are broken."""
     clips: dict[str, Clip] = {}
     notes = []
     silent = Counter[str]()
@@ -187,7 +187,7 @@ def _clips(films: _Files, sounds: _Files, sound: Sound, broken: BrokenFilms) -> 
 def _read_actors(
     beside: Path, given: str | None, actors: set[str], problems: list[Problem]
 ) -> dict[str, dict[str, RawTarget]]:
-    """Sex and age of every actor; nothing where no table is named and none lies beside the films."""
+    """Reads sex and age of every actor; nothing where no table is named and none lies beside the films."""
     if given is None and not beside.is_file():
         return {}
     try:
@@ -227,7 +227,7 @@ def _targets(name: CremaDName, actors: Mapping[str, Mapping[str, RawTarget]]) ->
 
 
 def _sources(clips: Mapping[str, Clip]) -> str:
-    """How many clips have films, and where their sound is from."""
+    """Says how many clips have films, and where their sound is from."""
     waves = sum(clip.sound is not None for clip in clips.values())
     films = sum(clip.film is not None for clip in clips.values())
     return (

@@ -1,4 +1,4 @@
-"""What the names of CREMA-D files say, which clips there are, and which of them are broken."""
+"""The names of CREMA-D files, the clips that there are, and those of them that are broken."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ACTORS = tuple(str(actor) for actor in range(1001, 1092))
 
 @dataclass(frozen=True)
 class CremaDName:
-    """What the name of a CREMA-D file says: ``ACTOR_SENTENCE_EMOTION_LEVEL``.
+    """The name of a CREMA-D file: ``ACTOR_SENTENCE_EMOTION_LEVEL``.
 
     Args:
         actor: ``1001`` to ``1091``.
@@ -96,7 +96,7 @@ _NEVER_RECORDED = ("1002_TIE_NEU", "1008_WSI", "1009_MTI", "1019_ITH", "1076_ITS
 
 
 def distributed_clips() -> list[CremaDName]:
-    """All 7,442 clips that the authors distribute, in the order of their names.
+    """Lists all 7,442 clips that the authors distribute, in the order of their names.
 
     Every actor speaks every sentence with every emotion, one of them at three levels unless it is neutral; five actors
     lack one clip or one sentence.
@@ -116,7 +116,7 @@ def distributed_clips() -> list[CremaDName]:
 
 
 def whole_counts() -> Mapping[str, Mapping[str, int]]:
-    """By actor and emotion, how many clips the authors distribute."""
+    """Counts by actor and emotion the clips that the authors distribute."""
     counts: dict[str, Counter[str]] = {actor: Counter() for actor in ACTORS}
     for name in distributed_clips():
         counts[name.actor][EMOTIONS[name.emotion]] += 1
@@ -125,7 +125,7 @@ def whole_counts() -> Mapping[str, Mapping[str, int]]:
 
 @dataclass(frozen=True)
 class Broken:
-    """What is wrong with a clip as it is distributed.
+    """A fault of a clip as it is distributed.
 
     Args:
         film: What is wrong with its film.

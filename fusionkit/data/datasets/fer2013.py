@@ -77,9 +77,9 @@ class Fer2013(Dataset):
             raise DataError(problems, source="fer2013")
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The face ``(1, 1, 48, 48)`` uint8."""
+        """Loads the face ``(1, 1, 48, 48)`` uint8."""
         return {"face": self._faces[index].read()[None]}
 
     def length(self, index: int, modality: str) -> int:
-        """One element each."""
+        """Returns one element for each."""
         return 1

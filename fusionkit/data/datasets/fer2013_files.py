@@ -1,4 +1,4 @@
-"""Where the faces of FER2013 lie: Kaggle's table, folders of images, or a tar file of those folders."""
+"""The faces of FER2013: Kaggle's table, folders of images, or a tar file of those folders."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Face:
     encoded: bool = True
 
     def read(self) -> Tensor:
-        """The pixels, ``(1, 48, 48)`` uint8.
+        """Reads the pixels, ``(1, 48, 48)`` uint8.
 
         Raises:
             DataError: The file is gone or damaged.
@@ -69,7 +69,7 @@ class Face:
 
 
 def find_faces(root: str) -> list[Face]:
-    """All faces of a table, a folder or a tar file, in its own order (folders by name).
+    """Finds all faces of a table, a folder or a tar file, in its own order (folders by name).
 
     Raises:
         DataError: There is nothing of the kind, or something is missing, unknown or stated twice; problems of one
@@ -86,7 +86,7 @@ def find_faces(root: str) -> list[Face]:
 
 
 def decode_face(data: bytes, place: str) -> Tensor:
-    """The pixels of an image file of one face.
+    """Decodes the pixels of an image file of one face.
 
     Raises:
         DataError: It is no image, damaged, not grey, or of another size.
@@ -123,7 +123,7 @@ def _of_tar(path: Path) -> list[Face]:
 
 
 def _sorted_out(root: Path, files: Iterator[tuple[str, Callable[[], bytes]]]) -> list[Face]:
-    """The faces of ``part/emotion/Usage_N.jpg``, with every file that is something else told."""
+    """Returns the faces of ``part/emotion/Usage_N.jpg``; refuses every file that is something else."""
     faces: list[Face] = []
     wrong: dict[str, list[str]] = {}
     for name, stored in files:
@@ -205,7 +205,7 @@ def _of_row(row: Mapping[str, str | None], line: int, place: str, problems: list
 
 
 def _bytes_of(path: Path, offset: int = 0, size: int = -1) -> bytes:
-    """What stands in a file, or in a stretch of it."""
+    """Reads a file, or a stretch of it."""
     with name_errors(path, "cannot be read"), path.open("rb") as file:
         check_size("bytes", path.stat().st_size if size < 0 else size, str(path))
         file.seek(offset)

@@ -19,7 +19,7 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class FilmColumns:
-    """Which columns hold the films and sounds of clips.
+    """The columns that hold the films and sounds of clips.
 
     Args:
         film: The column of films; None where there is none.
@@ -49,7 +49,7 @@ class FilmColumns:
         ]
 
     def read(self, rows: Sequence[TableRow], root: Path, problems: list[Problem]) -> tuple[list[Clip], tuple[str, ...]]:
-        """The clip of every row, and what a user should know of the files; nothing where no column is named.
+        """Reads the clip of every row, and what a user should know of the files; nothing where no column is named.
 
         Args:
             rows: The table's rows.

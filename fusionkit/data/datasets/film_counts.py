@@ -1,4 +1,4 @@
-"""How many clips there are of every actor and class, beside how many there should be, in words."""
+"""The number of clips of every actor and class, beside how many there should be, in words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby
 def count_clips(
     what: str, clips: Iterable[tuple[str, str]], whole: Mapping[str, Mapping[str, int]], classes: Sequence[str]
 ) -> list[str]:
-    """The number of clips by class, actors that have fewer than they should, and actors that have none.
+    """Counts the clips by class, the actors that have fewer than they should, and the actors that have none.
 
     Args:
         what: What the clips are, such as ``speech clips``.
@@ -51,7 +51,7 @@ def count_clips(
 
 
 def ranges(names: Sequence[str]) -> str:
-    """Numbers in words, each run of three and more by its ends.
+    """Puts numbers in words, each run of three and more by its ends.
 
     Example:
         >>> ranges(["01", "03", "04", "05", "08", "09"])

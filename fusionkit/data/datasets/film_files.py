@@ -50,7 +50,7 @@ class MediaFile:
 
     @property
     def is_film(self) -> bool:
-        """Whether it is a film by its ending, and not a sound."""
+        """Says whether it is a film by its ending, and not a sound."""
         return self.path.suffix.lower() in FILM_SUFFIXES
 
 
@@ -102,7 +102,7 @@ def find_media(
 
 
 class _Search:
-    """What was found so far under a root."""
+    """The files that were found so far under a root."""
 
     def __init__(self, root: Path, suffixes: frozenset[str]) -> None:
         self.root, self.suffixes = root, suffixes
@@ -147,7 +147,7 @@ class _Search:
 
     @contextmanager
     def _readable(self, path: Path) -> Iterator[None]:
-        """Within it a refusal of the system becomes a problem of this path, and the search goes on."""
+        """Turns a refusal of the system into a problem of this path, so that the search goes on."""
         try:
             yield
         except OSError as error:
@@ -174,7 +174,7 @@ class _Search:
         self.plain.append(MediaFile(path, self._place(path), size))
 
     def result(self) -> MediaTree:
-        """All that was found, each file that is unpacked instead of the member that it was unpacked from."""
+        """Returns all that was found, each file that is unpacked instead of the member that it was unpacked from."""
         unpacked = {file.path.name: file for file in self.plain}
         packed = [file for files in self.packed.values() for file in files]
         left = [file for file in packed if file.path.name not in unpacked]
@@ -203,7 +203,7 @@ def _places(files: Iterable[MediaFile]) -> list[str]:
 
 
 def _counted(places: Sequence[str], one: str, several: str) -> str:
-    """A sentence about files, with the first of them; nothing where there are none."""
+    """Makes a sentence about files, with the first of them; nothing where there are none."""
     if len(places) < 2:
         return one.format(places[0]) if places else ""
     return f"{several.format(f'{len(places):,}')}, such as {places[0]}"
@@ -212,7 +212,7 @@ def _counted(places: Sequence[str], one: str, several: str) -> str:
 def read_names(
     files: Iterable[MediaFile], parse: Callable[[MediaFile], Name], other_files: OtherFiles
 ) -> tuple[list[tuple[MediaFile, Name]], list[str], list[Problem]]:
-    """Every file with what its name says; files of other names are a problem, or a note where they are ignored.
+    """Reads what the name of every file says; other names are a problem, or a note where they are ignored.
 
     Args:
         files: The films and sounds.
@@ -240,7 +240,7 @@ def read_names(
 
 
 def stands_twice(copies: Iterable[Sequence[MediaFile]], remedy: str) -> list[Problem]:
-    """The problems of files of which there are several for one and the same clip.
+    """Returns the problems of files that are several for one and the same clip.
 
     Args:
         copies: The files of every clip that can take each other's place.
@@ -256,19 +256,19 @@ def stands_twice(copies: Iterable[Sequence[MediaFile]], remedy: str) -> list[Pro
 
 
 def listed(problems: Sequence[Problem], what: str) -> list[Problem]:
-    """The first problems of a kind one by one; where there are more, a problem that says how many altogether."""
+    """Lists the first problems of a kind one by one; where there are more, one problem says how many altogether."""
     if len(problems) <= _SHOWN:
         return list(problems)
     return [*problems[:_SHOWN], Problem("", f"{len(problems):,} {what} altogether")]
 
 
 def no_clip(tree: MediaTree, what: str, wanted: str) -> Problem:
-    """The problem of a folder without a clip, with what was found instead."""
+    """Describes a folder without a clip as a problem, with what was found instead."""
     return Problem("", f"holds no {what}", "; ".join(tree.notes) or f"root holds {wanted}")
 
 
 def not_prepared(row: Row) -> DataError:
-    """What loading a film without its preparation is answered with."""
+    """Makes the error of a film that is loaded without its preparation."""
     remedy = (
         "open the dataset with fusionkit.data.sources.open_dataset, which loads what `fusionkit prepare` made of it"
     )

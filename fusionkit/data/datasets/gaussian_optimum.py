@@ -13,7 +13,7 @@ _END, _STEP = 12.0, 0.01
 
 
 def best_of_equidistant(classes: int, distance: float) -> float:
-    r"""The accuracy of Bayes' rule for equally frequent Gaussian classes, each as far from every other.
+    r"""Computes the accuracy of Bayes' rule for equally frequent Gaussian classes, each as far from every other.
 
     .. math::
         P_K(d) = \int \varphi(z)\, \Phi\!\left(z + \frac{d}{\sqrt 2}\right)^{K-1} dz, \qquad P_2(d) = \Phi(d / 2)
@@ -71,7 +71,7 @@ class Warp:
         self._waves = [_directions(features - self._kept, self._kept, generator) for _ in range(3)]
 
     def __call__(self, vectors: Tensor) -> Tensor:
-        """The vectors, ``(..., features)``, warped."""
+        """Warps vectors, ``(..., features)``."""
         for rotation, waves in zip(self._rotations, self._waves, strict=False):
             kept, bent = (vectors @ rotation).tensor_split([self._kept], dim=-1)
             bent = (bent + self._strength * torch.sin(kept @ waves)) / math.sqrt(1 + self._strength**2 / 2)
@@ -79,7 +79,7 @@ class Warp:
         return vectors @ self._rotations[-1]
 
     def undo(self, vectors: Tensor) -> Tensor:
-        """What was warped to these vectors."""
+        """Returns what was warped to these vectors."""
         vectors = vectors @ self._rotations[-1].T
         for rotation, waves in zip(self._rotations[-2::-1], self._waves[::-1], strict=True):
             kept, bent = vectors.tensor_split([self._kept], dim=-1)

@@ -119,18 +119,18 @@ class GaussianViews(Dataset):
         ]
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """A sample, made with all of its group."""
+        """Loads a sample, made with all of its group."""
         group, position = divmod(index, self._per_group)
         block = self._block(group)
         return {name: vectors[position : position + 1] for name, (vectors, has) in block.items() if has[position]}
 
     def length(self, index: int, modality: str) -> int:
-        """1, or 0 where the sample lacks the modality."""
+        """Returns 1, or 0 where the sample lacks the modality."""
         group, position = divmod(index, self._per_group)
         return int(self._block(group)[modality][1][position])
 
     def best_accuracy(self, modalities: Collection[str] | None = None) -> float:
-        r"""The accuracy of the best of all classifiers that see these modalities, expected over samples.
+        r"""Computes the accuracy of the best of all classifiers that see these modalities, expected over samples.
 
         .. math::
             A_S = \sum_{B \subseteq S} P(B)\, P_K\!\left(\sqrt{\textstyle\sum_{m \in B} d_m^2}\right)
@@ -164,7 +164,7 @@ class GaussianViews(Dataset):
         )
 
     def _presence(self) -> Mapping[frozenset[str], float]:
-        """By the modalities that a sample has, how likely it has just those."""
+        """Computes, for every set of modalities, how likely a sample has just those."""
         missing = {name: view.missing for name, view in self._views.items()}
         chances = {
             present: math.prod(1 - share if name in present else share for name, share in missing.items())
@@ -177,7 +177,7 @@ class GaussianViews(Dataset):
         return chances
 
     def _block(self, group: int) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """By modality, the vectors of a group's samples, and which samples have them."""
+        """Draws by modality the vectors of a group's samples, and which samples have them."""
         if group not in self._blocks:
             # A group at a time, because a generator per sample would cost more than training on it.
             count = self._per_group

@@ -148,7 +148,7 @@ class Manifest(Dataset):
         return source.length(row) if source.has(row) else 0
 
     def has(self, index: int, modality: str) -> bool:
-        """Whether a row states a modality, and a file of it holds more than a header."""
+        """Says whether a row states a modality, and a file of it holds more than a header."""
         stated = self._sources[modality].has(self._table_rows[index])
         return stated and index not in self._empty.get(modality, ())
 
@@ -173,7 +173,7 @@ def _describe_modalities(table: Table, sources: Mapping[str, TableModality]) -> 
 
 
 def _empty_files(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> Mapping[str, frozenset[int]]:
-    """By modality, the positions of rows whose file holds no element."""
+    """Finds by modality the positions of rows whose file holds no element."""
     return {
         name: frozenset(index for index, row in enumerate(rows) if source.has(row) and source.is_empty(row))
         for name, source in sources.items()
@@ -247,7 +247,7 @@ def _check_columns(
     targets: Mapping[str, str | list[str]],
     others: Mapping[str, str | None],
 ) -> tuple[str, ...]:
-    """The columns that are used; refuses those that there are not."""
+    """Returns the columns that are used; refuses those that there are not."""
     wanted = [(f"modalities.{name}", list(source.columns)) for name, source in modalities.items()]
     wanted += [(f"targets.{name}", [given] if isinstance(given, str) else given) for name, given in targets.items()]
     wanted += [(option, [column]) for option, column in others.items() if column is not None]

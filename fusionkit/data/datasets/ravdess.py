@@ -123,7 +123,7 @@ def _takes(
 
 
 def _clip_of(take: _Take, sound: Sound) -> Clip:
-    """The film and the sound of a take; neither where the option `sound` leaves nothing of it."""
+    """Makes the clip of a take from its film and its sound; of neither where `sound` leaves nothing of it."""
     films = take.get(_FILM) or take.get(_SILENT_FILM) or []
     files = take.get(_SOUND, [])
     own = bool(take.get(_FILM))
@@ -154,7 +154,7 @@ def _counts(names: Mapping[str, RavdessName], clips: Mapping[str, Clip]) -> list
 
 
 def _sources(takes: Mapping[str, _Take], clips: Mapping[str, Clip]) -> list[str]:
-    """What the films and the sounds are, and how many clips lack them."""
+    """Says what the films and the sounds are, and how many clips lack them."""
     films, sounds = Counter[str](), Counter[str]()
     for name, clip in clips.items():
         own = bool(takes[name].get(_FILM))

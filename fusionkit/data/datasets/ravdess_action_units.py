@@ -61,7 +61,7 @@ class RavdessActionUnits(Dataset):
         ]
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The wave ``(length,)`` and the action units ``(1, 35)`` of a clip."""
+        """Loads the wave ``(length,)`` and the action units ``(1, 35)`` of a clip."""
         row = self.rows[index]
         loaded = {}
         if row.id in self._waves:

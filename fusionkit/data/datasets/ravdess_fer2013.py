@@ -99,7 +99,7 @@ class RavdessFer2013(Dataset):
                 self._faces.append(deal(pools[part, FACE_OF[name.emotion]], name, faces))
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The wave ``(length,)`` and the faces ``(faces, 1, 48, 48)``."""
+        """Loads the wave ``(length,)`` and the faces ``(faces, 1, 48, 48)``."""
         pictures = [self._pictures.load(face)["face"] for face in self._faces[index]]
         return {**self._sound.load(index // len(PARTS)), "face": torch.cat(pictures)}
 
@@ -108,12 +108,12 @@ class RavdessFer2013(Dataset):
         return len(self._faces[index]) if modality == "face" else self._sound.length(index // len(PARTS), modality)
 
     def faces_of(self, index: int) -> tuple[str, ...]:
-        """The names of a sample's faces in FER2013."""
+        """Lists the names of a sample's faces in FER2013."""
         return tuple(self._pictures.rows[face].id for face in self._faces[index])
 
 
 def deal(pool: Sequence[int], name: RavdessName, count: int) -> tuple[int, ...]:
-    """The faces of a clip: the clips of all actors sit in a fixed row, and each is dealt the next ones, round."""
+    """Deals faces to a clip: the clips of all actors sit in a fixed row, and each is dealt the next ones, round."""
     voices = [emotion for emotion in EMOTIONS if FACE_OF[emotion] == FACE_OF[name.emotion]]
     seats = len(voices) * len(INTENSITIES) * len(STATEMENTS) * 2
     seat = voices.index(name.emotion)
@@ -128,7 +128,7 @@ def deal(pool: Sequence[int], name: RavdessName, count: int) -> tuple[int, ...]:
 
 
 def _shuffled(rows: Sequence[Row], seed: int) -> Mapping[tuple[str, str], list[int]]:
-    """The positions of all faces by part and emotion, each in a drawn order that the order of files does not change."""
+    """Shuffles the positions of faces by part and emotion, in orders that the order of files does not change."""
     pools: dict[tuple[str, str], list[int]] = {(part, emotion): [] for part in PARTS for emotion in FACE_OF.values()}
     for position, row in sorted(enumerate(rows), key=lambda item: natural_order(item[1].id)):
         pools[str(row.part), str(row.targets["emotion"])].append(position)

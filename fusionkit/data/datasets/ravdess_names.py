@@ -1,4 +1,4 @@
-"""What the names of RAVDESS files say."""
+"""The names of RAVDESS files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WHOLE: Mapping[str, Mapping[str, Mapping[str, int]]] = {
 
 @dataclass(frozen=True)
 class RavdessName:
-    """What the name of a RAVDESS file says: ``MM-VV-EE-II-SS-RR-AA``.
+    """The name of a RAVDESS file: ``MM-VV-EE-II-SS-RR-AA``.
 
     Args:
         modality: 1 film with sound, 2 film without, 3 sound alone.
@@ -114,7 +114,7 @@ class RavdessName:
 
 
 def parse_name(name: str, place: str, problems: list[Problem]) -> RavdessName | None:
-    """A name, or nothing and one more problem at the place that has it."""
+    """Parses a name; notes a problem at its place, and gives nothing, where it is another."""
     try:
         return RavdessName.parse(name)
     except ValueError as error:

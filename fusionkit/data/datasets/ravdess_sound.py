@@ -62,7 +62,7 @@ class RavdessSound(Dataset):
         self.notes = tuple(tree.notes)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The wave ``(length,)``."""
+        """Loads the wave ``(length,)``."""
         path, place = self._files[index], f"{self.rows[index].place}: audio"
         try:
             wave = read_audio(path, rate=self.sample_rate)
@@ -77,7 +77,7 @@ class RavdessSound(Dataset):
 
 
 def _sounds_of(tree: MediaTree, channels: tuple[int, ...]) -> Mapping[RavdessName, MediaFile]:
-    """The sound files of some channels, clip by clip in the order of their names.
+    """Finds the sound files of some channels, clip by clip in the order of their names.
 
     Raises:
         DataError: There are none, names are wrong, a clip stands twice, or something cannot be read.

@@ -161,13 +161,13 @@ class Synthetic(Dataset):
 
 
 def _direction(features: int, generator: torch.Generator) -> Tensor:
-    """A random direction whose numbers have a root mean square of one."""
+    """Draws a random direction whose numbers have a root mean square of one."""
     drawn = torch.randn(features, generator=generator)
     return drawn / drawn.square().mean().sqrt()
 
 
 def _looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> Mapping[str, str]:
-    """By class, the first of all classes that it cannot be told apart from."""
+    """Finds, for every class, the first of all classes that it cannot be told apart from."""
     look = {name: name for name in classes}
     for first, second in confuses:
         merged = {look[first], look[second]}

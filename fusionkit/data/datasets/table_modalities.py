@@ -52,16 +52,16 @@ class TableModality(ABC):
     columns: tuple[str, ...]
 
     def has(self, row: TableRow) -> bool:
-        """Whether a row states it."""
+        """Says whether a row states it."""
         return any(column in row.cells for column in self.columns)
 
     @abstractmethod
     def problems(self, row: TableRow) -> list[Problem]:
-        """What is wrong with the cells of a row that states it, as far as is seen without opening files."""
+        """Finds what is wrong with the cells of a row that states it, as far as is seen without opening files."""
 
     @abstractmethod
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
-        """What it is in the rows that state it.
+        """Describes it in the rows that state it.
 
         Raises:
             DataError: No file of any row can be read, or there is none.
@@ -69,7 +69,7 @@ class TableModality(ABC):
 
     @abstractmethod
     def load(self, row: TableRow) -> Tensor:
-        """The elements of a row that states it.
+        """Loads the elements of a row that states it.
 
         Raises:
             DataError: Its file is damaged, or differs from the others.
@@ -77,7 +77,7 @@ class TableModality(ABC):
 
     @abstractmethod
     def length(self, row: TableRow) -> int:
-        """The number of elements of a row that states it.
+        """Counts the elements of a row that states it.
 
         Raises:
             DataError: Its file is damaged.
@@ -99,7 +99,7 @@ class NumberColumns(TableModality):
         self._dtype: torch.dtype | None = None
 
     def problems(self, row: TableRow) -> list[Problem]:
-        """Cells that hold no finite number, and vectors that are not complete."""
+        """Finds cells that hold no finite number, and vectors that are not complete."""
         where = f"{row.place}: {self.name}"
         given = {column: row.cells[column] for column in self.columns if column in row.cells}
         problems = problems_with_numbers(where, given)
@@ -110,17 +110,17 @@ class NumberColumns(TableModality):
         return problems
 
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
-        """One element of as many numbers as there are columns."""
+        """Describes one element of as many numbers as there are columns."""
         return ModalityInfo((len(self.columns),))
 
     def load(self, row: TableRow) -> Tensor:
-        """The vector ``(1, columns)``."""
+        """Loads the vector ``(1, columns)``."""
         if self._dtype is None:
             self._dtype = torch.int64 if all(map(self._is_whole, self._rows)) else torch.float32
         return torch.tensor([[number(row.cells[column]) for column in self.columns]], dtype=self._dtype)
 
     def length(self, row: TableRow) -> int:
-        """One."""
+        """Returns one."""
         return 1
 
     def _is_whole(self, row: TableRow) -> bool:
@@ -144,11 +144,11 @@ class FileNames(TableModality):
         self._expected: ModalityInfo | None = None
 
     def file(self, row: TableRow) -> Path:
-        """The file that a row names, as it is written there: neither ``~`` nor ``$NAME`` is replaced."""
+        """Finds the file that a row names, as it is written there: neither ``~`` nor ``$NAME`` is replaced."""
         return self._root / str(row.cells[self.columns[0]])
 
     def problems(self, row: TableRow) -> list[Problem]:
-        """That its file is not there."""
+        """Says that its file is not there."""
         file, where = self.file(row), f"{row.place}: {self.name}"
         try:
             if is_file(file):
@@ -158,7 +158,7 @@ class FileNames(TableModality):
         return [Problem(where, f"{what_is_there(file)}: {file}", path_hint(str(row.cells[self.columns[0]])))]
 
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
-        """The shape and rate of the first file that can be read."""
+        """Describes the shape and rate of the first file that can be read."""
         unreadable: list[Problem] = []
         for row in rows:
             try:
@@ -172,7 +172,7 @@ class FileNames(TableModality):
         raise DataError(unreadable or [empty])
 
     def load(self, row: TableRow) -> Tensor:
-        """The elements of the file; it has the shape and rate of the first one."""
+        """Loads the elements of the file; it has the shape and rate of the first one."""
         file, expected = self.file(row), self._expected
         place = f"{row.place}: {self.name}"
         try:
@@ -196,7 +196,7 @@ class FileNames(TableModality):
         return self._described(row).length
 
     def is_empty(self, row: TableRow) -> bool:
-        """Whether the file of a row has a header and no element behind it; one that is damaged is told when loaded."""
+        """Says whether the file of a row has a header and no element behind it; a damaged one is told when loaded."""
         file = self.file(row)
         try:
             return self._glanced(file) == 0
@@ -204,7 +204,7 @@ class FileNames(TableModality):
             return False
 
     def _glanced(self, file: Path) -> int | None:
-        """Elements of a file by its header; None where all of it would be decoded to count them."""
+        """Counts the elements of a file by its header; None where all of it would be decoded to count them."""
         suffix = file.suffix.lower()
         if suffix in IMAGE_SUFFIXES:
             return 1
@@ -240,7 +240,7 @@ def modality_of(
     root: Path,
     sample_rate: int | None,
 ) -> TableModality:
-    """The modality that an option of the manifest describes."""
+    """Makes the modality that an option of the manifest describes."""
     if isinstance(given, list):
         return NumberColumns(name, given, rows)
     source = FileColumn(column=given) if isinstance(given, str) else given

@@ -13,7 +13,7 @@ from fusionkit.interfaces.written_numbers import class_names
 def targets_of(
     table: Table, targets: Mapping[str, str | list[str]], problems: list[Problem]
 ) -> tuple[list[dict[str, RawTarget | None]], Mapping[str, tuple[str, ...]]]:
-    """Every row's targets, and the classes of those that are words or whole numbers."""
+    """Reads every row's targets, and the classes of those that are words or whole numbers."""
     values: list[dict[str, RawTarget | None]] = [{} for _ in table.rows]
     classes: dict[str, tuple[str, ...]] = {}
     for name, given in targets.items():
@@ -40,7 +40,7 @@ def _as_word(cell: Cell) -> Cell:
 
 
 def problems_with_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem]:
-    """The problems of cells that hold no numbers.
+    """Checks that cells hold numbers, and returns the problems of those that do not.
 
     Args:
         where: The row, and the modality or target that is made of them.

@@ -67,7 +67,7 @@ class Ts(Dataset):
             raise DataError(problems)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """Every modality of a case, ``(length, channels)``."""
+        """Loads every modality of a case, ``(length, channels)``."""
         return self._series[index]
 
     def length(self, index: int, modality: str) -> int:

@@ -72,7 +72,7 @@ class VoxCeleb(Dataset):
         ]
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The wave ``(length,)``."""
+        """Loads the wave ``(length,)``."""
         path, place = self._files[index], f"{self.rows[index].place}: audio"
         try:
             wave = read_audio(path, rate=self.sample_rate)
@@ -87,7 +87,7 @@ class VoxCeleb(Dataset):
 
 
 def _find_utterances(root: Path) -> Mapping[tuple[str, str, str], Path]:
-    """The files by speaker, video and utterance, in the order of these names."""
+    """Finds the files by speaker, video and utterance, in the order of these names."""
     problems: list[Problem] = []
     found: dict[tuple[str, str, str], Path] = {}
     strange: list[str] = []

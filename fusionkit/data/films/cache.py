@@ -65,7 +65,7 @@ class Cache:
 
     @property
     def report_file(self) -> Path:
-        """What was not plain, file by file, as data; `written_report_file` says it in words."""
+        """The report of departures, file by file, as data; `written_report_file` says it in words."""
         return self.folder / "report.json"
 
     @property
@@ -74,14 +74,14 @@ class Cache:
         return self.folder / "report.md"
 
     def file_of(self, name: str, clip: Clip) -> Path:
-        """Where a clip is, or will be, as its sources are now."""
+        """Finds where a clip is, or will be, as its sources are now."""
         states = [[role, path.name, _state(path)] for role, path in _roles(clip)]
         digest = hashlib.sha256(json.dumps([name, states]).encode()).hexdigest()
         readable = re.sub(r"[^A-Za-z0-9,+=_.-]", "_", name).lstrip(".")[:_LONGEST_NAME]
         return self.folder / f"{readable}-{digest[:10]}.safetensors"
 
     def known(self, files: Mapping[str, Path], *, check: bool = False) -> dict[str, ClipRecord]:
-        """What is known of clips, by id; those that have no whole file are left out.
+        """Reads what is known of clips, by id; those that have no whole file are left out.
 
         Args:
             files: By id, the clip's file.
@@ -105,7 +105,7 @@ class Cache:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a whole manifest and the reports are there; a preparation that was killed leaves no manifest."""
+        """True where a whole manifest and the reports are there; a preparation that was killed leaves no manifest."""
         return bool(self._listed()) and self.report_file.is_file() and self.written_report_file.is_file()
 
     def create(self) -> None:
@@ -151,7 +151,7 @@ class Cache:
         return self.folder / "manifest.json"
 
     def _listed(self) -> dict[str, tuple[int, ClipRecord]]:
-        """By file name, the size and record in the manifest; nothing where there is none or it is damaged."""
+        """Reads by file name the size and record in the manifest; nothing where there is none or it is damaged."""
         if not self._manifest.is_file():
             return {}
         try:
@@ -175,7 +175,7 @@ def write_clip(file: Path, record: ClipRecord, tensors: Mapping[str, Tensor]) ->
 
 
 def read_record(file: Path) -> ClipRecord | None:
-    """What a clip's file says of it, read whole; None where the file is damaged."""
+    """Reads what a clip's file says of it, whole; None where the file is damaged."""
     try:
         tensors, metadata = read_tensors(file)
         return _record(metadata["clip"], content_hash(tensors, metadata))
@@ -188,7 +188,7 @@ def _record(text: str, digest: str) -> ClipRecord:
 
 
 def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
-    """The modalities of a clip; of a large file only what is used of them is read, mapped into memory.
+    """Reads the modalities of a clip; of a large file only what is used of them is read, mapped into memory.
 
     Args:
         file: The clip's file.
@@ -212,12 +212,12 @@ def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
 
 
 def describe_sources(clip: Clip) -> tuple[Source, ...]:
-    """The films and sounds of a clip, with the hashes of their bytes."""
+    """Describes the films and sounds of a clip, with the hashes of their bytes."""
     return tuple(Source(role, path.name, _state(path), _hash(path)) for role, path in _roles(clip))
 
 
 def is_made_from(record: ClipRecord, clip: Clip) -> bool:
-    """Whether the films and sounds of a clip hold the bytes that it was prepared from; reads all of them."""
+    """Says whether the films and sounds of a clip hold the bytes that it was prepared from; reads all of them."""
     sources = [describe_sources(clip), record.sources]
     made, wanted = ([(each.role, each.name, each.sha256) for each in of] for of in sources)
     return made == wanted
@@ -246,7 +246,7 @@ def _hash(path: Path) -> str:
 
 
 def _settings(spec: PrepareSpec) -> dict[str, Any]:
-    """All that decides what a clip becomes, with every default of the detector written out."""
+    """Lists all that decides what a clip becomes, with every default of the detector written out."""
     plain = spec.model_dump(mode="json", exclude={"cache"})
     detector = spec.face.detector
     completed, found = check_component(detector.kind, detector.type, detector.options)

@@ -43,7 +43,7 @@ class Refused(Exception):  # noqa: N818 - it is no error: a policy asks for it
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a clip.
+    """The result of preparing a clip.
 
     Args:
         status: Whether it was prepared.
@@ -220,5 +220,5 @@ class _Work:
 
 
 def _said(error: DataError) -> str:
-    """What is wrong with a file, without its name."""
+    """Says what is wrong with a file, without its name."""
     return "; ".join(problem.message for problem in error.problems)

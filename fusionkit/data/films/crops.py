@@ -111,7 +111,7 @@ class _Crops:
             self._crops[first : self._length, channel] = plane
 
     def whole(self) -> Tensor | None:
-        """All of them, ``(frames, channels, size, size)``; None where there are none. No more can be added."""
+        """Returns all of them, ``(frames, channels, size, size)``; None where there are none. No more can be added."""
         self._make_room(self._length)
         return torch.from_numpy(self._crops) if self._length else None
 
@@ -148,7 +148,7 @@ class _Cutter:
         self.read = Reader("grey" if grey else "image", region, aspect=aspect)
 
     def cut(self, pixels: tuple[Pixels, ...], box: Box) -> tuple[Pixels, ...]:
-        """The planes of the crop of a box out of what `read` gave of a frame."""
+        """Cuts the planes of the crop of a box out of what `read` gave of a frame."""
         from PIL import Image
 
         image = pixels[0]

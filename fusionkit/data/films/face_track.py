@@ -57,7 +57,7 @@ def follow_face(
     frame_rate: float,
     spec: FaceSpec,
 ) -> Track:
-    r"""The square crop of every frame, from the faces of the frames that were looked at.
+    r"""Finds the square crop of every frame, from the faces of the frames that were looked at.
 
     .. math::
         b_t = \frac{\sum_u g(t - u) \, \tilde b_u}{\sum_u g(t - u)}, \qquad
@@ -120,7 +120,7 @@ def _without_face(sentence: str, spec: FaceSpec, frames: int, height: int, width
 
 
 def _refused(sentence: str, policy: str, key: str) -> Track:
-    """A film whose face is not to be used."""
+    """Makes the track of a film whose face is not to be used."""
     if policy == "fail":
         remedy = f"leave the film out, or set data.prepare.face.{key} to another policy"
         raise DataError([Problem("", sentence, remedy)])
@@ -130,7 +130,7 @@ def _refused(sentence: str, policy: str, key: str) -> Track:
 
 
 def _squares(boxes: Iterable[Box], frame: int) -> list[_Square]:
-    """Boxes as squares, in an order that does not depend on the detector's."""
+    """Makes squares of boxes, in an order that does not depend on the detector's."""
     squares = []
     for box in boxes:
         finite = all(math.isfinite(edge) for edge in (box.left, box.top, box.right, box.bottom))
@@ -144,7 +144,7 @@ def _squares(boxes: Iterable[Box], frame: int) -> list[_Square]:
 def _follow(
     found: Mapping[int, Sequence[_Square]], height: int, width: int, *, central: bool
 ) -> tuple[_Sightings, list[tuple[int, int]]]:
-    """The sightings of the one face, and where it was lost and taken up elsewhere."""
+    """Follows the one face through its sightings, and says where it was lost and taken up elsewhere."""
 
     def weight(sightings: _Sightings) -> float:
         if not central:
@@ -164,7 +164,7 @@ def _follow(
 
 
 def _linked(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
-    """Faces of successive frames that are one face: each is linked to at most one, the most alike first."""
+    """Links faces of successive frames that are one face: each to at most one, the most alike first."""
     faces = list[_Sightings]()
     for frame, squares in found.items():
         last = [face[max(face)] for face in faces]
@@ -180,13 +180,13 @@ def _linked(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
 
 
 def _unlike(before: _Square, now: _Square) -> float:
-    """Above 1: not the same face. A face moves by its own side at most, and its size at most doubles."""
+    """Measures how unlike two squares are; above 1 they are not one face, which moves by its side at most."""
     moved = math.hypot(now.x - before.x, now.y - before.y) / max(now.side, before.side)
     return max(moved, abs(math.log2(now.side / before.side)))
 
 
 def _interpolate(sightings: _Sightings, frames: int) -> Tensor:
-    """Centre and side in every frame, ``(frames, 3)``: linear between sightings, constant before and after them."""
+    """Interpolates centre and side, ``(frames, 3)``: linear between sightings, constant before and after them."""
     known = torch.tensor(list(sightings), dtype=torch.float64)
     values = torch.tensor([(s.x, s.y, s.side) for s in sightings.values()], dtype=torch.float64)
     if len(known) == 1:
@@ -198,7 +198,7 @@ def _interpolate(sightings: _Sightings, frames: int) -> Tensor:
 
 
 def _smooth(values: Tensor, deviation: float) -> Tensor:
-    """A Gaussian mean over time, ``deviation`` in frames, of the frames that exist."""
+    """Smooths over time by a Gaussian mean, ``deviation`` in frames, of the frames that exist."""
     reach = math.ceil(4 * deviation)
     if reach == 0:
         return values

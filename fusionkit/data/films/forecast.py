@@ -43,7 +43,7 @@ class Forecast(Dataset):
         self._lengths: Mapping[str, Lengths] = {**known, **_stated_lengths(waiting, spec)}
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """Noise of the clip's lengths: bytes for ``video``, as of pixels, and a wave for ``audio``."""
+        """Draws noise of the clip's lengths: bytes for ``video``, as of pixels, and a wave for ``audio``."""
         generator = torch.Generator().manual_seed(index)
         loaded = {}
         for name, info in self.modalities.items():
@@ -65,7 +65,7 @@ def _stated_lengths(clips: Mapping[str, Clip], spec: PrepareSpec) -> dict[str, L
 
 
 def _stated(clip: Clip, spec: PrepareSpec) -> Lengths:
-    """The lengths of one clip."""
+    """Reads the lengths of one clip."""
     lengths = {}
     if clip.film is not None:
         picture, sound = _seconds(clip.film)
@@ -77,7 +77,7 @@ def _stated(clip: Clip, spec: PrepareSpec) -> Lengths:
 
 
 def _seconds(path: Path) -> tuple[float, float]:
-    """How long picture and sound are by their own word; 0 where there are none, or that cannot be known."""
+    """Reads how long picture and sound are by their own word; 0 where there are none, or that cannot be known."""
     try:
         with on_disk(path) as file, Film(file) as film:
             return film.stated_seconds if film.picture else 0.0, film.stated_seconds_of_sound

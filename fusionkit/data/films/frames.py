@@ -59,12 +59,12 @@ class Region:
 
 
 def pixel_aspect(picture: Any) -> Fraction:
-    """The width of a pixel of a stream by its height, as players take it; 1 where none is stated."""
+    """Reads the width of a pixel of a stream by its height, as players take it; 1 where none is stated."""
     return picture.sample_aspect_ratio or _SQUARE
 
 
 def upright_size(frame: Any, aspect: Fraction = _SQUARE) -> tuple[int, int]:
-    """Height and width of a frame as players show it.
+    """Finds height and width of a frame as players show it.
 
     A telephone held upright records films that lie, and films of television have pixels that are not square: their
     width changes and their height does not, so 720 x 576 at 16:9 become 1024 x 576.
@@ -78,14 +78,14 @@ def upright_size(frame: Any, aspect: Fraction = _SQUARE) -> tuple[int, int]:
 
 
 def _matrix(frame: Any) -> bytes:
-    """The display matrix of a frame, as libav stores it; nothing where it has none."""
+    """Reads the display matrix of a frame, as libav stores it; nothing where it has none."""
     stated = frame.side_data.get("DISPLAYMATRIX")
     return b"" if stated is None else bytes(stated)
 
 
 @lru_cache(maxsize=64)
 def _lie(matrix: bytes) -> tuple[bool, bool, bool]:
-    r"""Which of the eight ways a picture lies: whether rows become columns, and whether x and y then run backwards.
+    r"""Tells which of eight ways a picture lies: whether rows become columns, and x and y then run backwards.
 
     .. math::
         x' = a x + c y, \qquad y' = b x + d y
@@ -126,7 +126,7 @@ class Reader:
         self._place = ""
 
     def __call__(self, frame: Any) -> tuple[Pixels, ...]:
-        """The pixels of a frame as its layout says, in the decoder's own memory: not to be written to.
+        """Reads the pixels of a frame as its layout says, in the decoder's own memory: not to be written to.
 
         Raises:
             DataError: The frames of a film differ in size or in how they lie, or have more pixels than the limit.

@@ -53,7 +53,7 @@ class Pace:
         self._longest = 1
 
     def __call__(self, frames: Iterable[Any], read: Callable[[Any], Read]) -> Iterator[tuple[Read, int]]:
-        """What is read of every frame, with how often it is to be taken.
+        """Yields what is read of every frame, with how often it is to be taken.
 
         Args:
             frames: Decoded frames.
@@ -82,7 +82,7 @@ class Pace:
 
     @property
     def departures(self) -> list[tuple[str, str]]:
-        """What was not plain about the time stamps, each with its kind, once all frames were given."""
+        """Faults of the time stamps, each with its kind, once all frames were given."""
         found = []
         if self._mended:
             period = f"{float(1 / self._own_rate):.3f} s" + ("" if self._states_rate else " (assumed)")
@@ -122,16 +122,16 @@ class Pace:
         return at
 
     def _period(self, frame: Any) -> int:
-        """Ticks that a frame lasts."""
+        """Finds the ticks that a frame lasts."""
         stated = int(frame.duration or 0)
         return stated or max(1, int(1 / (self._own_rate * self._time_base) + Fraction(1, 2)))
 
     def _instants_before(self, doubled: int) -> int:
-        """How many instants of the wanted rate come no later than half the given ticks."""
+        """Counts the instants of the wanted rate that come no later than half the given ticks."""
         return doubled * self._instants // (2 * self._ticks) + 1
 
     def _instants_until(self, ticks: int) -> int:
-        """How many instants a film has that lasts so many ticks."""
+        """Counts the instants of a film that lasts so many ticks."""
         return (2 * ticks * self._instants + self._ticks) // (2 * self._ticks)
 
     def _up_to(self, total: int) -> int:

@@ -28,7 +28,7 @@ Refusal = Literal["dropped", "failed", "unusable"]
 
 @dataclass(frozen=True)
 class Picture:
-    """What became of a film's picture.
+    """The result of decoding a film's picture.
 
     Args:
         crops: The face crops, ``(frames, channels, size, size)`` uint8; None where there are none.
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class FilmContent:
-    """What was found in a film, beside its sound.
+    """The content of a film, beside its sound.
 
     Args:
         picture: What became of its picture.
@@ -162,7 +162,7 @@ def _picture(
 
 
 def _seen(film: Film, track: SoundTrack | None) -> Iterator[Any]:
-    """The frames of the picture; those of the sound are handed on meanwhile."""
+    """Yields the frames of the picture; those of the sound are handed on meanwhile."""
     for frame in film.frames(picture=True, sound=track is not None):
         if hasattr(frame, "sample_rate"):
             _hear(track, frame)

@@ -118,7 +118,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class PreparationCost:
-    """What is left to be prepared of a dataset will cost.
+    """The cost of what is left to be prepared of a dataset.
 
     Args:
         clips: Clips that are not prepared yet, or have changed since.
@@ -129,7 +129,7 @@ class PreparationCost:
     clip_seconds: float
 
     def hours(self, processes: int) -> float:
-        """Hours with so many processes."""
+        """Estimates the hours with so many processes."""
         return self.clips * self.clip_seconds / 3600 / max(1, min(processes, self.clips))
 
 
@@ -198,7 +198,7 @@ def _cause(death: Death) -> str:
 
 @lru_cache(maxsize=1)
 def _detector(spec: str, plugins: tuple[str, ...]) -> FaceDetector:
-    """The face detector, built once per process."""
+    """Builds the face detector, once per process."""
     import_plugins(plugins)
     detector: FaceDetector = build_component(DetectorSpec.model_validate_json(spec))
     return detector

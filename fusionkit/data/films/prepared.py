@@ -81,7 +81,7 @@ class Prepared(Dataset):
             raise DataError(problems)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The prepared modalities of a clip: ``video`` uint8, mapped from a large file, and ``audio`` in -1..1."""
+        """Loads the prepared modalities of a clip: ``video`` uint8, mapped from large files, and ``audio`` in -1..1."""
         row = self.rows[index]
         if row.id not in self.records:
             raise DataError([Problem(row.place, "is not prepared", "run `fusionkit prepare RECIPE` first")])
@@ -98,7 +98,7 @@ class Prepared(Dataset):
 
 
 def _current(known: Mapping[str, ClipRecord], spec: PrepareSpec) -> Mapping[str, ClipRecord]:
-    """The clips whose faces the detector of the recipe found, as it is installed here.
+    """Keeps the clips whose faces the detector of the recipe found, as it is installed here.
 
     Where it is not installed, as on a machine that only trains, the cache is believed.
     """

@@ -1,4 +1,4 @@
-"""What is known of a prepared clip, and of what was not plain about it."""
+"""Records of prepared clips, and of what departed from the plain case."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Source:
 
 @dataclass(frozen=True)
 class ClipRecord:
-    """What the cache says of a clip.
+    """The cache's record of a clip.
 
     Args:
         id: The clip.
@@ -64,12 +64,12 @@ class ClipRecord:
     sha256: str = ""
 
     def plain(self) -> dict[str, Any]:
-        """The record as plain data."""
+        """Returns the record as plain data."""
         return asdict(self)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> ClipRecord:
-        """The record of plain data.
+        """Makes the record of plain data.
 
         Raises:
             KeyError: A field is missing.

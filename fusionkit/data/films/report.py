@@ -1,4 +1,4 @@
-"""What a preparation came to: its figures, and every departure file by file."""
+"""The result of a preparation: its figures, and every departure file by file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a preparation left.
+    """The result of a preparation.
 
     Args:
         folder: The folder of prepared clips.
@@ -67,7 +67,7 @@ class Preparation:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What does not depend on where the cache is and in how many goes it was made."""
+        """Figures that do not depend on where the cache is and in how many goes it was made."""
         return {
             "notes": list(self.notes),
             "clips": len(self.records) + len(self.deaths),
@@ -78,7 +78,7 @@ class Preparation:
         }
 
     def plain(self) -> dict[str, Any]:
-        """All figures as plain data."""
+        """Returns all figures as plain data."""
         return {"folder": str(self.folder), "kept": self.kept, **self.figures}
 
 

@@ -10,7 +10,7 @@ FULL_SCALE = 32768
 
 
 def to_int16(wave: Tensor) -> tuple[Tensor, int]:
-    r"""A wave as 16-bit samples, and how many were beyond full scale.
+    r"""Converts a wave to 16-bit samples, and counts those that were beyond full scale.
 
     .. math::
         y = \min(\max(\mathrm{round}(32768\, x), -32768), 32767)
@@ -28,11 +28,11 @@ def to_int16(wave: Tensor) -> tuple[Tensor, int]:
 
 
 def to_float(samples: Tensor) -> Tensor:
-    """16-bit samples as a wave in -1..1."""
+    """Converts 16-bit samples to a wave in -1..1."""
     return samples.to(torch.float32).div_(FULL_SCALE)
 
 
 def aligned(wave: Tensor, late: float, rate: int) -> Tensor:
-    """A wave whose beginning comes so many seconds after the picture's: silence before it, or cut where it is early."""
+    """Aligns a wave that begins so many seconds after the picture: silence before it, or a cut where it is early."""
     samples = round(late * rate)
     return torch.cat([torch.zeros(samples), wave]) if samples > 0 else wave[-samples:]

@@ -46,7 +46,7 @@ class Holdout(Folds):
         self.test, self.folds, self.of, self.seed = test, folds, of, seed
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """The folds, named ``holdout``, or ``holdout1``, ``holdout2``, ... where there are several."""
+        """Splits into folds named ``holdout``, or ``holdout1``, ``holdout2``, ... where there are several."""
         drawn = draw_units(rows, self.test, self.seed, place="holdout", parts=self.folds, groups=self.of == "groups")
         return tuple(
             split_off("holdout" if self.folds == 1 else f"holdout{number}", rows, part)
@@ -69,7 +69,7 @@ class RandomKFold(Folds):
         self.folds, self.seed = folds, seed
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """The folds, named ``fold1``, ``fold2``, ... ."""
+        """Splits into folds named ``fold1``, ``fold2``, ... ."""
         if len(rows) < self.folds:
             raise DataError([Problem("random_kfold", f"{len(rows)} samples cannot fill {self.folds} folds")])
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.seed)).tolist()

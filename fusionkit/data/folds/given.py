@@ -29,7 +29,7 @@ class Given(Folds):
         self.file = file
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """One split named ``given``, or one per fold of the file."""
+        """Splits into one fold named ``given``, or one per fold of the file."""
         if self.file is None:
             remedy = "choose another protocol, or name a file that gives them"
             without = [row for row in rows if row.part not in ("train", "test")]

@@ -34,7 +34,7 @@ class ActorPairs(Folds):
     """
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """One fold per pair."""
+        """Splits into one fold per pair."""
         members = by_group(rows)
         numbered = all(group.isdecimal() for group in members)
         pairs: dict[int, list[str]] = {}
@@ -81,7 +81,7 @@ class GroupKFold(Folds):
         self.folds, self.seed, self.groups, self.absent = folds, seed, groups, absent
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """One fold per set of groups, named ``fold1``, ``fold2``, ... ."""
+        """Splits into one fold per set of groups, named ``fold1``, ``fold2``, ... ."""
         members = by_group(rows)
         sets = self._drawn(members) if self.groups is None else self._named(members, self.groups)
         return tuple(
@@ -133,7 +133,7 @@ class LeaveOneGroupOut(Folds):
     """One fold per group, named after it."""
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """One fold per group."""
+        """Splits into one fold per group."""
         return tuple(split_off(group, rows, names) for group, names in by_group(rows).items())
 
 
@@ -163,7 +163,7 @@ class BalancedGroups(Folds):
         self.by, self.folds, self.seed = by, folds, seed
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """The folds, named ``S1``, ``S2``, ... ."""
+        """Splits into folds named ``S1``, ``S2``, ... ."""
         members = by_group(rows)
         classes = self._classes(rows)
         if len(members) < self.folds:
@@ -177,7 +177,7 @@ class BalancedGroups(Folds):
         )
 
     def _classes(self, rows: Sequence[Row]) -> Mapping[str, str]:
-        """The class of every group."""
+        """Finds the class of every group."""
         stated: dict[str, dict[RawTarget | None, None]] = {}
         for row in rows:
             stated.setdefault(str(row.group), {})[row.targets.get(self.by)] = None
@@ -198,5 +198,5 @@ class BalancedGroups(Folds):
 
 
 def _plain(group: str) -> str:
-    """A group's name without leading zeros."""
+    """Strips leading zeros off a group's name."""
     return str(int(group)) if group.isdecimal() else group

@@ -44,7 +44,7 @@ class Nested(Folds):
         self.fold = fold
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """The inner folds, under their own names.
+        """Splits into the inner folds, under their own names.
 
         Raises:
             DataError: The outer protocol has no such fold, or its training part cannot be divided so.

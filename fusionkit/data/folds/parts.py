@@ -38,7 +38,7 @@ class WithParts(Folds):
         self.folds = FOLDS.build(folds, **(options or {}))
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """The other protocol's folds, under its names.
+        """Splits into the other protocol's folds, under its names.
 
         Raises:
             DataError: A sample is in no part, or a fold has no sample of a part.

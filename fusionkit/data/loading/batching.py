@@ -1,4 +1,4 @@
-"""Which samples form a batch: a function of seed and epoch, and of nothing that happened before."""
+"""The samples of every batch: a function of seed and epoch, and of nothing that happened before."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fusionkit.errors import DataError, Problem
 
 @dataclass(frozen=True)
 class Draw:
-    """Which sample of the dataset is wanted, and in which epoch.
+    """A sample of the dataset that is wanted, and the epoch in which it is.
 
     Args:
         epoch: The epoch.
@@ -107,11 +107,11 @@ class EpochBatches:
         self._again = tuple(draws)
 
     def plan(self, epoch: int) -> list[list[int]]:
-        """The samples of all batches of this process in an epoch."""
+        """Plans the samples of all batches of this process in an epoch."""
         return [[draw.index for draw in batch] for batch in self.draws(epoch)]
 
     def draws(self, epoch: int) -> list[list[Draw]]:
-        """All batches of this process in an epoch."""
+        """Lists all batches of this process in an epoch."""
         return [batch[self.rank :: self.world_size] for batch in self._union(epoch)]
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -150,7 +150,7 @@ class EpochBatches:
 
 
 def _costs(indices: Sequence[int], lengths: Mapping[str, Sequence[int]] | None) -> tuple[int, ...]:
-    """Elements of each sample in the modality that has most of them."""
+    """Finds the elements of each sample in the modality that has most of them."""
     if not lengths:
         raise DataError("batches: a budget of elements needs the lengths of the samples")
     for name, counted in lengths.items():

@@ -94,7 +94,7 @@ def make_batch(samples: Sequence[Sample], element_shapes: Mapping[str, tuple[int
 
 
 def fit_numbers(values: Tensor, whole_numbers: tuple[torch.dtype, ...] | None) -> Tensor:
-    """Whole numbers as an encoder takes them: as they are, in a larger dtype that it takes, or else as float32.
+    """Fits whole numbers to an encoder: as they are, in a larger dtype that it takes, or else as float32.
 
     Args:
         values: Elements of any dtype; those of floating point stay as they are.
@@ -112,7 +112,7 @@ def fit_numbers(values: Tensor, whole_numbers: tuple[torch.dtype, ...] | None) -
 
 
 def _pack(name: str, shape: tuple[int, ...], samples: Sequence[tuple[str, Tensor | None]]) -> Jagged:
-    """One modality of samples, each with its id."""
+    """Packs one modality of samples, each with its id."""
     present = [(sample, values) for sample, values in samples if values is not None and len(values)]
     if not present:
         return Jagged.from_sizes(torch.empty(0, *shape), [0] * len(samples))

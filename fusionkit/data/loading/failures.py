@@ -17,7 +17,7 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Failure:
-    """What a worker process sends in place of a batch that could not be loaded.
+    """A worker's message in place of a batch that could not be loaded.
 
     Args:
         error: The error that the process which waits for the batch is to raise.
@@ -44,7 +44,7 @@ def place_of(dataset: Dataset, index: int) -> str:
 
 @contextmanager
 def sample_named(dataset: Dataset, index: int, what: str) -> Iterator[None]:
-    """Within it whatever goes wrong is a `DataError` that names the sample.
+    """Turns whatever goes wrong within it into a `DataError` that names the sample.
 
     A dataset or a transform may be the user's own and read files with any library, so all of `Exception` is caught.
     Errors of ours that say where they are pass.
@@ -75,7 +75,7 @@ def length_of(dataset: Dataset, index: int, modality: str) -> int:
 def batch_named(
     where: str, batch: Batch, device: object, remedy: str = SMALLER_BATCHES
 ) -> AbstractContextManager[None]:
-    """Within it memory that runs out, and elements that an encoder cannot take, are told with the samples.
+    """Tells memory that runs out within it, and elements that an encoder cannot take, with the samples.
 
     Args:
         where: What is done with the batch.
@@ -88,7 +88,7 @@ def batch_named(
 
 @contextmanager
 def batches_named(where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str) -> Iterator[None]:
-    """The same of several batches, of which the one with the most elements is told where memory runs out."""
+    """Tells the same of several batches; where memory runs out, of the one with the most elements."""
 
     def told() -> FusionKitError:
         batch = max(batches, key=lambda each: sum(value.total for value in each.inputs.values()))
@@ -106,7 +106,7 @@ def batches_named(where: Callable[[], str], batches: Sequence[Batch], device: ob
 
 
 def _holders(batch: Batch, modality: str, value: int) -> list[str]:
-    """The samples of a batch of which an element holds a number."""
+    """Finds the samples of a batch that hold a number in an element."""
     elements = batch.inputs[modality].unbind() if modality in batch.inputs else ()
     return [name for name, own in zip(batch.sample_ids, elements, strict=False) if bool((own == value).any())]
 
@@ -141,7 +141,7 @@ def _problem(error: Exception, place: str, what: str) -> Problem:
 
 
 def _origin(error: Exception) -> str:
-    """The line that raised it, of those that are in no installed package the innermost: the user's own."""
+    """Finds the line that raised it: the innermost of those in no installed package, so the user's own."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if "site-packages" not in frame.filename]
     return f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""

@@ -53,11 +53,11 @@ class Feed:
         self._batches.repeat([(place_of[repeat.sample_id], repeat.modalities) for repeat in wanted])
 
     def count(self, epoch: int) -> int:
-        """How many batches an epoch has."""
+        """Counts the batches of an epoch."""
         return len(self._batches.plan(epoch))
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from the given one on."""
+        """Yields the batches of an epoch, from the given one on."""
         self._batches.set_epoch(epoch, start)
         loaded = cast(Iterator[Batch], iter(self._loader))
         return loaded if self._lane is None else ahead(loaded, self._lane, self._moving)

@@ -1,4 +1,4 @@
-"""How long the samples of a dataset are, measured on some of them."""
+"""The lengths of a dataset's samples, measured on some of them."""
 
 from __future__ import annotations
 

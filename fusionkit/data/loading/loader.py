@@ -33,7 +33,7 @@ def make_loader(
     pin_memory: bool = False,
     timeout_seconds: float | None = None,
 ) -> DataLoader[Sample]:
-    """A loader that yields a `Batch` for each entry of `batches`; call ``batches.set_epoch`` before each epoch.
+    """Makes a loader that yields a `Batch` for each entry of `batches`; call ``batches.set_epoch`` before each epoch.
 
     Transforms of kind `DeviceTransform` are computed by `Batch.to`, on the device that it is given. Its iterators raise
     `DataError` with the names of the samples where loading fails or a worker hangs or crashes, and `TrainingError`
@@ -91,7 +91,7 @@ class _Loader(DataLoader[Sample]):
         return _Batches(self, begun)
 
     def told(self, error: RuntimeError) -> FusionKitError | None:
-        """What an error of PyTorch's loader means, with the samples; None where it is no error of loading."""
+        """Translates an error of PyTorch's loader, with the samples; None where it is no error of loading."""
         assert self.watch is not None
         assert self.crew is not None
         dataset = self.samples.dataset
@@ -175,7 +175,7 @@ def _collate_with_pending(
     transforms: Mapping[str, tuple[DeviceTransform, ...]],
     send: bool,
 ) -> Batch | Parcel | Failure:
-    """A batch that carries the transforms which its device is to compute, to be sent to another process or not."""
+    """Collates a batch with the transforms that its device is to compute, to be sent to another process or not."""
     if isinstance(samples, Failure):
         return samples
     try:

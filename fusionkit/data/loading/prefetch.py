@@ -15,7 +15,7 @@ from fusionkit.nn.memory import FEWER_SAMPLES
 
 
 class Lane(Protocol):
-    """Where copies run beside everything else."""
+    """The stream on which copies run beside everything else."""
 
     def begin(self, batch: Batch) -> Batch:
         """Begins to copy a batch and does not wait; what the device is to compute of it stays pending."""
@@ -50,14 +50,14 @@ class StreamLane:
 
 
 def lane_to(device: torch.device | None) -> Lane | None:
-    """How batches get to a device ahead of their steps; None where nothing is gained by it."""
+    """Chooses how batches get to a device ahead of their steps; None where nothing is gained by it."""
     return StreamLane(device) if device is not None and device.type == "cuda" else None
 
 
 def ahead(
     batches: Iterator[Batch], lane: Lane, moving: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[Batch]:
-    """The batches, on the device; while a step learns from one, the next is copied, and none is taken before that.
+    """Yields the batches on the device; the next is copied while a step learns, and none is taken before that.
 
     A step waits for the copy of its own batch only: the next one is begun after that wait is in the stream. Where the
     next batch cannot be loaded, the one before it is learnt from first, as without a lane.
@@ -93,7 +93,7 @@ def ahead(
 
 
 def tensors_of(batch: Batch) -> Iterable[Tensor]:
-    """All tensors of a batch."""
+    """Lists all tensors of a batch."""
     for value in batch.inputs.values():
         yield from (value.values, value.lengths)
     yield from batch.targets.values()

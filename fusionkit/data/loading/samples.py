@@ -76,14 +76,14 @@ class Samples(TorchDataset[Sample]):
         return {name: self.dataset.modalities[name].shape for name in self.modalities}
 
     def lengths(self) -> Mapping[str, tuple[int, ...]]:
-        """Elements of every sample before transforms, by modality, in the order of `indices`."""
+        """Counts the elements of every sample before transforms, by modality, in the order of `indices`."""
         return {name: tuple(length_of(self.dataset, index, name) for index in self.indices) for name in self.modalities}
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, draw: Draw) -> Sample:
-        """The sample at a position of the dataset, as it is drawn in an epoch.
+        """Returns the sample at a position of the dataset, as it is drawn in an epoch.
 
         Raises:
             DataError: A file is damaged, or holds numbers that are not finite, or elements of another shape.
@@ -97,7 +97,7 @@ class Samples(TorchDataset[Sample]):
         return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index], drawn)
 
     def _transformed(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A modality after its transforms on the CPU, and what those on the device are to be given."""
+        """Transforms a modality on the CPU, and returns what the transforms on the device are to be given."""
         if not self.transforms[modality]:
             return values, ()
         again = f"/again{draw.copy}" if draw.copy else ""  # a sample that is drawn again is augmented anew
@@ -200,7 +200,7 @@ def check_targets(rows: Sequence[Row], heads: Mapping[str, LossHead], origins: M
 
 
 def generator_for(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:
-    """A generator that depends on nothing but its arguments."""
+    """Makes a generator that depends on nothing but its arguments."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{index}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 

@@ -27,7 +27,7 @@ _TORCH_HANDLERS = "torch.utils.data._utils.signal_handling"
 
 
 class Watch:
-    """What every worker is loading, and since when.
+    """A record of the sample that every worker is loading, and since when.
 
     Args:
         workers: How many there are.
@@ -40,7 +40,7 @@ class Watch:
 
     @contextmanager
     def loading(self, index: int) -> Iterator[None]:
-        """Within it this worker is loading the sample at a position of the dataset."""
+        """Notes that this worker is loading the sample at a position of the dataset, as long as it does."""
         info = get_worker_info()
         assert info is not None
         self._pids[info.id], self._since[info.id] = os.getpid(), time.monotonic()
@@ -51,7 +51,7 @@ class Watch:
             self._samples[info.id] = _IDLE
 
     def begun(self) -> dict[int, tuple[int, float]]:
-        """By process id, the sample that it has begun and not finished, and the seconds since."""
+        """Lists, by process id, the sample that it has begun and not finished, and the seconds since."""
         now = time.monotonic()
         rows = zip(self._pids, self._samples, self._since, strict=True)
         return {pid: (sample, now - since) for pid, sample, since in rows if sample != _IDLE}
@@ -72,7 +72,7 @@ class Crew:
             _raise_only_while_waiting()
 
     def dead(self) -> dict[int, int]:
-        """The exit statuses of those that have ended, by process id; negative is the signal that ended it."""
+        """Lists the exit statuses of those that have ended, by process id; negative is the signal that ended it."""
         found = {process.pid: process.exitcode for process in self._processes or ()}
         return {pid: status for pid, status in found.items() if pid is not None and status is not None}
 
@@ -109,7 +109,7 @@ def _raise_only_while_waiting() -> None:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Within it the death of a worker is raised at once."""
+    """Raises the death of a worker at once, as long as the main process waits."""
     _Handler.waiting = True
     try:
         yield
@@ -135,7 +135,7 @@ def death_told(dead: Mapping[int, int], begun: Mapping[int, tuple[str, float]]) 
 
 
 def hang_told(seconds: float, begun: Mapping[int, tuple[str, float]]) -> DataError:
-    """Makes the error of workers that gave no batch in time, in the words of `death_told`."""
+    """Makes the error of workers that gave no batch in time, in the words of `describe_death`."""
     remedy = "see whether it can be read at all; where it is only slow, raise data.timeout_seconds"
     problems = [
         Problem(place, f"the worker process {pid} has been loading it for {since:.0f} s", remedy)

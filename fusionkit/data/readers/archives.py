@@ -66,7 +66,7 @@ def open_member(path: Path) -> BinaryIO:
 
 @contextmanager
 def on_disk(path: Path) -> Iterator[Path]:
-    """A path that decoders can open; a member of an archive is unpacked for as long as it is needed."""
+    """Yields a path that decoders can open; a member of an archive is unpacked for as long as it is needed."""
     if not is_member(path):
         yield path
         return
@@ -77,12 +77,12 @@ def on_disk(path: Path) -> Iterator[Path]:
 
 
 def is_member(path: Path) -> bool:
-    """Whether a path leads through a zip file that is there, so that only `open_member` can open it."""
+    """Says whether a path leads through a zip file that is there, so that only `open_member` can open it."""
     return _archive_of(path) is not None
 
 
 def fingerprint(path: Path) -> str:
-    """What tells, without reading it, whether a file is still the one that it was.
+    """Reads what tells, without reading a file, whether it is still the one that it was.
 
     A plain file is told by its size and the time of its last change, a member of a zip archive by its size and its
     checksum: copying an archive changes nothing, packing other films into it does.
@@ -102,7 +102,7 @@ def fingerprint(path: Path) -> str:
 
 
 def members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
-    """The files in a zip archive, by their path in it, with ``/`` between its parts.
+    """Lists the files in a zip archive, by their path in it, with ``/`` between its parts.
 
     Raises:
         DataError: It cannot be read, is no whole zip archive, as after a download that broke off, or holds a file whose
@@ -118,7 +118,7 @@ def members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
 
 @lru_cache(maxsize=256)
 def _members(archive: Path, size: int, changed: int) -> Mapping[str, zipfile.ZipInfo]:
-    """The members of an archive of this size and time; a changed one is read anew."""
+    """Reads the members of an archive of this size and time; a changed one is read anew."""
     with archive.open("rb") as file:
         files, listed = _stated_at_end(file)
         check_size("members", files, str(archive))
@@ -135,7 +135,7 @@ def _members(archive: Path, size: int, changed: int) -> Mapping[str, zipfile.Zip
 
 
 def _stated_at_end(file: BinaryIO) -> tuple[int, int]:
-    """How many files an archive states, and the bytes of their list, which is read whole when it is opened."""
+    """Reads how many files an archive states, and the bytes of their list, which is read whole when it is opened."""
     file.seek(max(0, file.seek(0, io.SEEK_END) - _NEAR_THE_END))
     tail = file.read()
     for mark, form, at in ((_END_64, "<QQ", 32), (_END, "<HI", 10)):
@@ -154,12 +154,12 @@ def _member(path: Path, archive: Path, member: str) -> zipfile.ZipInfo:
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """Why a file cannot be opened; Python itself refuses a name with a zero in it."""
+    """Says why a file cannot be opened; Python itself refuses a name with a zero in it."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _archive_of(path: Path) -> tuple[Path, str] | None:
-    """The archive that a path leads through, and the path of the member in it."""
+    """Finds the archive that a path leads through, and the path of the member in it."""
     for parent in path.parents:
         if parent.suffix.lower() == ".zip" and os.path.isfile(parent):
             return parent, path.relative_to(parent).as_posix()

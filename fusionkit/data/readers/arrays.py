@@ -26,7 +26,7 @@ _REAL = frozenset(
 
 
 def array_shape(path: Path, tensor: str | None) -> tuple[int, ...]:
-    """The shape of an array; only the header is read.
+    """Reads the shape of an array; only the header is read.
 
     Args:
         path: The file.
@@ -63,7 +63,7 @@ def read_array(path: Path, tensor: str | None) -> Tensor:
 
 
 def _kept(path: Path, values: Tensor) -> Tensor:
-    """Numbers in the dtypes that networks meet: whole ones stay whole."""
+    """Converts numbers to the dtypes that networks meet: whole ones stay whole."""
     if values.is_floating_point():
         return values.to(torch.float32)
     if values.dtype == torch.uint64 and (values.view(torch.int64) < 0).any():
@@ -97,7 +97,7 @@ def _npy_shape(path: Path) -> tuple[int, ...]:
 
 @contextmanager
 def _open_safetensors(path: Path, tensor: str | None) -> Iterator[tuple[Any, str, tuple[int, ...]]]:
-    """An open file, and the name and shape of the tensor that is asked for; its numbers are not read."""
+    """Opens a file, and yields it with the name and shape of the wanted tensor, whose numbers are not read."""
     from safetensors import safe_open
 
     with name_errors(path, "cannot be read as safetensors"), safe_open(path, framework="pt") as file:

@@ -86,23 +86,23 @@ class Film:
 
     @property
     def lacks_duration(self) -> bool:
-        """Whether the file does not say how long it is, so that a loss at its end would go unseen."""
+        """True where the file does not say how long it is, so that a loss at its end would go unseen."""
         return self._promise.is_open
 
     @property
     def stated_seconds(self) -> float:
-        """How long it is by its own word; 0 where it does not say."""
+        """The film's length by its own word; 0 where it does not say."""
         promise, rate = self._promise, 0.0 if self.picture is None else float(self.picture.average_rate or 0)
         pictured = promise.frames / rate if 0 < rate <= _FASTEST else 0.0
         return max(promise.whole or 0.0, pictured, *promise.seconds.values(), 0.0)
 
     @property
     def stated_seconds_of_sound(self) -> float:
-        """How long its sound is by its own word, or else all of it; 0 where it has none."""
+        """The sound's length by its own word, or else that of all; 0 where it has none."""
         return 0.0 if self.sound is None else self._promise.seconds.get(self.sound.index, self.stated_seconds)
 
     def frames(self, *, picture: bool, sound: bool) -> Iterator[Any]:
-        """The frames of picture and sound, as libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file.
+        """Decodes the frames of picture and sound, libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file.
 
         Raises:
             DataError: There is no decoder for them, or libav stumbles over the file.
@@ -127,7 +127,7 @@ class Film:
                     yield from self._decoded(packet, counted=index == counted)
 
     def losses(self) -> list[str]:
-        """What is missing or broken of what was asked for, in words, once all of it was decoded; nothing of a whole."""
+        """Lists what is missing or broken of what was asked for, once all of it was decoded; nothing of a whole."""
         promise = self._promise
         found = []
         counted = self.picture in self._wanted and promise.frames
@@ -164,7 +164,7 @@ class Film:
         return max(ends, default=0.0) - (self._container.start_time or 0) / 1e6
 
     def _length_of(self, stream: Any) -> float:
-        """Seconds from the beginning of a stream's first packet to the end of its last."""
+        """Measures the seconds from the beginning of a stream's first packet to the end of its last."""
         start, end = self._spans.get(stream.index, (0, 0))
         return float((end - start) * stream.time_base)
 
@@ -178,7 +178,7 @@ class Film:
             check_size("samples", round(seconds * sound.sample_rate * sound.layout.nb_channels), place)
 
     def _packets(self) -> Iterator[Any]:
-        """The packets of the file and then, for each stream, what makes its decoder give its last frames."""
+        """Yields the packets of the file and then, for each stream, what makes its decoder give its last frames."""
         import av
 
         packets, spans = self._container.demux(), self._spans
@@ -230,7 +230,7 @@ class Film:
 
 
 def _opened(path: Path, content: bytes | None) -> Any:
-    """The open container of a film.
+    """Opens the container of a film.
 
     libav looks for what a header may lack by decoding the first frames, which shows in films of seconds. A whole mp4
     lacks nothing, so no frame of it is decoded twice.
@@ -266,6 +266,6 @@ def _begins_as_mp4(path: Path, content: bytes | None) -> bool:
 
 
 def _stated_whole(picture: Any) -> bool:
-    """Whether a header counts the frames, so is followed by no others, and no decoder needs to know more."""
+    """Says whether a header counts the frames, so is followed by no others, and no decoder needs to know more."""
     decoder = picture.codec_context
     return bool(picture.frames) and decoder is not None and decoder.name in _KNOWN_BY_HEADER

@@ -17,7 +17,7 @@ _MOST_SAID = 300
 
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
-    """A path with ``~`` and environment variables (``$NAME`` or ``${NAME}``) replaced.
+    """Replaces ``~`` and environment variables (``$NAME`` or ``${NAME}``) in a path.
 
     Raises:
         DataError: A variable is not set, or there is no user of the name behind ``~``; the message names it.
@@ -47,7 +47,7 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
 
 
 def path_hint(name: str) -> str:
-    """What may be wrong with the name of a file that is not there, as a table writes it; empty where nobody knows.
+    """Finds what may be wrong with the name of a missing file, as a table writes it; empty where nobody knows.
 
     Example:
         >>> path_hint("$DATA/a.wav")
@@ -64,7 +64,7 @@ def path_hint(name: str) -> str:
 
 
 def is_there(path: Path) -> bool:
-    """Whether a path leads to a file or a folder.
+    """Says whether a path leads to a file or a folder.
 
     Raises:
         DataError: The system refuses to look, as at a name that is too long.
@@ -86,7 +86,7 @@ def is_file(path: Path) -> bool:
 
 
 def existing_file(path: str | os.PathLike[str]) -> Path:
-    """The expanded path of a file that is there.
+    """Expands the path of a file that is there.
 
     Raises:
         DataError: It is not there, or is no file.
@@ -142,7 +142,7 @@ def name_errors(place: str | os.PathLike[str], message: str, remedy: str = "copy
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte order mark.
+    """Reads a UTF-8 file, with or without a byte order mark.
 
     Raises:
         DataError: It cannot be read, is no UTF-8, or larger than the limit of tables.
@@ -158,7 +158,7 @@ def read_text(path: Path) -> str:
 
 
 def at_place(error: DataError, place: str) -> DataError:
-    """The same problems, told with the place that they matter to, such as a row of a manifest."""
+    """Tells the same problems with the place that they matter to, such as a row of a manifest."""
     return DataError(
         [Problem(f"{place}: {found.place}".rstrip(": "), found.message, found.remedy) for found in error.problems]
     )

@@ -99,7 +99,7 @@ class _Bounded:
 
 
 def _opened(file: Any) -> Any:
-    """The image of the first format that its first bytes fit.
+    """Opens the image in the first format that its first bytes fit.
 
     ``Image.open`` would do the same, but hold the size against a limit of its own, one for the whole process.
     """

@@ -1,4 +1,4 @@
-"""What is to be said of the length that a sound states, from its header alone."""
+"""Notes on the length that a sound states, from its header alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _JOINED = "goes on with another sound behind the one that its header states: eac
 
 
 def length_note(path: Path) -> str:
-    """What is to be said of the length that a sound or film states; nothing of what cannot be read, or was cut.
+    """Notes what is wrong with the length that a sound or film states; nothing of what cannot be read, or was cut.
 
     It costs a glance at the headers, so a whole table of files can be looked through.
     """

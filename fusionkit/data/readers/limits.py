@@ -40,7 +40,7 @@ class Limits:
 
 
 def current_limits() -> Limits:
-    """The limits that hold: the defaults, or what the environment says.
+    """Reads the limits that hold: the defaults, or what the environment says.
 
     The variables are ``FUSIONKIT_MAX_PIXELS``, ``FUSIONKIT_MAX_SAMPLES``, ``FUSIONKIT_MAX_FRAMES``,
     ``FUSIONKIT_MAX_BYTES``, ``FUSIONKIT_MAX_TABLE_BYTES`` and ``FUSIONKIT_MAX_MEMBERS``. The processes that load data
@@ -53,7 +53,7 @@ def current_limits() -> Limits:
 
 
 def variable_of(kind: str) -> str:
-    """The environment variable that sets a limit.
+    """Names the environment variable that sets a limit.
 
     Example:
         >>> variable_of("table_bytes")

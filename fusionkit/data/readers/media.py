@@ -26,7 +26,7 @@ Layout = Literal["auto", "sequence", "static"]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How files of one modality are read.
+    """Options of reading the files of one modality.
 
     Args:
         sample_rate: Samples per second that sound is resampled to; None keeps each file's own.
@@ -44,7 +44,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds.
+    """The content of a file.
 
     Args:
         shape: The shape of an element.
@@ -60,7 +60,7 @@ class MediaInfo:
 
 
 def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
-    """What `read_media` will return; of sound and arrays only the header is read.
+    """Describes what `read_media` will return; of sound and arrays only the header is read.
 
     Raises:
         DataError: The file is missing, damaged or of no known kind.

@@ -38,7 +38,7 @@ _BELIEVED = 1.5
 
 @dataclass(frozen=True)
 class Promise:
-    """What a file says of its own length.
+    """The length of a file by its own word.
 
     Args:
         frames: Frames of the picture; 0 where they are not counted.
@@ -56,7 +56,7 @@ class Promise:
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing is said, so that a loss at the end would go unseen."""
+        """True where nothing is said, so that a loss at the end would go unseen."""
         return not (self.frames or self.seconds or self.whole or self.ends or self.losses)
 
 
@@ -153,7 +153,7 @@ def _index(stream: Any) -> int | None:
 
 
 def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """The boxes that an mp4 consists of: the name of each, its size, and how many of its bytes are there."""
+    """Yields the boxes that an mp4 consists of: the name of each, its size, and how many of its bytes are there."""
     end, position = file.seek(0, io.SEEK_END), 0
     while position + 8 <= end:
         file.seek(position)
@@ -168,7 +168,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _of_avi(picture: Any, sound: Any, file: BinaryIO) -> Promise:
-    """The header of an avi states the length of each stream and of the file; libav shortens it to what is there."""
+    """Reads what the header of an avi states of each stream and of the file; libav shortens it to what is there."""
     seconds = {
         stream.index: float(stream.frames * stream.time_base)
         for stream in (picture, sound)
@@ -187,7 +187,7 @@ def _of_avi(picture: Any, sound: Any, file: BinaryIO) -> Promise:
 
 
 def _bytes_of_riff(file: BinaryIO) -> tuple[int | None, int]:
-    """The bytes that a file of RIFF chunks should have, None where it leaves that open, and those that it has."""
+    """Reads the bytes that a file of RIFF chunks should have, None where it leaves that open, and those that it has."""
     end, position = file.seek(0, io.SEEK_END), 0
     while position < end:
         file.seek(position)
@@ -222,7 +222,7 @@ def _matroska_states_its_length(file: BinaryIO) -> bool:
 
 
 def _elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The elements in a stretch of a matroska file: the number of each, and where what it holds begins and ends."""
+    """Yields the elements in a stretch of a matroska file: the number of each, and its content's begin and end."""
     for _ in range(_MOST_ELEMENTS):
         if position >= end:
             return
@@ -236,7 +236,7 @@ def _elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, in
 
 
 def _number(file: BinaryIO, *, keep: bool) -> int | None:
-    """A number of matroska, of which the zeros before the first 1 say how many bytes it has.
+    """Reads a number of matroska, whose zeros before the first 1 say how many bytes it has.
 
     Args:
         file: It, open where the number stands.
@@ -260,7 +260,7 @@ def _number(file: BinaryIO, *, keep: bool) -> int | None:
 
 
 def _flv_states_its_length(file: BinaryIO) -> bool:
-    """Whether an flv says in its first tag how long it is; libav looks for its last tag where it does not."""
+    """Says whether an flv states its length in its first tag; libav looks for its last tag where it does not."""
     file.seek(0)
     head, name = file.read(4096), b"\0\x08duration\0"
     at = head.find(name) + len(name)

@@ -77,7 +77,7 @@ def read_table(path: str, missing: Collection[str] = MISSING) -> Table:
 
 
 def _without_marks(table: Table, missing: Collection[str]) -> Table:
-    """The table without the cells that mark a missing value, and how many those are by column and mark."""
+    """Drops the cells that mark a missing value, and counts those by column and mark."""
     marks: Counter[tuple[str, str]] = Counter()
     rows = []
     for row in table.rows:
@@ -89,7 +89,7 @@ def _without_marks(table: Table, missing: Collection[str]) -> Table:
 
 
 def number(cell: Cell) -> int | float:
-    """The finite number that a cell holds, whole where it is written so; true and false are 1 and 0.
+    """Reads the finite number of a cell, whole where it is written so; true and false are 1 and 0.
 
     Raises:
         ValueError: It holds none; the message says what it holds instead.
@@ -107,7 +107,7 @@ def number(cell: Cell) -> int | float:
 
 
 def float_or_none(cell: Cell) -> float | None:
-    """The finite number that a cell holds, as a float; None where it holds none."""
+    """Reads the finite number of a cell as a float; None where it holds none."""
     try:
         return float(number(cell))
     except ValueError:
@@ -115,7 +115,7 @@ def float_or_none(cell: Cell) -> float | None:
 
 
 def typed_column(cells: Sequence[Cell]) -> Sequence[str | int | float]:
-    """A column as whole numbers or numbers if every cell is one; else, as with codes such as ``07``, as texts."""
+    """Reads a column as whole numbers or numbers if every cell is one; else, as with codes such as ``07``, as texts."""
     try:
         numbers = [number(cell) for cell in cells]
     except ValueError:
@@ -212,7 +212,7 @@ def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> T
 
 
 def _plain(value: Any) -> Any:
-    """A text without spaces around it, and a decimal number as a whole one or a float."""
+    """Strips spaces around a text, and reads a decimal number as a whole one or a float."""
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else float(value)
     return value.strip() if isinstance(value, str) else value

@@ -80,7 +80,7 @@ class Spatial(DeviceTransform):
         self._shades = max(brightness, contrast) > 0
 
     def draw(self, length: int, generator: torch.Generator) -> Tensor:
-        """Per frame: mirrored (1) or not, degrees, scale, shift to the right and down, brightness, contrast."""
+        """Draws per frame: mirrored (1) or not, degrees, scale, shift to the right and down, brightness, contrast."""
         uniform = torch.rand(length if self.per_frame else 1, 7, generator=generator)
         mirrored = (uniform[:, :1] < self.flip).to(uniform.dtype)
         changes = (2 * uniform[:, 1:] - 1) * self._reach
@@ -112,7 +112,7 @@ class Spatial(DeviceTransform):
 
 
 def _moved(images: Tensor, parameters: Tensor) -> Tensor:
-    """What is at p comes from q: the inverse of the map, in coordinates from -1 to 1 along each side."""
+    """Moves images: what is at p comes from q, by the inverse map, in coordinates from -1 to 1 along each side."""
     mirrored, degrees, scale, right, down = parameters[:, :5].unbind(dim=1)
     height, width = images.shape[-2:]
     cosine, sine = torch.deg2rad(degrees).cos() / scale, torch.deg2rad(degrees).sin() / scale
@@ -127,7 +127,7 @@ def _moved(images: Tensor, parameters: Tensor) -> Tensor:
 
 
 def _grid(matrix: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
-    """Where every pixel comes from, ``(images, height, width, 2)``; faster than ``affine_grid`` on a CPU."""
+    """Finds where every pixel comes from, ``(images, height, width, 2)``; faster than ``affine_grid`` on a CPU."""
     columns = _centres(width, matrix) - shift[:, :1]
     rows = _centres(height, matrix) - shift[:, 1:]
     grid = matrix.new_empty(len(matrix), height, width, 2)
@@ -138,7 +138,7 @@ def _grid(matrix: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
 
 
 def _centres(pixels: int, like: Tensor) -> Tensor:
-    """Where the middles of pixels are, along a side from -1 to 1."""
+    """Finds the middles of pixels along a side from -1 to 1."""
     return (2 * torch.arange(pixels, dtype=like.dtype, device=like.device) + 1) / pixels - 1
 
 

@@ -144,12 +144,12 @@ def _elements(name: str, seconds: float, rate: float | None) -> int:
 
 
 def _draw(lowest: int, highest: int, generator: torch.Generator) -> int:
-    """A whole number between two bounds, both included."""
+    """Draws a whole number between two bounds, both included."""
     return int(torch.randint(lowest, highest + 1, (), generator=generator))
 
 
 def _same_seconds(shortest: int, length: int, generator: torch.Generator) -> tuple[int, int]:
-    """Begin and end of a slice that shares of the sample's own length define; at least ``shortest`` elements apart."""
+    """Finds begin and end of a slice from shares of the sample's own length; at least ``shortest`` elements apart."""
     share, place = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     wanted = shortest + share * (length - shortest)
     start = place * (length - wanted)

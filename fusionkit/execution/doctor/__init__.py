@@ -1,4 +1,4 @@
-"""What is installed, what is missing for which command, and what to do about it.
+"""Findings on the installation: what is there, what is missing for which command, and what to do about it.
 
 Nothing here imports a package of others: this must work where any of them is missing, broken, or breaks the process.
 """

@@ -1,4 +1,4 @@
-"""What was found, in 80 columns or as JSON, with nothing but Python's own modules."""
+"""The display of an examination, in 80 columns or as JSON, with nothing but Python's own modules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def tell(*, as_json: bool) -> int:
 
 
 def _lines(check: Check) -> Iterator[str]:
-    """What a check found; what needs it and what to do stand below where it is not well."""
+    """Describes a check; what needs it and what to do stand below where it is not well."""
     yield from _wrapped(f"{check.name} {check.found}", check.status)
     if check.status != "ok" and check.needed_for:
         yield from _wrapped(f"needed for {check.needed_for}")
@@ -41,7 +41,7 @@ def _lines(check: Check) -> Iterator[str]:
 
 
 def _wrapped(text: str, first: str = "") -> list[str]:
-    """Lines of at most 80 columns behind a margin, a long message cut to a few."""
+    """Wraps a text to 80 columns behind a margin, a long message cut to a few lines."""
     return textwrap.wrap(
         text,
         _WIDTH,

@@ -49,7 +49,7 @@ class Check:
     remedy: str = ""
 
     def plain(self) -> dict[str, str]:
-        """The check as plain data."""
+        """Returns the check as plain data."""
         return asdict(self)
 
 
@@ -74,7 +74,7 @@ def examine(packages: Sequence[Package] = PACKAGES, patience: float = PATIENCE) 
 
 
 def is_well(checks: Iterable[Check]) -> bool:
-    """Whether nothing is broken; what is absent is an extra that nobody asked for."""
+    """Says whether nothing is broken; what is absent is an extra that nobody asked for."""
     return all(check.status != "broken" for check in checks)
 
 
@@ -133,7 +133,7 @@ def _imported(package: Package, found: Probe, facts: dict[str, dict[str, Any]], 
 
 
 def _version_of(package: Package, found: Probe) -> str:
-    """The version that a package states itself, with its build, or else the one that pip installed."""
+    """Finds the version that a package states itself, with its build, or else the one that pip installed."""
     if stated := found.facts.get("version"):
         return str(stated)
     try:
@@ -159,7 +159,7 @@ def _install(package: Package, bounds: dict[str, str]) -> str:
 
 
 def _apart(package: Package, stated: str, facts: dict[str, dict[str, Any]]) -> str:
-    """Why a package does not go together with the PyTorch that is there, though both can be imported."""
+    """Says why a package does not go together with the PyTorch that is there, though both can be imported."""
     torch = facts.get("torch", {}).get("version", "")
     if "torch" not in package.beside or not torch:
         return ""
@@ -173,7 +173,7 @@ def _apart(package: Package, stated: str, facts: dict[str, dict[str, Any]]) -> s
 
 
 def _platform(version: str) -> str:
-    """What a build computes on: ``CUDA 13`` of ``2.14.1+cu130``, for minor versions go together; empty for a CPU."""
+    """Finds what a build computes on: ``CUDA 13`` of ``2.14.1+cu130``, for minor versions agree; empty for a CPU."""
     build = version.partition("+")[2]
     return f"CUDA {build[2:-1]}" if build.startswith("cu") else build if build.startswith("rocm") else ""
 

@@ -1,4 +1,4 @@
-"""What the machine offers: a compiler, a GPU, folders that can be written."""
+"""The machine's offers: a compiler, a GPU, folders that can be written."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _LEAST_SHARED = 2**30
 
 
 def compiler_names() -> list[str]:
-    """The C++ compilers that PyTorch looks for, that of the environment variable CXX first."""
+    """Lists the C++ compilers that PyTorch looks for, that of the environment variable CXX first."""
     return [*filter(None, [os.environ.get("CXX")]), *COMPILERS]
 
 
 def find_compiler() -> str | None:
-    """The first C++ compiler that is on PATH, with its folder."""
+    """Finds the first C++ compiler that is on PATH, with its folder."""
     return next((found for name in compiler_names() if (found := shutil.which(name))), None)
 
 
 def has_headers() -> bool:
-    """Whether Python's own headers are there, against which PyTorch compiles."""
+    """Says whether Python's own headers are there, against which PyTorch compiles."""
     return (Path(sysconfig.get_path("include")) / "Python.h").is_file()
 
 
 def has_nvidia_driver() -> bool:
-    """Whether the system drives a GPU of NVIDIA, whatever PyTorch was built for."""
+    """Says whether the system drives a GPU of NVIDIA, whatever PyTorch was built for."""
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
 def why_not_writable(folder: Path) -> str:
-    """Why nothing can be written into a folder or, where it is not there yet, into what will hold it; empty if it can.
+    """Says why nothing can be written into a folder, or into what will hold it; empty where something can.
 
     Nothing is left there.
     """
@@ -53,13 +53,13 @@ def why_not_writable(folder: Path) -> str:
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free where a folder is, or will be made."""
+    """Counts the bytes that are free where a folder is, or will be made."""
     whole = folder.expanduser().absolute()
     return shutil.disk_usage(next(path for path in (whole, *whole.parents) if path.is_dir())).free
 
 
 def small_shared_memory() -> int | None:
-    """The bytes of shared memory, through which workers hand over batches, where they are few; None if they are not."""
+    """Measures the shared memory, through which workers hand over batches, where it is small; None elsewhere."""
     shared = Path("/dev/shm")
     total = shutil.disk_usage(shared).total if shared.is_dir() else _LEAST_SHARED
     return total if total < _LEAST_SHARED else None

@@ -64,7 +64,7 @@ PACKAGES = (
 
 
 def version_bounds() -> dict[str, str]:
-    """By distribution in lower case, the versions that fusionkit asks for; empty where it is not installed by pip.
+    """Reads by distribution in lower case the versions that fusionkit asks for; empty where pip did not install it.
 
     Example:
         >>> all(set(bounds) <= set("<>=!~,.0123456789") for bounds in version_bounds().values())
@@ -74,7 +74,7 @@ def version_bounds() -> dict[str, str]:
 
 
 def bounds_of(distribution: str) -> dict[str, str]:
-    """By distribution in lower case, the versions that one asks for, those of its extras among them."""
+    """Reads by distribution in lower case the versions that one asks for, those of its extras among them."""
     try:
         wanted = requires(distribution) or []
     except PackageNotFoundError:
@@ -84,7 +84,7 @@ def bounds_of(distribution: str) -> dict[str, str]:
 
 
 def satisfies(version: str, bounds: str) -> bool:
-    """Whether a version lies within bounds; of bounds that are neither a lower, an upper nor an exact one, it does.
+    """Says whether a version lies within bounds; of bounds that are no lower, upper or exact one, it does.
 
     Example:
         >>> satisfies("2.14.1+cpu", ">=2.11,<2.15"), satisfies("2.15", "<2.15,>=2.11"), satisfies("2.9.0", "==2.8.0")

@@ -28,7 +28,7 @@ _PROGRAM = (
 
 @dataclass(frozen=True)
 class Probe:
-    """What came of importing a package.
+    """The result of importing a package.
 
     Args:
         module: The package.
@@ -65,7 +65,7 @@ def probe(modules: Sequence[str], patience: float = PATIENCE) -> Iterator[Probe]
 def _answers(
     left: list[str], child: subprocess.Popen[str], lines: queue.Queue[str | None], patience: float
 ) -> Iterator[Probe]:
-    """What a process says of the packages that are left, until one of them is its end."""
+    """Yields what a process says of the packages that are left, until one of them is its end."""
     while left:
         try:
             line = lines.get(timeout=patience)
@@ -79,7 +79,7 @@ def _answers(
 
 
 def answer(modules: Sequence[str]) -> None:
-    """Imports packages and writes a line of JSON on each: what the process does that `probe` starts."""
+    """Imports packages and writes a line of JSON on each, in the process that `probe_packages` starts."""
     out = os.dup(1)
     os.dup2(2, 1)  # what packages print while they are imported is no answer
     for module in modules:
@@ -136,7 +136,7 @@ FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
 
 
 def _lines_of(stream: IO[str] | None) -> tuple[queue.Queue[str | None], threading.Thread]:
-    """The lines of a stream as they come, None at its end, and the thread that reads them."""
+    """Queues the lines of a stream as they come, None at its end; returns the thread that reads them too."""
     lines: queue.Queue[str | None] = queue.Queue()
 
     def read() -> None:

@@ -23,7 +23,7 @@ class Center(FaceDetector):
     looks = False
 
     def detect(self, image: Tensor) -> Sequence[Box]:
-        """The one square."""
+        """Returns the one square."""
         height, width = image.shape[:2]
         side = min(height, width)
         left, top = (width - side) / 2, (height - side) / 2

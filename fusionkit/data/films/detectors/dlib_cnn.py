@@ -53,7 +53,7 @@ class DlibCnn(FaceDetector):
         _network(self.model)  # a file that is no network is said here, once, not with every clip
 
     def detect(self, image: Tensor) -> Sequence[Box]:
-        """The faces of an image, the surest first."""
+        """Finds the faces of an image, the surest first."""
         if min(image.shape[:2]) < _SMALLEST:
             return ()
         return tuple(
@@ -71,7 +71,7 @@ class DlibCnn(FaceDetector):
 
 @cache
 def _network(path: str) -> Any:
-    """One per process, loaded where it is used: the component itself can be copied to another process."""
+    """Loads one per process, where it is used: the component itself can be copied to another process."""
     import dlib
 
     try:

@@ -48,7 +48,7 @@ class DlibHog(FaceDetector):
         self.upsample, self.min_score = upsample, min_score
 
     def detect(self, image: Tensor) -> Sequence[Box]:
-        """The faces of an image, the surest first."""
+        """Finds the faces of an image, the surest first."""
         found, scores, _ = _detector().run(image.contiguous().numpy(), self.upsample, self.min_score)
         return tuple(
             Box(float(face.left()), float(face.top()), float(face.right() + 1), float(face.bottom() + 1), float(score))
@@ -58,7 +58,7 @@ class DlibHog(FaceDetector):
 
 @cache
 def _detector() -> Any:
-    """One per process, and none in the component, which so can be copied to another process."""
+    """Loads one per process, and none in the component, which so can be copied to another process."""
     import dlib
 
     return dlib.get_frontal_face_detector()

@@ -25,7 +25,7 @@ def require_dlib(detector: str) -> None:
 
 
 def network_file(given: str | None) -> Path:
-    """The file of dlib's convolutional face detector: the given one, or that of the installed package.
+    """Finds the file of dlib's convolutional face detector: the given one, or that of the installed package.
 
     The package is located without being run, since it fails to import beside a new setuptools.
 

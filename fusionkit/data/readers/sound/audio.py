@@ -42,7 +42,7 @@ _CHECKED = frozenset({"FLAC", "CAF"})
 
 @dataclass(frozen=True)
 class AudioHeader:
-    """What a sound file's header promises.
+    """The promises of a sound file's header.
 
     Args:
         frames: Samples of each channel.
@@ -57,7 +57,7 @@ class AudioHeader:
     note: str = ""
 
     def length_at(self, rate: int | None) -> int:
-        """Samples after resampling to a rate; None keeps the file's own."""
+        """Counts the samples after resampling to a rate; None keeps the file's own."""
         return self.frames if rate is None else math.ceil(self.frames * rate / self.rate)
 
 
@@ -164,7 +164,7 @@ def _read_plain(path: Path, plain: _Plain, rate: int | None) -> Sound:
 
 
 def _wave_of(path: Path, plain: _Plain) -> tuple[Tensor, tuple[str, ...]]:
-    """The mean of the channels of a sound, as far as it can be decoded, and what cannot be."""
+    """Reads the mean of the channels of a sound, as far as it can be decoded, and says what cannot be."""
     import soundfile
 
     # Some encodings, such as GSM 6.10, can only be read in one go, and soundfile wants to hear how far.
@@ -179,7 +179,7 @@ def _wave_of(path: Path, plain: _Plain) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _wave_by_libav(path: Path) -> tuple[Tensor, tuple[str, ...]]:
-    """A damaged flac: libav goes on behind the damage, libsndfile does not."""
+    """Reads a damaged flac: libav goes on behind the damage, libsndfile does not."""
     try:
         sound = decode_compressed(path)
     except DataError as error:
@@ -188,7 +188,7 @@ def _wave_by_libav(path: Path) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _wave_before_break(plain: _Plain) -> Tensor:
-    """The sound before the place at which a file breaks off; it is opened anew, since nothing can be sought in it."""
+    """Reads the sound before the break of a file; opens it anew, since nothing can be sought in it."""
     import soundfile
 
     found = [np.zeros((0, plain.file.channels), np.float32)]
@@ -208,7 +208,7 @@ def _mean(frames: Frames) -> Tensor:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Plain | FlacLength | None]:
-    """A sound as libsndfile opens it; what libav decodes is a flac of a wrong length, or None where it is compressed.
+    """Opens a sound by libsndfile; a flac of a wrong length is libav's, and so is what is compressed, given as None.
 
     libsndfile reads a flac no further than its header says.
     """

@@ -25,7 +25,7 @@ _BEHIND_SOUND = tuple(
 
 @dataclass(frozen=True)
 class Form:
-    """How a container writes its chunks.
+    """The way in which a container writes its chunks.
 
     Args:
         head: Bytes before the first chunk.
@@ -99,7 +99,7 @@ def _is_chain(file: BinaryIO, form: Form, position: int, end: int) -> bool:
 
 
 def chunks(file: BinaryIO, form: Form, position: int, end: int) -> Iterator[Chunk]:
-    """The chunks from a position on, as far as their headers go.
+    """Yields the chunks from a position on, as far as their headers go.
 
     Raises:
         ValueError: The file ends within the header of its sound.
@@ -122,5 +122,5 @@ def chunks(file: BinaryIO, form: Form, position: int, end: int) -> Iterator[Chun
 
 
 def rounded(position: int, form: Form) -> int:
-    """The place at or behind a position where a chunk may begin."""
+    """Rounds a position up to where a chunk may begin."""
     return -(-position // form.step) * form.step

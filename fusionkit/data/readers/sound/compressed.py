@@ -77,7 +77,7 @@ def _begins_as_mp3(head: bytes) -> bool:
 
 
 def _joined(path: Path) -> list[bytes | None]:
-    """The contents of the files that were joined to make this one; None stands for a file that is read as it is."""
+    """Splits a file that was made of several by joining them; None stands for a file that is read as it is."""
     refuse_no_file(path)
     with name_errors(path, "cannot be read"), path.open("rb") as file:
         head = file.read(8)

@@ -168,7 +168,7 @@ def _header(file: BinaryIO) -> Flac | None:
 
 
 def _last_end(file: BinaryIO, header: Flac) -> int | None:
-    """Samples up to the end of the last frame."""
+    """Finds the samples up to the end of the last frame."""
     begin = max(header.start, header.end - header.largest - _SMALL // 8)
     file.seek(begin)
     tail = file.read()
@@ -201,7 +201,7 @@ def _has_second(file: BinaryIO, header: Flac) -> bool:
 
 
 def _syncs(content: bytes) -> Iterator[int]:
-    """The beginning of a frame: 14 bits that are set, one that is not, and one that says how frames are counted."""
+    """Finds beginnings of frames: 14 bits that are set, one that is not, and one that says how frames are counted."""
     return (found.start() for found in re.finditer(rb"\xff[\xf8\xf9]", content))
 
 
@@ -247,7 +247,7 @@ def _crc_8(content: bytes) -> int:
 
 
 def _divided(value: int) -> int:
-    """A byte divided by the polynomial of the headers' checksum, x^8 + x^2 + x + 1."""
+    """Divides a byte by the polynomial of the headers' checksum, x^8 + x^2 + x + 1."""
     for _ in range(8):
         value = value << 1 & 0xFF ^ (0x07 if value & 0x80 else 0)
     return value

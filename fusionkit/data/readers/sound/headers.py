@@ -1,4 +1,4 @@
-"""Where the sound stands in wav, rf64, w64, aiff, au and SPHERE files, and what headers say wrongly of its length.
+"""The place of the sound in wav, rf64, w64, aiff, au and SPHERE files, and what headers say wrongly of its length.
 
 libsndfile reads half a file without a word, and nothing of one whose header was never finished. So the length that a
 header states is held against the bytes that are there, and `open_corrected` shows libsndfile the length to read.
@@ -42,7 +42,7 @@ _LARGEST_SPHERE_HEAD = 1 << 16
 
 @dataclass(frozen=True)
 class Field:
-    """Where a header states the bytes of its sound.
+    """The place in which a header states the bytes of its sound.
 
     Args:
         position: Where it stands in the file.
@@ -55,7 +55,7 @@ class Field:
     more: int = 0
 
     def holding(self, count: int) -> bytes:
-        """The field as it states so many bytes, or as many as it can."""
+        """Fills the field with so many bytes, or as many as it can state."""
         most = (1 << 8 * struct.calcsize(self.size)) - 1
         return struct.pack(self.size, min(count + self.more, most))
 
@@ -89,13 +89,13 @@ class SoundBytes:
 
     @property
     def loss(self) -> str:
-        """What is missing, in words; empty where nothing is."""
+        """The missing bytes in words; empty where nothing is missing."""
         share = f"{self.present} of {self.stated} bytes of sound"
         return f"is truncated: it holds {share} that its header promises" if self.missing else ""
 
     @property
     def note(self) -> str:
-        """What the header says wrongly, and what is made of it; empty where header and file agree."""
+        """A wrong statement of the header, and what is made of it; empty where header and file agree."""
         end = "up to the chunks behind it" if self.trailing else "to the end of the file"
         behind = self.present - self.stated
         if self.is_open:
@@ -116,18 +116,18 @@ class SoundBytes:
 
     @property
     def end(self) -> int:
-        """Where the sound ends that is read."""
+        """The end of the sound that is read."""
         count = self.present - self.trailing if self._is_wrong else min(self.stated, self.present)
         return self.start + count
 
     @property
     def _is_wrong(self) -> bool:
-        """Whether the header states no length to be read."""
+        """True where the header states no length to be read."""
         return self.is_open or bool(not self.stated and self.note)
 
     @property
     def is_open(self) -> bool:
-        """Whether the header states the number of a file that was written into a pipe."""
+        """True where the header states the number of a file that was written into a pipe."""
         return _is_open(self.stated, self.present)
 
 
@@ -171,7 +171,7 @@ def find_sound_in(file: BinaryIO) -> SoundBytes | None:
 
 @contextmanager
 def open_corrected(path: Path, sound: SoundBytes | None) -> Iterator[Any]:
-    """A file for libsndfile: its path, or one that reads as if its header stated the right length."""
+    """Opens a file for libsndfile: by its path, or as one that reads as if its header stated the right length."""
     if sound is None or not (sound.corrections or _is_overrun(sound)):
         yield str(path)
         return
@@ -182,7 +182,7 @@ def open_corrected(path: Path, sound: SoundBytes | None) -> Iterator[Any]:
 
 
 def _is_overrun(sound: SoundBytes) -> bool:
-    """Whether libsndfile would take what stands behind a sound for more of it."""
+    """Says whether libsndfile would take what stands behind a sound for more of it."""
     return not sound.is_limit and sound.end < sound.start + sound.present
 
 
@@ -247,7 +247,7 @@ def _sound_of_au(head: bytes, end: int) -> SoundBytes | None:
 
 
 def _sound_of_sphere(file: BinaryIO, head: bytes, end: int) -> SoundBytes | None:
-    """The sound of a NIST SPHERE file, as TIMIT's; None of one whose header counts no bytes, as of a compressed one."""
+    """Reads the sound of a NIST SPHERE file, as TIMIT's; None of one that counts no bytes, as of a compressed one."""
     size = head[8:].strip()
     if not size.isdigit() or int(size) > _LARGEST_SPHERE_HEAD:
         return None

@@ -17,7 +17,7 @@ _LENGTH_OF_FIRST = 512
 
 
 def seconds_of_mp3(file: BinaryIO) -> float | None:
-    """The length that the first frame of an mp3 states, if it holds no sound but what is said of the others."""
+    """Reads the length that the first frame of an mp3 states, if it holds no sound but what is said of the others."""
     first, at, _ = _first_frame(file)
     if at is None or not first[at + 7] & 1:
         return None
@@ -39,7 +39,7 @@ def goes_on(file: BinaryIO) -> bool:
 
 
 def _first_frame(file: BinaryIO) -> tuple[bytes, int | None, int]:
-    """The beginning of the first frame, where in it that is said which it says of the others, and where it begins."""
+    """Reads the beginning of the first frame, where in it the others are described, and where it begins."""
     file.seek(0)
     head = file.read(10)
     start = 10 + tag_bytes(head) if head[:3] == b"ID3" else 0
@@ -64,5 +64,5 @@ def split_mp3(content: bytes) -> list[bytes]:
 
 
 def tag_bytes(head: bytes) -> int:
-    """The size that the first ten bytes of an ID3 tag state for what follows them: four times seven bits."""
+    """Reads the size that the first ten bytes of an ID3 tag state for what follows: four times seven bits."""
     return sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))

@@ -46,7 +46,7 @@ def split_links(content: bytes) -> list[bytes]:
 
 
 def _pages(content: bytes, begin: int) -> Iterator[_Page]:
-    """The pages in some bytes of a file that begin at a position of it; what is between them is passed over."""
+    """Yields the pages in bytes of a file that begin at a position of it; what is between them is passed over."""
     position = content.find(_MARK)
     while 0 <= position <= len(content) - 27:
         flags, segments = content[position + 5], content[position + 26]

@@ -50,7 +50,7 @@ _CROSSINGS, _ROLLOFF = 6, 0.99
 
 
 def resampled(wave: Tensor, own_rate: int, rate: int) -> Tensor:
-    r"""Gives a wave at another rate, by windowed sinc interpolation.
+    r"""Resamples a wave to another rate, by windowed sinc interpolation.
 
     .. math::
         y_j = \sum_k x_k \, c \, \mathrm{sinc}(t_{jk}) \cos^2(\pi t_{jk} / 12),
@@ -178,7 +178,7 @@ class SoundTrack:
         self._origin = None
 
     def wave(self, rate: int | None = None) -> Tensor:
-        """All of it, resampled to a rate, or to its own first one, ``(samples,)`` float32. No more can be added.
+        """Returns all of it, resampled to a rate, or its own first one, ``(samples,)`` float32. No more can be added.
 
         Raises:
             DataError: It would have more samples than the limit.
@@ -198,7 +198,7 @@ class SoundTrack:
 
     @property
     def departures(self) -> tuple[tuple[str, str], ...]:
-        """What was not plain about it, each with its kind."""
+        """Faults of the track, each with its kind."""
         found = [("sound changes", f"its sound changes {change}") for change in self._changes[:_TOLD]]
         if len(self._changes) > _TOLD:
             found.append(("sound changes", f"its sound changes {len(self._changes)} times altogether"))
@@ -237,7 +237,7 @@ class SoundTrack:
         self._waiting.clear()
 
     def _next(self, samples: int) -> Samples:
-        """Room for so many samples after those that are written."""
+        """Makes room for so many samples after those that are written."""
         first, self._written = self._written, self._written + samples
         if self._written > len(self._wave):
             check_size("samples", self._written, self._place)
@@ -246,7 +246,7 @@ class SoundTrack:
 
 
 def _write_mean(channels: list[Samples], mean: Samples) -> None:
-    """The mean of channels, in -1..1."""
+    """Writes the mean of channels, in -1..1."""
     number, dtype = len(channels), channels[0].dtype
     is_short = dtype.itemsize < np.dtype(np.float32).itemsize
     # The float32 mean of two float32 is rounded once, as that of their float64 sum.
