@@ -21,7 +21,7 @@ import fusionkit
 from fusionkit.config.registry import ENCODERS, TRANSFORMS
 from fusionkit.nn.jagged import Jagged
 from fusionkit.rendering.films import FilmSettings
-from fusionkit.rendering.layouts import ravdess_scene
+from fusionkit.rendering.layouts import make_ravdess_scene
 from fusionkit.rendering.performance import Take
 from fusionkit.report.figures.style import COLOURS, FAINT, INK, canvas, save_figure
 
@@ -48,13 +48,13 @@ def perform(actor: int, emotion: str) -> Take:
     """About three seconds of a drawn actor of RAVDESS."""
     size = (144, 144)
     settings = FilmSettings(size, head=0.36, frame_rate=FRAME_RATE, seconds=3.0, sound_rate=SOUND_RATE, ambiguity=0.3)
-    return ravdess_scene(actor, emotion, 2, 1, 1).play(settings)
+    return make_ravdess_scene(actor, emotion, 2, 1, 1).play(settings)
 
 
 @cache
 def happy_clip() -> RenderedClip:
     take = perform(4, "happy")
-    frames = torch.from_numpy(np.stack(list(take.frames()))).permute(0, 3, 1, 2).contiguous()
+    frames = torch.from_numpy(np.stack(list(take.draw_frames()))).permute(0, 3, 1, 2).contiguous()
     wave = voice_of(take)
     both = min(len(frames) / FRAME_RATE, len(wave) / SOUND_RATE)
     return RenderedClip(frames[: round(both * FRAME_RATE)], wave[: round(both * SOUND_RATE)])

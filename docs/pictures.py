@@ -18,7 +18,7 @@ from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import FusionSpec, ModelSpec
 from fusionkit.rendering.films import FilmSettings
-from fusionkit.rendering.sheet import contact_sheet
+from fusionkit.rendering.sheet import draw_contact_sheet
 from fusionkit.report.figures.folds import draw_folds
 from fusionkit.report.figures.style import COLOURS, INK, canvas, save_figure
 
@@ -35,7 +35,7 @@ WIDTH, HEIGHT, STEP = 1.5, 0.62, 1.9
 
 def draw_sheet() -> Image.Image:
     """Two drawn actors, every emotion, one moment."""
-    sheet = contact_sheet((1, 4), moments=(0.5,), tile=104, settings=FilmSettings(ambiguity=0.3))
+    sheet = draw_contact_sheet((1, 4), moments=(0.5,), tile=104, settings=FilmSettings(ambiguity=0.3))
     return sheet.convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
 
 

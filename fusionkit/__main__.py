@@ -15,9 +15,9 @@ def main() -> None:
         from fusionkit.cli import main as run
     except Exception as error:  # a package that does not fit another one raises what it likes while it is imported
         if sys.argv[1:2] == ["doctor"]:
-            from fusionkit.execution.doctor.display import tell
+            from fusionkit.execution.doctor.display import show_examination
 
-            sys.exit(tell(as_json="--json" in sys.argv[2:]))
+            sys.exit(show_examination(as_json="--json" in sys.argv[2:]))
         sys.stderr.write(f"fusionkit: the command line cannot be imported ({error}); `fusionkit doctor` says why\n")
         sys.exit(USER_ERROR)
     run()

@@ -67,7 +67,10 @@ def best_accuracies(recipe: Mapping[str, Any]) -> dict[str, float]:
     """Of views, the best accuracy of each and of both."""
     options = dict(recipe["data"]["dataset"])
     dataset = DATASETS.build(options.pop("type"), **options)
-    return {**{name: dataset.best_accuracy([name]) for name in dataset.modalities}, "fused": dataset.best_accuracy()}
+    return {
+        **{name: dataset.compute_best_accuracy([name]) for name in dataset.modalities},
+        "fused": dataset.compute_best_accuracy(),
+    }
 
 
 def measure(name: str, folder: Path, processes: int | None = None) -> Path:

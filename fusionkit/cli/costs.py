@@ -31,12 +31,12 @@ def print_dry_run(experiment: Experiment, cost: ExperimentCost, processes: int |
     Raises:
         RecipeError: What its encoders start from is not there and cannot be trained; it is said after the cost.
     """
-    from fusionkit.execution.workers import processors
+    from fusionkit.execution.workers import count_processors
     from fusionkit.experiments.prerequisites import check_pretraining, films_that_wait, missing_pretraining
 
-    at_once = processes or processors()
+    at_once = processes or count_processors()
     waiting = films_that_wait(experiment.recipes.values())
-    clips, hours = sum(each.clips for each in waiting), sum(each.hours(at_once) for each in waiting)
+    clips, hours = sum(each.clips for each in waiting), sum(each.estimate_hours(at_once) for each in waiting)
     if as_json:
         films = {"clips_to_prepare": clips, "preparation_hours": hours} if waiting else {}
         print_json({**films, **cost.plain()})

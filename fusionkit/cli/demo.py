@@ -37,9 +37,9 @@ def demo(
     actors are held out, one after another, from networks that learn from all others.
     """
     from fusionkit.config.library import find_recipe
-    from fusionkit.execution.workers import processors, progress_bar
+    from fusionkit.execution.workers import count_processors, show_progress
     from fusionkit.experiments.spec import load_experiment
-    from fusionkit.rendering import contact_sheet, render_ravdess
+    from fusionkit.rendering import draw_contact_sheet, render_ravdess
     from fusionkit.storage.files import sole_worker, write_file
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
@@ -53,7 +53,7 @@ def demo(
     load_experiment(experiment, settings)  # what is wrong with the overrides is said before films are rendered
     clips = 30 * actors  # eight emotions, two intensities and two statements; neutral has one intensity
     shown = 0
-    with told_when_stopped(), sole_worker(out), progress_bar("films", clips, 0, shown=not as_json) as advance:
+    with told_when_stopped(), sole_worker(out), show_progress("films", clips, 0, shown=not as_json) as advance:
 
         def reached(done: int, _total: int) -> None:
             nonlocal shown
@@ -65,12 +65,12 @@ def demo(
             films,
             actors=range(1, actors + 1),
             repetitions=(1,),
-            processes=processes or processors(),
+            processes=processes or count_processors(),
             progress=reached,
         )
         reached(clips, clips)
         drawn = io.BytesIO()
-        contact_sheet(range(1, min(actors, 4) + 1)).save(drawn, "png")
+        draw_contact_sheet(range(1, min(actors, 4) + 1)).save(drawn, "png")
         write_file(sheet, drawn.getvalue())
     if not as_json:
         typer.echo(f"{len(rendered.files)} films in {films}; a sheet of their frames: {sheet}\n")

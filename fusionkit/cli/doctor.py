@@ -18,6 +18,6 @@ def doctor(as_json: JsonOption = False) -> None:
     Every package is imported in another process, so one that is broken stops nothing. The status is 1 where something
     is broken.
     """
-    from fusionkit.execution.doctor.display import tell
+    from fusionkit.execution.doctor.display import show_examination
 
-    raise typer.Exit(tell(as_json=as_json))
+    raise typer.Exit(show_examination(as_json=as_json))

@@ -51,10 +51,10 @@ def list_components(
 ) -> None:
     """List the components that a recipe may name."""
     _import(plugins)
-    from fusionkit.config.reference import registry_kind
+    from fusionkit.config.reference import find_kind
     from fusionkit.config.registry import REGISTRIES
 
-    kinds = [registry_kind(kind)] if kind else list(REGISTRIES)
+    kinds = [find_kind(kind)] if kind else list(REGISTRIES)
     found = {name: {component.name: component.summary for component in REGISTRIES[name]} for name in kinds}
     if as_json:
         print_json(found)
@@ -77,9 +77,9 @@ def show(
 ) -> None:
     """Show a component's formula, options and source."""
     _import(plugins)
-    from fusionkit.config.reference import component_page
+    from fusionkit.config.reference import read_component
 
-    page = component_page(kind, name)
+    page = read_component(kind, name)
     if as_json:
         print_json(page)
     else:
@@ -104,9 +104,9 @@ def schema(
 @recipes_app.command("list")
 def list_recipes(as_json: JsonOption = False) -> None:
     """List the recipes, experiments and comparisons that come with the library."""
-    from fusionkit.config.library import shipped_recipes, summary_of
+    from fusionkit.config.library import list_shipped_recipes, read_summary
 
-    found = {name: summary_of(path) for name, path in shipped_recipes().items()}
+    found = {name: read_summary(path) for name, path in list_shipped_recipes().items()}
     if as_json:
         print_json(found)
     else:

@@ -55,9 +55,9 @@ def shipped_argument(metavar: str, said: str) -> Any:
     """An argument that may be the name of a shipped recipe, which the shell completes."""
 
     def complete(typed: str) -> list[str]:
-        from fusionkit.config.library import shipped_recipes
+        from fusionkit.config.library import list_shipped_recipes
 
-        return [name for name in shipped_recipes() if name.startswith(typed)]
+        return [name for name in list_shipped_recipes() if name.startswith(typed)]
 
     return typer.Argument(metavar=metavar, help=said, autocompletion=complete)
 

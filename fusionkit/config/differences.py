@@ -33,7 +33,7 @@ def find_differences(there: Recipe, given: Recipe) -> list[str]:
         there, given = (
             each if each.data.prepare else load_recipe(each, ["data.prepare={}"]) for each in (there, given)
         )
-    return list(_differences(_Kind(Recipe), there.plain(), given.plain(), ""))
+    return list(_find_below(_Kind(Recipe), there.plain(), given.plain(), ""))
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ class _Kind:
         """True where its keys are fields."""
         return isinstance(self.type, type) and issubclass(self.type, BaseModel)
 
-    def below(self, key: str | int, value: Any) -> _Kind:
+    def descend(self, key: str | int, value: Any) -> _Kind:
         """Returns what may be said at a key, given what stands there."""
         annotation, marks = None, set[Mark]()
         if self.is_record:
             if (field := self.type.model_fields.get(key)) is not None:
-                annotation, marks = field.annotation, _marks_among(field.metadata)
+                annotation, marks = field.annotation, _pick_marks(field.metadata)
         elif arguments := get_args(self.type):
             annotation = arguments[-1 if isinstance(key, str) else 0]
         found = None
-        for member in _members(annotation, marks):
+        for member in _list_members(annotation, marks):
             if found is None and _may_be(member, value):
                 found = member
         return _Kind(found, frozenset(marks), self.ordered and ANY_ORDER not in marks)
@@ -77,42 +77,42 @@ def _may_be(member: Any, value: Any) -> bool:
     return isinstance(value, list) and origin in (list, tuple)
 
 
-def _marks_among(metadata: Iterable[Any]) -> set[Mark]:
+def _pick_marks(metadata: Iterable[Any]) -> set[Mark]:
     return {each for each in metadata if isinstance(each, Mark)}
 
 
-def _members(annotation: Any, marks: set[Mark]) -> Iterator[Any]:
+def _list_members(annotation: Any, marks: set[Mark]) -> Iterator[Any]:
     """Yields the members of a union, if it is one; notes the marks on it and on them."""
     if get_origin(annotation) is Annotated:
         held, *metadata = get_args(annotation)
-        marks |= _marks_among(metadata)
-        yield from _members(held, marks)
+        marks |= _pick_marks(metadata)
+        yield from _list_members(held, marks)
     elif get_origin(annotation) in (Union, UnionType):
         for member in get_args(annotation):
-            yield from _members(member, marks)
+            yield from _list_members(member, marks)
     else:
         yield annotation
 
 
-def _differences(kind: _Kind, there: Any, given: Any, place: str) -> Iterator[str]:
+def _find_below(kind: _Kind, there: Any, given: Any, place: str) -> Iterator[str]:
     if isinstance(there, dict) and isinstance(given, dict):
         if kind.is_record and issubclass(kind.type, ComponentSpec):
-            kind = _Kind(_options_of(kind.type, there, given), ordered=kind.ordered)
+            kind = _Kind(_find_options(kind.type, there, given), ordered=kind.ordered)
         elif kind.ordered and not kind.is_record and there.keys() == given.keys() and list(there) != list(given):
             yield f"{place} ({', '.join(there)} in this order there, {', '.join(given)} given)"
         for key in [*there, *(key for key in given if key not in there)]:
             one, other = there.get(key), given.get(key)
-            below = kind.below(key, one if isinstance(one, dict | list) else other)
+            below = kind.descend(key, one if isinstance(one, dict | list) else other)
             if NO_RESULT not in below.marks:
-                yield from _differences(below, one, other, f"{place}.{key}" if place else str(key))
+                yield from _find_below(below, one, other, f"{place}.{key}" if place else str(key))
     elif isinstance(there, list) and isinstance(given, list) and len(there) == len(given):
         for index, (one, other) in enumerate(zip(there, given, strict=True)):
-            yield from _differences(kind.below(index, one), one, other, f"{place}[{index}]")
+            yield from _find_below(kind.descend(index, one), one, other, f"{place}[{index}]")
     elif there != given:
         yield f"{place} ({json.dumps(there)} there, {json.dumps(given)} given)"
 
 
-def _options_of(spec: type[ComponentSpec], there: Mapping[str, Any], given: Mapping[str, Any]) -> type[BaseModel]:
+def _find_options(spec: type[ComponentSpec], there: Mapping[str, Any], given: Mapping[str, Any]) -> type[BaseModel]:
     """Finds the record of a component's options; of two different ones, or an unknown one, what all have."""
     name, known = there.get("type"), REGISTRIES[spec.kind]
     return known.get(str(name)).options if name == given.get("type") and name in known else spec

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fusionkit.config.validation import Finding, Place, findings, shown
+from fusionkit.config.validation import Finding, Place, list_findings, quote
 from fusionkit.config.yaml import MAX_DEPTH, Document, read_yaml, read_yaml_file
 from fusionkit.errors import Problem, RecipeError, RunError
 
@@ -33,7 +33,7 @@ def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[st
         name = str(source)
         document, problems = read_yaml_file(Path(source)), []
     if not isinstance(document.value, dict):
-        given = "an empty document" if document.value is None else shown(document.value)
+        given = "an empty document" if document.value is None else quote(document.value)
         remedy = "begin with schema: 1, then data, model and train of a recipe, or recipe and variants of an experiment"
         raise RecipeError([Problem("", f"a mapping of keys is expected, given {given}", remedy)], source=name)
     overridden: dict[Place, str] = {}
@@ -52,7 +52,7 @@ def parse(record: type[R], document: Document, name: str, check: ComponentCheck 
     try:
         return record.model_validate_json(json.dumps(document.value), context={"check": check})
     except ValidationError as error:
-        found = findings(error, document.value, lambda place: _known_keys(record, place))
+        found = list_findings(error, document.value, lambda place: _known_keys(record, place))
         problems = [Problem(written_place(path, document), message, remedy) for path, message, remedy in found]
         raise RecipeError(problems, source=name) from None
 
@@ -71,7 +71,7 @@ def check_shape(shape: type[BaseModel], value: Any, place: str) -> None:
     try:
         shape.model_validate(value, strict=True)
     except ValidationError as error:
-        found = findings(error, value, lambda _: ())
+        found = list_findings(error, value, lambda _: ())
         told = [f"{written_place(where, Document(None, {})) or 'it'}: {message}" for where, message, _ in found]
         raise RunError(f"{place}: is damaged; {'; '.join(told)}") from None
 
@@ -143,7 +143,7 @@ def _override(tree: dict[str, Any], text: str, overridden: dict[Place, str]) -> 
             below = {}
             overridden.setdefault(place, text)
         elif not isinstance(below, dict | list):
-            return Problem(where, f"{key!r} holds {shown(below)}, which has no keys")
+            return Problem(where, f"{key!r} holds {quote(below)}, which has no keys")
         node[slot] = below
         node = below
     return None

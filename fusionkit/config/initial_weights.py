@@ -8,7 +8,7 @@ from typing import Any
 NOTHING = "nothing"
 
 
-def starts_of(recipe: Mapping[str, Any]) -> dict[str, str]:
+def find_starts(recipe: Mapping[str, Any]) -> dict[str, str]:
     """Returns by modality what its encoder starts from, of modalities whose encoders could start from something.
 
     Args:
@@ -17,7 +17,7 @@ def starts_of(recipe: Mapping[str, Any]) -> dict[str, str]:
     Example:
         >>> timm = {"type": "timm", "model": "resnet18", "weights": None, "pretrained": True}
         >>> audio = {"encoder": [{"type": "spectrogram"}, timm]}
-        >>> starts_of({"model": {"modalities": {"audio": audio, "units": {"encoder": [{"type": "mlp"}]}}}})
+        >>> find_starts({"model": {"modalities": {"audio": audio, "units": {"encoder": [{"type": "mlp"}]}}}})
         {'audio': "timm's weights of resnet18"}
     """
     found = {}

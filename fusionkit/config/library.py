@@ -17,16 +17,16 @@ COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
 """What the first lines of shipped files name for editors: the schemas that `fusionkit schema` prints."""
 
 
-def recipes_folder() -> Path:
+def find_recipes_folder() -> Path:
     """Finds the folder of the shipped recipes: inside the installed package, or beside it in a clone."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "_recipes"
     return installed if installed.is_dir() else package.parent / "recipes"
 
 
-def shipped_recipes() -> Mapping[str, Path]:
+def list_shipped_recipes() -> Mapping[str, Path]:
     """Lists every shipped recipe, experiment and comparison by name, its path below the folder without the suffix."""
-    folder = recipes_folder()
+    folder = find_recipes_folder()
     files = sorted(folder.rglob("*.yaml"))
     return {path.relative_to(folder).with_suffix("").as_posix(): path for path in files}
 
@@ -40,7 +40,7 @@ def find_recipe(name: str | Path) -> Path:
     path = Path(os.path.expanduser(name))  # an unknown user in it is left as it stands
     if os.path.isfile(path):
         return path
-    shipped = shipped_recipes()
+    shipped = list_shipped_recipes()
     found = shipped.get(str(name).removesuffix(".yaml"))
     if found is None:
         if os.path.isdir(path):
@@ -67,7 +67,7 @@ def find_beside(name: str, file: Path) -> Path:
     return beside if beside.is_file() else find_recipe(name)
 
 
-def summary_of(path: Path) -> str:
+def read_summary(path: Path) -> str:
     """Reads what a recipe's first comment says of it."""
     lines = path.read_text(encoding="utf-8").splitlines()
     comments = (line.lstrip("# ") for line in lines if line.startswith("#") and "yaml-language-server" not in line)
@@ -91,13 +91,13 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
         RecipeError: There is no such recipe, another file of that name exists already, or the folder cannot be made or
             written; then nothing is copied.
     """
-    shipped, name = shipped_recipes(), name.removesuffix(".yaml").rstrip("/")
+    shipped, name = list_shipped_recipes(), name.removesuffix(".yaml").rstrip("/")
     of_folder = [path for key, path in shipped.items() if key.startswith(f"{name}/")]
     wanted = [shipped[name], *of_folder] if name in shipped else of_folder
     if not wanted:
         known = {*shipped, *(key.rsplit("/", 1)[0] for key in shipped)}
         raise RecipeError([Problem(name, "is no shipped recipe", did_you_mean(name, known))])
-    copies = _copies(wanted, recipes_folder() / name if of_folder else wanted[0].parent, folder)
+    copies = _plan_copies(wanted, find_recipes_folder() / name if of_folder else wanted[0].parent, folder)
     _refuse_taken(copies, wanted)
     new = {path: copy for path, copy in copies.items() if not os.path.lexists(copy)}
     made = list[Path]()
@@ -118,19 +118,19 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
 _ELSEWHERE = "choose another folder"
 
 
-def _copies(wanted: Sequence[Path], home: Path, folder: Path) -> dict[Path, Path]:
+def _plan_copies(wanted: Sequence[Path], home: Path, folder: Path) -> dict[Path, Path]:
     """Plans where shipped files and all that they name are copied to: they keep their places to each other."""
     found = dict.fromkeys(wanted)
     waiting = list(wanted)
     while waiting:
-        new = [path for path in _named_by(waiting.pop()) if path not in found]
+        new = [path for path in _list_named(waiting.pop()) if path not in found]
         found.update(dict.fromkeys(new))
         waiting += new
     top = Path(os.path.commonpath([home, *(path.parent for path in found)]))
     return {path: folder / path.relative_to(top) for path in found}
 
 
-def _named_by(path: Path) -> list[Path]:
+def _list_named(path: Path) -> list[Path]:
     """Lists the files that an experiment or comparison names by a relative path; a recipe names none."""
     document = read_yaml(path.read_text(encoding="utf-8"), str(path)).value
     named = [document.get("recipe"), *document.get("pretraining", {}).values()]

@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from fusionkit.config.documents import fields_behind, parse, read_document, written_place
 from fusionkit.config.registry import REGISTRIES, Component, check_component, import_plugins
 from fusionkit.config.schema import ComponentSpec, LossHeadSpec, Recipe
-from fusionkit.config.trust import refused_plugins
-from fusionkit.config.validation import Place, at
+from fusionkit.config.trust import refuse_plugins
+from fusionkit.config.validation import Place, find_value
 from fusionkit.config.yaml import Document
 from fusionkit.errors import PluginError, Problem, RecipeError
 from fusionkit.interfaces import LossHead
@@ -44,7 +44,7 @@ def load_recipe(
     if "variants" in document.value and "model" not in document.value:
         kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")
         raise RecipeError(f"is {kind}, not a recipe; run it with `fusionkit {command}`", source=name)
-    refused = [] if plugins is None else refused_plugins(_listed_plugins(document), plugins)
+    refused = [] if plugins is None else refuse_plugins(_listed_plugins(document), plugins)
     if refused:
         raise PluginError(_placed(refused, document), source=name)
     return check_document(Recipe, document, name)
@@ -70,7 +70,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
 def _name_defaults(record: type[BaseModel], document: Document) -> None:
     """Where an override says an option of a component that the document leaves out, writes down which it is."""
     for place, text in document.overridden.items():
-        given = at(document.value, place)
+        given = find_value(document.value, place)
         says_option = len(place) < len(text.partition("=")[0].split("."))
         if says_option and isinstance(given, dict) and "type" not in given:
             default = _default_at(record, place, document.value)
@@ -88,7 +88,7 @@ def _default_at(record: type[BaseModel], place: Place, given: Any) -> Any:
             fields = registry.get(name).options if name in registry else None
         found = getattr(fields, "model_fields", {}).get(part)
         default = None if found is None else found.get_default(call_default_factory=True, validated_data={})
-        fields, given = fields_behind(fields, part), at(given, (part,))
+        fields, given = fields_behind(fields, part), find_value(given, (part,))
     return default[0] if isinstance(default, tuple) and len(default) == 1 else default
 
 

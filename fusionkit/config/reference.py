@@ -59,14 +59,14 @@ class ComponentPage:
     example: str
 
 
-def registry_kind(kind: str) -> str:
+def find_kind(kind: str) -> str:
     """Finds the kind that a word names, in singular or plural, as registries or recipes spell it.
 
     Raises:
         RecipeError: There is no such kind.
 
     Example:
-        >>> registry_kind("encoders"), registry_kind("loss-heads"), registry_kind("strategies")
+        >>> find_kind("encoders"), find_kind("loss-heads"), find_kind("strategies")
         ('encoder', 'loss_head', 'strategy')
     """
     word = kind.lower().replace("-", "_")
@@ -76,21 +76,21 @@ def registry_kind(kind: str) -> str:
     raise RecipeError([Problem("", f"unknown kind {kind!r}", did_you_mean(word, REGISTRIES))])
 
 
-def component_page(kind: str, name: str) -> ComponentPage:
+def read_component(kind: str, name: str) -> ComponentPage:
     """Reads everything that a component says of itself.
 
     Raises:
         RecipeError: There is no such kind or component.
 
     Example:
-        >>> page = component_page("encoder", "mlp")
+        >>> page = read_component("encoder", "mlp")
         >>> page.options[0].name, page.options[0].default
         ('hidden', '[64]')
     """
-    registry = REGISTRIES[registry_kind(kind)]
+    registry = REGISTRIES[find_kind(kind)]
     component = registry.get(name)
-    sections = _sections(inspect.getdoc(component.cls) or "")
-    formula, text = _formula(sections[""])
+    sections = _split_sections(inspect.getdoc(component.cls) or "")
+    formula, text = _split_formula(sections[""])
     summary, _, rest = text.partition("\n\n")
     return ComponentPage(
         registry.kind,
@@ -98,67 +98,67 @@ def component_page(kind: str, name: str) -> ComponentPage:
         " ".join(summary.split()),
         formula,
         rest.strip(),
-        _options(component),
+        _list_options(component),
         sections.get("Source", ""),
         sections.get("Example", ""),
     )
 
 
-def _options(component: Component[Any]) -> tuple[Option, ...]:
+def _list_options(component: Component[Any]) -> tuple[Option, ...]:
     schema = component.options.model_json_schema()
     definitions = schema.get("$defs", {})
     return tuple(
         Option(
             name,
-            _type(option, definitions),
-            _plain(option["default"]) if "default" in option else "required",
-            _bounds(option),
+            _describe_type(option, definitions),
+            _write_plain(option["default"]) if "default" in option else "required",
+            _describe_bounds(option),
             component.descriptions.get(name, ""),
         )
         for name, option in schema.get("properties", {}).items()
     )
 
 
-def _plain(value: object) -> str:
+def _write_plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def _describe_type(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if "$ref" in schema:
         schema = definitions[schema["$ref"].rsplit("/", 1)[-1]]
     for words in ("enum", "const"):
         if words in schema:
-            return " | ".join(map(_plain, schema[words] if words == "enum" else [schema[words]]))
+            return " | ".join(map(_write_plain, schema[words] if words == "enum" else [schema[words]]))
     if "anyOf" in schema:
-        return " | ".join(dict.fromkeys(_type(choice, definitions) for choice in schema["anyOf"]))
-    return _container(schema, definitions) or str(schema.get("type", "anything"))
+        return " | ".join(dict.fromkeys(_describe_type(choice, definitions) for choice in schema["anyOf"]))
+    return _describe_container(schema, definitions) or str(schema.get("type", "anything"))
 
 
-def _container(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+def _describe_container(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     """Describes the type of a list, mapping or record; empty for anything else."""
     if schema.get("type") == "array":
         items = schema.get("items") or {"anyOf": schema.get("prefixItems", [{}])}
-        return f"list of {_type(items, definitions)}"
+        return f"list of {_describe_type(items, definitions)}"
     if "properties" in schema:
         return "{" + ", ".join(schema["properties"]) + "}"
     values = schema.get("additionalProperties")
-    return f"mapping to {_type(values, definitions)}" if isinstance(values, dict) else ""
+    return f"mapping to {_describe_type(values, definitions)}" if isinstance(values, dict) else ""
 
 
-def _bounds(schema: Mapping[str, Any]) -> str:
+def _describe_bounds(schema: Mapping[str, Any]) -> str:
     choices = [schema, *schema.get("anyOf", []), schema.get("items") or {}]
     found = [f"{sign} {choice[key]}" for choice in choices for key, sign in _BOUNDS.items() if key in choice]
     return ", ".join(dict.fromkeys(found))
 
 
-def _sections(docstring: str) -> dict[str, str]:
+def _split_sections(docstring: str) -> dict[str, str]:
     """Splits off the text before the first section, under the empty name, then every section without its indent."""
     parts = re.split(r"^(Args|Returns|Raises|Source|Example|Note):\n", docstring, flags=re.MULTILINE)
     bodies = [inspect.cleandoc("\n" + body) for body in parts[2::2]]
     return {"": parts[0].strip(), **dict(zip(parts[1::2], bodies, strict=True))}
 
 
-def _formula(text: str) -> tuple[str, str]:
+def _split_formula(text: str) -> tuple[str, str]:
     """Splits the formulas off a text."""
     block = re.compile(r"^\.\. math::\n((?:[ ]+.*\n?|\n(?=[ ]))+)", flags=re.MULTILINE)
     formulas = [inspect.cleandoc("\n" + match) for match in block.findall(text)]

@@ -19,7 +19,7 @@ from pydantic.errors import PydanticUserError
 
 from fusionkit import interfaces
 from fusionkit.config.trust import ENTRY_POINT_GROUP
-from fusionkit.config.validation import Finding, findings
+from fusionkit.config.validation import Finding, list_findings
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 
 T = TypeVar("T", bound=ABC)
@@ -73,7 +73,7 @@ class Component(Generic[T]):
         try:
             return self.options.model_validate_json(text, context={"check": check_component}), []
         except ValidationError as error:
-            return None, [_finding(found) for found in findings(error, json.loads(text), self._known)]
+            return None, [_finding(found) for found in list_findings(error, json.loads(text), self._known)]
 
     def _known(self, place: tuple[str | int, ...]) -> Sequence[str]:
         return () if place else tuple(self.options.model_fields)

@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from fusionkit.config.documents import ComponentCheck
 from fusionkit.config.marks import NO_RESULT
-from fusionkit.config.validation import shown
+from fusionkit.config.validation import quote
 
 
 class Record(BaseModel):
@@ -59,7 +59,7 @@ class ComponentSpec(Record):
             )
         if not isinstance(value, Mapping | ComponentSpec):
             remedy = "write its name, or a mapping of type: and its options"
-            raise _refusal(f"a component ({cls.kind}) is expected, given {shown(value)}", remedy)
+            raise _refusal(f"a component ({cls.kind}) is expected, given {quote(value)}", remedy)
         return value
 
     @model_validator(mode="after")

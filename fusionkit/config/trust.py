@@ -35,7 +35,7 @@ def allow(*modules: str) -> None:
     _ALLOWED.update(modules)
 
 
-def refused_plugins(modules: Sequence[Any], allowed: Collection[str]) -> list[Problem]:
+def refuse_plugins(modules: Sequence[Any], allowed: Collection[str]) -> list[Problem]:
     """Says which modules must not be imported of those that a run lists under ``plugins:``.
 
     Args:

@@ -48,7 +48,7 @@ _LENGTHS = {
 }
 
 
-def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], Iterable[str]]) -> list[Finding]:
+def list_findings(error: ValidationError, data: Any, known_keys: Callable[[Place], Iterable[str]]) -> list[Finding]:
     """Lists all mistakes of an error, each once.
 
     Args:
@@ -60,31 +60,33 @@ def findings(error: ValidationError, data: Any, known_keys: Callable[[Place], It
     found: list[tuple[Finding, bool]] = []  # with whether it counts only where nothing else is wrong there or below
     expected: dict[Place, list[str]] = {}  # members of a union each say what they would have taken
     for item in error.errors(include_url=False):
-        place = as_written(item["loc"], data, item["type"])
-        wanted = _expected(item)
+        place = drop_unwritten(item["loc"], data, item["type"])
+        wanted = _find_expected(item)
         if wanted is None:
             tentative = item["type"] == "too_short"  # wrong entries of a list are not counted as entries
-            found.append(((place, *_other(item, place, known_keys)), tentative))
+            found.append(((place, *_describe_other(item, place, known_keys)), tentative))
         elif place in expected:
             expected[place] += [wanted] if wanted not in expected[place] else []
         else:
             expected[place] = [wanted]
-            found.append(((place, "", _remedy(item)), True))  # of a union, the member that came furthest tells most
+            found.append(
+                ((place, "", _find_remedy(item)), True)
+            )  # of a union, the member that came furthest tells most
     places = {place for (place, _, _), _ in found}
     certain = {place for (place, _, _), tentative in found if not tentative}
     return [
-        (place, message or _sentence(expected[place], at(data, place)), remedy)
+        (place, message or _make_sentence(expected[place], find_value(data, place)), remedy)
         for (place, message, remedy), tentative in found
         if not tentative
         or not (place in certain or any(other != place and other[: len(place)] == place for other in places))
     ]
 
 
-def shown(value: Any) -> str:
+def quote(value: Any) -> str:
     """Quotes a value as a message does, cut where it is long.
 
     Example:
-        >>> shown("x" * 100)
+        >>> quote("x" * 100)
         "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..."
     """
     if isinstance(value, Mapping):
@@ -95,7 +97,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-def as_written(loc: Sequence[str | int], data: Any, kind: str = "") -> Place:
+def drop_unwritten(loc: Sequence[str | int], data: Any, kind: str = "") -> Place:
     """Drops from a place what the data do not have."""
     place: list[str | int] = []
     for index, part in enumerate(loc):
@@ -111,7 +113,7 @@ def as_written(loc: Sequence[str | int], data: Any, kind: str = "") -> Place:
     return tuple(place)
 
 
-def at(data: Any, place: Place) -> Any:
+def find_value(data: Any, place: Place) -> Any:
     """Finds the value at a place; None where there is none."""
     for part in place:
         if isinstance(data, dict):
@@ -123,14 +125,14 @@ def at(data: Any, place: Place) -> Any:
     return data
 
 
-def _expected(item: Any) -> str | None:
+def _find_expected(item: Any) -> str | None:
     if item["loc"] and item["loc"][-1] == "[key]":
         return None
     template = _EXPECTED.get(item["type"])
     return None if template is None else template.format(**item.get("ctx", {}))
 
 
-def _remedy(item: Any) -> str:
+def _find_remedy(item: Any) -> str:
     if item["type"] not in ("literal_error", "enum") or not isinstance(item["input"], str):
         return ""
     words = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
@@ -138,11 +140,11 @@ def _remedy(item: Any) -> str:
     return remedy if remedy.startswith("did") else ""
 
 
-def _sentence(expected: Sequence[str], given: Any) -> str:
-    return f"{' or '.join(expected)} is expected, given {shown(given)}"
+def _make_sentence(expected: Sequence[str], given: Any) -> str:
+    return f"{' or '.join(expected)} is expected, given {quote(given)}"
 
 
-def _other(item: Any, place: Place, known_keys: Callable[[Place], Iterable[str]]) -> tuple[str, str]:
+def _describe_other(item: Any, place: Place, known_keys: Callable[[Place], Iterable[str]]) -> tuple[str, str]:
     kind, context = item["type"], item.get("ctx", {})
     if kind in ("component", "component_missing"):
         return context["message"], context["remedy"]
@@ -155,5 +157,5 @@ def _other(item: Any, place: Place, known_keys: Callable[[Place], Iterable[str]]
     if kind in _LENGTHS:
         return _LENGTHS[kind].format(**context), ""
     message = str(context["error"]) if kind in ("value_error", "assertion_error") else item["msg"]
-    given = "" if kind == "value_error" and isinstance(item["input"], Mapping) else f", given {shown(item['input'])}"
+    given = "" if kind == "value_error" and isinstance(item["input"], Mapping) else f", given {quote(item['input'])}"
     return f"{message[:1].lower()}{message[1:]}{given}", ""

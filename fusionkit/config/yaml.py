@@ -159,7 +159,7 @@ class _Extent(NamedTuple):
 
 
 @dataclass
-class _Open:
+class _Collection:
     """A collection that is being built."""
 
     value: dict[str, Any] | list[Any]
@@ -175,7 +175,7 @@ class _Builder:
     value: Any = None
     lines: dict[KeyPath, int] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    _stack: list[_Open] = field(default_factory=list)
+    _stack: list[_Collection] = field(default_factory=list)
     _anchors: dict[str, tuple[Any, _Extent]] = field(default_factory=dict)
     _documents: int = 0
 
@@ -206,7 +206,7 @@ class _Builder:
             empty: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
             path = self._next_path()
             self.lines.setdefault(path, line)
-            self._stack.append(_Open(empty, path, event.anchor))
+            self._stack.append(_Collection(empty, path, event.anchor))
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             done = self._stack.pop()
             self._place(done.value, None, line, done.anchor, _Extent(done.nodes, done.depth))

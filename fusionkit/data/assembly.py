@@ -13,12 +13,12 @@ from fusionkit.config.completion import complete_model
 from fusionkit.config.recipe import build_component, build_head
 from fusionkit.config.registry import ENCODERS
 from fusionkit.config.schema import PrepareSpec, Recipe
-from fusionkit.data.copies import Copies, copies_across, describe_copies
+from fusionkit.data.copies import Copies, describe_copies, find_copies
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples, TargetEncoder, check_targets, encode_targets
 from fusionkit.data.sources import open_dataset
-from fusionkit.data.splits import SplitLabel, check_split, data_hash, inner_split
+from fusionkit.data.splits import SplitLabel, check_split, hash_data, split_inner
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
 from fusionkit.interfaces.written_numbers import find_class
@@ -60,7 +60,7 @@ class Assembly:
     @property
     def data_hash(self) -> str:
         """The sha256 of the samples, what they state and, where it is known, what they hold."""
-        return data_hash(self.split, self.dataset.rows, self.dataset.contents)
+        return hash_data(self.split, self.dataset.rows, self.dataset.contents)
 
     @cached_property
     def training_targets(self) -> Mapping[str, Tensor]:
@@ -169,7 +169,7 @@ class Assembly:
             seed=self.recipe.train.seed,
             batch_size=None if data.budget else data.batch_size,
             budget=data.budget,
-            lengths=samples.lengths() if data.budget else None,
+            lengths=samples.count_elements() if data.budget else None,
             shuffle=training,
             rank=rank,
             world_size=world_size,
@@ -209,7 +209,7 @@ def assemble(recipe: Recipe) -> Assembly:
     complete = complete_recipe(recipe, dataset)
     split = pick_fold(recipe, dataset)
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap, dataset.group_name)
-    copies = copies_across(split, dataset.sources)
+    copies = find_copies(split, dataset.sources)
     if copies and label.endswith("-independent"):
         label = _label_of_copies(split, copies, recipe.data.allow_group_overlap, dataset.group_name)
     heads = _heads(complete)
@@ -222,7 +222,7 @@ def assemble(recipe: Recipe) -> Assembly:
     train: tuple[str, ...] = split.train
     validation: tuple[str, ...] = ()
     if recipe.train.select == "inner":
-        train, validation = inner_split(split, dataset.rows, recipe.train.inner_fraction, recipe.train.seed)
+        train, validation = split_inner(split, dataset.rows, recipe.train.inner_fraction, recipe.train.seed)
     elif recipe.train.select == "best":
         validation = split.test
     return Assembly(complete, dataset, split, label, train, validation, split.test, encoders, copies)

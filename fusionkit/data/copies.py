@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from fusionkit.data.readers.archives import fingerprint, is_member
+from fusionkit.data.readers.archives import is_member, read_fingerprint
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Split
 
@@ -28,7 +28,7 @@ Copies = tuple[tuple[str, Path, str, Path], ...]
 """A training sample and its file, and a test sample and its file that holds the same."""
 
 
-def copies_across(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
+def find_copies(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
     """Finds the files of test samples that training samples have as well, each once, in the order of the test part.
 
     Files are told apart by their bytes, which are read of those only that have one size and agree in samples of
@@ -39,16 +39,16 @@ def copies_across(split: Split, files: Mapping[str, Sequence[Path]]) -> Copies:
         split: The split.
         files: By sample, its files.
     """
-    train, test = (list(_known(side, files)) for side in (split.train, split.test))
-    for key in (_size, _sampled, _whole):
+    train, test = (list(_list_files(side, files)) for side in (split.train, split.test))
+    for key in (_read_size, _hash_some, _hash_file):
         both = {key(file) for _, file in train} & {key(file) for _, file in test} - {""}
         train, test = ([each for each in side if key(each[1]) in both] for side in (train, test))
     first: dict[str, tuple[str, Path]] = {}
     for sample, file in train:
-        first.setdefault(_whole(file), (sample, file))
+        first.setdefault(_hash_file(file), (sample, file))
     found: dict[tuple[str, Path], tuple[str, Path, str, Path]] = {}
     for sample, file in test:
-        found.setdefault((sample, file), (*first[_whole(file)], sample, file))
+        found.setdefault((sample, file), (*first[_hash_file(file)], sample, file))
     return tuple(found.values())
 
 
@@ -68,41 +68,41 @@ def describe_copies(copies: Copies, shown: int = 3) -> str:
     return f"{what} in the training part too: {'; '.join(told)}{more}"
 
 
-def _known(samples: Iterable[str], files: Mapping[str, Sequence[Path]]) -> Iterable[tuple[str, Path]]:
+def _list_files(samples: Iterable[str], files: Mapping[str, Sequence[Path]]) -> Iterable[tuple[str, Path]]:
     for sample in samples:
         for file in files.get(sample, ()):
             if os.path.isfile(file) or is_member(file):
                 yield sample, file
 
 
-def _size(file: Path) -> str:
+def _read_size(file: Path) -> str:
     """Reads the size of a file, or of a member of an archive with its checksum; empty for a file without a byte."""
     try:
         if is_member(file):
-            return fingerprint(file)
+            return read_fingerprint(file)
         return str(file.stat().st_size or "")
     except (OSError, DataError):  # a damaged archive or a file that is gone is told by who reads it
         return ""
 
 
-def _sampled(file: Path) -> str:
+def _hash_some(file: Path) -> str:
     """Hashes samples of a file."""
     if is_member(file):
-        return fingerprint(file)
+        return read_fingerprint(file)
     state = file.stat()
-    return _hash_of_samples(file, state.st_size, state.st_mtime_ns)
+    return _hash_samples(file, state.st_size, state.st_mtime_ns)
 
 
-def _whole(file: Path) -> str:
+def _hash_file(file: Path) -> str:
     """Hashes all bytes of a file; empty where they tell nothing."""
     if is_member(file):
-        return fingerprint(file)
+        return read_fingerprint(file)
     state = file.stat()
-    return _hash_of_all(file, state.st_size, state.st_mtime_ns)
+    return _hash_bytes(file, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=2**17)
-def _hash_of_samples(file: Path, size: int, changed: int) -> str:
+def _hash_samples(file: Path, size: int, changed: int) -> str:
     """Hashes samples of a file of this size and time; a changed one is read anew."""
     with file.open("rb") as opened:
         pieces = []
@@ -113,10 +113,10 @@ def _hash_of_samples(file: Path, size: int, changed: int) -> str:
 
 
 @lru_cache(maxsize=2**17)
-def _hash_of_all(file: Path, size: int, changed: int) -> str:
+def _hash_bytes(file: Path, size: int, changed: int) -> str:
     """Hashes all bytes; empty where one value follows the header over and over, or nothing does."""
     with file.open("rb") as opened:
-        header = _header_size(opened.read(_SAMPLE))
+        header = _measure_header(opened.read(_SAMPLE))
         opened.seek(0)
         digest = hashlib.sha256(opened.read(header))
         period, is_one_value = b"", True
@@ -127,7 +127,7 @@ def _hash_of_all(file: Path, size: int, changed: int) -> str:
     return "" if is_one_value else digest.hexdigest()
 
 
-def _header_size(beginning: bytes) -> int:
+def _measure_header(beginning: bytes) -> int:
     """Counts the bytes before the numbers of a wave or an array; of another file, those that a header may take."""
     if beginning.startswith(b"RIFF") and (chunk := beginning.find(b"data", 12)) >= 0:
         return chunk + 8

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import DataSpec, PrepareSpec
-from fusionkit.data.films import Forecast, Prepared
+from fusionkit.data.films import Forecast, PreparedDataset
 from fusionkit.interfaces import Dataset
 
 _shared: ContextVar[dict[tuple[str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
@@ -77,7 +77,7 @@ def _opened(data: DataSpec) -> Dataset:
     dataset: Dataset = build_component(data.dataset)
     if not dataset.clips:
         return dataset
-    prepared = Prepared(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
+    prepared = PreparedDataset(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
     if _listed.get():
         return prepared
     if _foreseen.get() and any(name not in prepared.records for name in prepared.clips):

@@ -16,13 +16,13 @@ SplitLabel = str
 """``<group>-independent``, ``<group>-dependent``, or ``no groups``; ``<group>`` is what a dataset calls its groups."""
 
 
-def split_hash(split: Split) -> str:
+def hash_split(split: Split) -> str:
     """Hashes a split's name and its sorted training and test ids, as the 64 hexadecimal digits of a sha256.
 
     Two splits have one hash if, and only if, they name the same samples on the same sides, in whatever order.
 
     Example:
-        >>> split_hash(Split("A1,2", ("c", "b"), ("a",))) == split_hash(Split("A1,2", ("b", "c"), ("a",)))
+        >>> hash_split(Split("A1,2", ("c", "b"), ("a",))) == hash_split(Split("A1,2", ("b", "c"), ("a",)))
         True
     """
     content = {"name": split.name, "test": sorted(split.test), "train": sorted(split.train)}
@@ -30,7 +30,7 @@ def split_hash(split: Split) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def data_hash(split: Split, rows: Sequence[Row], contents: Mapping[str, str]) -> str:
+def hash_data(split: Split, rows: Sequence[Row], contents: Mapping[str, str]) -> str:
     """Hashes a split, what its rows state, and what is known of their content, by sha256.
 
     Args:
@@ -44,16 +44,16 @@ def data_hash(split: Split, rows: Sequence[Row], contents: Mapping[str, str]) ->
         for row in rows
         if row.id in chosen
     )
-    return hashlib.sha256(json.dumps([split_hash(split), stated]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([hash_split(split), stated]).encode()).hexdigest()
 
 
-def overlapping_groups(split: Split, rows: Sequence[Row]) -> tuple[str, ...]:
+def find_overlapping_groups(split: Split, rows: Sequence[Row]) -> tuple[str, ...]:
     """Finds the groups that have samples on both sides, in natural order."""
     by_id = {row.id: row for row in rows}
     train, test = (
         {group for name in side if (group := by_id[name].group) is not None} for side in (split.train, split.test)
     )
-    return tuple(sorted(train & test, key=natural_order))
+    return tuple(sorted(train & test, key=make_sort_key))
 
 
 def check_split(
@@ -75,7 +75,7 @@ def check_split(
         DataError: A side is empty, an id is unknown, stands twice or on both sides, or a group stands on both sides
             (or cannot be ruled out, since samples lack theirs) and `allow_group_overlap` is false.
     """
-    problems = _problems_with_ids(split, rows)
+    problems = _check_ids(split, rows)
     if problems:
         raise DataError(problems)
     by_id = {row.id: row for row in rows}
@@ -83,7 +83,7 @@ def check_split(
     without = [row for row in chosen if row.group is None]
     if len(without) == len(chosen):
         return "no groups"
-    shared = overlapping_groups(split, rows)
+    shared = find_overlapping_groups(split, rows)
     if (shared or without) and not allow_group_overlap:
         where = f"fold {split.name}"
         remedy = f"divide by groups, or set allow_group_overlap: true, which labels every result {group_name}-dependent"
@@ -96,7 +96,7 @@ def check_split(
     return f"{group_name}-{'dependent' if shared or without else 'independent'}"
 
 
-def inner_split(
+def split_inner(
     split: Split, rows: Sequence[Row], fraction: float, seed: int
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sets groups of the training part aside for validation; samples where there are no groups.
@@ -143,8 +143,8 @@ def draw_units(
         DataError: The size is no share and no number, there are too few units, or only some rows have a group.
     """
     grouped = groups and any(row.group is not None for row in rows)
-    units = by_group(rows) if grouped else {row.id: (row.id,) for row in rows}
-    names, kind = sorted(units, key=natural_order), "groups" if grouped else "samples"
+    units = group_ids(rows) if grouped else {row.id: (row.id,) for row in rows}
+    names, kind = sorted(units, key=make_sort_key), "groups" if grouped else "samples"
     if size <= 0 or (size >= 1 and size != int(size)):
         raise DataError([Problem(place, f"{size} is neither a share between 0 and 1 nor a number of {kind}")])
     if len(names) < 2:
@@ -161,7 +161,7 @@ def draw_units(
     )
 
 
-def by_group(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
+def group_ids(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
     """Groups the ids of rows, groups in natural order.
 
     Raises:
@@ -175,7 +175,7 @@ def by_group(rows: Sequence[Row]) -> Mapping[str, tuple[str, ...]]:
     members: dict[str, list[str]] = {}
     for row in rows:
         members.setdefault(str(row.group), []).append(row.id)
-    return {group: tuple(members[group]) for group in sorted(members, key=natural_order)}
+    return {group: tuple(members[group]) for group in sorted(members, key=make_sort_key)}
 
 
 def split_off(name: str, rows: Sequence[Row], test: Iterable[str]) -> Split:
@@ -185,7 +185,7 @@ def split_off(name: str, rows: Sequence[Row], test: Iterable[str]) -> Split:
     return Split(name, train, tuple(row.id for row in rows if row.id in chosen))
 
 
-def unknown_samples(names: Sequence[str], known: Collection[str], place: str) -> list[Problem]:
+def refuse_unknown_samples(names: Sequence[str], known: Collection[str], place: str) -> list[Problem]:
     """Returns the problems of ids that no sample has: the first twenty one by one, and how many there are."""
     problems = []
     for name in names[:20]:
@@ -196,13 +196,13 @@ def unknown_samples(names: Sequence[str], known: Collection[str], place: str) ->
     return problems
 
 
-def natural_order(text: str) -> tuple[tuple[int, int, str], ...]:
+def make_sort_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Makes a sorting key by which ``"2"`` and ``"02"`` stand before ``"10"``."""
     parts = re.findall(r"\d+|\D+", text)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
 
 
-def _problems_with_ids(split: Split, rows: Sequence[Row]) -> list[Problem]:
+def _check_ids(split: Split, rows: Sequence[Row]) -> list[Problem]:
     where, known = f"fold {split.name}", {row.id for row in rows}
     problems = [
         Problem(where, f"the {side} part is empty")
@@ -211,7 +211,7 @@ def _problems_with_ids(split: Split, rows: Sequence[Row]) -> list[Problem]:
     ]
     for side, names in (("training", split.train), ("test", split.test)):
         unknown = [name for name in names if name not in known]
-        problems += unknown_samples(unknown, known, where)
+        problems += refuse_unknown_samples(unknown, known, where)
         if len(set(names)) != len(names):
             problems.append(Problem(where, f"the {side} part names a sample twice"))
     both = sorted(set(split.train) & set(split.test))

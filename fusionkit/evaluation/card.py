@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from fusionkit.config.documents import check_shape
-from fusionkit.config.initial_weights import starts_of
+from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.splits import natural_order, split_hash
+from fusionkit.data.splits import hash_split, make_sort_key
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
@@ -92,7 +92,7 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
         "protocol": describe_protocol(assembly),
         "selection": {"rule": recipe.train.select, "label": assembly.selection_label},
         "notes": list(assembly.notes),
-        "starts": starts_of(recipe.plain()),
+        "starts": find_starts(recipe.plain()),
         "seed": recipe.train.seed,
         "recipe": run.written_recipe,  # not `recipe`, in which a later version's options stand too
         "recipe_sha256": recipe_hash(run.written_recipe),
@@ -161,12 +161,12 @@ def describe_protocol(assembly: Assembly) -> dict[str, Any]:
     return {
         "folds": assembly.recipe.data.folds.model_dump(mode="json"),
         "fold": assembly.split.name,
-        "split_hash": split_hash(assembly.split),
+        "split_hash": hash_split(assembly.split),
         "label": assembly.overlap_label,
         "train": len(assembly.train_ids),
         "validation": len(assembly.validation_ids),
         "test": len(assembly.test_ids),
-        "test_groups": sorted(groups, key=natural_order),
+        "test_groups": sorted(groups, key=make_sort_key),
     }
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
 from fusionkit.evaluation.features import overheard, stored_features
 from fusionkit.interfaces import Batch, ModelOutput, TargetKind
@@ -87,7 +87,7 @@ def predict_test_part(
     with torch.inference_mode(), overheard(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
-            with batch_named("evaluation", batch, device):
+            with name_batch("evaluation", batch, device):
                 outputs.append(said_of(model, branches, batch.to(device).inputs))
         predictions = gather_predictions(model, assembly, branches, outputs, batches)
     features = stored_features(

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.config.validation import at
+from fusionkit.config.validation import find_value
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES
 from fusionkit.evaluation.card import READ, make_card
@@ -159,7 +159,7 @@ def _compare_predictions(
 
 
 def _branches(targets: Mapping[str, Any], target: str) -> frozenset[str]:
-    branches = at(targets, (target, "branches"))
+    branches = find_value(targets, (target, "branches"))
     return frozenset(branches) if isinstance(branches, Mapping) else frozenset()
 
 

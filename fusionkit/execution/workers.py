@@ -61,7 +61,7 @@ def run_jobs(
         _run_in_workers(jobs, do, min(processes, len(jobs)), ended, around)
 
 
-def processors() -> int:
+def count_processors() -> int:
     """Counts the processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -80,7 +80,7 @@ def leave_signals_to_parent() -> None:
 
 
 @contextmanager
-def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
+def show_progress(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[str], None]]:
     """Draws a bar on standard error with the remaining time; yields what advances it by one, and says what failed.
 
     Args:
@@ -121,7 +121,7 @@ def progress_bar(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """Lets torch compute on one thread, as in a worker: figures and times do not depend on how many there are."""
     import torch
 
@@ -134,7 +134,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _run_here(jobs: Sequence[J], do: Callable[[J], R], ended: Callable[[J, R | Death], None]) -> None:
-    with one_thread():
+    with use_one_thread():
         for job in jobs:
             ended(job, do(job))
 

@@ -15,7 +15,7 @@ from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import complete_recipe, pick_fold
 from fusionkit.data.sources import datasets_listed, open_dataset
-from fusionkit.data.splits import data_hash
+from fusionkit.data.splits import hash_data
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
 from fusionkit.execution.workers import GRACE_SECONDS
 from fusionkit.experiments.completed import Compared, compared_metric
@@ -218,7 +218,7 @@ def refuse_foreign_runs(
 def _data_of(recipe: Recipe) -> str:
     """The hash of the data that a run of a recipe is of."""
     dataset = open_dataset(recipe.data)
-    return data_hash(pick_fold(recipe, dataset), dataset.rows, dataset.contents)
+    return hash_data(pick_fold(recipe, dataset), dataset.rows, dataset.contents)
 
 
 def complete_recipes(experiment: Experiment) -> dict[str, Recipe]:

@@ -14,7 +14,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import Problem, RecipeError, RunError
-from fusionkit.execution.workers import one_thread
+from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.comparison_spec import ComparisonSpec
 from fusionkit.experiments.spec import Experiment
 from fusionkit.models.encoders.weights import without_pretrained_weights
@@ -87,6 +87,6 @@ def seconds_of_epoch(recipe: Recipe) -> float:
     """Seconds of an epoch of all stages together, those of the balancer's teachers among them."""
     from fusionkit.training.profiling.stage_timing import time_stages
 
-    with one_thread(), without_pretrained_weights():
+    with use_one_thread(), without_pretrained_weights():
         stages = time_stages(assemble(recipe))
     return sum(stage.seconds for stage in stages) / recipe.train.epochs

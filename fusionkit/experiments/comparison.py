@@ -16,7 +16,7 @@ from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.sources import datasets_foreseen, datasets_shared
 from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, correct_p_values, rank
-from fusionkit.execution.workers import one_thread
+from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.agenda import Agenda, Failure, is_finished, make_agenda
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
@@ -160,7 +160,7 @@ def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
 
     costs = {}
     first = {job.variant: job for job in reversed(agenda.jobs)}
-    with one_thread(), without_pretrained_weights(), torch.random.fork_rng(devices=[]):
+    with use_one_thread(), without_pretrained_weights(), torch.random.fork_rng(devices=[]):
         for variant, job in reversed(first.items()):
             assembly = assemble(load_recipe(job.recipe))
             measured = measure_lengths(assembly.samples(assembly.train_ids, training=True))

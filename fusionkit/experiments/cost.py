@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.loading.failures import length_of
-from fusionkit.execution.workers import one_thread
+from fusionkit.data.loading.failures import measure_length
+from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.agenda import Agenda, Job
 from fusionkit.experiments.prerequisites import missing_pretraining
 from fusionkit.models.encoders.weights import without_pretrained_weights
@@ -92,7 +92,7 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
     for job in waiting:
         first.setdefault(job.variant, job)
     assemblies = {variant: assemble(load_recipe(job.recipe)) for variant, job in first.items()}
-    with one_thread(), without_pretrained_weights():  # these need not be there yet, and change no time
+    with use_one_thread(), without_pretrained_weights():  # these need not be there yet, and change no time
         variants = tuple(
             VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
             for variant, assembly in assemblies.items()
@@ -109,5 +109,5 @@ def _counted(agenda: Agenda, assemblies: Sequence[Assembly]) -> tuple[int, Mappi
     for assembly in assemblies[:1]:
         positions = [index for index, row in enumerate(assembly.dataset.rows) if row.id in ids]
         for modality in assembly.recipe.model.modalities:
-            elements[modality] = sum(length_of(assembly.dataset, index, modality) for index in positions)
+            elements[modality] = sum(measure_length(assembly.dataset, index, modality) for index in positions)
     return len(ids), elements

@@ -18,7 +18,7 @@ from fusionkit.config.differences import find_differences
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.sources import datasets_foreseen, datasets_listed, datasets_shared
 from fusionkit.errors import RecipeError, RunError
-from fusionkit.execution.workers import processors, progress_bar
+from fusionkit.execution.workers import count_processors, show_progress
 from fusionkit.experiments.agenda import UNCHANGED, Agenda, Failure, Job, Tuned, is_finished, make_agenda
 from fusionkit.experiments.completed import compared_metric
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
@@ -236,7 +236,7 @@ def estimate_experiment(
 def runs_at_a_time() -> int:
     """How many runs go on at a time where nobody says it: one per processor, or one on a GPU."""
     on_gpu = torch.cuda.is_available() and os.environ.get(DEVICE) != "cpu"
-    return 1 if on_gpu else processors()
+    return 1 if on_gpu else count_processors()
 
 
 def _make_folder(out: Path) -> None:
@@ -275,5 +275,5 @@ def _not_writable(out: Path, error: OSError) -> RunError:
 
 @contextmanager
 def _progress(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[Job, Failure | None], None]]:
-    with progress_bar(what, waiting, kept, shown=shown) as advance:
+    with show_progress(what, waiting, kept, shown=shown) as advance:
         yield lambda job, failure: advance(f"{job.name}: {failure.error}" if failure else "")

@@ -5,7 +5,7 @@ these. What a network scores on them says nothing about people.
 """
 
 from fusionkit.rendering.films import FilmSettings
-from fusionkit.rendering.layouts import Rendered, render_crema_d, render_ravdess
-from fusionkit.rendering.sheet import contact_sheet
+from fusionkit.rendering.layouts import RenderedFolder, render_crema_d, render_ravdess
+from fusionkit.rendering.sheet import draw_contact_sheet
 
-__all__ = ["FilmSettings", "Rendered", "contact_sheet", "render_crema_d", "render_ravdess"]
+__all__ = ["FilmSettings", "RenderedFolder", "draw_contact_sheet", "render_crema_d", "render_ravdess"]

@@ -41,17 +41,17 @@ class Actor:
         return cls(
             name,
             sex,
-            Look.draw(sex, generator_for(seed, "look", name)),
-            Speaker.draw(sex, generator_for(seed, "voice", name)),
-            Manner.draw(generator_for(seed, "manner", name), ambiguity),
+            Look.draw(sex, make_generator(seed, "look", name)),
+            Speaker.draw(sex, make_generator(seed, "voice", name)),
+            Manner.draw(make_generator(seed, "manner", name), ambiguity),
         )
 
 
-def generator_for(seed: int, *names: str) -> np.random.Generator:
+def make_generator(seed: int, *names: str) -> np.random.Generator:
     """Makes a generator of its own for a thing that has a name, whatever is made before it.
 
     Example:
-        >>> first, again = (int(generator_for(0, "clip", "01-01").integers(1000)) for _ in range(2))
+        >>> first, again = (int(make_generator(0, "clip", "01-01").integers(1000)) for _ in range(2))
         >>> first == again
         True
     """

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from fusionkit.rendering.canvas import DETAIL, Canvas, Pose
-from fusionkit.rendering.face import Motion, draw_person, jaw_drop
-from fusionkit.rendering.head import head_outline
+from fusionkit.rendering.face import Motion, draw_person, measure_jaw_drop
+from fusionkit.rendering.head import draw_outline
 from fusionkit.rendering.looks import Look, Studio
 
 _STEPS = 64  # of the map of light, per half head
@@ -32,7 +32,7 @@ class Camera:
         upper, lower = (np.array(colour) for colour in studio.backdrop)
         wall = upper * (1 - rows) + lower * rows + np.zeros((1, width * DETAIL, 1))
         self._wall = Image.fromarray(np.clip(wall, 0, 255).astype(np.uint8))
-        self._light = _light_map(look, studio)
+        self._light = _make_light_map(look, studio)
         self._grain = studio.noise * generator.standard_normal((height + 61, width + 67), dtype=np.float32)
         self._places = np.meshgrid(np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32) + 0.5)
         self._offsets = generator
@@ -42,22 +42,22 @@ class Camera:
         image = self._wall.copy()
         draw_person(Canvas(image, pose), self._look, motion)
         mask = Image.new("L", image.size)
-        Canvas(mask, pose).fill(head_outline(self._look, jaw_drop(motion)), 255, flat=True)
+        Canvas(mask, pose).fill(draw_outline(self._look, measure_jaw_drop(motion)), 255, flat=True)
         frame = np.asarray(image.reduce(DETAIL), dtype=np.float32)
         skin = np.asarray(mask.reduce(DETAIL), dtype=np.float32) * np.float32(1 / 255)
-        shade = (1 + skin * (self._seen_light(pose) - 1)) * np.float32(self._studio.exposure)
+        shade = (1 + skin * (self._place_light(pose) - 1)) * np.float32(self._studio.exposure)
         tint = np.asarray(self._studio.tint, dtype=np.float32)
-        lit = frame * shade[:, :, None] * tint + self._noise()[:, :, None]
+        lit = frame * shade[:, :, None] * tint + self._draw_noise()[:, :, None]
         picture: np.ndarray = np.clip(lit, 0, 255).astype(np.uint8)
         return picture
 
-    def _noise(self) -> np.ndarray:
+    def _draw_noise(self) -> np.ndarray:
         """Draws a window into the take's grain: as good as fresh noise, at no cost."""
         width, height = self._size
         down, right = int(self._offsets.integers(61)), int(self._offsets.integers(67))
         return self._grain[down : down + height, right : right + width]
 
-    def _seen_light(self, pose: Pose) -> np.ndarray:
+    def _place_light(self, pose: Pose) -> np.ndarray:
         """Places the map of light as the head is placed in the frame."""
         x, y = (self._places[0] - np.float32(pose.x)), (self._places[1] - np.float32(pose.y))
         cosine, sine = np.float32(math.cos(pose.roll) / pose.scale), np.float32(math.sin(pose.roll) / pose.scale)
@@ -69,7 +69,7 @@ class Camera:
         return seen
 
 
-def _light_map(look: Look, studio: Studio) -> np.ndarray:
+def _make_light_map(look: Look, studio: Studio) -> np.ndarray:
     """Computes the light on every place of the head, which is an ellipsoid with sockets, cheeks and a nose."""
     v, u = np.mgrid[-1.3 : 1.3 : 1 / _STEPS, -1.1 : 1.1 : 1 / _STEPS]
     x, y = u / (look.width * 1.12), v / 1.2

@@ -64,12 +64,12 @@ class Canvas:
 
     def fill(self, points: np.ndarray, colour: Colour | int, *, flat: bool = False) -> None:
         """Fills a polygon."""
-        self._draw.polygon(self.place(points, flat=flat).view(np.float64).tolist(), fill=_whole(colour))
+        self._draw.polygon(self.place(points, flat=flat).view(np.float64).tolist(), fill=_round_colour(colour))
 
     def stroke(self, points: np.ndarray, colour: Colour | int, width: float) -> None:
         """Draws a line of a width in the head's units."""
         pixels = max(1, round(width * self._unit))
-        self._draw.line(self.place(points).view(np.float64).tolist(), fill=_whole(colour), width=pixels)
+        self._draw.line(self.place(points).view(np.float64).tolist(), fill=_round_colour(colour), width=pixels)
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
@@ -78,20 +78,20 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     return (a * first[0] + b * second[0], a * first[1] + b * second[1], a * first[2] + b * second[2])
 
 
-def darker(colour: Colour, factor: float) -> Colour:
+def darken(colour: Colour, factor: float) -> Colour:
     """Darkens a colour by a factor."""
     return (colour[0] * factor, colour[1] * factor, colour[2] * factor)
 
 
-def mirrored(points: np.ndarray, side: int = -1) -> np.ndarray:
+def mirror(points: np.ndarray, side: int = -1) -> np.ndarray:
     """Points of the right half as they are, or, with side -1, their mirror images."""
     turned: np.ndarray = points if side == 1 else -points.conj()
     return turned
 
 
-def both_sides(right: np.ndarray) -> np.ndarray:
+def close_shape(right: np.ndarray) -> np.ndarray:
     """Closes a shape from the points of its right half; the first and the last lie on the axis."""
-    return np.concatenate([right, mirrored(right[-2:0:-1])])
+    return np.concatenate([right, mirror(right[-2:0:-1])])
 
 
 def smooth(points: np.ndarray, *, closed: bool = False, pieces: int = 5) -> np.ndarray:
@@ -101,12 +101,12 @@ def smooth(points: np.ndarray, *, closed: bool = False, pieces: int = 5) -> np.n
         >>> smooth(np.array([0j, 1 + 1j, 2 + 0j]), pieces=2).real.round(3).tolist()
         [0.0, 0.438, 1.0, 1.562, 2.0]
     """
-    curve: np.ndarray = _catmull_rom(len(points), closed, pieces) @ points
+    curve: np.ndarray = _make_catmull_rom(len(points), closed, pieces) @ points
     return curve
 
 
 @lru_cache(maxsize=64)
-def _catmull_rom(count: int, closed: bool, pieces: int) -> np.ndarray:
+def _make_catmull_rom(count: int, closed: bool, pieces: int) -> np.ndarray:
     """Makes the matrix that takes points to points on the curve through them."""
     spans = count if closed else count - 1
     t = np.arange(pieces)[:, None] / pieces
@@ -124,7 +124,7 @@ def _catmull_rom(count: int, closed: bool, pieces: int) -> np.ndarray:
     return matrix
 
 
-def _whole(colour: Colour | int) -> int | tuple[int, int, int]:
+def _round_colour(colour: Colour | int) -> int | tuple[int, int, int]:
     if isinstance(colour, int):
         return colour
     red, green, blue = (min(255, max(0, int(part))) for part in colour)

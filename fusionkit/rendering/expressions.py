@@ -44,7 +44,7 @@ class Manner:
         actions, cues = len(ACTIONS), len(CUES)
         gains = [np.exp(0.15 * ambiguity * generator.standard_normal(size)) for size in (actions, cues)]
         habits = [ambiguity * generator.standard_normal(size) for size in (actions, cues)]
-        return cls(gains[0], 0.6 * ACTION_SPREAD * habits[0], gains[1], 0.6 * _cue_spread() * habits[1])
+        return cls(gains[0], 0.6 * ACTION_SPREAD * habits[0], gains[1], 0.6 * _list_cue_spread() * habits[1])
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def express(
     face = _blend(emotion, FACES, ACTIONS, FACE_CONFUSIONS, **drawn)
     voice = _blend(emotion, VOICES, CUES, VOICE_CONFUSIONS, **drawn)
     face_noise = ambiguity * ACTION_SPREAD * generator.standard_normal(len(ACTIONS))
-    voice_noise = ambiguity * _cue_spread() * generator.standard_normal(len(CUES))
+    voice_noise = ambiguity * _list_cue_spread() * generator.standard_normal(len(CUES))
     lowest = np.array([-math.inf, 0.3, -math.inf, -0.5, -math.inf, -math.inf, 0, 0, 0, 0, -math.inf])
     return Expression(
         np.clip(face * manner.face_gain + manner.face_habit + face_noise, 0.0, 1.3),
@@ -112,21 +112,21 @@ def _blend(
 ) -> np.ndarray:
     """Blends the prototype of an emotion with another, as strong as the intensity says."""
     point, lean = generator.random(), generator.beta(4.0, 3.0)
-    shown = _vector(prototypes[emotion], names)
+    shown = _list_values(prototypes[emotion], names)
     for other, share in confusions[emotion].items():
         point -= share * ambiguity
         if point < 0:
             mixed = min(1.0, lean / math.sqrt(strength)) * min(1.0, ambiguity)
-            shown = (1 - mixed) * shown + mixed * _vector(prototypes[other], names)
+            shown = (1 - mixed) * shown + mixed * _list_values(prototypes[other], names)
             break
-    resting = _vector(prototypes["neutral"], names)
+    resting = _list_values(prototypes["neutral"], names)
     blend: np.ndarray = resting + strength * (shown - resting)
     return blend
 
 
-def _vector(values: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:
+def _list_values(values: Mapping[str, float], names: tuple[str, ...]) -> np.ndarray:
     return np.array([values.get(name, 0.0) for name in names])
 
 
-def _cue_spread() -> np.ndarray:
-    return _vector(CUE_SPREAD, CUES)
+def _list_cue_spread() -> np.ndarray:
+    return _list_values(CUE_SPREAD, CUES)

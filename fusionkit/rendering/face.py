@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusionkit.rendering.canvas import Canvas, both_sides, darker, mirrored, mix, smooth
-from fusionkit.rendering.head import draw_beard, draw_behind, draw_glasses, draw_hair, head_outline, oval
+from fusionkit.rendering.canvas import Canvas, close_shape, darken, mirror, mix, smooth
+from fusionkit.rendering.head import draw_beard, draw_behind, draw_glasses, draw_hair, draw_outline, draw_oval
 from fusionkit.rendering.looks import Colour, Look
 
 _ACROSS = np.linspace(-1.0, 1.0, 15)
@@ -36,7 +36,7 @@ class Motion:
     gaze: tuple[float, float] = (0.0, 0.0)
 
 
-def jaw_drop(motion: Motion) -> float:
+def measure_jaw_drop(motion: Motion) -> float:
     """Measures how far the chin goes down."""
     a = motion.actions
     return 0.13 * a["jaw_drop"] + 0.05 * motion.opening - 0.015 * a["chin_raise"]
@@ -44,9 +44,9 @@ def jaw_drop(motion: Motion) -> float:
 
 def draw_person(canvas: Canvas, look: Look, motion: Motion) -> None:
     """Draws head and shoulders, from the back to the front."""
-    drop = jaw_drop(motion)
+    drop = measure_jaw_drop(motion)
     draw_behind(canvas, look)
-    canvas.fill(head_outline(look, drop), look.skin, flat=True)
+    canvas.fill(draw_outline(look, drop), look.skin, flat=True)
     if look.beard:
         draw_beard(canvas, look, drop)
     _draw_upper_folds(canvas, look, motion.actions)
@@ -67,16 +67,16 @@ def _draw_upper_folds(canvas: Canvas, look: Look, a: Mapping[str, float]) -> Non
     forehead = min(1.0, 0.9 * a["outer_brow_raise"] * a["inner_brow_raise"] + 0.35 * a["inner_brow_raise"])
     if forehead > 0.15:
         for y, half in ((-0.60, 0.30), (-0.50, 0.38)):
-            canvas.stroke(half * _ACROSS + 1j * (y - 0.03 * _LEVEL), _fold(look, forehead), 0.016)
+            canvas.stroke(half * _ACROSS + 1j * (y - 0.03 * _LEVEL), _shade_fold(look, forehead), 0.016)
     frown = min(1.0, a["brow_lower"] + 0.5 * a["nose_wrinkle"])
     for side in (-1, 1):
         if frown > 0.2:
             furrow = np.array([0.055 - 0.40j, 0.045 - 0.32j, 0.06 - 0.24j])
-            canvas.stroke(mirrored(furrow, side), _fold(look, frown), 0.022)
+            canvas.stroke(mirror(furrow, side), _shade_fold(look, frown), 0.022)
         if a["nose_wrinkle"] > 0.2:
             for height in (-0.12j, -0.05j):
                 line = np.array([0.015, 0.095 - 0.045j]) + height
-                canvas.stroke(mirrored(line, side), _fold(look, a["nose_wrinkle"]), 0.02)
+                canvas.stroke(mirror(line, side), _shade_fold(look, a["nose_wrinkle"]), 0.02)
 
 
 def _draw_lower_folds(canvas: Canvas, look: Look, a: Mapping[str, float]) -> None:
@@ -86,20 +86,20 @@ def _draw_lower_folds(canvas: Canvas, look: Look, a: Mapping[str, float]) -> Non
     for side in (-1, 1):
         if squeezed > 0.25:
             bag = look.eye_gap + np.array([-0.13 + 0.07j, 0.105j, 0.15 + 0.055j])
-            canvas.stroke(mirrored(smooth(bag), side), _fold(look, squeezed), 0.02)
+            canvas.stroke(mirror(smooth(bag), side), _shade_fold(look, squeezed), 0.02)
         if cheek > 0.15:
             wide = 0.10 * a["lip_corner_pull"]
             fold = np.array([0.17 + 0.20j, 0.27 + 0.5 * wide + 0.32j, 0.34 + wide + (0.50 - wide) * 1j])
-            canvas.stroke(mirrored(smooth(fold), side), _fold(look, cheek), 0.024)
+            canvas.stroke(mirror(smooth(fold), side), _shade_fold(look, cheek), 0.024)
         if a["lip_corner_drop"] > 0.25:
             line = np.array([0.27 + 0.62j, 0.31 + 0.72j])
-            canvas.stroke(mirrored(line, side), _fold(look, a["lip_corner_drop"]), 0.02)
+            canvas.stroke(mirror(line, side), _shade_fold(look, a["lip_corner_drop"]), 0.02)
     if a["chin_raise"] > 0.3:
-        canvas.stroke(0.13 * _ACROSS + 1j * (0.79 - 0.03 * _LEVEL), _fold(look, a["chin_raise"]), 0.024)
+        canvas.stroke(0.13 * _ACROSS + 1j * (0.79 - 0.03 * _LEVEL), _shade_fold(look, a["chin_raise"]), 0.024)
 
 
-def _fold(look: Look, strength: float) -> Colour:
-    return darker(look.skin, 1 - 0.34 * min(1.0, strength))
+def _shade_fold(look: Look, strength: float) -> Colour:
+    return darken(look.skin, 1 - 0.34 * min(1.0, strength))
 
 
 def _draw_eye(canvas: Canvas, look: Look, motion: Motion, side: int) -> None:
@@ -120,19 +120,19 @@ def _draw_eye(canvas: Canvas, look: Look, motion: Motion, side: int) -> None:
 
     def band(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         edges = np.concatenate([x + 1j * above + place, (x + 1j * below + place)[::-1]])
-        return mirrored(edges, side)
+        return mirror(edges, side)
 
-    canvas.fill(band(top - 0.05, top), darker(look.skin, 0.86))
+    canvas.fill(band(top - 0.05, top), darken(look.skin, 0.86))
     canvas.fill(band(top, bottom), _WHITE)
     for radius, colour in ((0.082, look.iris), (0.042, (18.0, 15.0, 15.0))):
-        disc = oval(0.05 * motion.gaze[0] * side, 0.03 * motion.gaze[1] - 0.012, radius * look.eye_size)
+        disc = draw_oval(0.05 * motion.gaze[0] * side, 0.03 * motion.gaze[1] - 0.012, radius * look.eye_size)
         low, high = (np.interp(disc.real, x, edge) for edge in (top, bottom))
         seen = disc.real + 1j * np.clip(disc.imag, low, high) + complex(look.eye_gap, _EYE_Y)
-        canvas.fill(mirrored(seen, side), colour)
-    canvas.fill(band(top - 0.026, top), darker(look.hair, 0.5))
-    canvas.stroke(mirrored(x + 1j * bottom + place, side), darker(look.skin, 0.66), 0.012)
+        canvas.fill(mirror(seen, side), colour)
+    canvas.fill(band(top - 0.026, top), darken(look.hair, 0.5))
+    canvas.stroke(mirror(x + 1j * bottom + place, side), darken(look.skin, 0.66), 0.012)
     crease = 0.95 * x + 1j * (np.minimum(top, -0.04) - 0.055) + place
-    canvas.stroke(mirrored(crease, side), darker(look.skin, 0.74), 0.012)
+    canvas.stroke(mirror(crease, side), darken(look.skin, 0.74), 0.012)
 
 
 def _draw_brow(canvas: Canvas, look: Look, a: Mapping[str, float], side: int) -> None:
@@ -145,25 +145,25 @@ def _draw_brow(canvas: Canvas, look: Look, a: Mapping[str, float], side: int) ->
     curve = smooth(complex(look.eye_gap, _BROW_Y - look.brow_height) + across - 1j * up, pieces=4)
     thick = 0.034j * look.brow_thick * np.linspace(1.0, 0.35, len(curve))
     shape = np.concatenate([curve - thick, (curve + thick)[::-1]])
-    canvas.fill(mirrored(shape, side), mix(look.skin, darker(look.hair, 0.75), 0.88))
+    canvas.fill(mirror(shape, side), mix(look.skin, darken(look.hair, 0.75), 0.88))
 
 
 def _draw_nose(canvas: Canvas, look: Look, a: Mapping[str, float]) -> None:
     base = _NOSE_Y * look.nose_length - 0.05 * a["nose_wrinkle"] - 0.02 * a["upper_lip_raise"]
     half = 0.125 * look.nose_width * (1 + 0.18 * a["nose_wrinkle"] + 0.08 * a["lip_corner_pull"])
     ridge = np.array([0.075 - 0.22j, 0.05 - 0.02j, complex(0.075, base - 0.10), complex(half, base - 0.02)])
-    canvas.stroke(mirrored(smooth(ridge)), darker(look.skin, 0.84), 0.03)
-    canvas.stroke(smooth(ridge[1:]), darker(look.skin, 0.92), 0.02)
+    canvas.stroke(mirror(smooth(ridge)), darken(look.skin, 0.84), 0.03)
+    canvas.stroke(smooth(ridge[1:]), darken(look.skin, 0.92), 0.02)
     under = np.array([-0.02j, half - 0.03j, 0.06 + 0.03j, 0.03j]) + 1j * base
-    canvas.fill(smooth(both_sides(under), closed=True, pieces=3), darker(look.skin, 0.78))
+    canvas.fill(smooth(close_shape(under), closed=True, pieces=3), darken(look.skin, 0.78))
     for side in (-1, 1):
-        nostril = oval(side * 0.066 * look.nose_width, base + 0.008, 0.034, 0.02)
-        canvas.fill(nostril, darker(look.skin, 0.42))
+        nostril = draw_oval(side * 0.066 * look.nose_width, base + 0.008, 0.034, 0.02)
+        canvas.fill(nostril, darken(look.skin, 0.42))
 
 
 def _draw_mouth(canvas: Canvas, look: Look, motion: Motion) -> None:
     a, press = motion.actions, min(1.0, motion.actions["lip_press"])
-    x, upper, lower = _lip_edges(look, motion)
+    x, upper, lower = _find_lip_edges(look, motion)
     gap = float((lower - upper).max())
     thin = (1 - 0.7 * press) * (1 - 0.35 * a["lip_stretch"]) * look.lip_thick
     full = np.sqrt(np.sqrt(_LEVEL)) * np.sqrt(_LEVEL)
@@ -175,7 +175,7 @@ def _draw_mouth(canvas: Canvas, look: Look, motion: Motion) -> None:
     def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.concatenate([x + 1j * first, (x + 1j * second)[::-1]])
 
-    canvas.fill(between(above, lower), darker(lips, 0.86))
+    canvas.fill(between(above, lower), darken(lips, 0.86))
     canvas.fill(between(upper, below), lips)
     canvas.fill(between(upper, lower), (58.0, 18.0, 20.0))
     if gap > 0.14:
@@ -184,12 +184,12 @@ def _draw_mouth(canvas: Canvas, look: Look, motion: Motion) -> None:
     if gap > 0.03:
         teeth = min(1.0, a["lip_corner_pull"] + a["lip_stretch"] + a["upper_lip_raise"] + 0.5 * motion.opening)
         canvas.fill(between(upper, np.minimum(lower, upper + 0.085 * teeth * _LEVEL)), _WHITE)
-    canvas.stroke(x + 1j * upper, darker(lips, 0.5), 0.014)
+    canvas.stroke(x + 1j * upper, darken(lips, 0.5), 0.014)
     shadow = 0.55 * x + 1j * (below + 0.03)
-    canvas.stroke(shadow[3:-3], darker(look.skin, 0.84), 0.024)
+    canvas.stroke(shadow[3:-3], darken(look.skin, 0.84), 0.024)
 
 
-def _lip_edges(look: Look, motion: Motion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _find_lip_edges(look: Look, motion: Motion) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds the mouth's opening: x from corner to corner, and y of the upper and the lower lip's inner edge."""
     a, press = motion.actions, min(1.0, motion.actions["lip_press"])
     rounding = motion.rounding * min(1.0, 0.4 + motion.opening)

@@ -34,7 +34,7 @@ class FilmSettings:
     ambiguity: float = 1.0
     seed: int = 0
 
-    def problems(self) -> list[Problem]:
+    def find_problems(self) -> list[Problem]:
         """Finds what is wrong with them."""
         found = []
         if len(self.size) != 2 or any(side < 32 or side % 2 for side in self.size):
@@ -103,7 +103,7 @@ Recording = tuple[str, bytes]
 def record(scene: Scene, settings: FilmSettings) -> list[Recording]:
     """Records the files of a scene, in memory."""
     take = scene.play(settings)
-    frames = list(take.frames()) if any(form != "wave.wav" for _, form in scene.files) else []
+    frames = list(take.draw_frames()) if any(form != "wave.wav" for _, form in scene.files) else []
     recordings = []
     for path, form in scene.files:
         if form == "wave.wav":

@@ -14,7 +14,7 @@ from typing import Any
 
 from fusionkit.errors import DataError, Problem, RunError, did_you_mean
 from fusionkit.execution.workers import Death, run_jobs
-from fusionkit.rendering.actors import generator_for
+from fusionkit.rendering.actors import make_generator
 from fusionkit.rendering.emotions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings, Recording, Scene, record
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS
@@ -41,7 +41,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Rendered:
+class RenderedFolder:
     """The result of rendering a folder.
 
     Args:
@@ -67,7 +67,7 @@ def render_ravdess(
     settings: FilmSettings | None = None,
     processes: int = 1,
     progress: Progress | None = None,
-) -> Rendered:
+) -> RenderedFolder:
     """Renders films in the layout of RAVDESS: ``Video_Speech_Actor_07/Actor_07/01-01-03-02-01-01-07.mp4``.
 
     A clip is drawn from the seed and its own name: it does not depend on what else is rendered, nor on how many
@@ -100,7 +100,7 @@ def render_ravdess(
     }
     _check(taken, settings, processes)
     scenes = [
-        ravdess_scene(actor, emotion, intensity, statement, repetition, modalities=modalities)
+        make_ravdess_scene(actor, emotion, intensity, statement, repetition, modalities=modalities)
         for actor, emotion, intensity, statement, repetition in product(
             actors, emotions, intensities, statements, repetitions
         )
@@ -109,13 +109,13 @@ def render_ravdess(
     return _render(Path(root).expanduser(), "ravdess", scenes, settings, processes=processes, progress=progress)
 
 
-def ravdess_scene(
+def make_ravdess_scene(
     actor: int, emotion: str, intensity: int, statement: int, repetition: int, *, modalities: Sequence[int] = (1,)
 ) -> Scene:
     """Makes a clip of RAVDESS from the numbers in its name.
 
     Example:
-        >>> ravdess_scene(7, "happy", 1, 2, 1).files
+        >>> make_ravdess_scene(7, "happy", 1, 2, 1).files
         (('Video_Speech_Actor_07/Actor_07/01-01-03-01-02-01-07.mp4', 'film.mp4'),)
     """
     codes = (1, EMOTIONS.index(emotion) + 1, intensity, statement, repetition, actor)
@@ -127,11 +127,11 @@ def ravdess_scene(
         emotion=emotion,
         intensity=("normal", "strong")[intensity - 1],
         statement=RAVDESS_STATEMENTS[statement],
-        files=tuple((_ravdess_path(modality, clip), _RAVDESS_FORMS[modality]) for modality in modalities),
+        files=tuple((_name_ravdess_file(modality, clip), _RAVDESS_FORMS[modality]) for modality in modalities),
     )
 
 
-def _ravdess_path(modality: int, clip: str) -> str:
+def _name_ravdess_file(modality: int, clip: str) -> str:
     actor = f"Actor_{clip[-2:]}"
     folder = actor if modality == 3 else f"Video_Speech_{actor}/{actor}"
     return f"{folder}/{modality:02}-{clip}.{'wav' if modality == 3 else 'mp4'}"
@@ -148,7 +148,7 @@ def render_crema_d(
     settings: FilmSettings | None = None,
     processes: int = 1,
     progress: Progress | None = None,
-) -> Rendered:
+) -> RenderedFolder:
     """Renders films in the layout of CREMA-D: ``VideoFlash/1001_IEO_ANG_HI.flv``, ``AudioWAV/1001_IEO_ANG_HI.wav``.
 
     As there, IEO is said at the levels LO, MD and HI and everything else at XX. ``VideoDemographics.csv`` has the
@@ -179,7 +179,7 @@ def render_crema_d(
     _check(taken, settings, processes)
     forms = (f"film.{container}", "wave.wav") if sound else (f"film.{container}",)
     scenes = [
-        _crema_d_scene(actor, sentence, emotion, level, forms)
+        _make_crema_d_scene(actor, sentence, emotion, level, forms)
         for actor, sentence, emotion in product(actors, sentences, emotions)
         for level in (("LO", "MD", "HI") if sentence == "IEO" and emotion != "NEU" else ("XX",))
     ]
@@ -189,7 +189,7 @@ def render_crema_d(
     return rendered
 
 
-def _crema_d_scene(actor: int, sentence: str, emotion: str, level: str, files: Sequence[str]) -> Scene:
+def _make_crema_d_scene(actor: int, sentence: str, emotion: str, level: str, files: Sequence[str]) -> Scene:
     clip = f"{actor}_{sentence}_{emotion}_{level}"
     return Scene(
         name=clip,
@@ -209,7 +209,7 @@ def _write_demographics(folder: Path, seed: int) -> None:
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(["ActorID", "Age", "Sex", "Race", "Ethnicity"])
     for actor in actors:
-        age = int(generator_for(seed, "age", actor).integers(20, 75))
+        age = int(make_generator(seed, "age", actor).integers(20, 75))
         writer.writerow([int(actor), age, "Male" if int(actor) % 2 else "Female", "Unknown", "Unknown"])
     write_file(folder / "VideoDemographics.csv", text.getvalue().encode())
 
@@ -218,7 +218,7 @@ def _check(
     taken: Mapping[str, tuple[Sequence[object], Iterable[object]]], settings: FilmSettings, processes: int
 ) -> None:
     """Raises with everything that is wrong with the arguments."""
-    problems = settings.problems()
+    problems = settings.find_problems()
     for place, (values, allowed) in taken.items():
         known = [str(value) for value in allowed]
         if not values:
@@ -242,9 +242,9 @@ def _render(
     *,
     processes: int,
     progress: Progress | None,
-) -> Rendered:
+) -> RenderedFolder:
     """Records what is not there yet, each file in one piece."""
-    _claim(root, layout, settings)
+    _claim_folder(root, layout, settings)
     files = tuple(root / path for scene in scenes for path, _ in scene.files)
     for folder in {file.parent for file in files}:
         guarded(folder, partial(folder.mkdir, parents=True, exist_ok=True))
@@ -267,10 +267,10 @@ def _render(
                 progress(there + written, len(files))
 
     run_jobs(missing, partial(record, settings=settings), processes, recorded)
-    return Rendered(root, files, written)
+    return RenderedFolder(root, files, written)
 
 
-def _claim(root: Path, layout: str, settings: FilmSettings) -> None:
+def _claim_folder(root: Path, layout: str, settings: FilmSettings) -> None:
     """Writes down what the folder holds, or finds that it holds something else."""
     stated: dict[str, Any] = {"renderer": RENDERER, "layout": layout, **asdict(settings), "size": list(settings.size)}
     file = root / SETTINGS_FILE

@@ -83,13 +83,13 @@ class Look:
         """Draws someone of a sex."""
         male = sex == "male"
         styles = ("short", "side", "short", "none") if male else ("long", "bun", "long", "side")
-        skin = _between(_SKINS, generator)
+        skin = _mix_series(_SKINS, generator)
         z = generator.standard_normal(14)
         return cls(
             skin=skin,
             hair=_HAIRS[int(generator.integers(len(_HAIRS)))],
             iris=_EYES[int(generator.integers(len(_EYES)))],
-            cloth=_rgb(generator.uniform(40, 200, size=3)),
+            cloth=_make_colour(generator.uniform(40, 200, size=3)),
             hair_style=styles[int(generator.integers(len(styles)))],
             beard=float(generator.uniform(0.35, 0.9)) if male and generator.random() < 0.3 else 0.0,
             glasses=bool(generator.random() < 0.17),
@@ -152,9 +152,9 @@ class Studio:
             light=(float(direction[0]), float(direction[1]), float(direction[2])),
             contrast=float(generator.uniform(0.2, 0.4)),
             exposure=float(generator.uniform(0.92, 1.06)),
-            tint=_rgb(1 + np.array([0.03, 0.0, -0.03]) * generator.standard_normal()),
+            tint=_make_colour(1 + np.array([0.03, 0.0, -0.03]) * generator.standard_normal()),
             noise=float(generator.uniform(1.5, 4.0)),
-            backdrop=(_rgb(backdrop), _rgb(backdrop * generator.uniform(0.8, 0.95))),
+            backdrop=(_make_colour(backdrop), _make_colour(backdrop * generator.uniform(0.8, 0.95))),
             centre=(0.5 + head * float(generator.normal(0, 0.02)), 0.5 + head * float(generator.normal(-up, 0.02))),
             size=head * math.exp(0.025 * generator.standard_normal()),
             tilt=0.025 * float(generator.standard_normal()),
@@ -162,13 +162,13 @@ class Studio:
         )
 
 
-def _rgb(values: np.ndarray) -> Colour:
+def _make_colour(values: np.ndarray) -> Colour:
     return (float(values[0]), float(values[1]), float(values[2]))
 
 
-def _between(colours: tuple[Colour, ...], generator: np.random.Generator) -> Colour:
+def _mix_series(colours: tuple[Colour, ...], generator: np.random.Generator) -> Colour:
     """Mixes a colour on the way through a series of them."""
     place = generator.uniform(0, len(colours) - 1)
     lower = min(int(place), len(colours) - 2)
     first, second = np.array(colours[lower]), np.array(colours[lower + 1])
-    return _rgb(first + (place - lower) * (second - first))
+    return _make_colour(first + (place - lower) * (second - first))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusionkit.rendering.actors import Actor, generator_for
+from fusionkit.rendering.actors import Actor, make_generator
 from fusionkit.rendering.camera import Camera
 from fusionkit.rendering.canvas import Pose
 from fusionkit.rendering.emotions import ACTIONS
@@ -45,15 +45,15 @@ class Take:
     frame_rate: int
     seed: tuple[str, ...]
 
-    def frames(self) -> Iterator[np.ndarray]:
+    def draw_frames(self) -> Iterator[np.ndarray]:
         """Yields the frames, ``(height, width, 3)``, uint8, one after another."""
-        camera = self.camera()
+        camera = self.make_camera()
         for pose, motion in zip(self.poses, self.motions, strict=True):
             yield camera.take(pose, motion)
 
-    def camera(self) -> Camera:
+    def make_camera(self) -> Camera:
         """Makes the camera that records it."""
-        return Camera(self.actor.look, self.studio, self.size, generator_for(0, *self.seed))
+        return Camera(self.actor.look, self.studio, self.size, make_generator(0, *self.seed))
 
 
 def perform(
@@ -87,25 +87,25 @@ def perform(
         sound_rate: Samples of sound per second.
         ambiguity: See `expressions.express`.
     """
-    expression = express(emotion, intensity, actor.manner, generator_for(seed, take, "expression"), ambiguity)
+    expression = express(emotion, intensity, actor.manner, make_generator(seed, take, "expression"), ambiguity)
     speech = speak(
         statement,
         expression.voice,
         actor.speaker,
-        generator_for(seed, take, "voice"),
+        make_generator(seed, take, "voice"),
         seconds=seconds,
         rate=sound_rate,
     )
-    generator = generator_for(seed, take, "film")
+    generator = make_generator(seed, take, "film")
     studio = Studio.draw(generator, head)
     count = max(1, math.floor(speech.seconds * frame_rate))
     time = (np.arange(count) + 0.5) / frame_rate
-    poses = _poses(studio, expression, size, time, generator)
-    motions = _motions(expression, speech, time, generator)
+    poses = _draw_poses(studio, expression, size, time, generator)
+    motions = _draw_motions(expression, speech, time, generator)
     return Take(actor, expression, speech, studio, poses, motions, size, frame_rate, (str(seed), take, "sensor"))
 
 
-def _poses(
+def _draw_poses(
     studio: Studio,
     expression: Expression,
     size: tuple[int, int],
@@ -114,7 +114,7 @@ def _poses(
 ) -> tuple[Pose, ...]:
     """Draws a head that is never quite still."""
     width, height = size
-    sway = [_drift(time, generator) for _ in range(6)]
+    sway = [_draw_drift(time, generator) for _ in range(6)]
     nod = 0.10 * float(expression.face[ACTIONS.index("head_down")])
     scale = studio.size * height
     return tuple(
@@ -130,18 +130,18 @@ def _poses(
     )
 
 
-def _motions(
+def _draw_motions(
     expression: Expression, speech: Speech, time: np.ndarray, generator: np.random.Generator
 ) -> tuple[Motion, ...]:
     """Moves the face: the expression comes, stays and goes, the mouth follows the voice, the eyes blink and wander."""
-    level = _onset_apex_offset(time, generator)
-    flutter = np.stack([_drift(time, generator) for _ in ACTIONS], axis=1)
+    level = _draw_strength(time, generator)
+    flutter = np.stack([_draw_drift(time, generator) for _ in ACTIONS], axis=1)
     heights = np.clip(level[:, None] * expression.face + 0.035 * flutter, 0.0, 1.4)
     control = (np.arange(len(speech.opening)) + 0.5) / CONTROL_RATE
     opening = np.interp(time, control, speech.opening)
     rounding = np.interp(time, control, speech.rounding)
-    blink = _blinks(time, generator)
-    gaze = 0.25 * _drift(time, generator), 0.2 * _drift(time, generator)
+    blink = _draw_blinks(time, generator)
+    gaze = 0.25 * _draw_drift(time, generator), 0.2 * _draw_drift(time, generator)
     return tuple(
         Motion(
             dict(zip(ACTIONS, heights[i].tolist(), strict=True)),
@@ -154,7 +154,7 @@ def _motions(
     )
 
 
-def _onset_apex_offset(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _draw_strength(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Draws how much of the expression shows, from 0.2 before the onset to 1 at the apex and part of the way back."""
     end = float(time[-1])
     onset, rise = generator.uniform(0.0, 0.15) * end, generator.uniform(0.12, 0.3) * end
@@ -168,7 +168,7 @@ def _ease(share: np.ndarray) -> np.ndarray:
     return np.asarray(inside**2 * (3 - 2 * inside))
 
 
-def _blinks(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _draw_blinks(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Shuts the eyes for about a seventh of a second, about every three seconds."""
     shut = np.zeros_like(time)
     for moment in generator.uniform(0, time[-1], size=int(generator.poisson(time[-1] / 3))):
@@ -176,7 +176,7 @@ def _blinks(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return shut
 
 
-def _drift(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _draw_drift(time: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     """Draws a slow random movement with a standard deviation of about 1."""
     hertz, phase = generator.uniform(0.2, 1.3, size=3), generator.uniform(0, 2 * math.pi, size=3)
     return np.asarray(np.sin(2 * math.pi * np.outer(time, hertz) + phase).sum(axis=1) * math.sqrt(2 / 3))

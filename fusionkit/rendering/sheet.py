@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusionkit.rendering.emotions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings
-from fusionkit.rendering.layouts import ravdess_scene
+from fusionkit.rendering.layouts import make_ravdess_scene
 from fusionkit.rendering.performance import Take
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ _MARGIN = 4
 _HEADER = 22
 
 
-def contact_sheet(
+def draw_contact_sheet(
     actors: Sequence[int] = (1, 2, 3, 4),
     *,
     emotions: Sequence[str] = EMOTIONS,
@@ -40,7 +40,7 @@ def contact_sheet(
         settings: What the films share; ambiguity 0 shows the prototypes.
 
     Example:
-        >>> contact_sheet([1], emotions=["happy"], moments=[0.5], tile=64).size
+        >>> draw_contact_sheet([1], emotions=["happy"], moments=[0.5], tile=64).size
         (100, 94)
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -60,17 +60,17 @@ def contact_sheet(
         draw.text((label / 2, top + step * len(moments) / 2), f"{actor:02}", fill=(20, 20, 20), font=font, anchor="mm")
         for column, emotion in enumerate(emotions):
             strong = intensity == "strong" and emotion != "neutral"
-            take = ravdess_scene(actor, emotion, 2 if strong else 1, 1, 1).play(settings)
-            for place, picture in enumerate(_pictures(take, moments, tile)):
+            take = make_ravdess_scene(actor, emotion, 2 if strong else 1, 1, 1).play(settings)
+            for place, picture in enumerate(_draw_pictures(take, moments, tile)):
                 sheet.paste(picture, (label + column * step, top + place * step))
     return sheet
 
 
-def _pictures(take: Take, moments: Sequence[float], tile: int) -> Iterator[Image]:
+def _draw_pictures(take: Take, moments: Sequence[float], tile: int) -> Iterator[Image]:
     """Yields the take at its moments, cut to squares."""
     from PIL import Image
 
-    camera, count = take.camera(), len(take.poses)
+    camera, count = take.make_camera(), len(take.poses)
     for moment in moments:
         index = min(count - 1, int(moment * count))
         frame = camera.take(take.poses[index], take.motions[index])

@@ -131,7 +131,7 @@ def speak(
     """
     cue = dict(zip(CUES, cues.tolist(), strict=True))
     score = _compose(syllables, cue, speaker, generator, seconds)
-    wave = _sound(score, cue, speaker, generator, rate)
+    wave = _synthesise(score, cue, speaker, generator, rate)
     gain = _LOUD * 10 ** (cue["energy"] / 20)
     hiss = 10 ** generator.uniform(-3.4, -2.7) * generator.standard_normal(len(wave))
     heard = np.clip(gain * wave + hiss, -1.0, 1.0).astype(np.float32)
@@ -206,7 +206,7 @@ def _pronounce(
     return strength, level * ((position > begins) & (position < onset)), hertz or _COLOUR
 
 
-def _sound(
+def _synthesise(
     score: Score, cue: Mapping[str, float], speaker: Speaker, generator: np.random.Generator, rate: int
 ) -> np.ndarray:
     """Synthesises the wave of an utterance, with a root mean square of about 1 in stressed vowels."""
@@ -227,10 +227,10 @@ def _sound(
     voiced = strength * ((1 - 0.6 * breath) * pulses + 0.35 * breath**2 * air * (0.5 + np.sin(math.pi * position)))
     hissing = np.interp(steps, control, score.noise) * generator.standard_normal(length)
     brightness = cue["brightness"] + speaker.brightness
-    return _filtered(voiced, hissing, score, brightness, rate)
+    return _filter(voiced, hissing, score, brightness, rate)
 
 
-def _filtered(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness: float, rate: int) -> np.ndarray:
+def _filter(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness: float, rate: int) -> np.ndarray:
     """Filters the source by the vocal tract, frame by frame; frames of four control steps overlap and add up."""
     hop = rate // CONTROL_RATE
     size, count = 4 * hop, len(score.pitch)
@@ -244,7 +244,7 @@ def _filtered(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness:
         tract *= square / (square - f**2 + 1j * f * bandwidth)
     tilt = 10 ** (brightness * np.log2(np.maximum(f, 125.0) / 500.0) / 20)
     band = np.exp(-0.5 * (np.log2(np.maximum(f, 50.0) / score.colour[:, None]) / 0.45) ** 2)
-    frames = [_frames(part, hop, count) * window for part in (voiced, hissing)]
+    frames = [_cut_frames(part, hop, count) * window for part in (voiced, hissing)]
     spectra = [np.fft.rfft(frame, 2 * size, axis=1)[:, kept] for frame in frames]
     shaped = np.zeros((count, len(hertz)), dtype=np.complex128)
     shaped[:, kept] = 2.0 * tilt * tract * spectra[0] + band * spectra[1]
@@ -258,7 +258,7 @@ def _filtered(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness:
     return np.pad(cut, (0, len(voiced) - len(cut)))
 
 
-def _frames(signal: np.ndarray, hop: int, count: int) -> np.ndarray:
+def _cut_frames(signal: np.ndarray, hop: int, count: int) -> np.ndarray:
     """Cuts frames of four hops around the middle of each control step."""
     margin = 2 * hop - hop // 2
     padded = np.pad(signal, (margin, 4 * hop + hop * count))

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from fusionkit.config.schema import TrainSpec
-from fusionkit.data.loading.failures import batches_named
+from fusionkit.data.loading.failures import name_batches
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan, Stage, Step
 from fusionkit.models.build import FusionModel
@@ -96,7 +96,7 @@ class Learner:
             TrainingError: A loss term or a gradient is not finite, or memory runs out; the weights stay as they were.
         """
         device = self._fabric.device
-        with batches_named(lambda: self._where(moment), batches, device, FEWER_SAMPLES):
+        with name_batches(lambda: self._where(moment), batches, device, FEWER_SAMPLES):
             return self._learn(batches, moment, signal)
 
     def _learn(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:

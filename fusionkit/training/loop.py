@@ -17,7 +17,7 @@ from torch import distributed as dist
 
 from fusionkit.config.recipe import build_component
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.loading.feed import Feed
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Batch, OptimizerRecipe, Repeat, Schedule, Stage
@@ -271,7 +271,7 @@ class _Fit:
         seed_draws(self._fabric, self._spec.seed, stage, step)
 
     def _to_device(self, batch: Batch) -> Batch:
-        with self._label(MOVE), batch_named("moving", batch, self._fabric.device, FEWER_SAMPLES):
+        with self._label(MOVE), name_batch("moving", batch, self._fabric.device, FEWER_SAMPLES):
             return move_batch(self._fabric, self._spec, batch)
 
     def _raise_if_asked(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fusionkit.config.recipe import build_component
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.models.build import FusionModel
@@ -70,7 +70,7 @@ class Reviewer:
             )
         for batch in self._feeds[samples].epoch(0):
             self._leave()
-            with batch_named(f"review before epoch {epoch}", batch, self._fabric.device):
+            with name_batch(f"review before epoch {epoch}", batch, self._fabric.device):
                 step = self._look(epoch, self._move(batch))
             yield step
 

@@ -19,7 +19,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.execution.doctor.machine import compiler_names, find_compiler
+from fusionkit.execution.doctor.machine import find_compiler, list_compilers
 from fusionkit.models.build import build
 from fusionkit.storage.environment import DEVICE, choose_device
 from fusionkit.storage.files import sole_worker
@@ -130,7 +130,7 @@ def refuse_without_compiler() -> None:
         RecipeError: There is no C++ compiler, which PyTorch writes kernels for a CPU and their launchers with.
     """
     if find_compiler() is None:
-        message = f"no C++ compiler is on PATH ({', '.join(compiler_names())}), and PyTorch compiles with one"
+        message = f"no C++ compiler is on PATH ({', '.join(list_compilers())}), and PyTorch compiles with one"
         raise RecipeError([Problem("train.compile", message, "install one, such as g++, or take compile: false")])
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.models.build import FusionModel
 
@@ -33,7 +33,7 @@ def compute_validation_losses(
     sums: dict[str, Tensor] = {}
     counts: dict[str, Tensor] = {}
     for batch in batches:
-        with batch_named("validation", batch, next(model.parameters()).device), autocast():
+        with name_batch("validation", batch, next(model.parameters()).device), autocast():
             output = model(batch.inputs, unimodal=bool(heads), fused=fused, modalities=None if fused else heads)
         output = widen_scores(output)
         for name, term in model.losses(output, batch.targets).items():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fusionkit.cli import main
-from fusionkit.rendering.layouts import Rendered
+from fusionkit.rendering.layouts import RenderedFolder
 
 
 def demonstrate(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int | str | None, str, str]:
@@ -31,7 +31,7 @@ def test_a_sheet_that_cannot_be_written_ends_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "films.png").mkdir()
-    monkeypatch.setattr("fusionkit.rendering.render_ravdess", lambda root, **settings: Rendered(root, (), 0))
+    monkeypatch.setattr("fusionkit.rendering.render_ravdess", lambda root, **settings: RenderedFolder(root, (), 0))
 
     code, _, said = demonstrate(capsys, "--out", str(tmp_path))
 

@@ -15,9 +15,9 @@ from fusionkit.config.library import (
     copy_recipes,
     find_beside,
     find_recipe,
-    recipes_folder,
-    shipped_recipes,
-    summary_of,
+    find_recipes_folder,
+    list_shipped_recipes,
+    read_summary,
 )
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.yaml import read_yaml
@@ -44,8 +44,8 @@ def test_recipes_and_experiments_are_found_by_name() -> None:
     assert {path.parent.name for path in RECIPES} == {"aver", "comparison", "quickstart", "sensors"}
     assert len(EXPERIMENTS) >= 3
     assert len(COMPARISONS) >= 1
-    assert [path.resolve() for path in shipped_recipes().values()] == [path.resolve() for path in FILES]
-    assert find_recipe("quickstart/recipe") == recipes_folder() / "quickstart" / "recipe.yaml"
+    assert [path.resolve() for path in list_shipped_recipes().values()] == [path.resolve() for path in FILES]
+    assert find_recipe("quickstart/recipe") == find_recipes_folder() / "quickstart" / "recipe.yaml"
 
 
 @pytest.mark.parametrize("path", [path for path in RECIPES if path.stem not in ASK_DATA], ids=lambda path: path.stem)
@@ -135,7 +135,7 @@ def test_file_opens_with_the_schema_for_editors_and_says_what_it_is(path: Path) 
     schema = special.get(path, RECIPE_SCHEMA)
 
     assert path.read_text().startswith(f"# yaml-language-server: $schema={schema}\n")
-    assert summary_of(path).endswith(".")
+    assert read_summary(path).endswith(".")
 
 
 @pytest.mark.parametrize("other", ["five_folds", "three_targets"])
@@ -174,7 +174,7 @@ def test_a_copied_file_runs_with_copies_of_all_that_it_names(
     text = path.read_text()
     named = {line.split(": ")[-1] for line in text.splitlines() if not line.startswith("#") and ".yaml" in line}
 
-    copies = copy_recipes(path.relative_to(recipes_folder()).with_suffix("").as_posix(), Path("mine/own"))
+    copies = copy_recipes(path.relative_to(find_recipes_folder()).with_suffix("").as_posix(), Path("mine/own"))
 
     assert {copy.name for copy in copies} == {path.name, *named}
     assert all(copy.parent == Path("mine/own") and copy.read_bytes() for copy in copies)
@@ -197,7 +197,7 @@ def nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr("fusionkit.config.library.recipes_folder", lambda: folder)
+    monkeypatch.setattr("fusionkit.config.library.find_recipes_folder", lambda: folder)
     return tmp_path / "mine"
 
 

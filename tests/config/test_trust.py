@@ -19,7 +19,7 @@ from small_runs import recipe
 import fusionkit
 from fusionkit.cli import app, main
 from fusionkit.config import trust
-from fusionkit.config.library import shipped_recipes
+from fusionkit.config.library import list_shipped_recipes
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
@@ -145,8 +145,8 @@ def test_every_command_that_takes_a_folder_or_a_card_is_among_these_tests():
 
 
 def test_a_recipe_that_comes_with_the_library_lists_no_module():
-    assert shipped_recipes()
-    for path in shipped_recipes().values():
+    assert list_shipped_recipes()
+    for path in list_shipped_recipes().values():
         assert "plugins" not in path.read_text(encoding="utf-8")
 
 

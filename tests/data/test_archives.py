@@ -11,7 +11,7 @@ import pytest
 
 from fusionkit.data.datasets.fer2013_files import find_faces
 from fusionkit.data.datasets.film_files import find_media
-from fusionkit.data.readers.archives import members, open_member
+from fusionkit.data.readers.archives import list_members, open_member
 from fusionkit.data.readers.tables import read_table
 from fusionkit.data.readers.ts import read_ts
 from fusionkit.errors import DataError
@@ -33,7 +33,7 @@ def test_an_archive_with_a_name_that_leads_out_of_it_is_refused(tmp_path: Path, 
     with pytest.raises(
         DataError, match=r"films\.zip: holds 1 files whose names lead out of it, such as '.*film|passwd"
     ):
-        members(archive)
+        list_members(archive)
 
     tree = find_media(str(tmp_path), "films")
     assert not tree.files
@@ -43,7 +43,7 @@ def test_an_archive_with_a_name_that_leads_out_of_it_is_refused(tmp_path: Path, 
 def test_dots_within_a_name_lead_nowhere(tmp_path: Path) -> None:
     archive = packed(tmp_path / "films.zip", {"a..b/film...mp4": b"film"})
 
-    assert list(members(archive)) == ["a..b/film...mp4"]
+    assert list(list_members(archive)) == ["a..b/film...mp4"]
 
 
 def test_a_member_larger_than_the_limit_is_refused_before_it_is_unpacked(
@@ -82,13 +82,13 @@ def test_an_archive_of_more_files_than_the_limit_is_refused_by_what_stands_at_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive = packed(tmp_path / "films.zip", {f"{i}.mp4": b"" for i in range(6)})
-    assert len(members(archive)) == 6
+    assert len(list_members(archive)) == 6
     monkeypatch.setenv("FUSIONKIT_MAX_MEMBERS", "5")
     archive.touch()
     monkeypatch.setattr(zipfile.ZipFile, "infolist", lambda self: pytest.fail("its list was read"))
 
     with pytest.raises(DataError, match=r"films\.zip: holds 6 members, more than the limit of 5"):
-        members(archive.rename(tmp_path / "other.films.zip"))
+        list_members(archive.rename(tmp_path / "other.films.zip"))
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_whatever_is_wrong_with_an_archive_is_said_with_its_name(tmp_path: Path,
     (tmp_path / "films.zip").write_bytes(content)
 
     with pytest.raises(DataError, match=r"films\.zip: (is no whole zip archive|holds [\d,]+ bytes)"):
-        members(tmp_path / "films.zip")
+        list_members(tmp_path / "films.zip")
 
 
 def test_a_tar_of_faces_is_held_against_the_limits_and_its_names_lead_nowhere(

@@ -35,8 +35,8 @@ def test_every_frame_of_an_avi_is_shown_at_its_time_though_none_is_stated(
     codec: str, encoder: dict[str, str], tmp_path: Path
 ) -> None:
     with Film(film_of(tmp_path, codec, encoder)) as film:
-        frames = list(film.frames(picture=True, sound=False))
-        losses = film.losses()
+        frames = list(film.decode(picture=True, sound=False))
+        losses = film.list_losses()
     times = [float(frame.pts * frame.time_base) for frame in frames]
     shown = [frame.to_ndarray(format="gray").mean() for frame in frames]
 

@@ -15,7 +15,7 @@ import soundfile
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.copies import copies_across
+from fusionkit.data.copies import find_copies
 from fusionkit.errors import DataError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments import run_experiment
@@ -190,7 +190,7 @@ def test_a_long_file_of_one_value_tells_nothing_unless_one_number_within_differs
             values[where] = 0.5
         for name in "ab":
             np.save(tmp_path / f"{name}.npy", values)
-        found = copies_across(split, {name: [tmp_path / f"{name}.npy"] for name in "ab"})
+        found = find_copies(split, {name: [tmp_path / f"{name}.npy"] for name in "ab"})
         assert len(found) == copies, where
 
 
@@ -222,9 +222,9 @@ def test_files_of_one_size_that_differ_in_one_byte_anywhere_are_no_copies(tmp_pa
         changed = content.copy()
         changed[place] ^= 1
         (tmp_path / f"b{place}").write_bytes(changed.tobytes())
-        assert copies_across(split, {"a": [tmp_path / "a"], "b": [tmp_path / f"b{place}"]}) == ()
+        assert find_copies(split, {"a": [tmp_path / "a"], "b": [tmp_path / f"b{place}"]}) == ()
     (tmp_path / "c").write_bytes(content.tobytes())
-    found = copies_across(split, {"a": [tmp_path / "a"], "b": [tmp_path / "c", tmp_path / "gone"]})
+    found = find_copies(split, {"a": [tmp_path / "a"], "b": [tmp_path / "c", tmp_path / "gone"]})
     assert found == (("a", tmp_path / "a", "b", tmp_path / "c"),)
 
 
@@ -236,4 +236,4 @@ def test_members_of_archives_with_the_same_bytes_are_copies(tmp_path: Path) -> N
         with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
             archive.writestr("film.mp4", content)
     files = {name: [tmp_path / f"{name}.zip" / "film.mp4"] for name in ("one", "two")}
-    assert len(copies_across(Split("f", ("one",), ("two",)), files)) == 1
+    assert len(find_copies(Split("f", ("one",), ("two",)), files)) == 1

@@ -18,11 +18,11 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.registry import FOLDS
 from fusionkit.config.schema import DatasetSpec, DataSpec, DetectorSpec, FaceSpec, FoldsSpec, PrepareSpec
 from fusionkit.config.yaml import read_yaml
-from fusionkit.data.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, distributed_clips
-from fusionkit.data.datasets.film_counts import ranges
+from fusionkit.data.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, list_distributed_clips
+from fusionkit.data.datasets.film_counts import join_ranges
 from fusionkit.data.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
 from fusionkit.data.films import prepare
-from fusionkit.data.readers.archives import fingerprint, is_member, open_member
+from fusionkit.data.readers.archives import is_member, open_member, read_fingerprint
 from fusionkit.data.sources import open_dataset
 from fusionkit.data.splits import check_split
 from fusionkit.errors import DataError
@@ -384,7 +384,7 @@ def test_the_real_names_of_ravdess_sounds_are_1184_clips_of_20_actors(real_data:
 
 # CREMA-D
 
-ALL = [name.clip for name in distributed_clips()]
+ALL = [name.clip for name in list_distributed_clips()]
 TABLE = '"ActorID","Age","Sex","Race","Ethnicity"\n'
 
 
@@ -735,7 +735,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how_to" / "emotion_films.md"
 def crema_d_rows() -> list[Row]:
     return [
         Row(name.clip, name.actor, None, {"sex": "male" if name.actor < "1049" else "female"}, "")
-        for name in distributed_clips()
+        for name in list_distributed_clips()
     ]
 
 
@@ -808,16 +808,16 @@ def test_a_folder_that_ends_in_zip_is_a_folder(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_the_content_of_a_member_and_not_the_time_of_its_archive(tmp_path: Path) -> None:
     member = tmp_path / "films.zip" / "film.mp4"
     pack(tmp_path / "films.zip", ["film.mp4"], b"one")
-    first = fingerprint(member)
+    first = read_fingerprint(member)
     pack(tmp_path / "films.zip", ["film.mp4", "other.mp4"], b"one")
-    assert fingerprint(member) == first
+    assert read_fingerprint(member) == first
     pack(tmp_path / "films.zip", ["film.mp4", "other.mp4"], b"two")
-    assert fingerprint(member) != first
+    assert read_fingerprint(member) != first
     plain = tmp_path / "film.mp4"
     plain.write_bytes(b"one")
-    before = fingerprint(plain)
+    before = read_fingerprint(plain)
     plain.write_bytes(b"other")
-    assert fingerprint(plain) != before
+    assert read_fingerprint(plain) != before
 
 
 def test_what_cannot_be_read_or_unpacked_is_said_with_its_place(tmp_path: Path) -> None:
@@ -830,7 +830,7 @@ def test_what_cannot_be_read_or_unpacked_is_said_with_its_place(tmp_path: Path) 
         (archive / "none.mp4", "films.zip holds no such file"),
         (tmp_path / "none.mp4", "cannot be read (No such file or directory)"),
     ):
-        for read in (open_member, fingerprint):
+        for read in (open_member, read_fingerprint):
             with pytest.raises(DataError) as caught:
                 read(path)
             assert str(caught.value) == f"{path}: {message}"
@@ -841,7 +841,7 @@ def test_what_cannot_be_read_or_unpacked_is_said_with_its_place(tmp_path: Path) 
 @given(st.sets(st.integers(1, 30), min_size=1))
 def test_ranges_name_every_number_once(numbers: set[int]) -> None:
     said: set[int] = set()
-    for part in ranges([f"{number:02}" for number in sorted(numbers)]).split(", "):
+    for part in join_ranges([f"{number:02}" for number in sorted(numbers)]).split(", "):
         first, _, last = part.partition(" to ")
         said |= set(range(int(first), int(last or first) + 1))
     assert said == numbers

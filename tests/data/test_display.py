@@ -12,7 +12,7 @@ from written_films import spec_for, write_film
 
 from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import prepare_clip
-from fusionkit.data.films.frames import Reader, pixel_aspect, upright_size
+from fusionkit.data.films.frames import Reader, find_upright_size, read_pixel_aspect
 from fusionkit.data.readers.decoder import Film
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
@@ -52,10 +52,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def first_picture(path: Path) -> np.ndarray:
     with Film(path) as film:
-        frame: Any = next(film.frames(picture=True, sound=False))
-        aspect = pixel_aspect(film.picture)
+        frame: Any = next(film.decode(picture=True, sound=False))
+        aspect = read_pixel_aspect(film.picture)
         (pixels,) = Reader("grey", aspect=aspect)(frame)
-        assert upright_size(frame, aspect) == pixels.shape
+        assert find_upright_size(frame, aspect) == pixels.shape
         return pixels.copy()
 
 

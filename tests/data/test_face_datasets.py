@@ -225,7 +225,7 @@ def test_no_face_and_no_actor_stands_on_both_sides_of_any_fold(voices: Path, fac
         assert check_split(fold, data.rows) == "group-independent"
         assert len(fold.train) == len(fold.test) == 2 * 16
         shown = {
-            side: {face for name in getattr(fold, side) for face in data.faces_of(place[name])}
+            side: {face for name in getattr(fold, side) for face in data.list_faces(place[name])}
             for side in USAGES.values()
         }
         assert not shown["train"] & shown["test"]
@@ -236,8 +236,8 @@ def test_no_face_and_no_actor_stands_on_both_sides_of_any_fold(voices: Path, fac
 def test_a_clip_shows_faces_of_its_emotion_and_calm_ones_neutral_ones(voices: Path, faces: Path) -> None:
     data = paired(voices, faces, faces=2)
     for index, row in enumerate(data.rows):
-        assert {face.split("/")[1] for face in data.faces_of(index)} == {FACE_OF[str(row.targets["emotion"])]}
-        assert len(set(data.faces_of(index))) == 2
+        assert {face.split("/")[1] for face in data.list_faces(index)} == {FACE_OF[str(row.targets["emotion"])]}
+        assert len(set(data.list_faces(index))) == 2
     assert set(FACE_OF) == set(VOICES)
     assert set(FACE_OF.values()) == set(EMOTIONS)
 
@@ -246,9 +246,9 @@ def test_the_faces_of_a_clip_depend_on_the_seed_and_its_name_alone(voices: Path,
     first = paired(voices, faces, faces=1)
     fewer = paired(write_voices(tmp_path / "fewer", (2, 4), skip="03-01-03-01-01-01-02"), faces, faces=1)
     other = paired(voices, faces, faces=1, seed=1)
-    shown = {row.id: first.faces_of(index) for index, row in enumerate(first.rows)}
-    assert all(shown[row.id] == fewer.faces_of(index) for index, row in enumerate(fewer.rows))
-    assert shown != {row.id: other.faces_of(index) for index, row in enumerate(other.rows)}
+    shown = {row.id: first.list_faces(index) for index, row in enumerate(first.rows)}
+    assert all(shown[row.id] == fewer.list_faces(index) for index, row in enumerate(fewer.rows))
+    assert shown != {row.id: other.list_faces(index) for index, row in enumerate(other.rows)}
 
 
 def test_faces_are_dealt_without_repetition_while_they_last() -> None:

@@ -128,12 +128,12 @@ def test_without_the_file_of_the_network_it_is_said_which_package_has_it(
     with pytest.raises(
         RecipeError, match=r"mmod_human_face_detector\.dat, which is not installed; pip install face-rec"
     ):
-        packages.network_file(None)
+        packages.find_network(None)
     with pytest.raises(RecipeError, match=r"detector\.model: no such file: .*wrong\.dat; pip install face-recognition"):
-        packages.network_file(str(tmp_path / "wrong.dat"))
+        packages.find_network(str(tmp_path / "wrong.dat"))
     given = tmp_path / "mmod_human_face_detector.dat"
     given.touch()
-    assert packages.network_file(str(given)) == given
+    assert packages.find_network(str(given)) == given
 
 
 def test_the_file_of_the_network_is_located_without_running_its_package(
@@ -144,7 +144,7 @@ def test_the_file_of_the_network_is_located_without_running_its_package(
     (package / "__init__.py").write_text("raise ImportError('no pkg_resources')", encoding="utf-8")
     (package / "models" / "mmod_human_face_detector.dat").touch()
     monkeypatch.syspath_prepend(tmp_path)
-    assert packages.network_file(None) == package / "models" / "mmod_human_face_detector.dat"
+    assert packages.find_network(None) == package / "models" / "mmod_human_face_detector.dat"
 
 
 def test_a_file_that_is_no_network_is_refused_with_the_way_back(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_file_that_is_no_network_is_refused_with_the_way_back(tmp_path: Path) 
 def test_a_detector_is_small_enough_to_send_to_another_process() -> None:
     pytest.importorskip("dlib", reason="dlib is not installed: pip install fusionkit-multimodal[faces]")
     assert len(pickle.dumps(DETECTORS.build("dlib_hog"))) < 1000
-    assert dlib_hog._detector() is dlib_hog._detector()
+    assert dlib_hog._load_detector() is dlib_hog._load_detector()
 
 
 @pytest.mark.slow

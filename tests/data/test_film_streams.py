@@ -64,8 +64,8 @@ def test_the_last_frames_come_whichever_streams_are_asked_for(
 ) -> None:
     picture, sound = wanted
     with Film(sound_first(tmp_path, suffix)) as film:
-        frames = list(film.frames(picture=picture, sound=sound))
-        losses = film.losses()
+        frames = list(film.decode(picture=picture, sound=sound))
+        losses = film.list_losses()
 
     images = [frame for frame in frames if not hasattr(frame, "sample_rate")]
     assert (len(images), losses) == (COUNT if picture else 0, [])
@@ -75,12 +75,12 @@ def test_the_last_frames_come_whichever_streams_are_asked_for(
 def test_a_film_that_changes_while_it_is_prepared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     film = write_film(tmp_path / "a.mp4", steps(COUNT))
     looked = iter([COUNT, COUNT - 3])
-    frames = Film.frames
+    frames = Film.decode
 
     def fewer(self: Film, **wanted: bool) -> Any:
         return [frame for _, frame in zip(range(next(looked)), frames(self, **wanted), strict=False)]
 
-    monkeypatch.setattr(Film, "frames", fewer)
+    monkeypatch.setattr(Film, "decode", fewer)
 
     outcome = prepare_clip(Clip(film), spec_for(tmp_path), WholeImage())
 

@@ -10,13 +10,13 @@ import torch
 
 from fusionkit.config.registry import DATASETS, DETECTORS
 from fusionkit.config.schema import PrepareSpec
-from fusionkit.data.films import Preparation, Prepared, prepare
+from fusionkit.data.films import Preparation, PreparedDataset, prepare
 
 FRAMES, FRAME_RATE, SIZE = 75, 25.0, 112
 
 
 @pytest.fixture(scope="module")
-def prepared(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Preparation, Prepared]:
+def prepared(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Preparation, PreparedDataset]:
     """The talking faces of GRID, listed in a table and prepared as they are by default."""
     pytest.importorskip("dlib", reason="dlib is not installed: pip install fusionkit-multimodal[faces]")
     films = sorted((real_data / "grid").glob("*.mpg"))
@@ -28,13 +28,13 @@ def prepared(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     dataset = DATASETS.build("manifest", path=str(table), film="film", id="name")
     spec = PrepareSpec(cache=str(folder / "cache"), frame_rate=FRAME_RATE)
     done = prepare(dataset, spec, kind="manifest", processes=1)
-    clips = Prepared(dataset, spec, kind="manifest")
+    clips = PreparedDataset(dataset, spec, kind="manifest")
     if sheet := os.environ.get("FUSIONKIT_CONTACT_SHEET"):
         write_sheet(clips, Path(sheet))
     return done, clips
 
 
-def write_sheet(clips: Prepared, path: Path) -> None:
+def write_sheet(clips: PreparedDataset, path: Path) -> None:
     """Six crops of every film, a row each, for eyes to judge."""
     from PIL import Image
 
@@ -45,7 +45,7 @@ def write_sheet(clips: Prepared, path: Path) -> None:
 @pytest.mark.data
 @pytest.mark.slow
 def test_every_film_has_all_its_frames_its_sound_and_a_face_throughout(
-    prepared: tuple[Preparation, Prepared],
+    prepared: tuple[Preparation, PreparedDataset],
 ) -> None:
     done, clips = prepared
     assert len(done.records) == len(clips.rows) == 6
@@ -58,7 +58,7 @@ def test_every_film_has_all_its_frames_its_sound_and_a_face_throughout(
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_crops_of_real_faces_hold_the_whole_face_in_their_middle(prepared: tuple[Preparation, Prepared]) -> None:
+def test_crops_of_real_faces_hold_the_whole_face_in_their_middle(prepared: tuple[Preparation, PreparedDataset]) -> None:
     _, clips = prepared
     detector = DETECTORS.build("dlib_hog", upsample=1)
     for index, row in enumerate(clips.rows):
@@ -74,7 +74,7 @@ def test_crops_of_real_faces_hold_the_whole_face_in_their_middle(prepared: tuple
 
 @pytest.mark.data
 @pytest.mark.slow
-def test_crops_of_real_faces_are_steady(prepared: tuple[Preparation, Prepared]) -> None:
+def test_crops_of_real_faces_are_steady(prepared: tuple[Preparation, PreparedDataset]) -> None:
     _, clips = prepared
     for index, row in enumerate(clips.rows):
         video = clips.load(index)["video"].float()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionkit.config.registry import DATASETS, FOLDS
-from fusionkit.data.splits import check_split, inner_split, overlapping_groups, split_hash
+from fusionkit.data.splits import check_split, find_overlapping_groups, hash_split, split_inner
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Row, Split
 
@@ -132,7 +132,7 @@ def test_a_holdout_of_a_number_of_groups_in_several_parts_has_no_group_twice() -
     assert [len(groups) for groups in tested] == [14] * 5
     assert len(set.union(*tested)) == 70
     for fold in folds:
-        train, validation = inner_split(fold, rows, 14 / 77, seed=0)
+        train, validation = split_inner(fold, rows, 14 / 77, seed=0)
         sides = [groups_of(names) for names in (train, validation, fold.test)]
         assert [len(side) for side in sides] == [63, 14, 14]
         assert len(set.union(*sides)) == 91
@@ -143,7 +143,7 @@ def test_a_holdout_of_samples_ignores_groups_and_must_be_called_speaker_dependen
     rows = crema_d_rows(82)[:7442]
     (fold,) = FOLDS.build("holdout", test=744, of="samples").split(rows)
     assert (len(fold.train), len(fold.test)) == (6698, 744)
-    assert len(overlapping_groups(fold, rows)) == 91
+    assert len(find_overlapping_groups(fold, rows)) == 91
     with pytest.raises(
         DataError, match=r"fold holdout: groups on both sides: 1001, 1002, .* allow_group_overlap: true"
     ):
@@ -293,7 +293,7 @@ def test_more_folds_than_groups_or_samples_are_refused() -> None:
 def test_the_hash_is_the_sha256_of_the_canonical_json() -> None:
     # printf '{"name":"A1,2","test":["a","\\u00fc"],"train":["b"]}' | sha256sum
     expected = "7135e581ad24bd1e559f754f02e913d01641be313b28660eaba0e2537f9f87b1"
-    assert split_hash(Split("A1,2", ("b",), ("ü", "a"))) == expected
+    assert hash_split(Split("A1,2", ("b",), ("ü", "a"))) == expected
 
 
 ids = st.lists(st.text(min_size=1, max_size=3), min_size=2, max_size=6, unique=True)
@@ -304,17 +304,17 @@ def test_the_hash_ignores_order_and_nothing_else(names: list[str], random: objec
     train, test = names[:-1], names[-1:]
     shuffled = list(train)
     random.shuffle(shuffled)
-    reference = split_hash(Split("f", tuple(train), tuple(test)))
-    assert split_hash(Split("f", tuple(shuffled), tuple(test))) == reference
-    assert split_hash(Split("g", tuple(train), tuple(test))) != reference
-    assert split_hash(Split("f", tuple(test), tuple(train))) != reference
-    assert split_hash(Split("f", tuple(train), ())) != reference
+    reference = hash_split(Split("f", tuple(train), tuple(test)))
+    assert hash_split(Split("f", tuple(shuffled), tuple(test))) == reference
+    assert hash_split(Split("g", tuple(train), tuple(test))) != reference
+    assert hash_split(Split("f", tuple(test), tuple(train))) != reference
+    assert hash_split(Split("f", tuple(train), ())) != reference
 
 
 def test_a_group_on_both_sides_is_an_error_that_names_it_or_a_label() -> None:
     rows = actors(3)
     split = Split("f", tuple(row.id for row in rows[:3]), tuple(row.id for row in rows[3:]))
-    assert overlapping_groups(split, rows) == ("02",)
+    assert find_overlapping_groups(split, rows) == ("02",)
     with pytest.raises(DataError, match=r"fold f: groups on both sides: 02; .* set allow_group_overlap: true"):
         check_split(split, rows)
     assert check_split(split, rows, allow_group_overlap=True) == "group-dependent"
@@ -367,25 +367,25 @@ def test_a_split_of_wrong_ids_is_refused_with_all_that_is_wrong() -> None:
 def test_an_inner_split_sets_whole_groups_of_the_training_part_aside() -> None:
     rows = actors(10)
     split = FOLDS.build("actor_pairs").split(rows)[0]
-    train, validation = inner_split(split, rows, 0.25, seed=1)
+    train, validation = split_inner(split, rows, 0.25, seed=1)
     assert len(groups_of(validation)) == 2
     assert not groups_of(train) & groups_of(validation)
     assert set(train) | set(validation) == set(split.train)
-    assert inner_split(split, rows, 0.25, seed=1) == (train, validation)
-    assert inner_split(split, rows, 0.25, seed=2) != (train, validation)
+    assert split_inner(split, rows, 0.25, seed=1) == (train, validation)
+    assert split_inner(split, rows, 0.25, seed=2) != (train, validation)
 
 
 def test_an_inner_split_never_sees_the_test_part() -> None:
     rows = actors(10)
     split = FOLDS.build("actor_pairs").split(rows)[0]
     train_rows = [row for row in rows if row.id in split.train]
-    assert inner_split(split, rows, 0.3, seed=5) == inner_split(Split("A1,2", split.train, ()), train_rows, 0.3, seed=5)
+    assert split_inner(split, rows, 0.3, seed=5) == split_inner(Split("A1,2", split.train, ()), train_rows, 0.3, seed=5)
 
 
 def test_an_inner_split_of_samples_without_groups_sets_samples_aside() -> None:
     rows = rows_of([None] * 10, 1)
     split = Split("f", tuple(row.id for row in rows[:8]), tuple(row.id for row in rows[8:]))
-    train, validation = inner_split(split, rows, 0.25, seed=0)
+    train, validation = split_inner(split, rows, 0.25, seed=0)
     assert (len(train), len(validation)) == (6, 2)
 
 
@@ -393,6 +393,6 @@ def test_an_inner_split_of_one_group_is_refused() -> None:
     rows = actors(2)
     split = Split("f", tuple(row.id for row in rows[:2]), tuple(row.id for row in rows[2:]))
     with pytest.raises(DataError, match="fold f, training part: 1 groups cannot be divided in two; at least two"):
-        inner_split(split, rows, 0.5, seed=0)
+        split_inner(split, rows, 0.5, seed=0)
     with pytest.raises(DataError, match=r"fraction 1\.5 is not between 0 and 1"):
-        inner_split(split, rows, 1.5, seed=0)
+        split_inner(split, rows, 1.5, seed=0)

@@ -13,7 +13,7 @@ from fusionkit.cli import main
 from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.registry import DATASETS
-from fusionkit.data.datasets.gaussian_optimum import Warp, best_of_equidistant
+from fusionkit.data.datasets.gaussian_optimum import Warp, compute_equidistant_accuracy
 from fusionkit.data.datasets.gaussian_views import GaussianView, GaussianViews
 from fusionkit.errors import DataError
 
@@ -59,7 +59,7 @@ def bayes(data, samples, seen):
 
 @pytest.mark.parametrize("distance", [0.0, 0.3, 1.0, 2.5, 7.0])
 def test_of_two_classes_the_best_accuracy_is_the_normal_distribution_at_half_their_distance(distance):
-    assert best_of_equidistant(2, distance) == pytest.approx(norm.cdf(distance / 2), abs=1e-12)
+    assert compute_equidistant_accuracy(2, distance) == pytest.approx(norm.cdf(distance / 2), abs=1e-12)
 
 
 @pytest.mark.parametrize("classes", [3, 4, 10])
@@ -69,7 +69,7 @@ def test_of_more_classes_the_best_accuracy_is_the_integral_over_the_noise_of_the
     z = 12.0 * nodes
     integral = 12.0 * (weights * norm.pdf(z) * norm.cdf(z + distance / np.sqrt(2)) ** (classes - 1)).sum()
 
-    assert best_of_equidistant(classes, distance) == pytest.approx(integral, abs=1e-12)
+    assert compute_equidistant_accuracy(classes, distance) == pytest.approx(integral, abs=1e-12)
     if not distance:
         assert integral == pytest.approx(1 / classes, abs=1e-12)
 
@@ -116,7 +116,7 @@ def test_best_accuracy_is_that_of_bayes_rule_on_the_samples_themselves(options, 
     samples = latent(data)
 
     for seen in subsets(data.modalities):
-        best = data.best_accuracy(seen)
+        best = data.compute_best_accuracy(seen)
         error = np.sqrt(best * (1 - best) / len(data.rows))
         assert bayes(data, samples, seen) == pytest.approx(best, abs=4 * error)
 
@@ -129,14 +129,14 @@ def test_squared_distances_add_up_and_follow_the_imbalance_so_that_the_fused_opt
     assert sum(parts) == pytest.approx(9.0, abs=1e-12)
     assert [first / second for first, second in pairwise(parts)] == pytest.approx([imbalance] * 4)
     whole = DATASETS.build("gaussian_views", modalities=PLAIN, distance=3.0, imbalance=imbalance)
-    assert whole.best_accuracy() == pytest.approx(best_of_equidistant(4, 3.0), abs=1e-12)
+    assert whole.compute_best_accuracy() == pytest.approx(compute_equidistant_accuracy(4, 3.0), abs=1e-12)
 
 
 @pytest.mark.parametrize("options", [{"distance": 0.0}, {"fuzziness": 1.0}])
 def test_where_nothing_is_shown_chance_is_the_best(options):
     data = DATASETS.build("gaussian_views", **options)
-    assert data.best_accuracy() == pytest.approx(0.25, abs=1e-12)
-    assert DATASETS.build("gaussian_views").best_accuracy([]) == pytest.approx(0.25, abs=1e-12)
+    assert data.compute_best_accuracy() == pytest.approx(0.25, abs=1e-12)
+    assert DATASETS.build("gaussian_views").compute_best_accuracy([]) == pytest.approx(0.25, abs=1e-12)
 
 
 def test_the_best_accuracy_knows_that_no_sample_lacks_every_modality():
@@ -145,11 +145,11 @@ def test_the_best_accuracy_knows_that_no_sample_lacks_every_modality():
     one, both = norm.cdf(np.sqrt(2) / 2), norm.cdf(1.0)
     none_by_chance = 0.9 * 0.8
 
-    assert data.best_accuracy() == pytest.approx(
+    assert data.compute_best_accuracy() == pytest.approx(
         0.1 * 0.2 * both + (0.1 * 0.8 + 0.9 * 0.2 + none_by_chance) * one, abs=1e-12
     )
     has_u = 0.1 + none_by_chance / 2
-    assert data.best_accuracy(["u"]) == pytest.approx(has_u * one + (1 - has_u) * 0.5, abs=1e-12)
+    assert data.compute_best_accuracy(["u"]) == pytest.approx(has_u * one + (1 - has_u) * 0.5, abs=1e-12)
 
 
 def test_samples_lack_modalities_at_their_rate_and_never_all():
@@ -197,8 +197,8 @@ def test_a_linear_map_finds_the_classes_of_an_easy_view_and_not_all_of_a_hard_on
         weights = np.linalg.lstsq(inputs[:half], np.eye(4)[labels[:half]], rcond=None)[0]
         found[name] = np.mean((inputs[half:] @ weights).argmax(axis=1) == labels[half:])
 
-    assert found["easy"] == pytest.approx(data.best_accuracy(["easy"]), abs=0.03)
-    assert found["hard"] < data.best_accuracy(["hard"]) - 0.04
+    assert found["easy"] == pytest.approx(data.compute_best_accuracy(["easy"]), abs=0.03)
+    assert found["hard"] < data.compute_best_accuracy(["hard"]) - 0.04
 
 
 def test_options_that_cannot_be_are_refused_together():
@@ -214,7 +214,7 @@ def test_options_that_cannot_be_are_refused_together():
 
 def test_a_modality_that_is_not_there_has_no_best_accuracy():
     with pytest.raises(ValueError, match=r"no modality 'hrad'; did you mean 'hard'\?"):
-        DATASETS.build("gaussian_views").best_accuracy(["easy", "hrad"])
+        DATASETS.build("gaussian_views").compute_best_accuracy(["easy", "hrad"])
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_the_page_and_the_recipe_state_the_best_accuracies_of_every_setting():
     assert len(rows) == 6
     for override, *stated in rows:
         data = build_component(load_recipe(path, [override]).data.dataset)
-        best = [f"{100 * data.best_accuracy(names):.1f}" for names in (["easy"], ["hard"], ["easy", "hard"])]
+        best = [f"{100 * data.compute_best_accuracy(names):.1f}" for names in (["easy"], ["hard"], ["easy", "hard"])]
         assert stated == best
         line = next(line for line in path.read_text(encoding="utf-8").splitlines() if f"{override} " in line)
         assert re.findall(r"([\d.]+) %", line) == ([] if override.endswith("fuzziness=0") else best)

@@ -15,7 +15,7 @@ from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.readers.sound import tracks as sound_tracks
 from fusionkit.data.readers.sound.audio import decode_audio, read_audio, read_header
-from fusionkit.data.readers.sound.tracks import Sound, resampled
+from fusionkit.data.readers.sound.tracks import Sound, resample
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
 
@@ -69,7 +69,7 @@ def test_a_sound_of_several_rates_has_the_length_that_its_header_is_said_to_have
     file = two(tmp_path, ".mp3", 1, 32_000)
 
     assert [len(read_audio(file, rate=rate)) for rate in (None, 16_000)] == [2 * RATE, 32_000]
-    assert [read_header(file).length_at(rate) for rate in (None, 16_000)] == [2 * RATE, 32_000]
+    assert [read_header(file).count_samples(rate) for rate in (None, 16_000)] == [2 * RATE, 32_000]
     assert heard(decode_audio(file, rate=16_000), 1.3, HIGH, 16_000) == pytest.approx(0.48, abs=0.03)
 
 
@@ -158,12 +158,12 @@ def test_the_sound_of_a_film_and_a_sound_of_its_own_follow_one_rule(tmp_path: Pa
 def test_rates_without_a_common_divisor_follow_the_same_formula_as_those_with_one() -> None:
     wave = torch.from_numpy(np.random.default_rng(0).standard_normal(3000).astype(np.float32))
     for own, rate in ((44_100, 16_000), (16_000, 44_100), (3, 2)):
-        by_table = resampled(wave, own, rate)
+        by_table = resample(wave, own, rate)
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(sound_tracks, "_LARGEST_TABLE", 0)
-            by_filter = resampled(wave, own, rate)
+            by_filter = resample(wave, own, rate)
         torch.testing.assert_close(by_filter, by_table, rtol=0, atol=1e-4)
 
 
 def test_a_rate_of_billions_takes_no_more_memory_than_its_samples() -> None:
-    assert resampled(torch.ones(1_000_000), 4_000_000_007, 16_000).shape == (4,)
+    assert resample(torch.ones(1_000_000), 4_000_000_007, 16_000).shape == (4,)

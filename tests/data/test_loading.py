@@ -12,7 +12,7 @@ from fusionkit.config.registry import DATASETS, TRANSFORMS
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.loader import make_loader
-from fusionkit.data.loading.samples import Samples, encode_targets, generator_for
+from fusionkit.data.loading.samples import Samples, encode_targets, make_generator
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
 
@@ -229,7 +229,7 @@ def test_a_device_transform_is_pending_until_the_batch_is_moved_and_the_same_as_
     moved = batch.to("cpu")
     assert not moved.pending
     for position, index in enumerate(samples.indices):
-        generator = generator_for(5, 0, index, "v")
+        generator = make_generator(5, 0, index, "v")
         expected = plain.inputs["v"][position]
         for _ in range(2):
             expected = expected + torch.rand(1, generator=generator)
@@ -359,7 +359,7 @@ def test_repeats_come_beside_every_sample_in_the_same_batches_for_any_number_of_
         asked = {"budget": limit * 3, "lengths": lengths} if by_budget else {"batch_size": limit}
         batches = EpochBatches(indices, seed=1, rank=rank, world_size=world, **asked)
         batches.repeat(repeats)
-        return batches.draws(2)
+        return batches.list_draws(2)
 
     ranks = [made(rank, world, limit) for rank in range(world)]
     drawn = [draw for plan in ranks for batch in plan for draw in batch]
@@ -414,6 +414,6 @@ def test_batches_that_cannot_be_formed_are_refused(options: dict[str, object], m
 def test_lengths_are_those_before_transforms_in_the_order_of_the_samples() -> None:
     dataset = made()
     samples = samples_of(dataset)
-    assert samples.lengths() == {
+    assert samples.count_elements() == {
         name: tuple(len(dataset.load(index).get(name, ())) for index in samples.indices) for name in ("m", "n")
     }

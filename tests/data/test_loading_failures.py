@@ -25,7 +25,7 @@ from fusionkit.data.loading.failures import Failure
 from fusionkit.data.loading.loader import make_loader
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.loading.transfer import Parcel
-from fusionkit.data.loading.workers import death_told
+from fusionkit.data.loading.workers import describe_death
 from fusionkit.errors import DataError, FusionKitError, TrainingError
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row, Transform
 from fusionkit.nn.jagged import Jagged
@@ -155,7 +155,7 @@ def test_a_transform_that_raises_is_told_with_its_modality_and_sample() -> None:
 def test_lengths_that_cannot_be_counted_are_told_with_the_sample() -> None:
     dataset = Faulty(raises(ValueError("no header")))
     with pytest.raises(DataError, match=r"row 5 \(sample clip_3\): length raised ValueError: no header"):
-        Samples(dataset, ["clip_3"]).lengths()
+        Samples(dataset, ["clip_3"]).count_elements()
 
 
 ENDS: dict[str, tuple[Any, type[FusionKitError], str]] = {
@@ -183,7 +183,7 @@ def test_a_worker_that_ends_is_told_with_the_sample_that_it_was_loading(case: st
     ],
 )
 def test_every_end_has_its_remedy(number: int, said: str) -> None:
-    told = death_told({7: -number, 8: -number}, {7: (PLACE, 1.0)})
+    told = describe_death({7: -number, 8: -number}, {7: (PLACE, 1.0)})
     assert isinstance(told, DataError)
     first, second = told.problems
     assert str(first).startswith(f"{PLACE}: the worker process 7 was ended by signal {int(number)} (")

@@ -14,7 +14,7 @@ from fusionkit.config.registry import DATASETS
 from fusionkit.data.datasets.fer2013_files import find_faces
 from fusionkit.data.datasets.film_files import find_media
 from fusionkit.data.datasets.manifest import Manifest
-from fusionkit.data.readers.files import existing_file, expand_path
+from fusionkit.data.readers.files import expand_path, find_existing
 from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import read_audio, read_header
 from fusionkit.errors import DataError
@@ -221,7 +221,7 @@ def test_a_home_folder_of_nobody_is_refused_with_what_to_do() -> None:
 
 @pytest.mark.parametrize(
     "look",
-    [existing_file, lambda path: find_media(path, "films"), find_faces],
+    [find_existing, lambda path: find_media(path, "films"), find_faces],
     ids=["a file", "a folder of films", "faces"],
 )
 def test_a_name_that_the_system_refuses_is_said_with_its_reason(look: Callable[[str], object]) -> None:
@@ -233,7 +233,7 @@ def test_a_folder_in_place_of_a_file_is_said_to_be_one(tmp_path: Path) -> None:
     for name in ("a.npy", "a.png", "a.wav", "a.mp3", "a.m4a"):
         (tmp_path / name).mkdir()
         with pytest.raises(DataError, match="is a folder, not a file"):
-            existing_file(tmp_path / name)
+            find_existing(tmp_path / name)
         with pytest.raises(DataError, match="is a folder, not a file"):
             read_media(tmp_path / name, ReadOptions())
         (tmp_path / "t.csv").write_text(f"file,y\n{name},a\n")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import assemble
-from fusionkit.data.loading.prefetch import StreamLane, ahead, lane_to, tensors_of
+from fusionkit.data.loading.prefetch import StreamLane, choose_lane, fetch_ahead, list_tensors
 from fusionkit.data.transforms import Spatial
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Batch
@@ -64,7 +64,7 @@ def loaded(names: str, notes: list[str], broken: str = "") -> Iterator[Batch]:
 
 def test_the_next_batch_is_begun_behind_the_wait_for_this_one_and_before_its_step() -> None:
     lane = Notes()
-    for batch in ahead(loaded("abc", lane.notes), lane):
+    for batch in fetch_ahead(loaded("abc", lane.notes), lane):
         lane.notes.append(f"step {batch.sample_ids[0]}")
     expected = "load a, begin a, arrive a, load b, begin b, step a, arrive b, load c, begin c, step b, arrive c, step c"
     assert ", ".join(lane.notes) == expected
@@ -72,7 +72,7 @@ def test_the_next_batch_is_begun_behind_the_wait_for_this_one_and_before_its_ste
 
 def test_no_more_than_one_batch_is_taken_ahead_and_none_before_the_first_is_asked_for() -> None:
     lane = Notes()
-    batches = ahead(loaded("abcde", lane.notes), lane)
+    batches = fetch_ahead(loaded("abcde", lane.notes), lane)
     assert lane.notes == []
     for asked in range(1, 4):
         next(batches)
@@ -81,11 +81,11 @@ def test_no_more_than_one_batch_is_taken_ahead_and_none_before_the_first_is_aske
 
 @pytest.mark.parametrize("names", ["", "a", "abcd"])
 def test_every_batch_comes_once_in_its_order_with_what_is_pending(names: str) -> None:
-    for name, batch in zip(names, list(ahead(loaded(names, []), Notes())), strict=True):
+    for name, batch in zip(names, list(fetch_ahead(loaded(names, []), Notes())), strict=True):
         alone = batch_of(name)
         assert batch.sample_ids == (name,)
         assert batch.pending.keys() == alone.pending.keys()
-        for found, wanted in zip(tensors_of(batch), tensors_of(alone), strict=True):
+        for found, wanted in zip(list_tensors(batch), list_tensors(alone), strict=True):
             assert torch.equal(found, wanted)
         moved, expected = batch.to("cpu").inputs["face"].values, alone.to("cpu").inputs["face"].values
         assert torch.equal(moved, expected)
@@ -96,7 +96,7 @@ def test_what_cannot_be_loaded_is_told_when_its_turn_has_come(broken: str) -> No
     learnt = list[str]()
 
     def learn() -> None:
-        for batch in ahead(loaded("abc", [], broken), Notes()):
+        for batch in fetch_ahead(loaded("abc", [], broken), Notes()):
             learnt.extend(batch.sample_ids)
 
     with pytest.raises(DataError, match=f"{broken}: is damaged"):
@@ -106,7 +106,7 @@ def test_what_cannot_be_loaded_is_told_when_its_turn_has_come(broken: str) -> No
 
 @pytest.mark.parametrize("device", [None, torch.device("cpu"), torch.device("mps")])
 def test_where_no_stream_can_copy_nothing_is_between_loader_and_step(device: torch.device | None) -> None:
-    assert lane_to(device) is None
+    assert choose_lane(device) is None
     opened = assemble(load_recipe(recipe()))
     feed = opened.feed(opened.train_ids, training=True, device=device)
     assert type(feed.epoch(0)) is type(iter(feed._loader))
@@ -159,7 +159,7 @@ def with_lanes(monkeypatch: pytest.MonkeyPatch, lane: Callable[[], Notes] = Note
         made.extend([] if device is None else [lane()])
         return None if device is None else made[-1]
 
-    monkeypatch.setattr("fusionkit.data.loading.feed.lane_to", lane_for)
+    monkeypatch.setattr("fusionkit.data.loading.feed.choose_lane", lane_for)
     return made
 
 
@@ -229,11 +229,11 @@ def test_a_profile_tells_copies_ahead_as_moving_and_counts_the_same_steps(
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_batches_that_are_copied_ahead_hold_what_was_loaded() -> None:
     device = torch.device("cuda")
-    lane = lane_to(device)
+    lane = choose_lane(device)
     assert isinstance(lane, StreamLane)
     pinned = (batch_of(name).pin_memory() for name in "abcdefgh")
-    for name, batch in zip("abcdefgh", ahead(pinned, lane), strict=True):
+    for name, batch in zip("abcdefgh", fetch_ahead(pinned, lane), strict=True):
         torch.rand(2000, 2000, device=device) @ torch.rand(2000, 2000, device=device)  # work beside the next copy
-        for found, wanted in zip(tensors_of(batch), tensors_of(batch_of(name)), strict=True):
+        for found, wanted in zip(list_tensors(batch), list_tensors(batch_of(name)), strict=True):
             assert found.device.type == "cuda"
             assert torch.equal(found.cpu(), wanted)

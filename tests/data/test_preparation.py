@@ -21,7 +21,7 @@ from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.data.films.frames import Reader
 from fusionkit.data.films.pace import Pace
-from fusionkit.data.films.sounds import aligned, to_float, to_int16
+from fusionkit.data.films.sounds import align, convert_to_float, convert_to_int16
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError
@@ -186,8 +186,8 @@ def test_the_frames_of_a_film_are_those_that_libav_gives_of_it(
     path = write_film(tmp_path / name, steps(40), codec=codec, wave=tone(4.0), **options)
 
     with Film(path) as film:
-        found = [(f.pts, f.duration, f.to_ndarray()) for f in film.frames(picture=True, sound=False)]
-        rate, losses, lacks_duration = film.picture.average_rate, film.losses(), film.lacks_duration
+        found = [(f.pts, f.duration, f.to_ndarray()) for f in film.decode(picture=True, sound=False)]
+        rate, losses, lacks_duration = film.picture.average_rate, film.list_losses(), film.lacks_duration
 
     with av.open(str(path)) as container:  # which decodes the first frames to learn of the rest
         expected = [(f.pts, f.duration, f.to_ndarray()) for f in container.decode(video=0)]
@@ -227,7 +227,7 @@ def test_a_sound_of_any_kind_is_the_mean_of_its_channels(form: str, planar: bool
         frame.sample_rate, frame.time_base, frame.pts = SOUND_RATE, Fraction(1, SOUND_RATE), 50 * index + 8000 * index
         track.add(frame)
 
-    wave = track.wave(SOUND_RATE).numpy()
+    wave = track.finish(SOUND_RATE).numpy()
 
     assert track.patched == 0.5
     assert np.abs(wave - np.concatenate([expected[0], np.zeros(8000), expected[1]])).max() < 2.0**-24
@@ -235,12 +235,12 @@ def test_a_sound_of_any_kind_is_the_mean_of_its_channels(form: str, planar: bool
 
 @given(st.lists(st.floats(-1.5, 1.5, width=32), min_size=1, max_size=50))
 def test_sound_is_rounded_to_the_nearest_of_sixteen_bits(values: list[float]) -> None:
-    samples, beyond = to_int16(torch.tensor(values))
+    samples, beyond = convert_to_int16(torch.tensor(values))
 
     scaled = np.round(np.array(values) * 32768)
     assert samples.tolist() == np.clip(scaled, -32768, 32767).astype(int).tolist()
     assert beyond == int((np.abs(scaled) > 32768).sum())
-    assert torch.equal(to_int16(to_float(samples))[0], samples)
+    assert torch.equal(convert_to_int16(convert_to_float(samples))[0], samples)
 
 
 def test_a_wav_is_stored_sample_by_sample(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_wav_is_stored_sample_by_sample(tmp_path: Path) -> None:
 def test_sound_of_another_rate_is_the_same_tone(rate: int, tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "a.wav", tone(1.5, rate=rate), rate=rate)
 
-    stored = to_float(made(Clip(None, sound), tmp_path).tensors["audio"]).numpy()
+    stored = convert_to_float(made(Clip(None, sound), tmp_path).tensors["audio"]).numpy()
 
     assert len(stored) == 24000
     assert np.abs(stored - tone(1.5))[200:-200].max() < 2e-3
@@ -264,10 +264,10 @@ def test_sound_of_another_rate_is_the_same_tone(rate: int, tmp_path: Path) -> No
 def test_sound_that_begins_later_or_earlier_is_put_where_it_belongs() -> None:
     wave = torch.arange(1.0, 9.0)
 
-    assert aligned(wave, 0.2, 10).tolist() == [0, 0, *range(1, 9)]
-    assert aligned(wave, -0.3, 10).tolist() == [*range(4, 9)]
-    assert aligned(wave, 0.0, 10).tolist() == wave.tolist()
-    assert not len(aligned(wave, -3.0, 10))
+    assert align(wave, 0.2, 10).tolist() == [0, 0, *range(1, 9)]
+    assert align(wave, -0.3, 10).tolist() == [*range(4, 9)]
+    assert align(wave, 0.0, 10).tolist() == wave.tolist()
+    assert not len(align(wave, -3.0, 10))
 
 
 @pytest.mark.parametrize("late", [0.0, 0.5])
@@ -276,7 +276,7 @@ def test_sound_and_picture_of_a_film_stay_together(late: float, tmp_path: Path) 
     wave[:8000] = 0  # the tone begins at half a second
     film = write_film(tmp_path / "a.mp4", steps(20), wave=wave, sound_late=late)
 
-    stored = to_float(made(Clip(film), tmp_path).tensors["audio"]).numpy()
+    stored = convert_to_float(made(Clip(film), tmp_path).tensors["audio"]).numpy()
 
     begins = int(np.flatnonzero(np.abs(stored) > 0.1)[0]) / 16000
     assert begins == pytest.approx(0.5 + late, abs=0.07)  # a block of the codec
@@ -297,9 +297,9 @@ def test_a_film_in_a_zip_file_is_prepared_like_any_other(tmp_path: Path) -> None
 
 
 def test_a_film_that_turns_on_the_way_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Reader, "_built", lambda self, frame: None)
-    monkeypatch.setattr(Reader, "_converted", lambda self, frame: frame)
-    monkeypatch.setattr(Reader, "_pixels", lambda self, frame: ())
+    monkeypatch.setattr(Reader, "_build_graph", lambda self, frame: None)
+    monkeypatch.setattr(Reader, "_convert", lambda self, frame: frame)
+    monkeypatch.setattr(Reader, "_read_pixels", lambda self, frame: ())
     lying = {"DISPLAYMATRIX": struct.pack("=9i", 0, 1, 0, -1, 0, 0, 0, 0, 1)}
     upright = SimpleNamespace(width=8, height=6, format=SimpleNamespace(name="yuv420p"), side_data={})
     read = Reader("grey")

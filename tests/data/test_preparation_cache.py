@@ -17,7 +17,7 @@ import torch
 import yaml
 from written_films import Films, spec_for, steps, tone, write_film, write_sound
 
-from fusionkit.data.films import Preparation, Prepared, prepare
+from fusionkit.data.films import Preparation, PreparedDataset, prepare
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
 
@@ -77,12 +77,12 @@ def test_a_film_that_has_changed_is_prepared_anew_and_nothing_stale_is_used(tmp_
     write_film(tmp_path / "c1.mp4", steps(17), wave=tone(1.2))
 
     with pytest.raises(DataError, match="1 of 3 clips are not prepared, or have changed since"):
-        Prepared(Films(clips), spec_for(tmp_path / "cache"), kind="films").require_prepared()
+        PreparedDataset(Films(clips), spec_for(tmp_path / "cache"), kind="films").require_prepared()
     again = run(Films(clips), tmp_path / "cache")
 
     assert (again.kept, again.records["c1"].lengths["video"]) == (2, 17)
     assert before.items() <= changes(again).items()
-    prepared = Prepared(Films(clips), spec_for(tmp_path / "cache"), kind="films")
+    prepared = PreparedDataset(Films(clips), spec_for(tmp_path / "cache"), kind="films")
     assert len(prepared.load(1)["video"]) == prepared.length(1, "video") == 17
 
 
@@ -166,7 +166,7 @@ def test_a_clip_that_a_failure_of_the_machine_has_damaged_is_done_again(tmp_path
 
 def test_clips_that_are_not_prepared_are_refused_with_the_command(tmp_path: Path) -> None:
     films = Films(clips_in(tmp_path))
-    prepared = Prepared(films, spec_for(tmp_path / "cache"), kind="films")
+    prepared = PreparedDataset(films, spec_for(tmp_path / "cache"), kind="films")
 
     with pytest.raises(DataError, match=r"3 of 3 clips are not prepared.*run `fusionkit prepare RECIPE`"):
         prepared.require_prepared()
@@ -177,7 +177,7 @@ def test_dropped_clips_are_no_rows_but_notes(tmp_path: Path) -> None:
     (tmp_path / "c1.mp4").write_bytes(b"")
     run(Films(clips), tmp_path / "cache")
 
-    prepared = Prepared(Films(clips), spec_for(tmp_path / "cache"), kind="films")
+    prepared = PreparedDataset(Films(clips), spec_for(tmp_path / "cache"), kind="films")
 
     prepared.require_prepared()
     assert [row.id for row in prepared.rows] == ["c0", "c2"]
@@ -194,7 +194,7 @@ def test_a_failed_clip_is_refused_until_it_is_mended_and_done_again(tmp_path: Pa
 
     assert list(first.failed) == ["c1"]
     with pytest.raises(DataError, match="silence") as caught:
-        Prepared(Films(clips), spec_for(tmp_path / "cache", **keys), kind="films").require_prepared()
+        PreparedDataset(Films(clips), spec_for(tmp_path / "cache", **keys), kind="films").require_prepared()
     assert "--retry" in str(caught.value)
     assert run(Films(clips), tmp_path / "cache", **keys).kept == 3
     assert changes(first) == before
@@ -204,14 +204,14 @@ def test_a_failed_clip_is_refused_until_it_is_mended_and_done_again(tmp_path: Pa
     write_sound(tmp_path / "c1.wav", tone(1.3))
     mended = run(Films(clips), tmp_path / "cache", retry=True, **keys)
     assert (mended.kept, mended.failed) == (2, {})
-    Prepared(Films(clips), spec_for(tmp_path / "cache", **keys), kind="films").require_prepared()
+    PreparedDataset(Films(clips), spec_for(tmp_path / "cache", **keys), kind="films").require_prepared()
 
 
 def test_a_slice_of_a_clip_shares_the_mapping_of_its_file(tmp_path: Path) -> None:
     films = Films(clips_in(tmp_path, 1))
     run(films, tmp_path / "cache")
 
-    video = Prepared(films, spec_for(tmp_path / "cache"), kind="films").load(0)["video"]
+    video = PreparedDataset(films, spec_for(tmp_path / "cache"), kind="films").load(0)["video"]
 
     part = video[3:5]
     assert part.untyped_storage().data_ptr() == video.untyped_storage().data_ptr()
@@ -307,7 +307,7 @@ def test_a_clip_that_was_altered_behind_the_manifests_back_is_not_trained_on(tmp
     films = Films(clips_in(tmp_path))
     first = run(films, tmp_path / "cache")
     flipped(next(iter(files(first).values())))
-    prepared = Prepared(films, spec_for(tmp_path / "cache"), kind="films")
+    prepared = PreparedDataset(films, spec_for(tmp_path / "cache"), kind="films")
     with pytest.raises(DataError, match=r"is damaged: its content is not what was prepared; .* --check"):
         prepared.load(0)
     assert set(prepared.load(1)) == {"video", "audio"}

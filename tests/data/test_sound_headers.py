@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from fusionkit.data.datasets.manifest import Manifest
-from fusionkit.data.readers.length_notes import length_note
+from fusionkit.data.readers.length_notes import note_length
 from fusionkit.data.readers.media import ReadOptions, describe_media
 from fusionkit.data.readers.sound.audio import read_audio, read_header
 from fusionkit.errors import DataError
@@ -195,15 +195,15 @@ def test_a_table_tells_how_many_sounds_state_another_length_than_they_hold(tmp_p
     assert "0.wav states a length of 0, but 1,000 bytes of sound follow: it is read to the end of the file; " in caution
     assert caution.endswith("; and 3 more.")
     for name, note in ((names[6], "does not state"), ("open.flac", "does not state"), (names[7], "")):
-        assert length_note(tmp_path / name).startswith(note)
-        assert length_note(tmp_path / name) == read_header(tmp_path / name).note
+        assert note_length(tmp_path / name).startswith(note)
+        assert note_length(tmp_path / name) == read_header(tmp_path / name).note
 
 
 def test_a_sound_that_cannot_be_read_or_was_cut_is_told_when_it_is_loaded(tmp_path: Path) -> None:
     path = written(tmp_path, "WAV")
     path.write_bytes(path.read_bytes()[:-400])
 
-    assert length_note(path) == length_note(tmp_path / "none.wav") == length_note(tmp_path) == ""
+    assert note_length(path) == note_length(tmp_path / "none.wav") == note_length(tmp_path) == ""
 
 
 def test_an_rf64_that_states_0_in_both_of_its_fields_is_read_to_the_end(tmp_path: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_wav_of_a_form_that_cannot_be_checked_is_said_to_be_one(tmp_path: Path
     soundfile.write(path, WAVE, RATE, format=form, subtype="PCM_16")
 
     note = "is of a form whose length cannot be checked, so a loss at its end would go unseen"
-    assert read_header(path).note == length_note(path) == note
+    assert read_header(path).note == note_length(path) == note
     assert np.allclose(read_audio(path).numpy(), WAVE, atol=2**-14)
 
 
@@ -312,7 +312,7 @@ def test_a_flac_that_states_too_few_samples_is_read_to_the_end_and_noted(tmp_pat
 
     assert header.frames == len(wave)
     note = f"states 3,000 samples, but {len(wave) - 3000:,} more follow: it is read to the end of the file"
-    assert header.note == length_note(path) == note
+    assert header.note == note_length(path) == note
     assert np.allclose(read_audio(path).numpy(), wave, atol=2**-14)
 
 

@@ -119,8 +119,8 @@ def test_a_wav_states_its_length_whatever_reads_it(name: str, tmp_path: Path) ->
         file.write_bytes(rest)
         with Film(file) as film:
             assert film.lacks_duration != promises
-            assert len(list(film.frames(picture=False, sound=True))) > 0
-            assert film.losses()[: len(losses)] == losses
+            assert len(list(film.decode(picture=False, sound=True))) > 0
+            assert film.list_losses()[: len(losses)] == losses
     file.write_bytes(content)
     assert made(Clip(None, file), tmp_path).departures == ()
 
@@ -157,7 +157,7 @@ def test_a_table_tells_which_compressed_sounds_promise_no_length(
     monkeypatch.setattr(
         "fusionkit.data.readers.sound.audio.decode_compressed", lambda *_, **__: described
     )  # of the first file alone
-    monkeypatch.setattr(Film, "frames", None)
+    monkeypatch.setattr(Film, "decode", None)
 
     (caution,) = cautions_of(tmp_path, files)
 
@@ -266,7 +266,7 @@ def test_whatever_libav_raises_is_told_with_the_file(
     if where == "open":
         monkeypatch.setattr(av, "open", broken)
     else:
-        monkeypatch.setattr(Film, "_packets" if where == "demux" else "_decoded", broken)
+        monkeypatch.setattr(Film, "_read_packets" if where == "demux" else "_decode", broken)
     with pytest.raises(
         DataError, match=r"a\.m4a: cannot be read as a film or sound \('what no list of exceptions names'\)"
     ):
@@ -278,7 +278,7 @@ def test_what_a_film_or_sound_states_is_held_against_the_limits_before_it_is_dec
 ) -> None:
     film = write_film(tmp_path / "a.mp4", steps(12), wave=sine(1.2, rate=16_000))
     sound = encode(tmp_path / "a.m4a", np.stack([sine(0.5)] * 2))
-    monkeypatch.setattr(Film, "frames", None)
+    monkeypatch.setattr(Film, "decode", None)
     cases = [("PIXELS", film, 64 * 48), ("FRAMES", film, 12), ("SAMPLES", sound, RATE)]
     for kind, file, _ in cases:
         monkeypatch.setenv(f"FUSIONKIT_MAX_{kind}", "11")

@@ -143,14 +143,14 @@ def test_memory_is_bounded_by_chunks_that_change_nothing(monkeypatch: pytest.Mon
     frames = torch.randint(256, (23, 2, 6, 5), generator=seeded(), dtype=torch.uint8)
     parameters = transform.draw(23, seeded())
     whole, sizes = transform.apply(frames, parameters), list[int]()
-    transformed = Spatial._transformed
+    transformed = Spatial._transform
 
     def counting(self: Spatial, images: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         sizes.append(len(images))
         return transformed(self, images, rows)
 
     monkeypatch.setattr(spatial, "_CHUNK", 5 * 60 + 7)
-    monkeypatch.setattr(Spatial, "_transformed", counting)
+    monkeypatch.setattr(Spatial, "_transform", counting)
     assert torch.equal(transform.apply(frames, parameters), whole)
     assert sizes == [5, 5, 5, 5, 3]
 

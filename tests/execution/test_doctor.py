@@ -15,9 +15,9 @@ import pytest
 
 from fusionkit.cli import main
 from fusionkit.execution.doctor import Check, examine, is_well
-from fusionkit.execution.doctor.display import tell
+from fusionkit.execution.doctor.display import show_examination
 from fusionkit.execution.doctor.packages import PACKAGES, Package, satisfies
-from fusionkit.execution.doctor.probes import Probe, probe
+from fusionkit.execution.doctor.probes import Probe, probe_packages
 
 ROOT = Path(__file__).parents[2]
 TORCH = """
@@ -55,8 +55,8 @@ def fakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / name / "__init__.py").write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     bounds = {"fusionkit-multimodal": {"old": ">=1.0,<2"}, "own_bounds": {"torch": "==2.8.0"}}
-    monkeypatch.setattr("fusionkit.execution.doctor.packages.bounds_of", lambda name: bounds.get(name, {}))
-    monkeypatch.setattr("fusionkit.execution.doctor.examination.bounds_of", lambda name: bounds.get(name, {}))
+    monkeypatch.setattr("fusionkit.execution.doctor.packages.read_bounds_of", lambda name: bounds.get(name, {}))
+    monkeypatch.setattr("fusionkit.execution.doctor.examination.read_bounds_of", lambda name: bounds.get(name, {}))
 
 
 def examined(*packages: Package, patience: float = 60.0) -> dict[str, Check]:
@@ -64,7 +64,7 @@ def examined(*packages: Package, patience: float = 60.0) -> dict[str, Check]:
 
 
 def test_one_package_that_fails_leaves_kills_or_hangs_stops_no_other(fakes: None) -> None:
-    found = list(probe(["raises", "aborts", "fine", "leaves"])) + list(probe(["hangs"], patience=0.5))
+    found = list(probe_packages(["raises", "aborts", "fine", "leaves"])) + list(probe_packages(["hangs"], patience=0.5))
 
     assert found == [
         Probe("raises", "OSError: undefined symbol: _ZN3c10"),
@@ -112,7 +112,7 @@ def test_the_machine_is_told_from_compiler_to_folders(
     monkeypatch.setenv("HOME", str(tmp_path / "file"))
     monkeypatch.setenv("FUSIONKIT_DATA", str(tmp_path / "nowhere"))
     monkeypatch.setattr("fusionkit.execution.doctor.examination.has_nvidia_driver", lambda: True)
-    monkeypatch.setattr("fusionkit.execution.doctor.examination.small_shared_memory", lambda: 64 * 2**20)
+    monkeypatch.setattr("fusionkit.execution.doctor.examination.measure_small_memory", lambda: 64 * 2**20)
 
     found = examined(Package("torch", "torch", "everything"))
 
@@ -139,7 +139,7 @@ def test_what_is_told_fits_80_columns_and_the_status_says_whether_something_is_b
     checks = [Check("torchaudio", "broken", "words " * 400, "log_mel", "mend it " * 12), Check("numpy", "ok", "2.4")]
     monkeypatch.setattr("fusionkit.execution.doctor.display.examine", lambda: iter(checks))
 
-    assert tell(as_json=False) == 1
+    assert show_examination(as_json=False) == 1
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert len(lines) < 15

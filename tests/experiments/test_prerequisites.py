@@ -16,7 +16,7 @@ from fusionkit.cli import main
 from fusionkit.config.library import find_recipe
 from fusionkit.data.sources import datasets_foreseen, open_dataset
 from fusionkit.errors import DataError, RecipeError, RunError
-from fusionkit.execution.workers import processors
+from fusionkit.execution.workers import count_processors
 from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
 from fusionkit.experiments.experiment import runs_at_a_time
 from fusionkit.experiments.prerequisites import missing_pretraining, prepare_films
@@ -270,4 +270,4 @@ def test_runs_share_no_gpu_unless_they_are_told_to(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert runs_at_a_time() == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert runs_at_a_time() == processors()
+    assert runs_at_a_time() == count_processors()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from small_runs import recipe
 
-from fusionkit.data.readers.promises import _matroska_states_its_length
+from fusionkit.data.readers.promises import _is_matroska_stated
 
 
 def png(width: int, height: int) -> bytes:
@@ -53,7 +53,7 @@ def test_a_film_of_millions_of_empty_parts_is_given_up_soon() -> None:
     segment, nothing = b"\x18\x53\x80\x67\x01" + b"\xff" * 7, b"\xec\x80"
     began = time.process_time()
 
-    promise = _matroska_states_its_length(io.BytesIO(b"\x1a\x45\xdf\xa3\x80" + segment + nothing * 5_000_000))
+    promise = _is_matroska_stated(io.BytesIO(b"\x1a\x45\xdf\xa3\x80" + segment + nothing * 5_000_000))
 
     assert not promise
     assert time.process_time() - began < 1

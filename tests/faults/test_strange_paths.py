@@ -13,7 +13,7 @@ from small_runs import recipe
 from written_films import Films, spec_for, tone, write_sound
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.data.films import Prepared, prepare
+from fusionkit.data.films import PreparedDataset, prepare
 from fusionkit.data.readers.archives import open_member
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip
@@ -38,7 +38,7 @@ def test_clips_of_any_names_are_prepared_into_the_cache_alone_and_apart(tmp_path
     files = list((tmp_path / "cache").rglob("*.safetensors"))
     assert len({path.name.lower() for path in files}) == len(IDS)
     assert all(path.resolve().is_relative_to(done.folder.resolve()) for path in files)
-    prepared = Prepared(Films(clips), spec_for(tmp_path / "cache"), kind="films")
+    prepared = PreparedDataset(Films(clips), spec_for(tmp_path / "cache"), kind="films")
     lengths = [len(prepared.load(index)["audio"]) for index in range(len(IDS))]
     assert lengths == [round(16000 * (0.1 + number / 100)) for number in range(len(IDS))]
 

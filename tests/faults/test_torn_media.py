@@ -15,9 +15,9 @@ from written_films import WIDTH, Films, cut_short, spec_for, tone, write_film
 
 from fusionkit import build
 from fusionkit.config.recipe import build_component
-from fusionkit.data.films import Prepared, prepare
+from fusionkit.data.films import PreparedDataset, prepare
 from fusionkit.data.films.clips import Outcome, prepare_clip
-from fusionkit.data.films.sounds import to_float
+from fusionkit.data.films.sounds import convert_to_float
 from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError
@@ -94,7 +94,7 @@ def test_a_sound_of_any_rate_from_mono_to_5_1_is_the_tone_that_it_holds(
     wave = tone(2, rate=rate)
     soundfile.write(tmp_path / "a.wav", np.stack([wave] * channels, axis=1), rate)
 
-    stored = to_float(made(Clip(None, tmp_path / "a.wav"), tmp_path).tensors["audio"]).numpy()
+    stored = convert_to_float(made(Clip(None, tmp_path / "a.wav"), tmp_path).tensors["audio"]).numpy()
 
     assert len(stored) == 32000
     assert np.abs(stored - tone(2))[200:-200].max() < 2e-3
@@ -111,7 +111,7 @@ def test_the_sound_of_a_film_is_the_mean_of_its_speakers(layout: str, tmp_path: 
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
-    stored = to_float(made(Clip(None, tmp_path / "a.mkv"), tmp_path).tensors["audio"]).numpy()
+    stored = convert_to_float(made(Clip(None, tmp_path / "a.mkv"), tmp_path).tensors["audio"]).numpy()
 
     assert np.abs(stored - values.mean(axis=1) / 32768).max() < 2e-4
 
@@ -128,7 +128,7 @@ def test_sound_whose_channels_are_stored_apart_is_their_mean_whatever_their_numb
 
     track.add(frame)
 
-    assert np.abs(track.wave().numpy() - values.mean(axis=0)).max() < 1e-6
+    assert np.abs(track.finish().numpy() - values.mean(axis=0)).max() < 1e-6
 
 
 def test_the_padding_of_a_codec_adds_no_sound_that_a_film_does_not_show(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_the_padding_of_a_codec_adds_no_sound_that_a_film_does_not_show(tmp_path
     outcome = made(Clip(film), tmp_path)
 
     assert 24000 <= len(outcome.tensors["audio"]) < 24000 + 1024
-    stored = to_float(outcome.tensors["audio"]).numpy()[2000:22000]
+    stored = convert_to_float(outcome.tensors["audio"]).numpy()[2000:22000]
     assert np.corrcoef(stored, tone(1.5)[2000:22000])[0, 1] > 0.99
 
 
@@ -168,7 +168,7 @@ class Raises(FaceDetector):
 def test_a_detector_that_raises_fails_its_clip_alone_and_is_told_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fusionkit.data.films.preparation._detector", lambda *_: Raises())
+    monkeypatch.setattr("fusionkit.data.films.preparation._load_detector", lambda *_: Raises())
     clips = {
         name: Clip(write_film(tmp_path / f"{name}.mp4", [np.full((48, 64, 3), grey, np.uint8)] * 4))
         for name, grey in (("dark", 60), ("bright", 240), ("darker", 30))
@@ -183,7 +183,7 @@ def test_a_detector_that_raises_fails_its_clip_alone_and_is_told_with_it(
     }
     assert "the network of the detector is broken" in done.records["bright"].reason
     with pytest.raises(DataError, match=r"bright: .*the network of the detector is broken"):
-        Prepared(Films(clips), spec_for(tmp_path / "cache"), kind="films").require_prepared()
+        PreparedDataset(Films(clips), spec_for(tmp_path / "cache"), kind="films").require_prepared()
 
 
 def test_where_every_clip_was_dropped_nothing_is_trained_and_the_report_is_named(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_where_every_clip_was_dropped_nothing_is_trained_and_the_report_is_named
 
     assert [record.status for record in done.records.values()] == ["dropped", "dropped"]
     with pytest.raises(DataError, match="no clip is left: every one was dropped in preparation") as error:
-        Prepared(Films(clips), spec_for(tmp_path / "cache"), kind="films").require_prepared()
+        PreparedDataset(Films(clips), spec_for(tmp_path / "cache"), kind="films").require_prepared()
     assert str(done.report) in str(error.value)
     assert "2" in done.report.read_text()
 

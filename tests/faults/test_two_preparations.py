@@ -10,7 +10,7 @@ import pytest
 from written_films import Films, spec_for, tone, write_film, write_sound
 
 from fusionkit.config.registry import DETECTORS, import_plugins
-from fusionkit.data.films import Prepared, clips, preparation, prepare
+from fusionkit.data.films import PreparedDataset, clips, preparation, prepare
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
 
@@ -36,7 +36,7 @@ def test_a_second_preparation_is_refused_and_the_first_goes_on(tmp_path: Path, m
 
     assert str(done.folder) in told[0]
     assert [record.status for record in done.records.values()] == ["prepared"] * 3
-    Prepared(films, spec, kind="films").require_prepared()
+    PreparedDataset(films, spec, kind="films").require_prepared()
 
 
 DETECTOR = '''
@@ -104,8 +104,8 @@ def test_a_clip_whose_source_or_settings_changed_is_not_trained_on_until_it_is_p
         after = spec_for(tmp_path / "cache", sample_rate=8000)
 
     with pytest.raises(DataError, match=r"[13] of 3 clips are not prepared, or have changed since"):
-        Prepared(films, after, kind="films").require_prepared()
+        PreparedDataset(films, after, kind="films").require_prepared()
     prepare(films, after, kind="films", processes=1)
 
-    found = Prepared(films, after, kind="films").load(1)["audio"]
+    found = PreparedDataset(films, after, kind="films").load(1)["audio"]
     assert len(found) == (32000 if change == "source" else 8800)

@@ -20,7 +20,7 @@ from trials import Trials
 from written_films import Films, spec_for, tone, write_sound
 
 from fusionkit.config.recipe import load_recipe
-from fusionkit.data.films import Prepared, prepare
+from fusionkit.data.films import PreparedDataset, prepare
 from fusionkit.data.films.cache import read_clip, read_record, write_clip
 from fusionkit.data.films.records import ClipRecord
 from fusionkit.evaluation import card, verification
@@ -178,7 +178,7 @@ def test_a_damaged_list_of_prepared_clips_changes_no_clip(trials: Trials, tmp_pa
     whole = file.read_bytes()
 
     def read() -> None:
-        prepared = Prepared(films, spec, kind="films")
+        prepared = PreparedDataset(films, spec, kind="films")
         prepared.require_prepared()
         assert [len(prepared.load(index)["audio"]) for index in range(len(prepared.rows))] == [16000, 17600]
 

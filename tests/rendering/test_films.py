@@ -15,8 +15,8 @@ import pytest
 
 from fusionkit.data.datasets.ravdess_names import RavdessName
 from fusionkit.errors import DataError, RunError
-from fusionkit.rendering import FilmSettings, contact_sheet, render_crema_d, render_ravdess
-from fusionkit.rendering.actors import Actor, generator_for
+from fusionkit.rendering import FilmSettings, draw_contact_sheet, render_crema_d, render_ravdess
+from fusionkit.rendering.actors import Actor, make_generator
 from fusionkit.rendering.canvas import Canvas, Pose
 from fusionkit.rendering.codecs import encode_film
 from fusionkit.rendering.emotions import (
@@ -32,7 +32,7 @@ from fusionkit.rendering.emotions import (
 )
 from fusionkit.rendering.expressions import Manner, express
 from fusionkit.rendering.films import Scene, record
-from fusionkit.rendering.layouts import ravdess_scene
+from fusionkit.rendering.layouts import make_ravdess_scene
 from fusionkit.rendering.performance import Take, perform
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS, pronounce
 
@@ -114,14 +114,14 @@ def test_face_and_voice_of_one_emotion_are_drawn_independently() -> None:
 def test_a_take_depends_on_its_seed_and_name_alone() -> None:
     first, again, other = played("happy"), played("happy"), played("happy", seed=1)
     np.testing.assert_array_equal(first.speech.wave, again.speech.wave)
-    for one, two in zip(first.frames(), again.frames(), strict=True):
+    for one, two in zip(first.draw_frames(), again.draw_frames(), strict=True):
         np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(next(iter(first.frames())), next(iter(other.frames())))
+    assert not np.array_equal(next(iter(first.draw_frames())), next(iter(other.draw_frames())))
 
 
 def test_the_pixels_of_a_seed_stay_what_they_were() -> None:
     # Made by this very code; raise layouts.RENDERER when it changes on purpose.
-    frame = next(iter(ravdess_scene(2, "happy", 2, 1, 1).play(SMALL).frames())).astype(np.int64)
+    frame = next(iter(make_ravdess_scene(2, "happy", 2, 1, 1).play(SMALL).draw_frames())).astype(np.int64)
     assert frame.shape == (48, 64, 3)
     assert frame.mean() == pytest.approx(140.24, abs=0.05)
 
@@ -136,7 +136,7 @@ def test_the_mouth_opens_with_the_voice() -> None:
 
 def test_an_open_mouth_shows_in_the_picture() -> None:
     take = played("neutral", "normal")
-    camera, motions = take.camera(), take.motions
+    camera, motions = take.make_camera(), take.motions
     wide = int(np.argmax([motion.opening for motion in motions]))
     pose = take.poses[wide]
     x, y, unit = round(pose.x), round(pose.y), pose.scale
@@ -194,7 +194,7 @@ def test_points_turn_with_the_head() -> None:
 
 
 def test_generators_of_different_names_differ() -> None:
-    draws = [generator_for(seed, name).random() for seed, name in product((0, 1), ("a", "b"))]
+    draws = [make_generator(seed, name).random() for seed, name in product((0, 1), ("a", "b"))]
     assert len(set(draws)) == 4
 
 
@@ -218,7 +218,7 @@ def test_ravdess_names_are_complete_and_neutral_is_never_strong(tmp_path: Path) 
 
 def test_all_of_ravdess_speech_is_named_as_it_is_distributed() -> None:
     names = {
-        ravdess_scene(actor, emotion, intensity, statement, repetition).name
+        make_ravdess_scene(actor, emotion, intensity, statement, repetition).name
         for actor, emotion, intensity, statement, repetition in product(range(1, 25), EMOTIONS, (1, 2), (1, 2), (1, 2))
         if not (emotion == "neutral" and intensity == 2)
     }
@@ -262,7 +262,7 @@ def test_a_film_decodes_to_what_was_encoded(form: str, video: str, audio: str) -
     with av.open(io.BytesIO(data)) as film:
         assert film.streams.audio[0].codec_context.name == audio
         sound = list(film.decode(audio=0))
-    drawn = list(take.frames())
+    drawn = list(take.draw_frames())
     assert len(frames) == len(drawn)
     for seen, meant in zip(frames, drawn, strict=True):
         assert seen.shape == meant.shape == (48, 64, 3)
@@ -275,7 +275,7 @@ def test_a_film_decodes_to_what_was_encoded(form: str, video: str, audio: str) -
 def test_a_silent_film_has_no_sound_track() -> None:
     import av
 
-    frames = list(played("calm").frames())[:3]
+    frames = list(played("calm").draw_frames())[:3]
     with av.open(io.BytesIO(encode_film(frames, 25, None, 48000, "mp4"))) as film:
         assert not film.streams.audio
         assert len(list(film.decode(video=0))) == 3
@@ -286,7 +286,7 @@ def test_a_wave_file_holds_the_voice_of_its_film(tmp_path: Path) -> None:
     with wave.open(str(rendered.files[0])) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16000, 1, 2)
         heard = np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32767
-    spoken = ravdess_scene(1, "neutral", 1, 1, 1).play(SMALL).speech.wave
+    spoken = make_ravdess_scene(1, "neutral", 1, 1, 1).play(SMALL).speech.wave
     np.testing.assert_allclose(heard, spoken, atol=1e-4)
 
 
@@ -317,7 +317,7 @@ def test_a_clip_does_not_depend_on_what_else_is_rendered(tmp_path: Path) -> None
 
 
 def test_two_repetitions_of_one_line_differ() -> None:
-    first, second = (ravdess_scene(1, "sad", 1, 1, repetition).play(SMALL) for repetition in (1, 2))
+    first, second = (make_ravdess_scene(1, "sad", 1, 1, repetition).play(SMALL) for repetition in (1, 2))
     assert not np.allclose(first.expression.face, second.expression.face)
     assert not np.allclose(first.expression.voice, second.expression.voice)
     assert first.actor.look == second.actor.look
@@ -396,7 +396,7 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_contact_sheet_has_a_column_per_emotion_and_a_row_per_moment() -> None:
-    sheet = contact_sheet([1, 2], emotions=["happy", "sad", "angry"], moments=(0.2, 0.6), tile=40, settings=SMALL)
+    sheet = draw_contact_sheet([1, 2], emotions=["happy", "sad", "angry"], moments=(0.2, 0.6), tile=40, settings=SMALL)
     assert sheet.size == (28 + 3 * 44 + 4, 22 + 2 * (2 * 44 + 4))
     assert sheet.getpixel((sheet.width - 1, sheet.height - 1)) == (255, 255, 255)
     tiles = np.asarray(sheet)
@@ -405,7 +405,7 @@ def test_a_contact_sheet_has_a_column_per_emotion_and_a_row_per_moment() -> None
 
 def test_a_film_is_encoded_to_the_same_bytes_every_time() -> None:
     settings = FilmSettings(size=(64, 48), seconds=0.6)
-    take = ravdess_scene(1, "sad", 1, 1, 1).play(settings)
-    frames = list(take.frames())
+    take = make_ravdess_scene(1, "sad", 1, 1, 1).play(settings)
+    frames = list(take.draw_frames())
     encoded = {encode_film(frames, 25, take.speech.wave, settings.sound_rate, "mp4") for _ in range(20)}
     assert len(encoded) == 1

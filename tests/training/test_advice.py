@@ -49,7 +49,7 @@ def advice_of(profile: StageProfile, *overrides: str) -> str:
 
 
 def with_cores(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    monkeypatch.setattr("fusionkit.training.profiling.advice.processors", lambda: count)
+    monkeypatch.setattr("fusionkit.training.profiling.advice.count_processors", lambda: count)
 
 
 @pytest.mark.parametrize(

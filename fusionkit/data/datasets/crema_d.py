@@ -10,19 +10,27 @@ from typing import Literal
 from torch import Tensor
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.data.datasets.crema_d_names import BROKEN, EMOTIONS, LEVELS, SENTENCES, SILENT, CremaDName, whole_counts
-from fusionkit.data.datasets.film_counts import count_clips, ranges
+from fusionkit.data.datasets.crema_d_names import (
+    BROKEN,
+    EMOTIONS,
+    LEVELS,
+    SENTENCES,
+    SILENT,
+    CremaDName,
+    count_distributed_clips,
+)
+from fusionkit.data.datasets.film_counts import count_clips, join_ranges
 from fusionkit.data.datasets.film_files import (
     MediaFile,
     MediaTree,
     OtherFiles,
+    describe_no_clip,
     find_media,
-    no_clip,
-    not_prepared,
     read_names,
-    stands_twice,
+    refuse_twins,
+    refuse_unprepared,
 )
-from fusionkit.data.readers.tables import float_or_none, read_table
+from fusionkit.data.readers.tables import read_float, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, Dataset, RawTarget, Row
 
@@ -84,17 +92,17 @@ class CremaD(Dataset):
         other_files: OtherFiles = "refuse",
     ) -> None:
         tree = find_media(root, _WANTED)
-        problems, files = list(tree.problems), _chosen(tree, films, sounds)
+        problems, files = list(tree.problems), _choose(tree, films, sounds)
         named, ignored, strange = read_names(files, lambda file: CremaDName.parse(file.name), other_files)
-        pictures, waves, names = _sides(named)
+        pictures, waves, names = _split_sides(named)
         problems += strange
         for sides, option in ((pictures, "films"), (waves, "sounds")):
-            problems += stands_twice(sides.values(), f"keep one of them, or say which folder counts: {option}: FOLDER")
-        self.clips, amended = _clips(pictures, waves, sound, broken)
+            problems += refuse_twins(sides.values(), f"keep one of them, or say which folder counts: {option}: FOLDER")
+        self.clips, amended = _make_clips(pictures, waves, sound, broken)
         spoken = [(names[clip].actor, EMOTIONS[names[clip].emotion]) for clip in self.clips]
         actors = _read_actors(tree.root / DEMOGRAPHICS, demographics, {actor for actor, _ in spoken}, problems)
         if not self.clips and not problems:
-            problems.append(no_clip(tree, "clip", _WANTED))
+            problems.append(describe_no_clip(tree, "clip", _WANTED))
         if problems:
             raise DataError(problems, source=str(tree.root))
         self.modalities = {}
@@ -108,7 +116,7 @@ class CremaD(Dataset):
                 clip,
                 names[clip].actor,
                 None,
-                _targets(names[clip], actors),
+                _list_targets(names[clip], actors),
                 (pictures.get(clip) or waves[clip])[0].place,
             )
             for clip in self.clips
@@ -116,15 +124,15 @@ class CremaD(Dataset):
         unknown = (
             [] if actors else [f"sex and age are not known: there is no {DEMOGRAPHICS}, which comes with the films"]
         )
-        counts = count_clips("clips", spoken, whole_counts(), self.classes["emotion"])
-        self.notes = (*counts, _sources(self.clips), *amended, *unknown, *tree.notes, *ignored)
+        counts = count_clips("clips", spoken, count_distributed_clips(), self.classes["emotion"])
+        self.notes = (*counts, _describe_sources(self.clips), *amended, *unknown, *tree.notes, *ignored)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Refuses: a film is prepared before it is loaded."""
-        raise not_prepared(self.rows[index])
+        raise refuse_unprepared(self.rows[index])
 
 
-def _chosen(tree: MediaTree, films: str | None, sounds: str | None) -> list[MediaFile]:
+def _choose(tree: MediaTree, films: str | None, sounds: str | None) -> list[MediaFile]:
     """Chooses the films and the sounds that lie under the folders that the recipe names.
 
     Raises:
@@ -145,7 +153,7 @@ def _chosen(tree: MediaTree, films: str | None, sounds: str | None) -> list[Medi
     return chosen
 
 
-def _sides(named: Sequence[tuple[MediaFile, CremaDName]]) -> tuple[_Files, _Files, dict[str, CremaDName]]:
+def _split_sides(named: Sequence[tuple[MediaFile, CremaDName]]) -> tuple[_Files, _Files, dict[str, CremaDName]]:
     """Splits files into the films and the sounds of every clip, and reads what its name says."""
     films: dict[str, list[MediaFile]] = defaultdict(list)
     sounds: dict[str, list[MediaFile]] = defaultdict(list)
@@ -156,7 +164,7 @@ def _sides(named: Sequence[tuple[MediaFile, CremaDName]]) -> tuple[_Files, _File
     return films, sounds, names
 
 
-def _clips(films: _Files, sounds: _Files, sound: Sound, broken: BrokenFilms) -> tuple[dict[str, Clip], list[str]]:
+def _make_clips(films: _Files, sounds: _Files, sound: Sound, broken: BrokenFilms) -> tuple[dict[str, Clip], list[str]]:
     """Makes every clip of its film and its sound, and says what was done about those that are broken."""
     clips: dict[str, Clip] = {}
     notes = []
@@ -203,7 +211,7 @@ def _read_actors(
     read: dict[str, dict[str, RawTarget]] = {}
     for row in table.rows:
         actor, sex = str(row.cells.get("ActorID", "")), str(row.cells.get("Sex", "")).lower()
-        age = float_or_none(row.cells.get("Age", ""))
+        age = read_float(row.cells.get("Age", ""))
         if sex not in SEXES:
             problems.append(Problem(f"{row.place}: Sex", f"{sex!r}", "Male or Female"))
         if age is None:
@@ -212,12 +220,12 @@ def _read_actors(
             problems.append(Problem(row.place, f"actor {actor} stands twice"))
         read[actor] = {"sex": sex, "age": age or 0.0}
     if lacking := sorted(actors - set(read)):
-        message = f"lacks {len(lacking)} of {len(actors)} actors: {ranges(lacking)}"
+        message = f"lacks {len(lacking)} of {len(actors)} actors: {join_ranges(lacking)}"
         problems.append(Problem(str(table.path), message, "download it again"))
     return read
 
 
-def _targets(name: CremaDName, actors: Mapping[str, Mapping[str, RawTarget]]) -> Mapping[str, RawTarget | None]:
+def _list_targets(name: CremaDName, actors: Mapping[str, Mapping[str, RawTarget]]) -> Mapping[str, RawTarget | None]:
     stated: dict[str, RawTarget | None] = {
         "emotion": EMOTIONS[name.emotion],
         "level": LEVELS[name.level],
@@ -226,7 +234,7 @@ def _targets(name: CremaDName, actors: Mapping[str, Mapping[str, RawTarget]]) ->
     return stated | dict(actors[name.actor]) if actors else stated
 
 
-def _sources(clips: Mapping[str, Clip]) -> str:
+def _describe_sources(clips: Mapping[str, Clip]) -> str:
     """Says how many clips have films, and where their sound is from."""
     waves = sum(clip.sound is not None for clip in clips.values())
     films = sum(clip.film is not None for clip in clips.values())

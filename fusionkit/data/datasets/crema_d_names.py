@@ -95,14 +95,14 @@ class CremaDName:
 _NEVER_RECORDED = ("1002_TIE_NEU", "1008_WSI", "1009_MTI", "1019_ITH", "1076_ITS_NEU")
 
 
-def distributed_clips() -> list[CremaDName]:
+def list_distributed_clips() -> list[CremaDName]:
     """Lists all 7,442 clips that the authors distribute, in the order of their names.
 
     Every actor speaks every sentence with every emotion, one of them at three levels unless it is neutral; five actors
     lack one clip or one sentence.
 
     Example:
-        >>> len(distributed_clips())
+        >>> len(list_distributed_clips())
         7442
     """
     clips = [
@@ -115,16 +115,16 @@ def distributed_clips() -> list[CremaDName]:
     return [name for name in clips if not name.clip.startswith(_NEVER_RECORDED)]
 
 
-def whole_counts() -> Mapping[str, Mapping[str, int]]:
+def count_distributed_clips() -> Mapping[str, Mapping[str, int]]:
     """Counts by actor and emotion the clips that the authors distribute."""
     counts: dict[str, Counter[str]] = {actor: Counter() for actor in ACTORS}
-    for name in distributed_clips():
+    for name in list_distributed_clips():
         counts[name.actor][EMOTIONS[name.emotion]] += 1
     return counts
 
 
 @dataclass(frozen=True)
-class Broken:
+class Fault:
     """A fault of a clip as it is distributed.
 
     Args:
@@ -136,13 +136,13 @@ class Broken:
     sound_is_good: bool
 
 
-BROKEN: Mapping[str, Broken] = {
-    "1076_MTI_NEU_XX": Broken("the film is very short and silent", sound_is_good=True),
-    "1064_TIE_SAD_XX": Broken("the film has no duration", sound_is_good=True),
-    "1076_MTI_SAD_XX": Broken(
+BROKEN: Mapping[str, Fault] = {
+    "1076_MTI_NEU_XX": Fault("the film is very short and silent", sound_is_good=True),
+    "1064_TIE_SAD_XX": Fault("the film has no duration", sound_is_good=True),
+    "1076_MTI_SAD_XX": Fault(
         "film and sound are very short and silent, the picture is an error's", sound_is_good=False
     ),
-    "1064_IEO_DIS_MD": Broken("film and sound last a minute and hold every emotion", sound_is_good=False),
+    "1064_IEO_DIS_MD": Fault("film and sound last a minute and hold every emotion", sound_is_good=False),
 }
 """The clips that do not show what their name says, as the authors list them.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.readers.files import expand_path, is_there, name_errors
-from fusionkit.data.readers.images import open_image, upright_pixels
+from fusionkit.data.readers.images import decode_upright, open_image
 from fusionkit.data.readers.limits import check_size
 from fusionkit.errors import DataError, Problem, did_you_mean
 
@@ -78,11 +78,11 @@ def find_faces(root: str) -> list[Face]:
     path = expand_path(root)
     if is_there(path) and path.is_dir():
         tables = [path / name for name in ("fer2013.csv", "icml_face_data.csv") if (path / name).is_file()]
-        return _of_table(tables[0]) if tables else _of_folder(path)
+        return _find_in_table(tables[0]) if tables else _find_in_folder(path)
     if not path.is_file():
         remedy = "point root at Kaggle's fer2013.csv, at the folder that holds train/ and test/, or at a tar of it"
         raise DataError([Problem(str(path), "no such file or folder", remedy)], source="fer2013")
-    return _of_table(path) if path.suffix.lower() == ".csv" else _of_tar(path)
+    return _find_in_table(path) if path.suffix.lower() == ".csv" else _find_in_tar(path)
 
 
 def decode_face(data: bytes, place: str) -> Tensor:
@@ -95,16 +95,16 @@ def decode_face(data: bytes, place: str) -> Tensor:
         if image.mode != "L" or image.size != (SIDE, SIDE):
             message = f"is an image of mode {image.mode} and {image.width} x {image.height} pixels"
             raise DataError([Problem(place, message, f"mode L (8 bits, grey) and {SIDE} x {SIDE} pixels")])
-        return torch.from_numpy(upright_pixels(image))[None]
+        return torch.from_numpy(decode_upright(image))[None]
 
 
-def _of_folder(root: Path) -> list[Face]:
+def _find_in_folder(root: Path) -> list[Face]:
     files = sorted(path for part in ("train", "test") for path in (root / part).rglob("*") if path.is_file())
     named = ((path.relative_to(root).as_posix(), path) for path in files)
-    return _sorted_out(root, ((name, partial(_bytes_of, path)) for name, path in named))
+    return _sort_out(root, ((name, partial(_read_bytes, path)) for name, path in named))
 
 
-def _of_tar(path: Path) -> list[Face]:
+def _find_in_tar(path: Path) -> list[Face]:
     remedy = "take the uncompressed tar of the folders train/ and test/, Kaggle's csv, or the folder itself"
     with name_errors(path, "is no tar file, or is damaged", remedy), tarfile.open(path, "r:") as archive:
         members = []
@@ -117,12 +117,12 @@ def _of_tar(path: Path) -> list[Face]:
         message = f"is truncated: {len(cut)} of its files end outside of it, such as {cut[0]}"
         raise DataError([Problem(str(path), message, "copy it again")])
     named = ((member.name.removeprefix("./"), member) for member in members)
-    return _sorted_out(
-        path, ((name, partial(_bytes_of, path, member.offset_data, member.size)) for name, member in named)
+    return _sort_out(
+        path, ((name, partial(_read_bytes, path, member.offset_data, member.size)) for name, member in named)
     )
 
 
-def _sorted_out(root: Path, files: Iterator[tuple[str, Callable[[], bytes]]]) -> list[Face]:
+def _sort_out(root: Path, files: Iterator[tuple[str, Callable[[], bytes]]]) -> list[Face]:
     """Returns the faces of ``part/emotion/Usage_N.jpg``; refuses every file that is something else."""
     faces: list[Face] = []
     wrong: dict[str, list[str]] = {}
@@ -166,7 +166,7 @@ def _check(root: Path, faces: list[Face], problems: list[Problem]) -> None:
         raise DataError(problems, source="fer2013")
 
 
-def _of_table(path: Path) -> list[Face]:
+def _find_in_table(path: Path) -> list[Face]:
     problems: list[Problem] = []
     faces: list[Face] = []
     with name_errors(path, "cannot be read as a table"), path.open(newline="", encoding="utf-8-sig") as file:
@@ -178,7 +178,7 @@ def _of_table(path: Path) -> list[Face]:
             given = f"has the columns {', '.join(names) or 'none'}"
             raise DataError([Problem(str(path), given, "Kaggle's table has emotion, pixels and Usage")])
         for line, row in enumerate(reader, start=2):
-            face = _of_row(row, line, f"{path.name}, line {line}", problems)
+            face = _read_row(row, line, f"{path.name}, line {line}", problems)
             faces += [] if face is None else [face]
     if len(problems) > _SHOWN:
         problems[_SHOWN:] = [Problem(str(path), f"{len(problems)} rows are wrong altogether", "copy it again")]
@@ -186,7 +186,7 @@ def _of_table(path: Path) -> list[Face]:
     return faces
 
 
-def _of_row(row: Mapping[str, str | None], line: int, place: str, problems: list[Problem]) -> Face | None:
+def _read_row(row: Mapping[str, str | None], line: int, place: str, problems: list[Problem]) -> Face | None:
     code, usage = (row["emotion"] or "").strip(), (row["Usage"] or "").strip()
     words = (row["pixels"] or "").split()
     before = len(problems)
@@ -204,7 +204,7 @@ def _of_row(row: Mapping[str, str | None], line: int, place: str, problems: list
     return Face(f"{usage}_{line}", usage, EMOTIONS[int(code)], place, stored, encoded=False)
 
 
-def _bytes_of(path: Path, offset: int = 0, size: int = -1) -> bytes:
+def _read_bytes(path: Path, offset: int = 0, size: int = -1) -> bytes:
     """Reads a file, or a stretch of it."""
     with name_errors(path, "cannot be read"), path.open("rb") as file:
         check_size("bytes", path.stat().st_size if size < 0 else size, str(path))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.data.readers.archives import is_member
-from fusionkit.data.readers.files import path_hint
+from fusionkit.data.readers.files import find_path_hint
 from fusionkit.data.readers.tables import TableRow
 from fusionkit.errors import Problem
 from fusionkit.interfaces import Clip
@@ -29,7 +29,7 @@ class FilmColumns:
     film: str | None
     sound: str | None
 
-    def refused_beside(self, options: Mapping[str, object]) -> list[Problem]:
+    def refuse_beside(self, options: Mapping[str, object]) -> list[Problem]:
         """Problems with options that have no meaning for films.
 
         Args:
@@ -73,7 +73,7 @@ class FilmColumns:
             clips.append(Clip(paths.get("film"), paths.get("sound")))
         if absent and len(absent) == stated and len(problems) == before:
             named = [str(cell) for row in rows for name, cell in row.cells.items() if name in self._columns.values()]
-            hints = map(path_hint, named)
+            hints = map(find_path_hint, named)
             remedy = next(filter(None, hints), f"paths start from {root}; another folder is named by root: FOLDER")
             message = f"none of the {stated} films and sounds is there, such as {absent[0]}"
             problems.append(Problem(" and ".join(self._columns), message, remedy))

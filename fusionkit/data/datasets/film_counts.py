@@ -41,20 +41,20 @@ def count_clips(
             lacking[count].append(actor)
     if lacking:
         sentences = [
-            f"{ranges(names)} {'has' if len(names) == 1 else 'have'} {text}" for text, names in lacking.items()
+            f"{join_ranges(names)} {'has' if len(names) == 1 else 'have'} {text}" for text, names in lacking.items()
         ]
         notes.append("incomplete actors: " + "; ".join(sentences))
     absent = [actor for actor in whole if actor not in here]
     if absent:
-        notes.append(f"actors that the data lack: {ranges(absent)}")
+        notes.append(f"actors that the data lack: {join_ranges(absent)}")
     return notes
 
 
-def ranges(names: Sequence[str]) -> str:
+def join_ranges(names: Sequence[str]) -> str:
     """Puts numbers in words, each run of three and more by its ends.
 
     Example:
-        >>> ranges(["01", "03", "04", "05", "08", "09"])
+        >>> join_ranges(["01", "03", "04", "05", "08", "09"])
         '01, 03 to 05, 08, 09'
     """
     found: list[str] = []

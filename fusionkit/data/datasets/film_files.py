@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeVar
 
-from fusionkit.data.readers.archives import members
+from fusionkit.data.readers.archives import list_members
 from fusionkit.data.readers.files import expand_path, is_there
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
 from fusionkit.errors import DataError, Problem
@@ -98,7 +98,7 @@ def find_media(
         search.walk(folder)
     else:
         search.add_archive(folder)
-    return search.result()
+    return search.finish()
 
 
 class _Search:
@@ -116,7 +116,7 @@ class _Search:
 
     def walk(self, folder: Path) -> None:
         """Looks through a folder and the folders in it, each once, whatever links lead to it."""
-        with self._readable(folder):
+        with self._note_refusals(folder):
             state = folder.stat()
             if (state.st_dev, state.st_ino) in self._seen:
                 return
@@ -125,7 +125,7 @@ class _Search:
                 if entry.name.startswith((".", "__MACOSX")):
                     continue
                 path = Path(entry.path)
-                with self._readable(path):
+                with self._note_refusals(path):
                     if entry.is_dir():
                         self.walk(path)
                     else:
@@ -134,7 +134,7 @@ class _Search:
     def add_archive(self, path: Path) -> None:
         """Adds the films and sounds of a zip archive."""
         try:
-            found = members(path)
+            found = list_members(path)
         except DataError as error:
             self.problems += [Problem(self._place(path), problem.message, problem.remedy) for problem in error.problems]
             return
@@ -146,7 +146,7 @@ class _Search:
         ]
 
     @contextmanager
-    def _readable(self, path: Path) -> Iterator[None]:
+    def _note_refusals(self, path: Path) -> Iterator[None]:
         """Turns a refusal of the system into a problem of this path, so that the search goes on."""
         try:
             yield
@@ -173,7 +173,7 @@ class _Search:
                     return
         self.plain.append(MediaFile(path, self._place(path), size))
 
-    def result(self) -> MediaTree:
+    def finish(self) -> MediaTree:
         """Returns all that was found, each file that is unpacked instead of the member that it was unpacked from."""
         unpacked = {file.path.name: file for file in self.plain}
         packed = [file for files in self.packed.values() for file in files]
@@ -183,13 +183,13 @@ class _Search:
         files = sorted([*self.plain, *left], key=lambda file: file.place)
         again = "unpack it again if that broke off"
         notes = [
-            _counted(self.unfinished, "{} is an unfinished download", "{} files are unfinished downloads"),
-            _counted(self.pointers, "{} is a pointer of git-lfs", "{} files are pointers of git-lfs")
+            _count(self.unfinished, "{} is an unfinished download", "{} files are unfinished downloads"),
+            _count(self.pointers, "{} is a pointer of git-lfs", "{} files are pointers of git-lfs")
             + (", not films or sounds: run `git lfs pull`" if self.pointers else ""),
-            _counted(self.dangling, "{} is a link that leads nowhere", "{} files are links that lead nowhere"),
-            _counted(_places(f for f in files if not f.size), "{} is empty", "{} files are empty"),
-            _counted(_places(twice), "{} is unpacked already", "{} files of archives are unpacked already"),
-            _counted(_places(other), "{} has another size unpacked", "{} of them have another size unpacked")
+            _count(self.dangling, "{} is a link that leads nowhere", "{} files are links that lead nowhere"),
+            _count(_list_places(f for f in files if not f.size), "{} is empty", "{} files are empty"),
+            _count(_list_places(twice), "{} is unpacked already", "{} files of archives are unpacked already"),
+            _count(_list_places(other), "{} has another size unpacked", "{} of them have another size unpacked")
             + (f": {again}" if other else ""),
         ]
         return MediaTree(self.root, files, [note for note in notes if note], self.problems)
@@ -198,11 +198,11 @@ class _Search:
         return path.relative_to(self.root).as_posix()
 
 
-def _places(files: Iterable[MediaFile]) -> list[str]:
+def _list_places(files: Iterable[MediaFile]) -> list[str]:
     return [file.place for file in files]
 
 
-def _counted(places: Sequence[str], one: str, several: str) -> str:
+def _count(places: Sequence[str], one: str, several: str) -> str:
     """Makes a sentence about files, with the first of them; nothing where there are none."""
     if len(places) < 2:
         return one.format(places[0]) if places else ""
@@ -227,7 +227,7 @@ def read_names(
         except ValueError as error:
             strange.append(Problem(file.place, str(error)))
     if other_files == "ignore":
-        note = _counted(
+        note = _count(
             [found.place for found in strange], "{} is ignored", "{} films and sounds of other names are ignored"
         )
         return named, [note] if note else [], []
@@ -235,11 +235,11 @@ def read_names(
     return (
         named,
         [],
-        listed([Problem(found.place, found.message, remedy) for found in strange], "files have wrong names"),
+        shorten([Problem(found.place, found.message, remedy) for found in strange], "files have wrong names"),
     )
 
 
-def stands_twice(copies: Iterable[Sequence[MediaFile]], remedy: str) -> list[Problem]:
+def refuse_twins(copies: Iterable[Sequence[MediaFile]], remedy: str) -> list[Problem]:
     """Returns the problems of files that are several for one and the same clip.
 
     Args:
@@ -252,22 +252,22 @@ def stands_twice(copies: Iterable[Sequence[MediaFile]], remedy: str) -> list[Pro
             size = "the same size" if len({file.size for file in files}) == 1 else "another size"
             others = " and ".join(file.place for file in files[1:])
             problems.append(Problem(files[0].place, f"is the same clip as {others}, of {size}", remedy))
-    return listed(problems, "clips stand twice")
+    return shorten(problems, "clips stand twice")
 
 
-def listed(problems: Sequence[Problem], what: str) -> list[Problem]:
+def shorten(problems: Sequence[Problem], what: str) -> list[Problem]:
     """Lists the first problems of a kind one by one; where there are more, one problem says how many altogether."""
     if len(problems) <= _SHOWN:
         return list(problems)
     return [*problems[:_SHOWN], Problem("", f"{len(problems):,} {what} altogether")]
 
 
-def no_clip(tree: MediaTree, what: str, wanted: str) -> Problem:
+def describe_no_clip(tree: MediaTree, what: str, wanted: str) -> Problem:
     """Describes a folder without a clip as a problem, with what was found instead."""
     return Problem("", f"holds no {what}", "; ".join(tree.notes) or f"root holds {wanted}")
 
 
-def not_prepared(row: Row) -> DataError:
+def refuse_unprepared(row: Row) -> DataError:
     """Makes the error of a film that is loaded without its preparation."""
     remedy = (
         "open the dataset with fusionkit.data.sources.open_dataset, which loads what `fusionkit prepare` made of it"

@@ -12,7 +12,7 @@ from torch import Tensor
 _END, _STEP = 12.0, 0.01
 
 
-def best_of_equidistant(classes: int, distance: float) -> float:
+def compute_equidistant_accuracy(classes: int, distance: float) -> float:
     r"""Computes the accuracy of Bayes' rule for equally frequent Gaussian classes, each as far from every other.
 
     .. math::
@@ -32,7 +32,7 @@ def best_of_equidistant(classes: int, distance: float) -> float:
         from the sentence above.
 
     Example:
-        >>> round(best_of_equidistant(2, 2.0), 6), round(best_of_equidistant(4, 0.0), 6)
+        >>> round(compute_equidistant_accuracy(2, 2.0), 6), round(compute_equidistant_accuracy(4, 0.0), 6)
         (0.841345, 0.25)
     """
     z = torch.linspace(-_END, _END, round(2 * _END / _STEP) + 1, dtype=torch.float64)
@@ -67,8 +67,8 @@ class Warp:
 
     def __init__(self, features: int, strength: float, generator: torch.Generator) -> None:
         self._kept, self._strength = features // 2, strength
-        self._rotations = [_rotation(features, generator) for _ in range(4)]
-        self._waves = [_directions(features - self._kept, self._kept, generator) for _ in range(3)]
+        self._rotations = [_draw_rotation(features, generator) for _ in range(4)]
+        self._waves = [_draw_directions(features - self._kept, self._kept, generator) for _ in range(3)]
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Warps vectors, ``(..., features)``."""
@@ -88,13 +88,13 @@ class Warp:
         return vectors
 
 
-def _rotation(features: int, generator: torch.Generator) -> Tensor:
+def _draw_rotation(features: int, generator: torch.Generator) -> Tensor:
     drawn, upper = torch.linalg.qr(torch.randn(features, features, generator=generator, dtype=torch.float64))
     rotation: Tensor = drawn * upper.diagonal().sign()
     return rotation.float()
 
 
-def _directions(count: int, features: int, generator: torch.Generator) -> Tensor:
+def _draw_directions(count: int, features: int, generator: torch.Generator) -> Tensor:
     drawn = torch.randn(features, count, generator=generator, dtype=torch.float64)
     directions: Tensor = 1.5 * drawn / drawn.norm(dim=0)
     return directions.float()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import Seed
-from fusionkit.data.datasets.gaussian_optimum import Warp, best_of_equidistant
-from fusionkit.data.datasets.synthetic import too_many
+from fusionkit.data.datasets.gaussian_optimum import Warp, compute_equidistant_accuracy
+from fusionkit.data.datasets.synthetic import refuse_too_many
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 
@@ -58,10 +58,10 @@ class GaussianViews(Dataset):
     are standard normal. T is a fixed map that can be undone (`Warp`), so that it makes learning hard and loses nothing.
 
     The total distance d says how far the classes are apart in all modalities together, the imbalance r how unequally
-    the squared distance is divided, the fuzziness q how often a modality should be left out. `best_accuracy` is exact.
-    Compare fusions and balancers by what is left to it. Fuzziness that could not be seen has no such closed form and
-    is not offered. The target is ``label``. Groups are only names: nothing in a sample depends on them but which
-    numbers were drawn, so a part of any groups is a sample of the same distribution.
+    the squared distance is divided, the fuzziness q how often a modality should be left out. `compute_best_accuracy` is
+    exact. Compare fusions and balancers by what is left to it. Fuzziness that could not be seen has no such closed
+    form and is not offered. The target is ``label``. Groups are only names: nothing in a sample depends on them
+    but which numbers were drawn, so a part of any groups is a sample of the same distribution.
 
     Args:
         modalities: By modality, its features, warp and missing share; at most eight.
@@ -81,7 +81,7 @@ class GaussianViews(Dataset):
         >>> data = GaussianViews(groups=2, samples=1)
         >>> len(data.rows), data.load(0)["easy"].shape
         (8, torch.Size([1, 8]))
-        >>> [round(data.best_accuracy(names), 3) for names in (["easy"], ["hard"], ["easy", "hard"])]
+        >>> [round(data.compute_best_accuracy(names), 3) for names in (["easy"], ["hard"], ["easy", "hard"])]
         [0.767, 0.767, 0.903]
     """
 
@@ -106,7 +106,8 @@ class GaussianViews(Dataset):
             name: distance**2 * part / sum(parts) for name, part in zip(modalities, parts, strict=True)
         }
         self._warps = {
-            name: Warp(view.features, view.warp, self._generator("warp", name)) for name, view in modalities.items()
+            name: Warp(view.features, view.warp, self._make_generator("warp", name))
+            for name, view in modalities.items()
         }
         self._per_group = len(classes) * samples
         self._blocks: dict[int, Mapping[str, tuple[Tensor, Tensor]]] = {}
@@ -121,15 +122,15 @@ class GaussianViews(Dataset):
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Loads a sample, made with all of its group."""
         group, position = divmod(index, self._per_group)
-        block = self._block(group)
+        block = self._draw_block(group)
         return {name: vectors[position : position + 1] for name, (vectors, has) in block.items() if has[position]}
 
     def length(self, index: int, modality: str) -> int:
         """Returns 1, or 0 where the sample lacks the modality."""
         group, position = divmod(index, self._per_group)
-        return int(self._block(group)[modality][1][position])
+        return int(self._draw_block(group)[modality][1][position])
 
-    def best_accuracy(self, modalities: Collection[str] | None = None) -> float:
+    def compute_best_accuracy(self, modalities: Collection[str] | None = None) -> float:
         r"""Computes the accuracy of the best of all classifiers that see these modalities, expected over samples.
 
         .. math::
@@ -137,7 +138,7 @@ class GaussianViews(Dataset):
 
         B are those modalities of S that a sample has and that are clear in it. The rest tell nothing, and it can be
         seen which they are, so the best classifier knows B; independent Gaussian modalities add their squared
-        distances, and :math:`P_K` is `best_of_equidistant`. Nothing of B leaves the chance of 1/K.
+        distances, and :math:`P_K` is `compute_equidistant_accuracy`. Nothing of B leaves the chance of 1/K.
 
         Args:
             modalities: What the classifier sees; all of them where it is left out.
@@ -150,25 +151,25 @@ class GaussianViews(Dataset):
             if name not in self._views:
                 raise ValueError(f"no modality {name!r}; {did_you_mean(name, self._views)}")
         chances: dict[frozenset[str], float] = {}
-        for present, chance in self._presence().items():
+        for present, chance in self._count_presence().items():
             showing = present & set(seen)
-            for clear in _subsets(showing):
+            for clear in _list_subsets(showing):
                 fuzzy = len(showing) - len(clear)
                 likely = chance * (1 - self._fuzziness) ** len(clear) * self._fuzziness**fuzzy
                 chances[clear] = chances.get(clear, 0.0) + likely
         count = len(self.classes["label"])
         return math.fsum(
-            chance * best_of_equidistant(count, math.sqrt(sum(self.squared_distances[name] for name in clear)))
+            chance * compute_equidistant_accuracy(count, math.sqrt(sum(self.squared_distances[name] for name in clear)))
             for clear, chance in chances.items()
             if chance > 0
         )
 
-    def _presence(self) -> Mapping[frozenset[str], float]:
+    def _count_presence(self) -> Mapping[frozenset[str], float]:
         """Computes, for every set of modalities, how likely a sample has just those."""
         missing = {name: view.missing for name, view in self._views.items()}
         chances = {
             present: math.prod(1 - share if name in present else share for name, share in missing.items())
-            for present in _subsets(frozenset(missing))
+            for present in _list_subsets(frozenset(missing))
         }
         # Where chance takes every modality, each is as likely to stay.
         none = chances.pop(frozenset())
@@ -176,21 +177,21 @@ class GaussianViews(Dataset):
             chances[frozenset([name])] += none / len(missing)
         return chances
 
-    def _block(self, group: int) -> Mapping[str, tuple[Tensor, Tensor]]:
+    def _draw_block(self, group: int) -> Mapping[str, tuple[Tensor, Tensor]]:
         """Draws by modality the vectors of a group's samples, and which samples have them."""
         if group not in self._blocks:
             # A group at a time, because a generator per sample would cost more than training on it.
             count = self._per_group
-            draws = torch.rand(count, len(self._views), generator=self._generator("missing", str(group)))
+            draws = torch.rand(count, len(self._views), generator=self._make_generator("missing", str(group)))
             has = draws >= torch.tensor([view.missing for view in self._views.values()])
-            stays = torch.randint(len(self._views), (count,), generator=self._generator("stays", str(group)))
+            stays = torch.randint(len(self._views), (count,), generator=self._make_generator("stays", str(group)))
             has[torch.arange(count), stays] |= ~has.any(dim=1)
             vectors = {name: self._make(name, group) for name in self._views}
             self._blocks[group] = {name: (vectors[name], has[:, n]) for n, name in enumerate(vectors)}
         return self._blocks[group]
 
     def _make(self, name: str, group: int) -> Tensor:
-        generator = self._generator("samples", name, str(group))
+        generator = self._make_generator("samples", name, str(group))
         classes = len(self.classes["label"])
         labels = torch.arange(classes).repeat_interleave(self._per_group // classes)
         fuzzy = torch.rand(len(labels), generator=generator) < self._fuzziness
@@ -200,17 +201,17 @@ class GaussianViews(Dataset):
         vectors[:, classes] = torch.where(fuzzy, -1.0, 1.0)
         return self._warps[name](vectors)
 
-    def _generator(self, *purpose: str) -> torch.Generator:
+    def _make_generator(self, *purpose: str) -> torch.Generator:
         digest = hashlib.sha256("/".join((str(self._seed), *purpose)).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def _subsets(names: frozenset[str]) -> list[frozenset[str]]:
+def _list_subsets(names: frozenset[str]) -> list[frozenset[str]]:
     return [frozenset(some) for count in range(len(names) + 1) for some in combinations(sorted(names), count)]
 
 
 def _check(modalities: Mapping[str, GaussianView], classes: Sequence[str], samples: int) -> None:
-    problems = too_many(samples)
+    problems = refuse_too_many(samples)
     if not 0 < len(modalities) <= MOST_MODALITIES:
         problems.append(Problem("modalities", f"there are {len(modalities)}", f"name 1 to {MOST_MODALITIES}"))
     if len(set(classes)) != len(classes) or len(classes) < 2:

@@ -11,11 +11,11 @@ from torch import Tensor
 from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import DATASETS
 from fusionkit.data.datasets.film_columns import FilmColumns
-from fusionkit.data.datasets.film_files import not_prepared
-from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, modality_of
-from fusionkit.data.datasets.table_targets import targets_of
+from fusionkit.data.datasets.film_files import refuse_unprepared
+from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, make_modality
+from fusionkit.data.datasets.table_targets import read_targets
 from fusionkit.data.readers.files import expand_path
-from fusionkit.data.readers.length_notes import length_note
+from fusionkit.data.readers.length_notes import note_length
 from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
@@ -84,18 +84,18 @@ class Manifest(Dataset):
         folder = table.path.parent if root is None else expand_path(root)
         named = targets if isinstance(targets, dict) else {name: name for name in targets or ()}
         films = FilmColumns(film, sound)
-        beside = films.refused_beside({"modalities": modalities, "sample_rate": sample_rate})
+        beside = films.refuse_beside({"modalities": modalities, "sample_rate": sample_rate})
         if beside:
             raise DataError(beside, source=str(table.path))
         self._sources = {
-            name: modality_of(name, given, table.rows, folder, sample_rate)
+            name: make_modality(name, given, table.rows, folder, sample_rate)
             for name, given in (modalities or {}).items()
         }
         others = {"film": film, "sound": sound, "group": group, "id": id, "part": part}
         used = _check_columns(table, self._sources, named, others)
         self._table_rows = table.rows
-        problems = _problems_with_values(table.rows, self._sources) + _problems_with_names(table, id, part)
-        values, classes = targets_of(table, named, problems)
+        problems = _check_values(table.rows, self._sources) + _check_names(table, id, part)
+        values, classes = read_targets(table, named, problems)
         clips, self.notes = films.read(table.rows, folder, problems)
         if problems:
             raise DataError(problems, source=str(table.path))
@@ -110,8 +110,8 @@ class Manifest(Dataset):
         self.rows = [
             Row(
                 id=str(row.cells[id]) if id else str(position + 1),
-                group=_text(row, group),
-                part=_text(row, part),
+                group=_read_text(row, group),
+                part=_read_text(row, part),
                 targets=values[position],
                 place=row.place,
             )
@@ -119,26 +119,26 @@ class Manifest(Dataset):
         ]
         self.group_name = group or Dataset.group_name
         self.clips = dict(zip((row.id for row in self.rows), clips, strict=True)) if clips else {}
-        self._empty = _empty_files(table.rows, self._sources)
+        self._empty = _find_empty_files(table.rows, self._sources)
         self.sources = {
             row.id: [
-                source.file(stated)
+                source.locate(stated)
                 for name, source in self._sources.items()
                 if isinstance(source, FileNames) and source.has(stated) and position not in self._empty[name]
             ]
             for position, (row, stated) in enumerate(zip(self.rows, table.rows, strict=True))
         }
         self.cautions = (
-            *_cautions_of_columns(table, self._sources),
-            *_cautions_of_files(table, self._sources, self._empty),
-            *_cautions_of_lengths(table, self._sources),
-            *_cautions_of_marks(table, used),
+            *_caution_columns(table, self._sources),
+            *_caution_files(table, self._sources, self._empty),
+            *_caution_lengths(table, self._sources),
+            *_caution_marks(table, used),
         )
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Reads the files and numbers of one row; refuses clips, which are prepared before they are loaded."""
         if self.clips:
-            raise not_prepared(self.rows[index])
+            raise refuse_unprepared(self.rows[index])
         row = self._table_rows[index]
         return {name: source.load(row) for name, source in self._sources.items() if source.has(row)}
 
@@ -153,9 +153,13 @@ class Manifest(Dataset):
         return stated and index not in self._empty.get(modality, ())
 
 
-def _problems_with_values(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> list[Problem]:
+def _check_values(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> list[Problem]:
     return [
-        problem for row in rows for source in sources.values() if source.has(row) for problem in source.problems(row)
+        problem
+        for row in rows
+        for source in sources.values()
+        if source.has(row)
+        for problem in source.find_problems(row)
     ]
 
 
@@ -172,7 +176,7 @@ def _describe_modalities(table: Table, sources: Mapping[str, TableModality]) -> 
     return described
 
 
-def _empty_files(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> Mapping[str, frozenset[int]]:
+def _find_empty_files(rows: Sequence[TableRow], sources: Mapping[str, TableModality]) -> Mapping[str, frozenset[int]]:
     """Finds by modality the positions of rows whose file holds no element."""
     return {
         name: frozenset(index for index, row in enumerate(rows) if source.has(row) and source.is_empty(row))
@@ -181,7 +185,7 @@ def _empty_files(rows: Sequence[TableRow], sources: Mapping[str, TableModality])
     }
 
 
-def _cautions_of_columns(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
+def _caution_columns(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
     return [
         f"Every sample lacks {name}: {list_columns(source.columns)} empty in all {len(table.rows)} rows of "
         f"{table.path.name}."
@@ -190,7 +194,7 @@ def _cautions_of_columns(table: Table, sources: Mapping[str, TableModality]) -> 
     ]
 
 
-def _cautions_of_files(
+def _caution_files(
     table: Table, sources: Mapping[str, TableModality], empty: Mapping[str, frozenset[int]]
 ) -> list[str]:
     found = []
@@ -199,7 +203,7 @@ def _cautions_of_files(
         if positions and isinstance(source, FileNames):
             rows = [table.rows[position] for position in sorted(positions)]
             stated = sum(source.has(row) for row in table.rows)
-            files = "; ".join(f"{row.place}: {source.file(row)}" for row in rows[:_NAMED])
+            files = "; ".join(f"{row.place}: {source.locate(row)}" for row in rows[:_NAMED])
             more = f"; and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
             found.append(
                 f"{len(rows)} of {stated} files of {name} hold a header and no element: {files}{more}. "
@@ -208,14 +212,14 @@ def _cautions_of_files(
     return found
 
 
-def _cautions_of_lengths(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
+def _caution_lengths(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
     found = []
     for name, source in sources.items():
         if not isinstance(source, FileNames):
             continue
-        files = [(row.place, source.file(row)) for row in table.rows if source.has(row)]
+        files = [(row.place, source.locate(row)) for row in table.rows if source.has(row)]
         sounds = [(place, file) for place, file in files if file.suffix.lower() in SOUND_SUFFIXES]
-        noted = [f"{place}: {file} {note}" for place, file in sounds if (note := length_note(file))]
+        noted = [f"{place}: {file} {note}" for place, file in sounds if (note := note_length(file))]
         if noted:
             more = f"; and {len(noted) - _NAMED} more" if len(noted) > _NAMED else ""
             wrong = f"{len(noted)} of {len(files)} files of {name} do not state their length, or a wrong one"
@@ -223,7 +227,7 @@ def _cautions_of_lengths(table: Table, sources: Mapping[str, TableModality]) -> 
     return found
 
 
-def _cautions_of_marks(table: Table, used: Sequence[str]) -> list[str]:
+def _caution_marks(table: Table, used: Sequence[str]) -> list[str]:
     found = []
     for (column, mark), count in sorted(table.marks.items()):
         if column in used:
@@ -266,23 +270,23 @@ def _check_columns(
     return tuple(column for _, columns in wanted for column in columns)
 
 
-def _problems_with_names(table: Table, id_column: str | None, part_column: str | None) -> list[Problem]:
+def _check_names(table: Table, id_column: str | None, part_column: str | None) -> list[Problem]:
     problems = []
     first: dict[str, str] = {}
     for row in table.rows:
-        name = _text(row, id_column)
+        name = _read_text(row, id_column)
         if id_column is not None and name is None:
             problems.append(Problem(row.place, f"column {id_column!r}, the id, is empty"))
         elif name is not None and name in first:
             problems.append(Problem(row.place, f"id {name!r} is taken by {first[name]}"))
         elif name is not None:
             first[name] = row.place
-        part = _text(row, part_column)
+        part = _read_text(row, part_column)
         if part not in (None, "train", "test"):
             problems.append(Problem(row.place, f"part {part!r}", "train or test"))
     return problems
 
 
-def _text(row: TableRow, column: str | None) -> str | None:
+def _read_text(row: TableRow, column: str | None) -> str | None:
     cell: Cell | None = row.cells.get(column) if column is not None else None
     return None if cell is None else str(cell)

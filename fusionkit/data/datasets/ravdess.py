@@ -14,11 +14,11 @@ from fusionkit.data.datasets.film_counts import count_clips
 from fusionkit.data.datasets.film_files import (
     MediaFile,
     OtherFiles,
+    describe_no_clip,
     find_media,
-    no_clip,
-    not_prepared,
     read_names,
-    stands_twice,
+    refuse_twins,
+    refuse_unprepared,
 )
 from fusionkit.data.datasets.ravdess_names import CHANNELS, EMOTIONS, INTENSITIES, SEXES, STATEMENTS, WHOLE, RavdessName
 from fusionkit.errors import DataError, Problem
@@ -75,19 +75,19 @@ class Ravdess(Dataset):
         tree = find_media(root, _WANTED)
         named, ignored, strange = read_names(tree.files, _name_of, other_files)
         problems, notes = [*tree.problems, *strange], [*tree.notes, *ignored]
-        takes, names = _takes(named, channels)
+        takes, names = _gather_takes(named, channels)
         left = sum(CHANNELS[name.channel - 1] not in channels for _, name in named)
         if left:
             notes.append(f"{left:,} files of other channels are left out; `channels` names those that are read")
         copies = [files for take in takes.values() for files in take.values()]
-        problems += stands_twice(copies, "keep one of them, or point root at the folder that holds each once")
+        problems += refuse_twins(copies, "keep one of them, or point root at the folder that holds each once")
         if sound == "file":
-            problems += _without_file(takes)
+            problems += _refuse_without_file(takes)
         self.clips = {
-            clip: found for clip in sorted(takes) if (found := _clip_of(takes[clip], sound)) != Clip(None, None)
+            clip: found for clip in sorted(takes) if (found := _make_clip(takes[clip], sound)) != Clip(None, None)
         }
         if not self.clips and not problems:
-            problems.append(no_clip(tree, f"clip of {' or '.join(channels)}", _WANTED))
+            problems.append(describe_no_clip(tree, f"clip of {' or '.join(channels)}", _WANTED))
         if problems:
             raise DataError(problems, source=str(tree.root))
         self.modalities = {}
@@ -95,11 +95,11 @@ class Ravdess(Dataset):
         self.rows = [
             Row(clip, names[clip].group, None, names[clip].targets, _place_of(takes[clip])) for clip in self.clips
         ]
-        self.notes = (*_counts(names, self.clips), *_sources(takes, self.clips), *notes)
+        self.notes = (*_count_clips(names, self.clips), *_describe_sources(takes, self.clips), *notes)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Refuses: a film is prepared before it is loaded."""
-        raise not_prepared(self.rows[index])
+        raise refuse_unprepared(self.rows[index])
 
 
 def _name_of(file: MediaFile) -> RavdessName:
@@ -110,7 +110,7 @@ def _name_of(file: MediaFile) -> RavdessName:
     return name
 
 
-def _takes(
+def _gather_takes(
     named: Sequence[tuple[MediaFile, RavdessName]], channels: Sequence[str]
 ) -> tuple[dict[str, _Take], dict[str, RavdessName]]:
     takes: dict[str, _Take] = defaultdict(lambda: defaultdict(list))
@@ -122,7 +122,7 @@ def _takes(
     return takes, names
 
 
-def _clip_of(take: _Take, sound: Sound) -> Clip:
+def _make_clip(take: _Take, sound: Sound) -> Clip:
     """Makes the clip of a take from its film and its sound; of neither where `sound` leaves nothing of it."""
     films = take.get(_FILM) or take.get(_SILENT_FILM) or []
     files = take.get(_SOUND, [])
@@ -132,7 +132,7 @@ def _clip_of(take: _Take, sound: Sound) -> Clip:
     return Clip(films[0].path if films else None, files[0].path if files else None)
 
 
-def _without_file(takes: Mapping[str, _Take]) -> list[Problem]:
+def _refuse_without_file(takes: Mapping[str, _Take]) -> list[Problem]:
     lacking = [clip for clip in sorted(takes) if not takes[clip].get(_SOUND)]
     if not lacking:
         return []
@@ -144,7 +144,7 @@ def _place_of(take: _Take) -> str:
     return next(take[modality][0].place for modality in (_FILM, _SILENT_FILM, _SOUND) if take.get(modality))
 
 
-def _counts(names: Mapping[str, RavdessName], clips: Mapping[str, Clip]) -> list[str]:
+def _count_clips(names: Mapping[str, RavdessName], clips: Mapping[str, Clip]) -> list[str]:
     notes = []
     for number, channel in enumerate(CHANNELS, start=1):
         spoken = [(names[clip].group, names[clip].emotion) for clip in clips if names[clip].channel == number]
@@ -153,7 +153,7 @@ def _counts(names: Mapping[str, RavdessName], clips: Mapping[str, Clip]) -> list
     return notes
 
 
-def _sources(takes: Mapping[str, _Take], clips: Mapping[str, Clip]) -> list[str]:
+def _describe_sources(takes: Mapping[str, _Take], clips: Mapping[str, Clip]) -> list[str]:
     """Says what the films and the sounds are, and how many clips lack them."""
     films, sounds = Counter[str](), Counter[str]()
     for name, clip in clips.items():

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from fusionkit.config.registry import DATASETS
 from fusionkit.data.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
-from fusionkit.data.readers.files import at_place, expand_path
+from fusionkit.data.readers.files import expand_path, place_error
 from fusionkit.data.readers.sound.audio import read_audio, read_header
-from fusionkit.data.readers.tables import float_or_none, read_table
+from fusionkit.data.readers.tables import read_float, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.nn.tensor_checks import check_finite
@@ -69,7 +69,7 @@ class RavdessActionUnits(Dataset):
             try:
                 loaded["audio"] = read_audio(path, rate=self.sample_rate)
             except DataError as error:
-                raise at_place(error, f"{row.place}: audio") from error
+                raise place_error(error, f"{row.place}: audio") from error
             check_finite(loaded["audio"], f"{row.place}: audio: {path}")
         if row.id in self._units:
             loaded["action_units"] = self._units[row.id][None]
@@ -80,7 +80,7 @@ class RavdessActionUnits(Dataset):
         clip = self.rows[index].id
         if modality == "action_units":
             return int(clip in self._units)
-        return read_header(self._waves[clip]).length_at(self.sample_rate) if clip in self._waves else 0
+        return read_header(self._waves[clip]).count_samples(self.sample_rate) if clip in self._waves else 0
 
 
 def _find_waves(folder: Path, names: dict[str, tuple[RavdessName, str]], problems: list[Problem]) -> Mapping[str, Path]:
@@ -109,7 +109,7 @@ def _read_units(path: Path, names: dict[str, tuple[RavdessName, str]], problems:
     units: dict[str, Tensor] = {}
     for row in table.rows:
         name = parse_name(str(row.cells.get("clip", "")), row.place, problems)
-        numbers = [float_or_none(row.cells.get(column, "")) for column in columns]
+        numbers = [read_float(row.cells.get(column, "")) for column in columns]
         bad = [column for column, value in zip(columns, numbers, strict=True) if value is None]
         if bad:
             shown = ", ".join(bad[:5]) + (", ..." if len(bad) > 5 else "")

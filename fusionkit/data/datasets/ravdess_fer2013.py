@@ -14,7 +14,7 @@ from fusionkit.config.schema import Seed
 from fusionkit.data.datasets.fer2013 import Fer2013
 from fusionkit.data.datasets.ravdess_names import EMOTIONS, INTENSITIES, STATEMENTS, RavdessName
 from fusionkit.data.datasets.ravdess_sound import RavdessSound
-from fusionkit.data.splits import natural_order
+from fusionkit.data.splits import make_sort_key
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 
@@ -81,7 +81,7 @@ class RavdessFer2013(Dataset):
     ) -> None:
         self._sound = RavdessSound(root=sound, sample_rate=sample_rate)
         self._pictures = Fer2013(root=faces_root, twins="drop")
-        pools = _shuffled(self._pictures.rows, seed)
+        pools = _shuffle(self._pictures.rows, seed)
         _check_pools(pools, faces)
         self.modalities = {
             "audio": self._sound.modalities["audio"],
@@ -107,7 +107,7 @@ class RavdessFer2013(Dataset):
         """Elements of a modality."""
         return len(self._faces[index]) if modality == "face" else self._sound.length(index // len(PARTS), modality)
 
-    def faces_of(self, index: int) -> tuple[str, ...]:
+    def list_faces(self, index: int) -> tuple[str, ...]:
         """Lists the names of a sample's faces in FER2013."""
         return tuple(self._pictures.rows[face].id for face in self._faces[index])
 
@@ -127,10 +127,10 @@ def deal(pool: Sequence[int], name: RavdessName, count: int) -> tuple[int, ...]:
     return tuple(pool[(first + position) % len(pool)] for position in range(count))
 
 
-def _shuffled(rows: Sequence[Row], seed: int) -> Mapping[tuple[str, str], list[int]]:
+def _shuffle(rows: Sequence[Row], seed: int) -> Mapping[tuple[str, str], list[int]]:
     """Shuffles the positions of faces by part and emotion, in orders that the order of files does not change."""
     pools: dict[tuple[str, str], list[int]] = {(part, emotion): [] for part in PARTS for emotion in FACE_OF.values()}
-    for position, row in sorted(enumerate(rows), key=lambda item: natural_order(item[1].id)):
+    for position, row in sorted(enumerate(rows), key=lambda item: make_sort_key(item[1].id)):
         pools[str(row.part), str(row.targets["emotion"])].append(position)
     generator = torch.Generator().manual_seed(seed)
     return {

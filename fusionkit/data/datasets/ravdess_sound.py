@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionkit.config.registry import DATASETS
 from fusionkit.data.datasets.film_files import MediaFile, MediaTree, find_media
 from fusionkit.data.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
-from fusionkit.data.readers.files import at_place
+from fusionkit.data.readers.files import place_error
 from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
@@ -53,7 +53,7 @@ class RavdessSound(Dataset):
     ) -> None:
         self.sample_rate = sample_rate
         tree = find_media(root, _WANTED, AUDIO_SUFFIXES)
-        found = _sounds_of(tree, _CHANNELS[channel])
+        found = _find_sounds(tree, _CHANNELS[channel])
         self.names = tuple(found)
         self._files = tuple(file.path for file in found.values())
         self.modalities = {"audio": ModalityInfo((), float(sample_rate))}
@@ -67,16 +67,16 @@ class RavdessSound(Dataset):
         try:
             wave = read_audio(path, rate=self.sample_rate)
         except DataError as error:
-            raise at_place(error, place) from error
+            raise place_error(error, place) from error
         check_finite(wave, f"{place}: {path}")
         return {"audio": wave}
 
     def length(self, index: int, modality: str) -> int:
         """Elements of a wave, read from the header of its file."""
-        return read_header(self._files[index]).length_at(self.sample_rate)
+        return read_header(self._files[index]).count_samples(self.sample_rate)
 
 
-def _sounds_of(tree: MediaTree, channels: tuple[int, ...]) -> Mapping[RavdessName, MediaFile]:
+def _find_sounds(tree: MediaTree, channels: tuple[int, ...]) -> Mapping[RavdessName, MediaFile]:
     """Finds the sound files of some channels, clip by clip in the order of their names.
 
     Raises:
@@ -99,8 +99,8 @@ def _sounds_of(tree: MediaTree, channels: tuple[int, ...]) -> Mapping[RavdessNam
         problems.append(Problem(str(tree.root), what, f"root is the folder that holds {_WANTED}"))
     if problems:
         raise DataError(problems, source="ravdess_sound")
-    return {name: file for _, (name, file) in sorted(found.items(), key=lambda item: _order(item[1][0]))}
+    return {name: file for _, (name, file) in sorted(found.items(), key=lambda item: _sort_key(item[1][0]))}
 
 
-def _order(name: RavdessName) -> tuple[int, str]:
+def _sort_key(name: RavdessName) -> tuple[int, str]:
     return name.actor, name.clip

@@ -97,7 +97,7 @@ class Synthetic(Dataset):
         self._made, self._seed, self._group_offset = dict(modalities), seed, group_offset
         self.modalities = {name: ModalityInfo((made.features,), made.rate) for name, made in modalities.items()}
         self.classes = {"label": tuple(classes)}
-        self._looks = {name: _looks(made.confuses, classes) for name, made in modalities.items()}
+        self._looks = {name: _find_looks(made.confuses, classes) for name, made in modalities.items()}
         cases = [
             (f"{group + 1:02}", label, take) for group in range(groups) for label in classes for take in range(samples)
         ]
@@ -106,7 +106,7 @@ class Synthetic(Dataset):
                 id=f"{group}-{label}-{take + 1}",
                 group=group,
                 part=None,
-                targets=self._targets(position, label, regression),
+                targets=self._make_targets(position, label, regression),
                 place=f"synthetic sample {position}",
             )
             for position, (group, label, take) in enumerate(cases)
@@ -114,59 +114,59 @@ class Synthetic(Dataset):
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Makes one sample."""
-        return {name: self._make(index, name) for name in self._made if name not in self._lacking(index)}
+        return {name: self._make(index, name) for name in self._made if name not in self._draw_lacking(index)}
 
     def length(self, index: int, modality: str) -> int:
         """Elements of a modality of a sample, without making it."""
-        return 0 if modality in self._lacking(index) else self._drawn_length(index, modality)
+        return 0 if modality in self._draw_lacking(index) else self._draw_length(index, modality)
 
-    def _targets(self, index: int, label: str, regression: bool) -> Mapping[str, RawTarget | None]:
-        return {"label": label, "strength": self._strength(index)} if regression else {"label": label}
+    def _make_targets(self, index: int, label: str, regression: bool) -> Mapping[str, RawTarget | None]:
+        return {"label": label, "strength": self._draw_strength(index)} if regression else {"label": label}
 
     def _make(self, index: int, modality: str) -> Tensor:
         made, row = self._made[modality], self.rows[index]
         look = self._looks[modality][str(row.targets["label"])]
-        prototype = self._generator("look", modality, look)
-        direction, swing = (_direction(made.features, prototype) for _ in range(2))
+        prototype = self._make_generator("look", modality, look)
+        direction, swing = (_draw_direction(made.features, prototype) for _ in range(2))
         cycles = float(torch.rand((), generator=prototype)) * 0.15 + 0.05
-        offset = torch.randn(made.features, generator=self._generator("group", modality, str(row.group)))
-        generator = self._generator("sample", modality, str(index))
-        length = self._drawn_length(index, modality)
+        offset = torch.randn(made.features, generator=self._make_generator("group", modality, str(row.group)))
+        generator = self._make_generator("sample", modality, str(index))
+        length = self._draw_length(index, modality)
         signal = direction.expand(length, -1)
         phase = 2 * math.pi * float(torch.rand((), generator=generator))
         if made.max_length > 1:
             waves = torch.sin(2 * math.pi * cycles * torch.arange(length) + phase)
             signal = signal + math.sqrt(2) * waves[:, None] * swing
         noise = made.noise * torch.randn(length, made.features, generator=generator)
-        return self._strength(index) * signal + self._group_offset * offset + noise
+        return self._draw_strength(index) * signal + self._group_offset * offset + noise
 
-    def _strength(self, index: int) -> float:
-        return 0.5 + float(torch.rand((), generator=self._generator("strength", str(index))))
+    def _draw_strength(self, index: int) -> float:
+        return 0.5 + float(torch.rand((), generator=self._make_generator("strength", str(index))))
 
-    def _drawn_length(self, index: int, modality: str) -> int:
+    def _draw_length(self, index: int, modality: str) -> int:
         made = self._made[modality]
-        generator = self._generator("length", modality, str(index))
+        generator = self._make_generator("length", modality, str(index))
         return int(torch.randint(made.min_length, made.max_length + 1, (), generator=generator))
 
-    def _lacking(self, index: int) -> frozenset[str]:
-        draws = torch.rand(len(self._made), generator=self._generator("missing", str(index))).tolist()
+    def _draw_lacking(self, index: int) -> frozenset[str]:
+        draws = torch.rand(len(self._made), generator=self._make_generator("missing", str(index))).tolist()
         margins = {name: draw - made.missing for (name, made), draw in zip(self._made.items(), draws, strict=True)}
         lacking = frozenset(name for name, margin in margins.items() if margin < 0)
         # Where chance takes every modality, the one that came closest to staying stays.
         return lacking if len(lacking) < len(margins) else lacking - {max(margins, key=lambda name: margins[name])}
 
-    def _generator(self, *purpose: str) -> torch.Generator:
+    def _make_generator(self, *purpose: str) -> torch.Generator:
         digest = hashlib.sha256("/".join((str(self._seed), *purpose)).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
-def _direction(features: int, generator: torch.Generator) -> Tensor:
+def _draw_direction(features: int, generator: torch.Generator) -> Tensor:
     """Draws a random direction whose numbers have a root mean square of one."""
     drawn = torch.randn(features, generator=generator)
     return drawn / drawn.square().mean().sqrt()
 
 
-def _looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> Mapping[str, str]:
+def _find_looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> Mapping[str, str]:
     """Finds, for every class, the first of all classes that it cannot be told apart from."""
     look = {name: name for name in classes}
     for first, second in confuses:
@@ -176,7 +176,7 @@ def _looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> Mappi
     return look
 
 
-def too_many(samples: int) -> list[Problem]:
+def refuse_too_many(samples: int) -> list[Problem]:
     """Says what is wrong with a number of made samples, each of which is a row in memory."""
     if samples <= MOST_SAMPLES:
         return []
@@ -185,7 +185,7 @@ def too_many(samples: int) -> list[Problem]:
 
 
 def _check(modalities: Mapping[str, SyntheticModality], classes: Sequence[str], samples: int) -> None:
-    problems = too_many(samples)
+    problems = refuse_too_many(samples)
     if not modalities:
         problems.append(Problem("modalities", "is empty", "name at least one modality"))
     if len(set(classes)) != len(classes) or len(classes) < 2:

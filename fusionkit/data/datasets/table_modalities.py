@@ -11,13 +11,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fusionkit.data.datasets.table_targets import problems_with_numbers
+from fusionkit.data.datasets.table_targets import check_numbers
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
-from fusionkit.data.readers.files import at_place, is_file, path_hint, what_is_there
+from fusionkit.data.readers.files import describe_what_is_there, find_path_hint, is_file, place_error
 from fusionkit.data.readers.images import IMAGE_SUFFIXES
 from fusionkit.data.readers.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import PLAIN_SUFFIXES, read_stated_header
-from fusionkit.data.readers.tables import TableRow, number
+from fusionkit.data.readers.tables import TableRow, read_number
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import ModalityInfo
 
@@ -56,7 +56,7 @@ class TableModality(ABC):
         return any(column in row.cells for column in self.columns)
 
     @abstractmethod
-    def problems(self, row: TableRow) -> list[Problem]:
+    def find_problems(self, row: TableRow) -> list[Problem]:
         """Finds what is wrong with the cells of a row that states it, as far as is seen without opening files."""
 
     @abstractmethod
@@ -98,11 +98,11 @@ class NumberColumns(TableModality):
         self._rows = rows
         self._dtype: torch.dtype | None = None
 
-    def problems(self, row: TableRow) -> list[Problem]:
+    def find_problems(self, row: TableRow) -> list[Problem]:
         """Finds cells that hold no finite number, and vectors that are not complete."""
         where = f"{row.place}: {self.name}"
         given = {column: row.cells[column] for column in self.columns if column in row.cells}
-        problems = problems_with_numbers(where, given)
+        problems = check_numbers(where, given)
         if given and len(given) < len(self.columns):
             empty = ", ".join(column for column in self.columns if column not in given)
             remedy = "give every number of the vector, or none of them where it is missing"
@@ -117,14 +117,14 @@ class NumberColumns(TableModality):
         """Loads the vector ``(1, columns)``."""
         if self._dtype is None:
             self._dtype = torch.int64 if all(map(self._is_whole, self._rows)) else torch.float32
-        return torch.tensor([[number(row.cells[column]) for column in self.columns]], dtype=self._dtype)
+        return torch.tensor([[read_number(row.cells[column]) for column in self.columns]], dtype=self._dtype)
 
     def length(self, row: TableRow) -> int:
         """Returns one."""
         return 1
 
     def _is_whole(self, row: TableRow) -> bool:
-        given = [number(row.cells[column]) for column in self.columns if column in row.cells]
+        given = [read_number(row.cells[column]) for column in self.columns if column in row.cells]
         return all(isinstance(value, int) and -_MOST_WHOLE <= value < _MOST_WHOLE for value in given)
 
 
@@ -143,26 +143,28 @@ class FileNames(TableModality):
         self._options = ReadOptions(sample_rate, source.rate, source.layout, source.tensor)
         self._expected: ModalityInfo | None = None
 
-    def file(self, row: TableRow) -> Path:
+    def locate(self, row: TableRow) -> Path:
         """Finds the file that a row names, as it is written there: neither ``~`` nor ``$NAME`` is replaced."""
         return self._root / str(row.cells[self.columns[0]])
 
-    def problems(self, row: TableRow) -> list[Problem]:
+    def find_problems(self, row: TableRow) -> list[Problem]:
         """Says that its file is not there."""
-        file, where = self.file(row), f"{row.place}: {self.name}"
+        file, where = self.locate(row), f"{row.place}: {self.name}"
         try:
             if is_file(file):
                 return []
         except DataError as error:
-            return list(at_place(error, where).problems)
-        return [Problem(where, f"{what_is_there(file)}: {file}", path_hint(str(row.cells[self.columns[0]])))]
+            return list(place_error(error, where).problems)
+        return [
+            Problem(where, f"{describe_what_is_there(file)}: {file}", find_path_hint(str(row.cells[self.columns[0]])))
+        ]
 
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
         """Describes the shape and rate of the first file that can be read."""
         unreadable: list[Problem] = []
         for row in rows:
             try:
-                found = self._described(row)
+                found = self._describe(row)
             except DataError as error:
                 unreadable += error.problems
                 continue
@@ -173,19 +175,19 @@ class FileNames(TableModality):
 
     def load(self, row: TableRow) -> Tensor:
         """Loads the elements of the file; it has the shape and rate of the first one."""
-        file, expected = self.file(row), self._expected
+        file, expected = self.locate(row), self._expected
         place = f"{row.place}: {self.name}"
         try:
             values = read_media(file, self._options)
         except DataError as error:
-            raise at_place(error, place) from error
+            raise place_error(error, place) from error
         assert expected is not None
         shape = tuple(values.shape[1:])
         if shape != expected.shape:
             message = f"elements of shape {shape}, but the first file has {expected.shape}"
             raise DataError([Problem(f"{place}: {file}", message, "all samples share one shape of elements")])
         if self._options.sample_rate is None and file.suffix.lower() in SOUND_SUFFIXES:
-            rate = self._described(row).rate
+            rate = self._describe(row).rate
             if rate != expected.rate:
                 message = f"{rate} elements per second, but the first file has {expected.rate}"
                 raise DataError([Problem(f"{place}: {file}", message, "set sample_rate to resample all sound")])
@@ -193,17 +195,17 @@ class FileNames(TableModality):
 
     def length(self, row: TableRow) -> int:
         """Elements of the file; of sound and npy files only the header is read."""
-        return self._described(row).length
+        return self._describe(row).length
 
     def is_empty(self, row: TableRow) -> bool:
         """Says whether the file of a row has a header and no element behind it; a damaged one is told when loaded."""
-        file = self.file(row)
+        file = self.locate(row)
         try:
-            return self._glanced(file) == 0
+            return self._glance(file) == 0
         except DataError:
             return False
 
-    def _glanced(self, file: Path) -> int | None:
+    def _glance(self, file: Path) -> int | None:
         """Counts the elements of a file by its header; None where all of it would be decoded to count them."""
         suffix = file.suffix.lower()
         if suffix in IMAGE_SUFFIXES:
@@ -215,11 +217,11 @@ class FileNames(TableModality):
             return None
         return describe_media(file, self._options).length
 
-    def _described(self, row: TableRow) -> MediaInfo:
+    def _describe(self, row: TableRow) -> MediaInfo:
         try:
-            return describe_media(self.file(row), self._options)
+            return describe_media(self.locate(row), self._options)
         except DataError as error:
-            raise at_place(error, f"{row.place}: {self.name}") from error
+            raise place_error(error, f"{row.place}: {self.name}") from error
 
 
 def list_columns(columns: Sequence[str]) -> str:
@@ -233,7 +235,7 @@ def list_columns(columns: Sequence[str]) -> str:
     return f"column {quoted} is" if len(columns) == 1 else f"columns {quoted} are"
 
 
-def modality_of(
+def make_modality(
     name: str,
     given: str | list[str] | FileColumn,
     rows: Sequence[TableRow],

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fusionkit.data.readers.tables import Cell, Table, TableRow, number, typed_column
+from fusionkit.data.readers.tables import Cell, Table, TableRow, read_column, read_number
 from fusionkit.errors import Problem
 from fusionkit.interfaces import RawTarget
 from fusionkit.interfaces.written_numbers import class_names
 
 
-def targets_of(
+def read_targets(
     table: Table, targets: Mapping[str, str | list[str]], problems: list[Problem]
 ) -> tuple[list[dict[str, RawTarget | None]], Mapping[str, tuple[str, ...]]]:
     """Reads every row's targets, and the classes of those that are words or whole numbers."""
@@ -19,10 +19,10 @@ def targets_of(
     for name, given in targets.items():
         if isinstance(given, list):
             for row, stated in zip(table.rows, values, strict=True):
-                stated[name] = _several_numbers(row, name, given, problems)
+                stated[name] = _read_numbers(row, name, given, problems)
             continue
         known = [(position, row.cells[given]) for position, row in enumerate(table.rows) if given in row.cells]
-        column = typed_column([_as_word(cell) for _, cell in known])
+        column = read_column([_write_word(cell) for _, cell in known])
         for stated in values:
             stated[name] = None
         for (position, _), value in zip(known, column, strict=True):
@@ -34,12 +34,12 @@ def targets_of(
     return values, classes
 
 
-def _as_word(cell: Cell) -> Cell:
+def _write_word(cell: Cell) -> Cell:
     """Returns truth as the word that JSON and CSV write, which is its class; any other cell as it is."""
     return ("true" if cell else "false") if isinstance(cell, bool) else cell
 
 
-def problems_with_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem]:
+def check_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem]:
     """Checks that cells hold numbers, and returns the problems of those that do not.
 
     Args:
@@ -49,18 +49,18 @@ def problems_with_numbers(where: str, cells: Mapping[str, Cell]) -> list[Problem
     problems = []
     for column, cell in cells.items():
         try:
-            number(cell)
+            read_number(cell)
         except ValueError as error:
             problems.append(Problem(where, f"column {column!r}: {error}"))
     return problems
 
 
-def _several_numbers(
+def _read_numbers(
     row: TableRow, target: str, columns: Sequence[str], problems: list[Problem]
 ) -> tuple[float, ...] | None:
     cells = {column: row.cells[column] for column in columns if column in row.cells}
-    wrong = problems_with_numbers(f"{row.place}: {target}", cells)
+    wrong = check_numbers(f"{row.place}: {target}", cells)
     problems += wrong
     if wrong or not cells:
         return None
-    return tuple(float(number(cells[column])) if column in cells else float("nan") for column in columns)
+    return tuple(float(read_number(cells[column])) if column in cells else float("nan") for column in columns)

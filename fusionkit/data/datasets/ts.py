@@ -94,11 +94,11 @@ class Ts(Dataset):
                 if lost:
                     problems.append(Problem(place, f"channels {lost} have no value to interpolate from"))
                     continue
-            series[name] = torch.stack([_interpolated(channel) for channel in channels], dim=1).to(torch.float32)
+            series[name] = torch.stack([_interpolate(channel) for channel in channels], dim=1).to(torch.float32)
         return series
 
 
-def _interpolated(channel: Tensor) -> Tensor:
+def _interpolate(channel: Tensor) -> Tensor:
     known = (~channel.isnan()).numpy()
     positions = np.arange(len(channel))
     return torch.from_numpy(np.interp(positions, positions[known], channel.numpy()[known]))

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.data.readers.files import at_place, expand_path
+from fusionkit.data.readers.files import expand_path, place_error
 from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
@@ -77,13 +77,13 @@ class VoxCeleb(Dataset):
         try:
             wave = read_audio(path, rate=self.sample_rate)
         except DataError as error:
-            raise at_place(error, place) from error
+            raise place_error(error, place) from error
         check_finite(wave, f"{place}: {path}")
         return {"audio": wave}
 
     def length(self, index: int, modality: str) -> int:
         """Elements of a wave, read from the header of its file; compressed files are decoded for it."""
-        return read_header(self._files[index]).length_at(self.sample_rate)
+        return read_header(self._files[index]).count_samples(self.sample_rate)
 
 
 def _find_utterances(root: Path) -> Mapping[tuple[str, str, str], Path]:

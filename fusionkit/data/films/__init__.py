@@ -2,7 +2,7 @@
 
 from fusionkit.data.films.forecast import Forecast
 from fusionkit.data.films.preparation import PreparationCost, estimate_preparation, prepare
-from fusionkit.data.films.prepared import Prepared
+from fusionkit.data.films.prepared import PreparedDataset
 from fusionkit.data.films.report import Preparation
 
-__all__ = ["Forecast", "Preparation", "PreparationCost", "Prepared", "estimate_preparation", "prepare"]
+__all__ = ["Forecast", "Preparation", "PreparationCost", "PreparedDataset", "estimate_preparation", "prepare"]

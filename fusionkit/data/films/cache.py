@@ -18,7 +18,7 @@ from torch import Tensor
 from fusionkit.config.registry import check_component
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.records import ClipRecord, Source
-from fusionkit.data.readers.archives import fingerprint, open_member
+from fusionkit.data.readers.archives import open_member, read_fingerprint
 from fusionkit.data.readers.files import expand_path
 from fusionkit.errors import DataError, Problem, RunError
 from fusionkit.interfaces import Clip
@@ -58,7 +58,7 @@ class Cache:
     """
 
     def __init__(self, dataset: str, spec: PrepareSpec) -> None:
-        self.settings = _settings(spec)
+        self.settings = _list_settings(spec)
         digest = hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
         self.folder = expand_path(spec.cache) / f"{dataset}-{digest[:12]}"
         self._forgotten: dict[str, tuple[int, ClipRecord]] = {}
@@ -73,14 +73,14 @@ class Cache:
         """The same for reading."""
         return self.folder / "report.md"
 
-    def file_of(self, name: str, clip: Clip) -> Path:
+    def find_file(self, name: str, clip: Clip) -> Path:
         """Finds where a clip is, or will be, as its sources are now."""
-        states = [[role, path.name, _state(path)] for role, path in _roles(clip)]
+        states = [[role, path.name, _read_state(path)] for role, path in _list_roles(clip)]
         digest = hashlib.sha256(json.dumps([name, states]).encode()).hexdigest()
         readable = re.sub(r"[^A-Za-z0-9,+=_.-]", "_", name).lstrip(".")[:_LONGEST_NAME]
         return self.folder / f"{readable}-{digest[:10]}.safetensors"
 
-    def known(self, files: Mapping[str, Path], *, check: bool = False) -> dict[str, ClipRecord]:
+    def read_known(self, files: Mapping[str, Path], *, check: bool = False) -> dict[str, ClipRecord]:
         """Reads what is known of clips, by id; those that have no whole file are left out.
 
         Args:
@@ -91,7 +91,7 @@ class Cache:
             sizes = {entry.name: entry.stat().st_size for entry in os.scandir(self.folder)}
         except OSError:
             return {}
-        listed = self._listed()
+        listed = self._read_list()
         found = {}
         for name, file in files.items():
             size = sizes.get(file.name)
@@ -106,7 +106,7 @@ class Cache:
     @property
     def is_complete(self) -> bool:
         """True where a whole manifest and the reports are there; a preparation that was killed leaves no manifest."""
-        return bool(self._listed()) and self.report_file.is_file() and self.written_report_file.is_file()
+        return bool(self._read_list()) and self.report_file.is_file() and self.written_report_file.is_file()
 
     def create(self) -> None:
         """Makes the folder.
@@ -122,7 +122,7 @@ class Cache:
         Raises:
             RunError: It cannot be removed.
         """
-        self._forgotten = self._listed()
+        self._forgotten = self._read_list()
         guarded(self._manifest, partial(self._manifest.unlink, missing_ok=True))
 
     def write_list(self, records: Mapping[Path, ClipRecord]) -> None:
@@ -150,13 +150,13 @@ class Cache:
     def _manifest(self) -> Path:
         return self.folder / "manifest.json"
 
-    def _listed(self) -> dict[str, tuple[int, ClipRecord]]:
+    def _read_list(self) -> dict[str, tuple[int, ClipRecord]]:
         """Reads by file name the size and record in the manifest; nothing where there is none or it is damaged."""
         if not self._manifest.is_file():
             return {}
         try:
             clips = read_json(self._manifest)["clips"]
-            return {name: (int(clip["bytes"]), ClipRecord.of(clip)) for name, clip in clips.items()}
+            return {name: (int(clip["bytes"]), ClipRecord.parse(clip)) for name, clip in clips.items()}
         except (RunError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return {}
 
@@ -184,7 +184,7 @@ def read_record(file: Path) -> ClipRecord | None:
 
 
 def _record(text: str, digest: str) -> ClipRecord:
-    return ClipRecord.of({**parse_json(text.encode(), "a clip"), "sha256": digest})
+    return ClipRecord.parse({**parse_json(text.encode(), "a clip"), "sha256": digest})
 
 
 def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
@@ -213,7 +213,7 @@ def read_clip(file: Path, *, whole: bool = False) -> dict[str, Tensor]:
 
 def describe_sources(clip: Clip) -> tuple[Source, ...]:
     """Describes the films and sounds of a clip, with the hashes of their bytes."""
-    return tuple(Source(role, path.name, _state(path), _hash(path)) for role, path in _roles(clip))
+    return tuple(Source(role, path.name, _read_state(path), _hash(path)) for role, path in _list_roles(clip))
 
 
 def is_made_from(record: ClipRecord, clip: Clip) -> bool:
@@ -223,13 +223,13 @@ def is_made_from(record: ClipRecord, clip: Clip) -> bool:
     return made == wanted
 
 
-def _roles(clip: Clip) -> list[tuple[str, Path]]:
+def _list_roles(clip: Clip) -> list[tuple[str, Path]]:
     return [(role, path) for role, path in (("film", clip.film), ("sound", clip.sound)) if path is not None]
 
 
-def _state(path: Path) -> str:
+def _read_state(path: Path) -> str:
     try:
-        return fingerprint(path)
+        return read_fingerprint(path)
     except DataError:
         return _ABSENT
 
@@ -245,7 +245,7 @@ def _hash(path: Path) -> str:
         return ""
 
 
-def _settings(spec: PrepareSpec) -> dict[str, Any]:
+def _list_settings(spec: PrepareSpec) -> dict[str, Any]:
     """Lists all that decides what a clip becomes, with every default of the detector written out."""
     plain = spec.model_dump(mode="json", exclude={"cache"})
     detector = spec.face.detector

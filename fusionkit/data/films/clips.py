@@ -12,8 +12,8 @@ from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.pace import LONGEST_GAP
 from fusionkit.data.films.pictures import Picture, find_picture
 from fusionkit.data.films.records import Departure, Status
-from fusionkit.data.films.sounds import aligned, to_int16
-from fusionkit.data.readers.archives import on_disk
+from fusionkit.data.films.sounds import align, convert_to_int16
+from fusionkit.data.readers.archives import unpack_to_disk
 from fusionkit.data.readers.sound.audio import decode_audio
 from fusionkit.data.readers.sound.tracks import SoundTrack
 from fusionkit.errors import DataError
@@ -33,7 +33,7 @@ _CLIPPED_SHARE = 1e-3
 """Share of samples beyond full scale below which clipping is not worth a word: decoders overshoot a little."""
 
 
-class Refused(Exception):  # noqa: N818 - it is no error: a policy asks for it
+class ClipRefusal(Exception):  # noqa: N818 - it is no error: a policy asks for it
     """A policy drops the clip, or fails it."""
 
     def __init__(self, status: Status, reason: str) -> None:
@@ -69,7 +69,7 @@ def prepare_clip(clip: Clip, spec: PrepareSpec, detector: FaceDetector) -> Outco
     work = _Work(spec, detector)
     try:
         work.read(clip)
-    except Refused as refused:
+    except ClipRefusal as refused:
         return Outcome(refused.status, refused.reason, {}, tuple(work.departures))
     return Outcome("prepared", "", work.tensors, tuple(work.departures))
 
@@ -86,7 +86,7 @@ class _Work:
         """Reads film and sound.
 
         Raises:
-            Refused: A policy says so.
+            ClipRefusal: A policy says so.
         """
         if clip.film is not None:
             self._read_film(clip.film, with_sound=clip.sound is None)
@@ -94,7 +94,7 @@ class _Work:
             self._read_sound(clip.sound)
         if not self.tensors:
             reasons = "; ".join(dict.fromkeys(departure.text for departure in self.departures))
-            raise Refused("dropped", f"nothing is left of it: {reasons or 'it states no film and no sound'}")
+            raise ClipRefusal("dropped", f"nothing is left of it: {reasons or 'it states no film and no sound'}")
         self._compare_lengths()
 
     def _read_film(self, path: Path, *, with_sound: bool) -> None:
@@ -102,10 +102,10 @@ class _Work:
         track = SoundTrack() if with_sound else None
         both = "video and audio are" if with_sound else "the video is"
         try:
-            with on_disk(path) as file:
+            with unpack_to_disk(path) as file:
                 film = find_picture(file, self.spec, self.detector, track)
         except DataError as error:
-            self._leaves_out("damaged", f"{what} {_said(error)}", both)
+            self._leaves_out("damaged", f"{what} {_describe(error)}", both)
             return
         if film.losses and self._leaves_out("incomplete", f"{what} {' and '.join(film.losses)}", both):
             return
@@ -124,7 +124,7 @@ class _Work:
                 self._leaves_out("damaged", f"{what} {text}", "the video is")
                 return
             self._note("faces", f"{what}: {text}")
-            raise Refused(status, f"{what}: {text}")
+            raise ClipRefusal(status, f"{what}: {text}")
         if picture.crops is None:
             return
         self.tensors["video"] = picture.crops
@@ -138,8 +138,8 @@ class _Work:
             text = f"the sound of {what} is stated to begin {abs(late):.2f} s {'after' if late > 0 else 'before'} the"
             self._note("time stamps", f"{text} picture: that is not believed, both begin at once")
             late = 0.0
-        whole = track.wave(self.spec.sample_rate)
-        wave = aligned(whole, late, self.spec.sample_rate)
+        whole = track.finish(self.spec.sample_rate)
+        wave = align(whole, late, self.spec.sample_rate)
         if not len(wave):
             text = "has a sound that ends before its picture begins" if len(whole) else "has no sound"
             self._leaves_out("no_sound", f"{what} {text}", "the audio is")
@@ -154,10 +154,10 @@ class _Work:
     def _read_sound(self, path: Path) -> None:
         what = f"sound {path.name}"
         try:
-            with on_disk(path) as file:
+            with unpack_to_disk(path) as file:
                 sound = decode_audio(file, rate=self.spec.sample_rate)
         except DataError as error:
-            self._leaves_out("damaged", f"{what} {_said(error)}", "the audio is")
+            self._leaves_out("damaged", f"{what} {_describe(error)}", "the audio is")
             return
         for kind, text in sound.departures:
             self._note(kind, f"{what} {text}")
@@ -173,12 +173,12 @@ class _Work:
         try:
             check_finite(wave, what)
         except DataError as error:
-            self._leaves_out("damaged", f"of {what} {_said(error)}", "the audio is")
+            self._leaves_out("damaged", f"of {what} {_describe(error)}", "the audio is")
             return
         loudest = float(wave.abs().max())
         if loudest < SILENCE and self._leaves_out("silent", f"{what} is silence", "the audio is"):
             return
-        samples, beyond = to_int16(wave)
+        samples, beyond = convert_to_int16(wave)
         if beyond > _CLIPPED_SHARE * len(samples):
             self._note("clipped", f"{what} is beyond full scale in {beyond} of {len(samples)} samples: clipped")
         self.tensors["audio"] = samples
@@ -204,7 +204,7 @@ class _Work:
         """Does what the recipe says of such a case; whether the modality is left out, or kept as it is.
 
         Raises:
-            Refused: The clip is dropped, or fails.
+            ClipRefusal: The clip is dropped, or fails.
         """
         policy = getattr(self.spec, key)
         made_of_it = {
@@ -215,10 +215,10 @@ class _Work:
         }
         self._note(key.replace("_", " "), f"{text}: {made_of_it[policy]}")
         if policy in ("drop", "fail"):
-            raise Refused("dropped" if policy == "drop" else "failed", text)
+            raise ClipRefusal("dropped" if policy == "drop" else "failed", text)
         return bool(policy == "missing")
 
 
-def _said(error: DataError) -> str:
+def _describe(error: DataError) -> str:
     """Says what is wrong with a file, without its name."""
     return "; ".join(problem.message for problem in error.problems)

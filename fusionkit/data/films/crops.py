@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.data.films.frames import Pixels, Reader, Region, upright_size
+from fusionkit.data.films.frames import Pixels, Reader, Region, find_upright_size
 from fusionkit.data.films.pace import Pace
 from fusionkit.data.readers.limits import check_size
 from fusionkit.interfaces import Box
@@ -48,13 +48,13 @@ def cut_fixed(
     def read(frame: Any) -> tuple[Pixels, ...]:
         nonlocal cut
         if cut is None:
-            cut = _fixed_cutter(box_of(frame), frame, size=size, grey=grey, aspect=aspect)
+            cut = _make_cutter(box_of(frame), frame, size=size, grey=grey, aspect=aspect)
         return cut(frame)
 
     crops = _Crops(size, grey=grey)
     for planes, copies in pace(frames, read):
         crops.add(planes, copies)
-    return crops.whole()
+    return crops.finish()
 
 
 def cut_moving(
@@ -87,7 +87,7 @@ def cut_moving(
     for (cutting, pixels), copies in pace(frames, read):
         for box in edges[len(crops) : len(crops) + copies]:
             crops.add(cutting.cut(pixels, Box(*box)))
-    return crops.whole()
+    return crops.finish()
 
 
 class _Crops:
@@ -110,7 +110,7 @@ class _Crops:
         for channel, plane in enumerate(planes):
             self._crops[first : self._length, channel] = plane
 
-    def whole(self) -> Tensor | None:
+    def finish(self) -> Tensor | None:
         """Returns all of them, ``(frames, channels, size, size)``; None where there are none. No more can be added."""
         self._make_room(self._length)
         return torch.from_numpy(self._crops) if self._length else None
@@ -119,10 +119,10 @@ class _Crops:
         self._crops.resize((crops, *self._shape), refcheck=False)  # in place where the system can
 
 
-def _fixed_cutter(
+def _make_cutter(
     box: Box, frame: Any, *, size: int, grey: bool, aspect: Fraction
 ) -> Callable[[Any], tuple[Pixels, ...]]:
-    height, width = upright_size(frame, aspect)
+    height, width = find_upright_size(frame, aspect)
     left, top = round(box.left), round(box.top)
     side = max(1, round(max(box.right - box.left, box.bottom - box.top)))
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
@@ -138,7 +138,7 @@ class _Cutter:
     """
 
     def __init__(self, around: Box, frame: Any, *, size: int, grey: bool, aspect: Fraction) -> None:
-        height, width = upright_size(frame, aspect)
+        height, width = find_upright_size(frame, aspect)
         left = min(max(math.floor(around.left), 0), width - 1)
         top = min(max(math.floor(around.top), 0), height - 1)
         right = max(min(math.ceil(around.right), width), left + 1)

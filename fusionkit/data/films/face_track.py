@@ -85,41 +85,43 @@ def follow_face(
     Raises:
         DataError: A policy is ``fail`` and applies, or a detector returned a box that is none.
     """
-    found = {frame: _squares(detections[frame], frame) for frame in sorted(detections)}
+    found = {frame: _make_squares(detections[frame], frame) for frame in sorted(detections)}
     followed, jumps = _follow(found, height, width, central=spec.several == "central")
     looked, seen = len(found), len(followed)
     if not seen or seen < spec.least_seen * looked:
         sentence = f"no face in any of {looked} looked-at frames"
         if seen:
             sentence = f"a face in {seen} of {looked} looked-at frames only, least_seen is {spec.least_seen:g}"
-        return _without_face(sentence, spec, frames, height, width)
+        return _take_centre(sentence, spec, frames, height, width)
     departures = list[str]()
     crowded = sum(len(squares) > 1 for squares in found.values())
     if crowded:
         sentence = f"several faces in {crowded} of {looked} looked-at frames"
         if spec.several not in ("largest", "central"):
-            return _refused(sentence, spec.several, "several")
+            return _refuse(sentence, spec.several, "several")
         departures.append(f"{sentence}, the {'largest' if spec.several == 'largest' else 'most central'} was followed")
     if seen < looked:
         elsewhere = any(found[frame] for frame in found if frame not in followed)
         what = "the followed face is missing" if elsewhere else "no face"
         sentence = f"{what} in {looked - seen} of {looked} looked-at frames"
         if spec.gaps != "interpolate":
-            return _refused(sentence, spec.gaps, "gaps")
+            return _refuse(sentence, spec.gaps, "gaps")
         departures.append(f"{sentence}, interpolated")
     departures += [f"the face is lost at frame {lost} and taken up elsewhere at frame {again}" for lost, again in jumps]
     centres_and_sides = _smooth(_interpolate(followed, frames), spec.smoothing * frame_rate)
-    return Track(_boxes(centres_and_sides, spec.margin), tuple(departures), drop=False)
+    return Track(_make_boxes(centres_and_sides, spec.margin), tuple(departures), drop=False)
 
 
-def _without_face(sentence: str, spec: FaceSpec, frames: int, height: int, width: int) -> Track:
+def _take_centre(sentence: str, spec: FaceSpec, frames: int, height: int, width: int) -> Track:
     if spec.no_face != "center":
-        return _refused(sentence, spec.no_face, "no_face")
+        return _refuse(sentence, spec.no_face, "no_face")
     middle = torch.tensor([width / 2, height / 2, min(height, width)], dtype=torch.float64)
-    return Track(_boxes(middle.expand(frames, 3), 0.0), (f"{sentence}, the middle of the image was taken",), drop=False)
+    return Track(
+        _make_boxes(middle.expand(frames, 3), 0.0), (f"{sentence}, the middle of the image was taken",), drop=False
+    )
 
 
-def _refused(sentence: str, policy: str, key: str) -> Track:
+def _refuse(sentence: str, policy: str, key: str) -> Track:
     """Makes the track of a film whose face is not to be used."""
     if policy == "fail":
         remedy = f"leave the film out, or set data.prepare.face.{key} to another policy"
@@ -129,7 +131,7 @@ def _refused(sentence: str, policy: str, key: str) -> Track:
     )
 
 
-def _squares(boxes: Iterable[Box], frame: int) -> list[_Square]:
+def _make_squares(boxes: Iterable[Box], frame: int) -> list[_Square]:
     """Makes squares of boxes, in an order that does not depend on the detector's."""
     squares = []
     for box in boxes:
@@ -154,7 +156,7 @@ def _follow(
         return sum(max(0.0, 1 - distance / reach) for distance in away)
 
     taken = list[_Sightings]()
-    for sightings in sorted(_linked(found), key=weight, reverse=True):
+    for sightings in sorted(_link(found), key=weight, reverse=True):
         apart = all(max(other) < min(sightings) or max(sightings) < min(other) for other in taken)
         if not taken or (apart and len(sightings) > 1):
             taken.append(sightings)
@@ -163,12 +165,14 @@ def _follow(
     return {frame: square for sightings in taken for frame, square in sightings.items()}, jumps
 
 
-def _linked(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
+def _link(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
     """Links faces of successive frames that are one face: each to at most one, the most alike first."""
     faces = list[_Sightings]()
     for frame, squares in found.items():
         last = [face[max(face)] for face in faces]
-        pairs = [(_unlike(before, now), i, j) for i, before in enumerate(last) for j, now in enumerate(squares)]
+        pairs = [
+            (_measure_unlikeness(before, now), i, j) for i, before in enumerate(last) for j, now in enumerate(squares)
+        ]
         continued, placed = set[int](), set[int]()
         for unlike, i, j in sorted(pairs):
             if unlike <= 1 and i not in continued and j not in placed:
@@ -179,7 +183,7 @@ def _linked(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
     return faces
 
 
-def _unlike(before: _Square, now: _Square) -> float:
+def _measure_unlikeness(before: _Square, now: _Square) -> float:
     """Measures how unlike two squares are; above 1 they are not one face, which moves by its side at most."""
     moved = math.hypot(now.x - before.x, now.y - before.y) / max(now.side, before.side)
     return max(moved, abs(math.log2(now.side / before.side)))
@@ -209,7 +213,7 @@ def _smooth(values: Tensor, deviation: float) -> Tensor:
     return (sums[:-1] / sums[-1]).T
 
 
-def _boxes(centres_and_sides: Tensor, margin: float) -> Tensor:
+def _make_boxes(centres_and_sides: Tensor, margin: float) -> Tensor:
     x, y, side = centres_and_sides.unbind(dim=1)
     half = side * (0.5 + margin)
     return torch.stack([x - half, y - half, x + half, y + half], dim=1)

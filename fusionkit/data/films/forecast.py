@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.config.schema import PrepareSpec
-from fusionkit.data.films.prepared import Prepared
-from fusionkit.data.readers.archives import is_member, on_disk
+from fusionkit.data.films.prepared import PreparedDataset
+from fusionkit.data.readers.archives import is_member, unpack_to_disk
 from fusionkit.data.readers.decoder import Film
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
@@ -33,14 +33,14 @@ class Forecast(Dataset):
         spec: How its clips are prepared.
     """
 
-    def __init__(self, prepared: Prepared, spec: PrepareSpec) -> None:
+    def __init__(self, prepared: PreparedDataset, spec: PrepareSpec) -> None:
         self.modalities, self.rows, self.classes = prepared.modalities, prepared.rows, prepared.classes
         self.clips, self.notes, self.contents = prepared.clips, prepared.notes, prepared.contents
         self.origins, self.cautions, self.sources = prepared.origins, prepared.cautions, prepared.sources
         self.group_name = prepared.group_name
         known = {name: record.lengths for name, record in prepared.records.items()}
         waiting = {row.id: prepared.clips[row.id] for row in self.rows if row.id not in known}
-        self._lengths: Mapping[str, Lengths] = {**known, **_stated_lengths(waiting, spec)}
+        self._lengths: Mapping[str, Lengths] = {**known, **_read_lengths(waiting, spec)}
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Draws noise of the clip's lengths: bytes for ``video``, as of pixels, and a wave for ``audio``."""
@@ -57,38 +57,38 @@ class Forecast(Dataset):
         return self._lengths[self.rows[index].id].get(modality, 0)
 
 
-def _stated_lengths(clips: Mapping[str, Clip], spec: PrepareSpec) -> dict[str, Lengths]:
-    packed = [name for name, clip in clips.items() if any(is_member(file) for file in _files_of(clip))]
+def _read_lengths(clips: Mapping[str, Clip], spec: PrepareSpec) -> dict[str, Lengths]:
+    packed = [name for name, clip in clips.items() if any(is_member(file) for file in _list_files(clip))]
     passed_over = set(packed) - set(packed[:: max(1, len(packed) // _OF_ARCHIVES)])
-    found = {name: _stated(clip, spec) for name, clip in clips.items() if name not in passed_over}
-    return {**found, **dict.fromkeys(passed_over, _median(list(found.values())))}
+    found = {name: _read_lengths_of(clip, spec) for name, clip in clips.items() if name not in passed_over}
+    return {**found, **dict.fromkeys(passed_over, _find_median(list(found.values())))}
 
 
-def _stated(clip: Clip, spec: PrepareSpec) -> Lengths:
+def _read_lengths_of(clip: Clip, spec: PrepareSpec) -> Lengths:
     """Reads the lengths of one clip."""
     lengths = {}
     if clip.film is not None:
-        picture, sound = _seconds(clip.film)
+        picture, sound = _read_seconds(clip.film)
         lengths["video"] = round(picture * spec.frame_rate)
         lengths["audio"] = round(sound * spec.sample_rate)
     if clip.sound is not None:
-        lengths["audio"] = round(_seconds(clip.sound)[1] * spec.sample_rate)
+        lengths["audio"] = round(_read_seconds(clip.sound)[1] * spec.sample_rate)
     return lengths
 
 
-def _seconds(path: Path) -> tuple[float, float]:
+def _read_seconds(path: Path) -> tuple[float, float]:
     """Reads how long picture and sound are by their own word; 0 where there are none, or that cannot be known."""
     try:
-        with on_disk(path) as file, Film(file) as film:
+        with unpack_to_disk(path) as file, Film(file) as film:
             return film.stated_seconds if film.picture else 0.0, film.stated_seconds_of_sound
     except DataError:
         return 0.0, 0.0  # the preparation says what is wrong with it
 
 
-def _median(lengths: list[Lengths]) -> Lengths:
+def _find_median(lengths: list[Lengths]) -> Lengths:
     names = sorted({name for each in lengths for name in each})
     return {name: int(statistics.median(each[name] for each in lengths if name in each)) for name in names}
 
 
-def _files_of(clip: Clip) -> list[Path]:
+def _list_files(clip: Clip) -> list[Path]:
     return [file for file in (clip.film, clip.sound) if file is not None]

@@ -58,12 +58,12 @@ class Region:
     height: int
 
 
-def pixel_aspect(picture: Any) -> Fraction:
+def read_pixel_aspect(picture: Any) -> Fraction:
     """Reads the width of a pixel of a stream by its height, as players take it; 1 where none is stated."""
     return picture.sample_aspect_ratio or _SQUARE
 
 
-def upright_size(frame: Any, aspect: Fraction = _SQUARE) -> tuple[int, int]:
+def find_upright_size(frame: Any, aspect: Fraction = _SQUARE) -> tuple[int, int]:
     """Finds height and width of a frame as players show it.
 
     A telephone held upright records films that lie, and films of television have pixels that are not square: their
@@ -71,20 +71,20 @@ def upright_size(frame: Any, aspect: Fraction = _SQUARE) -> tuple[int, int]:
 
     Args:
         frame: The frame.
-        aspect: What `pixel_aspect` says.
+        aspect: What `read_pixel_aspect` says.
     """
     width = max(1, round(frame.width * aspect))
-    return (width, frame.height) if _lie(_matrix(frame))[0] else (frame.height, width)
+    return (width, frame.height) if _find_orientation(_read_matrix(frame))[0] else (frame.height, width)
 
 
-def _matrix(frame: Any) -> bytes:
+def _read_matrix(frame: Any) -> bytes:
     """Reads the display matrix of a frame, as libav stores it; nothing where it has none."""
     stated = frame.side_data.get("DISPLAYMATRIX")
     return b"" if stated is None else bytes(stated)
 
 
 @lru_cache(maxsize=64)
-def _lie(matrix: bytes) -> tuple[bool, bool, bool]:
+def _find_orientation(matrix: bytes) -> tuple[bool, bool, bool]:
     r"""Tells which of eight ways a picture lies: whether rows become columns, and x and y then run backwards.
 
     .. math::
@@ -114,7 +114,7 @@ class Reader:
         layout: How the pixels are given.
         region: What is cut out; the whole image when left out.
         size: Height and width that the region is scaled to; it keeps its own when left out.
-        aspect: What `pixel_aspect` says of the film.
+        aspect: What `read_pixel_aspect` says of the film.
     """
 
     def __init__(
@@ -131,17 +131,17 @@ class Reader:
         Raises:
             DataError: The frames of a film differ in size or in how they lie, or have more pixels than the limit.
         """
-        source = (frame.width, frame.height, frame.format.name, _matrix(frame))
+        source = (frame.width, frame.height, frame.format.name, _read_matrix(frame))
         if source != self._source:
             if self._source is not None and source[:2] != self._source[:2]:
                 before, now = (f"{size[0]} x {size[1]}" for size in (self._source, source))
                 raise DataError([Problem("", f"its picture changes from {before} to {now} pixels")])
-            if self._source is not None and _lie(source[3]) != _lie(self._source[3]):
+            if self._source is not None and _find_orientation(source[3]) != _find_orientation(self._source[3]):
                 raise DataError([Problem("", "its picture is turned or mirrored on the way")])
-            self._graph, self._source = self._built(frame), source
-        return self._pixels(self._converted(frame))
+            self._graph, self._source = self._build_graph(frame), source
+        return self._read_pixels(self._convert(frame))
 
-    def _converted(self, frame: Any) -> Any:
+    def _convert(self, frame: Any) -> Any:
         import av
 
         try:
@@ -151,7 +151,7 @@ class Reader:
             message = f"its frames cannot be converted ({error.strerror or error})"
             raise DataError([Problem("", message)]) from error
 
-    def _built(self, frame: Any) -> Any:
+    def _build_graph(self, frame: Any) -> Any:
         import av
 
         graph = av.filter.Graph()
@@ -160,11 +160,13 @@ class Reader:
         across, shown = frame.width, max(1, round(frame.width * self._aspect))
         check_size("pixels", max(across, shown) * frame.height, "")
         steps = [f"scale={shown}:{frame.height}:flags=bicubic+{_EXACT}"] if shown != across else []
-        steps += _TURNS[_lie(_matrix(frame))]
+        steps += _TURNS[_find_orientation(_read_matrix(frame))]
         if region is not None:
             steps.append(f"crop={region.width}:{region.height}:{region.left}:{region.top}:exact=1")
         if size is not None:
-            height, width = (region.height, region.width) if region is not None else upright_size(frame, self._aspect)
+            height, width = (
+                (region.height, region.width) if region is not None else find_upright_size(frame, self._aspect)
+            )
             steps.append(f"scale={size}:{size}:flags={'area' if min(height, width) >= size else 'bicubic'}+{_EXACT}")
         else:
             steps.append(f"scale=flags=bicubic+{_EXACT}")
@@ -180,7 +182,7 @@ class Reader:
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
 
-    def _pixels(self, frame: Any) -> tuple[Pixels, ...]:
+    def _read_pixels(self, frame: Any) -> tuple[Pixels, ...]:
         shape: tuple[int, ...] = (frame.height, frame.width)
         within: tuple[int, ...] = (1,)
         if self._layout == "image":

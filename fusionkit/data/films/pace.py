@@ -67,18 +67,18 @@ class Pace:
         for frame in frames:
             at = self._place(frame, None if before is None else then)
             if before is not None:
-                waiting.append((before[0], self._instants_before(then + at)))
-            while waiting and waiting[0][1] <= self._instants_until(at):
+                waiting.append((before[0], self._count_instants_before(then + at)))
+            while waiting and waiting[0][1] <= self._count_instants(at):
                 first, total = waiting.popleft()
-                yield first, self._up_to(total)
-            before, then = (read(frame), self._period(frame)), at
+                yield first, self._give_up_to(total)
+            before, then = (read(frame), self._find_period(frame)), at
             self.frames += 1
         if before is None:
             return
-        last = max(1, self._instants_until(then + before[1]))
+        last = max(1, self._count_instants(then + before[1]))
         for first, total in waiting:
-            yield first, self._up_to(min(total, last))
-        yield before[0], self._up_to(last)
+            yield first, self._give_up_to(min(total, last))
+        yield before[0], self._give_up_to(last)
 
     @property
     def departures(self) -> list[tuple[str, str]]:
@@ -112,29 +112,29 @@ class Pace:
         at: int | None = None if stamp is None else stamp + self._shift
         if at is None or at <= then:
             self._mended += 1
-            return then + self._period(frame)
+            return then + self._find_period(frame)
         if at - then > self._longest:
             self._jumps += 1
-            self._shift -= at - then - self._period(frame)
-            return then + self._period(frame)
+            self._shift -= at - then - self._find_period(frame)
+            return then + self._find_period(frame)
         least, most = self._gaps or (at - then, at - then)
         self._gaps = min(least, at - then), max(most, at - then)
         return at
 
-    def _period(self, frame: Any) -> int:
+    def _find_period(self, frame: Any) -> int:
         """Finds the ticks that a frame lasts."""
         stated = int(frame.duration or 0)
         return stated or max(1, int(1 / (self._own_rate * self._time_base) + Fraction(1, 2)))
 
-    def _instants_before(self, doubled: int) -> int:
+    def _count_instants_before(self, doubled: int) -> int:
         """Counts the instants of the wanted rate that come no later than half the given ticks."""
         return doubled * self._instants // (2 * self._ticks) + 1
 
-    def _instants_until(self, ticks: int) -> int:
+    def _count_instants(self, ticks: int) -> int:
         """Counts the instants of a film that lasts so many ticks."""
         return (2 * ticks * self._instants + self._ticks) // (2 * self._ticks)
 
-    def _up_to(self, total: int) -> int:
+    def _give_up_to(self, total: int) -> int:
         copies = max(0, total - self.given)
         self.given += copies
         return copies

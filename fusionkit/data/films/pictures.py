@@ -15,7 +15,7 @@ from torch import Tensor
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.crops import cut_fixed, cut_moving
 from fusionkit.data.films.face_track import Track, follow_face
-from fusionkit.data.films.frames import Reader, pixel_aspect, upright_size
+from fusionkit.data.films.frames import Reader, find_upright_size, read_pixel_aspect
 from fusionkit.data.films.pace import Pace
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.limits import check_size
@@ -78,21 +78,21 @@ def find_picture(path: Path, spec: PrepareSpec, detector: FaceDetector, track: S
     """
     with Film(path) as film:
         if film.picture is None:
-            for frame in film.frames(picture=False, sound=track is not None):
+            for frame in film.decode(picture=False, sound=track is not None):
                 _hear(track, frame)
             picture = Picture(None, 0, None, (), ("unusable", "holds no picture"))
-            return FilmContent(picture, film.losses(), film.lacks_duration)
+            return FilmContent(picture, film.list_losses(), film.lacks_duration)
         check_size("frames", round(film.stated_seconds * spec.frame_rate), str(path))
         pace = Pace(spec.frame_rate, film.picture.average_rate)
-        aspect = pixel_aspect(film.picture)
-        frames = _seen(film, track)
+        aspect = read_pixel_aspect(film.picture)
+        frames = _hand_on_sound(film, track)
         if not detector.looks:
-            box_of = partial(_first_box, detector, aspect)
+            box_of = partial(_find_box, detector, aspect)
             crops = cut_fixed(frames, pace, box_of, size=spec.face.size, grey=spec.face.grey, aspect=aspect)
-            return FilmContent(_picture(pace, crops), film.losses(), film.lacks_duration)
+            return FilmContent(_make_picture(pace, crops), film.list_losses(), film.lacks_duration)
         found = _look(frames, pace, detector, spec.face.every, aspect)
-        losses, lacks_duration = film.losses(), film.lacks_duration
-    return FilmContent(_followed(path, spec, pace, found), losses, lacks_duration)
+        losses, lacks_duration = film.list_losses(), film.lacks_duration
+    return FilmContent(_follow(path, spec, pace, found), losses, lacks_duration)
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _look(frames: Iterable[Any], pace: Pace, detector: FaceDetector, every: int,
     read = Reader("image", aspect=aspect)
     for frame, copies in pace(frames, lambda frame: frame):  # few are looked at, so their pixels are not read before
         if not height:
-            height, width = upright_size(frame, aspect)
+            height, width = find_upright_size(frame, aspect)
         due = -(-position // every) * every
         if due < position + copies:
             boxes[due] = tuple(detector.detect(torch.from_numpy(read(frame)[0].copy())))
@@ -118,9 +118,9 @@ def _look(frames: Iterable[Any], pace: Pace, detector: FaceDetector, every: int,
     return _Found(boxes, height, width)
 
 
-def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Picture:
+def _follow(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Picture:
     if not pace.given:
-        return _picture(pace, None)
+        return _make_picture(pace, None)
     try:
         track: Track = follow_face(
             found.boxes,
@@ -131,23 +131,25 @@ def _followed(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Pictu
             spec=spec.face,
         )
     except DataError as error:
-        return _picture(pace, None, refusal=("failed", "; ".join(map(str, error.problems))))
+        return _make_picture(pace, None, refusal=("failed", "; ".join(map(str, error.problems))))
     departures = tuple(("faces", text) for text in track.departures)
     if track.drop:
-        return _picture(pace, None, refusal=("dropped", "; ".join(track.departures)))
+        return _make_picture(pace, None, refusal=("dropped", "; ".join(track.departures)))
     if track.boxes is None:
-        return _picture(pace, None, departures, found_none=True)
+        return _make_picture(pace, None, departures, found_none=True)
     with Film(path) as film:
         again = Pace(spec.frame_rate, film.picture.average_rate)
-        aspect, face = pixel_aspect(film.picture), spec.face
-        crops = cut_moving(_seen(film, None), again, track.boxes, size=face.size, grey=face.grey, aspect=aspect)
+        aspect, face = read_pixel_aspect(film.picture), spec.face
+        crops = cut_moving(
+            _hand_on_sound(film, None), again, track.boxes, size=face.size, grey=face.grey, aspect=aspect
+        )
     if again.frames != pace.frames:
         message = f"decoded to {pace.frames} frames when its face was looked for, and to {again.frames} afterwards"
         raise DataError([Problem(str(path), message, "prepare it again once nothing writes to it")])
-    return _picture(pace, crops, departures)
+    return _make_picture(pace, crops, departures)
 
 
-def _picture(
+def _make_picture(
     pace: Pace,
     crops: Tensor | None,
     departures: tuple[tuple[str, str], ...] = (),
@@ -161,9 +163,9 @@ def _picture(
     return Picture(crops, pace.frames, start, (*pace.departures, *departures), refusal)
 
 
-def _seen(film: Film, track: SoundTrack | None) -> Iterator[Any]:
+def _hand_on_sound(film: Film, track: SoundTrack | None) -> Iterator[Any]:
     """Yields the frames of the picture; those of the sound are handed on meanwhile."""
-    for frame in film.frames(picture=True, sound=track is not None):
+    for frame in film.decode(picture=True, sound=track is not None):
         if hasattr(frame, "sample_rate"):
             _hear(track, frame)
         else:
@@ -175,6 +177,6 @@ def _hear(track: SoundTrack | None, frame: Any) -> None:
         track.add(frame)
 
 
-def _first_box(detector: FaceDetector, aspect: Fraction, frame: Any) -> Box:
-    height, width = upright_size(frame, aspect)
+def _find_box(detector: FaceDetector, aspect: Fraction, frame: Any) -> Box:
+    height, width = find_upright_size(frame, aspect)
     return detector.detect(torch.zeros(1, 1, 1, dtype=torch.uint8).expand(height, width, 3))[0]  # takes no memory

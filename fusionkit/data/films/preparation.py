@@ -14,11 +14,11 @@ from fusionkit.config.registry import import_plugins
 from fusionkit.config.schema import DetectorSpec, PrepareSpec
 from fusionkit.data.films.cache import describe_sources, write_clip
 from fusionkit.data.films.clips import Outcome, prepare_clip
-from fusionkit.data.films.prepared import Prepared
+from fusionkit.data.films.prepared import PreparedDataset
 from fusionkit.data.films.records import ClipRecord, Departure
 from fusionkit.data.films.report import Preparation, write_report
 from fusionkit.errors import FusionKitError, RunError
-from fusionkit.execution.workers import Death, one_thread, processors, progress_bar, run_jobs
+from fusionkit.execution.workers import Death, count_processors, run_jobs, show_progress, use_one_thread
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
 from fusionkit.nn.memory import is_full
 from fusionkit.storage.files import sole_worker
@@ -38,12 +38,12 @@ class _Job:
 
 
 @dataclass(frozen=True)
-class _Exhausted:
+class _MemoryFailure:
     """Memory ran out over a clip, which says nothing of the clip: no record is written, and it is done again."""
 
 
 @dataclass(frozen=True)
-class _Unwritten:
+class _WriteFailure:
     """The file of a clip could not be written, for want of space for example."""
 
     error: str
@@ -83,29 +83,31 @@ def prepare(
         RecipeError: The face detector's options are wrong, or what it needs is not installed.
         RunError: The cache cannot be written, or another process is preparing into it; the clips so far are kept.
     """
-    before = Prepared(dataset, spec, kind=kind, check=check)
+    before = PreparedDataset(dataset, spec, kind=kind, check=check)
     cache, files = before.cache, before.files
     kept = {name: record for name, record in before.records.items() if not retry or record.status == "prepared"}
     jobs = [_Job(name, clip, files[name], spec, plugins) for name, clip in dataset.clips.items() if name not in kept]
     made: dict[str, ClipRecord] = {}
     deaths: dict[str, str] = {}
     if jobs:
-        _detector(spec.face.detector.model_dump_json(), plugins)  # what it lacks is said once, before anything starts
+        _load_detector(
+            spec.face.detector.model_dump_json(), plugins
+        )  # what it lacks is said once, before anything starts
         cache.create()
-        with sole_worker(cache.folder), progress_bar("clips", len(jobs), len(kept), shown=progress) as advance:
+        with sole_worker(cache.folder), show_progress("clips", len(jobs), len(kept), shown=progress) as advance:
             cache.forget_list()
 
-            def ended(job: _Job, result: ClipRecord | _Unwritten | _Exhausted | Death) -> None:
-                if isinstance(result, _Unwritten):
+            def ended(job: _Job, result: ClipRecord | _WriteFailure | _MemoryFailure | Death) -> None:
+                if isinstance(result, _WriteFailure):
                     raise RunError(f"{result.error}; the clips so far are kept")
-                if isinstance(result, Death | _Exhausted):
-                    deaths[job.id] = _cause(result) if isinstance(result, Death) else _FULL
+                if isinstance(result, Death | _MemoryFailure):
+                    deaths[job.id] = _describe_cause(result) if isinstance(result, Death) else _FULL
                     advance(f"{job.id}: {deaths[job.id]}")
                     return
                 made[job.id] = result
                 advance(f"{job.id}: {result.reason}" if result.status == "failed" else "")
 
-            run_jobs(jobs, _do, processes or processors(), ended)
+            run_jobs(jobs, _do, processes or count_processors(), ended)
     records = {name: kept.get(name) or made[name] for name in dataset.clips if name in kept or name in made}
     result = Preparation(
         cache.folder, cache.written_report_file, records, len(kept), deaths, spec, tuple(dataset.notes)
@@ -128,7 +130,7 @@ class PreparationCost:
     clips: int
     clip_seconds: float
 
-    def hours(self, processes: int) -> float:
+    def estimate_hours(self, processes: int) -> float:
         """Estimates the hours with so many processes."""
         return self.clips * self.clip_seconds / 3600 / max(1, min(processes, self.clips))
 
@@ -145,11 +147,11 @@ def estimate_preparation(
         plugins: Modules of the user's own components.
         timed: How many clips.
     """
-    records = Prepared(dataset, spec, kind=kind).records
+    records = PreparedDataset(dataset, spec, kind=kind).records
     waiting = [clip for name, clip in dataset.clips.items() if name not in records]
-    detector = _detector(spec.face.detector.model_dump_json(), plugins) if waiting and timed else None
+    detector = _load_detector(spec.face.detector.model_dump_json(), plugins) if waiting and timed else None
     seconds = []
-    with one_thread():
+    with use_one_thread():
         for clip in waiting[:: max(1, len(waiting) // max(1, timed))][:timed]:
             start = time.perf_counter()
             assert detector is not None
@@ -158,19 +160,19 @@ def estimate_preparation(
     return PreparationCost(len(waiting), statistics.median(seconds) if seconds else 0.0)
 
 
-def _do(job: _Job) -> ClipRecord | _Unwritten | _Exhausted:
+def _do(job: _Job) -> ClipRecord | _WriteFailure | _MemoryFailure:
     """Prepares one clip; what goes wrong is returned, so that others go on."""
     version = ""
     try:
-        detector = _detector(job.spec.face.detector.model_dump_json(), job.plugins)
+        detector = _load_detector(job.spec.face.detector.model_dump_json(), job.plugins)
         version = detector.version
         outcome = prepare_clip(job.clip, job.spec, detector)
     except FusionKitError as error:
-        outcome = _failure(str(error), str(error))
+        outcome = _make_failure(str(error), str(error))
     except Exception as error:  # reported with the clip; the other clips are worth having
         if is_full(error):
-            return _Exhausted()
-        outcome = _failure(f"{type(error).__name__}: {error}", traceback.format_exc())
+            return _MemoryFailure()
+        outcome = _make_failure(f"{type(error).__name__}: {error}", traceback.format_exc())
     record = ClipRecord(
         id=job.id,
         status=outcome.status,
@@ -183,21 +185,21 @@ def _do(job: _Job) -> ClipRecord | _Unwritten | _Exhausted:
     try:
         return write_clip(job.file, record, outcome.tensors)
     except RunError as error:
-        return _Unwritten(str(error))
+        return _WriteFailure(str(error))
 
 
-def _failure(reason: str, details: str) -> Outcome:
+def _make_failure(reason: str, details: str) -> Outcome:
     return Outcome("failed", reason, {}, (Departure("failed", details),))
 
 
-def _cause(death: Death) -> str:
+def _describe_cause(death: Death) -> str:
     if death.status is None or death.status >= 0:
         return f"its process ended with exit status {death.status}"
     return f"its process was ended by signal {-death.status}" + (" (out of memory?)" if death.status == -9 else "")
 
 
 @lru_cache(maxsize=1)
-def _detector(spec: str, plugins: tuple[str, ...]) -> FaceDetector:
+def _load_detector(spec: str, plugins: tuple[str, ...]) -> FaceDetector:
     """Builds the face detector, once per process."""
     import_plugins(plugins)
     detector: FaceDetector = build_component(DetectorSpec.model_validate_json(spec))

@@ -11,7 +11,7 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.cache import Cache, is_made_from, read_clip
 from fusionkit.data.films.records import ClipRecord
-from fusionkit.data.films.sounds import to_float
+from fusionkit.data.films.sounds import convert_to_float
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Dataset, ModalityInfo
 
@@ -19,7 +19,7 @@ _NAMED = 5
 """How many clips a sentence names."""
 
 
-class Prepared(Dataset):
+class PreparedDataset(Dataset):
     """The clips of a dataset, loaded from its prepared cache: ``video``, face crops, and ``audio``, a wave.
 
     Crops of a large clip are mapped from its file, so a slice of them reads no more than itself; the first time that a
@@ -37,11 +37,13 @@ class Prepared(Dataset):
     def __init__(self, dataset: Dataset, spec: PrepareSpec, *, kind: str, check: bool = False) -> None:
         self.cache = Cache(kind, spec)
         self.classes, self.clips, self.origins = dataset.classes, dataset.clips, dataset.origins
-        self.files: Mapping[str, Path] = {name: self.cache.file_of(name, clip) for name, clip in dataset.clips.items()}
-        known = self.cache.known(self.files, check=check)
+        self.files: Mapping[str, Path] = {
+            name: self.cache.find_file(name, clip) for name, clip in dataset.clips.items()
+        }
+        known = self.cache.read_known(self.files, check=check)
         if check:  # another film of the same size and time of change has the same file in the cache
             known = {name: record for name, record in known.items() if is_made_from(record, dataset.clips[name])}
-        self.records: Mapping[str, ClipRecord] = _current(known, spec)
+        self.records: Mapping[str, ClipRecord] = _keep_current(known, spec)
         self._read = set[str]()
         self.sources = {
             name: [file for file in (clip.film, clip.sound) if file is not None] for name, clip in dataset.clips.items()
@@ -50,7 +52,7 @@ class Prepared(Dataset):
         gone = {record.id for record in dropped}
         self.rows = [row for row in dataset.rows if row.id not in gone]
         self.contents = {row.id: self.records[row.id].sha256 for row in self.rows if row.id in self.records}
-        self.notes, self.cautions = (*dataset.notes, *_notes(dropped)), dataset.cautions
+        self.notes, self.cautions = (*dataset.notes, *_note_dropped(dropped)), dataset.cautions
         self.group_name = dataset.group_name
         channels = 1 if spec.face.grey else 3
         self.modalities = {
@@ -88,7 +90,7 @@ class Prepared(Dataset):
         loaded = read_clip(self.files[row.id], whole=row.id not in self._read)
         self._read.add(row.id)
         if "audio" in loaded:
-            loaded["audio"] = to_float(loaded["audio"])
+            loaded["audio"] = convert_to_float(loaded["audio"])
         return loaded
 
     def length(self, index: int, modality: str) -> int:
@@ -97,7 +99,7 @@ class Prepared(Dataset):
         return 0 if record is None else record.lengths.get(modality, 0)
 
 
-def _current(known: Mapping[str, ClipRecord], spec: PrepareSpec) -> Mapping[str, ClipRecord]:
+def _keep_current(known: Mapping[str, ClipRecord], spec: PrepareSpec) -> Mapping[str, ClipRecord]:
     """Keeps the clips whose faces the detector of the recipe found, as it is installed here.
 
     Where it is not installed, as on a machine that only trains, the cache is believed.
@@ -109,7 +111,7 @@ def _current(known: Mapping[str, ClipRecord], spec: PrepareSpec) -> Mapping[str,
     return {name: record for name, record in known.items() if record.detector == version}
 
 
-def _notes(dropped: list[ClipRecord]) -> list[str]:
+def _note_dropped(dropped: list[ClipRecord]) -> list[str]:
     if not dropped:
         return []
     named = "; ".join(f"{record.id} ({record.reason})" for record in dropped[:_NAMED])

@@ -68,7 +68,7 @@ class ClipRecord:
         return asdict(self)
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> ClipRecord:
+    def parse(cls, plain: Mapping[str, Any]) -> ClipRecord:
         """Makes the record of plain data.
 
         Raises:

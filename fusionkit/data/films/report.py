@@ -91,22 +91,22 @@ def write_report(cache: Cache, result: Preparation) -> None:
     unplain = [record for record in result.records.values() if record.departures or record.status != "prepared"]
     plain = {**result.figures, "files": [record.plain() for record in unplain]}
     write_file(cache.report_file, as_json(plain))
-    write_file(cache.written_report_file, "\n".join(_in_words(result, unplain)).encode())
+    write_file(cache.written_report_file, "\n".join(_write_in_words(result, unplain)).encode())
 
 
-def _in_words(result: Preparation, unplain: list[ClipRecord]) -> list[str]:
+def _write_in_words(result: Preparation, unplain: list[ClipRecord]) -> list[str]:
     counts = ", ".join(f"{result.count(status)} {status}" for status in STATUSES)
     lines = ["# Preparation", "", f"{len(result.records) + len(result.deaths)} clips: {counts}.", ""]
-    lines += [f"- {_one_line(note)}" for note in result.notes] + ([""] if result.notes else [])
+    lines += [f"- {_join_lines(note)}" for note in result.notes] + ([""] if result.notes else [])
     if result.departures:
         lines += ["| What was not plain | Clips |", "| --- | ---: |"]
         lines += [f"| {kind} | {count} |" for kind, count in result.departures.items()] + [""]
     for record in unplain:
         lines.append(f"- `{record.id}`: **{record.status}**")
-        lines += [f"  - {departure.kind}: {_one_line(departure.text)}" for departure in record.departures]
+        lines += [f"  - {departure.kind}: {_join_lines(departure.text)}" for departure in record.departures]
     lines += [f"- `{name}`: **not prepared**: {reason}" for name, reason in result.deaths.items()]
     return [*lines, ""]
 
 
-def _one_line(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())

@@ -9,7 +9,7 @@ FULL_SCALE = 32768
 """What a sample of 1.0 is stored as; -1.0 ... 1.0 is what loading gives again."""
 
 
-def to_int16(wave: Tensor) -> tuple[Tensor, int]:
+def convert_to_int16(wave: Tensor) -> tuple[Tensor, int]:
     r"""Converts a wave to 16-bit samples, and counts those that were beyond full scale.
 
     .. math::
@@ -19,7 +19,7 @@ def to_int16(wave: Tensor) -> tuple[Tensor, int]:
     than full scale is clipped.
 
     Example:
-        >>> to_int16(torch.tensor([0.0, 0.5, -1.0, 1.5]))
+        >>> convert_to_int16(torch.tensor([0.0, 0.5, -1.0, 1.5]))
         (tensor([     0,  16384, -32768,  32767], dtype=torch.int16), 1)
     """
     scaled = (wave * FULL_SCALE).round()
@@ -27,12 +27,12 @@ def to_int16(wave: Tensor) -> tuple[Tensor, int]:
     return scaled.clamp(-FULL_SCALE, FULL_SCALE - 1).to(torch.int16), beyond
 
 
-def to_float(samples: Tensor) -> Tensor:
+def convert_to_float(samples: Tensor) -> Tensor:
     """Converts 16-bit samples to a wave in -1..1."""
     return samples.to(torch.float32).div_(FULL_SCALE)
 
 
-def aligned(wave: Tensor, late: float, rate: int) -> Tensor:
+def align(wave: Tensor, late: float, rate: int) -> Tensor:
     """Aligns a wave that begins so many seconds after the picture: silence before it, or a cut where it is early."""
     samples = round(late * rate)
     return torch.cat([torch.zeros(samples), wave]) if samples > 0 else wave[-samples:]

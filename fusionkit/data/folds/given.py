@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusionkit.config.registry import FOLDS
-from fusionkit.data.readers.files import existing_file, read_text
-from fusionkit.data.splits import natural_order, split_off, unknown_samples
+from fusionkit.data.readers.files import find_existing, read_text
+from fusionkit.data.splits import make_sort_key, refuse_unknown_samples, split_off
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Folds, Row, Split
 
@@ -38,10 +38,10 @@ class Given(Folds):
                 problems.append(Problem("given", f"{len(without)} of {len(rows)} samples are in no part", remedy))
                 raise DataError(problems)
             return (split_off("given", rows, [row.id for row in rows if row.part == "test"]),)
-        path = existing_file(self.file)
+        path = find_existing(self.file)
         folds = _read_folds(path)
         _check_ids(folds, rows, path)
-        names = sorted(set(folds.values()), key=natural_order)
+        names = sorted(set(folds.values()), key=make_sort_key)
         if set(names) <= {"train", "test"}:
             return (split_off("given", rows, [name for name, fold in folds.items() if fold == "test"]),)
         if {"train", "test"} & set(names):
@@ -81,7 +81,7 @@ def _read_folds(path: Path) -> Mapping[str, str]:
 
 def _check_ids(folds: Mapping[str, str], rows: Sequence[Row], path: Path) -> None:
     known = {row.id for row in rows}
-    problems = unknown_samples([name for name in folds if name not in known], known, str(path))
+    problems = refuse_unknown_samples([name for name in folds if name not in known], known, str(path))
     problems += [Problem(str(path), f"sample {row.id!r} is in no fold") for row in rows if row.id not in folds]
     if problems:
         raise DataError(problems)

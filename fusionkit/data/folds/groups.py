@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fusionkit.config.registry import FOLDS
 from fusionkit.config.schema import Seed
-from fusionkit.data.splits import by_group, natural_order, split_off
+from fusionkit.data.splits import group_ids, make_sort_key, split_off
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Folds, RawTarget, Row, Split
 
@@ -35,7 +35,7 @@ class ActorPairs(Folds):
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
         """Splits into one fold per pair."""
-        members = by_group(rows)
+        members = group_ids(rows)
         numbered = all(group.isdecimal() for group in members)
         pairs: dict[int, list[str]] = {}
         for position, group in enumerate(members):
@@ -82,15 +82,15 @@ class GroupKFold(Folds):
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
         """Splits into one fold per set of groups, named ``fold1``, ``fold2``, ... ."""
-        members = by_group(rows)
-        sets = self._drawn(members) if self.groups is None else self._named(members, self.groups)
+        members = group_ids(rows)
+        sets = self._draw_sets(members) if self.groups is None else self._read_sets(members, self.groups)
         return tuple(
             split_off(f"fold{position}", rows, [name for group in chosen for name in members[group]])
             for position, chosen in enumerate(sets, start=1)
             if chosen
         )
 
-    def _drawn(self, members: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
+    def _draw_sets(self, members: Mapping[str, tuple[str, ...]]) -> list[list[str]]:
         names = list(members)
         if len(names) < self.folds:
             groups = "1 group" if len(names) == 1 else f"{len(names)} groups"
@@ -105,13 +105,13 @@ class GroupKFold(Folds):
             sizes[smallest] += len(members[names[position]])
         return sets
 
-    def _named(self, members: Mapping[str, tuple[str, ...]], given: list[list[str | int]]) -> list[list[str]]:
-        at_hand = {natural_order(_plain(group)): group for group in members}
+    def _read_sets(self, members: Mapping[str, tuple[str, ...]], given: list[list[str | int]]) -> list[list[str]]:
+        at_hand = {make_sort_key(_strip_zeros(group)): group for group in members}
         problems, seen = [], set()
         sets: list[list[str]] = [[] for _ in given]
         for position, groups in enumerate(given):
             for group in map(str, groups):
-                place, key = f"group_kfold, groups[{position}]", natural_order(_plain(group))
+                place, key = f"group_kfold, groups[{position}]", make_sort_key(_strip_zeros(group))
                 if key in seen:
                     problems.append(Problem(place, f"group {group!r} is named twice"))
                 seen.add(key)
@@ -134,7 +134,7 @@ class LeaveOneGroupOut(Folds):
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
         """Splits into one fold per group."""
-        return tuple(split_off(group, rows, names) for group, names in by_group(rows).items())
+        return tuple(split_off(group, rows, names) for group, names in group_ids(rows).items())
 
 
 @FOLDS.register("balanced_groups")
@@ -164,19 +164,19 @@ class BalancedGroups(Folds):
 
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
         """Splits into folds named ``S1``, ``S2``, ... ."""
-        members = by_group(rows)
-        classes = self._classes(rows)
+        members = group_ids(rows)
+        classes = self._find_classes(rows)
         if len(members) < self.folds:
             raise DataError([Problem("balanced_groups", f"{len(members)} groups cannot fill {self.folds} folds")])
         names = list(members)
         order = torch.randperm(len(names), generator=torch.Generator().manual_seed(self.seed)).tolist()
-        dealt = sorted((names[position] for position in order), key=lambda name: natural_order(classes[name]))
+        dealt = sorted((names[position] for position in order), key=lambda name: make_sort_key(classes[name]))
         return tuple(
             split_off(f"S{fold + 1}", rows, [name for group in dealt[fold :: self.folds] for name in members[group]])
             for fold in range(self.folds)
         )
 
-    def _classes(self, rows: Sequence[Row]) -> Mapping[str, str]:
+    def _find_classes(self, rows: Sequence[Row]) -> Mapping[str, str]:
         """Finds the class of every group."""
         stated: dict[str, dict[RawTarget | None, None]] = {}
         for row in rows:
@@ -197,6 +197,6 @@ class BalancedGroups(Folds):
         return {group: str(next(iter(values))) for group, values in stated.items()}
 
 
-def _plain(group: str) -> str:
+def _strip_zeros(group: str) -> str:
     """Strips leading zeros off a group's name."""
     return str(int(group)) if group.isdecimal() else group

@@ -85,7 +85,7 @@ class EpochBatches:
             raise DataError(f"batches: {len(self.indices)} samples for {world_size} processes; each needs one at least")
         self._limit = limit * world_size
         self._again: tuple[Draw, ...] = ()
-        self._costs = (1,) * len(self.indices) if batch_size is not None else _costs(self.indices, lengths)
+        self._costs = (1,) * len(self.indices) if batch_size is not None else _find_costs(self.indices, lengths)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Chooses the epoch, and the batch to start it at, for a resume."""
@@ -108,27 +108,27 @@ class EpochBatches:
 
     def plan(self, epoch: int) -> list[list[int]]:
         """Plans the samples of all batches of this process in an epoch."""
-        return [[draw.index for draw in batch] for batch in self.draws(epoch)]
+        return [[draw.index for draw in batch] for batch in self.list_draws(epoch)]
 
-    def draws(self, epoch: int) -> list[list[Draw]]:
+    def list_draws(self, epoch: int) -> list[list[Draw]]:
         """Lists all batches of this process in an epoch."""
-        return [batch[self.rank :: self.world_size] for batch in self._union(epoch)]
+        return [batch[self.rank :: self.world_size] for batch in self._list_union(epoch)]
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.plan(self.epoch)[self.start :])
 
     def __len__(self) -> int:
         """Batches that are left of the chosen epoch."""
-        return max(0, len(self._union(self.epoch)) - self.start)
+        return max(0, len(self._list_union(self.epoch)) - self.start)
 
-    def _union(self, epoch: int) -> list[list[Draw]]:
+    def _list_union(self, epoch: int) -> list[list[Draw]]:
         batches: list[list[Draw]] = []
         spent = 0
         places = {index: place for place, index in enumerate(self.indices)} if self._again else {}
         everything = [Draw(epoch, index) for index in self.indices]
         everything += [replace(draw, epoch=epoch) for draw in self._again]
         costs = [*self._costs, *(self._costs[places[draw.index]] for draw in self._again)]
-        for position in self._order(epoch, len(everything)):
+        for position in self._draw_order(epoch, len(everything)):
             cost = costs[position]
             full = spent + cost > self._limit and len(batches[-1]) >= self.world_size if batches else True
             if full:
@@ -140,7 +140,7 @@ class EpochBatches:
             batches[-2:] = [batches[-2] + batches[-1]]
         return batches
 
-    def _order(self, epoch: int, count: int) -> list[int]:
+    def _draw_order(self, epoch: int, count: int) -> list[int]:
         if not self.shuffle:
             return list(range(count))
         # Consecutive seeds give correlated streams in some generators; a product with a large odd number spreads them.
@@ -149,7 +149,7 @@ class EpochBatches:
         return order
 
 
-def _costs(indices: Sequence[int], lengths: Mapping[str, Sequence[int]] | None) -> tuple[int, ...]:
+def _find_costs(indices: Sequence[int], lengths: Mapping[str, Sequence[int]] | None) -> tuple[int, ...]:
     """Finds the elements of each sample in the modality that has most of them."""
     if not lengths:
         raise DataError("batches: a budget of elements needs the lengths of the samples")

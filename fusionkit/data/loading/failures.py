@@ -43,7 +43,7 @@ def place_of(dataset: Dataset, index: int) -> str:
 
 
 @contextmanager
-def sample_named(dataset: Dataset, index: int, what: str) -> Iterator[None]:
+def name_sample(dataset: Dataset, index: int, what: str) -> Iterator[None]:
     """Turns whatever goes wrong within it into a `DataError` that names the sample.
 
     A dataset or a transform may be the user's own and read files with any library, so all of `Exception` is caught.
@@ -59,22 +59,20 @@ def sample_named(dataset: Dataset, index: int, what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, FusionKitError) and _says_where(error, dataset, index):
             raise
-        raise DataError([_problem(error, place_of(dataset, index), what)]) from error
+        raise DataError([_make_problem(error, place_of(dataset, index), what)]) from error
 
 
-def length_of(dataset: Dataset, index: int, modality: str) -> int:
+def measure_length(dataset: Dataset, index: int, modality: str) -> int:
     """Counts the elements that a modality of a sample has.
 
     Raises:
         DataError: They cannot be counted; the sample is named.
     """
-    with sample_named(dataset, index, "length"):
+    with name_sample(dataset, index, "length"):
         return dataset.length(index, modality)
 
 
-def batch_named(
-    where: str, batch: Batch, device: object, remedy: str = SMALLER_BATCHES
-) -> AbstractContextManager[None]:
+def name_batch(where: str, batch: Batch, device: object, remedy: str = SMALLER_BATCHES) -> AbstractContextManager[None]:
     """Tells memory that runs out within it, and elements that an encoder cannot take, with the samples.
 
     Args:
@@ -83,11 +81,11 @@ def batch_named(
         device: Where it is done.
         remedy: What would be right.
     """
-    return batches_named(lambda: where, (batch,), device, remedy)
+    return name_batches(lambda: where, (batch,), device, remedy)
 
 
 @contextmanager
-def batches_named(where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str) -> Iterator[None]:
+def name_batches(where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str) -> Iterator[None]:
     """Tells the same of several batches; where memory runs out, of the one with the most elements."""
 
     def told() -> FusionKitError:
@@ -99,19 +97,19 @@ def batches_named(where: Callable[[], str], batches: Sequence[Batch], device: ob
         with explain_full_memory(told):
             yield
     except ElementError as error:
-        holders = [name for batch in batches for name in _holders(batch, error.modality, error.value)]
+        holders = [name for batch in batches for name in _find_holders(batch, error.modality, error.value)]
         if not holders:
             raise
-        raise DataError([Problem(f"{where()}: {_sample_list(holders)}", str(error))]) from error.__cause__
+        raise DataError([Problem(f"{where()}: {_list_samples(holders)}", str(error))]) from error.__cause__
 
 
-def _holders(batch: Batch, modality: str, value: int) -> list[str]:
+def _find_holders(batch: Batch, modality: str, value: int) -> list[str]:
     """Finds the samples of a batch that hold a number in an element."""
     elements = batch.inputs[modality].unbind() if modality in batch.inputs else ()
     return [name for name, own in zip(batch.sample_ids, elements, strict=False) if bool((own == value).any())]
 
 
-def _sample_list(names: Sequence[str]) -> str:
+def _list_samples(names: Sequence[str]) -> str:
     first = ", ".join(names[:_MOST_NAMED])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return f"sample{'s' if len(names) > 1 else ''} {first}{more}"
@@ -129,7 +127,7 @@ def _stands_in(words: str, text: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(words)}(?!\w)", text) is not None
 
 
-def _problem(error: Exception, place: str, what: str) -> Problem:
+def _make_problem(error: Exception, place: str, what: str) -> Problem:
     if is_full(error):
         remedy = "take a shorter piece of it, or fewer data.workers, each of which holds samples of its own"
         return Problem(place, f"{what} takes more memory than there is", remedy)
@@ -137,10 +135,10 @@ def _problem(error: Exception, place: str, what: str) -> Problem:
         return Problem(place, str(error))
     said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     remedy = "mend the file or the code that reads it, or leave the sample out"
-    return Problem(place, f"{what} raised {said}{_origin(error)}", remedy)
+    return Problem(place, f"{what} raised {said}{_find_origin(error)}", remedy)
 
 
-def _origin(error: Exception) -> str:
+def _find_origin(error: Exception) -> str:
     """Finds the line that raised it: the innermost of those in no installed package, so the user's own."""
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if "site-packages" not in frame.filename]

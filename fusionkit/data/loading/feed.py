@@ -10,7 +10,7 @@ import torch
 
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.data.loading.loader import make_loader
-from fusionkit.data.loading.prefetch import ahead, lane_to
+from fusionkit.data.loading.prefetch import choose_lane, fetch_ahead
 from fusionkit.data.loading.samples import Samples
 from fusionkit.interfaces import Batch, Repeat
 
@@ -36,7 +36,7 @@ class Feed:
         timeout_seconds: float | None = None,
         device: torch.device | None = None,
     ) -> None:
-        self._batches, self._samples, self._lane = batches, samples, lane_to(device)
+        self._batches, self._samples, self._lane = batches, samples, choose_lane(device)
         self._moving: Callable[[], AbstractContextManager[None]] = nullcontext
         self._loader = make_loader(
             samples,
@@ -60,7 +60,7 @@ class Feed:
         """Yields the batches of an epoch, from the given one on."""
         self._batches.set_epoch(epoch, start)
         loaded = cast(Iterator[Batch], iter(self._loader))
-        return loaded if self._lane is None else ahead(loaded, self._lane, self._moving)
+        return loaded if self._lane is None else fetch_ahead(loaded, self._lane, self._moving)
 
     def move_within(self, moving: Callable[[], AbstractContextManager[None]]) -> None:
         """Moves batches ahead of their steps within this from now on, for who wants to know how long it takes."""

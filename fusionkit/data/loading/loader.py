@@ -16,7 +16,7 @@ from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.failures import Failure, place_of
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.loading.transfer import Parcel, prepare_worker
-from fusionkit.data.loading.workers import Crew, Watch, death_told, hang_told, waiting
+from fusionkit.data.loading.workers import Crew, Watch, describe_death, describe_hang, wait_for_workers
 from fusionkit.errors import FusionKitError, TrainingError
 from fusionkit.execution.workers import leave_signals_to_parent
 from fusionkit.interfaces import Batch, DeviceTransform, Transform
@@ -64,9 +64,9 @@ class _Loader(DataLoader[Sample]):
         self.samples, self.seconds = samples, timeout_seconds or 0.0
         self.watch = Watch(workers) if workers else None
         self.crew = Crew() if workers else None
-        transforms = {name: _on_device(chain) for name, chain in samples.transforms.items()}
+        transforms = {name: _choose_device_transforms(chain) for name, chain in samples.transforms.items()}
         super().__init__(
-            samples if self.watch is None else _Watched(samples, self.watch),
+            samples if self.watch is None else _WatchedSamples(samples, self.watch),
             batch_sampler=_Draws(batches),
             collate_fn=functools.partial(
                 _collate_with_pending,
@@ -90,17 +90,17 @@ class _Loader(DataLoader[Sample]):
         self.crew.gather()
         return _Batches(self, begun)
 
-    def told(self, error: RuntimeError) -> FusionKitError | None:
+    def translate(self, error: RuntimeError) -> FusionKitError | None:
         """Translates an error of PyTorch's loader, with the samples; None where it is no error of loading."""
         assert self.watch is not None
         assert self.crew is not None
         dataset = self.samples.dataset
-        begun = {pid: (place_of(dataset, index), since) for pid, (index, since) in self.watch.begun().items()}
-        if dead := self.crew.dead():
-            return death_told(dead, begun)
+        begun = {pid: (place_of(dataset, index), since) for pid, (index, since) in self.watch.list_begun().items()}
+        if dead := self.crew.list_dead():
+            return describe_death(dead, begun)
         if str(error).startswith("DataLoader timed out"):
-            self.crew.end(self.watch.begun())
-            return hang_told(self.seconds, begun)
+            self.crew.end(self.watch.list_begun())
+            return describe_hang(self.seconds, begun)
         if is_full(error):
             return TrainingError(f"data.workers: batches that wait do not fit into memory; {FEWER_AHEAD}")
         return None
@@ -114,11 +114,11 @@ class _Batches(Iterator[Batch]):
 
     def __next__(self) -> Batch:
         try:
-            with waiting():
+            with wait_for_workers():
                 self._refuse_to_wait_for_the_dead()
                 batch = next(self._batches)
         except RuntimeError as error:
-            told = self._loader.told(error)
+            told = self._loader.translate(error)
             if told is None:
                 raise
             raise told from error
@@ -129,11 +129,11 @@ class _Batches(Iterator[Batch]):
     def _refuse_to_wait_for_the_dead(self) -> None:
         """Raises what PyTorch does not say again: a worker may have died while nobody waited."""
         assert self._loader.crew is not None
-        if self._loader.crew.dead():
+        if self._loader.crew.list_dead():
             raise RuntimeError("a worker process has ended")
 
 
-class _Watched(TorchDataset[Sample]):
+class _WatchedSamples(TorchDataset[Sample]):
     """The samples in a worker, which writes down what it loads, and sends what went wrong in place of a batch.
 
     PyTorch would send the error's text with its traceback, as a text.
@@ -149,7 +149,7 @@ class _Watched(TorchDataset[Sample]):
         loaded = []
         try:
             for draw in draws:
-                with self._watch.loading(draw.index):
+                with self._watch.note_loading(draw.index):
                     loaded.append(self._samples[draw])
         except FusionKitError as error:
             return Failure(error)
@@ -163,7 +163,7 @@ class _Draws(torch.utils.data.Sampler[list[Draw]]):
         self._batches = batches
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        return iter(self._batches.draws(self._batches.epoch)[self._batches.start :])
+        return iter(self._batches.list_draws(self._batches.epoch)[self._batches.start :])
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -179,7 +179,7 @@ def _collate_with_pending(
     if isinstance(samples, Failure):
         return samples
     try:
-        with explain_full_memory(lambda: _too_large(samples)):
+        with explain_full_memory(lambda: _refuse_too_large(samples)):
             batch = make_batch(samples, element_shapes)
     except FusionKitError as error:
         if send:
@@ -194,7 +194,7 @@ def _collate_with_pending(
     return Parcel(batch) if send else batch
 
 
-def _too_large(samples: Sequence[Sample]) -> FusionKitError:
+def _refuse_too_large(samples: Sequence[Sample]) -> FusionKitError:
     ids = tuple(sample.id for sample in samples)
     names = dict.fromkeys(name for sample in samples for name in sample.inputs)
     sizes = {name: [len(each.inputs.get(name, ())) for each in samples] for name in names}
@@ -207,5 +207,5 @@ def _begin_worker(worker: int) -> None:
     prepare_worker()
 
 
-def _on_device(chain: Sequence[Transform]) -> tuple[DeviceTransform, ...]:
+def _choose_device_transforms(chain: Sequence[Transform]) -> tuple[DeviceTransform, ...]:
     return tuple(transform for transform in chain if isinstance(transform, DeviceTransform))

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.interfaces import Batch
 from fusionkit.nn.memory import FEWER_SAMPLES
 
@@ -45,16 +45,16 @@ class StreamLane:
         """Lets the current stream wait, and keeps the memory of the batch until that stream is done with it."""
         current = torch.cuda.current_stream(self._device)
         current.wait_stream(self._stream)
-        for tensor in tensors_of(batch):
+        for tensor in list_tensors(batch):
             tensor.record_stream(current)
 
 
-def lane_to(device: torch.device | None) -> Lane | None:
+def choose_lane(device: torch.device | None) -> Lane | None:
     """Chooses how batches get to a device ahead of their steps; None where nothing is gained by it."""
     return StreamLane(device) if device is not None and device.type == "cuda" else None
 
 
-def ahead(
+def fetch_ahead(
     batches: Iterator[Batch], lane: Lane, moving: Callable[[], AbstractContextManager[None]] = nullcontext
 ) -> Iterator[Batch]:
     """Yields the batches on the device; the next is copied while a step learns, and none is taken before that.
@@ -75,7 +75,7 @@ def ahead(
         batch = next(batches, None)
         if batch is None:
             return None
-        with moving(), batch_named("moving", batch, "the device", FEWER_SAMPLES):
+        with moving(), name_batch("moving", batch, "the device", FEWER_SAMPLES):
             return lane.begin(batch)
 
     coming = begun()
@@ -92,7 +92,7 @@ def ahead(
             raise failure
 
 
-def tensors_of(batch: Batch) -> Iterable[Tensor]:
+def list_tensors(batch: Batch) -> Iterable[Tensor]:
     """Lists all tensors of a batch."""
     for value in batch.inputs.values():
         yield from (value.values, value.lengths)

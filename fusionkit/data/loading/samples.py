@@ -15,8 +15,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fusionkit.data.loading.batching import Draw
 from fusionkit.data.loading.collation import Sample, fit_numbers
-from fusionkit.data.loading.failures import length_of, sample_named
-from fusionkit.data.splits import unknown_samples
+from fusionkit.data.loading.failures import measure_length, name_sample
+from fusionkit.data.splits import refuse_unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
 from fusionkit.nn.tensor_checks import check_finite, describe_odd_kind
@@ -62,7 +62,7 @@ class Samples(TorchDataset[Sample]):
         self.modalities = tuple(dataset.modalities if modalities is None else modalities)
         self.transforms = {name: tuple((transforms or {}).get(name, ())) for name in self.modalities}
         _check_order(self.transforms)
-        self.indices = _positions(dataset, ids, self.modalities)
+        self.indices = _find_positions(dataset, ids, self.modalities)
         encoded = encode_targets([dataset.rows[index] for index in self.indices], encoders or {})
         self._targets = {
             index: {name: values[position] for name, values in encoded.items()}
@@ -75,9 +75,11 @@ class Samples(TorchDataset[Sample]):
         """The shape of an element of every modality; transforms keep it."""
         return {name: self.dataset.modalities[name].shape for name in self.modalities}
 
-    def lengths(self) -> Mapping[str, tuple[int, ...]]:
+    def count_elements(self) -> Mapping[str, tuple[int, ...]]:
         """Counts the elements of every sample before transforms, by modality, in the order of `indices`."""
-        return {name: tuple(length_of(self.dataset, index, name) for index in self.indices) for name in self.modalities}
+        return {
+            name: tuple(measure_length(self.dataset, index, name) for index in self.indices) for name in self.modalities
+        }
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -92,16 +94,16 @@ class Samples(TorchDataset[Sample]):
         inputs, drawn = {}, {}
         for name in self.modalities:
             if name in raw and (draw.only is None or name in draw.only):
-                with sample_named(self.dataset, draw.index, f"a transform of {name}"):
-                    inputs[name], drawn[name] = self._transformed(raw[name], draw, name)
+                with name_sample(self.dataset, draw.index, f"a transform of {name}"):
+                    inputs[name], drawn[name] = self._transform(raw[name], draw, name)
         return Sample(self.dataset.rows[draw.index].id, inputs, self._targets[draw.index], drawn)
 
-    def _transformed(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _transform(self, values: Tensor, draw: Draw, modality: str) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Transforms a modality on the CPU, and returns what the transforms on the device are to be given."""
         if not self.transforms[modality]:
             return values, ()
         again = f"/again{draw.copy}" if draw.copy else ""  # a sample that is drawn again is augmented anew
-        own = generator_for(self.seed, draw.epoch, draw.index, modality + again)
+        own = make_generator(self.seed, draw.epoch, draw.index, modality + again)
         drawn = []
         for position, transform in enumerate(self.transforms[modality]):
             if isinstance(transform, DeviceTransform):
@@ -110,7 +112,7 @@ class Samples(TorchDataset[Sample]):
             generator = own
             if transform.together:
                 purpose = f"together/{type(transform).__name__}{again}"
-                generator = generator_for(self.seed, draw.epoch, draw.index, purpose)
+                generator = make_generator(self.seed, draw.epoch, draw.index, purpose)
             version = 0 if values.is_inference() else values._version  # what was loaded in inference mode counts none
             transformed = transform(values, generator, training=self.training)
             if not values.is_inference() and values._version != version:
@@ -123,7 +125,7 @@ class Samples(TorchDataset[Sample]):
     def _load(self, index: int) -> Mapping[str, Tensor]:
         if self._cached is not None and index in self._cached:
             return self._cached[index]
-        with sample_named(self.dataset, index, "load"):
+        with name_sample(self.dataset, index, "load"):
             loaded = self.dataset.load(index)
             _check_tensors(loaded)
         raw = {
@@ -199,7 +201,7 @@ def check_targets(rows: Sequence[Row], heads: Mapping[str, LossHead], origins: M
         raise DataError(problems)
 
 
-def generator_for(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:
+def make_generator(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:
     """Makes a generator that depends on nothing but its arguments."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{index}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -217,14 +219,14 @@ def _check_order(transforms: Mapping[str, Sequence[Transform]]) -> None:
         raise RecipeError(problems)
 
 
-def _positions(dataset: Dataset, ids: Sequence[str], modalities: Sequence[str]) -> tuple[int, ...]:
+def _find_positions(dataset: Dataset, ids: Sequence[str], modalities: Sequence[str]) -> tuple[int, ...]:
     position_of = {row.id: position for position, row in enumerate(dataset.rows)}
     problems = [
         Problem("modalities", f"the dataset has no modality {name!r}", did_you_mean(name, dataset.modalities))
         for name in modalities
         if name not in dataset.modalities
     ]
-    problems += unknown_samples([name for name in ids if name not in position_of], position_of, "samples")
+    problems += refuse_unknown_samples([name for name in ids if name not in position_of], position_of, "samples")
     if problems:
         raise DataError(problems)
     return tuple(position_of[name] for name in ids)

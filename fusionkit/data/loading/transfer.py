@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.loading.failures import Failure
-from fusionkit.data.loading.workers import shared_memory_told
+from fusionkit.data.loading.workers import describe_shared_memory
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
 
@@ -32,17 +32,17 @@ class Parcel:
     def __reduce__(self) -> tuple[Any, ...]:
         batch = self._batch
         try:
-            inputs = {name: (_packed(value.values), value.sizes) for name, value in batch.inputs.items()}
-            targets = {name: _packed(value) for name, value in batch.targets.items()}
+            inputs = {name: (_pack(value.values), value.sizes) for name, value in batch.inputs.items()}
+            targets = {name: _pack(value) for name, value in batch.targets.items()}
             pending = {
-                name: tuple((transform, _packed(parameters)) for transform, parameters in steps)
+                name: tuple((transform, _pack(parameters)) for transform, parameters in steps)
                 for name, steps in batch.pending.items()
             }
         except RuntimeError as error:
             # A thread of the queue pickles: what is raised there is printed, and the receiver waits for ever.
             size = sum(value.values.nbytes for value in batch.inputs.values())
-            return Failure, (shared_memory_told(len(batch.sample_ids), size, str(error)),)
-        return _unpacked_batch, (inputs, targets, batch.sample_ids, pending)
+            return Failure, (describe_shared_memory(len(batch.sample_ids), size, str(error)),)
+        return _unpack_batch, (inputs, targets, batch.sample_ids, pending)
 
 
 def prepare_worker() -> None:
@@ -50,28 +50,28 @@ def prepare_worker() -> None:
     torch.multiprocessing.set_sharing_strategy("file_system")  # type: ignore[no-untyped-call]
 
 
-def _unpacked_batch(
+def _unpack_batch(
     inputs: dict[str, tuple[_Packed, tuple[int, ...]]],
     targets: dict[str, _Packed],
     sample_ids: tuple[str, ...],
     pending: dict[str, tuple[tuple[Any, _Packed], ...]],
 ) -> Batch:
     return Batch(
-        {name: Jagged.from_sizes(_unpacked(values), sizes) for name, (values, sizes) in inputs.items()},
-        {name: _unpacked(values) for name, values in targets.items()},
+        {name: Jagged.from_sizes(_unpack(values), sizes) for name, (values, sizes) in inputs.items()},
+        {name: _unpack(values) for name, values in targets.items()},
         sample_ids,
-        {name: tuple((each, _unpacked(parameters)) for each, parameters in steps) for name, steps in pending.items()},
+        {name: tuple((each, _unpack(parameters)) for each, parameters in steps) for name, steps in pending.items()},
     )
 
 
-def _packed(tensor: Tensor) -> _Packed:
+def _pack(tensor: Tensor) -> _Packed:
     if tensor.nbytes > _SMALL:
         shared: Tensor = tensor.share_memory_()  # type: ignore[no-untyped-call]
         return shared
     return tensor.contiguous().view(-1).view(torch.uint8).numpy().tobytes(), tensor.dtype, tensor.shape
 
 
-def _unpacked(packed: _Packed) -> Tensor:
+def _unpack(packed: _Packed) -> Tensor:
     if isinstance(packed, Tensor):
         return packed
     content, dtype, shape = packed

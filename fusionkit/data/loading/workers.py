@@ -39,7 +39,7 @@ class Watch:
         self._since = multiprocessing.RawArray("d", workers)
 
     @contextmanager
-    def loading(self, index: int) -> Iterator[None]:
+    def note_loading(self, index: int) -> Iterator[None]:
         """Notes that this worker is loading the sample at a position of the dataset, as long as it does."""
         info = get_worker_info()
         assert info is not None
@@ -50,7 +50,7 @@ class Watch:
         finally:
             self._samples[info.id] = _IDLE
 
-    def begun(self) -> dict[int, tuple[int, float]]:
+    def list_begun(self) -> dict[int, tuple[int, float]]:
         """Lists, by process id, the sample that it has begun and not finished, and the seconds since."""
         now = time.monotonic()
         rows = zip(self._pids, self._samples, self._since, strict=True)
@@ -71,7 +71,7 @@ class Crew:
             self._before = set()
             _raise_only_while_waiting()
 
-    def dead(self) -> dict[int, int]:
+    def list_dead(self) -> dict[int, int]:
         """Lists the exit statuses of those that have ended, by process id; negative is the signal that ended it."""
         found = {process.pid: process.exitcode for process in self._processes or ()}
         return {pid: status for pid, status in found.items() if pid is not None and status is not None}
@@ -108,7 +108,7 @@ def _raise_only_while_waiting() -> None:
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
+def wait_for_workers() -> Iterator[None]:
     """Raises the death of a worker at once, as long as the main process waits."""
     _Handler.waiting = True
     try:
@@ -117,7 +117,7 @@ def waiting() -> Iterator[None]:
         _Handler.waiting = False
 
 
-def death_told(dead: Mapping[int, int], begun: Mapping[int, tuple[str, float]]) -> FusionKitError:
+def describe_death(dead: Mapping[int, int], begun: Mapping[int, tuple[str, float]]) -> FusionKitError:
     """Makes the error of workers that have ended.
 
     Args:
@@ -128,13 +128,15 @@ def death_told(dead: Mapping[int, int], begun: Mapping[int, tuple[str, float]]) 
     for pid, status in sorted(dead.items()):
         place = begun[pid][0] if pid in begun else "data.workers"
         doing = "loading it" if pid in begun else "between two samples"
-        problems.append(Problem(place, f"the worker process {pid} {_end_of(status)} while {doing}", _remedy_of(status)))
+        problems.append(
+            Problem(place, f"the worker process {pid} {_end_of(status)} while {doing}", _find_remedy(status))
+        )
     if any(-status in (signal.SIGKILL, signal.SIGTERM) for status in dead.values()):
         return TrainingError("\n".join(map(str, problems)))
     return DataError(problems)
 
 
-def hang_told(seconds: float, begun: Mapping[int, tuple[str, float]]) -> DataError:
+def describe_hang(seconds: float, begun: Mapping[int, tuple[str, float]]) -> DataError:
     """Makes the error of workers that gave no batch in time, in the words of `describe_death`."""
     remedy = "see whether it can be read at all; where it is only slow, raise data.timeout_seconds"
     problems = [
@@ -145,7 +147,7 @@ def hang_told(seconds: float, begun: Mapping[int, tuple[str, float]]) -> DataErr
     return DataError(problems or [nothing])
 
 
-def shared_memory_told(samples: int, size: int, said: str) -> TrainingError:
+def describe_shared_memory(samples: int, size: int, said: str) -> TrainingError:
     """Makes the error of a batch for which there is no room where processes hand batches over."""
     room = f", of which {shutil.disk_usage('/dev/shm').free:,} are free" if os.path.isdir("/dev/shm") else ""
     return TrainingError(
@@ -161,7 +163,7 @@ def _end_of(status: int) -> str:
     return f"was ended by signal {-status} ({signal.Signals(-status).name})"
 
 
-def _remedy_of(status: int) -> str:
+def _find_remedy(status: int) -> str:
     if -status == signal.SIGKILL:
         return "the system does that where memory runs out: lower data.workers or the size of batches"
     if -status == getattr(signal, "SIGBUS", None):

@@ -2,7 +2,7 @@
 
 A path may lead through a zip file: ``Video_Speech_Actor_01.zip/Actor_01/01-01-01-01-01-01-01.mp4`` names a member of
 the archive ``Video_Speech_Actor_01.zip``. Whoever reads films and sounds opens them with `open_member`, which takes
-such paths and plain ones, and tells by `fingerprint` whether a file is still the one that it was.
+such paths and plain ones, and tells by `read_fingerprint` whether a file is still the one that it was.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def open_member(path: Path) -> BinaryIO:
     Raises:
         DataError: There is no such file or member, it cannot be read, or is larger than the limit.
     """
-    found = _archive_of(path)
+    found = _find_archive(path)
     if found is None:
         try:
             return path.open("rb")
         except (OSError, ValueError) as error:
-            raise DataError([Problem(str(path), f"cannot be read ({_reason(error)})")]) from error
+            raise DataError([Problem(str(path), f"cannot be read ({_describe_reason(error)})")]) from error
     archive, member = found
-    info = _member(path, archive, member)
+    info = _find_member(path, archive, member)
     check_size("bytes", info.file_size, str(path))
     with (
         name_errors(path, "cannot be unpacked", _UNPACK),
@@ -65,7 +65,7 @@ def open_member(path: Path) -> BinaryIO:
 
 
 @contextmanager
-def on_disk(path: Path) -> Iterator[Path]:
+def unpack_to_disk(path: Path) -> Iterator[Path]:
     """Yields a path that decoders can open; a member of an archive is unpacked for as long as it is needed."""
     if not is_member(path):
         yield path
@@ -78,10 +78,10 @@ def on_disk(path: Path) -> Iterator[Path]:
 
 def is_member(path: Path) -> bool:
     """Says whether a path leads through a zip file that is there, so that only `open_member` can open it."""
-    return _archive_of(path) is not None
+    return _find_archive(path) is not None
 
 
-def fingerprint(path: Path) -> str:
+def read_fingerprint(path: Path) -> str:
     """Reads what tells, without reading a file, whether it is still the one that it was.
 
     A plain file is told by its size and the time of its last change, a member of a zip archive by its size and its
@@ -90,18 +90,18 @@ def fingerprint(path: Path) -> str:
     Raises:
         DataError: There is no such file or member.
     """
-    found = _archive_of(path)
+    found = _find_archive(path)
     if found is None:
         try:
             state = path.stat()
         except (OSError, ValueError) as error:
-            raise DataError([Problem(str(path), f"cannot be read ({_reason(error)})")]) from error
+            raise DataError([Problem(str(path), f"cannot be read ({_describe_reason(error)})")]) from error
         return f"size {state.st_size}, changed {state.st_mtime_ns}"
-    info = _member(path, *found)
+    info = _find_member(path, *found)
     return f"size {info.file_size}, crc32 {info.CRC:08x}"
 
 
-def members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
+def list_members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
     """Lists the files in a zip archive, by their path in it, with ``/`` between its parts.
 
     Raises:
@@ -111,16 +111,16 @@ def members(archive: Path) -> Mapping[str, zipfile.ZipInfo]:
     try:
         state = archive.stat()
     except (OSError, ValueError) as error:
-        raise DataError([Problem(str(archive), f"cannot be read ({_reason(error)})")]) from error
+        raise DataError([Problem(str(archive), f"cannot be read ({_describe_reason(error)})")]) from error
     with name_errors(archive, "is no whole zip archive, as after a download that broke off", "download it again"):
-        return _members(archive, state.st_size, state.st_mtime_ns)
+        return _read_members(archive, state.st_size, state.st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _members(archive: Path, size: int, changed: int) -> Mapping[str, zipfile.ZipInfo]:
+def _read_members(archive: Path, size: int, changed: int) -> Mapping[str, zipfile.ZipInfo]:
     """Reads the members of an archive of this size and time; a changed one is read anew."""
     with archive.open("rb") as file:
-        files, listed = _stated_at_end(file)
+        files, listed = _read_end(file)
         check_size("members", files, str(archive))
         check_size("table_bytes", listed, str(archive))
         with zipfile.ZipFile(file) as opened:
@@ -134,7 +134,7 @@ def _members(archive: Path, size: int, changed: int) -> Mapping[str, zipfile.Zip
     return found
 
 
-def _stated_at_end(file: BinaryIO) -> tuple[int, int]:
+def _read_end(file: BinaryIO) -> tuple[int, int]:
     """Reads how many files an archive states, and the bytes of their list, which is read whole when it is opened."""
     file.seek(max(0, file.seek(0, io.SEEK_END) - _NEAR_THE_END))
     tail = file.read()
@@ -146,19 +146,19 @@ def _stated_at_end(file: BinaryIO) -> tuple[int, int]:
     return 0, 0
 
 
-def _member(path: Path, archive: Path, member: str) -> zipfile.ZipInfo:
-    info = members(archive).get(member)
+def _find_member(path: Path, archive: Path, member: str) -> zipfile.ZipInfo:
+    info = list_members(archive).get(member)
     if info is None:
         raise DataError([Problem(str(path), f"{archive.name} holds no such file")])
     return info
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _describe_reason(error: OSError | ValueError) -> str:
     """Says why a file cannot be opened; Python itself refuses a name with a zero in it."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _archive_of(path: Path) -> tuple[Path, str] | None:
+def _find_archive(path: Path) -> tuple[Path, str] | None:
     """Finds the archive that a path leads through, and the path of the member in it."""
     for parent in path.parents:
         if parent.suffix.lower() == ".zip" and os.path.isfile(parent):

@@ -25,7 +25,7 @@ _REAL = frozenset(
 """What safetensors calls real numbers that are stored one by one."""
 
 
-def array_shape(path: Path, tensor: str | None) -> tuple[int, ...]:
+def read_shape(path: Path, tensor: str | None) -> tuple[int, ...]:
     """Reads the shape of an array; only the header is read.
 
     Args:
@@ -36,7 +36,7 @@ def array_shape(path: Path, tensor: str | None) -> tuple[int, ...]:
         DataError: It is no array of real numbers, damaged, or larger than the limit.
     """
     if path.suffix.lower() == ".npy":
-        return _npy_shape(path)
+        return _read_npy_shape(path)
     with _open_safetensors(path, tensor) as (_, _, shape):
         return shape
 
@@ -52,17 +52,17 @@ def read_array(path: Path, tensor: str | None) -> Tensor:
         DataError: It is no array of real numbers, damaged, larger than the limit, or holds whole numbers over 64 bits.
     """
     if path.suffix.lower() == ".npy":
-        _npy_shape(path)
+        _read_npy_shape(path)
         with name_errors(path, "cannot be read as npy", _PLAIN):
             array = np.load(path, allow_pickle=False)
         own = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
-        return _kept(path, torch.from_numpy(array.astype(own)))
+        return _convert(path, torch.from_numpy(array.astype(own)))
     with _open_safetensors(path, tensor) as (file, name, _):
         read: Tensor = file.get_tensor(name)
-    return _kept(path, read)
+    return _convert(path, read)
 
 
-def _kept(path: Path, values: Tensor) -> Tensor:
+def _convert(path: Path, values: Tensor) -> Tensor:
     """Converts numbers to the dtypes that networks meet: whole ones stay whole."""
     if values.is_floating_point():
         return values.to(torch.float32)
@@ -73,7 +73,7 @@ def _kept(path: Path, values: Tensor) -> Tensor:
     return values if values.dtype == torch.uint8 else values.to(torch.int64)
 
 
-def _npy_shape(path: Path) -> tuple[int, ...]:
+def _read_npy_shape(path: Path) -> tuple[int, ...]:
     with name_errors(path, "cannot be read as npy", _PLAIN), path.open("rb") as file:
         major = np.lib.format.read_magic(file)[0]
         width = 2 if major == 1 else 4

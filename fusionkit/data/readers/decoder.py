@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fusionkit.data.readers.files import is_file, name_errors
-from fusionkit.data.readers.limits import check_size, current_limits
+from fusionkit.data.readers.limits import check_size, read_limits
 from fusionkit.data.readers.promises import find_promise
 from fusionkit.data.readers.sound.tracks import count_in_words
 from fusionkit.errors import DataError, Problem
@@ -56,7 +56,7 @@ class Film:
         if content is None and not is_file(path):
             raise DataError([Problem(str(path), "is not there")])
         self.path = path
-        self._container = _opened(path, content)
+        self._container = _open(path, content)
         with name_errors(path, _UNREADABLE):
             self._find_streams()
             with path.open("rb") if content is None else io.BytesIO(content) as file:
@@ -101,7 +101,7 @@ class Film:
         """The sound's length by its own word, or else that of all; 0 where it has none."""
         return 0.0 if self.sound is None else self._promise.seconds.get(self.sound.index, self.stated_seconds)
 
-    def frames(self, *, picture: bool, sound: bool) -> Iterator[Any]:
+    def decode(self, *, picture: bool, sound: bool) -> Iterator[Any]:
         """Decodes the frames of picture and sound, libav's ``VideoFrame`` and ``AudioFrame``, in the order of the file.
 
         Raises:
@@ -121,12 +121,12 @@ class Film:
                 if stream.codec_context.name == "flac":
                     # Each frame has a checksum, which libav does not look at by itself: it decodes noise instead.
                     stream.codec_context.options = {"err_detect": "crccheck+explode"}
-            for packet in self._packets():
+            for packet in self._read_packets():
                 index = packet.stream.index  # `stream_index` is 0 of those that ask a decoder for its last frames
                 if index in indices:
-                    yield from self._decoded(packet, counted=index == counted)
+                    yield from self._decode(packet, counted=index == counted)
 
-    def losses(self) -> list[str]:
+    def list_losses(self) -> list[str]:
         """Lists what is missing or broken of what was asked for, once all of it was decoded; nothing of a whole."""
         promise = self._promise
         found = []
@@ -136,7 +136,7 @@ class Film:
         elif promise.whole is not None and self._reached < promise.whole - _WHOLE_SHORT:
             found.append(f"ends after {self._reached:.2f} of {promise.whole:.2f} s that its header promises")
         for stream in self._wanted:
-            length, stated = self._length_of(stream), promise.seconds.get(stream.index, 0.0)
+            length, stated = self._measure_length(stream), promise.seconds.get(stream.index, 0.0)
             if length < stated - _STREAM_SHORT:
                 what = f"its {_KINDS[stream.type]} " if len(self._wanted) > 1 else ""
                 found.append(f"{what}ends after {length:.2f} of {stated:.2f} s that its header promises")
@@ -153,7 +153,7 @@ class Film:
         """Tells whether frames inside a flac are missing: libav drops some whose checksum is wrong, without a word."""
         if self._container.format.name != "flac" or self.sound not in self._wanted:
             return False
-        promised: int = round(self._length_of(self.sound) * self.sound.codec_context.sample_rate)
+        promised: int = round(self._measure_length(self.sound) * self.sound.codec_context.sample_rate)
         return self._samples < promised
 
     @property
@@ -163,7 +163,7 @@ class Film:
         ends = [float(end * streams[index].time_base) for index, (_, end) in self._spans.items()]
         return max(ends, default=0.0) - (self._container.start_time or 0) / 1e6
 
-    def _length_of(self, stream: Any) -> float:
+    def _measure_length(self, stream: Any) -> float:
         """Measures the seconds from the beginning of a stream's first packet to the end of its last."""
         start, end = self._spans.get(stream.index, (0, 0))
         return float((end - start) * stream.time_base)
@@ -177,7 +177,7 @@ class Film:
         if sound is not None:
             check_size("samples", round(seconds * sound.sample_rate * sound.layout.nb_channels), place)
 
-    def _packets(self) -> Iterator[Any]:
+    def _read_packets(self) -> Iterator[Any]:
         """Yields the packets of the file and then, for each stream, what makes its decoder give its last frames."""
         import av
 
@@ -201,7 +201,7 @@ class Film:
                 spans[index] = min(first, start), max(last, end)
             yield packet
 
-    def _decoded(self, packet: Any, *, counted: bool) -> list[Any]:
+    def _decode(self, packet: Any, *, counted: bool) -> list[Any]:
         import av
 
         self._broken_parts += packet.is_corrupt
@@ -229,7 +229,7 @@ class Film:
         return frames
 
 
-def _opened(path: Path, content: bytes | None) -> Any:
+def _open(path: Path, content: bytes | None) -> Any:
     """Opens the container of a film.
 
     libav looks for what a header may lack by decoding the first frames, which shows in films of seconds. A whole mp4
@@ -239,7 +239,7 @@ def _opened(path: Path, content: bytes | None) -> Any:
 
     def opened(**more: str) -> Any:
         source = f"file:{path}" if content is None else io.BytesIO(content)
-        options = {**SELF_CONTAINED, "max_pixels": str(2 * current_limits().pixels), **more}
+        options = {**SELF_CONTAINED, "max_pixels": str(2 * read_limits().pixels), **more}
         return av.open(source, options=options, metadata_errors="replace")
 
     with name_errors(path, _UNREADABLE):
@@ -247,7 +247,7 @@ def _opened(path: Path, content: bytes | None) -> Any:
             if _begins_as_mp4(path, content):
                 container = opened(skip_frame="all")  # of those alone by which libav looks
                 pictures = container.streams.video
-                if pictures and all(map(_stated_whole, pictures)):
+                if pictures and all(map(_is_stated_whole, pictures)):
                     return container
                 container.close()
             return opened()
@@ -265,7 +265,7 @@ def _begins_as_mp4(path: Path, content: bytes | None) -> bool:
         return file.read(8)[4:] == b"ftyp"
 
 
-def _stated_whole(picture: Any) -> bool:
+def _is_stated_whole(picture: Any) -> bool:
     """Says whether a header counts the frames, so is followed by no others, and no decoder needs to know more."""
     decoder = picture.codec_context
     return bool(picture.frames) and decoder is not None and decoder.name in _KNOWN_BY_HEADER

@@ -46,13 +46,13 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
         raise DataError([Problem(text, f"no home folder of {user} is known", "write the path out")]) from None
 
 
-def path_hint(name: str) -> str:
+def find_path_hint(name: str) -> str:
     """Finds what may be wrong with the name of a missing file, as a table writes it; empty where nobody knows.
 
     Example:
-        >>> path_hint("$DATA/a.wav")
+        >>> find_path_hint("$DATA/a.wav")
         'names in tables stand for themselves: give $DATA as root, where $NAME and ~ are replaced'
-        >>> path_hint("clips/a.wav")
+        >>> find_path_hint("clips/a.wav")
         ''
     """
     if os.sep != "\\" and ("\\" in name or re.match(r"[A-Za-z]:/", name)):
@@ -85,7 +85,7 @@ def is_file(path: Path) -> bool:
     return is_there(path) and path.is_file()
 
 
-def existing_file(path: str | os.PathLike[str]) -> Path:
+def find_existing(path: str | os.PathLike[str]) -> Path:
     """Expands the path of a file that is there.
 
     Raises:
@@ -103,10 +103,10 @@ def refuse_no_file(path: Path) -> None:
         DataError: It leads nowhere, or to a folder or a device, or the system refuses to look.
     """
     if not is_file(path):
-        raise DataError([Problem(str(path), what_is_there(path))])
+        raise DataError([Problem(str(path), describe_what_is_there(path))])
 
 
-def what_is_there(path: Path) -> str:
+def describe_what_is_there(path: Path) -> str:
     """Says what a path leads to that leads to no file."""
     if path.is_dir():
         return "is a folder, not a file"
@@ -157,7 +157,7 @@ def read_text(path: Path) -> str:
         raise DataError([Problem(str(path), f"cannot be read ({error.strerror})")]) from error
 
 
-def at_place(error: DataError, place: str) -> DataError:
+def place_error(error: DataError, place: str) -> DataError:
     """Tells the same problems with the place that they matter to, such as a row of a manifest."""
     return DataError(
         [Problem(f"{place}: {found.place}".rstrip(": "), found.message, found.remedy) for found in error.problems]

@@ -46,7 +46,7 @@ def read_image(path: Path) -> Pixels:
         if image.mode.startswith(("I", "F")):
             remedy = "save it with 8 bits, or as npy"
             raise DataError([Problem(str(path), f"is an image of mode {image.mode}, not of 8 bits", remedy)])
-        return upright_pixels(image)
+        return decode_upright(image)
 
 
 @contextmanager
@@ -62,12 +62,12 @@ def open_image(file: BinaryIO, place: str) -> Iterator[Any]:
     """
     with name_errors(place, "cannot be read as an image"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of metadata that no pixel depends on
-        with _opened(_Bounded(file)) as image:
+        with _open(_BoundedFile(file)) as image:
             check_size("pixels", image.width * image.height, place)
             yield image
 
 
-def upright_pixels(image: Any) -> Pixels:
+def decode_upright(image: Any) -> Pixels:
     """Decodes an open image and turns it as its EXIF orientation says, as every viewer does.
 
     Pixels that are stated not to be square are taken as they are stored; viewers do so too.
@@ -79,7 +79,7 @@ def upright_pixels(image: Any) -> Pixels:
     return stored if turn is None else np.ascontiguousarray(turn(stored))
 
 
-class _Bounded:
+class _BoundedFile:
     """A file of which no more is asked for than is left.
 
     Python sets memory aside for all that it is asked to read, and Pillow asks for as much as a header states.
@@ -98,7 +98,7 @@ class _Bounded:
         return getattr(self._file, name)
 
 
-def _opened(file: Any) -> Any:
+def _open(file: Any) -> Any:
     """Opens the image in the first format that its first bytes fit.
 
     ``Image.open`` would do the same, but hold the size against a limit of its own, one for the whole process.

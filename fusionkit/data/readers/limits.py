@@ -39,7 +39,7 @@ class Limits:
     members: int = 1_000_000
 
 
-def current_limits() -> Limits:
+def read_limits() -> Limits:
     """Reads the limits that hold: the defaults, or what the environment says.
 
     The variables are ``FUSIONKIT_MAX_PIXELS``, ``FUSIONKIT_MAX_SAMPLES``, ``FUSIONKIT_MAX_FRAMES``,
@@ -49,14 +49,14 @@ def current_limits() -> Limits:
     Raises:
         DataError: A variable holds no positive whole number; every such variable is listed.
     """
-    return _read({kind.name: os.environ.get(variable_of(kind.name), "") for kind in fields(Limits)})
+    return _read({kind.name: os.environ.get(name_variable(kind.name), "") for kind in fields(Limits)})
 
 
-def variable_of(kind: str) -> str:
+def name_variable(kind: str) -> str:
     """Names the environment variable that sets a limit.
 
     Example:
-        >>> variable_of("table_bytes")
+        >>> name_variable("table_bytes")
         'FUSIONKIT_MAX_TABLE_BYTES'
     """
     return f"FUSIONKIT_MAX_{kind.upper()}"
@@ -76,17 +76,17 @@ def check_size(kind: Kind, stated: int, place: str) -> None:
     Example:
         >>> check_size("pixels", 640 * 480, "photo.png")
     """
-    limit: int = getattr(current_limits(), kind)
+    limit: int = getattr(read_limits(), kind)
     if stated > limit:
         what = "bytes" if kind == "table_bytes" else kind
         message = f"holds {stated:,} {what}, more than the limit of {limit:,}"
-        remedy = f"if that is right, set the environment variable {variable_of(kind)} to {stated} or more"
+        remedy = f"if that is right, set the environment variable {name_variable(kind)} to {stated} or more"
         raise DataError([Problem(place, message, remedy)])
 
 
 def _read(given: Mapping[str, str]) -> Limits:
     problems = [
-        Problem(variable_of(kind), f"the environment variable holds {text!r}", "a whole number above 0")
+        Problem(name_variable(kind), f"the environment variable holds {text!r}", "a whole number above 0")
         for kind, text in given.items()
         if text and not re.fullmatch(r"0*[1-9](_?[0-9])*", text)
     ]

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, array_shape, read_array
+from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_array, read_shape
 from fusionkit.data.readers.files import refuse_no_file
 from fusionkit.data.readers.images import IMAGE_SUFFIXES, read_image
 from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, FILM_SUFFIXES, read_audio, read_header
@@ -65,14 +65,14 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
     Raises:
         DataError: The file is missing, damaged or of no known kind.
     """
-    suffix = _suffix(path)
+    suffix = _check_suffix(path)
     if suffix in SOUND_SUFFIXES:
         header = read_header(path)
         rate = float(options.sample_rate or header.rate)
-        return MediaInfo((), rate, header.length_at(options.sample_rate), header.note)
+        return MediaInfo((), rate, header.count_samples(options.sample_rate), header.note)
     if suffix in IMAGE_SUFFIXES:
         return MediaInfo(tuple(_read_planes(path).shape[1:]), None, 1)
-    shape = array_shape(path, options.tensor)
+    shape = read_shape(path, options.tensor)
     static = _is_static(len(shape), options.layout)
     return MediaInfo(shape, None, 1) if static else MediaInfo(shape[1:], options.rate, shape[0])
 
@@ -88,7 +88,7 @@ def read_media(path: Path, options: ReadOptions) -> Tensor:
     Raises:
         DataError: The file is missing, damaged, of no known kind, or holds numbers that are not finite.
     """
-    suffix = _suffix(path)
+    suffix = _check_suffix(path)
     if suffix in SOUND_SUFFIXES:
         values = read_audio(path, rate=options.sample_rate)
     elif suffix in IMAGE_SUFFIXES:
@@ -100,7 +100,7 @@ def read_media(path: Path, options: ReadOptions) -> Tensor:
     return values
 
 
-def _suffix(path: Path) -> str:
+def _check_suffix(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         known = ", ".join(sorted(SUFFIXES))

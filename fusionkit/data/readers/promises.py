@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO
 
 from fusionkit.data.readers.sound.headers import find_sound_in
-from fusionkit.data.readers.sound.mp3 import seconds_of_mp3
+from fusionkit.data.readers.sound.mp3 import read_mp3_seconds
 from fusionkit.data.readers.sound.ogg import lacks_last_page
 
 _STATED_OF_WHOLE = frozenset({"matroska", "flv", "asf"})
@@ -72,52 +72,52 @@ def find_promise(container: Any, picture: Any, sound: Any, file: BinaryIO) -> Pr
     formats = frozenset(container.format.name.split(","))
     streams = [stream for stream in (picture, sound) if stream is not None]
     if "mov" in formats:
-        return _of_mov(container, picture, streams, file)
+        return _read_mov(container, picture, streams, file)
     if "avi" in formats:
-        return _of_avi(picture, sound, file)
+        return _read_avi(picture, sound, file)
     if "ogg" in formats:
         lacking = lacks_last_page(file)
         return Promise(ends=not lacking, losses=("lacks its last page: it is truncated",) if lacking else ())
     if formats & _CHUNKED:
-        return _of_wav(sound, file)
+        return _read_wav(sound, file)
     if formats & _STATED_OF_WHOLE:
-        return Promise(whole=_whole_of(container, formats, streams, file))
+        return Promise(whole=_read_whole(container, formats, streams, file))
     if formats & _STATED_OF_STREAMS:
-        seconds = _durations(streams)
+        seconds = _read_durations(streams)
     else:
-        length = seconds_of_mp3(file) if "mp3" in formats and sound is not None else None
+        length = read_mp3_seconds(file) if "mp3" in formats and sound is not None else None
         seconds = {} if length is None else {sound.index: length}
     return Promise(seconds=seconds)
 
 
-def _whole_of(container: Any, formats: frozenset[str], streams: list[Any], file: BinaryIO) -> float | None:
+def _read_whole(container: Any, formats: frozenset[str], streams: list[Any], file: BinaryIO) -> float | None:
     """Returns how long the header of a file says that the whole is; libav guesses where it says nothing."""
     if "matroska" in formats:
-        stated = _matroska_states_its_length(file)
+        stated = _is_matroska_stated(file)
     elif "flv" in formats:
-        stated = _flv_states_its_length(file)
+        stated = _is_flv_stated(file)
     else:  # the length of a stream stands in no such header
         stated = all(stream.duration is None for stream in streams)
     return container.duration / 1e6 if stated and container.duration is not None else None
 
 
-def _durations(streams: list[Any]) -> dict[int, float]:
+def _read_durations(streams: list[Any]) -> dict[int, float]:
     return {stream.index: float(stream.duration * stream.time_base) for stream in streams if stream.duration}
 
 
-def _of_wav(sound: Any, file: BinaryIO) -> Promise:
+def _read_wav(sound: Any, file: BinaryIO) -> Promise:
     found = find_sound_in(file)
     if sound is None or found is None or found.is_open or not found.stated:
         return Promise()
     if found.missing:  # libav shortens the duration to what is there
         return Promise(losses=(found.loss,))
-    return Promise(seconds=_durations([sound]), ends=True)
+    return Promise(seconds=_read_durations([sound]), ends=True)
 
 
 def split_mov(file: BinaryIO) -> list[bytes]:
     """Splits an mp4 into those that were joined to make it; nothing where it is one."""
     starts, position = list[int](), 0
-    for name, size, _ in _boxes(file):
+    for name, size, _ in _read_boxes(file):
         starts += [position] if name == b"ftyp" else []
         position += size
     if len(starts) < 2:
@@ -127,20 +127,20 @@ def split_mov(file: BinaryIO) -> list[bytes]:
     return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
 
 
-def _of_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
-    promise = _of_one_mov(container, picture, streams, file)
-    if sum(name == b"ftyp" for name, *_ in _boxes(file)) > 1:  # libav reads the first alone
+def _read_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
+    promise = _read_one_mov(container, picture, streams, file)
+    if sum(name == b"ftyp" for name, *_ in _read_boxes(file)) > 1:  # libav reads the first alone
         return replace(promise, losses=(*promise.losses, "goes on with another film or sound, which is not read"))
     return promise
 
 
-def _of_one_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
+def _read_one_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO) -> Promise:
     if all(stream.frames for stream in streams):
-        seconds = {index: length for index, length in _durations(streams).items() if index != _index(picture)}
+        seconds = {index: length for index, length in _read_durations(streams).items() if index != _find_index(picture)}
         return Promise(frames=0 if picture is None else picture.frames, seconds=seconds)
     # In fragments: each says what it holds itself, so those that are missing are not missed, unless an index lists all.
     names, missing = [], 0
-    for name, size, present in _boxes(file):
+    for name, size, present in _read_boxes(file):
         names.append(name)
         missing += max(0, size - present)
     losses = (f"is truncated: the last of its parts lacks {missing} bytes",) if missing else ()
@@ -148,11 +148,11 @@ def _of_one_mov(container: Any, picture: Any, streams: list[Any], file: BinaryIO
     return Promise(whole=whole, ends=names[-1:] == [b"mfra"], losses=losses)
 
 
-def _index(stream: Any) -> int | None:
+def _find_index(stream: Any) -> int | None:
     return None if stream is None else int(stream.index)
 
 
-def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def _read_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """Yields the boxes that an mp4 consists of: the name of each, its size, and how many of its bytes are there."""
     end, position = file.seek(0, io.SEEK_END), 0
     while position + 8 <= end:
@@ -167,7 +167,7 @@ def _boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         position += size
 
 
-def _of_avi(picture: Any, sound: Any, file: BinaryIO) -> Promise:
+def _read_avi(picture: Any, sound: Any, file: BinaryIO) -> Promise:
     """Reads what the header of an avi states of each stream and of the file; libav shortens it to what is there."""
     seconds = {
         stream.index: float(stream.frames * stream.time_base)
@@ -180,13 +180,13 @@ def _of_avi(picture: Any, sound: Any, file: BinaryIO) -> Promise:
         and seconds.get(sound.index, 0.0) > _BELIEVED * seconds.get(picture.index, float("inf"))
     ):
         del seconds[sound.index]
-    stated, present = _bytes_of_riff(file)
+    stated, present = _read_riff(file)
     short = stated is not None and present < stated - _TRIFLE
     losses = (f"is truncated: it holds {present} of {stated} bytes that its header promises",) if short else ()
     return Promise(seconds=seconds, ends=stated is not None, losses=losses)
 
 
-def _bytes_of_riff(file: BinaryIO) -> tuple[int | None, int]:
+def _read_riff(file: BinaryIO) -> tuple[int | None, int]:
     """Reads the bytes that a file of RIFF chunks should have, None where it leaves that open, and those that it has."""
     end, position = file.seek(0, io.SEEK_END), 0
     while position < end:
@@ -207,7 +207,7 @@ _MOST_ELEMENTS = 100_000
 """Elements that are looked at, of which two bytes are enough for one; a day of film has some 20,000."""
 
 
-def _matroska_states_its_length(file: BinaryIO) -> bool:
+def _is_matroska_stated(file: BinaryIO) -> bool:
     """Tells whether a matroska or webm file says how long it is.
 
     libav does not tell: of a file with few frames it fills the lengths of streams in from the one that is stated, and
@@ -215,19 +215,19 @@ def _matroska_states_its_length(file: BinaryIO) -> bool:
     """
     begin, end = 0, file.seek(0, io.SEEK_END)
     for wanted in (_SEGMENT, _INFO, _DURATION):
-        begin, end = next((place for name, *place in _elements(file, begin, end) if name == wanted), (0, 0))
+        begin, end = next((place for name, *place in _read_elements(file, begin, end) if name == wanted), (0, 0))
     file.seek(begin)
     stated = file.read(min(8, end - begin))
     return len(stated) in (4, 8) and struct.unpack(">f" if len(stated) == 4 else ">d", stated)[0] > 0
 
 
-def _elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _read_elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, int, int]]:
     """Yields the elements in a stretch of a matroska file: the number of each, and its content's begin and end."""
     for _ in range(_MOST_ELEMENTS):
         if position >= end:
             return
         file.seek(position)
-        name, size = _number(file, keep=True), _number(file, keep=False)
+        name, size = _read_number(file, keep=True), _read_number(file, keep=False)
         if name is None or size is None:
             return
         start = file.tell()
@@ -235,7 +235,7 @@ def _elements(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, in
         yield name, start, position
 
 
-def _number(file: BinaryIO, *, keep: bool) -> int | None:
+def _read_number(file: BinaryIO, *, keep: bool) -> int | None:
     """Reads a number of matroska, whose zeros before the first 1 say how many bytes it has.
 
     Args:
@@ -259,7 +259,7 @@ def _number(file: BinaryIO, *, keep: bool) -> int | None:
     return -1 if number == (1 << 7 * count) - 1 else number
 
 
-def _flv_states_its_length(file: BinaryIO) -> bool:
+def _is_flv_stated(file: BinaryIO) -> bool:
     """Says whether an flv states its length in its first tag; libav looks for its last tag where it does not."""
     file.seek(0)
     head, name = file.read(4096), b"\0\x08duration\0"

@@ -13,7 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fusionkit.data.readers.files import existing_file, name_errors, read_text
+from fusionkit.data.readers.files import find_existing, name_errors, read_text
 from fusionkit.data.readers.limits import check_size
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces.written_numbers import WrittenNumber, is_whole
@@ -60,7 +60,7 @@ def read_table(path: str, missing: Collection[str] = MISSING) -> Table:
     Raises:
         DataError: The file is missing, of no known kind, empty or damaged; every problem with its rows is listed.
     """
-    file = existing_file(path)
+    file = find_existing(path)
     suffix = file.suffix.lower()
     if suffix in (".csv", ".tsv"):
         table = _read_csv(file, "\t" if suffix == ".tsv" else ",")
@@ -73,10 +73,10 @@ def read_table(path: str, missing: Collection[str] = MISSING) -> Table:
         raise DataError([Problem(str(file), f"cannot read tables that end in {suffix!r}", remedy)])
     if not table.rows:
         raise DataError([Problem(str(file), "has no rows")])
-    return _without_marks(table, frozenset(missing))
+    return _drop_marks(table, frozenset(missing))
 
 
-def _without_marks(table: Table, missing: Collection[str]) -> Table:
+def _drop_marks(table: Table, missing: Collection[str]) -> Table:
     """Drops the cells that mark a missing value, and counts those by column and mark."""
     marks: Counter[tuple[str, str]] = Counter()
     rows = []
@@ -88,7 +88,7 @@ def _without_marks(table: Table, missing: Collection[str]) -> Table:
     return replace(table, rows=tuple(rows), marks=dict(marks))
 
 
-def number(cell: Cell) -> int | float:
+def read_number(cell: Cell) -> int | float:
     """Reads the finite number of a cell, whole where it is written so; true and false are 1 and 0.
 
     Raises:
@@ -106,18 +106,18 @@ def number(cell: Cell) -> int | float:
     return value
 
 
-def float_or_none(cell: Cell) -> float | None:
+def read_float(cell: Cell) -> float | None:
     """Reads the finite number of a cell as a float; None where it holds none."""
     try:
-        return float(number(cell))
+        return float(read_number(cell))
     except ValueError:
         return None
 
 
-def typed_column(cells: Sequence[Cell]) -> Sequence[str | int | float]:
+def read_column(cells: Sequence[Cell]) -> Sequence[str | int | float]:
     """Reads a column as whole numbers or numbers if every cell is one; else, as with codes such as ``07``, as texts."""
     try:
-        numbers = [number(cell) for cell in cells]
+        numbers = [read_number(cell) for cell in cells]
     except ValueError:
         return [str(cell) for cell in cells]
     if all(isinstance(value, int) for value in numbers):
@@ -135,7 +135,7 @@ def _read_csv(path: Path, delimiter: str) -> Table:
         for record in reader:
             if not header:
                 header = [name.strip() for name in record]
-                problems += _problems_with_header(header, path)
+                problems += _check_header(header, path)
             elif record:
                 place = f"{path.name}, line {reader.line_num}"
                 if len(record) != len(header):
@@ -149,7 +149,7 @@ def _read_csv(path: Path, delimiter: str) -> Table:
     return Table(path, tuple(header), tuple(rows))
 
 
-def _problems_with_header(header: Sequence[str], path: Path) -> list[Problem]:
+def _check_header(header: Sequence[str], path: Path) -> list[Problem]:
     twice = sorted({name for name in header if header.count(name) > 1})
     return [Problem(f"{path.name}, line 1", f"column {name!r} stands twice") for name in twice]
 
@@ -169,8 +169,8 @@ def _read_json_lines(path: Path) -> Table:
         if not isinstance(record, dict):
             problems.append(Problem(place, f"is {type(record).__name__}, not an object", 'such as {"label": "calm"}'))
             continue
-        rows.append(_row_of(place, record, problems))
-    return _checked(path, rows, problems)
+        rows.append(_read_row(place, record, problems))
+    return _make_table(path, rows, problems)
 
 
 def _read_parquet(path: Path) -> Table:
@@ -188,8 +188,8 @@ def _read_parquet(path: Path) -> Table:
             raise DataError([Problem(str(path), f"asks for more memory than there is ({error})", remedy)]) from error
         records = enumerate(table.to_pylist(), start=1)
     problems: list[Problem] = []
-    rows = [_row_of(f"{path.name}, row {position}", record, problems) for position, record in records]
-    return _checked(path, rows, problems, columns=tuple(table.column_names))
+    rows = [_read_row(f"{path.name}, row {position}", record, problems) for position, record in records]
+    return _make_table(path, rows, problems, columns=tuple(table.column_names))
 
 
 def _check_parquet(path: Path, stated: Any) -> None:
@@ -198,10 +198,10 @@ def _check_parquet(path: Path, stated: Any) -> None:
     check_size("table_bytes", max(unpacked, stated.num_rows * stated.num_columns), str(path))
 
 
-def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> TableRow:
+def _read_row(place: str, record: Mapping[str, Any], problems: list[Problem]) -> TableRow:
     cells: dict[str, Cell] = {}
     for name, given in record.items():
-        value = _plain(given)
+        value = _read_cell(given)
         if value is None or (isinstance(value, float) and math.isnan(value)) or value == "":
             continue
         if not isinstance(value, (str, int, float, bool)):
@@ -211,14 +211,14 @@ def _row_of(place: str, record: Mapping[str, Any], problems: list[Problem]) -> T
     return TableRow(place, cells)
 
 
-def _plain(value: Any) -> Any:
+def _read_cell(value: Any) -> Any:
     """Strips spaces around a text, and reads a decimal number as a whole one or a float."""
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else float(value)
     return value.strip() if isinstance(value, str) else value
 
 
-def _checked(
+def _make_table(
     path: Path, rows: Sequence[TableRow], problems: Sequence[Problem], columns: tuple[str, ...] | None = None
 ) -> Table:
     if problems:

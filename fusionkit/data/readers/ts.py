@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fusionkit.data.readers.files import existing_file, read_text
+from fusionkit.data.readers.files import find_existing, read_text
 from fusionkit.errors import DataError, Problem, did_you_mean
 
 _HEADERS = (
@@ -62,7 +62,7 @@ def read_ts(path: str) -> TsFile:
     Raises:
         DataError: The file is missing, or header or cases break the format; every problem is listed with its line.
     """
-    file = existing_file(path)
+    file = find_existing(path)
     lines = read_text(file).split("\n")
     header = _Header()
     start = _read_header(file, lines, header)

@@ -96,22 +96,22 @@ class Spatial(DeviceTransform):
         step = max(1, _CHUNK // max(1, values[:1].numel()))
         for start in range(0, len(values), step):
             chunk = slice(start, start + step)
-            result[chunk] = self._transformed(values[chunk], parameters[chunk])
+            result[chunk] = self._transform(values[chunk], parameters[chunk])
         return result
 
-    def _transformed(self, images: Tensor, parameters: Tensor) -> Tensor:
+    def _transform(self, images: Tensor, parameters: Tensor) -> Tensor:
         exact = torch.float64 if images.dtype == torch.float64 else torch.float32
         changed, parameters = images.to(exact), parameters.to(exact)
         if self._moves:
-            changed = _moved(changed, parameters)
+            changed = _move(changed, parameters)
         if self._shades:
-            changed = _shaded(changed, parameters, white=255.0 if images.dtype == torch.uint8 else 1.0)
+            changed = _shade(changed, parameters, white=255.0 if images.dtype == torch.uint8 else 1.0)
         if images.dtype == torch.uint8:
             changed = changed.round_()
         return changed.to(images.dtype)
 
 
-def _moved(images: Tensor, parameters: Tensor) -> Tensor:
+def _move(images: Tensor, parameters: Tensor) -> Tensor:
     """Moves images: what is at p comes from q, by the inverse map, in coordinates from -1 to 1 along each side."""
     mirrored, degrees, scale, right, down = parameters[:, :5].unbind(dim=1)
     height, width = images.shape[-2:]
@@ -120,16 +120,16 @@ def _moved(images: Tensor, parameters: Tensor) -> Tensor:
     # Rows count downwards, so a counter-clockwise turn has the signs of a clockwise one.
     across = torch.stack([sign * cosine, -sign * sine * (height / width)], dim=1)
     along = torch.stack([sine * (width / height), cosine], dim=1)
-    grid = _grid(torch.stack([across, along], dim=1), torch.stack([2 * right, 2 * down], dim=1), height, width)
+    grid = _make_grid(torch.stack([across, along], dim=1), torch.stack([2 * right, 2 * down], dim=1), height, width)
     moved = torch.nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
     still = (mirrored == 0) & (degrees == 0) & (scale == 1) & (right == 0) & (down == 0)
     return torch.where(still[:, None, None, None], images, moved)
 
 
-def _grid(matrix: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
+def _make_grid(matrix: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
     """Finds where every pixel comes from, ``(images, height, width, 2)``; faster than ``affine_grid`` on a CPU."""
-    columns = _centres(width, matrix) - shift[:, :1]
-    rows = _centres(height, matrix) - shift[:, 1:]
+    columns = _find_centres(width, matrix) - shift[:, :1]
+    rows = _find_centres(height, matrix) - shift[:, 1:]
     grid = matrix.new_empty(len(matrix), height, width, 2)
     for axis in range(2):
         by_row, by_column = matrix[:, axis, 1:] * rows, matrix[:, axis, :1] * columns
@@ -137,11 +137,11 @@ def _grid(matrix: Tensor, shift: Tensor, height: int, width: int) -> Tensor:
     return grid
 
 
-def _centres(pixels: int, like: Tensor) -> Tensor:
+def _find_centres(pixels: int, like: Tensor) -> Tensor:
     """Finds the middles of pixels along a side from -1 to 1."""
     return (2 * torch.arange(pixels, dtype=like.dtype, device=like.device) + 1) / pixels - 1
 
 
-def _shaded(images: Tensor, parameters: Tensor, *, white: float) -> Tensor:
+def _shade(images: Tensor, parameters: Tensor, *, white: float) -> Tensor:
     brightness, contrast = parameters[:, 5:, None, None, None].unbind(dim=1)
     return (images * contrast).add_((0.5 + brightness) * white - contrast * (white / 2)).clamp_(0, white)

@@ -54,7 +54,7 @@ class TimeSlice(Transform):
         min_seconds: Annotated[float, Field(gt=0)] = 1.0,
         together: bool = False,
     ) -> None:
-        self._shortest = _elements("time_slice", min_seconds, rate)
+        self._shortest = _count_elements("time_slice", min_seconds, rate)
         self.together = together
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
@@ -62,7 +62,7 @@ class TimeSlice(Transform):
         if not training or len(values) <= self._shortest:
             return values
         if self.together:
-            start, stop = _same_seconds(self._shortest, len(values), generator)
+            start, stop = _find_slice(self._shortest, len(values), generator)
             return values[start:stop]
         length = _draw(self._shortest, len(values), generator)
         start = _draw(0, len(values) - length, generator)
@@ -122,7 +122,7 @@ class TimeMask(Transform):
     def __init__(
         self, in_shape: tuple[int, ...], rate: float | None, *, max_seconds: Annotated[float, Field(gt=0)] = 0.2
     ) -> None:
-        self._longest = _elements("time_mask", max_seconds, rate)
+        self._longest = _count_elements("time_mask", max_seconds, rate)
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
         """Masks ``(length, *in_shape)``."""
@@ -136,7 +136,7 @@ class TimeMask(Transform):
         return masked
 
 
-def _elements(name: str, seconds: float, rate: float | None) -> int:
+def _count_elements(name: str, seconds: float, rate: float | None) -> int:
     if rate is None:
         remedy = "state the rate of the modality in the dataset's options, or leave the transform out"
         raise DataError([Problem(name, "the modality has no rate, so a second of it is not defined", remedy)])
@@ -148,7 +148,7 @@ def _draw(lowest: int, highest: int, generator: torch.Generator) -> int:
     return int(torch.randint(lowest, highest + 1, (), generator=generator))
 
 
-def _same_seconds(shortest: int, length: int, generator: torch.Generator) -> tuple[int, int]:
+def _find_slice(shortest: int, length: int, generator: torch.Generator) -> tuple[int, int]:
     """Finds begin and end of a slice from shares of the sample's own length; at least ``shortest`` elements apart."""
     share, place = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     wanted = shortest + share * (length - shortest)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS, RESAMPLES
 from fusionkit.evaluation.branches import trained_branches
@@ -151,7 +151,7 @@ def _cost(model: FusionModel, assembly: Assembly, device: torch.device) -> dict[
     everything = model.modalities
     batch = next(assembly.loader(assembly.test_ids, training=False))
     fewer = {name: without(everything, name) for name in everything if len(everything) > 1}
-    with batch_named("diagnosis", batch, device):
+    with name_batch("diagnosis", batch, device):
         timing = time_subsets(model, inputs_of(batch, model, device), (everything, *fewer.values()))
     return {
         "batch": figure(timing.samples),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.loading.failures import batch_named
+from fusionkit.data.loading.failures import name_batch
 from fusionkit.evaluation.diagnosis.subsets import Subset
 from fusionkit.evaluation.predictions import converted
 from fusionkit.interfaces import Batch
@@ -68,7 +68,7 @@ def observe(
 
     with torch.inference_mode():
         for batch in assembly.loader(ids, training=False):
-            with batch_named("diagnosis", batch, device):
+            with name_batch("diagnosis", batch, device):
                 inputs = inputs_of(batch, model, device)
                 output = model(inputs, unimodal=bool(heads), fused=False)
             for name in model.modalities:
@@ -78,7 +78,7 @@ def observe(
                 for target, scores in output.unimodal[name].items():
                     keep("unimodal", name, target, values=model.head(target, name).distribution(scores))
             for subset in subsets:
-                with batch_named("diagnosis", batch, device):
+                with name_batch("diagnosis", batch, device):
                     fused = model(inputs, unimodal=False, modalities=subset).fused
                 for target, scores in fused.items():
                     keep("fused", target, *subset, values=model.head(target).distribution(scores))

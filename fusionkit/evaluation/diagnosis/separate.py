@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.splits import split_hash
+from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.storage.run_folder import RunFolder
@@ -55,8 +55,8 @@ def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> d
     """
     if not given:
         return {}
-    own = split_hash(assembly.split)
-    fitting = [each for each in given if split_hash(each.assembly.split) == own]
+    own = hash_split(assembly.split)
+    fitting = [each for each in given if hash_split(each.assembly.split) == own]
     if not fitting:
         folds = ", ".join(f"{each.run.path} (fold {each.assembly.split.name})" for each in given)
         raise RunError(

@@ -18,7 +18,7 @@ from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
 from fusionkit.evaluation.robustness.sources import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.evaluation.statistics import estimate_mean
-from fusionkit.execution.workers import progress_bar
+from fusionkit.execution.workers import show_progress
 from fusionkit.interfaces import Metric
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
@@ -69,7 +69,7 @@ def stress(
     found: dict[Key, Stressed] = {}
     folds_and_seeds = {(fold, seed) for _, fold, seed in source.runs}
     resamples = RESAMPLES if len(folds_and_seeds) == 1 else 0
-    with datasets_shared(), progress_bar("runs", len(source.runs), 0, shown=progress) as advance:
+    with datasets_shared(), show_progress("runs", len(source.runs), 0, shown=progress) as advance:
         for key, run in source.runs.items():
             found[key] = stress_run(
                 run, levels, modalities=wanted, corruptions=kinds, seed=seed, device=device, resamples=resamples

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.loading.failures import batch_named
-from fusionkit.data.loading.samples import generator_for
+from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.loading.samples import make_generator
 from fusionkit.evaluation.branches import TrainedBranches
 from fusionkit.evaluation.predictions import said_of
 from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
@@ -100,7 +100,7 @@ class Passes:
         with torch.inference_mode():
             for batch in self._assembly.loader(self._names, training=False):
                 batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
-                with batch_named("stress", batch, device):
+                with name_batch("stress", batch, device):
                     whole = batch.to(device).inputs
                     for key, changed in self._changed(batch, swapped):
                         inputs = whole if changed is None else {**whole, key[1]: changed.to(device)}
@@ -133,7 +133,7 @@ class Passes:
                     yield ("shift", name, level), Jagged.from_list(changed)
 
     def _draw(self, name: str, sample_id: str, sample: Tensor) -> Tensor:
-        return torch.randn(sample.shape, generator=generator_for(self._seed, 0, 0, f"noise/{name}/{sample_id}"))
+        return torch.randn(sample.shape, generator=make_generator(self._seed, 0, 0, f"noise/{name}/{sample_id}"))
 
     def _stream(self, name: str) -> Iterator[Tensor]:
         """The modality of each sample's partner, in the order of the samples, however the batches are cut."""

@@ -14,13 +14,13 @@ NOT_WELL = 1
 _WIDTH, _MARGIN = 80, 8
 
 
-def tell(*, as_json: bool) -> int:
+def show_examination(*, as_json: bool) -> int:
     """Examines, prints what is found, and returns the status: 1 where something is broken, else 0."""
     checks = []
     for check in examine():
         checks.append(check)
         if not as_json:
-            print("\n".join(_lines(check)), flush=True)
+            print("\n".join(_describe(check)), flush=True)
     well = is_well(checks)
     if as_json:
         print(json.dumps({"well": well, "checks": [check.plain() for check in checks]}, indent=2, ensure_ascii=False))
@@ -31,16 +31,16 @@ def tell(*, as_json: bool) -> int:
     return 0 if well else NOT_WELL
 
 
-def _lines(check: Check) -> Iterator[str]:
+def _describe(check: Check) -> Iterator[str]:
     """Describes a check; what needs it and what to do stand below where it is not well."""
-    yield from _wrapped(f"{check.name} {check.found}", check.status)
+    yield from _wrap(f"{check.name} {check.found}", check.status)
     if check.status != "ok" and check.needed_for:
-        yield from _wrapped(f"needed for {check.needed_for}")
+        yield from _wrap(f"needed for {check.needed_for}")
     if check.remedy:
-        yield from _wrapped(f"-> {check.remedy}")
+        yield from _wrap(f"-> {check.remedy}")
 
 
-def _wrapped(text: str, first: str = "") -> list[str]:
+def _wrap(text: str, first: str = "") -> list[str]:
     """Wraps a text to 80 columns behind a margin, a long message cut to a few lines."""
     return textwrap.wrap(
         text,

@@ -16,14 +16,14 @@ CACHE = Path("~/.cache/fusionkit")
 _LEAST_SHARED = 2**30
 
 
-def compiler_names() -> list[str]:
+def list_compilers() -> list[str]:
     """Lists the C++ compilers that PyTorch looks for, that of the environment variable CXX first."""
     return [*filter(None, [os.environ.get("CXX")]), *COMPILERS]
 
 
 def find_compiler() -> str | None:
     """Finds the first C++ compiler that is on PATH, with its folder."""
-    return next((found for name in compiler_names() if (found := shutil.which(name))), None)
+    return next((found for name in list_compilers() if (found := shutil.which(name))), None)
 
 
 def has_headers() -> bool:
@@ -36,7 +36,7 @@ def has_nvidia_driver() -> bool:
     return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
 
 
-def why_not_writable(folder: Path) -> str:
+def explain_unwritable(folder: Path) -> str:
     """Says why nothing can be written into a folder, or into what will hold it; empty where something can.
 
     Nothing is left there.
@@ -52,13 +52,13 @@ def why_not_writable(folder: Path) -> str:
     return ""
 
 
-def free_bytes(folder: Path) -> int:
+def count_free_bytes(folder: Path) -> int:
     """Counts the bytes that are free where a folder is, or will be made."""
     whole = folder.expanduser().absolute()
     return shutil.disk_usage(next(path for path in (whole, *whole.parents) if path.is_dir())).free
 
 
-def small_shared_memory() -> int | None:
+def measure_small_memory() -> int | None:
     """Measures the shared memory, through which workers hand over batches, where it is small; None elsewhere."""
     shared = Path("/dev/shm")
     total = shutil.disk_usage(shared).total if shared.is_dir() else _LEAST_SHARED

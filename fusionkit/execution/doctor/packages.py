@@ -63,17 +63,17 @@ PACKAGES = (
 )
 
 
-def version_bounds() -> dict[str, str]:
+def read_bounds() -> dict[str, str]:
     """Reads by distribution in lower case the versions that fusionkit asks for; empty where pip did not install it.
 
     Example:
-        >>> all(set(bounds) <= set("<>=!~,.0123456789") for bounds in version_bounds().values())
+        >>> all(set(bounds) <= set("<>=!~,.0123456789") for bounds in read_bounds().values())
         True
     """
-    return bounds_of(DISTRIBUTION)
+    return read_bounds_of(DISTRIBUTION)
 
 
-def bounds_of(distribution: str) -> dict[str, str]:
+def read_bounds_of(distribution: str) -> dict[str, str]:
     """Reads by distribution in lower case the versions that one asks for, those of its extras among them."""
     try:
         wanted = requires(distribution) or []
@@ -90,10 +90,10 @@ def satisfies(version: str, bounds: str) -> bool:
         >>> satisfies("2.14.1+cpu", ">=2.11,<2.15"), satisfies("2.15", "<2.15,>=2.11"), satisfies("2.9.0", "==2.8.0")
         (True, False, False)
     """
-    given = _numbers(version)
+    given = _read_numbers(version)
     for bound in filter(None, bounds.split(",")):
         operator, wanted = re.match(r"([<>=!~]*)(.*)", bound).groups()  # type: ignore[union-attr]
-        limit = _numbers(wanted)
+        limit = _read_numbers(wanted)
         width = max(len(given), len(limit))
         left, right = (numbers + (0,) * (width - len(numbers)) for numbers in (given, limit))
         holds = {">=": left >= right, "<": left < right, "<=": left <= right, ">": left > right, "==": left == right}
@@ -102,6 +102,6 @@ def satisfies(version: str, bounds: str) -> bool:
     return True
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _read_numbers(version: str) -> tuple[int, ...]:
     found = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(part) for part in found[0].split(".")) if found else ()

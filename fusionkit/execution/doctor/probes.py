@@ -22,7 +22,7 @@ CODECS = ("h264", "hevc", "mpeg4", "vp9", "aac", "mp3", "vorbis", "opus", "flac"
 
 _PROGRAM = (
     "import json, sys; asked = json.loads(sys.argv[1]); sys.path[:] = asked['path']; "
-    "from fusionkit.execution.doctor.probes import answer; answer(asked['modules'])"
+    "from fusionkit.execution.doctor.probes import answer_probe; answer_probe(asked['modules'])"
 )
 
 
@@ -41,7 +41,7 @@ class Probe:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def probe(modules: Sequence[str], patience: float = PATIENCE) -> Iterator[Probe]:
+def probe_packages(modules: Sequence[str], patience: float = PATIENCE) -> Iterator[Probe]:
     """Imports packages one after the other, and gives what came of each as soon as it is known.
 
     Args:
@@ -54,15 +54,15 @@ def probe(modules: Sequence[str], patience: float = PATIENCE) -> Iterator[Probe]
         with subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, asked], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as child:
-            lines, reader = _lines_of(child.stdout)
+            lines, reader = _read_lines(child.stdout)
             try:
-                yield from _answers(left, child, lines, patience)
+                yield from _read_answers(left, child, lines, patience)
             finally:
                 child.kill()
                 reader.join()  # before its stream is closed
 
 
-def _answers(
+def _read_answers(
     left: list[str], child: subprocess.Popen[str], lines: queue.Queue[str | None], patience: float
 ) -> Iterator[Probe]:
     """Yields what a process says of the packages that are left, until one of them is its end."""
@@ -73,12 +73,12 @@ def _answers(
             yield Probe(left.pop(0), f"is not imported within {patience:g} s")
             return
         if line is None:
-            yield Probe(left.pop(0), f"ends the process ({_ending(child.wait())})")
+            yield Probe(left.pop(0), f"ends the process ({_name_ending(child.wait())})")
             return
         yield Probe(left.pop(0), **json.loads(line))
 
 
-def answer(modules: Sequence[str]) -> None:
+def answer_probe(modules: Sequence[str]) -> None:
     """Imports packages and writes a line of JSON on each, in the process that `probe_packages` starts."""
     out = os.dup(1)
     os.dup2(2, 1)  # what packages print while they are imported is no answer
@@ -95,7 +95,7 @@ def answer(modules: Sequence[str]) -> None:
         os.write(out, (json.dumps(told) + "\n").encode())
 
 
-def _of_torch(torch: Any) -> dict[str, Any]:
+def _ask_torch(torch: Any) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     gpus = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count() if cuda else 0)]
     return {
@@ -106,7 +106,7 @@ def _of_torch(torch: Any) -> dict[str, Any]:
     }
 
 
-def _of_torchaudio(torchaudio: Any) -> dict[str, Any]:
+def _ask_torchaudio(torchaudio: Any) -> dict[str, Any]:
     import torch
 
     importlib.import_module("torchaudio.functional")
@@ -114,28 +114,28 @@ def _of_torchaudio(torchaudio: Any) -> dict[str, Any]:
     return {}
 
 
-def _of_av(av: Any) -> dict[str, Any]:
+def _ask_av(av: Any) -> dict[str, Any]:
     return {
         "ffmpeg": str(getattr(av, "ffmpeg_version_info", "")),
         "missing_codecs": [codec for codec in CODECS if codec not in av.codecs_available],
     }
 
 
-def _of_dlib(dlib: Any) -> dict[str, Any]:
+def _ask_dlib(dlib: Any) -> dict[str, Any]:
     dlib.get_frontal_face_detector()
     return {"cuda": bool(dlib.DLIB_USE_CUDA)}
 
 
 FACTS: dict[str, Callable[[Any], dict[str, Any]]] = {
-    "torch": _of_torch,
-    "torchaudio": _of_torchaudio,
-    "av": _of_av,
-    "dlib": _of_dlib,
+    "torch": _ask_torch,
+    "torchaudio": _ask_torchaudio,
+    "av": _ask_av,
+    "dlib": _ask_dlib,
 }
 """By module, what is asked of it beside its version."""
 
 
-def _lines_of(stream: IO[str] | None) -> tuple[queue.Queue[str | None], threading.Thread]:
+def _read_lines(stream: IO[str] | None) -> tuple[queue.Queue[str | None], threading.Thread]:
     """Queues the lines of a stream as they come, None at its end; returns the thread that reads them too."""
     lines: queue.Queue[str | None] = queue.Queue()
 
@@ -149,5 +149,5 @@ def _lines_of(stream: IO[str] | None) -> tuple[queue.Queue[str | None], threadin
     return lines, reader
 
 
-def _ending(status: int) -> str:
+def _name_ending(status: int) -> str:
     return signal.Signals(-status).name if status < 0 else f"status {status}"

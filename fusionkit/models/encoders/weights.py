@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fusionkit.config.library import shipped_recipes
+from fusionkit.config.library import list_shipped_recipes
 from fusionkit.errors import FusionKitError, RunError, ShapeError
 from fusionkit.storage.files import read_tensors
 
@@ -106,7 +106,7 @@ def _read(path: Path, source: str) -> Mapping[str, Tensor]:
 
 def explain_origin(path: Path) -> str:
     """The command that leaves this file of weights, for a run folder that is named as a shipped recipe is."""
-    for name in shipped_recipes():
+    for name in list_shipped_recipes():
         if name.rsplit("/", 1)[-1] == path.parent.name:
             return f"make it with `fusionkit train {name} --out {path.parent}`"
     return "an encoder is what `train.export: [modality]` leaves in the folder of a finished run"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from fusionkit.config.initial_weights import describe_starts, starts_of
+from fusionkit.config.initial_weights import describe_starts, find_starts
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.published import Published, short_source
@@ -123,7 +123,7 @@ def starts_sentence(results: Results) -> str:
     """What the encoders of an experiment start from: of all variants alike, or of each."""
     by_start: dict[str, list[str]] = {}
     for variant, recipe in results["recipes"].items():
-        by_start.setdefault(describe_starts(starts_of(recipe)), []).append(variant)
+        by_start.setdefault(describe_starts(find_starts(recipe)), []).append(variant)
     if len(by_start) == 1:
         return next(iter(by_start))
     return ". ".join(f"{', '.join(variants)}: {start or 'nothing'}" for start, variants in by_start.items())

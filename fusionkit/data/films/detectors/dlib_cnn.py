@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.registry import DETECTORS
-from fusionkit.data.films.detectors.packages import DETECTOR_KEY, network_file, require_dlib
+from fusionkit.data.films.detectors.packages import DETECTOR_KEY, find_network, require_dlib
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Box, FaceDetector
 
@@ -48,9 +48,9 @@ class DlibCnn(FaceDetector):
         min_score: Annotated[float, Field(ge=-2.0, le=5.0)] = 0.0,
     ) -> None:
         require_dlib("dlib_cnn")
-        self.model = str(network_file(model))
+        self.model = str(find_network(model))
         self.upsample, self.min_score = upsample, min_score
-        _network(self.model)  # a file that is no network is said here, once, not with every clip
+        _load_network(self.model)  # a file that is no network is said here, once, not with every clip
 
     def detect(self, image: Tensor) -> Sequence[Box]:
         """Finds the faces of an image, the surest first."""
@@ -64,13 +64,13 @@ class DlibCnn(FaceDetector):
                 float(face.rect.bottom() + 1),
                 float(face.confidence),
             )
-            for face in _network(self.model)(image.contiguous().numpy(), self.upsample)
+            for face in _load_network(self.model)(image.contiguous().numpy(), self.upsample)
             if face.confidence >= self.min_score
         )
 
 
 @cache
-def _network(path: str) -> Any:
+def _load_network(path: str) -> Any:
     """Loads one per process, where it is used: the component itself can be copied to another process."""
     import dlib
 

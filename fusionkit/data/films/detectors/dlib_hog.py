@@ -49,7 +49,7 @@ class DlibHog(FaceDetector):
 
     def detect(self, image: Tensor) -> Sequence[Box]:
         """Finds the faces of an image, the surest first."""
-        found, scores, _ = _detector().run(image.contiguous().numpy(), self.upsample, self.min_score)
+        found, scores, _ = _load_detector().run(image.contiguous().numpy(), self.upsample, self.min_score)
         return tuple(
             Box(float(face.left()), float(face.top()), float(face.right() + 1), float(face.bottom() + 1), float(score))
             for face, score in zip(found, scores, strict=True)
@@ -57,7 +57,7 @@ class DlibHog(FaceDetector):
 
 
 @cache
-def _detector() -> Any:
+def _load_detector() -> Any:
     """Loads one per process, and none in the component, which so can be copied to another process."""
     import dlib
 

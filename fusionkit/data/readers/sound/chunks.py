@@ -91,14 +91,14 @@ def find_trailing_chunks(file: BinaryIO, form: Form, start: int, end: int) -> in
 
 def _is_chain(file: BinaryIO, form: Form, position: int, end: int) -> bool:
     last = position
-    for chunk in chunks(file, form, position, end):
+    for chunk in read_chunks(file, form, position, end):
         if chunk.name[:4] not in _BEHIND_SOUND:
             return False
         last = chunk.start + chunk.size
-    return last > position and last <= end <= rounded(last, form)
+    return last > position and last <= end <= round_up(last, form)
 
 
-def chunks(file: BinaryIO, form: Form, position: int, end: int) -> Iterator[Chunk]:
+def read_chunks(file: BinaryIO, form: Form, position: int, end: int) -> Iterator[Chunk]:
     """Yields the chunks from a position on, as far as their headers go.
 
     Raises:
@@ -118,9 +118,9 @@ def chunks(file: BinaryIO, form: Form, position: int, end: int) -> Iterator[Chun
         size = max(0, struct.unpack(form.size, stated)[0] - form.counted)
         chunk = Chunk(name, position + form.name, position + form.name + width, size)
         yield chunk
-        position = rounded(chunk.start + size, form)
+        position = round_up(chunk.start + size, form)
 
 
-def rounded(position: int, form: Form) -> int:
+def round_up(position: int, form: Form) -> int:
     """Rounds a position up to where a chunk may begin."""
     return -(-position // form.step) * form.step

@@ -34,7 +34,7 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
     rate_of_first = 0
     losses: list[str] = []
     is_open = False
-    parts = _joined(path)
+    parts = _split_joined(path)
     for number, part in enumerate(parts, start=1):
         which = f"in part {number} of {len(parts)} " if len(parts) > 1 else ""
         try:
@@ -47,19 +47,19 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
         with film:
             if film.sound is None:
                 raise DataError([Problem(str(path), "holds no sound")])
-            rate_of_first = rate_of_first or _stated_rate(film)
+            rate_of_first = rate_of_first or _read_rate(film)
             track.join()
-            for frame in film.frames(picture=False, sound=True):
+            for frame in film.decode(picture=False, sound=True):
                 track.add(frame)
-            losses += [which + loss for loss in film.losses()]
+            losses += [which + loss for loss in film.list_losses()]
             is_open |= film.lacks_duration
     departures = track.departures
     if is_open and not losses:
         departures += (("no duration", UNSTATED_LENGTH),)
-    return Sound(track.wave(rate), track.rate or rate_of_first, track.channels, tuple(losses), departures)
+    return Sound(track.finish(rate), track.rate or rate_of_first, track.channels, tuple(losses), departures)
 
 
-def _stated_rate(film: Film) -> int:
+def _read_rate(film: Film) -> int:
     return 0 if film.sound.codec_context is None else int(film.sound.codec_context.sample_rate)
 
 
@@ -69,14 +69,14 @@ def is_compressed(path: Path) -> bool:
         begin = skip_tags(file)
         file.seek(begin)
         head = file.read(8)
-    return head[:4] in (b"OggS", b"\x1a\x45\xdf\xa3") or head[4:] == b"ftyp" or _begins_as_mp3(head)
+    return head[:4] in (b"OggS", b"\x1a\x45\xdf\xa3") or head[4:] == b"ftyp" or _is_mp3(head)
 
 
-def _begins_as_mp3(head: bytes) -> bool:
+def _is_mp3(head: bytes) -> bool:
     return head[:1] == b"\xff" and head[1:2] >= b"\xe2"
 
 
-def _joined(path: Path) -> list[bytes | None]:
+def _split_joined(path: Path) -> list[bytes | None]:
     """Splits a file that was made of several by joining them; None stands for a file that is read as it is."""
     refuse_no_file(path)
     with name_errors(path, "cannot be read"), path.open("rb") as file:
@@ -88,7 +88,7 @@ def _joined(path: Path) -> list[bytes | None]:
         elif is_flac(file):
             file.seek(0)
             parts = split_flac(file.read())
-        elif head[:3] == b"ID3" or _begins_as_mp3(head):
+        elif head[:3] == b"ID3" or _is_mp3(head):
             file.seek(0)
             parts = split_mp3(file.read())
         else:

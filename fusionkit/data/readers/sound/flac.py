@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fusionkit.data.readers.sound.headers import UNSTATED_LENGTH
-from fusionkit.data.readers.sound.mp3 import tag_bytes
+from fusionkit.data.readers.sound.mp3 import read_tag_size
 
 _BEGINNING = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 """The beginning of every flac: its name, and a header of 34 bytes."""
@@ -104,11 +104,11 @@ class FlacLength:
 def find_flac(path: Path) -> FlacLength | None:
     """Finds the length of a flac file by its header and some of its frames; None of other files."""
     with path.open("rb") as file:
-        header = _header(file)
+        header = _read_header(file)
         if header is None:
             return None
-        held = _last_end(file, header)
-        suspicious = held != header.stated or header.end - header.start <= _SMALL or not _rises(file, header)
+        held = _find_last_end(file, header)
+        suspicious = held != header.stated or header.end - header.start <= _SMALL or not _is_rising(file, header)
         return FlacLength(header, held, suspicious and _has_second(file, header))
 
 
@@ -133,11 +133,11 @@ def skip_tags(file: BinaryIO) -> int:
         head = file.read(10)
         if head[:3] != b"ID3" or len(head) < 10:
             break
-        position += 10 + tag_bytes(head)
+        position += 10 + read_tag_size(head)
     return position
 
 
-def _header(file: BinaryIO) -> Flac | None:
+def _read_header(file: BinaryIO) -> Flac | None:
     end = file.seek(0, io.SEEK_END)
     position = skip_tags(file)
     file.seek(position)
@@ -167,22 +167,22 @@ def _header(file: BinaryIO) -> Flac | None:
     )
 
 
-def _last_end(file: BinaryIO, header: Flac) -> int | None:
+def _find_last_end(file: BinaryIO, header: Flac) -> int | None:
     """Finds the samples up to the end of the last frame."""
     begin = max(header.start, header.end - header.largest - _SMALL // 8)
     file.seek(begin)
     tail = file.read()
-    spans = (_span(tail[place : place + _LONGEST_HEADER], header) for place in reversed([*_syncs(tail)]))
+    spans = (_read_span(tail[place : place + _LONGEST_HEADER], header) for place in reversed([*_find_syncs(tail)]))
     return next((span[1] for span in spans if span), None)
 
 
-def _rises(file: BinaryIO, header: Flac) -> bool:
+def _is_rising(file: BinaryIO, header: Flac) -> bool:
     """Tells whether later frames of the file are later in the sound too, as in one flac and not in two."""
     before = -1
     for number in range(_PROBES):
         file.seek(header.start + (header.end - header.start) * number // _PROBES)
         window = file.read(header.largest + _LONGEST_HEADER)
-        spans = (_span(window[place : place + _LONGEST_HEADER], header) for place in _syncs(window))
+        spans = (_read_span(window[place : place + _LONGEST_HEADER], header) for place in _find_syncs(window))
         first = next((span[0] for span in spans if span), None)
         if first is None or first < before:
             return False
@@ -200,30 +200,30 @@ def _has_second(file: BinaryIO, header: Flac) -> bool:
     return False
 
 
-def _syncs(content: bytes) -> Iterator[int]:
+def _find_syncs(content: bytes) -> Iterator[int]:
     """Finds beginnings of frames: 14 bits that are set, one that is not, and one that says how frames are counted."""
     return (found.start() for found in re.finditer(rb"\xff[\xf8\xf9]", content))
 
 
-def _span(head: bytes, header: Flac) -> tuple[int, int] | None:
+def _read_span(head: bytes, header: Flac) -> tuple[int, int] | None:
     """Returns the samples at which a frame begins and ends; None where no header of a frame of this sound stands."""
-    if len(head) < 6 or head[4] & 0xC0 == 0x80 or not _suits(head, header):
+    if len(head) < 6 or head[4] & 0xC0 == 0x80 or not _is_suited(head, header):
         return None
     count = max(1, 8 - (head[4] ^ 0xFF).bit_length())  # bytes of the number that follows, written as in UTF-8
     size_code, rate_code = head[2] >> 4, head[2] & 15
     size_bytes = {6: 1, 7: 2}.get(size_code, 0)
     after = 4 + count + size_bytes + {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
-    if count > 7 or len(head) <= after or _crc_8(head[:after]) != head[after]:
+    if count > 7 or len(head) <= after or _compute_crc_8(head[:after]) != head[after]:
         return None
     number = head[4] & (0x7F if count == 1 else (1 << 7 - count) - 1)
     for byte in head[5 : 4 + count]:
         number = number << 6 | byte & 0x3F
-    size = _size(size_code, head[4 + count : 4 + count + size_bytes])
+    size = _read_size(size_code, head[4 + count : 4 + count + size_bytes])
     first = number if head[1] & 1 else number * header.block
     return first, first + size
 
 
-def _suits(head: bytes, header: Flac) -> bool:
+def _is_suited(head: bytes, header: Flac) -> bool:
     """Tells whether the codes of a frame mean something, and it has the channels that the header states."""
     channel_code = head[3] >> 4
     channels = channel_code + 1 if channel_code < 8 else 2
@@ -231,7 +231,7 @@ def _suits(head: bytes, header: Flac) -> bool:
     return not reserved and channels == header.channels
 
 
-def _size(code: int, stated: bytes) -> int:
+def _read_size(code: int, stated: bytes) -> int:
     if code in (6, 7):
         return int.from_bytes(stated, "big") + 1
     if code == 1:
@@ -239,18 +239,18 @@ def _size(code: int, stated: bytes) -> int:
     return 576 << code - 2 if code <= 5 else 256 << code - 8
 
 
-def _crc_8(content: bytes) -> int:
+def _compute_crc_8(content: bytes) -> int:
     value = 0
     for byte in content:
         value = _CRC_8[value ^ byte]
     return value
 
 
-def _divided(value: int) -> int:
+def _divide(value: int) -> int:
     """Divides a byte by the polynomial of the headers' checksum, x^8 + x^2 + x + 1."""
     for _ in range(8):
         value = value << 1 & 0xFF ^ (0x07 if value & 0x80 else 0)
     return value
 
 
-_CRC_8 = tuple(map(_divided, range(256)))
+_CRC_8 = tuple(map(_divide, range(256)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fusionkit.data.readers.sound.chunks import FORMS, Chunk, Form, chunks, find_trailing_chunks, rounded
+from fusionkit.data.readers.sound.chunks import FORMS, Chunk, Form, find_trailing_chunks, read_chunks, round_up
 
 _NEAR = 1 << 16
 """What is written into a pipe states 2^31 or 2^32 bytes less a header or some pages, such as 0x7ffff000."""
@@ -54,7 +54,7 @@ class Field:
     size: str
     more: int = 0
 
-    def holding(self, count: int) -> bytes:
+    def fill(self, count: int) -> bytes:
         """Fills the field with so many bytes, or as many as it can state."""
         most = (1 << 8 * struct.calcsize(self.size)) - 1
         return struct.pack(self.size, min(count + self.more, most))
@@ -112,7 +112,7 @@ class SoundBytes:
         """By position, the bytes that should stand there; none where the header is to be believed."""
         if not self._is_wrong:
             return {}
-        return {field.position: field.holding(self.present - self.trailing) for field in self.fields}
+        return {field.position: field.fill(self.present - self.trailing) for field in self.fields}
 
     @property
     def end(self) -> int:
@@ -153,19 +153,19 @@ def find_sound_in(file: BinaryIO) -> SoundBytes | None:
     file.seek(0)
     head = file.read(_SPHERE_HEAD)
     if head[:4] in (b".snd", b"dns."):
-        return _sound_of_au(head, end)
+        return _read_au(head, end)
     if head[:8] == b"NIST_1A\n":
-        return _sound_of_sphere(file, head, end)
+        return _read_sphere(file, head, end)
     form = FORMS.get(head[:4])
     if form is None or (form.head == 12 and head[8:12] not in (b"WAVE", b"AIFF", b"AIFC")):
         return None
     long: tuple[int, int] | None = None
-    for chunk in chunks(file, form, form.head, end):
+    for chunk in read_chunks(file, form, form.head, end):
         if chunk.name.startswith(_LONG):
             file.seek(chunk.start + 8)
             long = chunk.start + 8, struct.unpack("<Q", file.read(8).ljust(8, b"\0"))[0]
         elif chunk.name.startswith(form.sound):
-            return _sound_of_chunk(file, form, chunk, long, end)
+            return _read_chunk(file, form, chunk, long, end)
     return None
 
 
@@ -178,7 +178,7 @@ def open_corrected(path: Path, sound: SoundBytes | None) -> Iterator[Any]:
     with path.open("rb") as file:
         end = sound.end if _is_overrun(sound) else file.seek(0, io.SEEK_END)
         file.seek(0)
-        yield _Corrected(file, sound.corrections, end)
+        yield _CorrectedFile(file, sound.corrections, end)
 
 
 def _is_overrun(sound: SoundBytes) -> bool:
@@ -186,7 +186,7 @@ def _is_overrun(sound: SoundBytes) -> bool:
     return not sound.is_limit and sound.end < sound.start + sound.present
 
 
-class _Corrected:
+class _CorrectedFile:
     """An open file some bytes of which read as others, up to an end; libsndfile asks it what it asks of a file."""
 
     def __init__(self, file: BinaryIO, corrections: Mapping[int, bytes], end: int) -> None:
@@ -220,7 +220,7 @@ def _is_open(stated: int, present: int) -> bool:
     return stated > present and any(abs(stated - mark) <= _NEAR for mark in _OPEN)
 
 
-def _sound_of_chunk(file: BinaryIO, form: Form, chunk: Chunk, long: tuple[int, int] | None, end: int) -> SoundBytes:
+def _read_chunk(file: BinaryIO, form: Form, chunk: Chunk, long: tuple[int, int] | None, end: int) -> SoundBytes:
     start, stated = chunk.start + form.before, max(0, chunk.size - form.before)
     fields = [Field(chunk.field, form.size, form.counted + form.before)]
     if long is not None and chunk.size in (0, 0xFFFFFFFF):
@@ -229,16 +229,16 @@ def _sound_of_chunk(file: BinaryIO, form: Form, chunk: Chunk, long: tuple[int, i
         fields = [Field(position, "<Q")]
         stated = long_size if chunk.size else stated
     last = start + stated
-    for behind in chunks(file, form, rounded(last, form), end):
+    for behind in read_chunks(file, form, round_up(last, form), end):
         last = behind.start + behind.size
-    chunks_follow = last <= end <= rounded(last, form)
+    chunks_follow = last <= end <= round_up(last, form)
     present = max(0, end - start)
     seeks_end = _is_open(stated, present) or (not stated and not chunks_follow)
     trailing = end - find_trailing_chunks(file, form, start, end) if seeks_end else 0
     return SoundBytes(start, stated, present, tuple(fields), trailing, chunks_follow, form.is_limit)
 
 
-def _sound_of_au(head: bytes, end: int) -> SoundBytes | None:
+def _read_au(head: bytes, end: int) -> SoundBytes | None:
     order = ">" if head[:1] == b"." else "<"
     if len(head) < 12:
         return None
@@ -246,7 +246,7 @@ def _sound_of_au(head: bytes, end: int) -> SoundBytes | None:
     return SoundBytes(start, stated, max(0, end - start), (Field(8, f"{order}I"),))
 
 
-def _sound_of_sphere(file: BinaryIO, head: bytes, end: int) -> SoundBytes | None:
+def _read_sphere(file: BinaryIO, head: bytes, end: int) -> SoundBytes | None:
     """Reads the sound of a NIST SPHERE file, as TIMIT's; None of one that counts no bytes, as of a compressed one."""
     size = head[8:].strip()
     if not size.isdigit() or int(size) > _LARGEST_SPHERE_HEAD:

@@ -16,9 +16,9 @@ _LENGTH_OF_FIRST = 512
 """Bytes at the beginning of the first frame in which it says what follows."""
 
 
-def seconds_of_mp3(file: BinaryIO) -> float | None:
+def read_mp3_seconds(file: BinaryIO) -> float | None:
     """Reads the length that the first frame of an mp3 states, if it holds no sound but what is said of the others."""
-    first, at, _ = _first_frame(file)
+    first, at, _ = _read_first_frame(file)
     if at is None or not first[at + 7] & 1:
         return None
     version, layer_3_rate = first[1] >> 3 & 3, (44100, 48000, 32000, 0)[first[2] >> 2 & 3]
@@ -29,20 +29,20 @@ def seconds_of_mp3(file: BinaryIO) -> float | None:
     return frames * (1152 if version == 3 else 576) / rate
 
 
-def goes_on(file: BinaryIO) -> bool:
+def is_joined_mp3(file: BinaryIO) -> bool:
     """Tells whether another mp3 begins where the first frame says that its own ends."""
-    first, at, start = _first_frame(file)
+    first, at, start = _read_first_frame(file)
     if at is None or first[at + 7] & 3 != 3:
         return False
     file.seek(start + int.from_bytes(first[at + 12 : at + 16], "big"))
     return bool(_MP3_BEGINNING.match(file.read(_LENGTH_OF_FIRST)))
 
 
-def _first_frame(file: BinaryIO) -> tuple[bytes, int | None, int]:
+def _read_first_frame(file: BinaryIO) -> tuple[bytes, int | None, int]:
     """Reads the beginning of the first frame, where in it the others are described, and where it begins."""
     file.seek(0)
     head = file.read(10)
-    start = 10 + tag_bytes(head) if head[:3] == b"ID3" else 0
+    start = 10 + read_tag_size(head) if head[:3] == b"ID3" else 0
     file.seek(start)
     first = file.read(_LENGTH_OF_FIRST)
     at = max(first.find(b"Xing"), first.find(b"Info"))
@@ -59,10 +59,10 @@ def split_mp3(content: bytes) -> list[bytes]:
         if found.start() >= after_tag and found.start() not in (0, after_tag):
             starts.append(found.start())
         if is_tag and found.start() >= after_tag:
-            after_tag = found.end() + tag_bytes(found.group())
+            after_tag = found.end() + read_tag_size(found.group())
     return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
 
 
-def tag_bytes(head: bytes) -> int:
+def read_tag_size(head: bytes) -> int:
     """Reads the size that the first ten bytes of an ID3 tag state for what follows: four times seven bits."""
     return sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))

@@ -26,7 +26,7 @@ def lacks_last_page(file: BinaryIO) -> bool:
     """Tells whether a file is truncated: a whole one ends in a page that says so, and that is all there."""
     end = file.seek(0, io.SEEK_END)
     begin = file.seek(max(0, end - 2 * _LARGEST))
-    pages = list(_pages(file.read(), begin))
+    pages = list(_read_pages(file.read(), begin))
     return not pages or not pages[-1].flags & _LAST or pages[-1].end > end
 
 
@@ -37,7 +37,7 @@ def split_links(content: bytes) -> list[bytes]:
     """
     starts = [0]
     inside = False
-    for page in _pages(content, 0):
+    for page in _read_pages(content, 0):
         first = bool(page.flags & _FIRST)
         if first and inside:
             starts.append(page.start)
@@ -45,7 +45,7 @@ def split_links(content: bytes) -> list[bytes]:
     return [content[start:end] for start, end in zip(starts, [*starts[1:], len(content)], strict=True)]
 
 
-def _pages(content: bytes, begin: int) -> Iterator[_Page]:
+def _read_pages(content: bytes, begin: int) -> Iterator[_Page]:
     """Yields the pages in bytes of a file that begin at a position of it; what is between them is passed over."""
     position = content.find(_MARK)
     while 0 <= position <= len(content) - 27:

@@ -49,7 +49,7 @@ _CROSSINGS, _ROLLOFF = 6, 0.99
 """Zero crossings of the sinc on each side, and the share of the band that is kept: torchaudio's defaults."""
 
 
-def resampled(wave: Tensor, own_rate: int, rate: int) -> Tensor:
+def resample(wave: Tensor, own_rate: int, rate: int) -> Tensor:
     r"""Resamples a wave to another rate, by windowed sinc interpolation.
 
     .. math::
@@ -69,19 +69,19 @@ def resampled(wave: Tensor, own_rate: int, rate: int) -> Tensor:
         return wave
     ratio = Fraction(own_rate, rate)
     if ratio.numerator * ratio.denominator <= _LARGEST_TABLE:
-        changed: Tensor = _resampler(own_rate, rate)(wave)
+        changed: Tensor = _make_resampler(own_rate, rate)(wave)
         return changed
-    return _interpolated(wave, ratio, math.ceil(len(wave) * rate / own_rate))
+    return _interpolate(wave, ratio, math.ceil(len(wave) * rate / own_rate))
 
 
 @lru_cache(maxsize=8)
-def _resampler(own_rate: int, rate: int) -> Any:
+def _make_resampler(own_rate: int, rate: int) -> Any:
     from torchaudio.transforms import Resample
 
     return Resample(own_rate, rate)  # its filter is computed once, which takes longer than a short film's sound
 
 
-def _interpolated(wave: Tensor, ratio: Fraction, length: int) -> Tensor:
+def _interpolate(wave: Tensor, ratio: Fraction, length: int) -> Tensor:
     from scipy.signal import upfirdn
 
     if max(ratio.numerator, ratio.denominator) > _LARGEST_STEP:
@@ -165,7 +165,7 @@ class SoundTrack:
             if _PATCHED < gap < _LONGEST_PATCH:
                 self._write_waiting()
                 missing = round(gap * form[0])
-                self._next(missing).fill(0)
+                self._make_room(missing).fill(0)
                 self._length += missing
                 self.patched += gap
         self._waiting.append(frame)
@@ -177,7 +177,7 @@ class SoundTrack:
         """Says that the next frame begins another file, which counts its time anew."""
         self._origin = None
 
-    def wave(self, rate: int | None = None) -> Tensor:
+    def finish(self, rate: int | None = None) -> Tensor:
         """Returns all of it, resampled to a rate, or its own first one, ``(samples,)`` float32. No more can be added.
 
         Raises:
@@ -190,11 +190,11 @@ class SoundTrack:
         if len(self._parts) > 1:
             ends = [*(start for start, _ in self._parts[1:]), self._length]
             parts = zip(self._parts, ends, strict=True)
-            whole = torch.cat([resampled(whole[start:end], own, self.rate) for (start, own), end in parts])
+            whole = torch.cat([resample(whole[start:end], own, self.rate) for (start, own), end in parts])
         if rate is None:
             return whole
         check_size("samples", math.ceil(len(whole) * rate / self.rate), self._place)
-        return resampled(whole, self.rate, rate)
+        return resample(whole, self.rate, rate)
 
     @property
     def departures(self) -> tuple[tuple[str, str], ...]:
@@ -233,10 +233,10 @@ class SoundTrack:
                 values = [np.frombuffer(plane, dtype, samples) for plane in frame.planes[:channels]]
             else:  # the channels of a sample stand side by side
                 values = list(np.frombuffer(frame.planes[0], dtype, samples * channels).reshape(-1, channels).T)
-            _write_mean(values, self._next(samples))
+            _write_mean(values, self._make_room(samples))
         self._waiting.clear()
 
-    def _next(self, samples: int) -> Samples:
+    def _make_room(self, samples: int) -> Samples:
         """Makes room for so many samples after those that are written."""
         first, self._written = self._written, self._written + samples
         if self._written > len(self._wave):
