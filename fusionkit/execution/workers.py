@@ -209,7 +209,7 @@ class _Worker(Generic[J, R]):
             self.process.terminate()
 
     def wait_for_end(self) -> None:
-        """Waits; a worker that does not end is killed, what it has written stays."""
+        """Waits for its end; a worker that does not end is killed, what it has written stays."""
         self.process.join(GRACE_SECONDS)
         if self.process.is_alive():
             self.process.kill()

@@ -78,15 +78,15 @@ def _make_light_map(look: Look, studio: Studio) -> np.ndarray:
     lit = np.maximum(0.0, np.tensordot(np.array(studio.light), normal, axes=1))
     shade = 1 - studio.contrast + 1.12 * studio.contrast * lit / 0.85
 
-    def spot(x0: float, y0: float, across: float, down: float) -> np.ndarray:
+    def light_spot(x0: float, y0: float, across: float, down: float) -> np.ndarray:
         return np.asarray(np.exp(-(((u - x0) / across) ** 2) - ((v - y0) / down) ** 2))
 
     slope = 0.10 * studio.light[0] / 0.5
     for side in (-1, 1):
-        shade -= 0.17 * spot(side * look.eye_gap, -0.10, 0.21, 0.11)
-        shade += 0.06 * spot(side * 0.38, 0.22, 0.16, 0.14)
-        shade += side * slope * spot(side * 0.09, 0.08, 0.07, 0.22)
-    shade += 0.09 * spot(0, 0.08, 0.05, 0.2) + 0.05 * spot(0, -0.55, 0.3, 0.2)
-    shade -= 0.10 * spot(0, 0.72, 0.16, 0.05) + 0.08 * spot(0, 0.34, 0.12, 0.05)
+        shade -= 0.17 * light_spot(side * look.eye_gap, -0.10, 0.21, 0.11)
+        shade += 0.06 * light_spot(side * 0.38, 0.22, 0.16, 0.14)
+        shade += side * slope * light_spot(side * 0.09, 0.08, 0.07, 0.22)
+    shade += 0.09 * light_spot(0, 0.08, 0.05, 0.2) + 0.05 * light_spot(0, -0.55, 0.3, 0.2)
+    shade -= 0.10 * light_spot(0, 0.72, 0.16, 0.05) + 0.08 * light_spot(0, 0.34, 0.12, 0.05)
     freckles = np.random.default_rng(look.texture).standard_normal(shade.shape)
     return (shade * (1 + 0.02 * freckles)).astype(np.float32)

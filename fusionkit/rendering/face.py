@@ -118,18 +118,18 @@ def _draw_eye(canvas: Canvas, look: Look, motion: Motion, side: int) -> None:
     x = 0.158 * look.eye_size * _ACROSS
     place = complex(look.eye_gap, _EYE_Y) - 1j * look.eye_slant * _ACROSS
 
-    def band(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    def draw_band(above: np.ndarray, below: np.ndarray) -> np.ndarray:
         edges = np.concatenate([x + 1j * above + place, (x + 1j * below + place)[::-1]])
         return mirror(edges, side)
 
-    canvas.fill(band(top - 0.05, top), darken(look.skin, 0.86))
-    canvas.fill(band(top, bottom), _WHITE)
+    canvas.fill(draw_band(top - 0.05, top), darken(look.skin, 0.86))
+    canvas.fill(draw_band(top, bottom), _WHITE)
     for radius, colour in ((0.082, look.iris), (0.042, (18.0, 15.0, 15.0))):
         disc = draw_oval(0.05 * motion.gaze[0] * side, 0.03 * motion.gaze[1] - 0.012, radius * look.eye_size)
         low, high = (np.interp(disc.real, x, edge) for edge in (top, bottom))
         seen = disc.real + 1j * np.clip(disc.imag, low, high) + complex(look.eye_gap, _EYE_Y)
         canvas.fill(mirror(seen, side), colour)
-    canvas.fill(band(top - 0.026, top), darken(look.hair, 0.5))
+    canvas.fill(draw_band(top - 0.026, top), darken(look.hair, 0.5))
     canvas.stroke(mirror(x + 1j * bottom + place, side), darken(look.skin, 0.66), 0.012)
     crease = 0.95 * x + 1j * (np.minimum(top, -0.04) - 0.055) + place
     canvas.stroke(mirror(crease, side), darken(look.skin, 0.74), 0.012)
@@ -172,18 +172,18 @@ def _draw_mouth(canvas: Canvas, look: Look, motion: Motion) -> None:
     below = lower + (0.068 * thin + 0.02 * a["chin_raise"]) * full + 0.004
     lips = mix(look.skin, (170.0, 60.0, 62.0), 0.25 + 0.5 * look.rosy)
 
-    def between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def join_edges(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return np.concatenate([x + 1j * first, (x + 1j * second)[::-1]])
 
-    canvas.fill(between(above, lower), darken(lips, 0.86))
-    canvas.fill(between(upper, below), lips)
-    canvas.fill(between(upper, lower), (58.0, 18.0, 20.0))
+    canvas.fill(join_edges(above, lower), darken(lips, 0.86))
+    canvas.fill(join_edges(upper, below), lips)
+    canvas.fill(join_edges(upper, lower), (58.0, 18.0, 20.0))
     if gap > 0.14:
         tongue = lower - 0.4 * (lower - upper) * np.clip(1.2 - (1.6 * _ACROSS) ** 2, 0, 1)
-        canvas.fill(between(tongue, lower), (158.0, 70.0, 72.0))
+        canvas.fill(join_edges(tongue, lower), (158.0, 70.0, 72.0))
     if gap > 0.03:
         teeth = min(1.0, a["lip_corner_pull"] + a["lip_stretch"] + a["upper_lip_raise"] + 0.5 * motion.opening)
-        canvas.fill(between(upper, np.minimum(lower, upper + 0.085 * teeth * _LEVEL)), _WHITE)
+        canvas.fill(join_edges(upper, np.minimum(lower, upper + 0.085 * teeth * _LEVEL)), _WHITE)
     canvas.stroke(x + 1j * upper, darken(lips, 0.5), 0.014)
     shadow = 0.55 * x + 1j * (below + 0.03)
     canvas.stroke(shadow[3:-3], darken(look.skin, 0.84), 0.024)

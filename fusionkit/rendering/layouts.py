@@ -253,7 +253,7 @@ def _render(
     there = len(files) - sum(len(scene.files) for scene in missing)
     written = 0
 
-    def recorded(scene: Scene, recordings: list[Recording] | Death) -> None:
+    def write_recordings(scene: Scene, recordings: list[Recording] | Death) -> None:
         nonlocal written
         if isinstance(recordings, Death):
             raise RunError(
@@ -266,7 +266,7 @@ def _render(
             if progress is not None:
                 progress(there + written, len(files))
 
-    run_jobs(missing, partial(record, settings=settings), processes, recorded)
+    run_jobs(missing, partial(record, settings=settings), processes, write_recordings)
     return RenderedFolder(root, files, written)
 
 

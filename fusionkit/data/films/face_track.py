@@ -148,7 +148,7 @@ def _follow(
 ) -> tuple[_Sightings, list[tuple[int, int]]]:
     """Follows the one face through its sightings, and says where it was lost and taken up elsewhere."""
 
-    def weight(sightings: _Sightings) -> float:
+    def weigh(sightings: _Sightings) -> float:
         if not central:
             return sum(square.side**2 for square in sightings.values())
         reach = math.hypot(width, height) / 2
@@ -156,7 +156,7 @@ def _follow(
         return sum(max(0.0, 1 - distance / reach) for distance in away)
 
     taken = list[_Sightings]()
-    for sightings in sorted(_link(found), key=weight, reverse=True):
+    for sightings in sorted(_link(found), key=weigh, reverse=True):
         apart = all(max(other) < min(sightings) or max(sightings) < min(other) for other in taken)
         if not taken or (apart and len(sightings) > 1):
             taken.append(sightings)

@@ -88,13 +88,13 @@ def name_batch(where: str, batch: Batch, device: object, remedy: str = SMALLER_B
 def name_batches(where: Callable[[], str], batches: Sequence[Batch], device: object, remedy: str) -> Iterator[None]:
     """Tells the same of several batches; where memory runs out, of the one with the most elements."""
 
-    def told() -> FusionKitError:
+    def describe() -> FusionKitError:
         batch = max(batches, key=lambda each: sum(value.total for value in each.inputs.values()))
         sizes = {name: value.sizes for name, value in batch.inputs.items()}
         return make_sized_batch_error(where(), batch.sample_ids, sizes, device, remedy)
 
     try:
-        with explain_full_memory(told):
+        with explain_full_memory(describe):
             yield
     except ElementError as error:
         holders = [name for batch in batches for name in _find_holders(batch, error.modality, error.value)]

@@ -71,20 +71,20 @@ def fetch_ahead(
         Exception: Whatever loading raises, when the batch that could not be loaded is asked for.
     """
 
-    def begun() -> Batch | None:
+    def begin_next() -> Batch | None:
         batch = next(batches, None)
         if batch is None:
             return None
         with moving(), name_batch("moving", batch, "the device", FEWER_SAMPLES):
             return lane.begin(batch)
 
-    coming = begun()
+    coming = begin_next()
     while coming is not None:
         batch, coming, failure = coming, None, None
         with moving():
             lane.arrive(batch)
         try:
-            coming = begun()
+            coming = begin_next()
         except Exception as error:  # it is raised below, in its turn
             failure = error
         yield batch

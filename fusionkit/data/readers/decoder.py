@@ -237,7 +237,7 @@ def _open(path: Path, content: bytes | None) -> Any:
     """
     import av
 
-    def opened(**more: str) -> Any:
+    def open_container(**more: str) -> Any:
         source = f"file:{path}" if content is None else io.BytesIO(content)
         options = {**SELF_CONTAINED, "max_pixels": str(2 * read_limits().pixels), **more}
         return av.open(source, options=options, metadata_errors="replace")
@@ -245,12 +245,12 @@ def _open(path: Path, content: bytes | None) -> Any:
     with name_errors(path, _UNREADABLE):
         try:
             if _begins_as_mp4(path, content):
-                container = opened(skip_frame="all")  # of those alone by which libav looks
+                container = open_container(skip_frame="all")  # of those alone by which libav looks
                 pictures = container.streams.video
                 if pictures and all(map(_is_stated_whole, pictures)):
                     return container
                 container.close()
-            return opened()
+            return open_container()
         except av.FFmpegError as error:
             # What libav says of a format that is none of these.
             more = "; a list of other files, such as a playlist, is none" if isinstance(error, av.ArgumentError) else ""

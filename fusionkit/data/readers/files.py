@@ -29,14 +29,14 @@ def expand_path(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     problems = []
 
-    def value_of(match: re.Match[str]) -> str:
+    def find_value(match: re.Match[str]) -> str:
         name = match.group(1) or match.group(2)
         if name not in os.environ:
             remedy = f"set {name} to the folder that holds the data, or write the path out"
             problems.append(Problem(text, f"the environment variable {name} is not set", remedy))
         return os.environ.get(name, "")
 
-    expanded = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", value_of, text)
+    expanded = re.sub(r"\$(?:\{(\w+)\}|([A-Za-z_]\w*))", find_value, text)
     if problems:
         raise DataError(problems)
     try:

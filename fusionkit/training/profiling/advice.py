@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 
 from fusionkit.config.schema import DataSpec, Recipe
-from fusionkit.execution.workers import count_processors
 from fusionkit.nn.timer import REST
 from fusionkit.training.profiling.records import (
     AGGREGATOR,
@@ -69,7 +68,7 @@ def _remedy(part: str, profile: StageProfile, recipe: Recipe) -> str:
 
 def _on_waiting(data: DataSpec) -> str:
     """Says what shortens waiting: workers do where loading is work and a core is left for them."""
-    workers, most = data.workers, processors() - 1  # one is for the training itself
+    workers, most = data.workers, count_processors() - 1  # one is for the training itself
     kept = "" if data.cache else "data.cache: true where the samples fit into memory"
     if workers and (data.cache or workers >= most):
         fewer = f"try data.workers: 0 (now {workers}, on {_cores(most + 1)})"
