@@ -98,6 +98,7 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
         known = {*shipped, *(key.rsplit("/", 1)[0] for key in shipped)}
         raise RecipeError([Problem(name, "is no shipped recipe", did_you_mean(name, known))])
     copies = _plan_copies(wanted, find_recipes_folder() / name if of_folder else wanted[0].parent, folder)
+    # Everything is refused before the first folder is made.
     _refuse_taken(copies, wanted)
     new = {path: copy for path, copy in copies.items() if not os.path.lexists(copy)}
     made = list[Path]()

@@ -233,6 +233,7 @@ class _Builder:
             return
         top.nodes += extent.nodes
         top.depth = max(top.depth, 1 + extent.depth)
+        # An alias counts as what it stands for: a few lines of aliases could stand for gigabytes.
         if len(self._stack) + extent.depth > MAX_DEPTH:
             raise _RefusedError(Problem(f"line {line}", f"nested deeper than {MAX_DEPTH} levels, aliases spelt out"))
         if top.nodes > MAX_NODES:

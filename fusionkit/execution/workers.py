@@ -159,6 +159,7 @@ def _run_in_workers(
                 if waiting:
                     worker.start(waiting.popleft())
     finally:
+        # All are asked before any is waited for, so that they end side by side.
         for worker in workers:
             worker.ask_to_stop()
         for worker in workers:
@@ -179,6 +180,7 @@ class _Worker(Generic[J, R]):
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, *self._work))
         self.process.start()
+        # Held open here too, that end would hide the death of its process.
         theirs.close()
 
     def start(self, job: J) -> None:

@@ -248,6 +248,7 @@ def _render(
     files = tuple(root / path for scene in scenes for path, _ in scene.files)
     for folder in {file.parent for file in files}:
         guarded(folder, partial(folder.mkdir, parents=True, exist_ok=True))
+    # A file that is there is whole, since each is written in one piece.
     absent = [replace(scene, files=tuple(f for f in scene.files if not (root / f[0]).exists())) for scene in scenes]
     missing = [scene for scene in absent if scene.files]
     there = len(files) - sum(len(scene.files) for scene in missing)
@@ -293,4 +294,5 @@ def _claim_folder(root: Path, layout: str, settings: FilmSettings) -> None:
     except OSError as error:
         message = f"cannot be made ({error.strerror})"
         raise DataError([Problem(str(root), message, "name a folder that can be written")]) from error
+    # Before any film, so that a call that is killed can be gone on with.
     write_file(file, as_json(stated))

@@ -84,6 +84,7 @@ class Look:
         male = sex == "male"
         styles = ("short", "side", "short", "none") if male else ("long", "bun", "long", "side")
         skin = _mix_series(_SKINS, generator)
+        # A seed means its draws in this order: whatever is added is drawn last.
         z = generator.standard_normal(14)
         return cls(
             skin=skin,

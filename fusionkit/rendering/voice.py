@@ -244,12 +244,14 @@ def _filter(voiced: np.ndarray, hissing: np.ndarray, score: Score, brightness: f
         tract *= square / (square - f**2 + 1j * f * bandwidth)
     tilt = 10 ** (brightness * np.log2(np.maximum(f, 125.0) / 500.0) / 20)
     band = np.exp(-0.5 * (np.log2(np.maximum(f, 50.0) / score.colour[:, None]) / 0.45) ** 2)
+    # Spectra are twice as long as frames, or the ringing of the tract would wrap round to their beginning.
     frames = [_cut_frames(part, hop, count) * window for part in (voiced, hissing)]
     spectra = [np.fft.rfft(frame, 2 * size, axis=1)[:, kept] for frame in frames]
     shaped = np.zeros((count, len(hertz)), dtype=np.complex128)
     shaped[:, kept] = 2.0 * tilt * tract * spectra[0] + band * spectra[1]
     pieces = np.fft.irfft(shaped, 2 * size, axis=1)
     wave = np.zeros((count + 8) * hop)
+    # Pieces begin one hop apart, so parts of one number lie end to end: eight additions, not one for every frame.
     for part in range(8):
         piece = pieces[:, part * hop : (part + 1) * hop].reshape(-1)
         wave[part * hop : part * hop + len(piece)] += piece

@@ -101,6 +101,7 @@ class CremaD(Dataset):
         self.clips, amended = _make_clips(pictures, waves, sound, broken)
         spoken = [(names[clip].actor, EMOTIONS[names[clip].emotion]) for clip in self.clips]
         actors = _read_actors(tree.root / DEMOGRAPHICS, demographics, {actor for actor, _ in spoken}, problems)
+        # Where there are problems, they are why there is no clip.
         if not self.clips and not problems:
             problems.append(describe_no_clip(tree, "clip", _WANTED))
         if problems:

@@ -92,11 +92,13 @@ class Manifest(Dataset):
             for name, given in (modalities or {}).items()
         }
         others = {"film": film, "sound": sound, "group": group, "id": id, "part": part}
+        # Columns come first: one that is not there would be a problem of every row.
         used = _check_columns(table, self._sources, named, others)
         self._table_rows = table.rows
         problems = _check_values(table.rows, self._sources) + _check_names(table, id, part)
         values, classes = read_targets(table, named, problems)
         clips, self.notes = films.read(table.rows, folder, problems)
+        # All problems at once, and before files are opened to describe what they hold.
         if problems:
             raise DataError(problems, source=str(table.path))
         self.modalities = _describe_modalities(table, self._sources)

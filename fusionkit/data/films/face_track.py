@@ -88,6 +88,7 @@ def follow_face(
     found = {frame: _make_squares(detections[frame], frame) for frame in sorted(detections)}
     followed, jumps = _follow(found, height, width, central=spec.several == "central")
     looked, seen = len(found), len(followed)
+    # First of the policies: gaps and crowds mean nothing where the face is hardly there.
     if not seen or seen < spec.least_seen * looked:
         sentence = f"no face in any of {looked} looked-at frames"
         if seen:
@@ -156,6 +157,7 @@ def _follow(
         return sum(max(0.0, 1 - distance / reach) for distance in away)
 
     taken = list[_Sightings]()
+    # The best first. Others may only fill the time before or after it, and a single sighting may be a mistake.
     for sightings in sorted(_link(found), key=weigh, reverse=True):
         apart = all(max(other) < min(sightings) or max(sightings) < min(other) for other in taken)
         if not taken or (apart and len(sightings) > 1):

@@ -155,14 +155,17 @@ class Reader:
         import av
 
         graph = av.filter.Graph()
+        # Workers decode side by side, on one thread each.
         graph.threads = 1
         region, size = self._region, self._size
         across, shown = frame.width, max(1, round(frame.width * self._aspect))
         check_size("pixels", max(across, shown) * frame.height, "")
+        # Pixels are made square first: the aspect is that of the picture as it is stored, and a turn swaps its sides.
         steps = [f"scale={shown}:{frame.height}:flags=bicubic+{_EXACT}"] if shown != across else []
         steps += _TURNS[_find_orientation(_read_matrix(frame))]
         if region is not None:
             steps.append(f"crop={region.width}:{region.height}:{region.left}:{region.top}:exact=1")
+        # A picture that shrinks is averaged over all of its pixels, of which bicubic scaling would skip some.
         if size is not None:
             height, width = (
                 (region.height, region.width) if region is not None else find_upright_size(frame, self._aspect)

@@ -137,12 +137,14 @@ def _follow(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Picture
         return _make_picture(pace, None, refusal=("dropped", "; ".join(track.departures)))
     if track.boxes is None:
         return _make_picture(pace, None, departures, found_none=True)
+    # Decoded anew: frames of full size are too many to be kept until the face is known in all of them.
     with Film(path) as film:
         again = Pace(spec.frame_rate, film.picture.average_rate)
         aspect, face = read_pixel_aspect(film.picture), spec.face
         crops = cut_moving(
             _hand_on_sound(film, None), again, track.boxes, size=face.size, grey=face.grey, aspect=aspect
         )
+    # There is a box for each frame of the first pass, so the second must give as many.
     if again.frames != pace.frames:
         message = f"decoded to {pace.frames} frames when its face was looked for, and to {again.frames} afterwards"
         raise DataError([Problem(str(path), message, "prepare it again once nothing writes to it")])

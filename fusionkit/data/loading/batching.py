@@ -130,6 +130,7 @@ class EpochBatches:
         costs = [*self._costs, *(self._costs[places[draw.index]] for draw in self._again)]
         for position in self._draw_order(epoch, len(everything)):
             cost = costs[position]
+            # A batch is divided among the processes; one without a sample of it would leave the others waiting.
             full = spent + cost > self._limit and len(batches[-1]) >= self.world_size if batches else True
             if full:
                 batches.append([])

@@ -110,6 +110,7 @@ class Samples(TorchDataset[Sample]):
                 drawn += [transform.draw(len(values), own)] if self.training else []
                 continue
             generator = own
+            # Modalities that are cut together must draw the same numbers, whatever each of them drew before.
             if transform.together:
                 purpose = f"together/{type(transform).__name__}{again}"
                 generator = make_generator(self.seed, draw.epoch, draw.index, purpose)

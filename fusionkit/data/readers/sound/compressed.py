@@ -40,6 +40,7 @@ def decode_compressed(path: Path, *, rate: int | None = None) -> Sound:
         try:
             film = Film(path, part)
         except DataError as error:
+            # Without its first part nothing is known of a file; a later part that fails is a loss.
             if number == 1:
                 raise
             losses += [which + problem.message for problem in error.problems]

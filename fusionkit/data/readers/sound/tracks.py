@@ -163,6 +163,7 @@ class SoundTrack:
                 self._origin = at - self._seconds
             gap = at - self._origin - self._seconds
             if _PATCHED < gap < _LONGEST_PATCH:
+                # What waits comes before the silence.
                 self._write_waiting()
                 missing = round(gap * form[0])
                 self._make_room(missing).fill(0)
