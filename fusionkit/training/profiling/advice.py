@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from fusionkit.config.schema import DataSpec, Recipe
+from fusionkit.execution.workers import count_processors
 from fusionkit.nn.timer import REST
 from fusionkit.training.profiling.records import (
     AGGREGATOR,
