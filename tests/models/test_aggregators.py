@@ -88,7 +88,7 @@ def test_a_recurrent_summary_is_the_final_state_of_each_sample_alone(cls, option
 def test_the_padded_and_the_packed_path_agree_in_values_and_gradients(cell, bidirectional, layers):
     state = FinalState(cell, 3, 4, layers=layers, dropout=0.0, bidirectional=bidirectional).double()
     found = []
-    for path in (state.padded, state.packed):
+    for path in (state.read_padded, state.read_packed):
         batch = sequences(5, 1, 7, 2)
         values = batch.values.requires_grad_()
         output = path(batch)

@@ -21,7 +21,7 @@ from fusionkit.models.aggregators import final_state
 from fusionkit.models.aggregators.final_state import FinalState
 from fusionkit.models.build import FusionModel
 from fusionkit.models.encoders import FeatureNormEncoder, LogMel, Spectrogram
-from fusionkit.nn.activation_checkpointing import recomputed
+from fusionkit.nn.activation_checkpointing import recompute
 from fusionkit.nn.jagged import Jagged
 from fusionkit.training.trainer import refuse_without_compiler
 
@@ -168,7 +168,7 @@ def test_a_batch_norm_that_is_run_again_in_the_backward_pass_counts_once() -> No
     assert torch.equal(plain.norm.running_mean, again.norm.running_mean)
     # What the counting guards against: torch's own recomputation moves the statistics twice.
     moved = copy.deepcopy(plain)
-    recomputed(moved.norm, values.values).square().sum().backward()
+    recompute(moved.norm, values.values).square().sum().backward()
     once = copy.deepcopy(plain)
     once.norm(values.values)
     assert not torch.equal(moved.norm.running_mean, once.norm.running_mean)
@@ -291,6 +291,6 @@ def test_pieces_of_a_known_total_are_put_in_their_places() -> None:
     values = torch.arange(14.0).reshape(7, 2)
     pieces = [(values[:3], (3, 0)), (values[3:6], (1, 2)), (values[6:], (0, 1))]
     for total in (7, None):
-        whole = branch._gathered((Jagged.from_sizes(part, sizes) for part, sizes in pieces), total)
+        whole = branch._gather((Jagged.from_sizes(part, sizes) for part, sizes in pieces), total)
         assert whole.sizes == (4, 3)
         assert torch.equal(whole.values, values)

@@ -16,7 +16,7 @@ from small_runs import run_of
 from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import RecipeError
 from fusionkit.training import loop
-from fusionkit.training.stages import balancer_of as balancer_of_run
+from fusionkit.training.stages import make_balancer
 
 MOODS = [0, 1, 0, 1]
 RNG = np.random.default_rng(4)
@@ -113,11 +113,11 @@ def test_a_balancer_that_reads_widths_is_wired_with_those_of_the_branches_and_it
     kept: list[Any] = []
 
     def remembered(*given: Any) -> Any:
-        kept.append(balancer_of_run(*given))
+        kept.append(make_balancer(*given))
         kept.append(copy.deepcopy(kept[0]))
         return kept[0]
 
-    monkeypatch.setattr(loop, "balancer_of", remembered)
+    monkeypatch.setattr(loop, "make_balancer", remembered)
     run_of(tmp_path / "run", model={"modalities": narrow}, balancer={"type": "lfm", "features": 5}, epochs=2)
     assert [tuple(of.weight.shape) for of in kept[0].projections] == [(5, 6), (5, 64)]
     assert all(not torch.equal(a, b) for a, b in zip(kept[0].parameters(), kept[1].parameters(), strict=True))
