@@ -1,4 +1,4 @@
-"""Jobs on several processes, none of which can take the others down with it, and a bar that says how far they are."""
+"""Jobs on several processes, where none can take the others down, and a bar that says how far they are."""
 
 from __future__ import annotations
 

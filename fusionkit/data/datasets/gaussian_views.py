@@ -46,7 +46,7 @@ MOST_MODALITIES = 8
 
 @DATASETS.register("gaussian_views")
 class GaussianViews(Dataset):
-    r"""Vectors made from a seed, of which it is known how well any classifier can do, alone and fused.
+    r"""Vectors made from a seed, with a known limit of what any classifier can do, alone and fused.
 
     .. math::
         x_m = T_m\!\left(\frac{d_m}{\sqrt 2}\, e_{c_m} + z,\; s_m,\; z'\right), \qquad

@@ -1,4 +1,4 @@
-"""Made signals of which no modality alone can tell all classes apart."""
+"""Synthetic signals: no modality alone can tell all classes apart."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ THREE_MODALITIES = {
 
 @DATASETS.register("synthetic")
 class Synthetic(Dataset):
-    r"""Signals made from a seed, of which each modality confuses some classes and all together confuse none.
+    r"""Signals made from a seed: each modality confuses some classes, and all together confuse none.
 
     .. math::
         x_t = a \left( u_c + \sqrt{2}\, v_c \sin(2 \pi f_c t + \varphi) \right) + o_g + \sigma z_t
@@ -177,7 +177,7 @@ def _find_looks(confuses: Sequence[tuple[str, str]], classes: Sequence[str]) -> 
 
 
 def refuse_too_many(samples: int) -> list[Problem]:
-    """Says what is wrong with a number of made samples, each of which is a row in memory."""
+    """Says what is wrong with a number of samples; each is a row in memory."""
     if samples <= MOST_SAMPLES:
         return []
     remedy = f"at most {MOST_SAMPLES:,}; lower groups or samples"

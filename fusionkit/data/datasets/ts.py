@@ -23,8 +23,8 @@ Channel = Annotated[int, Field(ge=0)]
 class Ts(Dataset):
     """Time series in the text format ``.ts`` of the UEA archive; the target is called ``label``.
 
-    Series may differ in length from case to case; the channels of one modality must agree in each. A modality of which
-    a case has no value at all is missing there. Series with time stamps are not read.
+    Series may differ in length from case to case; the channels of one modality must agree in each. Where a case has no
+    value of a modality at all, the modality is missing. Series with time stamps are not read.
 
     Args:
         train: The file of training cases; they are in part ``train`` where there is a `test` file too.

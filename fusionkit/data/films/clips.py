@@ -49,7 +49,7 @@ class Outcome:
         status: Whether it was prepared.
         reason: Why not.
         tensors: ``video`` uint8 ``(frames, channels, size, size)`` and ``audio`` int16 ``(samples,)``, those it has.
-        departures: What was not plain.
+        departures: Everything that departs from a plain film and sound.
     """
 
     status: Status
@@ -75,7 +75,7 @@ def prepare_clip(clip: Clip, spec: PrepareSpec, detector: FaceDetector) -> Outco
 
 
 class _Work:
-    """A clip in work: what was made of it so far, and what was not plain."""
+    """A clip in work: what was made of it so far, and its departures."""
 
     def __init__(self, spec: PrepareSpec, detector: FaceDetector) -> None:
         self.spec, self.detector = spec, detector

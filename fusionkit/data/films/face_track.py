@@ -26,7 +26,7 @@ class Track:
     Args:
         boxes: Left, top, right and bottom of the square crop of every frame, ``(frames, 4)`` float64; None where the
             film has no usable face.
-        departures: In words, what was not plain: frames without a face, several faces, a face lost and taken up again.
+        departures: In words: frames without a face, several faces, a face lost and taken up again.
         drop: Whether the clip is to be dropped.
     """
 
@@ -80,7 +80,7 @@ def follow_face(
         spec: Margin, smoothing, and the policies; for a detector that does not look, with a margin of 0.
 
     Returns:
-        The crops, what was not plain, and whether the policy drops the clip.
+        The crops, the departures, and whether the policy drops the clip.
 
     Raises:
         DataError: A policy is ``fail`` and applies, or a detector returned a box that is none.

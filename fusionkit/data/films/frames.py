@@ -43,7 +43,7 @@ _ANY_TIME = Fraction(1)  # the graph asks for a time base, which plays no part i
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an image in whole pixels, no part of which is outside of it.
+    """A part of an image in whole pixels; it does not reach beyond the image.
 
     Args:
         left: The first column.
@@ -165,7 +165,7 @@ class Reader:
         steps += _TURNS[_find_orientation(_read_matrix(frame))]
         if region is not None:
             steps.append(f"crop={region.width}:{region.height}:{region.left}:{region.top}:exact=1")
-        # A picture that shrinks is averaged over all of its pixels, of which bicubic scaling would skip some.
+        # A picture that shrinks is averaged over all of its pixels; bicubic scaling would skip some.
         if size is not None:
             height, width = (
                 (region.height, region.width) if region is not None else find_upright_size(frame, self._aspect)

@@ -34,7 +34,7 @@ class Picture:
         crops: The face crops, ``(frames, channels, size, size)`` uint8; None where there are none.
         decoded: Frames that were decoded.
         start: Seconds at which the picture begins; None where it is not stated.
-        departures: What was not plain, each with its kind.
+        departures: Everything that departs from a plain picture, each with its kind.
         refusal: ``dropped`` or ``failed`` by a policy of faces, or ``unusable``, with the reason; None where nothing is
             refused.
     """

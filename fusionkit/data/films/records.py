@@ -11,7 +11,7 @@ Status = Literal["prepared", "dropped", "failed"]
 
 @dataclass(frozen=True)
 class Departure:
-    """Something that was not plain about a film or sound.
+    """Something in which a film or sound departs from a plain one.
 
     Args:
         kind: A few words by which departures are counted, such as ``"no sound"``.
@@ -50,7 +50,7 @@ class ClipRecord:
         detector: The version of the face detector.
         sources: What it was prepared from.
         lengths: Elements by modality; one that is missing is left out.
-        departures: What was not plain.
+        departures: Everything in which its film and sound depart from plain ones.
         sha256: The hash of the file's content.
     """
 

@@ -22,7 +22,7 @@ class Preparation:
 
     Args:
         folder: The folder of prepared clips.
-        report: The file that says in words what was not plain.
+        report: The file that lists all departures in words.
         records: What is known of every clip, in the dataset's order.
         kept: How many of them were there already.
         deaths: By clip, why the process that prepared it died.
@@ -53,7 +53,7 @@ class Preparation:
 
     @property
     def departures(self) -> Mapping[str, int]:
-        """By kind, clips with something that was not plain; the commonest first."""
+        """Clips with a departure, by its kind; the commonest first."""
         kinds = Counter(
             kind for record in self.records.values() for kind in {departure.kind for departure in record.departures}
         )
@@ -83,7 +83,7 @@ class Preparation:
 
 
 def write_report(cache: Cache, result: Preparation) -> None:
-    """Writes everything that was not plain, file by file, as data and in words.
+    """Writes every departure, file by file, as data and in words.
 
     Raises:
         RunError: It cannot be written.
@@ -99,7 +99,7 @@ def _write_in_words(result: Preparation, unplain: list[ClipRecord]) -> list[str]
     lines = ["# Preparation", "", f"{len(result.records) + len(result.deaths)} clips: {counts}.", ""]
     lines += [f"- {_join_lines(note)}" for note in result.notes] + ([""] if result.notes else [])
     if result.departures:
-        lines += ["| What was not plain | Clips |", "| --- | ---: |"]
+        lines += ["| Departure | Clips |", "| --- | ---: |"]
         lines += [f"| {kind} | {count} |" for kind, count in result.departures.items()] + [""]
     for record in unplain:
         lines.append(f"- `{record.id}`: **{record.status}**")

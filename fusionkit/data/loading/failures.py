@@ -129,7 +129,7 @@ def _stands_in(words: str, text: str) -> bool:
 
 def _make_problem(error: Exception, place: str, what: str) -> Problem:
     if is_full(error):
-        remedy = "take a shorter piece of it, or fewer data.workers, each of which holds samples of its own"
+        remedy = "take a shorter piece of it, or fewer data.workers: each holds samples of its own"
         return Problem(place, f"{what} takes more memory than there is", remedy)
     if isinstance(error, FusionKitError):
         return Problem(place, str(error))

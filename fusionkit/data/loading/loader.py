@@ -22,7 +22,7 @@ from fusionkit.execution.workers import leave_signals_to_parent
 from fusionkit.interfaces import Batch, DeviceTransform, Transform
 from fusionkit.nn.memory import explain_full_memory, is_full, make_sized_batch_error
 
-FEWER_AHEAD = "lower data.batch_size or data.budget, or data.workers, each of which holds batches of its own"
+FEWER_AHEAD = "lower data.batch_size or data.budget, or data.workers: each holds batches of its own"
 
 
 def make_loader(

@@ -149,7 +149,7 @@ def describe_hang(seconds: float, begun: Mapping[int, tuple[str, float]]) -> Dat
 
 def describe_shared_memory(samples: int, size: int, said: str) -> TrainingError:
     """Makes the error of a batch for which there is no room where processes hand batches over."""
-    room = f", of which {shutil.disk_usage('/dev/shm').free:,} are free" if os.path.isdir("/dev/shm") else ""
+    room = f" ({shutil.disk_usage('/dev/shm').free:,} bytes are free)" if os.path.isdir("/dev/shm") else ""
     return TrainingError(
         f"data.workers: a batch of {samples} samples, {size:,} bytes, does not fit into the shared memory{room}, "
         f"through which worker processes hand it over ({said}); give more, such as docker run --shm-size=8g, lower "

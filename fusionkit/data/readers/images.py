@@ -80,7 +80,7 @@ def decode_upright(image: Any) -> Pixels:
 
 
 class _BoundedFile:
-    """A file of which no more is asked for than is left.
+    """A file that is asked for no more bytes than are left.
 
     Python sets memory aside for all that it is asked to read, and Pillow asks for as much as a header states.
     """

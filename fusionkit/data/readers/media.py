@@ -17,7 +17,7 @@ from fusionkit.errors import DataError, Problem
 from fusionkit.nn.tensor_checks import check_finite
 
 SOUND_SUFFIXES = AUDIO_SUFFIXES | FILM_SUFFIXES
-"""Endings of files of which the sound is read: of sounds, and of films."""
+"""Endings of files whose sound is read: sounds and films."""
 
 SUFFIXES = SOUND_SUFFIXES | IMAGE_SUFFIXES | ARRAY_SUFFIXES
 

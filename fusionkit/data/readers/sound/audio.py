@@ -27,7 +27,7 @@ PLAIN_SUFFIXES = frozenset({".wav", ".flac", ".rf64", ".w64", ".aif", ".aiff", "
 AUDIO_SUFFIXES = PLAIN_SUFFIXES | COMPRESSED_SUFFIXES
 
 FILM_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".avi", ".flv", ".webm", ".mpg", ".mpeg"})
-"""Endings of films, of which the sound is read where a sound is asked for."""
+"""Endings of films, whose sound is read where a sound is asked for."""
 
 Frames = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 
@@ -234,7 +234,7 @@ def _open(path: Path) -> Iterator[_PlainSound | FlacLength | None]:
 
 
 def _refuse(path: Path, losses: Sequence[str]) -> None:
-    """Refuses a sound of which something is missing.
+    """Refuses a sound that lacks something.
 
     Raises:
         DataError: Something is.

@@ -98,7 +98,7 @@ def _interpolate(wave: Tensor, ratio: Fraction, length: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Sound:
-    """A sound that was read, and what was not plain about it.
+    """A sound that was read, and its departures from a plain one.
 
     Args:
         wave: The mean of its channels in -1..1, ``(length,)`` float32.
