@@ -24,7 +24,7 @@ def find_starts(recipe: Mapping[str, Any]) -> dict[str, str]:
     for modality, of in recipe.get("model", {}).get("modalities", {}).items():
         able = [encoder for encoder in of.get("encoder", ()) if "weights" in encoder]
         if able:
-            starts = [_start_of(encoder) for encoder in able]
+            starts = [_find_start(encoder) for encoder in able]
             found[modality] = ", ".join(start for start in starts if start != NOTHING) or NOTHING
     return found
 
@@ -34,7 +34,7 @@ def describe_starts(starts: Mapping[str, str]) -> str:
     return "; ".join(f"{modality} from {start}" for modality, start in starts.items())
 
 
-def _start_of(encoder: Mapping[str, Any]) -> str:
+def _find_start(encoder: Mapping[str, Any]) -> str:
     if encoder["weights"] is not None:
         return str(encoder["weights"])
     return f"timm's weights of {encoder['model']}" if encoder.get("pretrained") else NOTHING

@@ -204,14 +204,14 @@ class _Builder:
                 raise _RefusedError(Problem(f"line {line}", f"nested deeper than {MAX_DEPTH} levels"))
             self._refuse_as_key(line)
             empty: dict[str, Any] | list[Any] = {} if isinstance(event, yaml.MappingStartEvent) else []
-            path = self._next_path()
+            path = self._find_path()
             self.lines.setdefault(path, line)
             self._stack.append(_Collection(empty, path, event.anchor))
         elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
             done = self._stack.pop()
             self._place(done.value, None, line, done.anchor, _Extent(done.nodes, done.depth))
 
-    def _next_path(self) -> KeyPath:
+    def _find_path(self) -> KeyPath:
         if not self._stack:
             return ()
         top = self._stack[-1]
@@ -240,7 +240,7 @@ class _Builder:
             raise _RefusedError(Problem(f"line {line}", f"more than {MAX_NODES} values, aliases spelt out"))
         if anchor is not None:
             self._anchors[anchor] = (value, extent)
-        self.lines.setdefault(self._next_path(), line)
+        self.lines.setdefault(self._find_path(), line)
         if isinstance(top.value, list):
             top.value.append(value)
         else:

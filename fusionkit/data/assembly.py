@@ -119,7 +119,7 @@ class Assembly:
         modalities: Sequence[str] | None = None,
     ) -> Iterator[Batch]:
         """The batches of one epoch; in evaluation in the order of `ids`, every sample once."""
-        return self.feed(ids, training=training, modalities=modalities).epoch(epoch, start)
+        return self.feed(ids, training=training, modalities=modalities).read_epoch(epoch, start)
 
     def samples(self, ids: Sequence[str], *, training: bool, modalities: Sequence[str] | None = None) -> Samples:
         """Samples as the network is given them: transformed, and with targets encoded.

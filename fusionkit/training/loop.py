@@ -251,7 +251,7 @@ class _Fit:
         self._parts.evaluate()
 
         def batches() -> Iterator[Batch]:
-            for batch in feed.epoch(0):
+            for batch in feed.read_epoch(0):
                 self._leave_if_asked(0)
                 yield self._to_device(batch)
 

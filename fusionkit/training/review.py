@@ -68,7 +68,7 @@ class Reviewer:
             self._feeds[samples] = make_feed(
                 self._fabric, self._assembly, self._stage, self._model, ids, training=False
             )
-        for batch in self._feeds[samples].epoch(0):
+        for batch in self._feeds[samples].read_epoch(0):
             self._leave()
             with name_batch(f"review before epoch {epoch}", batch, self._fabric.device):
                 step = self._look(epoch, self._move(batch))
@@ -142,6 +142,6 @@ class Reviewer:
 
 def group_batches(feed: Feed, epoch: int, size: int, start: int = 0) -> Iterator[list[Batch]]:
     """Yields the batches of one optimizer step of an epoch after another, from a batch on."""
-    batches = feed.epoch(epoch, start)
+    batches = feed.read_epoch(epoch, start)
     while group := list(itertools.islice(batches, size)):
         yield group

@@ -109,7 +109,7 @@ def test_where_no_stream_can_copy_nothing_is_between_loader_and_step(device: tor
     assert choose_lane(device) is None
     opened = assemble(load_recipe(recipe()))
     feed = opened.feed(opened.train_ids, training=True, device=device)
-    assert type(feed.epoch(0)) is type(iter(feed._loader))
+    assert type(feed.read_epoch(0)) is type(iter(feed._loader))
 
 
 def test_a_stream_waits_for_the_copies_and_all_memory_is_kept_until_it_is_done(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_some_batches_of_one_process_lack_a_modality_that_the_other_has(tmp_path
 
     totals = [
         tuple(batch.inputs["motion"].total > 0 for batch in pair)
-        for pair in zip(*(feed.epoch(0) for feed in feeds), strict=True)
+        for pair in zip(*(feed.read_epoch(0) for feed in feeds), strict=True)
     ]
 
     assert {(True, False), (False, True)} & set(totals)

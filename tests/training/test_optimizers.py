@@ -210,7 +210,7 @@ def test_without_any_gradient_the_norm_is_zero_where_the_weights_are() -> None:
 def test_a_batch_without_what_a_stage_trains_changes_nothing_and_stops_nothing() -> None:
     stage = Stage("alone", ("motion",), ("motion",))
     assembly, model, learner = learner_of(stage, scaler=torch.amp.GradScaler("cpu"))
-    batch = next(assembly.feed(assembly.train_ids, training=True).epoch(0))
+    batch = next(assembly.feed(assembly.train_ids, training=True).read_epoch(0))
     nothing = {key: Jagged.empty(len(of), of.element_shape, like=of.values) for key, of in batch.inputs.items()}
     before = [parameter.detach().clone() for parameter in model.parameters()]
     outcome = learner([replace(batch, inputs=nothing)], Moment(0, 0, 1, 1e-3), 0)

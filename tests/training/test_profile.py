@@ -124,14 +124,14 @@ def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.Mon
 
 
 def test_a_slow_loader_shows_as_waiting_for_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fast = Feed.epoch
+    fast = Feed.read_epoch
 
     def slow(self: Feed, epoch: int, start: int = 0) -> Iterator[Batch]:
         for batch in fast(self, epoch, start):
             time.sleep(0.2)
             yield batch
 
-    monkeypatch.setattr(Feed, "epoch", slow)
+    monkeypatch.setattr(Feed, "read_epoch", slow)
     _, profile = profiled(tmp_path / "run", epochs=2)
 
     (waiting,) = (each for each in profile.stages[0].parts if each.part == DATA)

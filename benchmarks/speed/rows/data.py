@@ -60,13 +60,13 @@ def fed(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> 
     model = build(assembly.recipe, assembly.dataset).channels_last().to(place.device).train()  # as `train` lays it out
     optimizer = build_component(recipe.train.optimizer).make(list(model.parameters()))
     feed = assembly.feed(assembly.train_ids, training=True)
-    kept = [batch.to(place.device) for batch in feed.epoch(0)][:batches]
+    kept = [batch.to(place.device) for batch in feed.read_epoch(0)][:batches]
 
     def learn(batch: Batch) -> None:
         step(model, optimizer, batch.to(place.device, non_blocking=True))
 
     measured = in_turn(
-        lambda: seconds_of_a_step(feed.epoch(0), len(kept), learn, place.device),
+        lambda: seconds_of_a_step(feed.read_epoch(0), len(kept), learn, place.device),
         lambda: seconds_of_a_step(kept, len(kept), learn, place.device),
         place.rounds,
     )

@@ -56,7 +56,7 @@ def learn_bare(assembly: Assembly, model: FusionModel, device: torch.device) -> 
     model.to(device).train()
     optimizer = build_component(recipe.optimizer).make(list(model.parameters()))
     for epoch in range(recipe.epochs):
-        for batch in feed.epoch(epoch):
+        for batch in feed.read_epoch(epoch):
             step(model, optimizer, batch.to(device, non_blocking=True))
 
 

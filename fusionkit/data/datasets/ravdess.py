@@ -73,7 +73,7 @@ class Ravdess(Dataset):
         other_files: OtherFiles = "refuse",
     ) -> None:
         tree = find_media(root, _WANTED)
-        named, ignored, strange = read_names(tree.files, _name_of, other_files)
+        named, ignored, strange = read_names(tree.files, _parse_name, other_files)
         problems, notes = [*tree.problems, *strange], [*tree.notes, *ignored]
         takes, names = _gather_takes(named, channels)
         left = sum(CHANNELS[name.channel - 1] not in channels for _, name in named)
@@ -93,7 +93,7 @@ class Ravdess(Dataset):
         self.modalities = {}
         self.classes = {"emotion": EMOTIONS, "intensity": INTENSITIES, "statement": STATEMENTS, "sex": SEXES}
         self.rows = [
-            Row(clip, names[clip].group, None, names[clip].targets, _place_of(takes[clip])) for clip in self.clips
+            Row(clip, names[clip].group, None, names[clip].targets, _find_place(takes[clip])) for clip in self.clips
         ]
         self.notes = (*_count_clips(names, self.clips), *_describe_sources(takes, self.clips), *notes)
 
@@ -102,7 +102,7 @@ class Ravdess(Dataset):
         raise refuse_unprepared(self.rows[index])
 
 
-def _name_of(file: MediaFile) -> RavdessName:
+def _parse_name(file: MediaFile) -> RavdessName:
     name = RavdessName.parse(file.name)
     if file.is_film == (name.modality == _SOUND):
         kind, says = ("film", "sound alone (03)") if file.is_film else ("sound", f"a film ({name.modality:02})")
@@ -140,7 +140,7 @@ def _refuse_without_file(takes: Mapping[str, _Take]) -> list[Problem]:
     return [Problem("", message, "unpack Audio_Speech_Actors_01-24.zip beside the films, or set sound: either")]
 
 
-def _place_of(take: _Take) -> str:
+def _find_place(take: _Take) -> str:
     return next(take[modality][0].place for modality in (_FILM, _SILENT_FILM, _SOUND) if take.get(modality))
 
 

@@ -99,8 +99,8 @@ def _find_sounds(tree: MediaTree, channels: tuple[int, ...]) -> Mapping[RavdessN
         problems.append(Problem(str(tree.root), what, f"root is the folder that holds {_WANTED}"))
     if problems:
         raise DataError(problems, source="ravdess_sound")
-    return {name: file for _, (name, file) in sorted(found.items(), key=lambda item: _sort_key(item[1][0]))}
+    return {name: file for _, (name, file) in sorted(found.items(), key=lambda item: _make_key(item[1][0]))}
 
 
-def _sort_key(name: RavdessName) -> tuple[int, str]:
+def _make_key(name: RavdessName) -> tuple[int, str]:
     return name.actor, name.clip

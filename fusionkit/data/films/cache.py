@@ -171,19 +171,19 @@ def write_clip(file: Path, record: ClipRecord, tensors: Mapping[str, Tensor]) ->
     del plain["sha256"]
     text = json.dumps(plain, sort_keys=True)
     digest = write_tensors(file, tensors, {"clip": text}, durable=False)
-    return _record(text, digest)
+    return _parse_record(text, digest)
 
 
 def read_record(file: Path) -> ClipRecord | None:
     """Reads what a clip's file says of it, whole; None where the file is damaged."""
     try:
         tensors, metadata = read_tensors(file)
-        return _record(metadata["clip"], content_hash(tensors, metadata))
+        return _parse_record(metadata["clip"], content_hash(tensors, metadata))
     except (RunError, ValueError, KeyError, TypeError):
         return None
 
 
-def _record(text: str, digest: str) -> ClipRecord:
+def _parse_record(text: str, digest: str) -> ClipRecord:
     return ClipRecord.parse({**parse_json(text.encode(), "a clip"), "sha256": digest})
 
 

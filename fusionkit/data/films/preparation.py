@@ -97,7 +97,7 @@ def prepare(
         with sole_worker(cache.folder), show_progress("clips", len(jobs), len(kept), shown=progress) as advance:
             cache.forget_list()
 
-            def ended(job: _Job, result: ClipRecord | _WriteFailure | _MemoryFailure | Death) -> None:
+            def take_result(job: _Job, result: ClipRecord | _WriteFailure | _MemoryFailure | Death) -> None:
                 if isinstance(result, _WriteFailure):
                     raise RunError(f"{result.error}; the clips so far are kept")
                 if isinstance(result, Death | _MemoryFailure):
@@ -107,7 +107,7 @@ def prepare(
                 made[job.id] = result
                 advance(f"{job.id}: {result.reason}" if result.status == "failed" else "")
 
-            run_jobs(jobs, _do, processes or count_processors(), ended)
+            run_jobs(jobs, _do, processes or count_processors(), take_result)
     records = {name: kept.get(name) or made[name] for name in dataset.clips if name in kept or name in made}
     result = Preparation(
         cache.folder, cache.written_report_file, records, len(kept), deaths, spec, tuple(dataset.notes)

@@ -26,12 +26,12 @@ class Failure:
     error: FusionKitError
 
 
-def place_of(dataset: Dataset, index: int) -> str:
+def find_place(dataset: Dataset, index: int) -> str:
     """Names a sample by where it is stated and by its id.
 
     Example:
         >>> from types import SimpleNamespace
-        >>> place_of(SimpleNamespace(rows=[SimpleNamespace(id="clip_7", place="films.csv, row 8")]), 0)
+        >>> find_place(SimpleNamespace(rows=[SimpleNamespace(id="clip_7", place="films.csv, row 8")]), 0)
         'films.csv, row 8 (sample clip_7)'
     """
     row = dataset.rows[index]
@@ -59,7 +59,7 @@ def name_sample(dataset: Dataset, index: int, what: str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, FusionKitError) and _says_where(error, dataset, index):
             raise
-        raise DataError([_make_problem(error, place_of(dataset, index), what)]) from error
+        raise DataError([_make_problem(error, find_place(dataset, index), what)]) from error
 
 
 def measure_length(dataset: Dataset, index: int, modality: str) -> int:

@@ -56,7 +56,7 @@ class Feed:
         """Counts the batches of an epoch."""
         return len(self._batches.plan(epoch))
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def read_epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yields the batches of an epoch, from the given one on."""
         self._batches.set_epoch(epoch, start)
         loaded = cast(Iterator[Batch], iter(self._loader))

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
-from fusionkit.data.loading.failures import Failure, place_of
+from fusionkit.data.loading.failures import Failure, find_place
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.loading.transfer import Parcel, prepare_worker
 from fusionkit.data.loading.workers import Crew, Watch, describe_death, describe_hang, wait_for_workers
@@ -95,7 +95,7 @@ class _Loader(DataLoader[Sample]):
         assert self.watch is not None
         assert self.crew is not None
         dataset = self.samples.dataset
-        begun = {pid: (place_of(dataset, index), since) for pid, (index, since) in self.watch.list_begun().items()}
+        begun = {pid: (find_place(dataset, index), since) for pid, (index, since) in self.watch.list_begun().items()}
         if dead := self.crew.list_dead():
             return describe_death(dead, begun)
         if str(error).startswith("DataLoader timed out"):

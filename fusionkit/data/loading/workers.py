@@ -129,7 +129,7 @@ def describe_death(dead: Mapping[int, int], begun: Mapping[int, tuple[str, float
         place = begun[pid][0] if pid in begun else "data.workers"
         doing = "loading it" if pid in begun else "between two samples"
         problems.append(
-            Problem(place, f"the worker process {pid} {_end_of(status)} while {doing}", _find_remedy(status))
+            Problem(place, f"the worker process {pid} {_describe_end(status)} while {doing}", _find_remedy(status))
         )
     if any(-status in (signal.SIGKILL, signal.SIGTERM) for status in dead.values()):
         return TrainingError("\n".join(map(str, problems)))
@@ -157,7 +157,7 @@ def describe_shared_memory(samples: int, size: int, said: str) -> TrainingError:
     )
 
 
-def _end_of(status: int) -> str:
+def _describe_end(status: int) -> str:
     if status >= 0:
         return f"ended with exit status {status}"
     return f"was ended by signal {-status} ({signal.Signals(-status).name})"
