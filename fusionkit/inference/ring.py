@@ -30,7 +30,7 @@ class Ring:
         self._first, self.count = (self._first + total - count) % len(ring), count
 
     def elements(self) -> Tensor:
-        """A copy of all, in their order, which later ones do not change."""
+        """Returns a copy of all, in their order, which later ones do not change."""
         assert self._ring is not None
         end = self._first + self.count
         return torch.cat([self._ring[self._first : end], self._ring[: max(0, end - len(self._ring))]])

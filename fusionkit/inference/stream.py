@@ -25,7 +25,7 @@ _State = tuple[str, tuple[tuple[int, int], ...]]
 
 
 class Stream:
-    r"""What a network says of the last elements of a live recording: frames of a camera, blocks of sound, sensor rows.
+    r"""A network at work on the last elements of a live recording: frames of a camera, blocks of sound, sensor rows.
 
     .. math::
         \mathrm{predict}() = \mathrm{model}(\{m: x_m[-w_m:]\})
@@ -98,7 +98,7 @@ class Stream:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many elements the next prediction reads, by modality."""
+        """The number of elements that the next prediction reads, by modality."""
         return {name: line.kept.count for name, line in self._lines.items()}
 
     def push(self, modality: str, elements: Tensor) -> None:
@@ -123,7 +123,7 @@ class Stream:
             line.take(elements)
 
     def predict(self, *, unimodal: bool = False) -> ModelOutput:
-        """Scores of what is in the windows now, a batch of one, of which `FusionModel.head` makes distributions.
+        """Scores what is in the windows now, a batch of one, of which `FusionModel.head` makes distributions.
 
         Args:
             unimodal: Score the uni-modal branches as well.

@@ -20,7 +20,7 @@ RawTarget = str | int | float | tuple[float, ...] | tuple[str, ...]
 
 @dataclass(frozen=True)
 class ModalityInfo:
-    """What a dataset says of one modality.
+    """A dataset's description of one modality.
 
     Args:
         shape: Shape of one element; ``()`` for a wave, ``(channels,)`` for a sensor, ``(channels, height, width)``.
@@ -33,7 +33,7 @@ class ModalityInfo:
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a sample without loading it.
+    """A sample's description, known without loading it.
 
     Args:
         id: A name, unique in the dataset.
@@ -93,7 +93,7 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """Every modality that the sample has, ``(length, *shape)``; a missing one is left out, or has length 0.
+        """Reads every modality that the sample has, ``(length, *shape)``; a missing one is left out, or has length 0.
 
         Both mean the same everywhere: `fusionkit.collate` fills what is left out with length 0. Whole numbers, such as
         ids, stay whole, of one dtype in all samples. Tensors are dense and real; others are refused with the sample.
@@ -103,11 +103,11 @@ class Dataset(ABC):
         """
 
     def has(self, index: int, modality: str) -> bool:
-        """Whether a sample has a modality; by its length unless overridden."""
+        """Tells whether a sample has a modality; by its length unless overridden."""
         return self.length(index, modality) > 0
 
     def length(self, index: int, modality: str) -> int:
-        """Elements of one modality of a sample, for batches by budget; loads the sample unless overridden."""
+        """Counts a sample's elements of one modality, for batches by budget; loads the sample unless overridden."""
         values = self.load(index).get(modality)
         return 0 if values is None else len(values)
 
@@ -134,7 +134,7 @@ class Folds(ABC):
 
     @abstractmethod
     def split(self, rows: Sequence[Row]) -> tuple[Split, ...]:
-        """The folds, in order.
+        """Returns the folds, in order.
 
         Raises:
             DataError: The rows lack the groups or parts that the protocol needs.
@@ -168,14 +168,14 @@ class DeviceTransform(Transform):
 
     @abstractmethod
     def draw(self, length: int, generator: torch.Generator) -> Tensor:
-        """The parameters of every element of a sample, ``(length, parameters)``; called in training only."""
+        """Draws the parameters of every element of a sample, ``(length, parameters)``; called in training only."""
 
     @abstractmethod
     def apply(self, values: Tensor, parameters: Tensor) -> Tensor:
         """Transforms packed elements ``(total, *in_shape)`` by their parameters ``(total, parameters)``."""
 
     def __call__(self, values: Tensor, generator: torch.Generator, *, training: bool) -> Tensor:
-        """Both halves at once, for one sample."""
+        """Computes both halves, for one sample."""
         return self.apply(values, self.draw(len(values), generator)) if training else values
 
 
@@ -209,12 +209,12 @@ class FaceDetector(ABC):
 
     @abstractmethod
     def detect(self, image: Tensor) -> Sequence[Box]:
-        """The faces of an image ``(height, width, 3)`` uint8 red, green, blue, in no particular order."""
+        """Finds the faces of an image ``(height, width, 3)`` uint8 red, green, blue, in no particular order."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a loader yields: packed modalities, encoded targets and the ids of the samples.
+    """A loader's batch: packed modalities, encoded targets and the ids of the samples.
 
     Args:
         inputs: By modality, the packed elements.

@@ -40,7 +40,7 @@ class ElementEncoder(Encoder):
         return elements.with_values(recompute(self.encode, values) if self._recomputes else self.encode(values))
 
     def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
-        """The encoded elements, at most so many at a time."""
+        """Yields the encoded elements, at most so many at a time."""
         most = count_at_once(elements.element_shape) if most is None else most
         if elements.total <= most:
             yield self(elements)
@@ -66,7 +66,7 @@ class ElementEncoder(Encoder):
         self._compiled = torch.compile(MethodType(own, self))
 
     def recompute_activations(self) -> None:
-        """From now on keeps nothing but its input for the backward pass, which computes the rest again.
+        """Keeps nothing but its input for the backward pass from now on, which computes the rest again.
 
         An encoder that can keep the inputs of its stages instead, which costs less memory, overrides it.
         """
@@ -74,12 +74,12 @@ class ElementEncoder(Encoder):
         self._recomputes = True
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy is not compiled: what was compiled would go on with the weights of the original."""
+        """Leaves out what is compiled: in a copy it would go on with the weights of the original."""
         return {key: value for key, value in super().__getstate__().items() if key != "_compiled"}  # type: ignore[no-untyped-call]
 
 
 def takes_whole_numbers_only(encoder: Encoder, in_shape: tuple[int, ...]) -> torch.dtype | None:
-    """The dtype of the whole numbers that an encoder of nothing else takes, as one of token ids is; None of others.
+    """Returns the dtype of the whole numbers that an encoder of nothing else takes, such as token ids; else None.
 
     No encoder has to say it, so it is found by an element of zeros, once as a number with a point and once whole.
     """

@@ -81,11 +81,11 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The scores."""
+        """Returns the scores."""
 
     @abstractmethod
     def encode(self, value: RawTarget | None) -> Tensor:
-        """One sample's target as the data state it, as a tensor; None becomes the mark of a missing target.
+        """Returns one sample's target, as the data state it, as a tensor; None becomes the mark of a missing target.
 
         Raises:
             ValueError: The value is no target of this head; the message names what would be.
@@ -93,11 +93,11 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The loss of each sample; the mean of it is the loss term."""
+        """Returns the loss of each sample; the mean of it is the loss term."""
 
     @abstractmethod
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """What an ensemble may pool: probabilities of classes, adding up to one, or of labels, or predicted numbers.
+        """Returns what an ensemble may pool: probabilities of classes (they add up to one) or labels, or numbers.
 
         It has a column per class, label or number. A head of numbers may add columns of other things after them, such
         as a standard deviation; `predict` leaves those out.
@@ -105,15 +105,15 @@ class LossHead(nn.Module, ABC):
 
     @abstractmethod
     def predict(self, distribution: Tensor) -> Tensor:
-        """The prediction, in the shape of the encoded targets: class indices, sets of labels, or numbers."""
+        """Returns the prediction, in the shape of the encoded targets: class indices, sets of labels, or numbers."""
 
     @abstractmethod
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """The `measures` over samples whose target is known; NaN where one is not defined."""
+        """Computes the `measures` over samples whose target is known; NaN where one is not defined."""
 
     @classmethod
     def measure(cls, name: str) -> Metric:
-        """What it declares of a metric; of the loss, too.
+        """Returns what it declares of a metric; of the loss, too.
 
         Raises:
             KeyError: It has no such metric.
@@ -121,7 +121,7 @@ class LossHead(nn.Module, ABC):
         return {each.name: each for each in (*cls.measures, LOSS)}[name]
 
     def find_known(self, targets: Tensor) -> Bool[Tensor, " batch"]:
-        """Which samples state the target (of several numbers, at least one)."""
+        """Returns the mask of the samples that state the target (of several numbers, at least one)."""
         stated = ~targets.isnan() if targets.is_floating_point() else targets >= 0
         return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)
 
@@ -160,24 +160,24 @@ class LossHead(nn.Module, ABC):
         return scores.detach()
 
     def confusion(self, distribution: Tensor, targets: Tensor) -> Int[Tensor, "classes classes"] | None:
-        """How often each class (row) was predicted as each class (column); None where no such table can be drawn."""
+        """Counts how often each class (row) is predicted as each class (column); None where there is no such table."""
         return None
 
     @property
     def sums_suffice(self) -> bool:
-        """Whether its `statistics` are made for its `metrics`: a subclass with other metrics inherits none for them."""
+        """True if its `statistics` are made for its `metrics`: a subclass with other metrics inherits none for them."""
         said, meant = (
             next(each for each in type(self).__mro__ if name in vars(each)) for name in ("metrics", "statistics")
         )
         return issubclass(meant, said)
 
     def statistics(self, distribution: Tensor, targets: Tensor) -> Float[Tensor, "samples statistics"] | None:
-        """Numbers of each sample from whose sums all `metrics` follow by `metrics_of_sums`; None where none do.
+        """Returns numbers of each sample from whose sums all `metrics` follow by `metrics_of_sums`; None if none do.
 
         With them the intervals of a thousand resamples are a matrix product instead of a thousand calls of `metrics`.
         """
         return None
 
     def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
-        """The `metrics` of many sets of samples, from the sums of their `statistics`."""
+        """Computes the `metrics` of many sets of samples, from the sums of their `statistics`."""
         raise NotImplementedError(f"{type(self).__name__} gives statistics and does not say what their sums mean")

@@ -20,7 +20,7 @@ NUMBERS_AT_ONCE = 2**23
 
 
 def count_at_once(shape: tuple[int, ...]) -> int:
-    """How many elements of a shape an encoder is given at once in evaluation where nobody says."""
+    """Returns the number of elements of a shape that an encoder is given at once in evaluation where nobody says."""
     return max(1, NUMBERS_AT_ONCE // math.prod(shape))
 
 
@@ -44,7 +44,7 @@ class Encoder(nn.Module, ABC):
         """Encodes the elements of every sample: ``(total, *in_shape)`` to ``(total', *out_shape)``."""
 
     def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
-        """The same in evaluation, in parts where the encoder can, of at most so many elements (None: `count_at_once`).
+        """Encodes in evaluation, in parts if it can, of at most so many elements (None: `count_at_once`).
 
         Every part is a batch of all samples, in which those have elements whose turn it is; one part's elements after
         the other's are the whole, so that a clip of any length takes the memory of one part.
@@ -102,7 +102,7 @@ class Fusion(nn.Module, ABC):
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """What a `FusionModel` returns. Absent modalities have zeros in `features` and in `unimodal`.
+    """The output of a `FusionModel`. Absent modalities have zeros in `features` and in `unimodal`.
 
     Args:
         fused: Scores of the fused branch by target, ``(batch, out_features)``, of which `LossHead.distribution` makes
@@ -124,7 +124,7 @@ class ModelOutput:
 
 
 def _flatten_output(output: ModelOutput) -> tuple[list[Any], dict[str, tuple[int, ...]]]:
-    """The tensors of an output, elements of sequences among them, and the lengths of the sequences."""
+    """Returns the tensors of an output, elements of sequences among them, and the lengths of the sequences."""
     unimodal = {name: dict(of) for name, of in output.unimodal.items()}
     elements = {name: sequence.values for name, sequence in output.sequences.items()}
     plain = [dict(each) for each in (output.fused, output.features, output.present, output.dropout)]

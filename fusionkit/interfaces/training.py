@@ -20,7 +20,7 @@ def _refuse_early(*_: object) -> Any:
 
 @dataclass(frozen=True)
 class Step:
-    """What a balancer may look at in one training step.
+    """The view that a balancer has of one training step.
 
     `loss_of`, `scores_of`, `fuse` and `distribution_of` compute when they are called and cost nothing otherwise; hooks
     that run before the forward pass have none of them.
@@ -68,7 +68,7 @@ class GradientScale:
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens in one training step; the default is the ordinary one.
+    """The course of one training step; the default is the ordinary one.
 
     Args:
         trains: Parts that are updated (modalities and ``"fusion"``); None for all of the stage.
@@ -85,7 +85,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Review:
-    """What a balancer may look at between two epochs; both functions compute when they are called.
+    """The view that a balancer has between two epochs; both functions compute when they are called.
 
     Args:
         epoch: Epochs finished in this stage.
@@ -117,7 +117,7 @@ class Repeat:
 
 @dataclass(frozen=True)
 class EpochPlan:
-    """What happens in the next epoch; the default is the ordinary one.
+    """The course of the next epoch; the default is the ordinary one.
 
     Args:
         relearn: By modality, which share of the way its encoder goes back to its initial weights before the epoch, 0 to
@@ -152,24 +152,24 @@ class Balancer(nn.Module, ABC):
         return terms
 
     def gradient_scales(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, GradientScale]:
-        """Hook 2: by ``<modality>`` for its branch's parameters, by ``features/<modality>`` for its features."""
+        """Scales gradients (hook 2): ``<modality>`` those of a branch, ``features/<modality>`` those of features."""
         return {}
 
     def replace_features(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], step: Step
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """Hook 3: other features, or fewer that are present, for the fusion; uni-modal heads see the originals.
+        """Returns other features, or fewer present ones, for the fusion (hook 3); uni-modal heads see the originals.
 
         Features are whole here as everywhere in a balancer: dropout drops of what the hook returns.
         """
         return features, present
 
     def sample_weights(self, step: Step) -> Mapping[str, Tensor]:
-        """Hook 4: by loss term, a weight per sample ``(batch,)``; a term left out weighs every sample by one."""
+        """Returns by loss term a weight per sample ``(batch,)`` (hook 4); a term left out weighs all by one."""
         return {}
 
     def plan(self, step: Step) -> Plan:
-        """Hook 5: what this step trains, resets and combines."""
+        """Plans what this step trains, resets and combines (hook 5)."""
         return Plan()
 
     def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
@@ -182,11 +182,11 @@ class Balancer(nn.Module, ABC):
         return [_sum(gradient for gradient in column if gradient is not None) for column in columns]
 
     def before_epoch(self, review: Review) -> EpochPlan:
-        """Hook 6: what the next epoch unlearns and repeats; a run that stops within the hook calls it again."""
+        """Plans what the next epoch unlearns and repeats (hook 6); a run that stops within the hook calls it again."""
         return EpochPlan()
 
     def uses(self, hook: str) -> bool:
-        """Whether this balancer overrides a hook."""
+        """Tells whether this balancer overrides a hook."""
         return getattr(type(self), hook) is not getattr(Balancer, hook)
 
 
@@ -219,7 +219,7 @@ class Strategy(ABC):
 
     @abstractmethod
     def stages(self) -> tuple[Stage, ...]:
-        """The stages, in order."""
+        """Returns the stages, in order."""
 
 
 class OptimizerRecipe(ABC):
@@ -240,7 +240,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def factor(self, progress: float, losses: Sequence[float]) -> float:
-        """The factor for the next step.
+        """Returns the factor for the next step.
 
         Args:
             progress: Finished share of the stage's steps, 0 to 1.

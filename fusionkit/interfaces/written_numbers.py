@@ -48,7 +48,7 @@ class WrittenNumber(float):
 
 
 def is_number(text: str) -> bool:
-    """Whether a text is a finite number of the grammar.
+    """Tells whether a text is a finite number of the grammar.
 
     Example:
         >>> [is_number(text) for text in ("-1.5e-3", "+1", ".5", "007", "1_1", "1,5", "inf", "1e999")]
@@ -58,7 +58,7 @@ def is_number(text: str) -> bool:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text is how an integer of 18 digits at most is written, so that the integer can stand for it.
+    """Tells whether a text is written as an integer of at most 18 digits is, so that the integer can stand for it.
 
     Example:
         >>> [is_whole(text) for text in ("12", "-3", "0", "+3", "-0", "1.0", "1e1", "07", "9" * 19)]
@@ -68,7 +68,7 @@ def is_whole(text: str) -> bool:
 
 
 def class_names(value: int | float | str) -> tuple[str, ...]:
-    """The names that a target may have as a class: as it is written, and a whole number without its point.
+    """Returns the names that a target may have as a class: as it is written, and a whole number without its point.
 
     Tables write whole classes as ``1.0`` where others of the column are missing, so ``1.0`` is the class ``1`` too;
     ``1e1`` and ``+1`` are what is written and nothing else.
@@ -86,7 +86,7 @@ def class_names(value: int | float | str) -> tuple[str, ...]:
 
 
 def find_class(value: object, classes: tuple[str, ...]) -> str | None:
-    """The class that a target names, as it is written or by the whole number that it is; None where it names none.
+    """Finds the class that a target names, as it is written or by the whole number that it is; None if it names none.
 
     Example:
         >>> find_class("happy", ("calm", "happy")), find_class(3.0, ("2", "3")), find_class("3.0", ("2", "3"))
@@ -97,7 +97,7 @@ def find_class(value: object, classes: tuple[str, ...]) -> str | None:
 
 
 def _hint(text: str) -> str:
-    """What was probably meant by a text that is nearly a number."""
+    """Says what is probably meant by a text that is nearly a number."""
     plain = text.replace("\u2212", "-").replace("\u2013", "-")
     if plain != text and _NUMBER.fullmatch(plain):
         return ": write the sign as -"

@@ -75,16 +75,16 @@ class Branch(nn.Module):
 
     @property
     def element_wise(self) -> int:
-        """How many encoders, from the first of the chain on, take every element by itself."""
+        """The number of encoders, from the first of the chain on, that take every element by itself."""
         return sum(1 for _ in takewhile(lambda encoder: isinstance(encoder, ElementEncoder), self.encoders))
 
     def forward(self, elements: Jagged) -> tuple[Tensor, Tensor | None, Jagged]:
-        """What `summarise` gives, and the encoded sequences."""
+        """Returns what `summarise` returns, and the encoded sequences."""
         sequence = self.encode(elements)
         return (*self.summarise(sequence), sequence)
 
     def summarise(self, sequence: Jagged) -> tuple[Tensor, Tensor | None]:
-        """The features ``(batch, out_features)`` of encoded sequences, and the factors of their dropout.
+        """Returns the features ``(batch, out_features)`` of encoded sequences, and the factors of their dropout.
 
         Features are zero where absent. The factors by which heads and fusion are to read them, 0 or 1 / (1 - d), stand
         beside them, so that who compares features compares whole ones; None where nothing is dropped. They are 1 where
@@ -114,7 +114,7 @@ class Branch(nn.Module):
         return factors
 
     def score(self, features: Float[Tensor, "batch out_features"], sizes: Sequence[int]) -> dict[str, Tensor]:
-        """The uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
+        """Returns the uni-modal scores by target, zero where absent; absent samples enter no statistic of a head."""
         rows = [index for index, size in enumerate(sizes) if size]
         if len(rows) < len(sizes):
             features = features[make_indices(rows, features.device)]
@@ -124,7 +124,7 @@ class Branch(nn.Module):
         return {target: _spread(head(features), rows, len(sizes)) for target, head in self.heads.items()}
 
     def encode(self, elements: Jagged, *, start: int = 0, stop: int | None = None) -> Jagged:
-        """The encoded sequences, or what a part of the chain makes of what the encoders before it gave.
+        """Encodes the sequences, by the whole chain or by a part of it.
 
         Args:
             elements: Elements of the modality, or the output of the first `start` encoders.
@@ -156,7 +156,7 @@ class Branch(nn.Module):
 
 
 def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The features as heads and fusion read them: times the factors of their dropout, where there are any."""
+    """Returns the features as heads and fusion read them: times the factors of their dropout, where there are any."""
     return {
         name: (values * dropout[name]).to(values.dtype) if name in dropout else values
         for name, values in features.items()
@@ -165,7 +165,7 @@ def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor])
 
 @contextmanager
 def _explain_elements(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
-    """Within it an encoder that fails of the kind of numbers it is given is told of it, and what would be right.
+    """Explains the failure of an encoder that is given numbers of another kind, and says what would be right.
 
     Whatever else it raises passes, with the encoder in its notes: it may be the user's own, and have a fault.
     """
@@ -203,7 +203,7 @@ def _make_range_error(encoder: str, elements: Jagged, error: IndexError) -> Elem
 
 
 def _encode_in_pieces(encoders: Iterable[nn.Module], elements: Jagged, most: int | None) -> Iterable[Jagged]:
-    """What a chain of encoders makes of a batch, piece by piece; before one that sees neighbours all are gathered."""
+    """Encodes a batch by a chain, piece by piece; before an encoder that sees neighbours, all pieces are gathered."""
     pieces: Iterable[Jagged] = (elements,)
     for encoder in encoders:
         assert isinstance(encoder, Encoder)
@@ -221,7 +221,7 @@ def _encode_each(encoder: Encoder, pieces: Iterable[Jagged], most: int | None) -
 
 
 def _gather(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:
-    """Pieces of a batch, one after another, as one; of a known total each is put in its place and let go."""
+    """Gathers pieces of a batch, one after another, as one; of a known total each is put in its place and let go."""
     parts: list[Tensor] = []
     counts: list[tuple[int, ...]] = []
     whole, end = None, 0
@@ -239,7 +239,7 @@ def _gather(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:
 
 
 def _spread(rows: Tensor, where: Sequence[int], batch: int) -> Tensor:
-    """Rows at their places in a batch that is zero elsewhere."""
+    """Spreads rows to their places in a batch that is zero elsewhere."""
     if len(where) == batch:
         return rows
     return rows.new_zeros(batch, rows.shape[1]).index_copy(0, make_indices(where, rows.device), rows)

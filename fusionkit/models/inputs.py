@@ -22,7 +22,7 @@ def pack_inputs(
     whole_numbers: Mapping[str, tuple[torch.dtype, ...] | None],
     weight: Tensor,
 ) -> dict[str, Jagged]:
-    """The inputs of a batch, every modality among them: one that is not given is missing in every sample.
+    """Packs the inputs of a batch, every modality among them: one that is not given is missing in every sample.
 
     Args:
         inputs: What was given.
@@ -63,7 +63,7 @@ def refuse_unknown(where: str, names: Iterable[str], known: Iterable[str]) -> No
 
 
 def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:
-    """A modality's input as a `Jagged` whose elements have `shape`.
+    """Returns a modality's input as a `Jagged` whose elements have `shape`.
 
     Raises:
         ShapeError: Neither ``(batch, *shape)`` nor ``(batch, time, *shape)``, or complex, sparse, quantized or nested.

@@ -59,13 +59,13 @@ class FusionModel(nn.Module):
         return tuple(self.heads)
 
     def branch(self, modality: str) -> Branch:
-        """The branch of a modality."""
+        """Returns the branch of a modality."""
         branch = self.branches[modality]
         assert isinstance(branch, Branch)
         return branch
 
     def head(self, target: str, modality: str | None = None) -> LossHead:
-        """The fused loss head of a target, or a modality's own."""
+        """Returns the fused loss head of a target, or a modality's own."""
         head = self.heads[target] if modality is None else self.branch(modality).heads[target]
         assert isinstance(head, LossHead)
         return head
@@ -76,7 +76,7 @@ class FusionModel(nn.Module):
         return self.head(target, None if branch == "fused" else branch)
 
     def parts(self) -> dict[str, nn.ModuleList]:
-        """What a stage may train: every modality's branch, and ``"fusion"`` with placeholders and fused heads."""
+        """Returns what a stage may train: every modality's branch, and ``"fusion"`` (placeholders, fused heads too)."""
         parts = {name: nn.ModuleList([branch]) for name, branch in self.branches.items()}
         return {**parts, "fusion": nn.ModuleList([self.fusion, self.heads, self.placeholders])}
 
@@ -113,7 +113,7 @@ class FusionModel(nn.Module):
         modalities: Sequence[str] | None = None,
         replace: FeatureHook | None = None,
     ) -> ModelOutput:
-        """Scores of a batch.
+        """Scores a batch.
 
         Args:
             inputs: By modality a `Jagged`, or a tensor: ``(batch, *element)`` for one element each,
@@ -145,7 +145,7 @@ class FusionModel(nn.Module):
         return self._make_output(features, sequences, dropout, scored, fused=fused, replace=replace)
 
     def score_sequences(self, sequences: Mapping[str, Jagged], *, unimodal: bool = False) -> ModelOutput:
-        """Scores of a batch that is encoded already: what `forward` makes of it behind the encoders.
+        """Scores a batch that is encoded already, as `forward` does behind the encoders.
 
         Args:
             sequences: By modality, all of them, encoded sequences, as `ModelOutput.sequences` has them.
@@ -159,7 +159,7 @@ class FusionModel(nn.Module):
     def fuse(
         self, output: ModelOutput, features: Mapping[str, Tensor], present: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """The fused scores by target of a batch, had it these features and were these samples present.
+        """Computes the fused scores by target of a batch, had it these features and were these samples present.
 
         In training it is part of the same step: gradients flow, dropout drops what it dropped in the output, and no
         running statistic moves.
@@ -209,7 +209,7 @@ class FusionModel(nn.Module):
         targets: Mapping[str, Tensor],
         weights: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
-        """Named loss terms: ``fused/<target>`` and ``<modality>/<target>``, each a mean over samples.
+        """Computes named loss terms: ``fused/<target>`` and ``<modality>/<target>``, each a mean over samples.
 
         A sample counts in a term when its target is known and, in a modality's term, the modality is present. A
         term without any such sample is zero.
@@ -291,7 +291,7 @@ class FusionModel(nn.Module):
 
 @contextmanager
 def _name_modality(name: str) -> Iterator[None]:
-    """Within it elements that an encoder cannot take are told with their modality."""
+    """Names the modality in errors of elements that an encoder cannot take."""
     try:
         yield
     except ElementError as error:

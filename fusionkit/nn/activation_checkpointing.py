@@ -23,7 +23,7 @@ def count_statistics_once(network: nn.Module) -> None:
 
 
 def recompute(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """A function's value, of which nothing but the input is kept for the backward pass."""
+    """Returns a function's value, and keeps nothing but the input for the backward pass."""
     if not torch.is_grad_enabled():
         return function(values)
     kept: Tensor = checkpoint(function, values, use_reentrant=False)
@@ -51,5 +51,5 @@ def _release(module: nn.Module, *_: Any) -> None:
 
 
 def _is_in_backward() -> bool:
-    """Whether a backward pass is what runs this; torch's own checkpoints ask in the same way."""
+    """Tells whether a backward pass runs this; torch's own checkpoints ask in the same way."""
     return bool(torch._C._current_graph_task_id() != -1)

@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Returns the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
@@ -65,7 +65,7 @@ class _Linked(torch.autograd.Function):
 
 
 def sum_over_processes(tensor: Tensor) -> Tensor:
-    """The sum over all processes; gradients flow back to every one of them."""
+    """Sums over all processes; gradients flow back to every one of them."""
     if world_size() == 1:
         return tensor
     summed: Tensor = _Sum.apply(tensor)
@@ -76,7 +76,7 @@ _groups: WeakKeyDictionary[dist.ProcessGroup, dist.ProcessGroup] = WeakKeyDictio
 
 
 def _find_own_group() -> dist.ProcessGroup:
-    """A group of all processes for sums alone, made when all of them ask for the first one.
+    """Returns a group of all processes for sums alone, made when all of them ask for the first one.
 
     A wrapper that averages gradients does it within the backward pass, whenever some are complete. Where batches lack
     different modalities that is not at the same place between the sums, and in one group the two would be mixed up.
@@ -107,7 +107,7 @@ class _Sum(torch.autograd.Function):
 
 
 def mean_over_union(values: Tensor, weights: Tensor | None = None) -> Tensor:
-    r"""This process's share of the weighted mean over the union of all processes' batches.
+    r"""Returns this process's share of the weighted mean over the union of all processes' batches.
 
     .. math::
         W \frac{\sum_i w_i v_i}{\max(1, n)}

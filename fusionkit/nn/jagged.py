@@ -128,7 +128,7 @@ class Jagged:
 
     @classmethod
     def empty(cls, batch_size: int, element_shape: tuple[int, ...], *, like: Tensor) -> Jagged:
-        """A batch in which every sample lacks the modality, on the device and in the dtype of `like`."""
+        """Makes a batch in which every sample lacks the modality, on the device and in the dtype of `like`."""
         return cls.from_sizes(like.new_empty((0, *element_shape)), (0,) * batch_size)
 
     @property
@@ -151,7 +151,7 @@ class Jagged:
 
     @property
     def offsets(self) -> Tensor:
-        """Where each sample starts and the last one ends, ``(batch + 1,)``."""
+        """The places at which each sample starts and the last one ends, ``(batch + 1,)``."""
         if self._offsets is None:
             with torch.inference_mode(False):
                 self._offsets = torch.nn.functional.pad(self.lengths.cumsum(0), (1, 0))
@@ -159,7 +159,7 @@ class Jagged:
 
     @property
     def present(self) -> Tensor:
-        """Which samples have at least one element, ``(batch,)`` bool."""
+        """The mask of samples that have at least one element, ``(batch,)`` bool."""
         if all(self._sizes):
             return torch.ones(len(self), dtype=torch.bool, device=self.device)
         return self.lengths > 0
@@ -191,7 +191,7 @@ class Jagged:
         return index.repeat_interleave(self.lengths, output_size=self.total)
 
     def with_values(self, values: Tensor) -> Jagged:
-        """Other elements for the same samples, one for one: what an element-wise encoder returns.
+        """Returns other elements for the same samples, one for one, as an element-wise encoder does.
 
         Raises:
             ShapeError: The number of elements differs.
@@ -212,7 +212,7 @@ class Jagged:
         return Jagged._trust(self._values.pin_memory(), self.lengths.pin_memory(), self._sizes)
 
     def unbind(self) -> tuple[Tensor, ...]:
-        """The samples, each ``(length_i, *element)``, as views."""
+        """Returns the samples, each ``(length_i, *element)``, as views."""
         return torch.split(self._values, list(self._sizes)) if self._sizes else ()
 
     def to_padded(self, length: int | None = None, *, fill: float = 0.0) -> Tensor:
@@ -243,7 +243,7 @@ class Jagged:
     def __getitem__(self, index: slice | Sequence[int] | Tensor) -> Jagged: ...
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Tensor | Jagged:
-        """One sample's elements for an integer; a batch of the chosen samples for a slice, a list or a tensor.
+        """Returns one sample's elements for an integer, a batch of the chosen samples for a slice, a list or a tensor.
 
         Raises:
             IndexError: A sample is outside the batch, or a boolean mask has another length than the batch.
@@ -270,7 +270,7 @@ class Jagged:
 
 
 def make_indices(numbers: Sequence[int], device: torch.device) -> Tensor:
-    """Numbers of the host as an int64 tensor; a GPU takes them from pinned memory, so that nobody waits for it."""
+    """Makes an int64 tensor of numbers; a GPU takes them from pinned memory, so that nobody waits for it."""
     made = torch.tensor(numbers, dtype=torch.int64, pin_memory=device.type == "cuda")
     return made.to(device, non_blocking=True)
 

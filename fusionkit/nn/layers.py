@@ -111,7 +111,7 @@ class Scoring(nn.Sequential):
 
 
 def make_scoring(in_features: int, hidden: int | None, out_features: int) -> nn.Module:
-    """One dense unit where `hidden` is None (the paper's eqs. 8, 9), its `Scoring` (eq. 2) otherwise."""
+    """Makes one dense unit where `hidden` is None (the paper's eqs. 8, 9), its `Scoring` (eq. 2) otherwise."""
     return nn.Linear(in_features, out_features) if hidden is None else Scoring(in_features, hidden, out_features)
 
 
@@ -151,7 +151,7 @@ class ResidualPerceptron(nn.Module):
 def masked_softmax(
     logits: Float[Tensor, "batch options"], present: Sequence[Bool[Tensor, " batch"] | None]
 ) -> Float[Tensor, "batch options"]:
-    r"""Weights that sum to one over the options that a sample has.
+    r"""Computes weights that sum to one over the options that a sample has.
 
     .. math::
         \alpha_i = \frac{p_i e^{a_i}}{\sum_j p_j e^{a_j}}

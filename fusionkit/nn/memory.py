@@ -46,7 +46,7 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def explain_full_memory(told: Callable[[], FusionKitError]) -> Iterator[None]:
-    """Within it memory that runs out raises the error that is told, which is made only then.
+    """Raises an error of one's own where memory runs out, which is made only then.
 
     Example:
         >>> with explain_full_memory(lambda: FusionKitError("too long")):

@@ -30,7 +30,7 @@ class SequenceTokens(nn.Module):
     def forward(
         self, sequence: Jagged, present: Bool[Tensor, " batch"] | None
     ) -> tuple[Float[Tensor, "batch time width"], Bool[Tensor, "batch time"]]:
-        """The tokens, one at least for every sample, and which of them are elements of a sample that counts as present.
+        """Returns the tokens, at least one for every sample, and the mask of the elements of present samples.
 
         Args:
             sequence: The elements.
@@ -44,7 +44,7 @@ class SequenceTokens(nn.Module):
 
 
 def sinusoidal_positions(padded: Float[Tensor, "batch time width"]) -> Float[Tensor, "time width"]:
-    r"""Sinusoidal codes of positions: sines in even features, cosines in odd ones.
+    r"""Computes sinusoidal codes of positions: sines in even features, cosines in odd ones.
 
     .. math::
         p_{t, 2i} = \sin(t / 10000^{2i / w}), \qquad p_{t, 2i + 1} = \cos(t / 10000^{2i / w})
@@ -65,7 +65,7 @@ def sinusoidal_positions(padded: Float[Tensor, "batch time width"]) -> Float[Ten
 
 
 def attention_width(width: int | None, heads: int, widest: int, *, source: str) -> int:
-    """The width of tokens for a number of attention heads, which must divide it.
+    """Returns the width of tokens for a number of attention heads, which must divide it.
 
     Args:
         width: What the recipe asks for; None for the next width from `widest` on that fits.

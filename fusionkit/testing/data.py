@@ -139,7 +139,7 @@ def _check_box(name: str, box: Box) -> None:
 
 
 def _elements(size: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Example elements: normally distributed, or bytes."""
+    """Draws example elements: normally distributed, or bytes."""
     if dtype.is_floating_point:
         return draw_normal(size, *shape, dtype=dtype)
     return torch.randint(256, (size, *shape), generator=_seeded(), dtype=dtype)

@@ -283,7 +283,7 @@ def _check_hooks(name: str, balancer: Balancer, modalities: tuple[str, ...], ste
 
 
 def _detach(step: Step) -> Step:
-    """A step as a review shows it."""
+    """Returns a step as a review shows it."""
     output = step.output
     assert output is not None
     unimodal = {

@@ -1,4 +1,4 @@
-"""What the contract tests of several kinds share: being registered and described, and being a sound module."""
+"""Promises of several kinds: a component is registered and described, and it is a sound module."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def promise(holds: bool | Tensor, sentence: str) -> None:
 
 
 def is_close(a: Tensor, b: Tensor, *, tolerance: float = 1e-8) -> bool:
-    """Whether two tensors agree in shape and, but for rounding, in values."""
+    """Tells whether two tensors agree in shape and, but for rounding, in values."""
     return a.shape == b.shape and torch.allclose(a.double(), b.double(), rtol=tolerance, atol=tolerance)
 
 
 def find_component(registry: Registry[Any], cls: type, *, sourced: bool = True) -> Component[Any]:
-    """The component of a class that is registered, has a summary, and describes every option.
+    """Returns the component of a class, which must be registered, have a summary and describe every option.
 
     Args:
         registry: The registry of the kind.
@@ -55,19 +55,19 @@ def find_component(registry: Registry[Any], cls: type, *, sourced: bool = True) 
 
 
 def build(component: Component[Any], *wired: Any, options: Mapping[str, Any] | None) -> Any:
-    """A component from what the model would wire and a recipe would set, the same at every call."""
+    """Builds a component from what the model would wire and a recipe would set, the same at every call."""
     torch.manual_seed(SEED)
     return component.build(*wired, **(options or {}))
 
 
 def draw_normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = SEED) -> Tensor:
-    """Example numbers: the same at every call, and the same in every dtype but for rounding."""
+    """Draws example numbers: the same at every call, and the same in every dtype but for rounding."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator).to(dtype)
 
 
 def check_module(name: str, make: Callable[[], nn.Module], run: Callable[[nn.Module, torch.dtype], Tensor]) -> None:
-    """Gradients, determinism, copies, saved states and double precision of a module.
+    """Checks gradients, determinism, copies, saved states and double precision of a module.
 
     Args:
         name: The component's name, for messages.

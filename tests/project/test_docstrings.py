@@ -34,7 +34,15 @@ ROOMS: tuple[str, ...] = (
     "evaluation/ranking.py",
     "evaluation/statistics.py",
     "execution",
+    "inference",
+    "interfaces",
+    "models/aggregators",
+    "models/fusions",
+    "models/loss_heads",
+    "nn",
     "rendering",
+    "testing",
+    "training/balancers",
     "training/profiling",
 )
 

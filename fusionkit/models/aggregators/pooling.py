@@ -114,7 +114,7 @@ class AttentionPooling(Aggregator):
         return _reduce(weights * sequence.values, sequence, "sum")
 
     def weights(self, sequence: Jagged) -> Float[Tensor, "total 1"]:
-        """The weight of every element; each sample's sum to one."""
+        """Returns the weight of every element; each sample's sum to one."""
         scores = self.query(self.dense(sequence.values).tanh())
         sample = sequence.sample_index
         # Subtracting the sample's largest score changes no weight and keeps the exponential finite.

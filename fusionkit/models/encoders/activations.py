@@ -21,12 +21,12 @@ _ACTIVATIONS: dict[ActivationName, type[nn.Module]] = {
 
 
 def make_activation(name: ActivationName) -> nn.Module:
-    """The activation of a name."""
+    """Makes the activation of a name."""
     return _ACTIVATIONS[name]()
 
 
 def make_norm(name: NormName, features: int) -> nn.Module:
-    """The normalisation of vectors of a name: over the packed elements of the batch, over each vector, or none."""
+    """Makes the normalisation of a name: over the packed elements of the batch, over each vector, or none."""
     if name == "batch":
         return FeatureNorm(features)
     return nn.LayerNorm(features) if name == "layer" else nn.Identity()

@@ -13,7 +13,7 @@ from fusionkit.nn.jagged import Jagged
 
 @dataclass(frozen=True)
 class GappedLayout:
-    r"""Where the samples of a batch lie in one long sequence, such that no window covers two of them.
+    r"""The places of a batch's samples in one long sequence, such that no window covers two of them.
 
     Window t covers elements ``t * stride - before .. t * stride + after`` of the long sequence. Every sample starts
     at a multiple of the stride, and after it lie at least ``max(before, after)`` zeros, so the windows centred on a
@@ -43,7 +43,7 @@ class GappedLayout:
         return [-(-(size + gap) // self.stride) if size else 0 for size in self.sizes]
 
     def spread(self, samples: Jagged) -> Tensor:
-        """The long sequence ``(length, *element)``, from which windows are cut without any further padding."""
+        """Returns the long sequence ``(length, *element)``, from which windows are cut without any further padding."""
         gaps = [slot * self.stride - size for slot, size in zip(self._slots, self.sizes, strict=True)]
         zeros = samples.values.new_zeros((max([self.before, self.after, *gaps]), *samples.element_shape))
         pieces = [zeros[: self.before]]
@@ -52,11 +52,11 @@ class GappedLayout:
         return torch.cat([*pieces, zeros[: self.after]])
 
     def gather(self, windows: Tensor) -> Jagged:
-        """The windows ``(count, *out)`` of the long sequence that belong to samples, by sample."""
+        """Returns the windows ``(count, *out)`` of the long sequence that belong to samples, by sample."""
         return Jagged.from_sizes(self.keep(windows), self.windows)
 
     def keep(self, windows: Tensor) -> Tensor:
-        """The same one sample after another, of any dtype: spectra are complex, which a `Jagged` is not."""
+        """Returns them one sample after another, of any dtype: spectra are complex, which a `Jagged` is not."""
         # A split has one backward pass for all its pieces; a slice per sample would cost a full-length gradient each.
         parts: list[int] = []
         for used, slot in zip(self.windows, self._slots, strict=True):
@@ -65,5 +65,5 @@ class GappedLayout:
 
 
 def lay_out(sizes: Sequence[int], width: int, centre: int, stride: int) -> GappedLayout:
-    """The layout for windows of a width whose element number `centre` is the one they stand for."""
+    """Lays samples out for windows of a width, each of which stands for its element number `centre`."""
     return GappedLayout(tuple(sizes), before=centre, after=width - 1 - centre, stride=stride)

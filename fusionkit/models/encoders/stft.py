@@ -66,11 +66,11 @@ class WaveSegments(nn.Module):
             self.columns_hop = _count_columns("segment_hop_seconds", segment_hop_seconds, sample_rate, hop)
 
     def shape(self, bins: int) -> tuple[int, ...]:
-        """The shape of an element of the output, given the numbers per column."""
+        """Returns the shape of an element of the output, given the numbers per column."""
         return (bins,) if self.columns is None else (1, bins, self.columns)
 
     def forward(self, waves: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        """Columns ``(bins,)`` or segments ``(1, bins, columns)``; `describe` maps complex columns to real ones."""
+        """Returns columns ``(bins,)`` or segments ``(1, bins, columns)``; `describe` makes complex columns real."""
         # There is nothing to learn here, so no graph is kept unless somebody wants the gradient of the wave; and
         # powers span more digits than the half precision that autocast would put filters into.
         graph = torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad)
@@ -78,7 +78,7 @@ class WaveSegments(nn.Module):
             return self._encode_clips(self._prepare_clips(waves), describe)
 
     def encode_pieces(self, waves: Jagged, describe: Callable[[Tensor], Tensor], most: int) -> Iterator[Jagged]:
-        """The same, without a graph, in parts of at most so many segments, or of whole clips where there are none."""
+        """Yields the output, without a graph, in parts of at most so many segments, or columns if there are none."""
         with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
             clips = self._prepare_clips(waves)
             for first, last in self._group_clips(clips.sizes, most):
@@ -93,7 +93,7 @@ class WaveSegments(nn.Module):
                     yield Jagged.from_sizes(values, [len(values) if row == first else 0 for row in range(len(clips))])
 
     def _prepare_clips(self, waves: Jagged) -> Jagged:
-        """Clips as they are transformed: standardised, and none shorter than a segment."""
+        """Prepares clips for the transform: standardised, and none shorter than a segment."""
         clips = waves.with_values(waves.values.reshape(-1))
         if self.standardize:
             clips = _standardize(clips)
@@ -106,13 +106,13 @@ class WaveSegments(nn.Module):
         return segments(clips, self.columns, describe)
 
     def _count_segments(self, size: int) -> int:
-        """Elements that a clip of so many samples becomes: segments, or columns."""
+        """Counts the elements that a clip of so many samples becomes: segments, or columns."""
         if self.columns is None or not size:
             return -(-size // self.hop)
         return 1 + (size - self.columns * self.hop) // (self.columns_hop * self.hop)
 
     def _group_clips(self, sizes: tuple[int, ...], most: int) -> Iterator[tuple[int, int]]:
-        """Runs of clips that become at most so many elements together; a clip that exceeds it stands alone."""
+        """Yields runs of clips that become at most so many elements together; a clip that exceeds it stands alone."""
         first, held = 0, 0
         for row, size in enumerate(sizes):
             count = self._count_segments(size)
@@ -123,7 +123,7 @@ class WaveSegments(nn.Module):
         yield first, len(sizes)
 
     def _encode_parts(self, clip: Tensor, most: int, describe: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """A long clip, at most so many elements at a time: each part is transformed with the samples around it."""
+        """Encodes a long clip, at most so many elements at a time, each with the samples around it."""
         count = self._count_segments(len(clip))
         step, width = (1, 1) if self.columns is None else (self.columns_hop, self.columns)
         around = self.mode == "slice" or self.columns is None  # a segment by itself sees zeros around it
@@ -173,7 +173,7 @@ class WaveSegments(nn.Module):
         return Jagged.from_sizes(images.contiguous(), counts)
 
     def _find_starts(self, sizes: tuple[int, ...], width: int) -> tuple[list[int], list[int]]:
-        """The packed samples at which segments start, and how many segments each clip has."""
+        """Returns the packed samples at which segments start, and the number of segments of each clip."""
         starts: list[int] = []
         counts: list[int] = []
         offset = 0
@@ -186,7 +186,7 @@ class WaveSegments(nn.Module):
 
 
 def _cut_images(rows: Tensor, width: int, step: int) -> Tensor:
-    """Segments ``(segments, 1, bins, width)`` of the columns ``(bins, columns)`` of a clip."""
+    """Cuts the columns ``(bins, columns)`` of a clip into segments ``(segments, 1, bins, width)``."""
     images: Tensor = rearrange(rows.unfold(1, width, step), "bins segments time -> segments 1 bins time")
     return images
 

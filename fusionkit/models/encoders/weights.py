@@ -92,7 +92,7 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
 
 
 def _read(path: Path, source: str) -> Mapping[str, Tensor]:
-    """The tensors of a file, checked against its hash where it carries one."""
+    """Reads the tensors of a file, checked against its hash where it carries one."""
     try:
         with safe_open(path, framework="pt") as file:
             sealed = "sha256" in (file.metadata() or {})
@@ -105,7 +105,7 @@ def _read(path: Path, source: str) -> Mapping[str, Tensor]:
 
 
 def explain_origin(path: Path) -> str:
-    """The command that leaves this file of weights, for a run folder that is named as a shipped recipe is."""
+    """Names the command that leaves this file of weights, where the run folder is named as a shipped recipe."""
     for name in list_shipped_recipes():
         if name.rsplit("/", 1)[-1] == path.parent.name:
             return f"make it with `fusionkit train {name} --out {path.parent}`"

@@ -116,7 +116,7 @@ class CrossAttention(Fusion):
         return torch.cat(last, dim=1)
 
     def _read_tokens(self, place: int, sequence: Jagged, present: Tensor | None) -> Tokens:
-        """The tokens of a modality; those of an absent one are a single learned token."""
+        """Returns the tokens of a modality; those of an absent one are a single learned token."""
         tokens, valid = self.tokens[place](sequence, present)
         nothing = ~valid.any(dim=1)
         first = torch.arange(tokens.shape[1], device=tokens.device) == 0
@@ -132,7 +132,7 @@ class _CrossModal(nn.Module):
         self.layers = nn.ModuleList(_CrossModalLayer(width, heads, dropout) for _ in range(layers))
 
     def forward(self, target: Tensor, source: Tensor, padding: Tensor) -> Tensor:
-        """The target's elements ``(batch, time, width)``, enriched."""
+        """Enriches the target's elements ``(batch, time, width)``."""
         for layer in self.layers:
             target = layer(target, source, padding)
         return target
@@ -151,7 +151,7 @@ class _CrossModalLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, target: Tensor, source: Tensor, padding: Tensor) -> Tensor:
-        """The target's elements ``(batch, time, width)``, enriched."""
+        """Enriches the target's elements ``(batch, time, width)``."""
         keys = self.source_norm(source)
         seen, _ = self.attention(self.norm(target), keys, keys, key_padding_mask=padding, need_weights=False)
         target = target + self.dropout(seen)

@@ -71,7 +71,7 @@ class Gated(Fusion):
 
 
 def _tie(gate: Tensor, first: Tensor | None, second: Tensor | None) -> list[Tensor]:
-    """The gates of two modalities, which sum to 1: where one is absent, the other's is wide open."""
+    """Returns the gates of two modalities, which sum to 1: where one is absent, the other's is wide open."""
     if second is not None:
         gate = torch.where(second[:, None], gate, 1.0)
     if first is not None:

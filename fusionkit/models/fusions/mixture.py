@@ -90,6 +90,6 @@ class Mixture(Fusion):
 
 
 def _intersect(masks: list[Tensor | None]) -> Tensor | None:
-    """Where all masks hold; None where none is given."""
+    """Returns the mask of the samples where all masks hold; None where none is given."""
     given = [mask for mask in masks if mask is not None]
     return torch.stack(given).all(dim=0) if given else None

@@ -99,6 +99,6 @@ class Mrpn(Fusion):
 
 
 def _bend(perceptron: nn.Module, feature: Tensor, present: Tensor | None) -> Tensor:
-    """A corrected feature; rows that are absent stay as they are."""
+    """Corrects a feature; rows that are absent stay as they are."""
     bent: Tensor = perceptron(feature, present)
     return bent if present is None else torch.where(present[:, None], bent, feature)

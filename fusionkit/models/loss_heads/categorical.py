@@ -36,7 +36,7 @@ def check_names(kind: str, option: str, names: tuple[str, ...], least: int) -> N
 
 
 def order_weights(kind: str, option: str, weights: Mapping[str, float], names: tuple[str, ...]) -> tuple[float, ...]:
-    """The weights in the order of the names; one where none is given.
+    """Returns the weights in the order of the names; one where none is given.
 
     Raises:
         RecipeError: A weight belongs to no name.
@@ -51,26 +51,26 @@ def order_weights(kind: str, option: str, weights: Mapping[str, float], names: t
 def confusion_matrix(
     predicted: Int[Tensor, " samples"], targets: Int[Tensor, " samples"], classes: int
 ) -> Int[Tensor, "classes classes"]:
-    """How often each class (row) was predicted as each class (column)."""
+    """Counts how often each class (row) is predicted as each class (column)."""
     pairs = (targets * classes + predicted).cpu()
     return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def accuracy(confusion: Tensor) -> float:
-    """The share of samples that are predicted right; NaN without samples."""
+    """Returns the share of samples that are predicted right; NaN without samples."""
     total = int(confusion.sum())
     return float(confusion.diagonal().sum()) / total if total else math.nan
 
 
 def unweighted_average_recall(confusion: Tensor) -> float:
-    """The mean recall of the classes that occur in the targets; NaN without samples."""
+    """Returns the mean recall of the classes that occur in the targets; NaN without samples."""
     counts = confusion.sum(dim=1).double()
     occurs = counts > 0
     return float((confusion.diagonal().double()[occurs] / counts[occurs]).mean())
 
 
 def macro_f1(confusion: Tensor) -> float:
-    """The mean F1 of the classes that occur in the targets or in the predictions; NaN without samples."""
+    """Returns the mean F1 of the classes that occur in the targets or in the predictions; NaN without samples."""
     named = (confusion.sum(dim=0) + confusion.sum(dim=1)).double()
     occurs = named > 0
     return float((2 * confusion.diagonal().double()[occurs] / named[occurs]).mean())
@@ -79,7 +79,7 @@ def macro_f1(confusion: Tensor) -> float:
 def expected_calibration_error(
     probabilities: Float[Tensor, "samples classes"], targets: Int[Tensor, " samples"]
 ) -> float:
-    r"""The mean distance between confidence and accuracy over 15 equal bins of confidence; NaN without samples.
+    r"""Returns the mean distance between confidence and accuracy over 15 equal bins; NaN without samples.
 
     .. math::
         \mathrm{ECE} = \sum_b \frac{|B_b|}{n} |\mathrm{acc}(B_b) - \mathrm{conf}(B_b)|, \qquad
@@ -96,7 +96,7 @@ def expected_calibration_error(
 
 
 def log_frequencies(targets: Int[Tensor, " samples"], classes: int) -> Float[Tensor, " classes"]:
-    """The logarithms of the classes' frequencies, which are the scores of the best constant answer.
+    """Returns the logarithms of the classes' frequencies, which are the scores of the best constant answer.
 
     A class that does not occur has the logarithm of the least number above zero, so that softmax gives it nothing.
 

@@ -1,4 +1,4 @@
-"""What loss heads of classes share."""
+"""The interfaces of loss heads of classes."""
 
 from __future__ import annotations
 

@@ -72,12 +72,12 @@ class Classification(SoftmaxHead):
         self.register_buffer("class_weights", torch.tensor(weights), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The scores of the classes."""
+        """Scores the classes."""
         scores: Tensor = self.scores(features)
         return scores
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The weighted cross-entropy of each sample."""
+        """Returns the weighted cross-entropy of each sample."""
         return functional.cross_entropy(
             scores, targets, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
         )

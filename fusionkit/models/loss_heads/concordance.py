@@ -66,7 +66,7 @@ class Concordance(NumberHead):
         super().__init__(in_features, hidden, outputs, scale_targets=scale_targets)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """Each sample's share of 1 - CCC, such that their mean is it."""
+        """Returns each sample's share of 1 - CCC, such that their mean is it."""
         wanted = self.scaling.scale(targets).to(scores.dtype)
         stated = ~wanted.isnan()
         weight = stated.to(scores.dtype)

@@ -74,7 +74,7 @@ class MMCosine(SoftmaxHead):
         self.directions = nn.ParameterList(nn.Linear(width, len(classes), bias=False).weight for width in blocks)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The scaled sum of cosines."""
+        """Returns the scaled sum of cosines."""
         cosines = [
             functional.linear(functional.normalize(block), functional.normalize(direction))
             for block, direction in zip(torch.split(features, list(self.blocks), dim=1), self.directions, strict=True)
@@ -82,5 +82,5 @@ class MMCosine(SoftmaxHead):
         return self.scale * torch.stack(cosines).sum(dim=0)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The cross-entropy of each sample."""
+        """Returns the cross-entropy of each sample."""
         return functional.cross_entropy(scores, targets, reduction="none")

@@ -79,7 +79,7 @@ class Multilabel(LossHead):
         self.register_buffer("presence_weights", torch.tensor(weights), persistent=False)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The logits of the labels."""
+        """Returns the logits of the labels."""
         scores: Tensor = self.scores(features)
         return scores
 
@@ -105,7 +105,7 @@ class Multilabel(LossHead):
         return torch.tensor(numbers)
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The mean cross-entropy over each sample's stated labels."""
+        """Returns the mean cross-entropy over each sample's stated labels."""
         stated = ~targets.isnan()
         filled = torch.where(stated, targets, 0.0).to(scores.dtype)
         each = functional.binary_cross_entropy_with_logits(
@@ -114,15 +114,15 @@ class Multilabel(LossHead):
         return torch.where(stated, each, 0.0).sum(dim=1) / stated.sum(dim=1).clamp(min=1)
 
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The probability of each label."""
+        """Returns the probability of each label."""
         return scores.sigmoid()
 
     def predict(self, distribution: Tensor) -> Bool[Tensor, "batch labels"]:
-        """Which labels are predicted."""
+        """Returns the mask of the labels that are predicted."""
         return distribution >= self.threshold
 
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Macro F1, mean accuracy over labels, and the share of samples that are right in every stated label."""
+        """Computes macro F1, mean accuracy over labels, and the share of samples whose stated labels are all right."""
         stated, present, predicted = ~targets.isnan(), targets == 1, self.predict(distribution)
         right = stated & (present == predicted)
         hits = (right & present).sum(dim=0).double()
@@ -136,7 +136,7 @@ class Multilabel(LossHead):
         }
 
     def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
-        """The logits of the labels' frequencies where they are stated; even odds for a label that none states."""
+        """Returns the logits of the labels' frequencies where they are stated; even odds for one that none states."""
         stated = ~targets.isnan()
         share_of = torch.where(stated, targets, 0.0).sum(dim=0) / stated.sum(dim=0)
         tiny = torch.finfo(share_of.dtype).tiny

@@ -1,4 +1,4 @@
-"""What loss heads of numbers share."""
+"""The interface of loss heads of numbers."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class NumberHead(LossHead):
         self.scaling = TargetScale(outputs)
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The predicted numbers, in units of the spread around the location."""
+        """Predicts numbers, in units of the spread around the location."""
         scores: Tensor = self.scores(features)
         return scores
 
     def encode(self, value: RawTarget | None) -> Tensor:
-        """A number as a scalar, several as a vector; NaN for missing ones."""
+        """Returns a number as a scalar, several as a vector; NaN for missing ones."""
         return encode_numbers(value, self.out_features)
 
     def check_targets(self, values: Sequence[RawTarget | None]) -> None:
@@ -59,15 +59,15 @@ class NumberHead(LossHead):
             self.scaling.fit(targets, robust=self.robust)
 
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The predicted numbers in the target's unit, which an ensemble averages."""
+        """Returns the predicted numbers in the target's unit, which an ensemble averages."""
         return self.scaling.unscale(scores)
 
     def predict(self, distribution: Tensor) -> Tensor:
-        """The predicted numbers, ``(batch,)`` for one output and ``(batch, outputs)`` for several."""
+        """Returns the predicted numbers, ``(batch,)`` for one output and ``(batch, outputs)`` for several."""
         return distribution[:, 0] if self.out_features == 1 else distribution
 
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
-        """Mean absolute error, root mean square error, R2 and concordance."""
+        """Computes mean absolute error, root mean square error, R2 and concordance."""
         return number_metrics(distribution, targets)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *found: Any) -> None:

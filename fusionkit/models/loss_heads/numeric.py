@@ -29,7 +29,7 @@ _SAME = 1e-12
 
 
 def encode_numbers(value: RawTarget | None, outputs: int) -> Tensor:
-    """A number as a scalar, several as a vector; NaN for missing ones.
+    """Returns a number as a scalar, several as a vector; NaN for missing ones.
 
     Raises:
         ValueError: The value is not that many numbers, or one of them is infinite in single precision.
@@ -81,7 +81,7 @@ def as_columns(targets: Tensor) -> Float[Tensor, "samples outputs"]:
 
 
 def number_metrics(predicted: Tensor, targets: Tensor) -> dict[str, float]:
-    """``mae``, ``rmse``, ``r2`` and ``ccc``: the mean over outputs of each, NaN where one is not defined."""
+    """Computes ``mae``, ``rmse``, ``r2`` and ``ccc``: the mean over outputs of each, NaN where one is not defined."""
     figures: Mapping[str, Callable[[Tensor, Tensor], float]] = {"mae": _mae, "rmse": _rmse, "r2": _r2, "ccc": _ccc}
     results = dict.fromkeys(figures, 0.0)
     columns = as_columns(targets).double().unbind(dim=1)

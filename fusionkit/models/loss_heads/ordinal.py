@@ -76,12 +76,12 @@ class Ordinal(ClassHead):
         return torch.cat([self.lowest[None], self.lowest + functional.softplus(self.increments).cumsum(0)])
 
     def forward(self, features: Float[Tensor, "batch in_features"]) -> Float[Tensor, "batch out_features"]:
-        """The logits of lying above each threshold."""
+        """Returns the logits of lying above each threshold."""
         above: Tensor = self.position(features) - self.thresholds
         return above
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The negative logarithm of each sample's class probability."""
+        """Returns the negative logarithm of each sample's class probability."""
         # ln(sig(a) - sig(b)) = ln sig(a) + ln sig(-b) + ln(1 - exp(b - a)): no difference of near numbers is taken.
         last = self.out_features
         above = scores.gather(1, (targets - 1).clamp(min=0)[:, None])[:, 0]
@@ -93,13 +93,13 @@ class Ordinal(ClassHead):
         return -(over_lower + under_upper + torch.where(between, torch.log(-torch.expm1(-gap)), 0.0))
 
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
-        """The probabilities of the classes: differences of the cumulative ones."""
+        """Returns the probabilities of the classes: differences of the cumulative ones."""
         ones = scores.new_ones(len(scores), 1)
         above = torch.cat([ones, scores.sigmoid(), torch.zeros_like(ones)], dim=1)
         return above[:, :-1] - above[:, 1:]
 
     def predict(self, distribution: Tensor) -> Int[Tensor, " batch"]:
-        """The median class: the number of thresholds that the sample more probably lies above."""
+        """Returns the median class: the number of thresholds that the sample more probably lies above."""
         return (1 - distribution.cumsum(dim=1)[:, :-1] > 0.5).sum(dim=1)
 
     def metrics(self, distribution: Tensor, targets: Tensor) -> Mapping[str, float]:
@@ -114,7 +114,7 @@ class Ordinal(ClassHead):
     statistics = ClassHead.statistics  # `sums_suffice` asks for them beside the metrics, or below
 
     def constant(self, targets: Tensor) -> Float[Tensor, " out_features"]:
-        """The logits of the classes' cumulative frequencies, whose prediction is the median class."""
+        """Returns the logits of the classes' cumulative frequencies, whose prediction is the median class."""
         frequencies = log_frequencies(targets, len(self.classes)).double().softmax(dim=0)
         above = frequencies.flip(0).cumsum(0).flip(0)[1:]
         tiny = torch.finfo(torch.float32).tiny

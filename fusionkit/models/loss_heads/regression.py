@@ -74,7 +74,7 @@ class Regression(NumberHead):
         self.penalty, self.delta = loss, delta
 
     def loss(self, scores: Float[Tensor, "known out_features"], targets: Tensor) -> Float[Tensor, " known"]:
-        """The mean loss over each sample's stated outputs."""
+        """Returns the mean loss over each sample's stated outputs."""
         wanted = self.scaling.scale(targets).to(scores.dtype)
         stated = ~wanted.isnan()
         filled = torch.where(stated, wanted, 0.0)

@@ -74,7 +74,7 @@ class AGM(Balancer):
 
     @torch.no_grad()
     def gradient_scales(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, GradientScale]:
-        """The coefficient of every branch that has a sample in the batch."""
+        """Returns the coefficient of every branch that has a sample in the batch."""
         if len(self.modalities) < 2 or step.output is None or not step.output.fused:
             return {}
         scores = self._score_modalities(step).to(self.mean.dtype)
@@ -85,7 +85,7 @@ class AGM(Balancer):
         return {name: GradientScale(scales[place]) for place, name in enumerate(self.modalities)}
 
     def coefficients(self, scores: Tensor) -> Tensor:
-        """The coefficients by modality from their scores, one where a score is NaN."""
+        """Computes the coefficients by modality from their scores, one where a score is NaN."""
         here = ~scores.isnan()
         surplus = (_exponentiate_lead(self.mean, here) - _exponentiate_lead(scores, here)).clamp(max=MOST)
         return torch.where(here, (self.alpha * surplus).exp(), 1.0)
@@ -107,7 +107,7 @@ class AGM(Balancer):
         return torch.stack(rows)
 
     def _find_share(self, name: str, target: str, fused: Mapping[tuple[str, ...], Mapping[str, Tensor]]) -> Tensor:
-        """A modality's Shapley share of the scores of a target."""
+        """Computes a modality's Shapley share of the scores of a target."""
         count = len(self.modalities)
         share = torch.zeros_like(fused[self.modalities][target])
         for subset, scores in fused.items():
@@ -118,7 +118,7 @@ class AGM(Balancer):
 
 
 def _exponentiate_lead(scores: Tensor, here: Tensor) -> Tensor:
-    """By how much a modality is ahead of the mean of the others, exponentiated; among those that are here."""
+    """Exponentiates by how much a modality is ahead of the mean of the others; among those that are here."""
     counted = torch.where(here, scores, 0.0)
     count = here.sum()
     return ((count * counted - counted.sum()) / (count - 1).clamp(min=1)).clamp(max=80).exp()

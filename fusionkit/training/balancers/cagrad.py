@@ -69,7 +69,7 @@ class CAGrad(MergedGradients):
 
 
 def find_worst_case(gram: Sequence[Sequence[float]], radius: float) -> list[float]:
-    r"""The weights that minimise :math:`g_w^\top g_0 + r \lVert g_w \rVert`, from the gradients' inner products.
+    r"""Finds the weights of the least :math:`g_w^\top g_0 + r \lVert g_w \rVert`, from the gradients' inner products.
 
     The function is convex; weight moves between two terms at a time, by an exact line search, until none moves.
     """
@@ -95,7 +95,7 @@ def find_worst_case(gram: Sequence[Sequence[float]], radius: float) -> list[floa
 def _line_search(
     gram: Sequence[Sequence[float]], slope: Sequence[float], start: Sequence[float], ahead: Sequence[float], r: float
 ) -> float:
-    r"""The t in 0 to 1 that minimises :math:`q t + r \sqrt{a t^2 + 2 b t + e}` on the line from `start` to `ahead`."""
+    r"""Finds the t in 0..1 of the least :math:`q t + r \sqrt{a t^2 + 2 b t + e}` from `start` to `ahead`."""
 
     def product(u: Sequence[float], v: Sequence[float]) -> float:
         return sum(x * y * gram[i][j] for i, x in enumerate(u) for j, y in enumerate(v))

@@ -97,7 +97,7 @@ class CML(Balancer):
         return weighted
 
     def draw_chain(self, present: Tensor, draws: Tensor) -> list[Tensor]:
-        """The smaller subsets as presence ``(batch, modalities)``: of what is present, what drew the least goes first.
+        """Draws the smaller subsets, as presence ``(batch, modalities)``: what is present and drew least goes first.
 
         A sample that has no more to lose has none, and does not count there.
         """

@@ -17,7 +17,7 @@ Pair = tuple[float, float]
 
 
 class BranchLosses(BaseModel):
-    """What a branch that was trained by itself lost at two checkpoints, the earlier one first."""
+    """The losses of a branch that was trained by itself, at two checkpoints, the earlier one first."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 

@@ -95,20 +95,20 @@ class GBlendOnline(Balancer):
 
 
 def ratio(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """Generalisation by squared overfitting, from the training and held-out losses at two checkpoints."""
+    """Divides generalisation by squared overfitting, from the training and held-out losses at two checkpoints."""
     generalisation = before[1] - after[1]
     overfitting = (after[1] - after[0]) - (before[1] - before[0])
     return max(0.0, generalisation) / max(abs(overfitting), SMALLEST) ** 2
 
 
 def _measure_losses(review: Review, branches: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """By branch its loss on training and on held-out samples."""
+    """Returns by branch its loss on training and on held-out samples."""
     training, held = (_average_losses(review.walk(samples), branches) for samples in ("training", "held_out"))
     return {branch: (training[branch], held[branch]) for branch in branches}
 
 
 def _average_losses(steps: Iterable[Step], branches: Sequence[str]) -> dict[str, float]:
-    """By branch the mean loss over samples, summed over targets; 0 where no sample counts."""
+    """Averages each branch's loss over samples and sums it over targets; 0 where no sample counts."""
     losses: dict[tuple[str, str], list[Tensor]] = {}
     for step in steps:
         assert step.output is not None

@@ -105,7 +105,7 @@ class LFM(Balancer):
         return {**weighted, "match": share * self._match(step)}
 
     def share(self, epoch: int) -> float:
-        r"""The weight :math:`\alpha` of the matching loss after so many epochs."""
+        r"""Returns the weight :math:`\alpha` of the matching loss after so many epochs."""
         return -math.expm1(-1.0 / (epoch + 1))
 
     def _match(self, step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""How well each modality alone explains the targets, on one scale for classes and numbers."""
+"""The likelihood of the targets under each modality alone, on one scale for classes and numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fusionkit.nn.distributed import sum_over_processes
 
 
 def average_known(values: Tensor) -> Tensor:
-    """The mean of the values that are no NaN, over all processes; NaN where there is none.
+    """Averages the values that are no NaN, over all processes; NaN where there is none.
 
     Example:
         >>> average_known(torch.tensor([1.0, float("nan"), 2.0])), average_known(torch.tensor([float("nan")]))
@@ -26,7 +26,7 @@ def average_known(values: Tensor) -> Tensor:
 
 
 def estimate_likelihoods(step: Step, modalities: Sequence[str], source: str) -> dict[str, Tensor]:
-    r"""The mean likelihood of the truth under each modality's own scores, over its samples and the targets.
+    r"""Averages the likelihood of the truth under each modality's own scores, over its samples and the targets.
 
     .. math::
         s_m = \frac{1}{|T|} \sum_t \frac{1}{n_{m,t}} \sum_i e^{-\ell_{m,t,i}}

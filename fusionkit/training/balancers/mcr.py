@@ -86,12 +86,12 @@ class MCR(Balancer):
         return weighted
 
     def divergence(self, first: Tensor, second: Tensor) -> Tensor:
-        """The Jensen-Shannon divergence of each row's distributions, ``(batch,)``."""
+        """Computes the Jensen-Shannon divergence of each row's distributions, ``(batch,)``."""
         middle = (first + second) / 2
         return (_relative_entropy(first, middle) + _relative_entropy(second, middle)) / 2
 
     def _play(self, step: Step, name: str, terms: Sequence[str]) -> Tensor:
-        """Minus the influence of a modality, as its own encoder sees it and as those of the others do."""
+        """Returns minus the influence of a modality, as its own encoder sees it and as those of the others do."""
         assert step.output is not None
         others = [other for other in self.modalities if other != name]
         rows = step.output.present[name].nonzero().flatten()
@@ -107,7 +107,7 @@ class MCR(Balancer):
     def _measure_influence(
         self, step: Step, name: str, order: Tensor, terms: Sequence[str], *, constant: Collection[str]
     ) -> Tensor:
-        """How far the answers move where a modality's features stand in this order; no gradient into the constant."""
+        """Measures how far answers move if a modality's features stand in this order; no gradient into the constant."""
         assert step.output is not None
         features = {n: f.detach() if n in constant else f for n, f in step.output.features.items()}
         moved = step.fuse({**features, name: features[name][order]}, step.output.present)

@@ -72,7 +72,7 @@ class ModalityDropout(Balancer):
     def replace_features(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], step: Step
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """The same features, fewer of them present."""
+        """Returns the same features, fewer of them present."""
         kept = {
             name: here & (torch.rand(here.shape, device=here.device) >= self.rates[name])
             for name, here in present.items()

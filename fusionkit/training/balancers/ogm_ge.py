@@ -73,14 +73,14 @@ class OgmGe(Balancer):
         self.modalities, self.alpha, self.noise, self.starts, self.ends = modalities, alpha, noise, starts, ends
 
     def gradient_scales(self, terms: Mapping[str, Tensor], step: Step) -> Mapping[str, GradientScale]:
-        """The coefficient and the noise of every branch that can be compared with another."""
+        """Returns the coefficient and the noise of every branch that can be compared with another."""
         if not self.starts <= step.epoch <= self.ends:
             return {}
         scales = self.scales(estimate_likelihoods(step, self.modalities, "ogm_ge"))
         return {name: GradientScale(scale, 1.0 if self.noise else 0.0) for name, scale in scales.items()}
 
     def scales(self, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The coefficients of the modalities by their scores; none where there is only one."""
+        """Computes the coefficients of the modalities by their scores; none where there is only one."""
         if len(scores) < 2:
             return {}
         total = torch.stack(tuple(scores.values())).sum()

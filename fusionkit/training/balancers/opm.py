@@ -83,7 +83,7 @@ class OPM(Balancer):
     def replace_features(
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], step: Step
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-        """Fewer present modalities, and rescaled features."""
+        """Returns rescaled features, fewer of them present."""
         luck = torch.rand(())
         if step.epoch < self.starts or luck >= self.execute:
             return features, present
@@ -97,7 +97,7 @@ class OPM(Balancer):
         return scaled, {name: torch.where(something, kept[name], here) for name, here in present.items()}
 
     def rates(self, scores: Tensor) -> Tensor:
-        """The probability of each modality to be dropped, zero where its score or all others are NaN."""
+        """Computes the probability of each modality to be dropped, zero where its score or all others are NaN."""
         here = ~scores.isnan()
         counted = torch.where(here, scores, 0.0)
         others = (counted.sum() - counted) / (here.sum() - here.to(scores.dtype)).clamp(min=1)

@@ -97,11 +97,11 @@ class PMR(Balancer):
         return weighted
 
     def lags(self, likely: Tensor) -> Tensor:
-        r"""The coefficients :math:`\beta` from the mean probabilities of the truth."""
+        r"""Computes the coefficients :math:`\beta` from the mean probabilities of the truth."""
         return (likely.max() / likely.clamp(min=torch.finfo(likely.dtype).tiny) - 1).clamp(0, 1)
 
     def _guess_modalities(self, step: Step) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-        """By modality the mean probability of the truth, its mean cross-entropy and the mean entropy."""
+        """Returns by modality the mean probability of the truth, its mean cross-entropy and the mean entropy."""
         output = step.output
         assert output is not None
         known = find_classes(step, "pmr: prototypes belong to classes")

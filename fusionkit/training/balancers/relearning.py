@@ -75,7 +75,7 @@ class Relearning(Balancer):
         self.strength, self.every, self.times = strength, every, times
 
     def before_epoch(self, review: Review) -> EpochPlan:
-        """Which share every encoder unlearns, where a diagnosis is due."""
+        """Returns the share that every encoder unlearns, where a diagnosis is due."""
         if not review.epoch or review.epoch % self.every or review.epoch // self.every > self.times:
             return EpochPlan()
         training, held = (_gather(review.walk(samples)) for samples in ("training", "held_out"))
@@ -90,13 +90,13 @@ class Relearning(Balancer):
 
 
 def purity(labels: NDArray[np.int64], found: NDArray[np.int64]) -> float:
-    """The share of samples that are of the most frequent class of their cluster."""
+    """Returns the share of samples that are of the most frequent class of their cluster."""
     pairs = [np.unique(labels[found == cluster], return_counts=True)[1].max() for cluster in np.unique(found)]
     return float(sum(pairs) / len(labels))
 
 
 def clusters(features: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """The cluster of every row by k-means, after each feature is scaled to -1 to 1."""
+    """Returns the cluster of every row by k-means, after each feature is scaled to -1 to 1."""
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
@@ -108,7 +108,7 @@ def clusters(features: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 
 def _gather(steps: Iterable[Step]) -> dict[Key, tuple[NDArray[np.float64], NDArray[np.int64]]]:
-    """By modality and target, the features and classes of the samples that have both."""
+    """Gathers by modality and target the features and classes of the samples that have both."""
     found: dict[Key, list[tuple[Tensor, Tensor]]] = {}
     for step in steps:
         assert step.output is not None

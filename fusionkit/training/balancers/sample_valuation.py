@@ -75,7 +75,7 @@ class SampleValuation(Balancer):
         self.modalities, self.rate, self.warmup = modalities, rate, warmup
 
     def before_epoch(self, review: Review) -> EpochPlan:
-        """Which samples the epoch repeats, with which modality."""
+        """Returns the samples that the epoch repeats, each with its modality."""
         if review.epoch < self.warmup or "fused" not in review.branches or len(self.modalities) < 2:
             return EpochPlan()
         repeats: list[Repeat] = []
@@ -102,13 +102,13 @@ class SampleValuation(Balancer):
         return repeats
 
     def count_repeats(self, share: float) -> int:
-        """How often a sample is repeated with a modality of this share; never where it is not known (NaN)."""
+        """Counts the repeats of a sample with a modality of this share; none where it is not known (NaN)."""
         wanted = round(self.rate * (1 - share), 9) if share < 1 else 0.0  # sums of fractions are not exact
         return math.floor(wanted + 0.5)
 
 
 def shares(right: Mapping[Subset, Tensor], players: Sequence[str]) -> list[Tensor]:
-    """The Shapley shares of the players from how right each sample's prediction is by what is present."""
+    """Computes the Shapley shares of the players from how right each sample's prediction is by what is present."""
     count, found = len(players), []
     for name in players:
         others = [other for other in players if other != name]
@@ -123,7 +123,7 @@ def shares(right: Mapping[Subset, Tensor], players: Sequence[str]) -> list[Tenso
 
 
 def _judge(step: Step, subset: Subset) -> Tensor:
-    """By sample, for which share of its known targets the prediction is right; NaN where none is known."""
+    """Returns by sample the share of its known targets that are predicted right; NaN where none is known."""
     classes = find_classes(step, "sample_valuation: a prediction is right or wrong for classes")
     scores = step.scores_of(subset)
     known = torch.stack([wanted >= 0 for wanted in classes.values()]).double()
