@@ -20,6 +20,7 @@ from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Feed, assemble
 from fusionkit.interfaces import Batch
+from fusionkit.models import network
 from fusionkit.models.build import build
 from fusionkit.nn.timer import REST, Timer
 from fusionkit.storage.run_folder import RunFolder
@@ -138,6 +139,22 @@ def test_a_slow_loader_shows_as_waiting_for_data(tmp_path: Path, monkeypatch: py
     assert waiting.seconds >= 0.2
 
 
+def test_what_a_forward_pass_does_beside_its_components_is_no_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = network.packed
+
+    def slow(*given: Any) -> Any:
+        time.sleep(0.1)
+        return pack(*given)
+
+    monkeypatch.setattr(network, "packed", slow)
+    _, profile = profiled(tmp_path / "run", epochs=2)
+
+    seconds = {each.part: each.seconds for each in profile.stages[0].parts if each.modality is None}
+    assert seconds[REST] >= 0.1 > seconds[LOSSES]
+
+
 def test_without_a_profile_there_is_no_hook_and_no_watched_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,6 +182,37 @@ def test_hooks_stand_on_the_network_only_while_steps_are_watched() -> None:
     assert seen == [False] * 5 + [True] * 22
     assert watch.is_over
     assert hooks_of(model) == 0
+
+
+def test_what_begins_at_the_end_of_an_epoch_is_no_step_and_is_traced_no_further(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done = list[str]()
+
+    class Noted:
+        def __init__(self, device: torch.device) -> None:
+            done.append("start")
+
+        def stop(self) -> None:
+            done.append("stop")
+
+        def calls(self) -> list[tuple[str, float]]:
+            return []
+
+    monkeypatch.setattr("fusionkit.training.profiling.watch.Trace", Noted)
+    watch = Watch("joint", 100, build(assembly_of(recipe()).recipe), batches=1)
+    epochs = 0
+    while not watch.is_over:
+        epochs += sum(1 for _ in watch.steps(iter([[NOTHING]])))
+        assert not watch.is_over or epochs == 27
+        with watch.label("validation"):
+            pass
+    watch.close()
+    found = watch.summary()
+
+    assert done == ["start", "stop"] * 4  # two traced steps, and before each the end of an epoch
+    assert found is not None
+    assert (found.steps, found.step_samples) == (20, 16)
 
 
 @pytest.mark.parametrize("left", [1, 2, 3, 4, 7, 10, 27, 1000])

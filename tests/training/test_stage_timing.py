@@ -17,10 +17,13 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.experiments import estimate_experiment, run_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.interfaces import Stage
+from fusionkit.models.build import build
 from fusionkit.storage.files import as_json
 from fusionkit.training.profiling import stage_timing
+from fusionkit.training.profiling.rehearsal import Rehearsal
 from fusionkit.training.profiling.stage_timing import StageTime, time_stages
 from fusionkit.training.teacher import Teacher
+from fusionkit.training.trainer import make_fabric
 
 EXPERIMENT = {
     "schema": 1,
@@ -102,6 +105,21 @@ def test_steps_are_timed_on_targets_that_are_scaled_as_in_a_training(monkeypatch
         monkeypatch.setitem(row.targets, "strength", 1e21 * row.targets["strength"])
 
     assert all(stage.seconds > 0 for stage in time_stages(assembly, rounds=1, accelerator="cpu"))
+
+
+@pytest.mark.parametrize("balancer", ["multi_term", "pcgrad"])
+def test_rehearsed_steps_move_no_weight(balancer: str) -> None:
+    assembly = assemble(load_recipe(recipe(epochs=1), [f"train.balancer={balancer}"]))
+    model = build(assembly.recipe, assembly.dataset)
+    rehearsal = Rehearsal(assembly.recipe, make_fabric(assembly.recipe, "cpu"), model)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+
+    with rehearsal.learn(rehearsal.stages[0]) as learn:
+        outcome = learn(next(assembly.loader(assembly.train_ids, training=True)))
+
+    assert outcome.loss > 0
+    assert any(parameter.grad is not None for parameter in model.parameters())
+    assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
 
 
 def test_timing_draws_nothing_from_the_generator_of_the_process() -> None:

@@ -14,6 +14,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Batch, OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel
 from fusionkit.training.learner import Learner, Moment
+from fusionkit.training.outcome import Outcome
 from fusionkit.training.parts import Parts
 from fusionkit.training.placement import move_batch, place_network
 from fusionkit.training.stages import list_stages, make_balancer
@@ -49,7 +50,7 @@ class Rehearsal:
         return move_batch(self.fabric, self.recipe.train, batch)
 
     @contextmanager
-    def learn(self, stage: Stage) -> Iterator[Callable[[Batch], object]]:
+    def learn(self, stage: Stage) -> Iterator[Callable[[Batch], Outcome]]:
         """Gives what moves a batch and learns from it, at a rate of zero: the weights stay, the work is the same."""
         recipe, parts, moment = self.recipe.train, Parts(self.model), Moment(0, 0, self.recipe.train.epochs, 0.0)
         balancer = None if stage.becomes_teacher else self.balancer
