@@ -26,7 +26,7 @@ ACTORS = (1, 2, 3)
 
 
 def sensor_recipe(*changes: str) -> Recipe:
-    """The shipped recipe for BasicMotions, on made signals of the same shape."""
+    """Returns the shipped recipe for BasicMotions, on made signals of the same shape."""
     data = (f"data.dataset={json.dumps(SIGNALS)}", "data.folds={type: group_kfold, folds: 2}")
     return load_recipe(find_recipe("sensors/basic_motions"), [*data, *changes])
 
@@ -37,7 +37,7 @@ def render_films(folder: Path) -> None:
 
 
 def film_recipe(folder: Path, *changes: str) -> Recipe:
-    """The shipped recipe for rendered films, on those of a folder; what it reads is prepared, the middle of frames.
+    """Returns the shipped recipe for rendered films, on those of a folder, and prepares the middle of their frames.
 
     Sixty films are trained on, thirty held out.
     """

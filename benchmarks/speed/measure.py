@@ -99,7 +99,7 @@ def write_row(name: str, row: Row, device: str, folder: Path = RESULTS) -> Path:
 
 
 def told(measurement: Measurement) -> str:
-    """A line for the terminal."""
+    """Returns a line for the terminal."""
     figure = measurement.measured.model_dump()
     value = figure.get("median", figure.get("value"))
     between = f" [{figure['low']:.4g}, {figure['high']:.4g}]" if "low" in figure else ""
@@ -114,7 +114,7 @@ def _name_of(device: torch.device) -> str:
 
 
 def rows_for(device: str, wanted: Sequence[str]) -> dict[str, Entry]:
-    """The rows that are wanted, all when none is named, in the order in which a device measures them.
+    """Returns the rows that are wanted, all when none is named, in the order in which a device measures them.
 
     Raises:
         SystemExit: A row is unknown, or says nothing about such a device.

@@ -42,7 +42,7 @@ class Size:
     clips: int
 
     def told(self) -> str:
-        """The sizes in words."""
+        """Returns the sizes in words."""
         frames = f"{self.shortest} to {self.longest}"
         video, audio = (" x ".join(map(str, size)) for size in (self.video, self.audio))
         return f"ResNet-18, {self.clips} clips of {frames} frames of {video} and segments of {audio}"
@@ -61,7 +61,7 @@ WIDTH = 512
 
 
 def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True, chunk: int | None = None) -> FusionModel:
-    """N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch.
+    """Builds N2 of the paper (or N0, N1) with a ResNet-18 and an LSTM in each branch.
 
     Args:
         size: Sizes of frames and of the LSTM.
@@ -77,14 +77,14 @@ def mrpn(size: Size, *, fusion: str = "mrpn", unimodal_heads: bool = True, chunk
 
 
 def branch(shape: list[int], encoder: dict[str, Any] | str, hidden: int) -> dict[str, Any]:
-    """A modality of a spec, with an LSTM."""
+    """Returns a modality of a spec, with an LSTM."""
     return {"shape": shape, "encoder": encoder, "aggregator": {"type": "lstm", "hidden": hidden}}
 
 
 def network(
     branches: Mapping[str, dict[str, Any]], *, fusion: str = "mrpn", unimodal_heads: bool = True
 ) -> FusionModel:
-    """A network of these branches that tells the classes apart, laid out as a training lays it out."""
+    """Builds a network of these branches that tells the classes apart, laid out as a training lays it out."""
     model = fusionkit.build(
         {
             "modalities": dict(branches),
@@ -97,31 +97,31 @@ def network(
 
 
 def bare_encoders() -> nn.ModuleDict:
-    """The same encoders as timm has them, with nothing around them, in the layout that is faster."""
+    """Makes the same encoders as timm has them, with nothing around them, in the layout that is faster."""
     names = ("video", "audio")
     encoders = nn.ModuleDict({name: timm.create_model("resnet18", in_chans=1, num_classes=0) for name in names})
     return encoders.to(memory_format=torch.channels_last)
 
 
 def lengths(size: Size, turn: int) -> list[int]:
-    """Frames of the clips of a batch, evenly drawn from the shortest to the longest."""
+    """Draws the frames of the clips of a batch, evenly from the shortest to the longest."""
     generator = torch.Generator().manual_seed(turn)
     return torch.randint(size.shortest, size.longest + 1, (size.clips,), generator=generator).tolist()
 
 
 def segments(frames: Sequence[int]) -> list[int]:
-    """Segments of clips of so many frames."""
+    """Counts the segments of clips of so many frames."""
     return [max(1, count // FRAMES_PER_SEGMENT - 4) for count in frames]
 
 
 def usual_lengths(size: Size) -> list[int]:
-    """What evenly drawn lengths are on average when they are put in order: the same for every set."""
+    """Returns the means of evenly drawn lengths in their order: the same for every set."""
     steps = size.clips + 1
     return [round(size.shortest + (size.longest - size.shortest) * i / steps) for i in range(1, steps)]
 
 
 def noise(sizes: Sequence[int], shape: Sequence[int], generator: torch.Generator) -> Jagged:
-    """Sequences of noise."""
+    """Draws sequences of noise."""
     return Jagged.from_sizes(torch.randn(sum(sizes), *shape, generator=generator), sizes)
 
 
@@ -133,7 +133,7 @@ def clips(
     frames: Sequence[int] | None = None,
     lacking: bool = False,
 ) -> list[dict[str, Jagged]]:
-    """Batches of noise.
+    """Draws batches of noise.
 
     Args:
         size: Sizes of a batch.
@@ -160,5 +160,5 @@ def clips(
 
 
 def targets(size: Size, device: torch.device) -> dict[str, Tensor]:
-    """A class for every clip."""
+    """Returns a class for every clip."""
     return {"emotion": (torch.arange(size.clips) % CLASSES).to(device)}

@@ -13,7 +13,7 @@ from fusionkit.nn.timer import wait_for
 
 
 def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes of tensors, at their most during some work, beyond those that are there before it.
+    """Returns the bytes of tensors, at their most during some work, beyond those that are there before it.
 
     On a CPU every allocation and every release of torch's allocator is read from its profiler, temporary ones within
     an operation included; on a GPU torch keeps this figure itself.
@@ -34,6 +34,6 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
 
 
 def bytes_of(tensors: Iterable[Tensor]) -> int:
-    """Bytes of the storages of tensors, each counted once."""
+    """Sums the bytes of the storages of tensors, each counted once."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())

@@ -52,7 +52,7 @@ class Peer:
     differs: Sequence[str]
 
     def build_ours(self) -> FusionModel:
-        """N0 of fusionkit with the same widths."""
+        """Builds N0 of fusionkit with the same widths."""
         modalities, hidden = self.ours
         return fusionkit.build(
             {
@@ -65,7 +65,7 @@ class Peer:
         )
 
     def inputs(self, batch: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """Noise for both."""
+        """Draws noise for both."""
         widths = {name: of["shape"][0] for name, of in self.ours[0].items()}
         return {
             name: torch.randn(*((batch, TIME) if name in self.sequences else (batch,)), width, generator=generator)
@@ -74,13 +74,13 @@ class Peer:
 
 
 def vectors(*hidden: int, out: int, norm: str = "none") -> dict[str, Any]:
-    """Our two modalities with a perceptron each."""
+    """Returns our two modalities with a perceptron each."""
     encoder = {"type": "mlp", "hidden": list(hidden), "out": out, "norm": norm}
     return {name: {"shape": [width], "encoder": encoder, "aggregator": "mean"} for name, width in WIDTHS.items()}
 
 
 def fusilli() -> tuple[nn.Module, Predict]:
-    """`ConcatTabularFeatureMaps`, with one fused layer in place of two, as its users may set."""
+    """Makes `ConcatTabularFeatureMaps`, with one fused layer in place of two, as its users may set."""
     module = importlib.import_module("fusilli.fusionmodels.tabularfusion.concat_feature_maps")
     widths = {"mod1_dim": WIDTHS["first"], "mod2_dim": WIDTHS["second"], "mod3_dim": None, "img_dim": None}
     network = module.ConcatTabularFeatureMaps("multiclass", widths, CLASSES)
@@ -90,7 +90,7 @@ def fusilli() -> tuple[nn.Module, Predict]:
 
 
 def widedeep() -> tuple[nn.Module, Predict]:
-    """`WideDeep` of two `TabMlp` under a head of one hidden layer, with batch norms as ours and without dropout."""
+    """Makes `WideDeep` of two `TabMlp` under a head of one hidden layer, with batch norms as ours and no dropout."""
     models = importlib.import_module("pytorch_widedeep.models")
 
     def tower(width: int) -> nn.Module:
@@ -117,7 +117,7 @@ def widedeep() -> tuple[nn.Module, Predict]:
 
 
 def pykale() -> tuple[nn.Module, Predict]:
-    """`Concat` between `MLPDecoder`s, which are perceptrons, as encoders and as head."""
+    """Makes `Concat` between `MLPDecoder`s, which are perceptrons, as encoders and as head."""
     fusion = importlib.import_module("kale.embed.multimodal_fusion").Concat()
     perceptron = importlib.import_module("kale.predict.decode").MLPDecoder
     encoders = nn.ModuleDict({name: perceptron(width, 256, 256, 256, 0.0) for name, width in WIDTHS.items()})
@@ -126,7 +126,7 @@ def pykale() -> tuple[nn.Module, Predict]:
 
 
 def mmsa() -> tuple[nn.Module, Predict]:
-    """`LF_DNN`: its text is a sequence."""
+    """Makes `LF_DNN`: its text is a sequence."""
     options = SimpleNamespace(
         feature_dims=(64, WIDTHS["first"], WIDTHS["second"]),
         hidden_dims=(128, 256, 256),
@@ -155,14 +155,14 @@ class Plain(nn.Module):
         return nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 256))
 
     def forward(self, given: Mapping[str, Tensor]) -> Tensor:
-        """The scores."""
+        """Returns the scores."""
         features = [self.norms[name](self.encoders[name](given[name])) for name in WIDTHS]
         scores: Tensor = self.head(self.fused(torch.cat(features, dim=1)))
         return scores
 
 
 def plainly() -> tuple[nn.Module, Predict]:
-    """The network written by hand."""
+    """Makes the network written by hand."""
     network = Plain()
     return network, network
 
@@ -252,11 +252,11 @@ class StandIns:
         self.made: list[str] = []
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        """A module of one of the names, or below it."""
+        """Finds a module of one of the names, or below it."""
         return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in self._names else None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """An empty one, in which every name is an empty class."""
+        """Creates an empty one, in which every name is an empty class."""
         module = ModuleType(spec.name)
         module.__path__ = []
         module.__dict__["options"] = SimpleNamespace(mode=SimpleNamespace())  # pandas has some, and they are set
@@ -265,7 +265,7 @@ class StandIns:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run."""
+        """Runs nothing."""
 
 
 def _empty_class(name: str) -> type:
@@ -276,7 +276,7 @@ def _empty_class(name: str) -> type:
 
 @contextmanager
 def importable(peer: Peer, place: Path) -> Iterator[None]:
-    """Within it a peer can be imported; whatever this process has installed is found before what the peer brings."""
+    """Lets a peer be imported within it; what this process has installed is found before what the peer brings."""
     finder = StandIns(peer.stands_in)
     sys.path.append(str(place))
     sys.meta_path.append(finder)  # type: ignore[arg-type]

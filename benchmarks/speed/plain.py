@@ -33,7 +33,7 @@ class PlainBranch(nn.Module):
         self.fused_norm = nn.BatchNorm1d(hidden)
 
     def forward(self, padded: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The branch's own scores, and what is fused."""
+        """Returns the branch's own scores, and what is fused."""
         batch, time = padded.shape[:2]
         encoded = self.encoder(padded.flatten(0, 1)).view(batch, time, -1)
         states = self.lstm(encoded)[0]
@@ -54,17 +54,17 @@ class PlainNetwork(nn.Module):
         )
 
     def forward(self, inputs: Padded) -> dict[str, Tensor]:
-        """Scores by modality, and ``fused``."""
+        """Returns scores by modality, and ``fused``."""
         found = {name: branch(*inputs[name]) for name, branch in self.branches.items()}
         fused = self.head(torch.cat([each for _, each in found.values()], dim=1))
         return {"fused": fused, **{name: scores for name, (scores, _) in found.items()}}
 
     def loss(self, inputs: Padded, classes: Tensor) -> Tensor:
-        """The sum of all loss terms."""
+        """Returns the sum of all loss terms."""
         return torch.stack([functional.cross_entropy(scores, classes) for scores in self(inputs).values()]).sum()
 
     def take_weights(self, model: FusionModel) -> None:
-        """The weights of fusionkit's N2."""
+        """Takes the weights of fusionkit's N2."""
         for index, (name, plain) in enumerate(self.branches.items()):
             branch = model.branch(name)
             pairs = {
@@ -82,7 +82,7 @@ class PlainNetwork(nn.Module):
 
 
 def padded(batch: Mapping[str, Jagged]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A batch as the plain network takes it."""
+    """Returns a batch as the plain network takes it."""
     return {name: (of.to_padded(), of.lengths) for name, of in batch.items()}
 
 

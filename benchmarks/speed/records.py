@@ -1,4 +1,4 @@
-"""What a result file of speed holds: the checked schema of `benchmarks/results/speed_*.json`."""
+"""The content of a result file of speed: the checked schema of `benchmarks/results/speed_*.json`."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class Number(Record):
 
 
 class Target(Record):
-    """What a figure should be."""
+    """The figure that should be reached."""
 
     figure: Literal["median", "high", "low", "value"] = Field(description="Which figure of the measurement is judged.")
     sign: Literal["<=", "<", ">="]
     limit: float
 
     def met_by(self, measured: Ratio | Interval | Number) -> bool:
-        """Whether a measurement reaches it."""
+        """Says whether a measurement reaches it."""
         value = float(getattr(measured, self.figure))
         compared = {"<=": value <= self.limit, "<": value < self.limit, ">=": value >= self.limit}
         return compared[self.sign]
@@ -61,7 +61,7 @@ class Measurement(Record):
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is met; None where there is none."""
+        """True where the target is met; None where there is none."""
         return None if self.target is None else self.target.met_by(self.measured)
 
 

@@ -1,4 +1,4 @@
-"""What a device could do at best: rates measured on it, and the time of some work at these rates."""
+"""The best that a device could do: rates measured on it, and the time of some work at these rates."""
 
 from __future__ import annotations
 

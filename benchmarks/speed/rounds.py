@@ -22,7 +22,7 @@ Work = Callable[[int], object]
 
 
 def compare(ours: Work, theirs: Work, device: torch.device, *, rounds: int, warm_up: int = 1) -> Ratio:
-    """Seconds of our work beside those of other work: A B A, A B A, ...
+    """Times our work beside other work: A B A, A B A, ...
 
     In every round ours stands on both sides of theirs, so that a machine that grows slower favours neither; the ratio
     of a round is the mean of our two by theirs, and our first by our second is what two equal things differ by.
@@ -44,7 +44,7 @@ def compare(ours: Work, theirs: Work, device: torch.device, *, rounds: int, warm
 
 
 def ratio_of(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
-    """The ratio of rounds of three times each: ours, theirs, ours again."""
+    """Returns the ratio of rounds of three times each: ours, theirs, ours again."""
     return Ratio(
         **interval([(first + second) / 2 / other for first, other, second in rounds]),
         noise=interval([first / second for first, _, second in rounds]),
@@ -55,7 +55,7 @@ def ratio_of(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
 
 
 def times_of(works: Sequence[Work], device: torch.device, *, rounds: int, warm_up: int = 1) -> list[list[float]]:
-    """Seconds of several pieces of work, by round: one after the other, and in odd rounds from the last to the first.
+    """Times several pieces of work, by round: one after the other, and in odd rounds from the last to the first.
 
     Args:
         works: What is timed.
@@ -74,7 +74,7 @@ def times_of(works: Sequence[Work], device: torch.device, *, rounds: int, warm_u
 
 
 def interval(rounds: ArrayLike, statistic: Callable[[np.ndarray], float] = np.median) -> dict[str, float]:
-    """A statistic of rounds with its percentile-bootstrap interval over them, 95 in a hundred.
+    """Computes a statistic of rounds with its percentile-bootstrap interval over them, 95 in a hundred.
 
     Args:
         rounds: ``(rounds,)``, or ``(rounds, figures)`` where the statistic takes several figures of each.

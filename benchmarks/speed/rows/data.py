@@ -34,7 +34,7 @@ FEW = 6
 
 @row("R_data", "a step fed by the loader from a prepared cache / the same step from batches in memory")
 def data_time(place: Place) -> Sequence[Measurement]:
-    """What reading, transforming and packing films adds to a step, with no worker process and with one."""
+    """Measures what reading, transforming and packing films adds to a step, with no worker process and with one."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         render_films(folder)
@@ -47,7 +47,7 @@ def data_time(place: Place) -> Sequence[Measurement]:
 
 
 def fed(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> Measurement:
-    """Steps on an epoch that is loaded, beside steps on the very same batches kept in memory.
+    """Times steps on an epoch that is loaded, beside steps on the very same batches kept in memory.
 
     Args:
         what: The networks in words.
@@ -81,7 +81,7 @@ def fed(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> 
 def seconds_of_a_step(
     batches: Iterable[Batch], count: int, learn: Callable[[Batch], None], device: torch.device
 ) -> float:
-    """Mean seconds from the end of a step to that of the next; the first of them, when loading begins, is not among."""
+    """Returns the mean seconds from the end of a step to that of the next, without the first, when loading begins."""
     start = end = 0.0
     for place, batch in enumerate(batches):
         if place == count:

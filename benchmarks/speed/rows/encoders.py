@@ -17,29 +17,29 @@ from rows.registry import Place, row
 
 
 def size_at(place: Place) -> Size:
-    """The sizes that a device carries."""
+    """Returns the sizes that a device carries."""
     return FULL if place.large else SMALL
 
 
 def learn(model: nn.Module, loss: Callable[[], Tensor]) -> None:
-    """One forward and one backward pass."""
+    """Makes one forward and one backward pass."""
     model.zero_grad(set_to_none=True)
     loss().backward()
 
 
 def loss_of(model: nn.Module, batch: dict[str, Jagged], wanted: dict[str, Tensor]) -> Tensor:
-    """The sum of all loss terms of the whole network."""
+    """Returns the sum of all loss terms of the whole network."""
     return torch.stack(list(model.losses(model(batch), wanted).values())).sum()
 
 
 def encoders_alone(encoders: nn.ModuleDict, batch: dict[str, Jagged]) -> Tensor:
-    """Something of the output of every encoder that a backward pass can start from."""
+    """Sums something of the output of every encoder, from which a backward pass can start."""
     return torch.stack([encoder(batch[name].values).mean() for name, encoder in encoders.items()]).sum()
 
 
 @row("R_fuse", "forward and backward of N2 / of its two bare timm encoders on the same packed input")
 def fused_time(place: Place) -> Sequence[Measurement]:
-    """Time of the whole network beside that of its encoders alone."""
+    """Times the whole network beside its encoders alone."""
     size = size_at(place)
     model, encoders = mrpn(size).to(place.device).train(), bare_encoders().to(place.device).train()
     batches, wanted = clips(size, place.device), targets(size, place.device)
@@ -57,7 +57,7 @@ def fused_time(place: Place) -> Sequence[Measurement]:
 
 @row("F_fuse", "floating-point operations of the same two", devices=("cpu",))
 def fused_flops(place: Place) -> Sequence[Measurement]:
-    """Arithmetic of the whole network beside that of its encoders alone; it has no noise."""
+    """Counts the arithmetic of the whole network beside that of its encoders alone; it has no noise."""
     size = Size(FULL.video, FULL.audio, FULL.hidden, 4, 8, 2)
     model, encoders = mrpn(size).train(), bare_encoders().train()
     (batch,), wanted = clips(size, place.device, sets=1), targets(size, place.device)
@@ -69,7 +69,7 @@ def fused_flops(place: Place) -> Sequence[Measurement]:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """Floating-point operations of some work, those of LSTMs on a CPU included."""
+    """Counts floating-point operations of some work, those of LSTMs on a CPU included."""
     with FlopCounterMode(display=False, custom_mapping=FLOPS_OF_LSTM) as counter:
         work()
     return int(counter.get_total_flops())

@@ -78,21 +78,21 @@ class Case:
     device: torch.device
 
     def told(self) -> str:
-        """The case in words."""
+        """Returns the case in words."""
         return f"{'training' if self.training else 'prediction'}, {self.way.name}: {self.size.told()}"
 
     def made(self, module: nn.Module) -> Any:
-        """A network on the device, laid out as the way asks."""
+        """Brings a network to the device, laid out as the way asks."""
         module = module.to(self.device).train(self.training)
         layout = torch.channels_last if self.way.channels_last else torch.contiguous_format
         return module.to(memory_format=layout)
 
     def numbers(self) -> torch.autocast:
-        """The precision of a forward pass; a cache of autocast would keep a graph from being recorded."""
+        """Sets the precision of a forward pass; a cache of autocast would keep a graph from being recorded."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.way.bf16, cache_enabled=False)
 
     def run(self, module: nn.Module, forward: Callable[[], Tensor]) -> object:
-        """Both passes in training, the forward pass in prediction."""
+        """Makes both passes in training, the forward pass in prediction."""
 
         def precisely() -> Tensor:
             with self.numbers():
@@ -106,7 +106,7 @@ class Case:
 
 @row("T_gpu", "clips per second of N2 / of its bare timm encoders, and of what the device could do", devices=("cuda",))
 def throughput(place: Place) -> Iterator[Measurement]:
-    """Every way at every size, in training and in prediction; one that fails says why and does not stop the others."""
+    """Measures every way at every size, in training and prediction; one that fails says why and stops no other."""
     with tf32():
         yield from measure_all(
             place, SIZES if place.large else TOY, [way for way in WAYS if place.large or not way.graphed]
@@ -125,7 +125,7 @@ def tf32() -> Iterator[None]:
 
 
 def measure_all(place: Place, sizes: Sequence[Size], ways: Sequence[Way]) -> Iterator[Measurement]:
-    """All cases, and how many of them could be measured."""
+    """Measures all cases, and counts those that could be measured."""
     scale = 8192 if place.large else 64
     rates = {bf16: rates_of(place.device, torch.bfloat16 if bf16 else torch.float32, scale=scale) for bf16 in (0, 1)}
     batches = {size: clips(size, place.device, frames=usual_lengths(size)) for size in sizes}
@@ -151,7 +151,7 @@ def measure_all(place: Place, sizes: Sequence[Size], ways: Sequence[Way]) -> Ite
 
 
 def measure_case(case: Case, batches: Sequence[Batch], rates: Rates, rounds: int) -> Measurement:
-    """The rate of the whole network as a share of that of its encoders, and of the roofline."""
+    """Measures the rate of the whole network as a share of that of its encoders, and of the roofline."""
     model, encoders = case.made(mrpn(case.size)), case.made(bare_encoders())
     if case.way.compiled:
         compile_encoders(model, encoders, case.device)
@@ -201,7 +201,7 @@ def compile_encoders(model: FusionModel, encoders: nn.ModuleDict, device: torch.
 
 
 class Rest(nn.Module):
-    """What follows the encoders for given lengths, from the values of the sequences to the scores.
+    """The rest of the network behind its encoders for given lengths, from sequences to scores.
 
     It is N2 over vectors as wide as a ResNet-18's, as a CUDA graph can hold it: its LSTMs read padded sequences, since
     packed ones ask the host for lengths.
@@ -220,14 +220,14 @@ class Rest(nn.Module):
             state.forward = state.padded
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """The fused scores, and in training those of every modality."""
+        """Returns the fused scores, and in training those of every modality."""
         pairs = zip(self.batch.items(), values, strict=True)
         output = self.model({name: of.with_values(each) for (name, of), each in pairs})
         return (output.fused["emotion"], *(of["emotion"] for of in output.unimodal.values()))
 
 
 def graphed(case: Case, model: FusionModel, batch: Batch) -> tuple[Callable[[Batch], ModelOutput], nn.Module]:
-    """What scores a network whose encoders run by operations and whose rest is one CUDA graph; and that rest."""
+    """Records all behind the encoders as one CUDA graph; gives what scores with it, and that rest."""
     rest: Any = case.made(Rest(case.size, {name: of.sizes for name, of in batch.items()}, case.device))
     rest.requires_grad_(case.training)
 

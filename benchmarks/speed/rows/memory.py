@@ -26,14 +26,14 @@ FEW = 2
 
 @row("M_peak", "peak memory: a training step of N2 / of its bare encoders; a prediction of a clip four times as long")
 def peak_memory(place: Place) -> Sequence[Measurement]:
-    """The most that a step takes, and how what a prediction takes grows with its clip."""
+    """Measures the most that a step takes, and how what a prediction takes grows with its clip."""
     size, film = (FULL, FULL) if place.large else (LONG, replace(LONG, video=(32, 32)))
     frames, chunk = (27_000, 512) if place.large else (2 * PIECE, 32)  # four times 27,000 frames are an hour
     return [step_memory_at(size, place), prediction_memory_at(film, place, frames, chunk)]
 
 
 def prediction_memory_at(size: Size, place: Place, frames: int, chunk: int) -> Measurement:
-    """The most that a prediction takes beyond weights, the film and the features of its frames, by its length."""
+    """Measures the most that a prediction takes beyond weights, film and features of frames, by its length."""
     model = mrpn(size, chunk=chunk).to(place.device).eval()
     film = torch.randn(chunk, 1, *size.video, generator=torch.Generator().manual_seed(0)).to(place.device)
     found = {}
@@ -52,7 +52,7 @@ def prediction_memory_at(size: Size, place: Place, frames: int, chunk: int) -> M
 
 
 def step_memory_at(size: Size, place: Place) -> Measurement:
-    """The most that a step takes, weights, gradients, AdamW's state and inputs included."""
+    """Measures the most that a step takes, weights, gradients, AdamW's state and inputs included."""
     (batch,), wanted = clips(size, place.device, sets=1, frames=usual_lengths(size)), targets(size, place.device)
     first = {name: of[:FEW] for name, of in batch.items()}
     few = {name: of[:FEW] for name, of in wanted.items()}
@@ -79,7 +79,7 @@ def step_bytes(
     batches: Sequence[tuple[dict[str, Jagged], dict[str, Tensor]]],
     device: torch.device,
 ) -> int:
-    """Bytes of a module in the last of some steps: what it and its optimizer hold, and what the step adds."""
+    """Sums the bytes of a module in the last of some steps: what it and its optimizer hold, and what the step adds."""
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4)
 
     def step(batch: dict[str, Jagged], wanted: dict[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ from rows.registry import Place, row
 
 @row("R_miss", "half of the clips lack a modality: forward and backward of N2 / of its encoders on what is present")
 def missing_time(place: Place) -> Sequence[Measurement]:
-    """Time of the whole network beside that of its encoders on the elements that are there."""
+    """Times the whole network beside its encoders on the elements that are there."""
     size = size_at(place)
     model, encoders = mrpn(size).to(place.device).train(), bare_encoders().to(place.device).train()
     batches, wanted = clips(size, place.device, lacking=True), targets(size, place.device)

@@ -45,7 +45,7 @@ FACES = {"type": "conv2d", "channels": [8, 16, 32]}
 
 @row("C", "compiled encoders: graphs over 200 batches of random lengths, and time / not compiled")
 def compiled(place: Place) -> Sequence[Measurement]:
-    """How often batches of random lengths are compiled anew, and what it gains."""
+    """Counts how often batches of random lengths are compiled anew, and measures what it gains."""
     size = size_at(place)
     batches, wanted = clips(size, place.device), targets(size, place.device)
     plain, faster = (mrpn(size).to(place.device).train() for _ in range(2))
@@ -61,7 +61,7 @@ def compiled(place: Place) -> Sequence[Measurement]:
 
 
 def graphs_of(place: Place) -> Measurement:
-    """Graphs that training, validation and prediction on batches of random lengths compile, by encoder."""
+    """Counts the graphs that training, validation and prediction on batches of random lengths compile, by encoder."""
     shapes = {"face": [1, 40, 40], "hand": [1, 32, 48]}
     model = network({name: branch(shape, FACES, 32) for name, shape in shapes.items()}).to(place.device)
     model.compile_encoders()
@@ -93,7 +93,7 @@ def _steps(model: nn.Module, batches: Sequence[dict[str, Jagged]], wanted: dict[
 
 @row("O", "each option that is meant to save time or memory: with it / without it")
 def options(place: Place) -> Sequence[Measurement]:
-    """Precision, layout, updates, the LSTM's path, batches by budget, kept activations, and ways of predicting."""
+    """Measures precision, layout, updates, the LSTM's path, batches by budget, kept activations, and predictions."""
     size = size_at(place)
     return [
         _precision(place, size),
@@ -150,7 +150,7 @@ def _fused(place: Place, size: Size) -> Iterator[Measurement]:
 
 
 def _path(place: Place) -> Measurement:
-    """The LSTM by the path that this device takes, beside the other one."""
+    """Times the LSTM by the path that this device takes, beside the other one."""
     lstm = FinalState("lstm", WIDTH, FULL.hidden, layers=1, dropout=0.0, bidirectional=False).to(place.device).train()
     generator = torch.Generator().manual_seed(0)
     drawn = [noise(lengths(FULL, turn), (WIDTH,), generator).to(place.device) for turn in range(SETS)]
@@ -166,7 +166,7 @@ def _path(place: Place) -> Measurement:
 
 
 def _budget() -> Measurement:
-    """The largest batch of an epoch where a budget cuts it, beside that of a number of clips: the same on average."""
+    """Compares the largest batch of an epoch by budget with that by a number of clips: the same on average."""
     frames = [length for turn in range(64) for length in lengths(FULL, turn)]
     budget = FULL.clips * (FULL.shortest + FULL.longest) // 2
     settings = {"seed": 0, "shuffle": True}
@@ -223,7 +223,7 @@ def _predicts(model: nn.Module, clip: dict[str, Jagged]) -> Callable[[int], None
 
 
 def streamed(place: Place, size: Size) -> Measurement:
-    """What a stream takes for its next frames and segment, beside a prediction of its whole window."""
+    """Times the next frames and segment of a stream, beside a prediction of its whole window."""
     model = mrpn(size).to(place.device).eval()
     batches = clips(size, place.device, frames=[STREAMED])
     portion = {"video": FRAMES_PER_SEGMENT, "audio": 1}

@@ -1,4 +1,4 @@
-"""What it saves to compute no padding: time beside the plain padded network, and the count of what is computed."""
+"""The gain of no padding: time beside the plain padded network, and the count of what is computed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TINY = replace(FULL, video=(32, 32), audio=(32, 32))
 
 @row("R_pad", "a training step of N2 / of the same network written plainly with padded batches")
 def padded_time(place: Place) -> Sequence[Measurement]:
-    """Time of a step with and without padding, both with AdamW, after a check that both networks say the same."""
+    """Times a step with and without padding, both with AdamW, after a check that both networks say the same."""
     return [padded_time_at(FULL if place.large else TINY, place)]
 
 
 def padded_time_at(size: Size, place: Place) -> Measurement:
-    """The same at given sizes."""
+    """Times the same at given sizes."""
     model, plain = mrpn(size).to(place.device), PlainNetwork(size.hidden).to(place.device)
     plain.take_weights(model)
     batches, wanted = clips(size, place.device, frames=usual_lengths(size)), targets(size, place.device)
@@ -57,7 +57,7 @@ def padded_time_at(size: Size, place: Place) -> Measurement:
 
 
 def refuse_difference(model: FusionModel, plain: PlainNetwork, batch: Mapping[str, Jagged]) -> None:
-    """Two networks that do not say the same in evaluation are not compared.
+    """Refuses two networks that do not say the same in evaluation.
 
     Raises:
         AssertionError: They differ by more than rounding.
@@ -69,7 +69,7 @@ def refuse_difference(model: FusionModel, plain: PlainNetwork, batch: Mapping[st
 
 
 def share_of_padded(batch: Mapping[str, Jagged]) -> float:
-    """Elements of a batch / elements once it is padded, weighted by the numbers in each."""
+    """Returns elements of a batch / elements once it is padded, weighted by the numbers in each."""
     whole = {name: of.values[0].numel() for name, of in batch.items()}
     there = sum(whole[name] * of.total for name, of in batch.items())
     return there / sum(whole[name] * len(of) * max(of.sizes) for name, of in batch.items())
@@ -85,7 +85,7 @@ def entering(place: Place) -> Sequence[Measurement]:
 
 
 def entering_at(size: Size, place: Place, *, lacking: bool, what: str) -> Measurement:
-    """The count at given sizes."""
+    """Counts at given sizes."""
     (batch,) = clips(size, place.device, sets=1, lacking=lacking)
     counted = elements_entering(mrpn(size).to(place.device).train(), batch)
     there = {name: of.total for name, of in batch.items()}
@@ -99,7 +99,7 @@ def entering_at(size: Size, place: Place, *, lacking: bool, what: str) -> Measur
 
 
 def elements_entering(model: FusionModel, batch: Mapping[str, Jagged]) -> dict[str, int]:
-    """Elements that the innermost network of every branch is given in one forward pass."""
+    """Counts elements that the innermost network of every branch is given in one forward pass."""
     counted = dict.fromkeys(model.modalities, 0)
 
     def count(name: str) -> object:

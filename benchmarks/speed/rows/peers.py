@@ -25,7 +25,7 @@ STEPS = 20
 
 @row("peers", "a step of N0 / of the nearest equivalent of public packages: time, and the most memory at once")
 def peer_steps(place: Place) -> Sequence[Measurement]:
-    """Both in this process, with the same inputs, widths, batch and optimizer."""
+    """Measures both in this process, with the same inputs, widths, batch and optimizer."""
     lines: list[Measurement] = []
     refused: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -45,7 +45,7 @@ FASTER = Target(figure="median", sign="<", limit=1.0)
 
 
 def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER) -> list[Measurement]:
-    """Time and memory of both sides at one batch size."""
+    """Measures time and memory of both sides at one batch size."""
     generator = torch.Generator().manual_seed(0)
     inputs = {name: values.to(place.device) for name, values in peer.inputs(batch, generator).items()}
     wanted = (torch.arange(batch) % CLASSES).to(place.device)
@@ -88,18 +88,18 @@ def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER
 
 
 def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
-    """The same optimizer for both."""
+    """Makes the same optimizer for both."""
     recipe: OptimizerRecipe = OPTIMIZERS.build("adamw")
     return recipe.make(list(network.parameters()))
 
 
 def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """Gradients and update."""
+    """Computes gradients and updates."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
 def parameters_of(network: nn.Module) -> int:
-    """How many numbers it learns."""
+    """Counts the numbers that it learns."""
     return sum(parameter.numel() for parameter in network.parameters())

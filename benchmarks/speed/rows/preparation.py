@@ -21,7 +21,7 @@ SIZES = ((1280, 720), (640, 480))
 
 @row("R_prep", "preparation without detection / bare decoding of picture and sound", devices=("cpu",))
 def preparation_time(place: Place) -> Sequence[Measurement]:
-    """Seconds of preparing films by those of decoding them, on one thread."""
+    """Measures seconds of preparing films by those of decoding them, on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -32,7 +32,7 @@ def preparation_time(place: Place) -> Sequence[Measurement]:
 
 
 def written(folder: Path) -> Iterator[prepare.Films]:
-    """The films of `benchmarks/prepare.py`, in colour and in grey."""
+    """Writes the films of `benchmarks/prepare.py`, in colour and in grey."""
     for width, height in SIZES:
         path = folder / f"{height}.mp4"
         prepare.write_film(path, width, height)
@@ -42,7 +42,7 @@ def written(folder: Path) -> Iterator[prepare.Films]:
 
 
 def prepared(films: prepare.Films, folder: Path, rounds: int) -> Measurement:
-    """Rounds of one preparation between two decodings."""
+    """Measures rounds of one preparation between two decodings."""
     found = prepare.against_decoding(films, folder / "prepared", rounds)
     ratios = [2 * each["prepared"] / (each["film"] + each["film_again"]) for each in found["rounds"]]
     return Measurement(

@@ -18,7 +18,7 @@ class NotMeasuredError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how thoroughly to measure.
+    """The device of a measurement, and how thorough it is.
 
     Args:
         device: The device.
@@ -33,11 +33,11 @@ class Place:
 
     @property
     def large(self) -> bool:
-        """Whether full sizes are carried; a CPU takes small ones from the same code."""
+        """True where full sizes are carried; a CPU takes small ones from the same code."""
         return self.device.type == "cuda"
 
     def is_late(self, share: float = 1.0) -> bool:
-        """Whether a share of the time is over."""
+        """Says whether a share of the time is over."""
         return time.monotonic() - self._since > 60 * share * self.minutes
 
 

@@ -1,4 +1,4 @@
-"""How the time of a step grows with modalities, with the length of sequences and with the batch."""
+"""The growth of a step's time with modalities, with the length of sequences and with the batch."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ BATCHES = (2, 4, 8, 16)
 
 
 def alike(place: Place, count: int) -> FusionModel:
-    """N2 with so many branches of one kind."""
+    """Builds N2 with so many branches of one kind."""
     one = branch([1, *frame_at(place)], RESNET, 256)
     return network({f"film_{index}": one for index in range(count)}).to(place.device).train()
 
 
 def frame_at(place: Place) -> tuple[int, int]:
-    """Height and width of a frame."""
+    """Returns height and width of a frame."""
     return (112, 112) if place.large else (32, 32)
 
 
 def step(model: FusionModel, place: Place, sizes: Sequence[int]) -> Callable[[int], object]:
-    """Forward and backward pass over sequences of these lengths, the same in every modality."""
+    """Returns forward and backward pass over sequences of these lengths, the same in every modality."""
     generator = torch.Generator().manual_seed(0)
     batches: list[dict[str, Jagged]] = [
         {name: noise(sizes, (1, *frame_at(place)), generator).to(place.device) for name in model.modalities}
@@ -44,13 +44,13 @@ def step(model: FusionModel, place: Place, sizes: Sequence[int]) -> Callable[[in
 
 
 def told(place: Place) -> str:
-    """The network in words."""
+    """Describes the network in words."""
     return f"N2 with a ResNet-18 on frames of {' x '.join(map(str, frame_at(place)))} in each branch"
 
 
 @row("S_N", "time of a step with 8 modalities / 8 times that with one")
 def modalities(place: Place) -> Sequence[Measurement]:
-    """A step of the network of eight branches beside eight steps of that of one."""
+    """Times a step of the network of eight branches beside eight steps of that of one."""
     sizes = (30, 50, 70, 90, 110, 150) if place.large else (2, 4, 6, 8)
     several = step(alike(place, MODALITIES), place, sizes)
     single = step(alike(place, 1), place, sizes)
@@ -66,7 +66,7 @@ def modalities(place: Place) -> Sequence[Measurement]:
 
 @row("S_T", "log-log slope of the time of a step in the length of the sequences")
 def length(place: Place) -> Sequence[Measurement]:
-    """How time grows with length, everything else being equal: 1 is in proportion."""
+    """Measures how time grows with length, everything else being equal: 1 is in proportion."""
     clips = 8
     model = alike(place, 1)
     works = [step(model, place, (frames,) * clips) for frames in LENGTHS]
@@ -78,14 +78,14 @@ def length(place: Place) -> Sequence[Measurement]:
 
 
 def slope(sizes: Sequence[int], rounds: np.ndarray) -> float:
-    """The median over rounds of the slope of log time over log size, by least squares."""
+    """Returns the median over rounds of the slope of log time over log size, by least squares."""
     slopes = np.polyfit(np.log(sizes), np.log(rounds).T, 1)[0]
     return float(np.median(slopes))
 
 
 @row("S_B", "clips per second of a batch / of one of half as many clips, the smallest of such ratios")
 def batch_size(place: Place) -> Sequence[Measurement]:
-    """Whether throughput falls anywhere as batches grow; a twentieth is left to the noise of a machine."""
+    """Measures whether throughput falls anywhere as batches grow; a twentieth is left to noise."""
     frames = 32 if place.large else 16
     model = alike(place, 1)
     works = [step(model, place, (frames,) * clips) for clips in BATCHES]
@@ -98,6 +98,6 @@ def batch_size(place: Place) -> Sequence[Measurement]:
 
 
 def least_gain(sizes: Sequence[int], rounds: np.ndarray) -> float:
-    """The smallest over neighbouring sizes of the median over rounds of the ratio of their throughputs."""
+    """Returns the smallest over neighbouring sizes of the median over rounds of the ratio of their throughputs."""
     rates = np.asarray(sizes) / rounds
     return float(np.median(rates[:, 1:] / rates[:, :-1], axis=0).min())

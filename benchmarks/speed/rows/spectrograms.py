@@ -22,7 +22,7 @@ REPEATS = 10
 
 
 def waves(place: Place) -> list[Jagged]:
-    """Sets of clips of noise."""
+    """Draws sets of clips of noise."""
     generator = torch.Generator().manual_seed(0)
     sizes = [SECONDS * RATE] * CLIPS
     return [
@@ -32,7 +32,7 @@ def waves(place: Place) -> list[Jagged]:
 
 @row("R_spec", "segment spectrograms as slices of one transform per clip / one transform per segment")
 def spectrogram_time(place: Place) -> Sequence[Measurement]:
-    """Time of both, and whether they agree where no segment's edge is in a column's window."""
+    """Times both, and says whether they agree where no segment's edge is in a column's window."""
     sliced, alone = (
         Spectrogram((), mode=mode, standardize=False).to(place.device) for mode in ("slice", "per_segment")
     )
@@ -57,12 +57,12 @@ def spectrogram_time(place: Place) -> Sequence[Measurement]:
 
 
 def inner_columns(encoder: Spectrogram) -> list[int]:
-    """The columns of a segment whose window lies wholly inside it."""
+    """Lists the columns of a segment whose window lies wholly inside it."""
     columns, half, hop = encoder.waves.columns, encoder.waves.window // 2, encoder.waves.hop
     assert columns is not None
     return [place for place in range(columns) if half <= place * hop <= columns * hop - half]
 
 
 def equal_columns(sliced: Tensor, alone: Tensor, columns: list[int]) -> Tensor:
-    """By segment and column, whether all bins of two spectrograms ``(segments, 1, bins, columns)`` are the same."""
+    """Says by segment and column whether all bins of two spectrograms ``(segments, 1, bins, columns)`` agree."""
     return (sliced == alone)[..., columns].all(dim=(1, 2))

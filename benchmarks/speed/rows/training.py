@@ -30,7 +30,7 @@ EPOCHS = 3
 
 @contextmanager
 def stamps(device: torch.device) -> Iterator[list[float]]:
-    """By the clock, when each optimizer step within it was done, whoever made it."""
+    """Notes by the clock when each optimizer step within it was done, whoever made it."""
     moments: list[float] = []
 
     def note(*_: object) -> None:
@@ -44,13 +44,13 @@ def stamps(device: torch.device) -> Iterator[list[float]]:
 
 
 def seconds_of_a_step(moments: Sequence[float], steps: int) -> float:
-    """Mean seconds from one step of an epoch to the next; the first epoch, and the way to another, do not count."""
+    """Returns the mean seconds from a step of an epoch to the next, without the first epoch and the way to another."""
     epochs = [moments[start : start + steps] for start in range(steps, len(moments), steps)]
     return sum(epoch[-1] - epoch[0] for epoch in epochs) / sum(len(epoch) - 1 for epoch in epochs)
 
 
 def learn_bare(assembly: Assembly, model: FusionModel, device: torch.device) -> None:
-    """A training with nothing in it but batches, loss terms, gradients and updates."""
+    """Trains with nothing but batches, loss terms, gradients and updates."""
     recipe = assembly.recipe.train
     feed = assembly.feed(assembly.train_ids, training=True)
     model.to(device).train()
@@ -61,7 +61,7 @@ def learn_bare(assembly: Assembly, model: FusionModel, device: torch.device) -> 
 
 
 def step(model: FusionModel, optimizer: torch.optim.Optimizer, batch: Batch) -> None:
-    """The least that a step must do."""
+    """Does the least that a step must do."""
     optimizer.zero_grad()
     terms = model.losses(model(batch.inputs), batch.targets)
     torch.stack(tuple(terms.values())).sum().backward()
@@ -81,13 +81,13 @@ class Sides:
     device: torch.device
 
     def ours(self) -> float:
-        """Seconds of a step in `train`."""
+        """Times a step in `train`."""
         with tempfile.TemporaryDirectory() as folder, stamps(self.device) as moments:
             train(self.recipe, Path(folder) / "run", accelerator=self.device.type)
         return seconds_of_a_step(moments, self.steps())
 
     def theirs(self) -> float:
-        """Seconds of a step in the bare loop."""
+        """Times a step in the bare loop."""
         assembly = assemble(self.recipe)
         torch.manual_seed(self.recipe.train.seed)
         model = build(assembly.recipe, assembly.dataset).channels_last()  # as `train` lays it out
@@ -96,19 +96,19 @@ class Sides:
         return seconds_of_a_step(moments, self.steps())
 
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """Counts the steps of an epoch."""
         assembly = assemble(self.recipe)
         return assembly.feed(assembly.train_ids, training=True).count(0)
 
 
 def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Ratio:
-    """The ratio of two things that time themselves: A B A, A B A, ... ; the first round does not count."""
+    """Returns the ratio of two things that time themselves: A B A, A B A, ... ; the first round does not count."""
     return ratio_of([(ours(), theirs(), ours()) for _ in range(rounds + 1)][1:])
 
 
 @row("R_loop", "a step in `train` / the same step in a bare loop")
 def loop_time(place: Place) -> Sequence[Measurement]:
-    """What the loop adds to a step, as a ratio and in milliseconds."""
+    """Measures what the loop adds to a step, as a ratio and in milliseconds."""
     with tempfile.TemporaryDirectory() as name, datasets_shared():
         folder = Path(name)
         render_films(folder)
@@ -121,7 +121,7 @@ def loop_time(place: Place) -> Sequence[Measurement]:
 
 
 def compared(what: str, recipe: Recipe, place: Place) -> list[Measurement]:
-    """Both measurements of a recipe."""
+    """Returns both measurements of a recipe."""
     sides = Sides(recipe, place.device)
     ratio = in_turn(sides.ours, sides.theirs, place.rounds)
     added = [1000 * ((first + second) / 2 - other) for first, other, second in ratio.rounds]
