@@ -23,7 +23,7 @@ from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset
 from fusionkit.interfaces.written_numbers import WrittenNumber, class_names, is_number, is_whole
 from fusionkit.models.loss_heads.classification import Classification
-from fusionkit.models.loss_heads.numeric import encode_numbers
+from fusionkit.models.loss_heads.number_metrics import encode_numbers
 from fusionkit.testing import check_dataset
 
 

@@ -17,7 +17,7 @@ from fusionkit.errors import RecipeError, ShapeError
 from fusionkit.evaluation import evaluate
 from fusionkit.models.build import build
 from fusionkit.models.loss_heads import Classification, Concordance, MMCosine, Multilabel, Ordinal, Regression
-from fusionkit.models.loss_heads.categorical import expected_calibration_error
+from fusionkit.models.loss_heads.class_metrics import expected_calibration_error
 from fusionkit.nn.distributed import mean_over_union
 
 CLASSES = ("calm", "happy", "sad")

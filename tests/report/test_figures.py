@@ -9,7 +9,7 @@ from report_folders import log, results_of, write_experiment
 from small_runs import epochs_of, run_of, steps_of
 
 from fusionkit.errors import RunError
-from fusionkit.models.loss_heads.categorical import ECE_BINS, expected_calibration_error
+from fusionkit.models.loss_heads.class_metrics import ECE_BINS, expected_calibration_error
 from fusionkit.report.figures.calibration import BINS, calibrate, draw_calibration, pooled
 from fusionkit.report.figures.clouds import gather_clouds
 from fusionkit.report.figures.confusion import draw_confusions, most_confused

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fusionkit.evaluation.diagnosis.scores import Judge
-from fusionkit.models.loss_heads.numeric import as_columns
+from fusionkit.models.loss_heads.number_metrics import as_columns
 
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """Inverse strengths of the regularisation; the best one is chosen inside the training part."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge, figure
-from fusionkit.models.loss_heads.categorical import expected_calibration_error
-from fusionkit.models.loss_heads.numeric import as_columns
+from fusionkit.models.loss_heads.class_metrics import expected_calibration_error
+from fusionkit.models.loss_heads.number_metrics import as_columns
 
 MOST_NAMED = 20
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fusionkit.evaluation.bootstrap import SEED, draw_counts, resample_metrics
 from fusionkit.interfaces import LossHead, TargetKind
-from fusionkit.models.loss_heads.numeric import as_columns
+from fusionkit.models.loss_heads.number_metrics import as_columns
 
 Figure = dict[str, float | None]
 """``value`` with the limits ``low`` and ``high`` of its 95 % interval, None where there are none."""

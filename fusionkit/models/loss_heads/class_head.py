@@ -12,7 +12,7 @@ from torch.nn import functional
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.interfaces.written_numbers import WrittenNumber, find_class
-from fusionkit.models.loss_heads.categorical import (
+from fusionkit.models.loss_heads.class_metrics import (
     ACCURACY,
     CALIBRATION,
     ECE_BINS,

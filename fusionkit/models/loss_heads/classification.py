@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import LOSS_HEADS
-from fusionkit.models.loss_heads.categorical import order_weights
 from fusionkit.models.loss_heads.class_head import SoftmaxHead
+from fusionkit.models.loss_heads.class_metrics import order_weights
 from fusionkit.nn.layers import make_scoring
 
 

@@ -16,7 +16,7 @@ from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget, share
-from fusionkit.models.loss_heads.categorical import F1, check_names, order_weights
+from fusionkit.models.loss_heads.class_metrics import F1, check_names, order_weights
 from fusionkit.nn.layers import make_scoring
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fusionkit.interfaces import LossHead, RawTarget
-from fusionkit.models.loss_heads.numeric import NUMBER_METRICS, check_precision, encode_numbers, number_metrics
+from fusionkit.models.loss_heads.number_metrics import NUMBER_METRICS, check_precision, encode_numbers, number_metrics
 from fusionkit.models.loss_heads.target_scale import TargetScale
 from fusionkit.nn.layers import make_scoring
 

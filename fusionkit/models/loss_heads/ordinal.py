@@ -12,14 +12,14 @@ from torch.nn import functional
 
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.interfaces import Metric
-from fusionkit.models.loss_heads.categorical import (
+from fusionkit.models.loss_heads.class_head import ClassHead
+from fusionkit.models.loss_heads.class_metrics import (
     ACCURACY,
     RECALL,
     accuracy,
     log_frequencies,
     unweighted_average_recall,
 )
-from fusionkit.models.loss_heads.class_head import ClassHead
 from fusionkit.nn.layers import make_scoring
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusionkit.errors import ShapeError
-from fusionkit.models.loss_heads.numeric import as_columns
+from fusionkit.models.loss_heads.number_metrics import as_columns
 
 Numbers = NDArray[np.float64]
 Center = Callable[[Numbers], float]

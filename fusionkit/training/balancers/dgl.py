@@ -33,6 +33,7 @@ class DGL(ChosenGradients):
 
     Example:
         >>> import torch
+        >>> from fusionkit.interfaces import Step
         >>> gradients = {"fused": [torch.ones(1), torch.ones(1)], "unimodal": [torch.full((1,), 5.0), None]}
         >>> DGL(("audio",), ("mood",)).combine(gradients, Step(0, 0, 1, None, {}, ()))
         [tensor([5.]), tensor([1.])]

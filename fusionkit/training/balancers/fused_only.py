@@ -31,6 +31,7 @@ class FusedOnly(ChosenGradients):
 
     Example:
         >>> import torch
+        >>> from fusionkit.interfaces import Step
         >>> gradients = {"fused": [torch.ones(1), None], "unimodal": [torch.full((1,), 5.0), torch.full((1,), 2.0)]}
         >>> FusedOnly(("audio",), ("mood",)).combine(gradients, Step(0, 0, 1, None, {}, ()))
         [tensor([1.]), tensor([2.])]

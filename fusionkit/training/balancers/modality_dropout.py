@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from fusionkit.config.marks import ANY_ORDER
 from fusionkit.config.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
+from fusionkit.training.balancers.presence import drop_modalities
 
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
@@ -73,9 +73,4 @@ class ModalityDropout(Balancer):
         self, features: Mapping[str, Tensor], present: Mapping[str, Tensor], step: Step
     ) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
         """Returns the same features, fewer of them present."""
-        kept = {
-            name: here & (torch.rand(here.shape, device=here.device) >= self.rates[name])
-            for name, here in present.items()
-        }
-        something = torch.stack(tuple(kept.values())).any(dim=0)
-        return features, {name: torch.where(something, kept[name], here) for name, here in present.items()}
+        return features, drop_modalities(present, self.rates)

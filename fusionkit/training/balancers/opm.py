@@ -12,6 +12,7 @@ from torch import Tensor
 from fusionkit.config.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.training.balancers.likelihood import estimate_likelihoods
+from fusionkit.training.balancers.presence import drop_modalities
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -90,11 +91,9 @@ class OPM(Balancer):
         rates = dict(zip(self.modalities, self.rates(self.scores), strict=True))
         widths = {name: feature.shape[1] for name, feature in features.items()}
         theta = torch.stack([widths[name] * rates[name] for name in features]).sum() / sum(widths.values())
-        kept = {n: here & (torch.rand(here.shape, device=here.device) >= rates[n]) for n, here in present.items()}
-        something = torch.stack(tuple(kept.values())).any(dim=0)
         scale = torch.where(theta < 1, 1 / (1 - theta), torch.ones_like(theta))
         scaled = {name: feature * scale.to(feature.dtype) for name, feature in features.items()}
-        return scaled, {name: torch.where(something, kept[name], here) for name, here in present.items()}
+        return scaled, drop_modalities(present, rates)
 
     def rates(self, scores: Tensor) -> Tensor:
         """Computes the probability of each modality to be dropped, zero where its score or all others are NaN."""

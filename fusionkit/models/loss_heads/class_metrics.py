@@ -1,4 +1,4 @@
-"""Targets that are classes: their encoding and their figures of merit."""
+"""Targets that are classes: names, weights and figures of merit."""
 
 from __future__ import annotations
 
