@@ -335,7 +335,7 @@ def test_the_roofline_of_a_prediction_has_the_arithmetic_of_its_layers() -> None
 def test_what_a_cuda_graph_holds_makes_no_numbers_on_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     (batch,) = networks.clips(TOY, CPU.device, sets=1)
     rest = gpu.Rest(TOY, {name: of.sizes for name, of in batch.items()}, CPU.device).train()
-    monkeypatch.setattr(jagged, "whole_numbers", lambda *_: pytest.fail("numbers come from the host"))
+    monkeypatch.setattr(jagged, "make_indices", lambda *_: pytest.fail("numbers come from the host"))
     fused, *branches = rest(*(torch.randn(of.total, networks.WIDTH) for of in batch.values()))
     assert fused.shape == (4, networks.CLASSES)
     assert len(branches) == 2

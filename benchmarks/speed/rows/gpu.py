@@ -217,7 +217,7 @@ class Rest(nn.Module):
         for name, of in self.batch.items():
             _ = of.lengths  # made now: a recording refuses what comes from the host
             state = self.model.branch(name).aggregator.state
-            state.forward = state.padded
+            state.forward = state.read_padded
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
         """Returns the fused scores, and in training those of every modality."""

@@ -154,7 +154,7 @@ def _path(place: Place) -> Measurement:
     lstm = FinalState("lstm", WIDTH, FULL.hidden, layers=1, dropout=0.0, bidirectional=False).to(place.device).train()
     generator = torch.Generator().manual_seed(0)
     drawn = [noise(lengths(FULL, turn), (WIDTH,), generator).to(place.device) for turn in range(SETS)]
-    ways = {"padded": lstm.padded, "packed": lstm.packed}
+    ways = {"padded": lstm.read_padded, "packed": lstm.read_packed}
     taken, other = ("packed", "padded") if place.device.type == "cuda" else ("padded", "packed")
     measured = compare(
         *(lambda turn, way=ways[name]: learn(lstm, lambda: way(drawn[turn % SETS]).sum()) for name in (taken, other)),

@@ -27,8 +27,8 @@ Reads = Callable[[Tensor, States | None], tuple[Tensor, States]]
 class FinalState(nn.Module):
     """The last layer's state after a sample's own last element, and, if bidirectional, after its first one backwards.
 
-    Two paths give the same values and gradients. `padded` runs over padded sequences and picks the valid step; on a
-    CPU it is the faster one in training. `packed` uses cuDNN's packed sequences, which are the fast ones on CUDA.
+    Two paths give the same values and gradients. `read_padded` runs over padded sequences and picks the valid step,
+    which is the faster one in training on a CPU. `read_packed` uses cuDNN's packed sequences, which are fast on CUDA.
 
     Where no gradient is wanted in evaluation, long sequences are read in pieces, so that the memory they take does not
     grow with them. Several layers in both directions cannot be: a layer reads what the one below says of the end.
