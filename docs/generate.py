@@ -63,9 +63,9 @@ README_RESULTS = ("ravdess_action_units_actor_pairs", "faces_and_voices", "basic
 
 
 def summary_table(folder: Path) -> str:
-    """The README's table: every variant of experiments on real data, with mean, 95 % interval and inferior folds."""
+    """The README's table: variants on real data with mean, 95 % interval, and in how many folds one modality is better."""
     lines = [
-        "| data and folds | variant | accuracy, % | 95 % interval | inferior folds |",
+        "| data and folds | variant | accuracy, % | 95 % interval | a single modality is better |",
         "| --- | --- | ---: | --- | ---: |",
     ]
     for path in (folder / f"{name}.json" for name in README_RESULTS):
@@ -77,8 +77,10 @@ def summary_table(folder: Path) -> str:
         for name, column in results["summary"].items():
             mean, low, high = (format_value(column[key], measure_of(results)) for key in ("mean", "low", "high"))
             interval = "-" if column["low"] is None else f"{low} to {high}"
-            inferior = "-" if column["inferior"] is None else f"{len(column['inferior'])} of {column['compared_folds']}"
-            lines.append(f"| {title} | {name} | {mean} | {interval} | {inferior} |")
+            better = (
+                "-" if column["inferior"] is None else f"in {len(column['inferior'])} of {column['compared_folds']}"
+            )
+            lines.append(f"| {title} | {name} | {mean} | {interval} | {better} |")
             title = ""
     return "\n".join(lines) + "\n"
 

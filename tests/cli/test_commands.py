@@ -325,7 +325,7 @@ def test_every_target_of_an_experiment_has_its_part_of_one_page_and_overwrites_n
 
     ended = command(*run[:-1])
     text = " ".join(ended.out.split())
-    assert text.count("A star and the row 'inferior' mark") == 1  # what holds of both tables is said once
+    assert text.count("A star and the row 'single better' mark") == 1  # what holds of both tables is said once
     assert "Confusion matrices: not drawn" not in text  # numbers have none, and nobody expects them
     assert not re.search(r"-0(\.0*)?(?![.\d])", text)
 

@@ -192,7 +192,7 @@ def test_few_groups_of_one_run_claim_nothing(groups: int, said: str) -> None:
     words = diagnosis_words(given)
 
     assert said in words[0]
-    assert words[0].startswith(f"Fused it reaches 80.0 % (accuracy, 100 samples of {groups} groups, one of which is ")
+    assert words[0].startswith(f"Fused it reaches 80.0 % (accuracy, 100 samples of {groups} groups, one sample is ")
     assert words[0].endswith("the 2 groups of the test part are too few to tell a gain from noise.") == (groups == 2)
     assert any("calm -10.0 of 50 samples (beyond noise)" in each for each in words) == (groups == 6)
 

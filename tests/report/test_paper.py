@@ -14,7 +14,7 @@ from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.report.pages.sections import paper_section
-from fusionkit.report.text.paper import contradictions, fold_table, inferior_in_paper, mean_table, paper_sentences
+from fusionkit.report.text.paper import better_singles_of_paper, contradictions, fold_table, mean_table, paper_sentences
 from fusionkit.report.text.published import published
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "aver"
@@ -74,25 +74,25 @@ def test_folds_stand_beside_each_other_and_what_was_not_run_is_not_measured():
     assert table["A5,6"]["N2, paper"] == "-"
 
 
-def test_inferior_cases_are_marked_in_ours_and_in_the_papers():
+def test_folds_where_a_single_modality_is_better_are_marked_in_ours_and_in_the_papers():
     results, found = paper_of()
     results["summary"]["N2"]["inferior"] = {"A1,2": "audio"}
-    assert inferior_in_paper(results, found) == {"N2": {"A9,10": ("VM", 0.873, 0.865)}}
+    assert better_singles_of_paper(results, found) == {"N2": {"A9,10": ("VM", 0.873, 0.865)}}
     assert cells(fold_table(results, found))["A1,2"]["N2, ours"].endswith("*")
     text = " ".join(paper_sentences(results, found))
-    assert "Inferior cases in the paper's own numbers: N2 in A9,10 (VM 87.3 against 86.5)." in text
-    assert "Inferior cases in ours: N2 in A1,2 (audio)." in text
+    assert "In the paper's own numbers a single modality is better: N2 in A9,10 (VM 87.3 against 86.5)." in text
+    assert "In ours a single modality is better: N2 in A1,2 (audio)." in text
 
 
 def test_a_fused_network_of_the_paper_is_judged_against_the_uni_modal_ones_of_its_own_kind():
     results, found = paper_of(folds={"N2": {"A1,2": 80.0}, "late fusion": {"A1,2": 80.0}, "VM": {"A1,2": 90.0}})
-    assert set(inferior_in_paper(results, found)) == {"N2", "late fusion"}
+    assert set(better_singles_of_paper(results, found)) == {"N2", "late fusion"}
     for column in results["columns"]:
         if column["name"] == "AM":
             column["runs"] = "without augmentation"
         if column["name"] == "N2":
             column["alone"] = "without augmentation"
-    assert set(inferior_in_paper(results, found)) == {"late fusion"}
+    assert set(better_singles_of_paper(results, found)) == {"late fusion"}
 
 
 def test_means_stand_beside_every_source_and_are_compared_over_the_folds_of_both():
@@ -128,15 +128,20 @@ def test_selection_missing_folds_and_remarks_stand_under_the_tables():
     assert "Ours: speaker-independent, epoch: last epoch, 1 seed a fold." in text
     assert "Folds of the paper that were not run here: A9,10." in text
     assert "Folds that the paper does not have: A5,6." in text
-    assert "Inferior cases in ours: none." in text
+    assert "In ours a single modality is better: nowhere." in text
     assert text.endswith("The paper does not say which epoch it reports.")
 
 
-def test_without_uni_modal_folds_the_papers_inferior_cases_cannot_be_told():
+def test_without_uni_modal_folds_nobody_can_tell_where_a_single_modality_is_better_in_the_paper():
     results, found = paper_of(folds={"N2": {"A1,2": 97.5}})
-    assert any("its own inferior cases cannot be told" in sentence for sentence in paper_sentences(results, found))
+    assert any(
+        "nobody can tell whether a single modality is better" in sentence
+        for sentence in paper_sentences(results, found)
+    )
     results, found = paper_of(folds={"N2": {"A1,2": 97.5}, "VM": {"A1,2": 90.0}})
-    assert "There is no inferior case in the paper's own numbers." in paper_sentences(results, found)
+    assert "In the paper's own numbers no single modality is better than a fused network." in paper_sentences(
+        results, found
+    )
 
 
 def test_only_means_are_published():

@@ -75,11 +75,15 @@ def test_folds_stand_below_each_other_and_variants_beside_each_other():
     )
 
 
-def test_inferior_cases_are_starred_and_counted():
+def test_folds_where_a_single_modality_is_better_are_starred_and_counted():
     table = cells(results())
     assert table["A9,10"]["N2"] == "84.0*"
     assert [fold for fold in FOLDS if table[fold]["N2"].endswith("*")] == ["A9,10"]
-    assert (table["inferior"]["N2"], table["inferior"]["N0"], table["inferior"]["AM"]) == ("1/12", "0/12", "-")
+    assert (table["single better"]["N2"], table["single better"]["N0"], table["single better"]["AM"]) == (
+        "1/12",
+        "0/12",
+        "-",
+    )
 
 
 def test_a_metric_that_is_no_share_is_not_shown_in_per_cent():
@@ -186,7 +190,7 @@ def test_an_experiment_whose_every_run_failed_has_no_figures(tmp_path):
     )
 
 
-def test_open_dots_mark_inferior_cases():
+def test_open_dots_mark_folds_where_a_single_modality_is_better():
     axes = draw_folds(results()).axes[0]
     dots = [item for item in axes.collections if len(item.get_offsets()) == 12 and hasattr(item, "get_sizes")]
     faces = [sum(tuple(face[:3]) == (1, 1, 1) for face in item.get_facecolors()) for item in dots]

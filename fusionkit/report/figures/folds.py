@@ -53,7 +53,7 @@ def kind_of(branch: str) -> str:
 def draw_folds(results: Results) -> Figure:
     """A row per variant: a dot per fold, and below them the mean with its 95 % interval over folds.
 
-    An open dot is an inferior case: there some separately trained uni-modal network beats the fused one.
+    An open dot marks a fold where a single modality, trained by itself, is better than the fused network.
 
     Raises:
         RunError: No variant has a value.
@@ -72,8 +72,8 @@ def draw_folds(results: Results) -> Figure:
     if measure_of(results).share:  # an interval of few folds may reach far beyond what a share can be
         low, high = axes.get_xlim()
         axes.set_xlim(max(low, -2.0), min(high, 102.0))
-    some_inferior = any(column["inferior"] for column in results["summary"].values())
-    _add_legend(figure, [kind for kind in KINDS if kind in kinds], some_inferior)
+    some_open = any(column["inferior"] for column in results["summary"].values())
+    _add_legend(figure, [kind for kind in KINDS if kind in kinds], some_open)
     return figure
 
 
@@ -154,10 +154,10 @@ def _axis(results: Results) -> str:
 
 def _draw_row(axes: Axes, row: int, column: Mapping[str, Any], scale: int, colour: str) -> None:
     values = [scale * value for value in column["by_fold"].values()]
-    inferior = [fold in (column["inferior"] or ()) for fold in column["by_fold"]]
+    is_open = [fold in (column["inferior"] or ()) for fold in column["by_fold"]]
     # Dots of equal folds would hide each other on one line: they take turns on three.
     heights = [row - 0.14 + 0.12 * ((position % 3) - 1) for position in range(len(values))]
-    faces = ["white" if bad else colour for bad in inferior]
+    faces = ["white" if each else colour for each in is_open]
     axes.scatter(values, heights, s=24, facecolors=faces, edgecolors=colour, linewidths=1.3, zorder=2)
     if column["mean"] is None:
         return
@@ -167,7 +167,7 @@ def _draw_row(axes: Axes, row: int, column: Mapping[str, Any], scale: int, colou
     axes.scatter([scale * column["mean"]], [height], marker="D", s=26, color=INK, zorder=4)
 
 
-def _add_legend(figure: Figure, kinds: Sequence[str], some_inferior: bool) -> None:
+def _add_legend(figure: Figure, kinds: Sequence[str], some_open: bool) -> None:
     from matplotlib.lines import Line2D
 
     def mark(label: str, colour: str, face: str, marker: str = "o", width: float = 0.0) -> Line2D:
@@ -175,7 +175,7 @@ def _add_legend(figure: Figure, kinds: Sequence[str], some_inferior: bool) -> No
 
     colours = [COLOURS[KINDS.index(kind)] for kind in kinds]
     marks = [mark(kind, colour, colour) for kind, colour in zip(kinds, colours, strict=True)]
-    marks += [mark("worse than a uni-modal network", COLOURS[0], "white")] if some_inferior else []
+    marks += [mark("a single modality is better", COLOURS[0], "white")] if some_open else []
     marks += [mark("mean, 95 % interval", INK, INK, "D", 1.4)]
     figure.legend(
         handles=marks,

@@ -16,7 +16,7 @@ LETTER = 0.083
 
 
 def draw_table(results: Results) -> Figure:
-    """The table of folds and variants with mean, interval, tests and inferior cases."""
+    """The table of folds and variants with mean, interval, tests and folds where a single modality is better."""
     text = table_text(results)
     header = [_broken(name) for name in fitting(text.header[1:], 30)]
     first = [*fitting([row[0] for row in text.folds], 24), *(row[0] for row in text.summary)]

@@ -26,11 +26,13 @@ from fusionkit.report.pages.blocks import (
     section,
 )
 from fusionkit.report.pages.experiment import Report, write_pages
-from fusionkit.report.text.diagnosis import diagnosis_words, listed, one_modality
+from fusionkit.report.text.diagnosis import diagnosis_words, one_modality
 from fusionkit.report.text.diagnosis_scores import HOW, Diagnosis, score_of
 from fusionkit.report.text.noise import TOO_FEW, Figure, has_few_groups, has_interval, spared_words
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
+from fusionkit.report.text.wording import list_names
 
+MOST_RUNS = 8
 DISTANCE = Metric("distance", higher_is_better=False, has_unit=True)
 """How a distance between numbers is shown."""
 
@@ -141,7 +143,7 @@ def _scores(diagnosis: Diagnosis, of: Mapping[str, Any], title: str) -> Section:
         f"Does fusing help{title}?",
         Paragraph(f"Scores ({_unit(of)})."),
         Table(("", "whose answer", "score", "95 % interval"), tuple(rows), words=True),
-        Paragraph("Gains, positive where fusing is better, on the samples of which both speak:"),
+        Paragraph("Gains, positive where fusing is better, on the samples that both answer:"),
         Table(("", "gain", "95 % interval"), tuple(gains)),
         Paragraph(
             "The best single modality is chosen by the very figures that are compared, which favours not fusing. "
@@ -255,7 +257,9 @@ def _samples(of: Mapping[str, Any], title: str) -> Section:
     blocks += _disagreement(of)
     blocks += _calibration(of)
     folded = {
-        f"{words[1].capitalize()} against the {names[rival]}": (Paragraph(listed(each["hurt_samples"], 20) or "None."),)
+        f"{words[1].capitalize()} against the {names[rival]}": (
+            Paragraph(list_names(each["hurt_samples"], most=20) or "None."),
+        )
         for rival, each in of["rivals"].items()
     }
     return section(f"Single samples and certainty{title}", *blocks, folded=folded)
@@ -338,8 +342,8 @@ def _provenance(diagnosis: Diagnosis) -> Section:
     runs = [each["run"] for each in diagnosis["each"]] if "each" in diagnosis else [diagnosis["run"]]
     alone = dict.fromkeys(diagnosis["alone"].values()) if diagnosis["alone"] else ()
     facts = {
-        "runs": listed(runs),
-        "trained alone": listed([each or "one of each fold" for each in alone]) or "none given",
+        "runs": list_names(runs, most=MOST_RUNS),
+        "trained alone": list_names([each or "one of each fold" for each in alone], most=MOST_RUNS) or "none given",
         "command": diagnosis["command"],
         "device": diagnosis["device"],
         "platform": diagnosis["platform"],

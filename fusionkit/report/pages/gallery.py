@@ -73,7 +73,7 @@ class Gallery:
                 what="Values of every fold",
                 alt=f"A row per variant with a dot per fold and the mean with its interval. Means: {means}.",
                 caption="A dot is a fold (the mean over its seeds); below the dots the mean over folds with its 95 % "
-                "interval. An open dot is an inferior case: there one modality alone beats the fused network.",
+                "interval. An open dot marks a fold where a single modality is better than the fused network.",
             ),
             picture(
                 self._folder / "fold_intervals.png",

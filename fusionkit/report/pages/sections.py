@@ -68,7 +68,7 @@ def paper_section(results: Results) -> Section | None:
         return None
     means = mean_table(results, paper)
     blocks: list[Block] = [
-        Paragraph("Published numbers beside ours. A star marks an inferior case."),
+        Paragraph("Published numbers beside ours. A star marks a fold where a single modality is better."),
         Points((f"{paper.source}.", *(f"{source}." for source, _ in paper.also))),
         Table(means.header, means.rows),
     ]

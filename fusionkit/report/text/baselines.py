@@ -10,7 +10,7 @@ from fusionkit.report.text.wording import (
     amount,
     by_how_much,
     comparison_of,
-    listed,
+    list_names,
     measure_words,
     noise_words_of,
     sign_of,
@@ -39,7 +39,7 @@ def against_constant(results: Results) -> list[str]:
     if len(weak) == len(judged):
         who = f"{best} is not" if len(judged) == 1 else "No network is"
     else:
-        who = f"{listed(weak)} {'is' if len(weak) == 1 else 'are'} not"
+        who = f"{list_names(weak)} {'is' if len(weak) == 1 else 'are'} not"
     whose = "it reaches" if len(weak) == 1 else f"the best of them, {best}, reaches"
     return [
         f"{who} better than a constant answer by more than noise: {whose} {reached} {measure_words(results)}, "

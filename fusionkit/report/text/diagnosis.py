@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fusionkit.report.text.diagnosis_scores import (
@@ -25,8 +25,8 @@ from fusionkit.report.text.noise import (
 )
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
 from fusionkit.report.text.verdict import nothing_to_fuse
+from fusionkit.report.text.wording import MOST_LISTED, list_names
 
-MOST_LISTED = 6
 ROUNDING = 1e-6
 """Differences of scores below this are of rounding, such as of two optimisations of the same linear head."""
 ASIDE = 0.05
@@ -65,7 +65,7 @@ def _reached(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
         grouped = f" of {of['groups']} {'group' if of['groups'] == 1 else 'groups'}"
         over = f"{of['samples']} samples{grouped if of['groups'] < of['samples'] else ''}"
         if score.of_samples and of["samples"]:
-            over += f", one of which is worth {points(1 / of['samples'], score)}"
+            over += f", one sample is worth {points(1 / of['samples'], score)}"
     return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score.name}, {over})."
 
 
@@ -99,7 +99,7 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
         signed = with_interval(over, score, diagnosis, signed=True)
         sentences.append(f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, which is within noise.")
     several = len({each["seed"] for each in diagnosis.get("each", ())}) > 1
-    inferior = [
+    better = [
         f"in fold {each['fold']}{', seed {},'.format(each['seed']) if several else ''} {fusing['best_single']} alone "
         f"is better by {points(-value, score)}"
         for each in diagnosis.get("each", ())
@@ -107,10 +107,9 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
         and (value := fusing["over_best_single"]["value"]) is not None
         and value < 0
     ]
-    if inferior:
-        more = f", and {len(inferior) - MOST_LISTED} more" if len(inferior) > MOST_LISTED else ""
-        text = "; ".join(inferior[:MOST_LISTED])
-        sentences.append(f"{text[0].upper()}{text[1:]}{more}.")
+    if better:
+        text = list_names(better, "; ")
+        sentences.append(f"{text[0].upper()}{text[1:]}.")
     if (pooled := better_ensemble(of)) is not None:
         over_pooled = of["fusing"][f"over_{pooled}"]
         sentences.append(
@@ -202,14 +201,14 @@ def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
         return ["Fusing lowers the recall of no class."]
     few = has_few_groups(diagnosis, of)
     worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
-    listed = ", ".join(
+    recalls = ", ".join(
         f"{name} {format_value(hurt[name]['value'], SHARE, signed=True)}"
         f"{'' if 'each' in diagnosis else ' of {} samples'.format(of['classes'][name]['samples'])}"
         f" ({noise_words(hurt[name], few)})"
         for name in worst
     )
     count = f"{len(hurt)} of {len(of['classes'])} classes"
-    return [f"Against the best single modality, fusing lowers the recall of {count}, in points: {listed}."]
+    return [f"Against the best single modality, fusing lowers the recall of {count}, in points: {recalls}."]
 
 
 def _samples(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
@@ -262,9 +261,3 @@ def _gradients(diagnosis: Diagnosis) -> list[str]:
 def _percent(figure: Figure) -> str:
     value = figure["value"]
     return NOTHING if value is None else f"{100 * value:.0f} %"
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Names, not more than so many."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -32,12 +32,12 @@ class PlainTable:
 def fold_table(results: Results, paper: Published) -> PlainTable | None:
     """Fold by fold, ours and the paper's beside each other; None where the paper states no folds.
 
-    A star marks an inferior case, in ours and in the paper's own numbers.
+    A star marks a fold where a single modality is better, in ours and in the paper's own numbers.
     """
     names = [column["name"] for column in results["columns"] if column["name"] in paper.folds]
     if not names:
         return None
-    inferior = inferior_in_paper(results, paper)
+    better = better_singles_of_paper(results, paper)
     header = ["", *(f"{name}, {whose}" for name in names for whose in ("ours", "paper"))]
     rows = []
     for fold in _all_folds(results, paper):
@@ -50,7 +50,7 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
                 NOT_MEASURED if value is None else format_value(value, measure_of(results)) + star,
             )
             theirs = format_value(paper.folds[name].get(fold), measure_of(results))
-            cells.append(theirs + ("*" if fold in inferior.get(name, {}) else ""))
+            cells.append(theirs + ("*" if fold in better.get(name, {}) else ""))
         rows.append(tuple(cells))
     return PlainTable(tuple(header), tuple(rows))
 
@@ -82,7 +82,7 @@ def mean_table(results: Results, paper: Published) -> PlainTable:
     return PlainTable(tuple(header), tuple(rows))
 
 
-def inferior_in_paper(results: Results, paper: Published) -> dict[str, dict[str, tuple[str, float, float]]]:
+def better_singles_of_paper(results: Results, paper: Published) -> dict[str, dict[str, tuple[str, float, float]]]:
     """By fused variant and fold: the uni-modal variant that beats it in the paper's own numbers, and both numbers."""
     better = measure_of(results).sign
     found: dict[str, dict[str, tuple[str, float, float]]] = {}
@@ -130,7 +130,7 @@ def starts_sentence(results: Results) -> str:
 
 
 def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
-    """What stands under the tables: selection, inferior cases of both, folds that only one side has, and remarks."""
+    """Returns what stands under the tables: selection, where a single modality is better, folds of one side, remarks."""
     sentences = [
         f"Ours: {results['protocol']['label']}, epoch: {results['selection']}, "
         f"{len(results['seeds'])} {'seed' if len(results['seeds']) == 1 else 'seeds'} a fold"
@@ -138,29 +138,31 @@ def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
         "Numbers of a paper come from other weights, sizes and machines: they are set beside ours, not tested against."
     ]
     sentences += _fold_sentences(results, paper)
-    sentences += _inferior_sentences(results, paper)
+    sentences += _better_single_sentences(results, paper)
     return (*sentences, *paper.remarks)
 
 
-def _inferior_sentences(results: Results, paper: Published) -> list[str]:
+def _better_single_sentences(results: Results, paper: Published) -> list[str]:
     metric, sentences = measure_of(results), []
     theirs = [
         f"{name} in {fold} ({rival} {format_value(better, metric)} against {format_value(value, metric)})"
-        for name, cases in inferior_in_paper(results, paper).items()
+        for name, cases in better_singles_of_paper(results, paper).items()
         for fold, (rival, better, value) in cases.items()
     ]
     if theirs:
-        sentences.append(f"Inferior cases in the paper's own numbers: {'; '.join(theirs)}.")
+        sentences.append(f"In the paper's own numbers a single modality is better: {'; '.join(theirs)}.")
     elif any(column["name"] in paper.folds for column in results["columns"] if column["branch"] not in FUSING):
-        sentences.append("There is no inferior case in the paper's own numbers.")
+        sentences.append("In the paper's own numbers no single modality is better than a fused network.")
     elif paper.folds:
-        sentences.append("The source states no uni-modal networks by fold, so its own inferior cases cannot be told.")
+        sentences.append(
+            "The source states no uni-modal networks by fold, so nobody can tell whether a single modality is better."
+        )
     ours = [
         f"{name} in {fold} ({modality})"
         for name in paper.variants
         for fold, modality in (results["summary"].get(name, {}).get("inferior") or {}).items()
     ]
-    return [*sentences, f"Inferior cases in ours: {'; '.join(ours) or 'none'}."]
+    return [*sentences, f"In ours a single modality is better: {'; '.join(ours) or 'nowhere'}."]
 
 
 def _fold_sentences(results: Results, paper: Published) -> list[str]:

@@ -1,7 +1,7 @@
 """An experiment's results as a table: folds below each other and variants beside each other, as the paper's Tables 1-3.
 
-A star marks an inferior case: a fold where some separately trained uni-modal network beats the fused one on the same
-samples.
+A star marks a fold where a single modality is better: a uni-modal network, trained by itself, beats the fused one on
+the same samples.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class TableText:
         title: What is compared.
         header: Names of the columns, the first one empty.
         folds: A row per fold.
-        summary: Rows below them: mean, interval, difference, tests, inferior cases.
+        summary: Rows below them: mean, interval, difference, tests, folds where a single modality is better.
         captions: What a reader must know, sentence by sentence.
     """
 
@@ -130,7 +130,7 @@ def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tup
         ("p Wilcoxon", [format_p(each.get("wilcoxon_p")) for each in compared]),
         ("p t-test", [format_p(each.get("t_p")) for each in compared]),
         ("p corrected", [format_p(each.get("corrected_t_p")) for each in compared]),
-        ("inferior", [_inferior_cell(column) for column in columns]),
+        ("single better", [_single_better(column) for column in columns]),
     ]
     paper = published(results)
     if paper:
@@ -138,7 +138,7 @@ def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tup
     return rows
 
 
-def _inferior_cell(column: Mapping[str, Any]) -> str:
+def _single_better(column: Mapping[str, Any]) -> str:
     return NOTHING if column["inferior"] is None else f"{len(column['inferior'])}/{column['compared_folds']}"
 
 
@@ -149,8 +149,8 @@ def _captions(results: Results) -> list[str]:
         f"Protocol: {results['protocol']['label']}; epoch: {results['selection']}. A fold's figure is {of_seeds}.",
         "The interval is Student's t over folds. Differences and tests are paired over folds, against "
         f"{first!r}; the corrected test (Nadeau and Bengio) allows for training parts that overlap.",
-        "A star and the row 'inferior' mark folds where the best separately trained uni-modal network beats the column "
-        "on the same samples.",
+        "A star and the row 'single better' mark folds where the best separately trained uni-modal network beats the "
+        "column on the same samples.",
     ]
     branches = {column["branch"] for column in results["columns"]}
     if ENSEMBLE_LOG in branches and results.get("target_kind") == "numbers":

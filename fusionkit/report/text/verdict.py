@@ -14,7 +14,7 @@ from fusionkit.report.text.wording import (
     by_how_much,
     interval_words,
     is_sure,
-    listed,
+    list_names,
     measure_words,
     sign_of,
     surely,
@@ -49,7 +49,7 @@ def verdict(results: Results) -> tuple[str, ...]:
             sentences += against_ensembles(results, best)
     sentences = [*against_constant(results), *sentences, *_against_first(results)]
     if len(modalities) > 1:
-        sentences += _inferior(results)
+        sentences += _better_singles(results)
     sentences += _cautions(results)
     if best is not None and len(results["folds"]) > 1:
         sentences.append(NOISE.format(counted=CORRECTED if corrected else EACH))
@@ -156,7 +156,7 @@ def _how_many(judged: Mapping[str, Any], gained: Sequence[str], lost: Sequence[s
             every = "Both" if len(names) == 2 else f"All {len(names)}"
             return f"{every} fused networks are {said.format(single)}."
         if names:
-            parts.append(f"{listed(names)} {'is' if len(names) == 1 else 'are'} {said.format(single)}")
+            parts.append(f"{list_names(names)} {'is' if len(names) == 1 else 'are'} {said.format(single)}")
             single = "it"
     return f"{'; '.join(parts)}."
 
@@ -175,7 +175,7 @@ def _against_first(results: Results) -> list[str]:
 
     def told(names: Sequence[str]) -> str:
         better = sign_of(results)
-        return listed(
+        return list_names(
             [f"{name} ({by_how_much(better * compared[name]['difference']['mean'], results)})" for name in names]
         )
 
@@ -185,7 +185,7 @@ def _against_first(results: Results) -> list[str]:
     return [f"Against {first}, the first column, the difference is {'; '.join(parts)}."]
 
 
-def _inferior(results: Results) -> list[str]:
+def _better_singles(results: Results) -> list[str]:
     """In which folds a network of one modality beats a fused one."""
     judged = {
         name: results["summary"][name]
@@ -195,16 +195,16 @@ def _inferior(results: Results) -> list[str]:
     if not judged:
         return []
     if not any(column["inferior"] for column in judged.values()):
-        return ["There is no inferior case: in no fold does a network of one modality alone beat a trained fused one."]
+        return ["In no fold is a single modality better than a trained fused network."]
     clear = [name for name, column in judged.items() if not column["inferior"]]
     parts = []
     for name, column in judged.items():
         if column["inferior"]:
             cases = [f"{fold}: {modality}" for fold, modality in column["inferior"].items()]
-            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} ({listed(cases, '; ')})")
+            parts.append(f"{name} in {len(cases)} of {column['compared_folds']} folds ({list_names(cases, '; ')})")
     if clear:
-        parts.append(f"{listed(clear)} in none")
-    return [f"Inferior cases, folds in which one modality alone beats the fused network: {', '.join(parts)}."]
+        parts.append(f"{list_names(clear)} in none")
+    return [f"A single modality is better than {', than '.join(parts)}."]
 
 
 def _cautions(results: Results) -> list[str]:

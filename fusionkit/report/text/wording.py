@@ -75,8 +75,12 @@ def interval_words(difference: Mapping[str, Any], results: Results) -> str:
     return f"{low} to {high}" + (" points" if metric.share else "")
 
 
-def listed(names: Sequence[str], between: str = ", ") -> str:
-    """Names one after another, of many the first."""
-    shown = list(names[:MOST_LISTED])
-    more = len(names) - len(shown)
-    return between.join(shown) + (f" and {more} more" if more else "")
+def list_names(names: Sequence[str], between: str = ", ", most: int = MOST_LISTED) -> str:
+    """Joins names; of many it shows the first, and counts the others.
+
+    Example:
+        >>> list_names(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    more = len(names) - most
+    return between.join(names[:most]) + (f" and {more} more" if more > 0 else "")
