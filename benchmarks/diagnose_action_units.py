@@ -17,7 +17,7 @@ from typing import Any
 
 from fusionkit.config.library import find_recipe
 from fusionkit.data.sources import datasets_shared
-from fusionkit.evaluation.diagnosis import diagnose, merge, open_separate
+from fusionkit.evaluation.diagnosis import Diagnosis, diagnose, merge, open_separate
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
 from fusionkit.storage.run_folder import RunFolder
@@ -47,7 +47,7 @@ def run_of(folder: Path, variant: str, fold: int, seed: int, every: int) -> RunF
 
 def result_of(folder: Path, folds: Sequence[int], seeds: Sequence[int], every: int) -> dict[str, Any]:
     """Everything that the result file says."""
-    diagnoses: dict[str, list[dict[str, Any]]] = {}
+    diagnoses: dict[str, list[Diagnosis]] = {}
     for fold in folds:
         for seed in seeds:
             runs = {variant: run_of(folder, variant, fold, seed, every) for variant in VARIANTS}
@@ -56,7 +56,7 @@ def result_of(folder: Path, folds: Sequence[int], seeds: Sequence[int], every: i
                 own = () if variant == "late fusion" else separate
                 diagnoses.setdefault(variant, []).append(diagnose(run, own, device="cpu"))
     first = next(iter(diagnoses.values()))
-    splits = {each["protocol"]["fold"]: each["protocol"]["split_hash"] for each in first}
+    splits = {each.protocol.fold: each.protocol.split_hash for each in first}
     environment = describe_environment("cpu")
     return {
         "format": 1,
@@ -69,7 +69,7 @@ def result_of(folder: Path, folds: Sequence[int], seeds: Sequence[int], every: i
         ),
         **{name: environment[name] for name in ("commit", "device", "platform")},
         "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")},
-        "time": first[0]["time"],
+        "time": first[0].time,
         "recipe": RECIPE,
         "overrides": {variant: list(of) for variant, of in VARIANTS.items()},
         "every": every,
@@ -77,22 +77,22 @@ def result_of(folder: Path, folds: Sequence[int], seeds: Sequence[int], every: i
         "seeds": list(seeds),
         "intervals": "Student's t over folds" if len(splits) > 1 else "bootstrap over groups",
         "variants": {
-            variant: {key: value for key, value in without_samples(merge(of)).items() if key not in LEFT_OUT}
+            variant: {key: value for key, value in without_samples(merge(of).plain()).items() if key not in LEFT_OUT}
             for variant, of in diagnoses.items()
         },
         "fusing_by_fold": {
-            variant: {f"{each['protocol']['fold']}/{each['seed']}": fusing_of(each) for each in of}
+            variant: {f"{each.protocol.fold}/{each.seed}": fusing_of(each) for each in of}
             for variant, of in diagnoses.items()
         },
         "failures": [],
     }
 
 
-def fusing_of(diagnosis: Mapping[str, Any]) -> dict[str, Any]:
+def fusing_of(diagnosis: Diagnosis) -> dict[str, Any]:
     """What a single run gained over the best single modality, and which that was."""
-    (target,) = diagnosis["targets"].values()
-    fusing = target["fusing"]
-    return {"best_single": fusing["best_single"], "gain": fusing["over_best_single"]["value"]}
+    (target,) = diagnosis.targets.values()
+    fusing = target.fusing
+    return {"best_single": fusing.best_single, "gain": fusing.over_best_single and fusing.over_best_single.value}
 
 
 def without_samples(value: Any) -> Any:

@@ -49,7 +49,7 @@ def figures(predicted: Tensor, targets: Tensor, classes: int) -> dict[str, Any]:
 
 def result_of(run: RunFolder) -> dict[str, Any]:
     """Everything that the result file says."""
-    card, recipe = run.read_metrics(), run.recipe
+    card, recipe = run.read_card().plain(), run.recipe
     tensors, about = run.read_predictions()
     predicted = tensors["distribution/emotion/fused"].argmax(dim=1)
     targets = tensors["target/emotion"].long()

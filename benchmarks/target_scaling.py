@@ -77,7 +77,9 @@ def measure(folder: Path) -> dict[str, Any]:
     for variant, overrides in VARIANTS.items():
         for fold in range(FOLDS):
             out = folder / variant.replace(" ", "_") / str(fold)
-            card = evaluate(train(RECIPE, out, (*overrides, f"data.fold={fold}"), accelerator="cpu"), device="cpu")
+            card = evaluate(
+                train(RECIPE, out, (*overrides, f"data.fold={fold}"), accelerator="cpu"), device="cpu"
+            ).plain()
             name = card["protocol"]["fold"]
             folds[name] = card["protocol"]["split_hash"]
             found.setdefault(variant, {})[name] = figures_of(card, "fused")

@@ -21,7 +21,8 @@ from fusionkit.interfaces import Metric
 from fusionkit.report.figures.folds import draw_folds
 from fusionkit.report.figures.style import save_figure
 from fusionkit.report.text.tables import SHARE, format_p, format_value, markdown
-from fusionkit.storage.measures import measure_of
+from fusionkit.storage.documents import load_document
+from fusionkit.storage.results import Difference, Results
 
 
 def write_pages(docs: Path) -> None:
@@ -63,23 +64,23 @@ README_RESULTS = ("ravdess_action_units_actor_pairs", "faces_and_voices", "basic
 
 
 def summary_table(folder: Path) -> str:
-    """The README's table: variants on real data with mean, 95 % interval, and in how many folds one modality is better."""
+    """Writes the README's table: every variant on real data, and in how many folds a single modality is better."""
     lines = [
         "| data and folds | variant | accuracy, % | 95 % interval | a single modality is better |",
         "| --- | --- | ---: | --- | ---: |",
     ]
     for path in (folder / f"{name}.json" for name in README_RESULTS):
-        results = json.loads(path.read_text(encoding="utf-8"))
+        results = load_document(Results, path)
         counts = [
-            f"{len(results[what])} {what if len(results[what]) > 1 else what[:-1]}" for what in ("folds", "seeds")
+            f"{len(of)} {what}{'s' if len(of) > 1 else ''}"
+            for what, of in (("fold", results.folds), ("seed", results.seeds))
         ]
         title = ", ".join([path.stem.replace("_", " "), *counts])
-        for name, column in results["summary"].items():
-            mean, low, high = (format_value(column[key], measure_of(results)) for key in ("mean", "low", "high"))
-            interval = "-" if column["low"] is None else f"{low} to {high}"
-            better = (
-                "-" if column["inferior"] is None else f"in {len(column['inferior'])} of {column['compared_folds']}"
-            )
+        for name, column in results.summary.items():
+            figures = (column.mean, column.low, column.high)
+            mean, low, high = (format_value(each, results.main_metric) for each in figures)
+            interval = "-" if column.low is None else f"{low} to {high}"
+            better = "-" if column.inferior is None else f"in {len(column.inferior)} of {column.compared_folds}"
             lines.append(f"| {title} | {name} | {mean} | {interval} | {better} |")
             title = ""
     return "\n".join(lines) + "\n"
@@ -206,27 +207,28 @@ def _range(interval: dict[str, float]) -> str:
 
 def _experiment(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     """An experiment's table and figure, and every comparison of two columns."""
-    lines = [markdown(results)]
-    if len(results["folds"]) < 2:
+    record = Results.model_validate(results)
+    lines = [markdown(record)]
+    if len(record.folds) < 2:
         return lines  # one fold: there is nothing to pair
-    save_figure(draw_folds(results), generated / f"{name}.png")
+    save_figure(draw_folds(record), generated / f"{name}.png")
     lines += [f"![Accuracy of every fold and variant](../results/generated/{name}.png)\n"]
     lines += ["Every difference, column minus the one it is compared with, paired over folds:\n"]
     lines += [
         "| | against | difference | 95 % interval | p Wilcoxon | p corrected |",
         "| --- | --- | ---: | --- | ---: | ---: |",
     ]
-    for column, of in results["summary"].items():
-        for other, comparison in of["against"].items():
+    for column, of in record.summary.items():
+        for other, comparison in of.against.items():
             if comparison is not None:
-                lines.append(f"| {column} | {other} | {_comparison(comparison, measure_of(results))} |")
+                lines.append(f"| {column} | {other} | {_comparison(comparison, record.main_metric)} |")
     return lines
 
 
-def _comparison(comparison: dict[str, Any], metric: Metric) -> str:
-    difference = comparison["difference"]
-    mean, low, high = (format_value(difference[key], metric, signed=True) for key in ("mean", "low", "high"))
-    tests = (format_p(comparison[key]) for key in ("wilcoxon_p", "corrected_t_p"))
+def _comparison(comparison: Difference, metric: Metric) -> str:
+    gain = comparison.difference
+    mean, low, high = (format_value(each, metric, signed=True) for each in (gain.mean, gain.low, gain.high))
+    tests = map(format_p, (comparison.wilcoxon_p, comparison.corrected_t_p))
     return " | ".join([mean, f"{low} to {high}", *tests])
 
 

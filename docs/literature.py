@@ -8,18 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.evaluation.ranking import rank
+from fusionkit.report.figures.comparison import draw_comparison
 from fusionkit.report.figures.style import save_figure
-from fusionkit.report.pages.comparison import (
-    HEADER,
-    conditions,
-    cost_rows,
-    draw_comparison,
-    in_order,
-    last_line,
-    ranking_rows,
-)
+from fusionkit.report.text.comparison import HEADER, conditions, cost_rows, last_line, ranking_rows
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value, markdown_heading, markdown_line, p_in_words
-from fusionkit.storage.measures import measure_of
+from fusionkit.storage import results as documents
 
 Results = Mapping[str, Any]
 
@@ -34,17 +27,26 @@ def literature_results(folder: Path) -> dict[str, Results]:
     return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in zip(names, files, strict=True)}
 
 
+def record_of(results: Results) -> documents.Results:
+    """Reads what ``benchmarks/literature/measure.py`` keeps of a comparison's results; runs are not in it."""
+    unkept = {"format": 1, "recipes": {}, "rows": [], "notes": [], "confusion": {"classes": None, "matrices": {}}}
+    empty = {"against": {}, "inferior": None, "compared_folds": None}
+    summary = {name: {**empty, **column} for name, column in results["summary"].items()}
+    return documents.Results.model_validate({**unkept, **results, "summary": summary})
+
+
 def comparison_lines(results: Results, name: str, generated: Path) -> list[str]:
-    """A comparison's ranking and costs, with its figure."""
-    save_figure(draw_comparison(results), generated / f"{name}.png")
-    costs = {row[0]: row[1:] for row in cost_rows(results)}
+    """Shows a comparison's ranking and costs, with its figure."""
+    record = record_of(results)
+    save_figure(draw_comparison(record), generated / f"{name}.png")
+    costs = {row[0]: row[1:] for row in cost_rows(record)}
     header = (*HEADER, "parameters", "memory", "an epoch", "a run")
-    lines = [*(f"{sentence}\n" for sentence in conditions(results)), *markdown_heading(header)]
-    lines += [markdown_line((*row, *costs.get(row[0], (NOTHING,) * 4))) for row in ranking_rows(results)]
+    lines = [*(f"{sentence}\n" for sentence in conditions(record)), *markdown_heading(header)]
+    lines += [markdown_line((*row, *costs.get(row[0], (NOTHING,) * 4))) for row in ranking_rows(record)]
     if best := results.get("best"):
         told = ", ".join(f"{what} {format_value(value, SHARE)}" for what, value in best.items())
         lines += [f"\nThe best that can be reached, in per cent: {told}."]
-    return [*lines, f"\n{last_line(results)}\n", f"![Differences and ranks](../results/generated/{name}.png)\n"]
+    return [*lines, f"\n{last_line(record)}\n", f"![Differences and ranks](../results/generated/{name}.png)\n"]
 
 
 def diagnosis_lines(results: Results, name: str, generated: Path) -> list[str]:
@@ -105,7 +107,7 @@ def peers_lines(results: Results, name: str, generated: Path) -> list[str]:
 
 
 def overview(sets: Mapping[str, Results]) -> str:
-    """Lists every method on every set: points beyond the ensemble or, on synthetic views, to the optimum; and mean ranks."""
+    """Lists every method on every set: points beyond the ensemble or, on synthetic views, to the optimum."""
     real = [name for name, results in sets.items() if "best" not in results]
     made = [name for name, results in sets.items() if "best" in results]
     ranks = mean_ranks(sets)
@@ -120,7 +122,7 @@ def overview(sets: Mapping[str, Results]) -> str:
 
 def mean_ranks(sets: Mapping[str, Results]) -> Mapping[str, float]:
     """The mean rank over sets of the methods that all of them have; 1 is best."""
-    means = {name: {method: of["summary"][method]["mean"] for method in in_order(of)} for name, of in sets.items()}
+    means = {name: _means(of) for name, of in sets.items()}
     shared = [method for method in next(iter(means.values()), {}) if all(method in of for of in means.values())]
     values = {method: {name: means[name][method] for name in sets} for method in shared}
     return rank(values, higher_is_better=True).mean if values else {}
@@ -128,7 +130,7 @@ def mean_ranks(sets: Mapping[str, Results]) -> Mapping[str, float]:
 
 def noise_line(sets: Mapping[str, Results]) -> str:
     """By how much mean ranks over the sets must differ to mean anything."""
-    means = {name: {method: of["summary"][method]["mean"] for method in in_order(of)} for name, of in sets.items()}
+    means = {name: _means(of) for name, of in sets.items()}
     shared = mean_ranks(sets)
     ranks = rank({method: {name: means[name][method] for name in sets} for method in shared}, higher_is_better=True)
     if ranks.critical_difference is None:
@@ -151,6 +153,12 @@ def write_literature(folder: Path, generated: Path) -> None:
         target.write_text(text, encoding="utf-8")
 
 
+def _means(results: Results) -> dict[str, float]:
+    """Returns the mean of every method, the best first."""
+    means = {method: column["mean"] for method, column in results["summary"].items() if column["mean"] is not None}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
+
+
 def _title(name: str) -> str:
     return name.replace("_", " ")
 
@@ -161,12 +169,12 @@ def _beyond(results: Results, method: str) -> str:
     pair = next((each for each in pairs if each["column"] == method), None)
     if pair is None:
         return f"{format_value(results['summary'][method]['mean'], SHARE)} %"
-    text = format_value(pair["difference"], measure_of(results), signed=True)
+    text = format_value(pair["difference"], SHARE, signed=True)
     return f"**{text}**" if pair["holm_p"] is not None and pair["holm_p"] < 0.05 else text
 
 
 def _gap(results: Results, method: str) -> str:
-    return format_value(results["summary"][method]["mean"] - results["best"]["fused"], measure_of(results), signed=True)
+    return format_value(results["summary"][method]["mean"] - results["best"]["fused"], SHARE, signed=True)
 
 
 def _of_figure(figure: dict[str, Any] | None, *, signed: bool = False) -> str:

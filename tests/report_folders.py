@@ -12,6 +12,7 @@ import torch
 
 from fusionkit.evaluation.statistics import compare, estimate_mean
 from fusionkit.storage.files import write_tensors
+from fusionkit.storage.results import Results
 
 COLUMNS = {"late fusion": "fused", "AM": "audio", "VM": "video", "ensemble": "ensemble", "N2": "fused"}
 RUNS = {name: "N2" if name == "N2" else "late fusion" for name in COLUMNS}
@@ -127,6 +128,49 @@ def results_of(
     }
 
 
+def record_of(results: Mapping[str, Any]) -> Results:
+    """Results as a report reads them; what they do not state is that of `results_of`."""
+    return Results.model_validate({**results_of(), **results}, strict=True)
+
+
+def comparison_of(**stated: Any) -> dict[str, Any]:
+    """What a comparison adds; what is not stated is that of one without any columns."""
+    nothing: dict[str, Any] = {
+        "budget": {"epochs": 1},
+        "epochs": {},
+        "tuning": None,
+        "choices": [],
+        "ranks": {"mean": {}, "folds": 0, "friedman_p": None, "critical_difference": None},
+        "against_first": [],
+        "pairs": [],
+        "pairs_compared": 0,
+        "cost": {},
+    }
+    return {**nothing, **stated}
+
+
+def pair_of(column: str, other: str, **stated: Any) -> dict[str, Any]:
+    """Two columns that are compared."""
+    return {"column": column, "other": other, "difference": 0.0, "low": None, "high": None, "p": None, **stated}
+
+
+def card_of(target: str, **stated: Any) -> dict[str, Any]:
+    """The card of a run without any branches."""
+    described = {"type": "classification", "kind": "classes", "classes": None, "score": "accuracy"}
+    return {
+        "format": 2,
+        "protocol": {"folds": {}, "fold": "a", "split_hash": "0", "label": "", "train": 1, "validation": 0, "test": 1},
+        "selection": {"rule": "last", "label": "last epoch"},
+        "seed": 0,
+        "recipe": {},
+        **dict.fromkeys(("recipe_sha256", "weights_sha256", "commit", "device", "platform", "time"), "0"),
+        "versions": {},
+        "training": {"device": "cpu", "commit": None},
+        "intervals": {"method": "", "level": 0.95, "units": 2, "resamples": 1, "seed": 0},
+        "targets": {target: {**described, "higher_is_better": True, "branches": {}, **stated}},
+    }
+
+
 def fold_folder(fold: str) -> str:
     """A fold as a folder."""
     return "".join(each if each.isalnum() else "_" for each in fold)
@@ -188,8 +232,7 @@ def write_experiment(
         write_tensors(run / "predictions.safetensors", tensors, {})
         (run / "recipe.yaml").write_text("plugins: [a_module_that_a_report_would_have_to_import]\n")
         kind = "numbers" if outputs else "classes"
-        target = {"type": "regression" if outputs else "classification", "kind": kind, "classes": list(classes) or None}
-        (run / "metrics.json").write_text(json.dumps({"targets": {"emotion": target}}))
+        (run / "metrics.json").write_text(json.dumps(card_of("emotion", kind=kind, classes=list(classes) or None)))
         (run / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log(MODALITIES)))
     return folder
 

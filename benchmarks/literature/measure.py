@@ -77,7 +77,7 @@ def measure(name: str, folder: Path, processes: int | None = None) -> Path:
     """Runs a comparison and writes its result file."""
     file, overrides = SETS[name]
     out = folder / name
-    results = run_comparison(HERE / file, out, progress=True, overrides=overrides, processes=processes)
+    results = run_comparison(HERE / file, out, progress=True, overrides=overrides, processes=processes).plain()
     write_report(out)
     recipe = next(recipe for variant, recipe in results["recipes"].items() if variant != "ensemble")
     short = shortened(name, results, recipe)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,6 @@ from fusionkit.cli.output import (
     DeviceOption,
     JsonOption,
     OverridesArgument,
-    plain,
     print_json,
     print_paragraph,
     print_table,
@@ -88,7 +88,7 @@ def check(
         for path in dict.fromkeys(absent)
     )
     if as_json:
-        found = {name: plain(of) for name, of in measured.items()}
+        found = {name: asdict(of) for name, of in measured.items()}
         record = {"recipe": str(path), **_cost_record(cost), "lengths": found}
         print_json({**record, "speed": _speed_record(speed), "notes": list(notes)})
         return
@@ -148,9 +148,9 @@ def _dataset_for_shapes(recipe: Recipe) -> Dataset:
 
 
 def _cost_record(cost: ModelCost) -> Mapping[str, object]:
-    record: dict[str, object] = plain(cost)
+    record: dict[str, object] = asdict(cost)
     for key, memory in (("memory", cost.memory), ("longest_memory", cost.longest_memory)):
-        record[key] = None if memory is None else {**plain(memory), "total": memory.total}
+        record[key] = None if memory is None else {**asdict(memory), "total": memory.total}
     return record
 
 
@@ -159,8 +159,8 @@ def _speed_record(speed: RecipeSpeed | str | None) -> Mapping[str, object] | Non
         return None
     if isinstance(speed, str):
         return {"not_timed": speed}
-    stages = [{**plain(stage), "clips_per_second": stage.clips_per_second} for stage in speed.stages]
-    return {**plain(speed), "stages": stages}
+    stages = [{**asdict(stage), "clips_per_second": stage.clips_per_second} for stage in speed.stages]
+    return {**asdict(speed), "stages": stages}
 
 
 def _print_cost(name: str, cost: ModelCost, measured: Mapping[str, MeasuredLength], given: Mapping[str, int]) -> None:

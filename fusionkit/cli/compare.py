@@ -50,8 +50,8 @@ def compare(
     from fusionkit.experiments.comparison import estimate_comparison, run_comparison
     from fusionkit.experiments.comparison_spec import load_comparison
     from fusionkit.experiments.experiment import check_beginnings
-    from fusionkit.report.pages.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.pages.experiment import write_report
+    from fusionkit.report.text.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.text.tables import NONE_FINISHED
     from fusionkit.storage.files import refuse_if_taken
 
@@ -70,14 +70,14 @@ def compare(
         results = run_comparison(path, out, processes=processes, progress=not as_json, overrides=changes)
         written = write_report(out)
     if as_json:
-        print_json(results)
+        print_json(results.plain())
     else:
-        if results["rows"]:
+        if results.rows:
             print_table(heading(results), HEADER, [ranking_rows(results)], right=range(1, len(HEADER)))
             typer.echo()
             for sentence in conditions(results):
                 print_paragraph(sentence)
         print_report(written)
         typer.echo()
-        print_paragraph(last_line(results) if results["rows"] else f"{NONE_FINISHED}, so nothing is compared.")
+        print_paragraph(last_line(results) if results.rows else f"{NONE_FINISHED}, so nothing is compared.")
     exit_if_runs_failed(results)

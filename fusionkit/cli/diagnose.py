@@ -66,10 +66,10 @@ def diagnose(
         write_merged(folder, merged)
     written = write_diagnosis(merged, folder)
     if as_json:
-        print_json(merged)
+        print_json(merged.plain())
         return
     for sentence in diagnosis_words(merged):
         print_paragraph(f"- {sentence}")
-    for note in merged["notes"]:
+    for note in merged.notes:
         print_paragraph(f"Note: {note}")
     console().print(f"Open this page: {written.html}", soft_wrap=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,7 @@ from fusionkit.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
     from fusionkit.interfaces import Metric
+    from fusionkit.storage.stress import Stress, StressCurve
 
 MOST_LEVELS = 7
 """So many columns of levels fit into 80 columns of text."""
@@ -92,7 +93,7 @@ def stress(
     )
     written = write_stress_page(document, run if out is None else out)
     if as_json:
-        print_json(document)
+        print_json(document.plain())
         return
     _print_document(document)
     console().print(f"Everything as data: {run / 'stress.json'}", soft_wrap=True)
@@ -110,28 +111,27 @@ def _levels(option: str, text: str | None, *, per_cent: bool = False) -> tuple[f
     return tuple(number / 100 if per_cent else number for number in numbers)
 
 
-def _print_document(document: Mapping[str, Any]) -> None:
+def _print_document(document: Stress) -> None:
     """What is left in plain words, and a table per corruption and target."""
     from fusionkit.report.text.stress import HEADINGS, corruptions_of, curves_of, evidence, measure_in_words, sentences
-    from fusionkit.storage.measures import measure_of
 
     for sentence in sentences(document):
         print_paragraph(sentence)
     print_paragraph(evidence(document))
-    for target, of in document["targets"].items():
+    for target, of in document.targets.items():
         print_paragraph(
             f"\nIn the tables: {measure_in_words(document, target)}. The first column is what it is untouched."
         )
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():
                 typer.echo()
-                _print_curves(f"{HEADINGS[corruption]}: {modality}", curves, measure_of(of))
+                _print_curves(f"{HEADINGS[corruption]}: {modality}", curves, of.main_metric)
     typer.echo()
-    for note in document["notes"]:
+    for note in document.notes:
         print_paragraph(note)
 
 
-def _print_curves(title: str, curves: Sequence[Mapping[str, Any]], metric: Metric) -> None:
+def _print_curves(title: str, curves: Sequence[StressCurve], metric: Metric) -> None:
     from fusionkit.report.text.stress import level_text, levels_of, rows_of
 
     levels = levels_of(curves)
@@ -139,5 +139,5 @@ def _print_curves(title: str, curves: Sequence[Mapping[str, Any]], metric: Metri
         levels = [levels[round(place * (len(levels) - 1) / (MOST_LEVELS - 1))] for place in range(MOST_LEVELS)]
     rows = rows_of(curves, metric, levels)
     if rows:
-        headings = ["", *(level_text(level, curves[0]["unit"]) for level in levels)]
+        headings = ["", *(level_text(level, curves[0].unit) for level in levels)]
         print_table(title, headings, [rows], right=range(1, len(headings)))

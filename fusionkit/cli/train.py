@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from fusionkit.errors import shortened
 
 if TYPE_CHECKING:
     from fusionkit.report.text.tables import TableText
+    from fusionkit.storage.card import Card
+    from fusionkit.storage.documents import Figure
+    from fusionkit.storage.results import Results
 
 DOES_NOT_HOLD = RUNS_FAILED = 1
 MOST_BROKEN = 30
@@ -87,7 +90,7 @@ def train(
             print_paragraph("There was nothing to profile: no step of this run is left.\n")
         card = evaluation.evaluate(run)
     save_figure(draw_learning_curves(run.read_log()), run.curves_file)
-    _print_card(card, run.metrics_file, as_json)
+    _print_card(card, run.card_file, as_json)
     if not as_json:
         console().print(f"Learning curves: {run.curves_file}", soft_wrap=True)
 
@@ -105,7 +108,7 @@ def evaluate(
 
     allow(*(plugins or ()))
     folder = RunFolder.open(run)
-    _print_card(evaluation.evaluate(folder), folder.metrics_file, as_json)
+    _print_card(evaluation.evaluate(folder), folder.card_file, as_json)
 
 
 def experiment(
@@ -225,9 +228,10 @@ def perform_experiment(
             print_cost(estimate_experiment(path, out, processes=processes, overrides=overrides))
         results = run_experiment(path, out, processes=processes, progress=not as_json, overrides=overrides)
         written = write_report(out)
-    found = [each for each in ExperimentFolder.open_targets(out) if each.results["target"] in experiment.targets]
+    found = [each for each in ExperimentFolder.open_targets(out) if each.results.target in experiment.targets]
     if as_json:
-        print_json(results if len(found) == 1 else {each.results["target"]: each.results for each in found})
+        each_target = {each.results.target: each.results.plain() for each in found}
+        print_json(results.plain() if len(found) == 1 else each_target)
     else:
         texts = [table_text(each.results) for each in found]
         shared = [caption for caption in texts[0].captions if all(caption in text.captions for text in texts)]
@@ -252,37 +256,37 @@ def _print_results(text: TableText, captions: Sequence[str]) -> None:
         print_paragraph(caption)
 
 
-def exit_if_runs_failed(results: Mapping[str, Any]) -> None:
+def exit_if_runs_failed(results: Results) -> None:
     """Ends with a status of its own where runs failed."""
-    if results["failures"]:
-        typer.echo(f"fusionkit: {len(results['failures'])} runs failed; start it again to repeat them", err=True)
+    if results.failures:
+        typer.echo(f"fusionkit: {len(results.failures)} runs failed; start it again to repeat them", err=True)
         raise typer.Exit(RUNS_FAILED)
 
 
-def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
+def _print_card(card: Card, file: Path, as_json: bool) -> None:
     """The figures of a run, one table per target, with what they may be called."""
     from fusionkit.config.initial_weights import describe_starts
     from fusionkit.report.text.baselines import targets_no_better_than_constant
 
     if as_json:
-        print_json(card)
+        print_json(card.plain())
         return
-    protocol = card["protocol"]
-    for target, of in card["targets"].items():
-        names = list(dict.fromkeys(name for branch in of["branches"].values() for name in branch["metrics"]))
+    protocol = card.protocol
+    for target, of in card.targets.items():
+        names = list(dict.fromkeys(name for branch in of.branches.values() for name in branch.metrics))
         rows = [
             [
                 branch,
-                str(figures["samples"]),
-                *(_figure(figures["metrics"].get(name), name == of["score"]) for name in names),
+                str(figures.samples),
+                *(_figure(figures.metrics.get(name), name == of.score) for name in names),
             ]
-            for branch, figures in of["branches"].items()
+            for branch, figures in of.branches.items()
         ]
         headings = ["branch", "samples", *(name.replace("_", " ") for name in names)]
-        print_table(f"Target {target}, fold {protocol['fold']}", headings, [rows], right=range(1, len(headings)))
+        print_table(f"Target {target}, fold {protocol.fold}", headings, [rows], right=range(1, len(headings)))
         typer.echo()
-    branches = {name: figures for of in card["targets"].values() for name, figures in of["branches"].items()}
-    jointly = [name for name, figures in branches.items() if figures["trained"] == "jointly"]
+    branches = {name: figures for of in card.targets.values() for name, figures in of.branches.items()}
+    jointly = [name for name, figures in branches.items() if figures.trained == "jointly"]
     if jointly:
         print_paragraph(
             f"Trained together with the fused branch: {', '.join(jointly)}. Whether fusing helps, an experiment says, "
@@ -294,12 +298,12 @@ def _print_card(card: Mapping[str, Any], file: Path, as_json: bool) -> None:
             "noise. It has learnt nothing that shows on these samples."
         )
     print_paragraph(
-        f"Protocol: {protocol['label']}; epoch: {card['selection']['label']}; seed {card['seed']}. "
-        f"{_of_intervals(card['intervals']['units'])}"
+        f"Protocol: {protocol.label}; epoch: {card.selection.label}; seed {card.seed}. "
+        f"{_of_intervals(card.intervals.units)}"
     )
-    if starts := describe_starts(card["starts"]):
+    if starts := describe_starts(card.starts):
         print_paragraph(f"Encoders start: {starts}.")
-    for note in card["notes"]:
+    for note in card.notes:
         print_paragraph(f"Careful: {note}")
     typer.echo(f"Everything as data: {file}")
 
@@ -319,11 +323,11 @@ def _of_intervals(groups: int) -> str:
     return "In brackets: 95 % intervals by bootstrap."
 
 
-def _figure(figure: Mapping[str, float | None] | None, with_interval: bool) -> str:
+def _figure(figure: Figure | None, with_interval: bool) -> str:
     from fusionkit.report.text.noise import has_interval
 
-    if not figure or figure["value"] is None:
+    if figure is None or figure.value is None:
         return "-"
     if not with_interval or not has_interval(figure):
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"

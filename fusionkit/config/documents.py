@@ -57,8 +57,8 @@ def parse(record: type[R], document: Document, name: str, check: ComponentCheck 
         raise RecipeError(problems, source=name) from None
 
 
-def check_shape(shape: type[BaseModel], value: Any, place: str) -> None:
-    """Refuses plain data in which a key is missing or a value is of another kind; keys that are not known are passed.
+def check_shape(shape: type[R], value: Any, place: str) -> R:
+    """Returns plain data as a record; refuses them where a key is missing or a value is of another kind.
 
     Args:
         shape: What is expected.
@@ -69,7 +69,7 @@ def check_shape(shape: type[BaseModel], value: Any, place: str) -> None:
         RunError: Every key that is wrong.
     """
     try:
-        shape.model_validate(value, strict=True)
+        return shape.model_validate(value, strict=True)
     except ValidationError as error:
         found = list_findings(error, value, lambda _: ())
         told = [f"{written_place(where, Document(None, {})) or 'it'}: {message}" for where, message, _ in found]

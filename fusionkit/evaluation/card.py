@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,29 +13,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.config.documents import check_shape
 from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.splits import hash_split, make_sort_key
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED, trained_branches
+from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.interfaces import LossHead
 from fusionkit.models.build import FusionModel, build
 from fusionkit.models.encoders.weights import without_pretrained_weights
-from fusionkit.storage.card import CardShape
+from fusionkit.storage.card import (
+    Card,
+    CardBranch,
+    CardProtocol,
+    CardTarget,
+    Intervals,
+    PresentBranch,
+    Selection,
+    Training,
+)
+from fusionkit.storage.documents import figure
 from fusionkit.storage.environment import choose_device, describe_environment
-from fusionkit.storage.measures import plain_measures
+from fusionkit.storage.measures import describe_measures
 from fusionkit.storage.run_folder import RunFolder
-
-FORMAT = 2
-"""Cards of format 1 say neither kinds of targets nor what their metrics are; they are read all the same."""
-
-READ = (1, FORMAT)
-
-Card = dict[str, Any]
-"""A card as plain data; `make_card` states its keys."""
 
 
 def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> Card:
@@ -54,8 +55,8 @@ def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESA
     """
     card, predictions = make_card(run, device=device, resamples=resamples)
     run.write_predictions(predictions.tensors(), predictions.metadata())
-    run.write_metrics(card)
-    return run.read_metrics()
+    run.write_card(card)
+    return card
 
 
 def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> tuple[Card, Predictions]:
@@ -87,46 +88,35 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
     model = trained_model(run, assembly)
     predictions = predict_test_part(model, assembly, branches, chosen)
     environment = describe_environment(str(chosen))
-    card: Card = {
-        "format": FORMAT,
-        "protocol": describe_protocol(assembly),
-        "selection": {"rule": recipe.train.select, "label": assembly.selection_label},
-        "notes": list(assembly.notes),
-        "starts": find_starts(recipe.plain()),
-        "seed": recipe.train.seed,
-        "recipe": run.written_recipe,  # not `recipe`, in which a later version's options stand too
-        "recipe_sha256": recipe_hash(run.written_recipe),
-        "weights_sha256": run.sha256_of_weights(),
-        "commit": environment["commit"],
-        "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")},
-        "device": environment["device"],
-        "platform": environment["platform"],
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training": run.environment,
-        "intervals": {
-            "method": "percentile bootstrap over groups, or over samples that have none",
-            "level": 0.95,
-            "units": len(set(predictions.groups)),
-            "resamples": resamples,
-            "seed": SEED,
-        },
-        "targets": {
+    card = Card(
+        format=Card.formats[-1],
+        protocol=describe_protocol(assembly),
+        selection=Selection(rule=recipe.train.select, label=assembly.selection_label),
+        notes=list(assembly.notes),
+        starts=find_starts(recipe.plain()),
+        seed=recipe.train.seed,
+        recipe=run.written_recipe,  # not `recipe`, in which a later version's options stand too
+        recipe_sha256=recipe_hash(run.written_recipe),
+        weights_sha256=run.sha256_of_weights(),
+        commit=environment["commit"],
+        versions={name: environment[name] for name in ("fusionkit", "torch", "python")},
+        device=environment["device"],
+        platform=environment["platform"],
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        training=Training(**run.environment),
+        intervals=Intervals(
+            method="percentile bootstrap over groups, or over samples that have none",
+            level=0.95,
+            units=len(set(predictions.groups)),
+            resamples=resamples,
+            seed=SEED,
+        ),
+        targets={
             target: _describe_target(model, assembly.recipe.model.targets[target].type, target, predictions, resamples)
             for target in model.targets
         },
-    }
+    )
     return card, predictions
-
-
-def check_card(card: Mapping[str, Any], targets: Iterable[str], place: str) -> None:
-    """Refuses a card that does not say of these targets all that experiments compare.
-
-    Raises:
-        RunError: It is damaged; says where.
-    """
-    check_shape(CardShape, card, place)
-    if lacking := sorted(set(targets) - set(card["targets"])):
-        raise RunError(f"{place}: is damaged; targets: says nothing of {', '.join(lacking)}")
 
 
 def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
@@ -154,53 +144,54 @@ def recipe_hash(recipe: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def describe_protocol(assembly: Assembly) -> dict[str, Any]:
-    """Which samples were trained on and reported, the groups among the reported, and what the result may be called."""
+def describe_protocol(assembly: Assembly) -> CardProtocol:
+    """Describes which samples were trained on and reported, and what the result may be called."""
     tested = set(assembly.test_ids)
     groups = {row.group for row in assembly.dataset.rows if row.id in tested and row.group is not None}
-    return {
-        "folds": assembly.recipe.data.folds.model_dump(mode="json"),
-        "fold": assembly.split.name,
-        "split_hash": hash_split(assembly.split),
-        "label": assembly.overlap_label,
-        "train": len(assembly.train_ids),
-        "validation": len(assembly.validation_ids),
-        "test": len(assembly.test_ids),
-        "test_groups": sorted(groups, key=make_sort_key),
-    }
+    return CardProtocol(
+        folds=assembly.recipe.data.folds.model_dump(mode="json"),
+        fold=assembly.split.name,
+        split_hash=hash_split(assembly.split),
+        label=assembly.overlap_label,
+        train=len(assembly.train_ids),
+        validation=len(assembly.validation_ids),
+        test=len(assembly.test_ids),
+        test_groups=sorted(groups, key=make_sort_key),
+    )
 
 
 def _describe_target(
     model: FusionModel, kind: str, target: str, predictions: Predictions, resamples: int
-) -> dict[str, Any]:
+) -> CardTarget:
     head = model.head(target)
-    described = {name: _describe_branch(model, target, name, predictions, resamples) for name in predictions.trained}
-    for name in {FUSED, *ENSEMBLES, CONSTANT} & set(described):
-        described[name]["where"] = _where_present(head, target, name, predictions)
-    return {
-        "type": kind,
-        "kind": head.kind,
-        "classes": list(head.classes) or None,
-        "score": head.score,
-        "higher_is_better": head.measure(head.score).higher_is_better,
-        "measures": plain_measures(head.measures),
-        "branches": described,
-    }
+    return CardTarget(
+        type=kind,
+        kind=head.kind,
+        classes=list(head.classes) or None,
+        score=head.score,
+        higher_is_better=head.measure(head.score).higher_is_better,
+        measures=describe_measures(head.measures),
+        branches={name: _describe_branch(model, target, name, predictions, resamples) for name in predictions.trained},
+    )
 
 
 def _describe_branch(
     model: FusionModel, target: str, branch: str, predictions: Predictions, resamples: int
-) -> dict[str, Any]:
+) -> CardBranch:
     head = model.head(target, branch if branch in model.modalities else None)
-    judged = judge_branch(head, target, branch, predictions)
+    judged, trained = judge_branch(head, target, branch, predictions), predictions.trained[branch]
+    # What is not said is not written: neither a matrix of numbers, nor that others lack the modality of its own branch.
+    more: dict[str, Any] = {}
+    if branch not in model.modalities:
+        more["where"] = _where_present(model.head(target), target, branch, predictions)
     if judged is None:
-        return {"trained": predictions.trained[branch], "samples": 0, "metrics": {}}
+        return CardBranch(trained=trained, samples=0, metrics={}, **more)
+    if (confusion := head.confusion(judged.said, judged.wanted)) is not None:
+        more["confusion"] = confusion.tolist()
     groups = [predictions.groups[row] for row in judged.rows.tolist()]
     limits = bootstrap_limits(head, judged.said, judged.wanted, groups, judged.losses, resamples=resamples)
-    figures = {name: _figure(value, limits.get(name)) for name, value in judged.metrics.items()}
-    confusion = head.confusion(judged.said, judged.wanted)
-    matrix = {} if confusion is None else {"confusion": confusion.tolist()}
-    return {"trained": predictions.trained[branch], "samples": len(judged.rows), "metrics": figures, **matrix}
+    figures = {name: figure(value, limits.get(name)) for name, value in judged.metrics.items()}
+    return CardBranch(trained=trained, samples=len(judged.rows), metrics=figures, **more)
 
 
 @dataclass(frozen=True)
@@ -236,21 +227,14 @@ def judge_branch(head: LossHead, target: str, branch: str, predictions: Predicti
     return Judged(rows, said, wanted, losses, values)
 
 
-def _figure(value: float, limits: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = limits or (None, None)
-    return {"value": value if math.isfinite(value) else None, "low": low, "high": high}
-
-
-def _where_present(head: LossHead, target: str, branch: str, predictions: Predictions) -> dict[str, Any]:
+def _where_present(head: LossHead, target: str, branch: str, predictions: Predictions) -> dict[str, PresentBranch]:
     targets, said = predictions.targets[target], predictions.distributions[branch][target]
     known, described = head.find_known(targets), {}
     for modality, mask in _partly(predictions.present).items():
         rows = (known & mask).nonzero().flatten()
         values = head.metrics(said[rows], targets[rows]) if len(rows) else {}
-        described[modality] = {
-            "samples": len(rows),
-            "metrics": {name: value if math.isfinite(value) else None for name, value in values.items()},
-        }
+        metrics = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        described[modality] = PresentBranch(samples=len(rows), metrics=metrics)
     return described
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -16,8 +15,10 @@ from torch import Tensor
 from fusionkit.config.validation import find_value
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES
-from fusionkit.evaluation.card import READ, make_card
+from fusionkit.evaluation.card import make_card
 from fusionkit.evaluation.predictions import Predictions
+from fusionkit.storage.card import Card
+from fusionkit.storage.documents import check_format
 from fusionkit.storage.files import read_json
 from fusionkit.storage.run_folder import RunFolder
 
@@ -114,21 +115,17 @@ def verify(
         RunError: The card or the run cannot be read, or the card is of another format.
     """
     path = Path(card)
-    path = RunFolder(path).metrics_file if os.path.isdir(path) else path
+    path = RunFolder(path).card_file if os.path.isdir(path) else path
     stated = _read(path)
     folder = RunFolder.open(path.parent if run is None else run)
-    if stated.get("format") not in READ:
-        formats = " and ".join(map(str, READ))
-        raise RunError(f"{path}: a card of format {stated.get('format')!r}; this version reads formats {formats}")
+    check_format(Card, stated, str(path))
     try:
         found, predictions = make_card(folder, device=device, resamples=_resamples(stated))
     except RunError as error:
         damage = Finding("weights", stated.get("weights_sha256"), str(error), holds=False)
         return Verification(path, folder.path, tolerance, (damage,))
-    said, again = (
-        dict(_statements({key: card.get(key) for key in CHECKED})) for card in (stated, json.loads(json.dumps(found)))
-    )
-    if stated["format"] == READ[0]:  # an earlier version made fewer statements; those that it made must hold
+    said, again = (dict(_statements({key: card.get(key) for key in CHECKED})) for card in (stated, found.plain()))
+    if stated["format"] == Card.formats[0]:  # an earlier version made fewer statements; those that it made must hold
         again = {what: value for what, value in again.items() if what in said}
     findings = [_compare(what, said.get(what), again.get(what), tolerance) for what in {**said, **again}]
     findings += _compare_predictions(folder, predictions, stated["targets"], tolerance)

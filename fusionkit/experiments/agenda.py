@@ -22,6 +22,7 @@ from fusionkit.experiments.completed import Compared, compared_metric
 from fusionkit.experiments.reference import implausible
 from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import Folds, Metric, Split
+from fusionkit.storage.card import Card
 from fusionkit.storage.files import folder_name, refuse_if_taken
 from fusionkit.storage.run_folder import RunFolder
 
@@ -248,17 +249,16 @@ def is_finished(job: Job) -> bool:
     return True
 
 
-def read_card(job: Job) -> dict[str, Any]:
-    """The card of a run.
+def read_card(job: Job) -> Card:
+    """Returns the card of a run.
 
     Raises:
-        RunError: There is none, or it is damaged.
+        RunError: There is none, it is damaged, or says nothing of a target.
     """
-    from fusionkit.evaluation.card import check_card
-
     run = RunFolder(job.folder)
-    card = run.read_metrics()
-    check_card(card, job.recipe["model"]["targets"], str(run.metrics_file))
+    card = run.read_card()
+    if lacking := sorted(set(job.recipe["model"]["targets"]) - set(card.targets)):
+        raise RunError(f"{run.card_file}: is damaged; targets: says nothing of {', '.join(lacking)}")
     return card
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
@@ -15,6 +15,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.sources import datasets_foreseen, datasets_shared
 from fusionkit.evaluation.branches import CONSTANT, FUSED
+from fusionkit.evaluation.ranking import Pair as ComparedPair
 from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, correct_p_values, rank
 from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.agenda import Agenda, Failure, is_finished, make_agenda
@@ -35,6 +36,8 @@ from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
 from fusionkit.models.encoders.weights import without_pretrained_weights
+from fusionkit.storage.comparison import Budget, Comparison, Pair, Ranks, Tuning, VariantCost
+from fusionkit.storage.results import Results
 
 
 def run_comparison(
@@ -44,7 +47,7 @@ def run_comparison(
     processes: int | None = None,
     progress: bool = False,
     overrides: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Results:
     """Compares variants under equal conditions: the same data, budget and number of trials.
 
     In every fold each variant is tuned by a seeded random search whose trials train and are judged inside the training
@@ -81,15 +84,15 @@ def run_comparison(
             agenda = make_agenda(experiment, out, tuned={cell: choice.overrides for cell, choice in choices.items()})
             failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
             results = make_results(agenda, [*lost, *failures])
-            results["comparison"] = {
-                "budget": spec.budget.model_dump(mode="json", exclude_none=True),
-                "epochs": {variant: recipe.train.epochs for variant, recipe in experiment.recipes.items()},
-                "tuning": spec.tuning and spec.tuning.model_dump(mode="json"),
-                "choices": describe_choices(choices),
+            comparison = Comparison(
+                budget=Budget(**spec.budget.model_dump(mode="json", exclude_none=True)),
+                epochs={variant: recipe.train.epochs for variant, recipe in experiment.recipes.items()},
+                tuning=None if spec.tuning is None else Tuning(**spec.tuning.model_dump(mode="json")),
+                choices=describe_choices(choices),
                 **compare_columns(results),
-                "cost": measure_costs(untuned),
-            }
-            return write_results(results, out)
+                cost=measure_costs(untuned),
+            )
+            return write_results(results.model_copy(update={"comparison": comparison}), out)
 
 
 def estimate_comparison(
@@ -120,34 +123,38 @@ def estimate_comparison(
         return estimate_cost(agenda, [job for job in jobs if not is_finished(job)], processes or runs_at_a_time())
 
 
-def compare_columns(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Ranks of the networks, and each against the first and every other, corrected for the number of tests."""
-    ratio = fmean(fold["test"] / fold["train"] for fold in results["folds"])
-    networks = [column["name"] for column in results["columns"] if column["branch"] != CONSTANT]
-    values = {name: by_fold for name in networks if (by_fold := results["summary"][name]["by_fold"])}
-    first = results["columns"][0]["name"]
+def compare_columns(results: Results) -> dict[str, Any]:
+    """Ranks the networks, and compares each with the first and every other, corrected for the number of tests."""
+    ratio = fmean(fold.test / fold.train for fold in results.folds if fold.test is not None and fold.train)
+    networks = [column.name for column in results.columns if column.branch != CONSTANT]
+    values = {name: by_fold for name in networks if (by_fold := results.summary[name].by_fold)}
+    first = results.columns[0].name
     pairs = compare_all_pairs(values, ratio)
     return {
-        "ranks": asdict(rank(values, results["higher_is_better"])),
-        "against_first": [asdict(pair) for pair in compare_with_first(values, first, ratio)] if first in values else [],
-        "pairs": [asdict(pair) for pair in pairs],
+        "ranks": Ranks(**asdict(rank(values, results.higher_is_better))),
+        "against_first": _describe_pairs(compare_with_first(values, first, ratio)) if first in values else [],
+        "pairs": _describe_pairs(pairs),
         "pairs_compared": len(pairs),
         "over_alone": _holm_over_alone(results),
     }
 
 
-def _holm_over_alone(results: Mapping[str, Any]) -> dict[str, float]:
-    """By fused column, the p of its difference from the best network of one modality, corrected for their number."""
+def _describe_pairs(pairs: Sequence[ComparedPair]) -> list[Pair]:
+    return [Pair(**asdict(pair)) for pair in pairs]
+
+
+def _holm_over_alone(results: Results) -> dict[str, float]:
+    """Returns by fused column the p of its difference from the best single modality, corrected for their number."""
     p = {
-        column["name"]: of["corrected_t_p"]
-        for column in results["columns"]
-        if column["branch"] == FUSED and (of := results["summary"][column["name"]]["over_alone"])
+        column.name: of.corrected_t_p
+        for column in results.columns
+        if column.branch == FUSED and (of := results.summary[column.name].over_alone)
     }
     known = {name: value for name, value in p.items() if value is not None}
     return dict(zip(known, correct_p_values(list(known.values())), strict=True))
 
 
-def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
+def measure_costs(agenda: Agenda) -> dict[str, VariantCost]:
     """By variant: parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
 
     An epoch is one of every stage, those of a balancer's teachers among them. Seconds are timed one after the other on
@@ -167,13 +174,13 @@ def measure_costs(agenda: Agenda) -> dict[str, dict[str, float]]:
             lengths = {name: of.median for name, of in measured.items()}
             cost = measure(assembly.recipe, build(assembly.recipe, assembly.dataset), lengths)
             seconds = sum(stage.seconds for stage in time_stages(assembly))
-            costs[variant] = {
-                "parameters": cost.parameters,
-                "flops": cost.flops,
-                "memory": cost.memory.total,
-                "epoch_seconds": seconds / assembly.recipe.train.epochs,
-                "run_seconds": seconds,
-            }
+            costs[variant] = VariantCost(
+                parameters=cost.parameters,
+                flops=cost.flops,
+                memory=cost.memory.total,
+                epoch_seconds=seconds / assembly.recipe.train.epochs,
+                run_seconds=seconds,
+            )
     return costs
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,7 +36,8 @@ from fusionkit.report.figures.folds import draw_figures
 from fusionkit.report.text.tables import markdown
 from fusionkit.storage.environment import DEVICE
 from fusionkit.storage.experiment_folder import further_results
-from fusionkit.storage.files import LOCK, folder_name, read_json, replace_file, sole_worker
+from fusionkit.storage.files import LOCK, as_json, folder_name, read_json, replace_file, sole_worker
+from fusionkit.storage.results import Results
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every common file system allows."""
@@ -50,7 +50,7 @@ def run_experiment(
     processes: int | None = None,
     progress: bool = False,
     overrides: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> Results:
     """Runs the variants of an experiment over folds and seeds, and compares them.
 
     Every variant's recipe is checked before anything runs. Films are prepared that are not, what encoders start from
@@ -136,7 +136,7 @@ def run_waiting(what: str, jobs: Sequence[Job], processes: int | None, *, progre
         return run_jobs(waiting, processes or runs_at_a_time(), report)
 
 
-def write_results(results: dict[str, Any], out: Path) -> dict[str, Any]:
+def write_results(results: Results, out: Path) -> Results:
     """Writes the results, the table and the figures, and returns the results.
 
     The first target of a folder has ``results.json``, ``table.md`` and ``figures``, any other
@@ -147,7 +147,7 @@ def write_results(results: dict[str, Any], out: Path) -> dict[str, Any]:
     """
     suffix = _suffix_of(results, out)
     try:
-        replace_file(out / f"results{suffix}.json", (json.dumps(results, indent=2, allow_nan=False) + "\n").encode())
+        replace_file(out / f"results{suffix}.json", as_json(results.plain()))
         replace_file(out / f"table{suffix}.md", markdown(results).encode())
         draw_figures(results, out / "figures" / suffix.removeprefix("."))
     except OSError as error:
@@ -156,13 +156,13 @@ def write_results(results: dict[str, Any], out: Path) -> dict[str, Any]:
     return results
 
 
-def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
+def _suffix_of(results: Results, out: Path) -> str:
     """What the files of a target have in their names; of the first target of these recipes nothing."""
     try:
         first = read_json(out / "results.json")
     except RunError:
         return ""  # there is none, or it is damaged
-    given, there = results["recipes"], first.get("recipes", {})
+    given, there = results.recipes, first.get("recipes", {})
     if not isinstance(there, dict):
         return ""  # it is damaged
     if not there or not all(_same_results(there[variant], given[variant]) for variant in given.keys() & there.keys()):
@@ -170,7 +170,7 @@ def _suffix_of(results: Mapping[str, Any], out: Path) -> str:
             stale.unlink()
             (out / f"table.{part}.md").unlink(missing_ok=True)
         return ""
-    return "" if first.get("target") == results["target"] else f".{folder_name(results['target'])}"
+    return "" if first.get("target") == results.target else f".{folder_name(results.target)}"
 
 
 def _same_results(there: object, given: Mapping[str, Any]) -> bool:

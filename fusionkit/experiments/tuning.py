@@ -16,6 +16,7 @@ from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.agenda import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
 from fusionkit.experiments.comparison_spec import TuningSpec, draw_trial
 from fusionkit.interfaces import LOSS, Folds
+from fusionkit.storage.comparison import ChosenTrial
 from fusionkit.storage.files import folder_name
 
 
@@ -114,17 +115,17 @@ def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure])
     return choices
 
 
-def describe_choices(choices: Mapping[tuple[str, str], Choice]) -> list[dict[str, Any]]:
-    """The choices as plain data."""
+def describe_choices(choices: Mapping[tuple[str, str], Choice]) -> list[ChosenTrial]:
+    """Returns the choices as results carry them."""
     return [
-        {
-            "variant": variant,
-            "fold": fold,
-            "trial": choice.trial,
-            "overrides": list(choice.overrides),
-            "values": list(choice.values),
-            "branch": choice.branch,
-        }
+        ChosenTrial(
+            variant=variant,
+            fold=fold,
+            trial=choice.trial,
+            overrides=list(choice.overrides),
+            values=list(choice.values),
+            branch=choice.branch,
+        )
         for (variant, fold), choice in choices.items()
     ]
 
@@ -157,6 +158,7 @@ def _value(agenda: Agenda, trial: Trial, branch: str, failed: set[str]) -> float
         return None
     found = []
     for job in trial.jobs:
-        described = read_card(job)["targets"][agenda.experiment.target]["branches"][branch]
-        found.append(described["metrics"][agenda.metric.name]["value"])
-    return None if any(value is None for value in found) else fmean(found)
+        described = read_card(job).targets[agenda.experiment.target].branches[branch]
+        found.append(described.metrics[agenda.metric.name].value)
+    known = [value for value in found if value is not None]
+    return fmean(known) if len(known) == len(found) else None

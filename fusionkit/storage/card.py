@@ -1,53 +1,98 @@
-"""The shape of a card, as far as experiments and reports read it; cards of earlier versions have it too."""
+"""The card of a run, ``metrics.json``: every figure with its interval, and all that says how it came about."""
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import ConfigDict, Field, model_validator
+
+from fusionkit.config.validation import find_value
+from fusionkit.interfaces import Metric, TargetKind
+from fusionkit.storage.documents import Document, Figure, Part
+from fusionkit.storage.measures import Measured
 
 
-class _Protocol(BaseModel):
+class CardProtocol(Part):
+    """Which samples were trained on and reported, and what the result may be called."""
+
+    folds: dict[str, Any]
+    fold: str
     split_hash: str
     label: str
-    folds: dict[str, Any]
+    train: int
+    validation: int
+    test: int
+    test_groups: list[str] = Field([])
 
 
-class _Selection(BaseModel):
+class Selection(Part):
+    """The rule that selected the epoch, and what it is called."""
+
+    rule: str
     label: str
 
 
-class _Training(BaseModel):
-    device: str
-    commit: str | None
+class Intervals(Part):
+    """How the intervals were made."""
+
+    method: str
+    level: float
+    units: int
+    resamples: int
+    seed: int
 
 
-class _Figure(BaseModel):
-    value: float | None
-    low: float | None = None
-    high: float | None = None
+class PresentBranch(Part):
+    """A branch on the samples that have some modality."""
 
-
-class _Where(BaseModel):
+    samples: int
     metrics: dict[str, float | None]
 
 
-class _Branch(BaseModel):
+class CardBranch(Part):
+    """A branch on the samples that it is judged on.
+
+    Args:
+        trained: How it was trained.
+        samples: How many test samples its figures are over.
+        metrics: Those of the loss head, and the loss where there are scores.
+        confusion: Rows are true, columns predicted; None where the target has no classes.
+        where: By modality that some samples lack, the figures over those that have it.
+    """
+
     trained: str
     samples: int
-    metrics: dict[str, _Figure]
-    where: dict[str, _Where] = {}
+    metrics: dict[str, Figure]
     confusion: list[list[int]] | None = None
+    where: dict[str, PresentBranch] = Field({})
 
 
-class _Target(BaseModel):
+class CardTarget(Measured):
+    """What a card says of a target.
+
+    Args:
+        type: The loss head's name in recipes.
+        kind: One class of several, any number of labels, or numbers.
+        classes: Its classes or labels; None for numbers.
+        score: The metric that the loss head is judged by.
+        branches: By branch.
+    """
+
     type: str
-    kind: str | None = None
+    kind: TargetKind
     classes: list[str] | None
-    branches: dict[str, _Branch]
+    score: str
+    branches: dict[str, CardBranch]
+
+    @property
+    def main_metric(self) -> Metric:
+        """The metric that the loss head is judged by."""
+        return self.metric_named(self.score)
 
     @model_validator(mode="after")
-    def _confusions_are_square(self) -> Self:
+    def _is_whole(self) -> Self:
+        self.require_measure(self.score)
         size = len(self.classes or ())
         for name, branch in self.branches.items():
             if branch.confusion is not None and [len(row) for row in branch.confusion] != [size] * size:
@@ -55,34 +100,54 @@ class _Target(BaseModel):
         return self
 
 
-class _Said(BaseModel):
-    confusion: list[list[int]] | None = None
+class Training(Part):
+    """What the environment of the training says; it holds more."""
+
+    model_config = ConfigDict(extra="allow")
+
+    device: str
+    commit: str | None
 
 
-class _TargetKind(BaseModel):
-    type: str
-    kind: str | None = None
-    classes: list[str] | None
-    branches: dict[str, _Said] | None = None
+class Card(Document):
+    """What a run reached, and how it came about.
 
-    @model_validator(mode="after")
-    def _says_its_kind(self) -> Self:
-        if self.kind is None and self.branches is None:
-            raise ValueError("neither a kind nor branches, which tell it, are there")
-        return self
+    Cards of format 1 say neither kinds of targets nor what their metrics are.
+    """
+
+    title: ClassVar[str] = "a card"
+    formats: ClassVar[tuple[int, ...]] = (1, 2)
+
+    protocol: CardProtocol
+    selection: Selection
+    notes: list[str] = Field([])
+    starts: dict[str, str] = Field({})
+    seed: int
+    recipe: dict[str, Any]
+    recipe_sha256: str
+    weights_sha256: str
+    commit: str | None
+    versions: dict[str, str]
+    device: str
+    platform: str
+    time: str
+    training: Training
+    intervals: Intervals
+    targets: dict[str, CardTarget]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_kinds(cls, card: Any) -> Any:
+        """Adds to a card of format 1 what its targets are, which the branches' confusion matrices tell."""
+        if not isinstance(card, Mapping) or card.get("format") != 1 or not isinstance(card.get("targets"), Mapping):
+            return card
+        return {**card, "targets": {name: _with_kind(target) for name, target in card["targets"].items()}}
 
 
-class TargetsShape(BaseModel):
-    """What is read of a card to know what its targets are."""
-
-    targets: dict[str, _TargetKind]
-
-
-class CardShape(BaseModel):
-    """What is read of a card to compare it with others."""
-
-    protocol: _Protocol
-    selection: _Selection
-    training: _Training
-    targets: dict[str, _Target]
-    notes: list[str] = []
+def _with_kind(target: Any) -> Any:
+    branches = find_value(target, ("branches",))
+    if not isinstance(target, Mapping) or "kind" in target or not isinstance(branches, Mapping):
+        return target
+    has_matrix = any(isinstance(branch, Mapping) and "confusion" in branch for branch in branches.values())
+    kind: TargetKind = "numbers" if not target.get("classes") else "classes" if has_matrix else "labels"
+    return {**target, "kind": kind}

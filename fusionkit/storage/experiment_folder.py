@@ -11,22 +11,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionkit.config.documents import check_shape
 from fusionkit.errors import RunError
-from fusionkit.interfaces import TargetKind
-from fusionkit.storage.card import TargetsShape
+from fusionkit.storage.card import CardTarget
+from fusionkit.storage.documents import load_document
 from fusionkit.storage.files import folder_name, read_json
-from fusionkit.storage.measures import kind_of_target
-from fusionkit.storage.results import Results, ResultsShape
+from fusionkit.storage.results import Results, Row
 from fusionkit.storage.run_folder import RunFolder
-
-FORMAT = 1
-NEEDED = (
-    *("experiment", "recipes", "target", "metric", "higher_is_better", "folds", "seeds", "protocol", "selection"),
-    *("columns", "rows", "summary", "confusion", "failures", "notes"),
-    *("versions", "platform", "device", "commit", "command", "time"),
-)
-"""Keys of the results that a report reads."""
 
 
 @dataclass(frozen=True)
@@ -44,21 +34,6 @@ class Said:
     distributions: Mapping[str, NDArray[np.float64]]
     features: Mapping[str, NDArray[np.float64]]
     feature_rows: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the compared target is.
-
-    Args:
-        type: The loss head's name in recipes.
-        kind: One class of several, any number of labels, or numbers.
-        classes: Its classes or labels; empty for numbers.
-    """
-
-    type: str
-    kind: TargetKind
-    classes: tuple[str, ...]
 
 
 class ExperimentFolder:
@@ -90,7 +65,7 @@ class ExperimentFolder:
             raise RunError(
                 f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
             )
-        return cls(folder, _read_results(file))
+        return cls(folder, load_document(Results, file))
 
     @classmethod
     def open_targets(cls, path: str | Path) -> list[Self]:
@@ -101,38 +76,34 @@ class ExperimentFolder:
         """
         first = cls.open(path)
         others = further_results(first.path)
-        return [first, *(cls(first.path, _read_results(file), part) for part, file in others.items())]
+        return [first, *(cls(first.path, load_document(Results, file), part) for part, file in others.items())]
 
-    def rows(self, column: str) -> list[Mapping[str, Any]]:
+    def rows(self, column: str) -> list[Row]:
         """The rows of a column's runs, fold by fold and seed by seed."""
-        return [row for row in self.results["rows"] if row["variant"] == column]
+        return [row for row in self.results.rows if row.variant == column]
 
     def runs_of_variants(self) -> dict[str, list[str]]:
         """The run folders by variant that trains, in the order of the columns."""
         runs: dict[str, dict[str, None]] = {}
-        for column in self.results["columns"]:
-            for row in self.rows(column["name"]):
-                runs.setdefault(column["runs"], {})[row["run"]] = None
+        for column in self.results.columns:
+            for row in self.rows(column.name):
+                runs.setdefault(column.runs, {})[row.run] = None
         return {variant: list(of) for variant, of in runs.items()}
 
-    def compared_target(self) -> Target:
-        """What the compared target is, as the first run's card says.
+    def compared_target(self) -> CardTarget:
+        """Returns what the first run's card says of the compared target.
 
         Raises:
             RunError: There is no run, or its card cannot be read.
         """
-        if not self.results["rows"]:
+        if not self.results.rows:
             raise RunError("no run has finished")
-        row = self.results["rows"][0]
-        run = self.run(row["run"])
+        run = self.run(self.results.rows[0].run)
         try:
-            card = run.read_metrics()
-            check_shape(TargetsShape, card, str(run.metrics_file))
-            target = card["targets"][self.results["target"]]
+            return run.read_card().targets[self.results.target]
         except (RunError, KeyError) as error:
             remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
-            raise RunError(f"{run.metrics_file}: the card is damaged; {remedy}") from error
-        return Target(target["type"], kind_of_target(target), tuple(target["classes"] or ()))
+            raise RunError(f"{run.card_file}: the card is damaged; {remedy}") from error
 
     def said(self, run: str) -> Said:
         """What a run said of its reported samples.
@@ -141,7 +112,7 @@ class ExperimentFolder:
             RunError: The run is not there any more, or its predictions are damaged.
         """
         tensors, _ = self.run(run).read_predictions()
-        target = self.results["target"]
+        target = self.results.target
         if f"target/{target}" not in tensors:
             raise RunError(f"{self.path / run}: its predictions hold no target {target!r}")
         start = f"distribution/{target}/"
@@ -195,14 +166,3 @@ def further_results(folder: Path) -> dict[str, Path]:
         if isinstance(document, dict) and folder_name(str(document.get("target"))) == part:
             found[part] = file
     return found
-
-
-def _read_results(file: Path) -> Results:
-    results = read_json(file)
-    if results.get("format") != FORMAT:
-        raise RunError(f"{file}: results of format {results.get('format')}; this version reads format {FORMAT}")
-    missing = [key for key in NEEDED if key not in results]
-    if missing:
-        raise RunError(f"{file}: lacks {', '.join(missing)}; run `fusionkit experiment` again to write it anew")
-    check_shape(ResultsShape, results, str(file))
-    return results

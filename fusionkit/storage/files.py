@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 import safetensors
 import safetensors.torch
 import torch
@@ -297,9 +297,16 @@ def guarded(path: Path, write: Callable[[], None]) -> None:
         raise RunError(f"{path}: cannot be written ({error.strerror}); {state}") from error
 
 
-def as_json(value: Mapping[str, Any]) -> bytes:
-    """Plain data as JSON, with what `finite` leaves of it."""
-    return (json.dumps(finite(value), indent=2) + "\n").encode()
+def as_json(value: object, *, indent: int | None = 2) -> bytes:
+    """Returns plain data as JSON with a line's end; a number that is not finite, unknown to JSON, is null.
+
+    Raises:
+        RunError: A text in it, such as the name of a file, is no Unicode.
+    """
+    try:
+        return pydantic_core.to_json(value, indent=indent, inf_nan_mode="null") + b"\n"
+    except pydantic_core.PydanticSerializationError as error:
+        raise RunError(f"cannot be written as JSON ({error}); give files names in UTF-8") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -359,14 +366,3 @@ def parse_json(text: bytes, place: str) -> dict[str, Any]:
         if not below:
             return value
     raise RunError(f"{place}: is no document of fusionkit (it is nested deeper than {MAX_JSON_DEPTH} levels)")
-
-
-def finite(value: Any) -> Any:
-    """Plain data in which numbers that are not finite, unknown to JSON, are None."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return value

@@ -1,13 +1,12 @@
-"""Metrics as cards and results carry them: written by one function, read by one, those of earlier versions too."""
+"""Metrics as documents carry them, and what those of earlier versions were, which do not say it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
 
-from fusionkit.errors import RunError
-from fusionkit.interfaces import LOSS, Metric, TargetKind, share
+from fusionkit.interfaces import LOSS, Metric, share
+from fusionkit.storage.documents import Part
 
 _EARLIER = {
     each.name: each
@@ -16,51 +15,46 @@ _EARLIER = {
         share("ece", higher_is_better=False),
         Metric("mae", higher_is_better=False, has_unit=True, low=0.0),
         Metric("rmse", higher_is_better=False, has_unit=True, low=0.0),
-        LOSS,
     )
 }
-"""What the metrics of earlier versions were, whose documents do not say it."""
+"""The metrics of fusionkit's own loss heads before documents described them."""
 
 
-def plain_measures(measures: Iterable[Metric]) -> dict[str, dict[str, Any]]:
-    """Metrics by name, as plain data."""
-    return {each.name: {key: value for key, value in asdict(each).items() if key != "name"} for each in measures}
+class Measure(Part):
+    """A metric without its name, as `Metric` describes it."""
+
+    higher_is_better: bool
+    share: bool = False
+    of_samples: bool = False
+    has_unit: bool = False
+    low: float | None = None
+    high: float | None = None
 
 
-def kind_of_target(target: Mapping[str, Any]) -> TargetKind:
-    """Returns what a card's target is; a card of an earlier version says so by the branches' confusion matrices."""
-    if "kind" in target:
-        kind: TargetKind = target["kind"]
-        return kind
-    if not target["classes"]:
-        return "numbers"
-    return "classes" if any("confusion" in of for of in target["branches"].values()) else "labels"
+class Measured(Part):
+    """What says by which metrics it judges."""
+
+    higher_is_better: bool
+    measures: dict[str, Measure] | None = None
+
+    def metric_named(self, name: str) -> Metric:
+        """Returns a metric; one that nobody described is better where the main one is."""
+        if name == LOSS.name:
+            return LOSS
+        if self.measures is None:
+            return _EARLIER.get(name, Metric(name, self.higher_is_better))
+        return Metric(name, **dict(self.measures[name]))
+
+    def require_measure(self, name: str) -> None:
+        """Refuses a document that describes its metrics, but not this one.
+
+        Raises:
+            ValueError: It does.
+        """
+        if self.measures is not None and name not in (*self.measures, LOSS.name):
+            raise ValueError(f"the measures describe no {name!r}")
 
 
-def read_measure(document: Mapping[str, Any], name: str) -> Metric:
-    """Returns a metric of a card's target, of results, or of another document that holds ``measures``.
-
-    A document of an earlier version holds none; its metrics were those of fusionkit's own loss heads, and of another
-    one it says at most whether more is better.
-
-    Args:
-        document: What may hold ``measures``, and ``higher_is_better`` for the metric that it is about.
-        name: The name of the metric.
-
-    Raises:
-        RunError: The document describes its metrics, and not this one, or in a way that is none.
-    """
-    if name == LOSS.name:
-        return LOSS
-    measures = document.get("measures")
-    if measures is None:
-        return _EARLIER.get(name, Metric(name, bool(document.get("higher_is_better", True))))
-    try:
-        return Metric(name, **measures[name])
-    except (KeyError, TypeError):
-        raise RunError(f"the document describes its metrics, and not {name!r} as one; make it anew") from None
-
-
-def measure_of(results: Mapping[str, Any]) -> Metric:
-    """Returns the metric that an experiment compares."""
-    return read_measure(results, results["metric"])
+def describe_measures(metrics: Iterable[Metric]) -> dict[str, Measure]:
+    """Returns metrics by name as documents carry them."""
+    return {each.name: Measure(**{key: of for key, of in asdict(each).items() if key != "name"}) for each in metrics}

@@ -1,61 +1,74 @@
-"""The shape of a ``results.json``, as far as a report reads it: a damaged one is refused before anything is drawn."""
+"""What an experiment or a comparison leaves, ``results.json``: values by fold, summaries, tests and failures."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-Results = Mapping[str, Any]
-"""What a ``results.json`` holds, as plain data."""
+from fusionkit.config.validation import find_value
+from fusionkit.interfaces import Metric, TargetKind
+from fusionkit.storage.comparison import Comparison
+from fusionkit.storage.documents import Document, Interval, Part
+from fusionkit.storage.measures import Measured
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number of samples. Larger numbers are none of ours, and NumPy's do not hold them."""
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(allow_inf_nan=False)
+class Gain(Interval):
+    """A mean difference over folds."""
 
-
-class _Interval(_Shape):
-    low: float | None
-    high: float | None
-
-
-class _Mean(_Interval):
-    mean: float | None
-
-
-class _Gain(_Interval):
     mean: float
 
 
-class _Difference(_Shape):
+class Difference(Part):
+    """A column minus another over the folds of both, and the p of three paired tests."""
+
     folds: int
-    difference: _Gain
+    difference: Gain
     wilcoxon_p: float | None
     t_p: float | None
     corrected_t_p: float | None
 
 
-class _OverAlone(_Difference):
+class OverAlone(Difference):
+    """A fused column against the best network of one modality, and the mean of that."""
+
     modality: str
     alone: float
 
 
-class _OverConstant(_Difference):
+class OverConstant(Difference):
+    """A column against the constant answer, its mean, and whether the column is better by more than noise."""
+
     constant: float
     surely: bool
 
 
-class _Summary(_Mean):
+class Summary(Interval):
+    """A column over all folds.
+
+    Args:
+        by_fold: The mean over seeds; of folds whose every seed has a value.
+        mean: The mean over folds; None where no fold has a value.
+        interval: What kind of interval that is.
+        against: By column before it, the difference; None where they share no fold.
+        inferior: By fold where a single modality is better, that modality; None of columns that fuse nothing.
+        compared_folds: The folds in which it was held against single modalities.
+        over_alone: The best single modality; an earlier version did not say it.
+        over_constant: The constant answer.
+    """
+
     by_fold: dict[str, float]
-    against: dict[str, _Difference | None]
+    mean: float | None
+    interval: str = ""
+    against: dict[str, Difference | None]
     inferior: dict[str, str] | None
     compared_folds: int | None
-    over_alone: _OverAlone | None = None
-    over_constant: _OverConstant | None = None
+    over_alone: OverAlone | None = None
+    over_constant: OverConstant | None = None
 
     @model_validator(mode="after")
     def _has_a_mean(self) -> Self:
@@ -64,9 +77,12 @@ class _Summary(_Mean):
         return self
 
 
-class _Row(_Interval):
+class Row(Interval):
+    """A branch of a run; `variant` is None where it is no column, but a network that others are held against."""
+
     variant: str | None
     branch: str
+    trained: str
     fold: str
     seed: int
     samples: int
@@ -75,31 +91,54 @@ class _Row(_Interval):
     run: str
 
 
-class _Column(_Shape):
+class ResultColumn(Part):
+    """A column of the table: the variant whose runs it reads, and the branch that it reads of them."""
+
     name: str
     branch: str
     runs: str
+    alone: str | None = None
+    automatic: bool = False
 
 
-class _Fold(_Shape):
+class Fold(Part):
+    """A fold, with the hash of its split where all runs agree on it."""
+
     name: str
     split_hash: str | None = None
     train: int | None = None
     test: int | None = None
 
 
-class _Folds(_Shape):
-    type: str | None = None
+class Protocol(Part):
+    """What the result may be called, and the folds as a recipe states them."""
 
-
-class _Protocol(_Shape):
     label: str
-    folds: _Folds | None
+    folds: dict[str, Any] | None
+
+    @property
+    def kind_of_folds(self) -> str | None:
+        """The component that makes the folds."""
+        return None if self.folds is None else self.folds.get("type")
+
+    @field_validator("folds")
+    @classmethod
+    def _have_a_type(cls, folds: dict[str, Any] | None) -> dict[str, Any] | None:
+        if folds is not None and not isinstance(folds.get("type", ""), str):
+            raise ValueError("their type is no text")
+        return folds
 
 
-class _Confusion(_Shape):
+class Confusion(Part):
+    """By column its confusion matrix over all folds and seeds; rows are true, columns predicted."""
+
     classes: list[str] | None
     matrices: dict[str, list[list[Count]]]
+
+    @property
+    def names(self) -> list[str]:
+        """The classes; none where there are no matrices."""
+        return self.classes or []
 
     @model_validator(mode="after")
     def _are_square(self) -> Self:
@@ -110,16 +149,9 @@ class _Confusion(_Shape):
         return self
 
 
-class _Measure(_Shape):
-    higher_is_better: bool
-    share: bool = False
-    of_samples: bool = False
-    has_unit: bool = False
-    low: float | None = None
-    high: float | None = None
+class FailedRun(Part):
+    """A run that failed."""
 
-
-class _Failure(_Shape):
     variant: str
     fold: str
     seed: int
@@ -127,130 +159,119 @@ class _Failure(_Shape):
     traceback: str | None = None
 
 
-class _Variant(_Shape):
+class Variant(Part):
+    """A variant as the experiment's file states it."""
+
+    model_config = ConfigDict(extra="allow")
+
     of: str | None = None
     branch: str | None
     overrides: list[str] | None = None
 
 
-class _Source(_Shape):
+class Source(Part):
+    """A further place where numbers are published."""
+
     source: str
     values: dict[str, float]
 
 
-class _Paper(_Shape):
+class Paper(Part):
+    """Published numbers, as the experiment's file states them."""
+
     source: str
     unit: str | None = None
     folds: dict[str, dict[str, float]] | None = None
     values: dict[str, float] | None = None
-    also: list[_Source] | None = None
+    also: list[Source] | None = None
     remarks: list[str] | None = None
 
 
-class _Experiment(_Shape):
-    variants: dict[str, _Variant]
-    paper: _Paper | None
+class StatedExperiment(Part):
+    """What the experiment's file says."""
+
+    model_config = ConfigDict(extra="allow")
+
+    variants: dict[str, Variant]
+    paper: Paper | None
 
 
-class _Model(_Shape):
-    modalities: dict[str, dict[str, Any]]
+class Results(Document, Measured):
+    """What an experiment or a comparison found.
 
+    Args:
+        experiment: What its file says.
+        recipes: By variant that trains, its complete recipe.
+        target: The compared target.
+        target_kind: What that is; an earlier version did not say it.
+        metric: The metric that is compared.
+        folds: The folds.
+        seeds: The seeds.
+        protocol: What the result may be called.
+        selection: How the epoch was selected.
+        columns: The columns of the table; the first is what others are compared with.
+        rows: The runs.
+        summary: By column.
+        confusion: Confusion matrices, where the target has classes.
+        failures: The runs that failed.
+        notes: What a reader must know.
+        data_notes: What the dataset says of its files.
+        comparison: What a comparison adds; None of an experiment.
+    """
 
-class _Recipe(_Shape):
-    model: _Model
+    title: ClassVar[str] = "results"
 
-
-class _Pair(_Interval):
-    column: str
-    other: str
-    difference: float
-    p: float | None
-    holm_p: float | None
-
-
-class _Ranks(_Shape):
-    mean: dict[str, float]
-    folds: int
-    friedman_p: float | None
-    critical_difference: float | None
-
-
-class _Budget(_Shape):
-    epochs: int | None = None
-    minutes: float | None = None
-
-    @model_validator(mode="after")
-    def _says_one(self) -> Self:
-        if (self.epochs is None) == (self.minutes is None):
-            raise ValueError("epochs or minutes are expected")
-        return self
-
-
-class _Tuning(_Shape):
-    trials: int
-    search: dict[str, Any]
-    also: dict[str, dict[str, Any]]
-
-
-class _Choice(_Shape):
-    variant: str
-    fold: str
-    trial: int
-    overrides: list[str]
-    values: list[float | None]
-    branch: str
-
-
-class _Cost(_Shape):
-    parameters: float
-    memory: float
-    epoch_seconds: float
-    run_seconds: float
-
-
-class _Comparison(_Shape):
-    budget: _Budget
-    epochs: dict[str, int]
-    tuning: _Tuning | None
-    choices: list[_Choice]
-    ranks: _Ranks
-    against_first: list[_Pair]
-    pairs: list[_Pair]
-    pairs_compared: int
-    over_alone: dict[str, float] = {}
-    cost: dict[str, _Cost]
-
-
-class ResultsShape(_Shape):
-    """What a report reads of the results of an experiment or a comparison."""
-
-    experiment: _Experiment
-    recipes: dict[str, _Recipe]
+    experiment: StatedExperiment
+    recipes: dict[str, dict[str, Any]]
     target: str
+    target_kind: TargetKind | None = None
     metric: str
-    higher_is_better: bool
-    measures: dict[str, _Measure] | None = None
-    folds: list[_Fold]
+    folds: list[Fold]
     seeds: list[int]
-    protocol: _Protocol
+    protocol: Protocol
     selection: str
-    columns: list[_Column]
-    rows: list[_Row]
-    summary: dict[str, _Summary]
-    confusion: _Confusion
-    failures: list[_Failure]
-    notes: list[str]
-    data_notes: list[str] = []
-    versions: dict[str, str]
-    platform: str
     device: str
     commit: str
+    versions: dict[str, str]
+    platform: str
     command: str
     time: str
-    comparison: _Comparison | None = None
+    notes: list[str]
+    data_notes: list[str] = Field([])
+    columns: list[ResultColumn]
+    rows: list[Row]
+    summary: dict[str, Summary]
+    confusion: Confusion
+    failures: list[FailedRun]
+    comparison: Comparison | None = None
+
+    @property
+    def main_metric(self) -> Metric:
+        """The metric that is compared."""
+        return self.metric_named(self.metric)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean over folds of every column that has one."""
+        return {name: column.mean for name, column in self.summary.items() if column.mean is not None}
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Every modality of some recipe."""
+        return tuple(dict.fromkeys(name for each in self.recipes.values() for name in each["model"]["modalities"]))
+
+    @field_validator("recipes")
+    @classmethod
+    def _have_modalities(cls, recipes: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, recipe in recipes.items():
+            modalities = find_value(recipe, ("model", "modalities"))
+            if not isinstance(modalities, Mapping) or not all(isinstance(of, dict) for of in modalities.values()):
+                raise ValueError(f"the recipe of {name!r} states no modalities")
+        return recipes
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
+        self.require_measure(self.metric)
         names = [column.name for column in self.columns]
         if not names:
             raise ValueError("columns: there is none")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -18,13 +17,15 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
+from fusionkit.storage.card import Card
+from fusionkit.storage.diagnosis import Diagnosis
+from fusionkit.storage.documents import load_document, save_document
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import (
     LOCK,
     TensorFile,
     as_json,
     content_hash,
-    finite,
     guarded,
     parse_json,
     read_json,
@@ -309,10 +310,10 @@ class RunFolder:
         Raises:
             RunError: They cannot be written.
         """
-        lines = "".join(json.dumps(finite(record), separators=(",", ":")) + "\n" for record in records)
+        lines = b"".join(as_json(record, indent=None) for record in records)
 
         def append() -> None:
-            with self._log_file.open("a", encoding="utf-8") as file:
+            with self._log_file.open("ab") as file:
                 file.write(lines)
 
         guarded(self._log_file, append)
@@ -343,21 +344,21 @@ class RunFolder:
             check_shape(_Record, records[-1], place)
         return records
 
-    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
-        """Writes the figures of the run; a number that is not finite is written as null.
+    def write_card(self, card: Card) -> None:
+        """Writes the figures of the run.
 
         Raises:
             RunError: They cannot be written.
         """
-        write_file(self.metrics_file, as_json(metrics))
+        save_document(self.card_file, card)
 
-    def read_metrics(self) -> dict[str, Any]:
-        """The figures of the run.
+    def read_card(self) -> Card:
+        """Reads the figures of the run.
 
         Raises:
-            RunError: It has not been evaluated.
+            RunError: It has not been evaluated, or the file is damaged.
         """
-        return read_json(self.metrics_file)
+        return load_document(Card, self.card_file)
 
     def write_predictions(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
         """Writes what the network said of the reported samples.
@@ -375,13 +376,13 @@ class RunFolder:
         """
         return read_tensors(self._predictions_file)
 
-    def write_diagnosis(self, diagnosis: Mapping[str, Any]) -> None:
-        """Writes what a diagnosis found; a number that is not finite is written as null.
+    def write_diagnosis(self, diagnosis: Diagnosis) -> None:
+        """Writes what a diagnosis found.
 
         Raises:
             RunError: It cannot be written.
         """
-        write_file(self.diagnosis_file, as_json(diagnosis))
+        save_document(self.diagnosis_file, diagnosis)
 
     @property
     def diagnosis_file(self) -> Path:
@@ -395,7 +396,7 @@ class RunFolder:
             RunError: They cannot be written.
         """
         guarded(self.profile_file, lambda: self.profile_file.parent.mkdir(exist_ok=True))
-        write_file(self.trace_file, json.dumps(trace, separators=(",", ":")).encode())
+        write_file(self.trace_file, as_json(trace, indent=None))
         write_file(self.profile_file, as_json(summary))
 
     @property
@@ -419,7 +420,7 @@ class RunFolder:
         return self.path / "stress.json"
 
     @property
-    def metrics_file(self) -> Path:
+    def card_file(self) -> Path:
         """Where the figures of the run stand."""
         return self.path / "metrics.json"
 

@@ -16,12 +16,14 @@ from typing import Any
 
 import pytest
 import torch
+from report_folders import card_of
 
 import fusionkit
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import count_processors
 from fusionkit.experiments.experiment import runs_at_a_time
+from fusionkit.storage.card import Card
 from fusionkit.storage.environment import choose_device, use_device
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.trainer import make_fabric
@@ -61,16 +63,9 @@ def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_f
     branches = {
         name: {"trained": "alone", "samples": 24, "metrics": of} for name, of in (("fused", metrics), ("q", wide))
     }
-    card = {
-        "protocol": {"fold": "fold1", "label": "speaker-independent"},
-        "selection": {"label": "last epoch"},
-        "seed": 0,
-        "starts": {},
-        "notes": ["Mind this."],
-        "intervals": {"units": groups},
-        "targets": {"state": {"score": "accuracy", "branches": branches}},
-    }
-    _print_card(card, Path("metrics.json"), False)
+    card = card_of("state", branches=branches) | {"notes": ["Mind this."]}
+    card["intervals"]["units"] = groups
+    _print_card(Card.model_validate(card), Path("metrics.json"), False)
     printed = " ".join(capsys.readouterr().out.split())
     assert "Careful: Mind this." in printed
     assert "fused 24 0.417 q 24 0.750 [0.500, 1.000]" in printed

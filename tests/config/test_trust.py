@@ -288,7 +288,7 @@ def test_a_list_that_cannot_be_written_stops_no_training_and_says_what_later_com
     with pytest.warns(FusionKitWarning, match=said):
         run = train({**recipe(epochs=1), "plugins": [CANARY]}, moved, accelerator="cpu")
 
-    assert evaluate(run, device="cpu", resamples=2)["recipe"]["plugins"] == [CANARY]
+    assert evaluate(run, device="cpu", resamples=2).plain()["recipe"]["plugins"] == [CANARY]
     with pytest.raises(PluginError):
         _ = RunFolder.open(moved).recipe
 

@@ -104,7 +104,7 @@ def test_empty_files_and_columns_are_told_in_check_card_and_page(
         main(["check", str(folder / "recipe.yaml"), "--no-timing", "--json"])
     assert not ended.value.code
     assert json.loads(capsys.readouterr().out)["notes"] == told
-    assert evaluate(train(given, folder / "run", accelerator="cpu"))["notes"] == told
+    assert evaluate(train(given, folder / "run", accelerator="cpu")).plain()["notes"] == told
     experiment = {"schema": 1, "recipe": "recipe.yaml", "variants": {"joint": {}}, "seeds": [0]}
     (folder / "experiment.yaml").write_text(json.dumps(experiment))
     run_experiment(folder / "experiment.yaml", folder / "results")

@@ -147,7 +147,7 @@ def test_ids_are_checked_trained_and_evaluated(
         main(["check", str(tmp_path / "recipe.yaml"), "--json"])
     assert not ended.value.code
     assert json.loads(capsys.readouterr().out)["speed"]["batch"] == 4
-    card = evaluate(train(given, tmp_path / "run", accelerator="cpu"))
+    card = evaluate(train(given, tmp_path / "run", accelerator="cpu")).plain()
     assert card["protocol"]["test"] == 3
 
 

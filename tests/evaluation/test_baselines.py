@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from report_folders import results_of, summarised
+from report_folders import card_of, record_of, results_of, summarised
 from small_runs import recipe, run_of
 
 from fusionkit.config.recipe import load_recipe
@@ -16,11 +17,16 @@ from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.evaluation.predictions import product_of_present
 from fusionkit.experiments import run_experiment
+from fusionkit.interfaces import share
 from fusionkit.report.text.baselines import against_constant, against_ensembles, best_ensemble
 from fusionkit.report.text.baselines import targets_no_better_than_constant as weak_targets
 from fusionkit.report.text.diagnosis_scores import against_constant as diagnosed_against_constant
 from fusionkit.report.text.verdict import verdict
 from fusionkit.report.text.wording import interval_words, noise_words_of
+from fusionkit.storage.card import Card
+from fusionkit.storage.diagnosis import Constant
+from fusionkit.storage.documents import figure
+from fusionkit.storage.results import Difference, Gain
 
 
 def drawn(*shape, seed=0):
@@ -71,7 +77,7 @@ def test_the_product_of_numbers_is_their_mean_and_certainty_of_both_sides_is_fin
 def late(tmp_path_factory):
     """A run whose modalities are trained alone, and its card."""
     run = run_of(tmp_path_factory.mktemp("late") / "run", epochs=1, strategy="late_fusion")
-    return run, evaluate(run, device="cpu", resamples=20)
+    return run, evaluate(run, device="cpu", resamples=20).plain()
 
 
 def test_a_card_holds_the_constant_answer_of_the_training_part_alone(late):
@@ -106,19 +112,20 @@ def test_both_ensembles_of_a_card_are_pooled_from_the_same_stored_answers(late):
 
 def test_the_training_command_says_so_where_a_network_is_no_better_than_the_constant_answer():
     def card(value, low, constant, *, higher=True):
-        figures = {"score": {"value": value, "low": low, "high": low}}
-        said = {"metrics": {"score": {"value": constant, "low": None, "high": None}}}
-        branches = {"fused": {"metrics": figures}, CONSTANT: said}
-        return {"targets": {"y": {"score": "score", "higher_is_better": higher, "branches": branches}}}
+        figures = {"fused": (value, low), CONSTANT: (constant, None)}
+        branches = {
+            name: {"trained": name, "samples": 1, "metrics": {"score": {"value": of[0], "low": of[1], "high": of[1]}}}
+            for name, of in figures.items()
+            if of[0] is not None
+        }
+        return Card.model_validate(card_of("y", score="score", higher_is_better=higher, branches=branches))
 
     assert weak_targets(card(0.6, 0.4, 0.5)) == ["y"]
     assert weak_targets(card(0.6, 0.55, 0.5)) == []
     assert weak_targets(card(0.6, None, 0.5)) == []
     assert weak_targets(card(32.5, 30.0, 20.8, higher=False)) == ["y"]
     assert weak_targets(card(11.4, 12.0, 20.8, higher=False)) == []
-    earlier = card(0.1, 0.1, 0.5)
-    del earlier["targets"]["y"]["branches"][CONSTANT]
-    assert weak_targets(earlier) == []
+    assert weak_targets(card(0.1, 0.1, None)) == []  # an earlier version had none
 
 
 # In experiments and on pages
@@ -127,7 +134,9 @@ def test_the_training_command_says_so_where_a_network_is_no_better_than_the_cons
 def with_constant(values, constant, *, surely, **options):
     results = results_of(values, **options)
     for name, column in results["summary"].items():
-        column["over_constant"] = {"constant": constant, "surely": surely(name)}
+        compared = {"folds": 3, "difference": {"mean": 0.0, "low": None, "high": None}}
+        p = dict.fromkeys(("wilcoxon_p", "t_p", "corrected_t_p"))
+        column["over_constant"] = {"constant": constant, "surely": surely(name), **compared, **p}
     return results
 
 
@@ -142,7 +151,7 @@ AGES = {
 
 def test_a_page_begins_with_the_constant_answer_where_no_network_beats_it():
     results = with_constant(AGES, 20.8, surely=lambda name: False, metric="mae", higher=False, classes=None)
-    first, second, *_ = verdict(results)
+    first, second, *_ = verdict(record_of(results))
     assert first == (
         "No network is better than a constant answer by more than noise: the best of them, late fusion, reaches 31.3 "
         "(mae of emotion), and the constant answer of the training part reaches 20.8."
@@ -152,12 +161,15 @@ def test_a_page_begins_with_the_constant_answer_where_no_network_beats_it():
 
 def test_columns_that_do_not_beat_the_constant_answer_are_named_and_others_are_not():
     results = with_constant(AGES, 41.5, surely=lambda name: name not in ("AM", "VM"), metric="mae", higher=False)
-    assert against_constant(results) == [
+    assert against_constant(record_of(results)) == [
         "AM, VM are not better than a constant answer by more than noise: the best of them, AM, reaches 41 (mae of "
         "emotion), and the constant answer of the training part reaches 41.5."
     ]
-    assert against_constant(with_constant(AGES, 90.0, surely=lambda name: True, metric="mae", higher=False)) == []
-    assert against_constant(results_of()) == []  # written by an earlier version
+    assert (
+        against_constant(record_of(with_constant(AGES, 90.0, surely=lambda name: True, metric="mae", higher=False)))
+        == []
+    )
+    assert against_constant(record_of(results_of())) == []  # written by an earlier version
 
 
 def test_the_best_fused_network_is_held_against_the_better_ensemble():
@@ -173,9 +185,9 @@ def test_the_best_fused_network_is_held_against_the_better_ensemble():
         del COLUMNS[ENSEMBLE_LOG]
     results["columns"].append(results["columns"][3] | {"name": ENSEMBLE_LOG, "branch": ENSEMBLE_LOG})
 
-    (said,) = against_ensembles(results, "N2")
+    (said,) = against_ensembles(record_of(results), "N2")
 
-    assert best_ensemble(results) == ENSEMBLE_LOG
+    assert best_ensemble(record_of(results)) == ENSEMBLE_LOG
     assert "% by averaging their answers and " in said
     assert said.endswith(("which is within noise.", "which is larger than noise."))
     assert f"Against {ENSEMBLE_LOG}, the better of the two, N2 is " in said
@@ -186,7 +198,9 @@ def test_an_experiment_adds_both_ensembles_and_the_constant_and_compares_every_c
     (tmp_path / "experiment.yaml").write_text(
         "schema: 1\nrecipe: recipe.json\nvariants:\n  late fusion: {overrides: [train.strategy=late_fusion]}\n"
     )
-    results = run_experiment(tmp_path / "experiment.yaml", tmp_path / "out", overrides=["train.epochs=1"], processes=1)
+    results = run_experiment(
+        tmp_path / "experiment.yaml", tmp_path / "out", overrides=["train.epochs=1"], processes=1
+    ).plain()
 
     assert [(each["name"], each["branch"], each["automatic"]) for each in results["columns"]] == [
         ("late fusion", "fused", False),
@@ -210,16 +224,17 @@ def test_an_experiment_adds_both_ensembles_and_the_constant_and_compares_every_c
 
 def test_a_diagnosis_says_first_that_a_network_is_no_better_than_the_constant_answer():
     def of(value, low, high):
-        constant = {"score": {"value": 0.5}, "over": {"value": value, "low": low, "high": high}}
-        return {"score": "accuracy", CONSTANT: constant}
+        constant = Constant(score=figure(0.5), over=figure(value, (low, high)))
+        return SimpleNamespace(main_metric=share("accuracy"), constant=constant)
 
-    (said,) = diagnosed_against_constant({}, of(0.02, -0.03, 0.07))
+    one_run = SimpleNamespace(each=None)
+    (said,) = diagnosed_against_constant(one_run, of(0.02, -0.03, 0.07))
     assert said == (
         "The network is not better than a constant answer by more than noise: the best one of the training part "
         "reaches 50.0 %, a gain of +2.0 points (95 % interval -3.0 to +7.0)."
     )
-    assert diagnosed_against_constant({}, of(0.2, 0.1, 0.3)) == []
-    assert diagnosed_against_constant({}, {"score": "accuracy"}) == []
+    assert diagnosed_against_constant(one_run, of(0.2, 0.1, 0.3)) == []
+    assert diagnosed_against_constant(one_run, SimpleNamespace(constant=None)) == []
 
 
 def test_a_modality_may_not_take_the_name_of_the_constant_answer():
@@ -230,14 +245,15 @@ def test_a_modality_may_not_take_the_name_of_the_constant_answer():
 
 
 def test_the_interval_of_a_gain_has_the_direction_of_its_sentence():
-    difference = {"mean": -0.5, "low": -2.0, "high": 0.25}
-    less = {"metric": "mae", "higher_is_better": False}
+    difference = Gain(mean=-0.5, low=-2.0, high=0.25)
+    less = record_of({"metric": "mae", "higher_is_better": False})
     assert interval_words(difference, less) == "-0.25 to +2"
-    assert interval_words(
-        {"mean": 0.05, "low": -0.02, "high": 0.1}, {"metric": "accuracy"} | {"higher_is_better": True}
-    ) == ("-2.0 to +10.0 points")
+    assert interval_words(Gain(mean=0.05, low=-0.02, high=0.1), record_of({"metric": "accuracy"})) == (
+        "-2.0 to +10.0 points"
+    )
 
 
 def test_a_difference_that_is_the_same_in_every_fold_is_not_called_noise():
-    same = {"folds": 2, "difference": {"mean": 0.2, "low": None, "high": None}, "corrected_t_p": None}
+    p = dict.fromkeys(("wilcoxon_p", "t_p", "corrected_t_p"))
+    same = Difference(folds=2, difference=Gain(mean=0.2, low=None, high=None), **p)
     assert noise_words_of(same) == ", the same in all 2 folds, which no test can hold against noise"

@@ -65,7 +65,7 @@ def finished_run(folder, *, seed=0, **options):
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory):
     run = finished_run(tmp_path_factory.mktemp("runs") / "run")
-    return run, evaluate(run, device="cpu")
+    return run, evaluate(run, device="cpu").plain()
 
 
 def predictions_of(run):
@@ -89,7 +89,7 @@ def test_a_card_says_how_its_figures_came_about(evaluated):
     assert card["device"] == "cpu"
     assert {"commit", "time", "platform", "training", "seed", "recipe_sha256"} <= set(card)
     assert card["targets"]["label"]["classes"] == list(CLASSES)
-    assert run.read_metrics() == card
+    assert run.read_card().plain() == card
 
 
 def test_every_trained_branch_is_reported_and_says_how_it_was_trained(evaluated):
@@ -120,7 +120,7 @@ def test_the_branches_of_a_card_follow_from_the_strategy(tmp_path, strategy, nam
     branches = trained_branches(run.recipe)
     assert branches.names == (*names, "constant")
     assert branches.main == main
-    assert tuple(evaluate(run, device="cpu", resamples=2)["targets"]["label"]["branches"]) == branches.names
+    assert tuple(evaluate(run, device="cpu", resamples=2).plain()["targets"]["label"]["branches"]) == branches.names
 
 
 def test_figures_are_those_of_the_stored_predictions_over_the_samples_that_have_the_modality(evaluated):
@@ -180,7 +180,7 @@ def test_the_fused_branch_is_also_judged_on_the_samples_of_each_modality_that_so
 
 
 def test_nothing_stands_under_where_when_no_modality_is_missing(tmp_path):
-    card = evaluate(finished_run(tmp_path / "run", missing=0.0), device="cpu", resamples=2)
+    card = evaluate(finished_run(tmp_path / "run", missing=0.0), device="cpu", resamples=2).plain()
     assert card["targets"]["label"]["branches"]["fused"]["where"] == {}
 
 
@@ -244,12 +244,12 @@ def test_heads_without_a_fast_path_are_resampled_one_by_one(head):
 
 def test_an_evaluation_again_gives_the_same_figures(evaluated):
     run, card = evaluated
-    again = evaluate(run, device="cpu")
+    again = evaluate(run, device="cpu").plain()
     assert again["targets"] == card["targets"]
 
 
 def test_a_network_of_double_precision_is_evaluated_against_the_constant_answer(tmp_path):
-    card = evaluate(run_of(tmp_path, precision="64-true", epochs=1), resamples=10)
+    card = evaluate(run_of(tmp_path, precision="64-true", epochs=1), resamples=10).plain()
 
     branches = card["targets"]["label"]["branches"]
     assert all(branches[name]["metrics"]["loss"]["value"] > 0.0 for name in ("fused", "constant"))
@@ -263,13 +263,13 @@ def test_an_unfinished_run_is_not_evaluated(tmp_path):
 
 def test_a_verified_card_holds_and_its_file_is_left_alone(evaluated):
     run, _ = evaluated
-    before = run.metrics_file.read_bytes()
-    report = verify(run.metrics_file, device="cpu")
+    before = run.card_file.read_bytes()
+    report = verify(run.card_file, device="cpu")
     assert report.holds
     assert report.broken == ()
     assert {"recipe_sha256", "weights_sha256", "protocol.split_hash"} <= {item.what for item in report.findings}
     assert "targets.label.branches.ensemble.metrics.accuracy.value" in {item.what for item in report.findings}
-    assert run.metrics_file.read_bytes() == before
+    assert run.card_file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.diagnosis import Separate, diagnose, find_runs, merge, open_separate
+from fusionkit.evaluation.diagnosis import Diagnosis, Separate, diagnose, find_runs, merge, open_separate
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.probe import probe
@@ -34,12 +34,18 @@ from fusionkit.interfaces import RawTarget
 from fusionkit.models.loss_heads import Classification, Multilabel, Regression
 from fusionkit.nn.layers import make_scoring
 from fusionkit.report.pages.diagnosis import write_diagnosis
+from fusionkit.storage.documents import figure
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.testing import check_loss_head
 from fusionkit.training import train
 
 CLASSES = ("calm", "happy", "sad")
 FOLDS = {"data": {"folds": {"type": "group_kfold", "folds": 2}, "batch_size": 4}}
+
+
+def merged_of(*diagnoses):
+    """Several diagnoses as one, all of them as plain data."""
+    return merge([Diagnosis.model_validate(each) for each in diagnoses]).plain()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
 
 @pytest.fixture(scope="module")
 def found(runs: dict[str, RunFolder]) -> dict[str, Any]:
-    return diagnose(runs["joint"], [open_separate(runs["late"])], device="cpu", resamples=50)
+    return diagnose(runs["joint"], [open_separate(runs["late"])], device="cpu", resamples=50).plain()
 
 
 def judge_of(targets: list[int], groups: str | None = None, resamples: int = 40) -> Judge:
@@ -108,8 +114,8 @@ def test_of_many_modalities_only_the_telling_subsets_are_asked_about() -> None:
 
 
 def test_scores_are_those_of_the_cards(runs: dict[str, RunFolder], found: dict[str, Any]) -> None:
-    joint = evaluate(runs["joint"], device="cpu", resamples=2)["targets"]["label"]["branches"]
-    late = evaluate(runs["late"], device="cpu", resamples=2)["targets"]["label"]["branches"]
+    joint = evaluate(runs["joint"], device="cpu", resamples=2).plain()["targets"]["label"]["branches"]
+    late = evaluate(runs["late"], device="cpu", resamples=2).plain()["targets"]["label"]["branches"]
     of = found["targets"]["label"]
 
     assert of["fused"]["value"] == joint["fused"]["metrics"]["accuracy"]["value"]
@@ -173,14 +179,14 @@ def test_time_is_that_of_the_network_with_and_without_each_modality(found: dict[
 
 
 def test_a_run_that_trained_its_modalities_alone_needs_no_other(runs: dict[str, RunFolder]) -> None:
-    of = diagnose(runs["late"], device="cpu", resamples=5)["targets"]["label"]
+    of = diagnose(runs["late"], device="cpu", resamples=5).plain()["targets"]["label"]
     assert {each["source"] for each in of["singles"].values()} == {"trained alone"}
     assert all(probe["kept"] is None for probe in of["probe"].values())
 
 
 def test_without_networks_trained_alone_the_runs_own_heads_answer_and_without_heads_the_probe(tmp_path: Path) -> None:
     bare = run_of(tmp_path / "bare", model={"unimodal_heads": False})
-    found = diagnose(bare, device="cpu", resamples=5)
+    found = diagnose(bare, device="cpu", resamples=5).plain()
     of = found["targets"]["label"]
     assert {each["source"] for each in of["singles"].values()} == {"linear head on its frozen encoder"}
     assert found["gradients"] is None
@@ -193,7 +199,7 @@ def test_numbers_and_several_targets_are_diagnosed_with_gains_that_are_positive_
     options = recipe(epochs=2)
     options["data"]["dataset"]["regression"] = True
     options["model"]["targets"] = {"label": "classification", "strength": "regression"}
-    found = diagnose(train(options, tmp_path / "run", accelerator="cpu"), device="cpu", resamples=20)
+    found = diagnose(train(options, tmp_path / "run", accelerator="cpu"), device="cpu", resamples=20).plain()
 
     of = found["targets"]["strength"]
     assert set(found["targets"]) == {"label", "strength"}
@@ -223,40 +229,40 @@ def test_a_gain_and_its_interval_are_paired_over_resampled_groups() -> None:
     counts = draw_counts(4, 200, SEED).numpy()
     weights = counts[:, [sorted(set(groups)).index(each) for each in groups]]
     drawn = (weights * (right[0] - right[1])).sum(1) / weights.sum(1)
-    assert gain["value"] == pytest.approx(right[0].mean() - right[1].mean(), abs=1e-12)
-    assert [gain["low"], gain["high"]] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
-    assert gain["low"] < gain["high"]
+    assert gain.value == pytest.approx(right[0].mean() - right[1].mean(), abs=1e-12)
+    assert [gain.low, gain.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
+    assert gain.low < gain.high
 
 
 def test_a_gain_is_over_the_samples_of_which_both_speak_and_the_target_is_known() -> None:
     judge = judge_of([0, 1, -1, 2])
     first = saying([0, 0, 0, 2], [True, True, True, False])
-    assert judge.gain(first, saying([1, 1, 1, 1]))["value"] == 0.0  # samples 0 and 1: one right each
+    assert judge.gain(first, saying([1, 1, 1, 1])).value == 0.0  # samples 0 and 1: one right each
     assert judge.score(first) == 0.5
     assert math.isnan(judge.score(saying([0] * 4, [False] * 4)))
 
 
 def test_one_group_tells_no_interval() -> None:
     gain = judge_of([0, 1], "aa").gain(saying([0, 1]), saying([0, 0]))
-    assert gain == {"value": 0.5, "low": None, "high": None}
+    assert gain == figure(0.5)
 
 
 def test_classes_that_fusing_hurts_are_told_by_recall() -> None:
     judge = judge_of([0, 0, 1, 1], "abab", resamples=100)
     found = judge.class_gains(saying([0, 0, 0, 0]), saying([0, 1, 1, 0]))
     assert set(found) == {"calm", "happy"}  # nobody is sad
-    assert [found[name]["gain"]["value"] for name in found] == [0.5, -0.5]
-    assert [found[name]["samples"] for name in found] == [2, 2]
-    assert (found["calm"]["gain"]["low"], found["calm"]["gain"]["high"]) == (0.0, 1.0)
+    assert [found[name].gain.value for name in found] == [0.5, -0.5]
+    assert [found[name].samples for name in found] == [2, 2]
+    assert (found["calm"].gain.low, found["calm"].gain.high) == (0.0, 1.0)
 
 
 def test_samples_are_rescued_and_hurt_by_name() -> None:
     found = rescued_and_hurt(
         judge_of([0, 1, 2, 0, -1]), saying([0, 1, 0, 1, 0]), saying([0, 0, 2, 1, 0]), ["a", "b", "c", "d", "e"]
     )
-    assert (found["samples"], found["rescued"], found["hurt"]) == (4, 1, 1)
-    assert (found["rescued_samples"], found["hurt_samples"]) == (["b"], ["c"])
-    assert found["hurt_share"]["value"] == 0.25
+    assert (found.samples, found.rescued, found.hurt) == (4, 1, 1)
+    assert (found.rescued_samples, found.hurt_samples) == (["b"], ["c"])
+    assert found.hurt_share.value == 0.25
 
 
 def test_of_numbers_nearer_and_farther_is_counted() -> None:
@@ -266,8 +272,8 @@ def test_of_numbers_nearer_and_farther_is_counted() -> None:
         for values in ([1.0, -1.0, 0.0], [-2.0, 0.5, 0.0])
     )
     found = rescued_and_hurt(judge, ours, theirs, ["a", "b", "c"])
-    assert (found["rescued_samples"], found["hurt_samples"]) == (["a"], ["b"])
-    assert judge.gain(ours, theirs)["value"] == pytest.approx(2.5 / 3 - 2 / 3)
+    assert (found.rescued_samples, found.hurt_samples) == (["a"], ["b"])
+    assert judge.gain(ours, theirs).value == pytest.approx(2.5 / 3 - 2 / 3)
 
 
 @LOSS_HEADS.register("test_number_and_deviation")
@@ -315,10 +321,10 @@ def test_numbers_with_deviations_are_compared_by_the_numbers_alone() -> None:
     apart = disagreement(judge, first, {"first": first, "second": second})
 
     assert judge.distance(first, torch.arange(3)).tolist() == [1.0, 0.0, 0.5]
-    assert (counted["rescued_samples"], counted["hurt_samples"]) == (["b", "c"], ["a"])
-    assert calibration(judge, {"fused": first})["fused"]["surplus"]["value"] == pytest.approx(0.5 / 3)
+    assert (counted.rescued_samples, counted.hurt_samples) == (["b", "c"], ["a"])
+    assert calibration(judge, {"fused": first})["fused"].surplus.value == pytest.approx(0.5 / 3)
     assert apart is not None
-    assert apart["disagree"]["value"] == pytest.approx((0.5 + 2.0 + 1.5) / 3)
+    assert apart.disagree.value == pytest.approx((0.5 + 2.0 + 1.5) / 3)
     assert probe(judge, torch.zeros(3, 2), torch.zeros(3), list("abc"), torch.zeros(3, 2)) is None
 
 
@@ -329,15 +335,15 @@ def test_a_head_of_numbers_with_deviations_is_diagnosed_without_a_linear_head(tm
     options["data"]["dataset"]["regression"] = True
     options["model"]["targets"] = {"strength": "test_number_and_deviation"}
     run = train(options, tmp_path / "run", accelerator="cpu")
-    card = evaluate(run, device="cpu", resamples=5)
+    card = evaluate(run, device="cpu", resamples=5).plain()
 
-    found = diagnose(run, device="cpu", resamples=5)
+    found = diagnose(run, device="cpu", resamples=5).plain()
     of = found["targets"]["strength"]
 
     assert of["probe"] == {}
     assert set(of["singles"]) == ({"motion", "posture"} if heads else set())
     assert of["fused"]["value"] == card["targets"]["strength"]["branches"]["fused"]["metrics"]["mae"]["value"]
-    page = write_diagnosis(found, tmp_path / "page")
+    page = write_diagnosis(Diagnosis.model_validate(found), tmp_path / "page")
     assert "strength" in page.html.read_text()
 
 
@@ -353,7 +359,7 @@ def test_where_modalities_disagree_the_fused_network_is_judged_apart() -> None:
     singles = {"a": saying([0, 1, 0, 1]), "b": saying([0, 0, 1, 2])}  # agree; a right; both wrong; both wrong
     found = disagreement(judge, saying([0, 1, 2, 1]), singles)
     assert found is not None
-    assert {key: found[key]["value"] for key in ("disagree", "agree", "one_right", "all_wrong")} == {
+    assert {key: getattr(found, key).value for key in ("disagree", "agree", "one_right", "all_wrong")} == {
         "disagree": 0.75,
         "agree": 1.0,
         "one_right": 1.0,
@@ -364,8 +370,8 @@ def test_where_modalities_disagree_the_fused_network_is_judged_apart() -> None:
 
 def test_calibration_is_confidence_minus_what_is_right() -> None:
     found = calibration(judge_of([0, 1, 2, 0]), {"fused": saying([0, 0, 0, 0], sure=0.75)})
-    assert found["fused"]["surplus"]["value"] == pytest.approx(0.75 - 0.5, abs=1e-6)
-    assert found["fused"]["ece"]["value"] == pytest.approx(0.25, abs=1e-6)
+    assert found["fused"].surplus.value == pytest.approx(0.75 - 0.5, abs=1e-6)
+    assert found["fused"].ece.value == pytest.approx(0.25, abs=1e-6)
 
 
 # The probe
@@ -435,8 +441,8 @@ def test_nothing_can_be_read_from_samples_of_a_single_class() -> None:
 
 def test_figures_of_several_runs_are_means_over_folds(runs: dict[str, RunFolder], found: dict[str, Any]) -> None:
     separate = [open_separate(runs[name]) for name in ("late", "late 1")]
-    other = diagnose(runs["joint 1"], separate, device="cpu", resamples=5)
-    merged = merge([found, other])
+    other = diagnose(runs["joint 1"], separate, device="cpu", resamples=5).plain()
+    merged = merged_of(found, other)
 
     values = [each["targets"]["label"]["fused"]["value"] for each in (found, other)]
     figure = merged["targets"]["label"]["fused"]
@@ -447,16 +453,16 @@ def test_figures_of_several_runs_are_means_over_folds(runs: dict[str, RunFolder]
     counts = [each["targets"]["label"]["samples"] for each in (found, other)]
     assert merged["targets"]["label"]["samples"] == sum(counts)
     assert [each["fold"] for each in merged["each"]] == [each["protocol"]["fold"] for each in (found, other)]
-    assert merge([found]) == found
+    assert merged_of(found) == found
     assert {run.path for run in find_runs([runs["joint"].path.parent])} == {runs["joint"].path, runs["joint 1"].path}
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: dict[str, RunFolder], found: dict[str, Any]) -> None:
     with pytest.raises(RunError, match=r"is of the same fold and seed as .*; give runs of one variant, each once"):
-        merge([found, found])
-    late = diagnose(runs["late 1"], device="cpu", resamples=5)
+        merged_of(found, found)
+    late = diagnose(runs["late 1"], device="cpu", resamples=5).plain()
     with pytest.raises(RunError, match=r"is of another recipe than .* \(other train\.strategy\.type\); runs that"):
-        merge([found, late])
+        merged_of(found, late)
 
 
 def test_runs_that_differ_in_values_of_options_are_merged_and_a_note_says_so(
@@ -468,14 +474,14 @@ def test_runs_that_differ_in_values_of_options_are_merged_and_a_note_says_so(
     other["run"], other["recipe"]["model"]["dropout"] = "other", 0.3
     found["recipe"]["model"]["dropout"] = 0.1
 
-    merged = merge([found, other])
+    merged = merged_of(found, other)
 
     assert any(note.startswith("The runs differ in model.dropout, as those of a comp") for note in merged["notes"])
     assert OF_FEW_GROUPS in found["notes"]
     assert OF_FEW_GROUPS not in merged["notes"]  # its intervals are over folds
     other["recipe"]["data"]["batch_size"] = 77
     with pytest.raises(RunError, match=r"other data\.batch_size"):
-        merge([found, other])
+        merged_of(found, other)
 
 
 def test_classes_may_be_called_like_the_parts_of_a_figure(found: dict[str, Any]) -> None:
@@ -485,7 +491,7 @@ def test_classes_may_be_called_like_the_parts_of_a_figure(found: dict[str, Any])
     other = copy.deepcopy(one)
     other["protocol"] |= {"fold": "fold2", "split_hash": "other"}
 
-    merged = merge([one, other])["targets"]["label"]["classes"]
+    merged = merged_of(one, other)["targets"]["label"]["classes"]
 
     assert list(merged) == list(of["classes"])
     assert {name: each["samples"] for name, each in merged.items()} == {

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from report_folders import results_of
+from report_folders import record_of, results_of
 from small_runs import run_of
 
+from fusionkit.config.documents import check_shape
 from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
@@ -26,7 +27,8 @@ from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Or
 from fusionkit.report.text.diagnosis_scores import points
 from fusionkit.report.text.tables import format_value, table_text
 from fusionkit.report.text.verdict import verdict
-from fusionkit.storage.measures import kind_of_target, measure_of, plain_measures, read_measure
+from fusionkit.storage.measures import Measured, describe_measures
+from fusionkit.storage.stress import StressTarget
 from fusionkit.testing import ContractError, check_loss_head
 
 CLASSES = ("calm", "happy", "sad")
@@ -141,14 +143,16 @@ def test_a_metric_of_which_less_is_better_is_judged_by_what_its_head_declares():
         "ensemble": [0.30, 0.31, 0.29],
         "N2": [0.12, 0.13, 0.12],
     }
-    results = results_of(values, metric="brier", higher=False) | {"measures": plain_measures([BRIER])}
+    results = results_of(values, metric="brier", higher=False) | {
+        "measures": {"brier": describe_measures([BRIER])["brier"].plain()}
+    }
 
-    (first, *_) = verdict(results)
+    (first, *_) = verdict(record_of(results))
 
-    assert measure_of(results) == BRIER
+    assert record_of(results).main_metric == BRIER
     assert first.startswith("Fusing helps: N2, the best of 2 fused networks, reaches 0.123 (brier of emotion)")
     assert "0.487 better than the best network of one modality alone" in first
-    assert table_text(results).title == "brier of emotion"  # no share, so no per cent
+    assert table_text(record_of(results)).title == "brier of emotion"  # no share, so no per cent
 
 
 def test_an_experiment_compares_a_plugins_metric_in_its_own_direction(proper, tmp_path):
@@ -173,33 +177,40 @@ def test_an_experiment_compares_a_plugins_metric_in_its_own_direction(proper, tm
 
 def test_a_card_carries_what_the_head_declares_and_an_earlier_one_is_still_verified(tmp_path):
     run = run_of(tmp_path / "run", epochs=1)
-    card = evaluate(run, device="cpu", resamples=2)
+    card = evaluate(run, device="cpu", resamples=2).plain()
     target = card["targets"]["label"]
-    assert target["kind"] == kind_of_target(target) == "classes"
+    assert target["kind"] == "classes"
     assert target["classes"] == list(run.recipe.model.targets["label"].options["classes"])
     for metric in Classification.measures:
-        assert read_measure(target, metric.name) == metric
+        assert run.read_card().targets["label"].metric_named(metric.name) == metric
 
-    earlier = json.loads(run.metrics_file.read_text()) | {"format": 1}
+    earlier = json.loads(run.card_file.read_text()) | {"format": 1}
     del earlier["targets"]["label"]["kind"], earlier["targets"]["label"]["measures"]
-    run.metrics_file.write_text(json.dumps(earlier))
+    run.card_file.write_text(json.dumps(earlier))
     assert verify(run.path, device="cpu").holds
-    assert kind_of_target(earlier["targets"]["label"]) == "classes"
-    assert read_measure(earlier["targets"]["label"], "ece") == Classification.measure("ece")
+    read = run.read_card().targets["label"]
+    assert read.kind == "classes"
+    assert read.metric_named("ece") == Classification.measure("ece")
 
     earlier["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["value"] += 0.01
-    run.metrics_file.write_text(json.dumps(earlier))
+    run.card_file.write_text(json.dumps(earlier))
     assert [each.what for each in verify(run.path, device="cpu").broken] == [
         "targets.label.branches.fused.metrics.accuracy.value"
     ]
 
 
 def test_documents_of_earlier_versions_and_damaged_ones_are_told_apart():
-    assert read_measure({"higher_is_better": False}, "of_a_plugin") == Metric("of_a_plugin", higher_is_better=False)
-    assert read_measure({}, "rmse").has_unit
-    for damaged in ({"measures": {}}, {"measures": {"mae": {"wrong": 1}}}, {"measures": {"mae": None}}):
-        with pytest.raises(RunError, match="describes its metrics, and not 'mae' as one"):
-            read_measure(damaged, "mae")
+    earlier = Measured(higher_is_better=False)
+    assert earlier.metric_named("of_a_plugin") == Metric("of_a_plugin", higher_is_better=False)
+    assert earlier.metric_named("rmse").has_unit
+    for damaged, said in (
+        ({}, "it: the measures describe no 'mae'"),
+        ({"mae": {"wrong": 1}}, "measures.mae.higher_is_better: missing"),
+        ({"mae": None}, "measures.mae: a mapping of keys is expected, given null"),
+    ):
+        stated = {"metric": "mae", "higher_is_better": False, "measures": damaged}
+        with pytest.raises(RunError, match=f"stress.json: is damaged; {said}"):
+            check_shape(StressTarget, stated, "stress.json")
 
 
 def test_values_are_shown_as_their_metric_declares():

@@ -52,7 +52,7 @@ def curve_of(result, corruption, modality, column, target="label"):
 @pytest.fixture(scope="module")
 def stressed(tmp_path_factory):
     run = drawn_run(tmp_path_factory.mktemp("runs") / "run")
-    return run, evaluate(run, device="cpu", resamples=2), stress(run.path, device="cpu")
+    return run, evaluate(run, device="cpu", resamples=2).plain(), stress(run.path, device="cpu").plain()
 
 
 # corruptions
@@ -282,7 +282,7 @@ def test_a_static_modality_has_no_shift_and_the_result_says_so(stressed):
 @pytest.mark.parametrize("change", [{"batch_size": 3}, {"budget": 12, "batch_size": 1}, {"cache": True}])
 def test_figures_do_not_depend_on_how_batches_are_cut(tmp_path, stressed, change):
     _, _, result = stressed
-    again = stress(drawn_run(tmp_path / "run", **change).path, device="cpu")
+    again = stress(drawn_run(tmp_path / "run", **change).path, device="cpu").plain()
     for one, other in zip(result["curves"], again["curves"], strict=True):
         for first, second in zip(one["points"], other["points"], strict=True):
             assert first["samples"] == second["samples"]
@@ -307,7 +307,7 @@ def test_a_seed_gives_the_same_and_another_seed_something_else(stressed):
 
 
 def test_a_modality_without_a_rate_is_shifted_by_shares_of_its_length(tmp_path):
-    result = stress(drawn_run(tmp_path / "run", rate=None).path, Levels(shift_share=(0.5,)), device="cpu")
+    result = stress(drawn_run(tmp_path / "run", rate=None).path, Levels(shift_share=(0.5,)), device="cpu").plain()
     (unit,) = {curve["unit"] for curve in result["curves"] if curve["corruption"] == "shift"}
     assert unit == "share of the length"
     assert list(curve_of(result, "shift", "motion", "fused")) == [0.0, 0.5]
@@ -315,14 +315,14 @@ def test_a_modality_without_a_rate_is_shifted_by_shares_of_its_length(tmp_path):
 
 def test_a_run_of_one_modality_alone_is_stressed_in_it_only(tmp_path):
     run = drawn_run(tmp_path / "run", strategy={"type": "unimodal", "modality": "motion"})
-    result = stress(run.path, device="cpu")
+    result = stress(run.path, device="cpu").plain()
     assert {curve["modality"] for curve in result["curves"]} == {"motion"}
     assert {curve["column"] for curve in result["curves"]} == {"motion"}
 
 
 def test_only_what_is_asked_for_is_done(tmp_path, stressed):
     run, _, _ = stressed
-    result = stress(run.path, modalities=["posture"], corruptions=["swap", "missing"], device="cpu")
+    result = stress(run.path, modalities=["posture"], corruptions=["swap", "missing"], device="cpu").plain()
     assert {curve["modality"] for curve in result["curves"]} == {"posture"}
     assert list(dict.fromkeys(curve["corruption"] for curve in result["curves"])) == ["missing", "swap"]
     assert set(CORRUPTIONS) == {"missing", "noise", "shift", "swap"}
@@ -367,13 +367,13 @@ def experiment(tmp_path_factory):
     (folder / "experiment.yaml").write_text(EXPERIMENT)
     with pytest.MonkeyPatch.context() as patch:  # intervals of single runs are not looked at, and take most of the time
         patch.setattr("fusionkit.evaluation.card.bootstrap_limits", lambda *_, **__: {})
-        results = run_experiment(folder / "experiment.yaml", folder / "out", processes=1)
+        results = run_experiment(folder / "experiment.yaml", folder / "out", processes=1).plain()
     return folder / "out", results
 
 
 def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(experiment):
     folder, results = experiment
-    found = stress(folder, Levels(noise=(1,)), corruptions=["missing", "noise"])
+    found = stress(folder, Levels(noise=(1,)), corruptions=["missing", "noise"]).plain()
     assert found == json.loads((folder / "stress.json").read_text())
     measures = {results["metric"]: results["measures"][results["metric"]]}
     stated = {"metric": results["metric"], "higher_is_better": False, "measures": measures}
@@ -389,7 +389,7 @@ def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(exp
 
 def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds(experiment):
     folder, results = experiment
-    found = stress(folder, Levels(swap=(1,)), corruptions=["swap"])
+    found = stress(folder, Levels(swap=(1,)), corruptions=["swap"]).plain()
     runs = {(row["fold"], row["seed"]): row["run"] for row in results["rows"] if row["variant"] == "N2"}
     values = {}
     for (fold, seed), name in runs.items():
@@ -404,7 +404,7 @@ def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds
 
 def test_what_an_experiments_strongest_level_gains_is_the_mean_change_of_its_folds(experiment):
     folder, results = experiment
-    result = stress(folder, Levels(noise=(2.0,)), modalities=["motion"], corruptions=["noise"], device="cpu")
+    result = stress(folder, Levels(noise=(2.0,)), modalities=["motion"], corruptions=["noise"], device="cpu").plain()
     sign = 1 if results["higher_is_better"] else -1
     for curve in result["curves"]:
         before, after = (point["by_fold"] for point in curve["points"])

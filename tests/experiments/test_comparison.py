@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report_folders import card_of, comparison_of, pair_of, record_of
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
@@ -23,7 +24,8 @@ from fusionkit.experiments.comparison_spec import RangeSpec, TuningSpec, draw_tr
 from fusionkit.experiments.prerequisites import recipes_of
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
-from fusionkit.report.pages.comparison import conditions, heading, in_order, last_line, ranking_rows
+from fusionkit.report.text.comparison import conditions, heading, in_order, last_line, ranking_rows
+from fusionkit.storage.card import Card
 from fusionkit.storage.run_folder import RunFolder
 
 RECIPE = """
@@ -84,7 +86,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict
     (folder / "recipe.yaml").write_text(RECIPE)
     path = folder / "comparison.yaml"
     path.write_text(json.dumps(COMPARISON))
-    return path, folder / "out", run_comparison(path, folder / "out", processes=1)
+    return path, folder / "out", run_comparison(path, folder / "out", processes=1).plain()
 
 
 # Nested folds
@@ -255,8 +257,9 @@ def test_the_best_trial_by_inner_folds_is_chosen_and_of_equal_ones_the_first(com
 
     def card(job: Any) -> Any:
         number, inner = int(Path(job.folder).parent.name), 0 if job.fold.endswith("fold1") else 1
-        branches = {name: {"metrics": {"accuracy": {"value": values[number][inner]}}} for name in ("fused", "ensemble")}
-        return {"targets": {"label": {"branches": branches}}}
+        figure = {"value": values[number][inner], "low": None, "high": None}
+        branch = {"trained": "", "samples": 1, "metrics": {"accuracy": figure}}
+        return Card.model_validate(card_of("label", branches=dict.fromkeys(("fused", "ensemble"), branch)))
 
     monkeypatch.setattr("fusionkit.experiments.tuning.read_card", card)
     chosen = choose(agenda, trials, [])
@@ -282,9 +285,11 @@ def test_a_variant_is_tuned_by_the_branch_that_its_column_reads(comparison, tmp_
     def card(job: Any) -> Any:
         number = int(Path(job.folder).parent.name)
         values = {"fused": 0.5 + number / 10, "posture": 0.5 - number / 10, "ensemble": 0.5}
-        return {
-            "targets": {"label": {"branches": {n: {"metrics": {"accuracy": {"value": v}}} for n, v in values.items()}}}
+        branches = {
+            name: {"trained": name, "samples": 1, "metrics": {"accuracy": {"value": value, "low": None, "high": None}}}
+            for name, value in values.items()
         }
+        return Card.model_validate(card_of("label", branches=branches))
 
     monkeypatch.setattr("fusionkit.experiments.tuning.read_card", card)
     chosen = choose(agenda, trials, [])
@@ -294,8 +299,9 @@ def test_a_variant_is_tuned_by_the_branch_that_its_column_reads(comparison, tmp_
         ("posture", 0, "posture"),
     }
     columns = [{"name": each.name, "runs": each.runs, "branch": each.branch} for each in experiment.columns]
-    of = {"budget": {"epochs": 2}, "tuning": spec.tuning.model_dump(), "choices": describe_choices(chosen)}
-    assert conditions({"comparison": of, "columns": columns})[2:] == (
+    choices = [each.plain() for each in describe_choices(chosen)]
+    of = comparison_of(budget={"epochs": 2}, tuning=spec.tuning.model_dump(mode="json"), choices=choices)
+    assert conditions(record_of({"comparison": of, **table_of(*columns)}))[2:] == (
         "average reads the ensemble branch of late, whose settings the fused branch chose: it was not "
         "tuned for itself.",
         "ensemble (log) reads the ensemble (log) branch of late, whose settings the fused branch chose: it was not "
@@ -353,8 +359,8 @@ def test_started_again_it_trains_nothing_and_a_new_variant_alone(finished, tmp_p
         json.dumps(COMPARISON | {"variants": {**COMPARISON["variants"], "sum": {"overrides": ["model.fusion=sum"]}}})
     )
 
-    again = run_comparison(path, out, processes=1)
-    more = run_comparison(added, out, processes=1)
+    again = run_comparison(path, out, processes=1).plain()
+    more = run_comparison(added, out, processes=1).plain()
 
     assert again["summary"] == results["summary"]
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -370,11 +376,11 @@ def test_trials_of_another_budget_are_refused(finished) -> None:
 
 
 def test_without_tuning_runs_are_as_their_recipes_stand(comparison, tmp_path: Path) -> None:
-    results = run_comparison(comparison(tuning=None), tmp_path / "out", processes=1)
+    results = run_comparison(comparison(tuning=None), tmp_path / "out", processes=1).plain()
 
     assert results["comparison"]["choices"] == []
     assert not (tmp_path / "out" / "trials").exists()
-    assert conditions(results)[1] == "Nothing was tuned: every variant is as its recipe stands."
+    assert conditions(record_of(results))[1] == "Nothing was tuned: every variant is as its recipe stands."
 
 
 # The budget
@@ -416,29 +422,37 @@ def test_a_damaged_budget_is_told(comparison, tmp_path: Path, text: str) -> None
 def test_gains_over_one_modality_alone_are_corrected_for_the_number_of_fused_columns() -> None:
     values = {"a": {"1": 0.1, "2": 0.3}, "b": {"1": 0.2, "2": 0.2}, "c": {"1": 0.2, "2": 0.1}}
     branches = {"a": "fused", "b": "fused", "c": "ensemble"}
-    results = {
-        "folds": [{"test": 1, "train": 4}] * 2,
-        "higher_is_better": True,
-        "columns": [{"name": name, "branch": branch} for name, branch in branches.items()],
-        "summary": {name: {"by_fold": of, "over_alone": {"corrected_t_p": 0.03}} for name, of in values.items()},
-    }
-    assert compare_columns(results)["over_alone"] == {"a": 0.06, "b": 0.06}
+    results = table_of(*({"name": name, "branch": branch, "runs": name} for name, branch in branches.items()))
+    results["folds"] = [{"name": name, "test": 1, "train": 4} for name in "12"]
+    over = {"folds": 2, "difference": {"mean": 0.0, "low": None, "high": None}, "wilcoxon_p": None, "t_p": None}
+    for name, of in values.items():
+        alone = {**over, "modality": "x", "alone": 0.1, "corrected_t_p": 0.03}
+        results["summary"][name] |= {"by_fold": of, "mean": 0.1, "over_alone": alone}
+    assert compare_columns(record_of(results))["over_alone"] == {"a": 0.06, "b": 0.06}
     results["summary"]["b"]["over_alone"] = None
-    assert compare_columns(results)["over_alone"] == {"a": 0.03}
+    assert compare_columns(record_of(results))["over_alone"] == {"a": 0.03}
 
 
 # What is told
 
 
+def table_of(*columns: dict[str, Any]) -> dict[str, Any]:
+    """Results whose columns have no values."""
+    nothing = {"by_fold": {}, **dict.fromkeys(("mean", "low", "high", "inferior", "compared_folds")), "against": {}}
+    summary = {column["name"]: dict(nothing) for column in columns}
+    return {"columns": list(columns), "summary": summary, "rows": []}
+
+
 def told(pairs: list[dict[str, Any]], *, every: int = 0) -> dict[str, Any]:
-    """Results of which the last line reads these comparisons."""
+    """Results whose last line reads these comparisons with the first column."""
+    pairs = [pair_of(pair.pop("column"), "ensemble", **pair) for pair in map(dict, pairs)]
     sure = [{**pairs[0], "holm_p": 0.01}] * every if pairs else []
     return {
         "metric": "accuracy",
         "higher_is_better": True,
-        "folds": ["f1", "f2"],
-        "columns": [{"name": "ensemble"}, {"name": "mrpn"}],
-        "comparison": {"against_first": pairs, "pairs": sure, "pairs_compared": len(sure) + 3},
+        "folds": [{"name": "f1"}, {"name": "f2"}],
+        **table_of(*({"name": name, "branch": "fused", "runs": name} for name in ("ensemble", "mrpn"))),
+        "comparison": comparison_of(against_first=pairs, pairs=sure, pairs_compared=len(sure) + 3),
     }
 
 
@@ -450,13 +464,19 @@ def test_the_last_line_names_what_is_larger_than_noise_and_nothing_else() -> Non
     none = told([pair("mrpn", 0.041, 0.06)])
     one_fold = told([pair("mrpn", 0.041, None)])
 
-    assert last_line(some) == (
+    assert last_line(record_of(some)) == (
         "Larger than noise against ensemble, 3 comparisons allowed for: mrpn (+4.1), film (-5.0); the other is within "
         "it. Of all 4 pairs of columns 1 differs by more than noise."
     )
-    assert last_line(none).startswith("No difference from ensemble is larger than noise, the one comparison with it")
-    assert last_line({**one_fold, "folds": ["f1"]}) == "One fold cannot tell a difference from noise."
-    assert last_line(told([])) == "No other column has a fold in common with ensemble, so nothing can be said."
+    assert last_line(record_of(none)).startswith(
+        "No difference from ensemble is larger than noise, the one comparison with it"
+    )
+    assert (
+        last_line(record_of({**one_fold, "folds": [{"name": "f1"}]})) == "One fold cannot tell a difference from noise."
+    )
+    assert (
+        last_line(record_of(told([]))) == "No other column has a fold in common with ensemble, so nothing can be said."
+    )
 
 
 def test_a_difference_without_spread_is_not_said_to_be_within_noise() -> None:
@@ -464,8 +484,8 @@ def test_a_difference_without_spread_is_not_said_to_be_within_noise() -> None:
     tested = {"column": "sum", "difference": 0.02, "p": 0.4, "holm_p": 0.4}
     cannot = "Whether noise explains the difference of mrpn cannot be told: it has no spread over folds."
 
-    assert last_line(told([same])) == cannot
-    assert last_line(told([same, tested])) == (
+    assert last_line(record_of(told([same]))) == cannot
+    assert last_line(record_of(told([same, tested]))) == (
         f"No difference from ensemble is larger than noise, the one comparison with it allowed for. {cannot} Of all 3 "
         "pairs of columns none is shown to differ by more than noise."
     )
@@ -473,12 +493,12 @@ def test_a_difference_without_spread_is_not_said_to_be_within_noise() -> None:
 
 def test_one_column_and_one_pair_are_not_counted_up() -> None:
     only = told([])
-    only["columns"] = only["columns"][:1]
+    del only["columns"][1], only["summary"]["mrpn"]
     pair = told([{"column": "mrpn", "difference": 0.041, "p": 0.4, "holm_p": 0.4}])
     pair["comparison"]["pairs_compared"] = 1
 
-    assert last_line(only) == "ensemble is the only column, so nothing is compared."
-    assert last_line(pair).endswith("the one comparison with it allowed for.")
+    assert last_line(record_of(only)) == "ensemble is the only column, so nothing is compared."
+    assert last_line(record_of(pair)).endswith("the one comparison with it allowed for.")
 
 
 def test_where_less_is_better_the_verdict_and_the_heading_say_so() -> None:
@@ -488,19 +508,21 @@ def test_where_less_is_better_the_verdict_and_the_heading_say_so() -> None:
     ]
     results = {**told(pairs), "metric": "mae", "higher_is_better": False, "target": "age"}
 
-    assert "allowed for: mrpn (-0.041, better), sum (+0.02, worse)." in last_line(results)
-    assert heading(results) == "mae of age; lower is better, differences are from ensemble"
-    assert heading({**results, "metric": "accuracy", "higher_is_better": True}).startswith("accuracy of age, %; higher")
+    assert "allowed for: mrpn (-0.041, better), sum (+0.02, worse)." in last_line(record_of(results))
+    assert heading(record_of(results)) == "mae of age; lower is better, differences are from ensemble"
+    assert heading(record_of({**results, "metric": "accuracy", "higher_is_better": True})).startswith(
+        "accuracy of age, %; higher"
+    )
 
 
 def test_columns_stand_best_first_with_their_difference_from_the_first(finished) -> None:
     _, _, results = finished
 
-    rows = ranking_rows(results)
+    rows = ranking_rows(record_of(results))
 
-    means = [results["summary"][name]["mean"] for name in in_order(results)]
+    means = [results["summary"][name]["mean"] for name in in_order(record_of(results))]
     assert means == sorted(means, reverse=True)
-    assert [row[0] for row in rows] == in_order(results)
+    assert [row[0] for row in rows] == in_order(record_of(results))
     by_name = {row[0]: row for row in rows}
     assert by_name["ensemble"][2:7] == ("-",) * 5
     gain = 100 * (results["summary"]["mrpn"]["mean"] - results["summary"]["ensemble"]["mean"])

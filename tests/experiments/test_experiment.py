@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from report_folders import card_of
 from scipy import stats
 
 from fusionkit import load_recipe
@@ -200,12 +201,9 @@ def card(fold, branches, where=None):
         described["fused"]["where"] = {
             name: {"samples": 4, "metrics": {"accuracy": value}} for name, value in where.items()
         }
-    return {
-        "protocol": {"split_hash": fold, "label": "speaker-independent", "folds": {"type": "group_kfold"}},
-        "selection": {"label": "last epoch"},
-        "training": {"device": "cpu", "commit": "0" * 40},
-        "targets": {"label": {"type": "classification", "classes": ["rest", "walk"], "branches": described}},
-    }
+    made = card_of("label", classes=["rest", "walk"], branches=described)
+    stated = {"split_hash": fold, "label": "speaker-independent", "folds": {"type": "group_kfold"}}
+    return {**made, "protocol": {**made["protocol"], **stated}, "training": {"device": "cpu", "commit": "0" * 40}}
 
 
 LATE = {  # by fold and seed: fused, motion, posture, ensemble
@@ -240,7 +238,7 @@ def write_card(job, content):
 
 
 def test_a_summary_averages_seeds_first_and_then_folds(agenda):
-    summary = make_results(agenda, [])["summary"]["late fusion"]
+    summary = make_results(agenda, []).plain()["summary"]["late fusion"]
     assert summary["by_fold"] == pytest.approx({"fold1": 0.85, "fold2": 0.55, "fold3": 0.7})
     assert summary["mean"] == pytest.approx(0.7)
     low, high = stats.t.interval(0.95, 2, loc=0.7, scale=stats.sem([0.85, 0.55, 0.7]))
@@ -249,7 +247,7 @@ def test_a_summary_averages_seeds_first_and_then_folds(agenda):
 
 
 def test_variants_are_compared_with_every_one_before_them(agenda):
-    summary = make_results(agenda, [])["summary"]
+    summary = make_results(agenda, []).plain()["summary"]
     assert [tuple(column["against"]) for column in summary.values()] == [
         tuple(list(summary)[:position]) for position in range(len(summary))
     ]
@@ -263,7 +261,7 @@ def test_variants_are_compared_with_every_one_before_them(agenda):
 
 def test_inferior_cases_are_the_folds_where_the_best_uni_modal_network_beats_the_column(agenda):
     # Means over seeds of motion: .7 .7 .6, of posture: .6 .35 .7; of late fusion: .85 .55 .7, of N2: .65 .9 .7.
-    summary = make_results(agenda, [])["summary"]
+    summary = make_results(agenda, []).plain()["summary"]
     assert summary["late fusion"]["inferior"] == {"fold2": "motion"}
     assert summary["N2"]["inferior"] == {"fold1": "motion"}
     assert summary["ensemble"]["inferior"] == {"fold2": "motion"}  # .6 against .7; in fold 3 posture's .7 equals it
@@ -275,21 +273,21 @@ def test_a_network_of_a_modality_that_samples_lack_is_compared_on_the_samples_th
     for job in agenda.jobs:
         if job.variant == "N2" and job.fold == "fold1":
             write_card(job, card(job.fold, {"fused": 0.5}, where={"motion": 0.75}))
-    summary = make_results(agenda, [])["summary"]
+    summary = make_results(agenda, []).plain()["summary"]
     assert summary["N2"]["by_fold"]["fold1"] == 0.5
     assert summary["N2"]["inferior"] == {"fold1": "posture"}  # .6 beats .5; motion's .7 does not beat .75
 
 
 def test_a_fold_with_a_failed_seed_does_not_count(agenda):
     failed = next(job for job in agenda.jobs if (job.variant, job.fold, job.seed) == ("N2", "fold2", 1))
-    results = make_results(agenda, [Failure(failed, "out of luck")])
+    results = make_results(agenda, [Failure(failed, "out of luck")]).plain()
     assert set(results["summary"]["N2"]["by_fold"]) == {"fold1", "fold3"}
     assert results["failures"][0]["error"] == "out of luck"
     assert results["summary"]["N2"]["against"]["late fusion"]["folds"] == 2
 
 
 def test_rows_hold_every_value_and_the_modalities_that_are_no_column(agenda):
-    results = make_results(agenda, [])
+    results = make_results(agenda, []).plain()
     rows = results["rows"]
     assert len(rows) == 5 * 6  # four columns and posture
     posture = [row for row in rows if row["branch"] == "posture"]
@@ -303,14 +301,14 @@ def test_different_splits_under_one_name_are_noted(agenda):
     job = next(job for job in agenda.jobs if job.variant == "N2" and job.fold == "fold1")
     changed = card("another split", {"fused": 0.5})
     write_card(job, changed)
-    assert any("same split of fold 'fold1'" in note for note in make_results(agenda, [])["notes"])
+    assert any("same split of fold 'fold1'" in note for note in make_results(agenda, []).plain()["notes"])
 
 
 # Runs
 
 
 def quick(path, out, **options):
-    return run_experiment(path, out, overrides=["seeds=[0]", "train.epochs=1"], **options)
+    return run_experiment(path, out, overrides=["seeds=[0]", "train.epochs=1"], **options).plain()
 
 
 def figures(results):
@@ -341,7 +339,7 @@ def test_an_experiment_leaves_results_a_table_and_figures(done):
 
 def test_a_row_of_another_variants_branch_is_that_branch_of_its_card(done):
     folder, results = done
-    card = RunFolder.open(folder / "out" / "runs" / "late_fusion" / "fold2" / "0").read_metrics()
+    card = RunFolder.open(folder / "out" / "runs" / "late_fusion" / "fold2" / "0").read_card().plain()
     stated = card["targets"]["label"]["branches"]["motion"]["metrics"]["accuracy"]["value"]
     assert results["summary"]["motion"]["by_fold"]["fold2"] == stated
 
@@ -418,7 +416,7 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run_is_begun(experim
 def test_a_run_that_fails_is_reported_and_stops_no_other(experiment, tmp_path):
     text = EXPERIMENT + "  broken: {overrides: [train.optimizer.lr=1.0e+30, train.optimizer.type=sgd]}\n"
     text = text.replace("seeds: [0, 1]\n", "")
-    results = run_experiment(experiment(text), tmp_path / "out", processes=1, overrides=["folds=[0]"])
+    results = run_experiment(experiment(text), tmp_path / "out", processes=1, overrides=["folds=[0]"]).plain()
     assert [(failure["variant"], failure["fold"]) for failure in results["failures"]] == [("broken", "fold1")]
     assert "not finite" in results["failures"][0]["error"]
     assert results["summary"]["broken"]["mean"] is None
@@ -475,14 +473,14 @@ def test_a_second_experiment_in_one_folder_is_refused_and_the_first_goes_on(expe
 
     def second(*_):
         with pytest.raises(RunError) as caught:
-            quick(path, tmp_path / "out", processes=1)
+            run_experiment(path, tmp_path / "out", processes=1)
         refused.append(str(caught.value))
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("fusionkit.experiments.experiment.run_jobs", lambda jobs, processes, report: second() or [])
         patched.setattr("fusionkit.experiments.experiment.make_results", lambda agenda, failures: {})
         patched.setattr("fusionkit.experiments.experiment.write_results", lambda results, out: {"first": "done"})
-        done = quick(path, tmp_path / "out", processes=1)
+        done = run_experiment(path, tmp_path / "out", processes=1)
 
     assert done == {"first": "done"}
     remedy = "wait until it ends, or take another folder"
@@ -543,10 +541,10 @@ def test_runs_of_data_that_have_changed_since_are_refused_and_not_mixed_with_new
     (tmp_path / "table.csv").write_text(TABLE)
     path = experiment(EXPERIMENT, OF_A_TABLE.format(path=tmp_path / "table.csv"))
     wanted = {"processes": 1, "overrides": ["seeds=[0]", "folds=[anna]"]}
-    before = run_experiment(path, tmp_path / "out", **wanted)
+    before = run_experiment(path, tmp_path / "out", **wanted).plain()
     assert not before["failures"]
     run = RunFolder.open(tmp_path / "out" / before["rows"][0]["run"])
-    assert run_experiment(path, tmp_path / "out", **wanted)["rows"] == before["rows"]
+    assert run_experiment(path, tmp_path / "out", **wanted).plain()["rows"] == before["rows"]
 
     (tmp_path / "table.csv").write_text(changed)
 
@@ -573,7 +571,7 @@ def test_a_column_beats_the_constant_by_the_test_over_folds_and_by_intervals_onl
         made = card(job.fold, {**branches, "motion": 0.5, "posture": 0.5, "ensemble": 0.5, "constant": constant})
         made["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["low"] = low
         write_card(job, made)
-    summary = make_results(agenda, [])["summary"]
+    summary = make_results(agenda, []).plain()["summary"]
     assert summary["N2"]["over_constant"]["surely"] == surely
     assert (summary["N2"]["over_constant"]["corrected_t_p"] is None) == (len(set(fused)) == 1)
 

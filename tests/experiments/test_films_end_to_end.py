@@ -39,7 +39,7 @@ def test_the_ravdess_table_runs_from_films_to_a_page_and_again_without_doing_any
     given = overrides(films, tmp_path / "cache")
     out = tmp_path / "out"
 
-    results = run_experiment(find_recipe("aver/ravdess_table_2"), out, processes=1, overrides=given)
+    results = run_experiment(find_recipe("aver/ravdess_table_2"), out, processes=1, overrides=given).plain()
 
     assert not results["failures"]
     assert [fold["name"] for fold in results["folds"]] == ["A1,2"]
@@ -52,7 +52,7 @@ def test_the_ravdess_table_runs_from_films_to_a_page_and_again_without_doing_any
     made = {path: path.stat().st_mtime_ns for path in [*clips, *out.rglob("weights.safetensors")]}
     assert len(clips) == 24
 
-    again = run_experiment(find_recipe("aver/ravdess_table_2"), out, processes=1, overrides=given)
+    again = run_experiment(find_recipe("aver/ravdess_table_2"), out, processes=1, overrides=given).plain()
 
     assert again["rows"] == results["rows"]
     assert {path: path.stat().st_mtime_ns for path in made} == made
@@ -67,7 +67,7 @@ def test_the_crema_d_table_runs_on_films_of_its_layout(tmp_path: Path) -> None:
         tmp_path / "out",
         processes=1,
         overrides=overrides(films, tmp_path / "cache", "data.folds.folds=2"),
-    )
+    ).plain()
 
     assert not results["failures"]
     assert [fold["name"] for fold in results["folds"]] == ["S1"]

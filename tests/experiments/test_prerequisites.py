@@ -79,7 +79,7 @@ def test_the_encoders_that_an_experiment_starts_from_are_trained_first_and_only_
     assert cost.pretraining == (str(tmp_path / "first.yaml"),)
     assert not weights.exists()
 
-    results = run_experiment(path, tmp_path / "out", processes=1)
+    results = run_experiment(path, tmp_path / "out", processes=1).plain()
 
     assert not results["failures"]
     made = weights.stat().st_mtime_ns
@@ -165,9 +165,9 @@ def test_results_say_what_their_encoders_started_from(options: dict[str, Any], s
     recipe = {"model": {"modalities": {"video": {"encoder": [{"type": "timm", "model": "resnet18", **options}]}}}}
     other = {"model": {"modalities": {"video": {"encoder": [{"type": "conv2d", "weights": "x"}]}}}}
 
-    assert starts_sentence({"recipes": {"N1": recipe, "N2": recipe}}) == f"video from {start}"
-    assert starts_sentence({"recipes": {"N1": recipe, "N2": other}}) == f"N1: video from {start}. N2: video from x"
-    assert starts_sentence({"recipes": {"old": {}}}) == ""
+    assert starts_sentence({"N1": recipe, "N2": recipe}) == f"video from {start}"
+    assert starts_sentence({"N1": recipe, "N2": other}) == f"N1: video from {start}. N2: video from x"
+    assert starts_sentence({"old": {}}) == ""
 
 
 @pytest.fixture

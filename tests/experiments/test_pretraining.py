@@ -60,7 +60,7 @@ def test_the_fer2013_recipe_leaves_an_encoder_that_grey_and_colour_films_start_f
 
 
 def test_the_card_of_a_pretraining_says_that_it_started_from_nothing(run: RunFolder) -> None:
-    assert run.read_metrics()["starts"] == {"face": "nothing"}
+    assert run.read_card().plain()["starts"] == {"face": "nothing"}
 
 
 def test_the_voxceleb_recipe_leaves_an_encoder_of_spectrograms(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_result_counts_both_test_sets_apart_and_without_faces_that_were_traine
     assert {name: of["samples"] for name, of in tests.items()} == {"PublicTest": 14, "PrivateTest": 14}
     assert {name: of["without_twins"]["samples"] for name, of in tests.items()} == {"PublicTest": 13, "PrivateTest": 14}
     right = sum(of["accuracy"]["value"] * of["samples"] for of in tests.values())
-    card = run.read_metrics()["targets"]["emotion"]["branches"]["fused"]["metrics"]
+    card = run.read_card().plain()["targets"]["emotion"]["branches"]["fused"]["metrics"]
     assert right / 28 == pytest.approx(card["accuracy"]["value"])
     assert result["wall_seconds"] > 0
 

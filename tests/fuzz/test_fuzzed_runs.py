@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 from damage import altered, as_text, damaged
-from report_folders import log, results_of, write_results
+from report_folders import log, record_of, results_of, write_results
 from small_runs import recipe as small_recipe
 from small_runs import run_of, same_bits
 from torch import nn
@@ -47,7 +47,7 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A run with its card, and what an evaluation of it finds again."""
     run = run_of(tmp_path_factory.mktemp("runs") / "run", epochs=1)
     card.evaluate(run, resamples=10)
-    return SimpleNamespace(run=run, card=run.read_metrics(), found=card.make_card(run, resamples=10))
+    return SimpleNamespace(run=run, card=run.read_card().plain(), found=card.make_card(run, resamples=10))
 
 
 def test_damaged_weights_and_checkpoints_are_never_taken_for_whole(trials: Trials, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_the_card_of_an_experiment_s_run_is_read_or_refused_with_its_name(
     trials: Trials, tmp_path: Path, evaluated: SimpleNamespace
 ) -> None:
     results = results_of(folds=("A",))
-    folder = ExperimentFolder(tmp_path, {**results, "target": "label"})
+    folder = ExperimentFolder(tmp_path, record_of({**results, "target": "label"}))
     run = tmp_path / results["rows"][0]["run"]
     run.mkdir(parents=True)
     (run / "recipe.yaml").write_text("schema: 1\n")

@@ -392,7 +392,7 @@ def test_a_target_in_its_own_unit_trains_as_the_same_one_scaled_by_hand(depths, 
         assert state[f"{name}scaling.location"].item() == pytest.approx(mean, rel=1e-6)  # of the training part alone
         assert state[f"{name}scaling.spread"].item() == pytest.approx(spread, rel=1e-6)
 
-    cards = [evaluate(run, device="cpu", resamples=2)["targets"] for run in (own, by_hand)]
+    cards = [evaluate(run, device="cpu", resamples=2).plain()["targets"] for run in (own, by_hand)]
     for branch in ("fused", "sound", "sight", "constant"):
         figures = [{target: card[target]["branches"][branch]["metrics"] for target in card} for card in cards]
         accuracies = [each["label"]["accuracy"]["value"] for each in figures]
@@ -476,13 +476,13 @@ def test_a_training_that_an_earlier_version_began_goes_on_unscaled(tmp_path, mon
 
 def test_a_run_of_an_earlier_version_is_evaluated_as_before_and_its_card_still_holds(tmp_path, unscaled):
     options, whole = unscaled
-    card = evaluate(whole, device="cpu", resamples=2)
+    card = evaluate(whole, device="cpu", resamples=2).plain()
     run = RunFolder.create(tmp_path / "run", assemble(load_recipe(options)).recipe, data=whole.environment["data"])
     run.save_weights(*whole.load_weights())
     make_older(run)
     text = json.dumps(run.written_recipe, sort_keys=True, separators=(",", ":"))
 
-    older = evaluate(run, device="cpu", resamples=2)
+    older = evaluate(run, device="cpu", resamples=2).plain()
 
     assert older["targets"] == card["targets"]
     assert "scale_targets" not in text

@@ -168,7 +168,7 @@ def test_what_several_processes_say_is_said_once(runs_of_two: Path) -> None:
     assert said[0].count("unknown key") == said[0].count("train.epoch=1") == 1
     assert said[0].count("Target label, fold") == said[0].count("Learning curves: ") == 1
     assert said[0].count("2 processes were started, and only `fusionkit train` divides its work among them") == 1
-    assert RunFolder.open(runs_of_two / "command").read_metrics()["targets"].keys() == {"label"}
+    assert RunFolder.open(runs_of_two / "command").read_card().plain()["targets"].keys() == {"label"}
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -13,6 +13,7 @@ from small_runs import recipe, run_of
 from fusionkit.cli import main
 from fusionkit.report.pages.diagnosis import write_diagnosis
 from fusionkit.report.text.diagnosis import diagnosis_words
+from fusionkit.storage.diagnosis import Diagnosis
 
 FOLDS = {"folds": {"type": "group_kfold", "folds": 2}, "batch_size": 4}
 
@@ -136,7 +137,7 @@ def fusing_of(best: str, gain: float) -> dict[str, Any]:
 
 
 def test_the_answer_comes_first_and_in_plain_words() -> None:
-    words = diagnosis_words(diagnosis_of())
+    words = diagnosis_words(Diagnosis.model_validate(diagnosis_of()))
     assert words[0] == (
         "Fused it reaches 80.0 % (accuracy, mean over 2 folds). Fusing helps by 4.1 ± 1.2 points of accuracy over the "
         "best single modality of each fold."
@@ -168,7 +169,7 @@ def test_the_answer_comes_first_and_in_plain_words() -> None:
 )
 def test_nothing_is_claimed_that_the_interval_does_not_bear(gain: dict[str, Any], said: str) -> None:
     fusing = {"best_single": None, "over_best_single": gain, "over_ensemble": figure(0.0)}
-    assert said in diagnosis_words(diagnosis_of(fusing=fusing))[0]
+    assert said in diagnosis_words(Diagnosis.model_validate(diagnosis_of(fusing=fusing)))[0]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +190,7 @@ def test_few_groups_of_one_run_claim_nothing(groups: int, said: str) -> None:
     given = diagnosis_of(fusing=fusing, groups=groups)
     del given["each"]
 
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert said in words[0]
     assert words[0].startswith(f"Fused it reaches 80.0 % (accuracy, 100 samples of {groups} groups, one sample is ")
@@ -208,7 +209,7 @@ def of_one_run(groups: int, **changes: Any) -> dict[str, Any]:
 def test_of_few_groups_nothing_is_called_larger_than_noise_and_every_place_says_so(tmp_path: Path) -> None:
     given = of_one_run(2)
 
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert not any("beyond noise" in each or "within noise" in each for each in words)
     for beginning, count in (
@@ -220,30 +221,32 @@ def test_of_few_groups_nothing_is_called_larger_than_noise_and_every_place_says_
     ):
         (sentence,) = (each for each in words if each.startswith(beginning))
         assert sentence.count("too few groups to tell") == count
-    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    page = write_diagnosis(Diagnosis.model_validate(given), tmp_path).markdown.read_text()
     assert page.count("The test part is of 2 groups: too few groups to tell any of these gains from noise.") == 4
-    assert "too few groups" not in write_diagnosis(of_one_run(6), tmp_path).markdown.read_text()
+    assert (
+        "too few groups" not in write_diagnosis(Diagnosis.model_validate(of_one_run(6)), tmp_path).markdown.read_text()
+    )
 
 
 @pytest.mark.parametrize("groups", [2, 6])
 def test_an_interval_without_width_is_not_printed(groups: int, tmp_path: Path) -> None:
     given = of_one_run(groups)
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
     assert "+25.0 to +25.0" not in words[0]
     assert "Whether fusing helps is unclear" in words[0]
     assert "25.0 points" in words[0]
     assert words[0].endswith("are too few to tell a gain from noise.") == (groups == 2)
-    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    page = write_diagnosis(Diagnosis.model_validate(given), tmp_path).markdown.read_text()
     assert "| fused, over the best single modality | +25.0 | - |" in page
 
 
 def test_time_has_the_digits_that_timing_can_tell_and_within_its_noise_is_none(tmp_path: Path) -> None:
     given = diagnosis_of()
     given["cost"]["spared"] = {"audio": figure(0.0301234, 0.002), "video": figure(8.3e-05, 0.001)}
-    (said,) = (each for each in diagnosis_words(given) if each.startswith("Drop audio"))
+    (said,) = (each for each in diagnosis_words(Diagnosis.model_validate(given)) if each.startswith("Drop audio"))
     assert "-0.030 ms per sample; drop video" in said
     assert said.endswith(", no difference in time.")
-    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    page = write_diagnosis(Diagnosis.model_validate(given), tmp_path).markdown.read_text()
     assert "| +0.030 ms |" in page
     assert "8.3e-05" not in page
 
@@ -252,13 +255,13 @@ def test_of_one_modality_it_is_said_that_there_is_nothing_to_fuse_and_nothing_is
     given = of_one_run(6, shapley=None, drop={}) | {"modalities": ["audio"]}
     given["targets"]["mood"]["probe"].pop("video")
 
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert words[0].startswith("It reaches 80.0 % (accuracy, ")
     assert words[0].endswith(" There is one modality, audio, so there is nothing to fuse.")
     assert len(words) == 2
     assert words[1].startswith("The audio encoder lost")
-    page = write_diagnosis(given, tmp_path).markdown.read_text()
+    page = write_diagnosis(Diagnosis.model_validate(given), tmp_path).markdown.read_text()
     for gone in ("Does fusing help", "fusing hurt", "rescued", "gradients conflict", "Shapley"):
         assert gone not in page
 
@@ -268,7 +271,7 @@ def test_runs_of_several_seeds_are_named_and_their_samples_not_passed_off_as_mor
     given["each"][1] |= {"fold": "A9,10", "seed": 1, "fusing": {"mood": fusing_of("audio", -0.02)}}
     given["targets"]["mood"]["fusing"]["over_best_single"] = figure(0.0)
 
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert words[0].startswith(
         "Fused it reaches 80.0 % (accuracy, mean over 2 runs of one fold). Whether fusing helps is unclear, for one "
@@ -285,7 +288,7 @@ def test_rounding_is_no_loss_and_a_drop_within_noise_is_called_so() -> None:
     given = diagnosis_of(drop={"audio": figure(0.004, 0.006), "video": figure(1e-10, 1e-11)})
     given["targets"]["mood"]["probe"]["audio"]["kept"] = figure(-1.75e-10, 1e-11)
 
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert any(
         each.startswith("The audio encoder lost nothing against audio trained alone; the video") for each in words
@@ -299,14 +302,14 @@ def test_rounding_is_no_loss_and_a_drop_within_noise_is_called_so() -> None:
 def test_disagreement_is_told_with_the_samples_that_it_is_of() -> None:
     assert (
         "Modalities disagree on 40 % of the 100 samples that have all of them; where they do and one is right, fusing "
-        "is right in 70 %." in diagnosis_words(diagnosis_of())
+        "is right in 70 %." in diagnosis_words(Diagnosis.model_validate(diagnosis_of()))
     )
 
 
 def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
     given = diagnosis_of(score="mae", higher_is_better=False, kind="numbers", classes={})
     given["targets"]["mood"]["shapley"]["shares"] = {"audio": figure(-0.3), "video": figure(0.1)}
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
     assert words[0].endswith("). Fusing helps by 0.041 ± 0.012 mae over the best single modality of each fold.")
     assert "What each modality adds to the fused score (Shapley share): audio +0.3 mae, video -0.1 mae." in words
     assert any("is nearer to the truth than the best single modality in 15, farther in 5" in each for each in words)
@@ -316,9 +319,10 @@ def test_gradients_are_told_by_how_they_pull() -> None:
     given = diagnosis_of()
     thirds = {"first": figure(0.3), "middle": figure(0.0), "last": figure(-0.5)}
     given["gradients"] = {
-        "audio": {"steps": 9, "cosine": figure(-0.2), "thirds": thirds, "negative": figure(0.6), "bins": {}}
+        "audio": {"steps": 9, "cosine": figure(-0.2), "thirds": thirds, "negative": figure(0.6)}
+        | {"norm_ratio": figure(1.0), "bins": {}}
     }
-    assert diagnosis_words(given)[-1] == (
+    assert diagnosis_words(Diagnosis.model_validate(given))[-1] == (
         "Gradients of the uni-modal and the fused loss: in the audio encoder they pull apart (mean cosine -0.20; +0.30 "
         "in the first third, -0.50 in the last third of the training; negative in 60 % of the steps)."
     )
@@ -329,7 +333,7 @@ def test_several_targets_are_told_apart() -> None:
     given["targets"]["age"] = copy.deepcopy(given["targets"]["mood"])
     for each in given["each"]:
         each["fusing"]["age"] = each["fusing"]["mood"]
-    words = diagnosis_words(given)
+    words = diagnosis_words(Diagnosis.model_validate(given))
     assert words[0].startswith("mood: fused it reaches 80.0 % (")
     assert any(each.startswith("age: fused it reaches 80.0 % (") for each in words)
 
@@ -338,7 +342,7 @@ def test_several_targets_are_told_apart() -> None:
 
 
 def test_the_page_shows_names_as_they_are_and_says_what_could_not_be_drawn(tmp_path: Path) -> None:
-    written = write_diagnosis(diagnosis_of(), tmp_path)
+    written = write_diagnosis(Diagnosis.model_validate(diagnosis_of()), tmp_path)
     page = written.html.read_text()
     assert "&lt;b&gt;" in page
     assert "<b>" not in page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from report_folders import log, results_of, write_experiment
+from report_folders import log, record_of, results_of, write_experiment
 from small_runs import epochs_of, run_of, steps_of
 
 from fusionkit.errors import RunError
@@ -226,10 +226,10 @@ def test_a_training_logs_validation_losses_by_term_and_selects_by_the_fused_one(
 
 def test_every_matrix_asked_for_is_drawn_and_many_classes_have_no_numbers_in_cells(tmp_path):
     names = ["late fusion", "AM", "VM", "ensemble"]
-    few = draw_confusions(results_of(), names)
+    few = draw_confusions(record_of(results_of()), names)
     assert [axes.get_title() for axes in few.axes] == names
     assert [label.get_text() for label in few.axes[0].get_yticklabels()] == ["calm", "happy", "sad"]
-    many = draw_confusions(results_of(classes=[f"person {n}" for n in range(100)]), ["AM"])
+    many = draw_confusions(record_of(results_of(classes=[f"person {n}" for n in range(100)])), ["AM"])
     assert not list(many.axes[0].texts)
     assert len(many.axes[0].get_yticklabels()) <= 6
     assert save_figure(many, tmp_path / "many.png").is_file()
@@ -238,7 +238,7 @@ def test_every_matrix_asked_for_is_drawn_and_many_classes_have_no_numbers_in_cel
 def test_the_most_frequent_confusions_are_counted_without_the_diagonal():
     results = results_of(classes=("calm", "happy", "sad"))
     results["confusion"]["matrices"]["AM"] = [[5, 3, 0], [7, 2, 1], [0, 0, 9]]
-    assert most_confused(results, "AM", 2) == [("happy", "calm", 7, 0.7), ("calm", "happy", 3, 0.375)]
+    assert most_confused(record_of(results), "AM", 2) == [("happy", "calm", 7, 0.7), ("calm", "happy", 3, 0.375)]
 
 
 def test_every_fold_has_its_interval_averaged_over_seeds_and_inferior_ones_are_open():
@@ -247,7 +247,7 @@ def test_every_fold_has_its_interval_averaged_over_seeds_and_inferior_ones_are_o
         if (row["variant"], row["fold"]) == ("N2", "A1,2"):
             row["low"], row["high"] = (0.2, 0.8) if row["seed"] else (0.4, 0.9)
     results["summary"]["N2"]["inferior"] = {"A3,4": "video"}
-    axes = draw_fold_intervals(results).axes[-1]
+    axes = draw_fold_intervals(record_of(results)).axes[-1]
     lines = [item for item in axes.collections if hasattr(item, "get_segments")]
     np.testing.assert_allclose(lines[0].get_segments()[0][:, 0], [30, 85])
     dots = [item for item in axes.collections if not hasattr(item, "get_segments")]
@@ -264,7 +264,7 @@ def test_numbers_are_drawn_against_each_other_on_the_same_scale():
 
 
 def test_the_table_as_a_figure_holds_every_cell():
-    texts = {text.get_text() for text in draw_table(results_of()).axes[0].texts}
+    texts = {text.get_text() for text in draw_table(record_of(results_of())).axes[0].texts}
     assert {"A1,2", "mean", "late fusion", "N2", "p corrected"} <= texts
     assert f"{100 * results_of()['summary']['N2']['mean']:.1f}" in texts
 

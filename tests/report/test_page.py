@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_folders import results_of, write_experiment, write_results
+from report_folders import comparison_of, pair_of, record_of, results_of, write_experiment, write_results
 
 from fusionkit.cli import main
 from fusionkit.errors import RunError
@@ -281,7 +281,7 @@ def test_a_failed_run_leaves_a_gap_and_a_caution(tmp_path):
 def told(values, **options):
     """The first sentence, and all of them."""
     folds = tuple(f"f{n}" for n in range(len(values["N2"])))
-    sentences = verdict(results_of(values, folds=folds, **options))
+    sentences = verdict(record_of(results_of(values, folds=folds, **options)))
     return sentences[0], " ".join(sentences)
 
 
@@ -315,14 +315,14 @@ def test_fusing_helps_in_some_forms_where_only_some_networks_do():
 def test_of_one_modality_it_is_said_that_there_is_nothing_to_fuse_and_fusing_is_not_discussed():
     results = results_of()
     results["recipes"] = {"late fusion": {"model": {"modalities": {"audio": {}}}}}
-    first, *others = verdict(results)
+    first, *others = verdict(record_of(results))
     assert first.startswith(
         "There is one modality, audio, so there is nothing to fuse. Of 5 columns the best, N2, reaches"
     )
     assert not any(
         "usion helps" in each or "using helps" in each or "single modality is" in each for each in (first, *others)
     )
-    assert title_of(results)[0] == "One modality: audio"
+    assert title_of(record_of(results))[0] == "One modality: audio"
 
 
 def test_fusing_does_not_help_where_it_is_surely_worse():
@@ -341,17 +341,14 @@ def test_equal_gains_in_all_folds_are_no_certainty():
 def test_on_the_page_of_a_comparison_larger_than_noise_is_what_holm_leaves():
     values = {**ALONE, "late fusion": [0.72, 0.71, 0.72, 0.71], "N2": [0.8, 0.82, 0.78, 0.8]}
     results = results_of(values, folds=("f0", "f1", "f2", "f3"))
-    assert "each test for itself" in " ".join(verdict(results))
+    assert "each test for itself" in " ".join(verdict(record_of(results)))
 
-    def pair(column, other, holm_p):
-        return {"column": column, "other": other, "holm_p": holm_p}
-
-    results["comparison"] = {
-        "against_first": [pair("N2", "late fusion", 0.051)],
-        "pairs": [pair("N2", "late fusion", 0.01), pair("N2", "ensemble", 0.2)],
-        "over_alone": {"N2": 0.049, "late fusion": 0.06},
-    }
-    first, *others = verdict(results)
+    results["comparison"] = comparison_of(
+        against_first=[pair_of("N2", "late fusion", holm_p=0.051)],
+        pairs=[pair_of("N2", "late fusion", holm_p=0.01), pair_of("N2", "ensemble", holm_p=0.2)],
+        over_alone={"N2": 0.049, "late fusion": 0.06},
+    )
+    first, *others = verdict(record_of(results))
     every = " ".join(others)
 
     assert first.startswith("Fusing helps in some forms, not in all")
@@ -362,7 +359,7 @@ def test_on_the_page_of_a_comparison_larger_than_noise_is_what_holm_leaves():
     assert "each test for itself" not in every
 
     del results["comparison"]["over_alone"]
-    assert verdict(results)[0].startswith("No answer: an earlier version wrote these results")
+    assert verdict(record_of(results))[0].startswith("No answer: an earlier version wrote these results")
 
 
 def test_it_is_unclear_where_no_difference_is_larger_than_noise():
@@ -390,12 +387,12 @@ def test_less_is_better_where_a_metric_says_so():
 def test_what_makes_numbers_too_good_is_said():
     results = results_of()
     results["protocol"]["label"], results["selection"] = "speaker-dependent", "selected on the reported data"
-    every = " ".join(verdict(results))
+    every = " ".join(verdict(record_of(results)))
     assert "the protocol is speaker-dependent, the same people are trained on and tested on" in every
     assert "the epoch was selected on what is reported" in every
-    assert "Careful" not in " ".join(verdict(results_of()))
+    assert "Careful" not in " ".join(verdict(record_of(results_of())))
     results["protocol"]["label"] = "pump-dependent"
-    assert "pump-dependent, the same pumps are trained on and tested on" in " ".join(verdict(results))
+    assert "pump-dependent, the same pumps are trained on and tested on" in " ".join(verdict(record_of(results)))
 
 
 # The command
@@ -409,7 +406,7 @@ def test_what_makes_numbers_too_good_is_said():
         (lambda folder: (folder.mkdir(), (folder / "recipe.yaml").touch()), "holds one run"),
         (lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{")), "cannot be read as JSON"),
         (lambda folder: write_results(folder, {"format": 9}), "format 9; this version reads format 1"),
-        (lambda folder: write_results(folder, {"format": 1, "columns": []}), "lacks experiment, recipes, target"),
+        (lambda folder: write_results(folder, {"format": 1, "columns": []}), "experiment: missing; "),
     ],
 )
 def test_a_folder_without_results_ends_with_status_2_and_says_why(tmp_path, capsys, make, said):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_folders import results_of
+from report_folders import record_of, results_of
 
 from fusionkit.config.yaml import read_yaml
 from fusionkit.errors import RecipeError
@@ -16,6 +16,7 @@ from fusionkit.experiments.agenda import make_agenda
 from fusionkit.report.pages.sections import paper_section
 from fusionkit.report.text.paper import better_singles_of_paper, contradictions, fold_table, mean_table, paper_sentences
 from fusionkit.report.text.published import published
+from fusionkit.storage.results import StatedExperiment
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "aver"
 
@@ -35,7 +36,7 @@ PAPER = {
 
 def paper_of(**changes):
     results = results_of(paper={**PAPER, **changes})
-    return results, published(results)
+    return results, published(record_of(results).experiment)
 
 
 def cells(table):
@@ -48,9 +49,9 @@ def test_means_are_those_stated_or_those_of_the_folds_in_the_metrics_unit():
     assert found.means["late fusion"] == pytest.approx(0.816, abs=1e-12)
     assert found.folds["N2"]["A3,4"] == pytest.approx(0.921, abs=1e-12)
     assert found.stated == {"late fusion"}
-    as_shares = published(results_of(paper={"source": "x", "values": {"N2": 0.9147}}))
+    as_shares = published(record_of(results_of(paper={"source": "x", "values": {"N2": 0.9147}})).experiment)
     assert as_shares.means == {"N2": 0.9147}
-    assert published(results_of()) is None
+    assert published(record_of({}).experiment) is None
 
 
 def test_the_papers_tables_have_the_means_that_are_known_of_them():
@@ -60,13 +61,13 @@ def test_the_papers_tables_have_the_means_that_are_known_of_them():
     }
     for name, means in known.items():
         stated = read_yaml((RECIPES / f"{name}.yaml").read_text(), name).value["paper"]
-        found = published({"experiment": {"paper": stated}})
+        found = published(StatedExperiment(variants={}, paper=stated))
         assert {each: round(100 * value, 2) for each, value in found.means.items()} == pytest.approx(means, abs=0.006)
 
 
 def test_folds_stand_beside_each_other_and_what_was_not_run_is_not_measured():
     results, found = paper_of()
-    table = cells(fold_table(results, found))
+    table = cells(fold_table(record_of(results), found))
     assert list(table) == ["A1,2", "A3,4", "A9,10", "A5,6"]
     assert table["A1,2"]["N2, paper"] == "97.5"
     assert table["A1,2"]["N2, ours"] == f"{100 * results['summary']['N2']['by_fold']['A1,2']:.1f}"
@@ -77,27 +78,27 @@ def test_folds_stand_beside_each_other_and_what_was_not_run_is_not_measured():
 def test_folds_where_a_single_modality_is_better_are_marked_in_ours_and_in_the_papers():
     results, found = paper_of()
     results["summary"]["N2"]["inferior"] = {"A1,2": "audio"}
-    assert better_singles_of_paper(results, found) == {"N2": {"A9,10": ("VM", 0.873, 0.865)}}
-    assert cells(fold_table(results, found))["A1,2"]["N2, ours"].endswith("*")
-    text = " ".join(paper_sentences(results, found))
+    assert better_singles_of_paper(record_of(results), found) == {"N2": {"A9,10": ("VM", 0.873, 0.865)}}
+    assert cells(fold_table(record_of(results), found))["A1,2"]["N2, ours"].endswith("*")
+    text = " ".join(paper_sentences(record_of(results), found))
     assert "In the paper's own numbers a single modality is better: N2 in A9,10 (VM 87.3 against 86.5)." in text
     assert "In ours a single modality is better: N2 in A1,2 (audio)." in text
 
 
 def test_a_fused_network_of_the_paper_is_judged_against_the_uni_modal_ones_of_its_own_kind():
     results, found = paper_of(folds={"N2": {"A1,2": 80.0}, "late fusion": {"A1,2": 80.0}, "VM": {"A1,2": 90.0}})
-    assert set(better_singles_of_paper(results, found)) == {"N2", "late fusion"}
+    assert set(better_singles_of_paper(record_of(results), found)) == {"N2", "late fusion"}
     for column in results["columns"]:
         if column["name"] == "AM":
             column["runs"] = "without augmentation"
         if column["name"] == "N2":
             column["alone"] = "without augmentation"
-    assert set(better_singles_of_paper(results, found)) == {"late fusion"}
+    assert set(better_singles_of_paper(record_of(results), found)) == {"late fusion"}
 
 
 def test_means_stand_beside_every_source_and_are_compared_over_the_folds_of_both():
     results, found = paper_of()
-    row = cells(mean_table(results, found))["N2"]
+    row = cells(mean_table(record_of(results), found))["N2"]
     ours = results["summary"]["N2"]["by_fold"]
     there = np.mean([ours["A1,2"], ours["A3,4"]])
     assert row["ours, all our folds"] == f"{100 * results['summary']['N2']['mean']:.1f}"
@@ -109,14 +110,14 @@ def test_means_stand_beside_every_source_and_are_compared_over_the_folds_of_both
 
 def test_contradictions_of_the_paper_are_shown_and_agreement_is_not():
     results, found = paper_of()
-    sentences = contradictions(results, found)
+    sentences = contradictions(record_of(results), found)
     assert sentences == (
         "N2: 92.03 (the mean of the folds of Chang and Skarbek 2021, Table 2), 90.80 (the same paper, Table 4).",
     )
     _, stated = paper_of(values={"N2": 92.0}, also=[])
-    assert contradictions(results, stated) == ()  # 92.03 rounds to it
+    assert contradictions(record_of(results), stated) == ()  # 92.03 rounds to it
     _, wrong = paper_of(values={"N2": 93.0}, also=[])
-    assert contradictions(results, wrong) == (
+    assert contradictions(record_of(results), wrong) == (
         "N2: 93.00 (Chang and Skarbek 2021, Table 2), 92.03 (the mean of the folds of Chang and Skarbek 2021, "
         "Table 2).",
     )
@@ -124,7 +125,7 @@ def test_contradictions_of_the_paper_are_shown_and_agreement_is_not():
 
 def test_selection_missing_folds_and_remarks_stand_under_the_tables():
     results, found = paper_of()
-    text = " ".join(paper_sentences(results, found))
+    text = " ".join(paper_sentences(record_of(results), found))
     assert "Ours: speaker-independent, epoch: last epoch, 1 seed a fold." in text
     assert "Folds of the paper that were not run here: A9,10." in text
     assert "Folds that the paper does not have: A5,6." in text
@@ -136,19 +137,19 @@ def test_without_uni_modal_folds_nobody_can_tell_where_a_single_modality_is_bett
     results, found = paper_of(folds={"N2": {"A1,2": 97.5}})
     assert any(
         "nobody can tell whether a single modality is better" in sentence
-        for sentence in paper_sentences(results, found)
+        for sentence in paper_sentences(record_of(results), found)
     )
     results, found = paper_of(folds={"N2": {"A1,2": 97.5}, "VM": {"A1,2": 90.0}})
     assert "In the paper's own numbers no single modality is better than a fused network." in paper_sentences(
-        results, found
+        record_of(results), found
     )
 
 
 def test_only_means_are_published():
     results = results_of(paper={"source": "Table 4", "values": {"N2": 0.908}})
-    titles = [block.kind for block in paper_section(results).blocks]
+    titles = [block.kind for block in paper_section(record_of(results)).blocks]
     assert titles.count("table") == 1
-    assert cells(mean_table(results, published(results)))["N2"]["Table 4"] == "90.8"
+    assert cells(mean_table(record_of(results), published(record_of(results).experiment)))["N2"]["Table 4"] == "90.8"
 
 
 # What a file may say

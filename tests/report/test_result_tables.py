@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from report_folders import record_of, results_of
 
 from fusionkit.cli.output import print_table
 from fusionkit.errors import RunError
@@ -24,11 +25,11 @@ BRANCHES = ["fused", "audio", "video", "ensemble", "fused", "fused", "fused"]
 
 def results(metric="accuracy"):
     """Hand-made results of the paper's size: twelve folds and seven variants."""
-    summary = {}
+    summary, row = {}, results_of()["rows"][0]
     for position, name in enumerate(NAMES):
         by_fold = {fold: 0.5 + 0.05 * position + 0.01 * place for place, fold in enumerate(FOLDS)}
-        difference = {"mean": 0.05 * position}
-        compared = {"difference": difference, "wilcoxon_p": 0.0005, "t_p": 0.04, "corrected_t_p": 0.0625}
+        difference = {"mean": 0.05 * position, "low": None, "high": None}
+        compared = {"folds": 12, "difference": difference, "wilcoxon_p": 0.0005, "t_p": 0.04, "corrected_t_p": 0.0625}
         summary[name] = {
             "by_fold": by_fold,
             "mean": 0.555 + 0.05 * position,
@@ -44,20 +45,22 @@ def results(metric="accuracy"):
         "target": "emotion",
         "folds": [{"name": fold} for fold in FOLDS],
         "seeds": [0, 1],
-        "columns": [{"name": name, "branch": branch} for name, branch in zip(NAMES, BRANCHES, strict=True)],
+        "columns": [
+            {"name": name, "branch": branch, "runs": name} for name, branch in zip(NAMES, BRANCHES, strict=True)
+        ],
         "summary": summary,
-        "rows": [{"variant": name, "samples": 120} for name in NAMES],
+        "rows": [{**row, "variant": name, "samples": 120} for name in NAMES],
         "confusion": {"classes": ["calm", "happy"], "matrices": {name: [[30, 10], [0, 0]] for name in NAMES}},
-        "protocol": {"label": "speaker-independent"},
+        "protocol": {"label": "speaker-independent", "folds": None},
         "selection": "last epoch",
-        "experiment": {"paper": None},
+        "experiment": {"variants": {}, "paper": None},
         "notes": [],
         "failures": [],
     }
 
 
 def cells(given):
-    text = table_text(given)
+    text = table_text(record_of(given))
     return {row[0]: dict(zip(text.header[1:], row[1:], strict=True)) for row in (*text.folds, *text.summary)}
 
 
@@ -90,7 +93,7 @@ def test_a_metric_that_is_no_share_is_not_shown_in_per_cent():
     given = results("mae")
     given["summary"]["N0"]["by_fold"]["A1,2"] = 12.3456
     assert cells(given)["A1,2"]["N0"] == "12.3"
-    assert table_text(given).title == "mae of emotion"
+    assert table_text(record_of(given)).title == "mae of emotion"
 
 
 def test_a_run_that_failed_leaves_a_gap_and_a_caption():
@@ -98,13 +101,16 @@ def test_a_run_that_failed_leaves_a_gap_and_a_caption():
     del given["summary"]["N1"]["by_fold"]["A1,2"]
     given["failures"] = [{"variant": "N1", "fold": "A1,2", "seed": 0, "error": "out of luck"}]
     assert cells(given)["A1,2"]["N1"] == "-"
-    assert "FAILED: N1, A1,2, seed 0: out of luck" in markdown(given)
+    assert "FAILED: N1, A1,2, seed 0: out of luck" in markdown(record_of(given))
 
 
 def test_columns_over_fewer_samples_say_so():
     given = results()
     given["rows"][1]["samples"] = 90
-    assert "Columns over those samples only that have their modality: AM 75 % of all." in table_text(given).captions
+    assert (
+        "Columns over those samples only that have their modality: AM 75 % of all."
+        in table_text(record_of(given)).captions
+    )
 
 
 def test_published_numbers_stand_under_the_table_with_their_source():
@@ -112,11 +118,11 @@ def test_published_numbers_stand_under_the_table_with_their_source():
     given["experiment"]["paper"] = {"source": "Table 2", "values": {"N2": 0.9147}}
     assert cells(given)["paper"]["N2"] == "91.5"
     assert cells(given)["paper"]["N1"] == "-"
-    assert "Paper: Table 2." in table_text(given).captions
+    assert "Paper: Table 2." in table_text(record_of(given)).captions
 
 
 def test_protocol_selection_and_seeds_stand_under_every_table():
-    captions = table_text(results()).captions
+    captions = table_text(record_of(results())).captions
     assert captions[0] == "Protocol: speaker-independent; epoch: last epoch. A fold's figure is the mean of 2 seeds."
 
 
@@ -127,7 +133,7 @@ def printed(capsys, monkeypatch, *arguments, **options):
 
 
 def test_seven_variants_fit_eighty_columns_whole(capsys, monkeypatch):
-    text = table_text(results())
+    text = table_text(record_of(results()))
     lines = printed(capsys, monkeypatch, text.title, text.header, [text.folds, text.summary], right=range(1, 8))
     assert max(map(len, lines)) <= 80
     row = next(line for line in lines if "A9,10" in line)
@@ -160,13 +166,13 @@ def test_a_column_of_words_is_broken_between_them_and_one_long_word_takes_what_t
 
 
 def test_markdown_has_a_line_per_fold_of_as_many_cells_as_its_header():
-    lines = [line for line in markdown(results()).splitlines() if line.startswith("|")]
+    lines = [line for line in markdown(record_of(results())).splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 12 + 8
     assert {line.count("|") for line in lines} == {len(NAMES) + 2}
 
 
 def test_figures_are_written_as_png(tmp_path):
-    files = draw_figures(results(), tmp_path / "new" / "figures")
+    files = draw_figures(record_of(results()), tmp_path / "new" / "figures")
     assert [file.name for file in files] == ["folds.png", "confusion.png"]
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in files)
 
@@ -174,7 +180,7 @@ def test_figures_are_written_as_png(tmp_path):
 def test_numbers_without_classes_have_no_confusion_figure(tmp_path):
     given = results("mae")
     given["confusion"] = {"classes": None, "matrices": {}}
-    assert [file.name for file in draw_figures(given, tmp_path)] == ["folds.png"]
+    assert [file.name for file in draw_figures(record_of(given), tmp_path)] == ["folds.png"]
 
 
 def test_an_experiment_whose_every_run_failed_has_no_figures(tmp_path):
@@ -182,16 +188,16 @@ def test_an_experiment_whose_every_run_failed_has_no_figures(tmp_path):
     for column in given["summary"].values():
         column |= {"by_fold": {}, "mean": None, "low": None, "high": None, "against": {}}
     given["confusion"] = {"classes": None, "matrices": {}}
-    assert draw_figures(given, tmp_path) == ()
+    assert draw_figures(record_of(given), tmp_path) == ()
     given["rows"] = []
     given["failures"] = [{"variant": "N1", "fold": "A1,2", "seed": 0, "error": "out of luck"}]
-    assert markdown(given) == (
-        f"**{table_text(given).title}**\n\n- No run has finished.\n- FAILED: N1, A1,2, seed 0: out of luck\n"
+    assert markdown(record_of(given)) == (
+        f"**{table_text(record_of(given)).title}**\n\n- No run has finished.\n- FAILED: N1, A1,2, seed 0: out of luck\n"
     )
 
 
 def test_open_dots_mark_folds_where_a_single_modality_is_better():
-    axes = draw_folds(results()).axes[0]
+    axes = draw_folds(record_of(results())).axes[0]
     dots = [item for item in axes.collections if len(item.get_offsets()) == 12 and hasattr(item, "get_sizes")]
     faces = [sum(tuple(face[:3]) == (1, 1, 1) for face in item.get_facecolors()) for item in dots]
     assert faces == [0, 0, 0, 0, 0, 0, 1]
@@ -201,7 +207,7 @@ def test_open_dots_mark_folds_where_a_single_modality_is_better():
 def test_nothing_of_a_figure_lies_outside_of_it(tmp_path):
     given = results()
     given["summary"]["ensemble"]["inferior"] = {"A1,2": "audio"}
-    for figure in (draw_folds(given), draw_confusions(given)):
+    for figure in (draw_folds(record_of(given)), draw_confusions(record_of(given))):
         save_figure(figure, tmp_path / "figure.png")
         width, height = figure.canvas.get_width_height()
         for item in (*figure.axes, *figure.legends, *figure.texts):
@@ -213,18 +219,22 @@ def test_nothing_of_a_figure_lies_outside_of_it(tmp_path):
 
 
 def test_confusions_are_per_cent_of_the_true_class_and_a_class_without_samples_is_empty():
-    figure = draw_confusions(results(), ["N2"])
+    figure = draw_confusions(record_of(results()), ["N2"])
     assert [text.get_text() for text in figure.axes[0].texts] == ["75", "25"]
     assert figure.axes[0].images[0].get_array().tolist() == [[75, 25], [0, 0]]
 
 
 def test_the_confusions_shown_are_those_of_the_first_and_the_last_fused_variant_and_the_ensemble():
-    assert [axes.get_title() for axes in draw_confusions(results()).axes] == ["late fusion", "N2", "ensemble"]
+    assert [axes.get_title() for axes in draw_confusions(record_of(results())).axes] == [
+        "late fusion",
+        "N2",
+        "ensemble",
+    ]
 
 
 def test_a_variant_without_confusions_is_told():
     with pytest.raises(RunError, match="no confusion matrix of 'N9'; there are: late fusion"):
-        draw_confusions(results(), ["N9"])
+        draw_confusions(record_of(results()), ["N9"])
 
 
 def test_learning_curves_have_a_panel_per_stage_and_skip_what_was_not_validated():
@@ -242,8 +252,8 @@ def test_learning_curves_have_a_panel_per_stage_and_skip_what_was_not_validated(
 def test_a_report_changes_nothing_of_the_results(tmp_path):
     given = results()
     before = copy.deepcopy(given)
-    draw_figures(given, tmp_path)
-    markdown(given)
+    draw_figures(record_of(given), tmp_path)
+    markdown(record_of(given))
     assert given == before
     assert json.loads(json.dumps(given)) == given
 
@@ -264,10 +274,10 @@ def test_tables_need_no_matplotlib():
 def test_an_interval_beyond_what_a_share_can_be_is_said_and_does_not_squeeze_the_figure():
     given = results()
     said = "too few folds to tell"
-    assert not any(said in caption for caption in table_text(given).captions)
+    assert not any(said in caption for caption in table_text(record_of(given)).captions)
     given["summary"]["N2"] |= {"low": -1.2, "high": 1.7}
 
-    low, high = draw_folds(given).axes[0].get_xlim()
+    low, high = draw_folds(record_of(given)).axes[0].get_xlim()
 
-    assert any(said in caption for caption in table_text(given).captions)
+    assert any(said in caption for caption in table_text(record_of(given)).captions)
     assert -2 <= low < high <= 102

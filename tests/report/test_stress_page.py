@@ -12,6 +12,7 @@ from fusionkit.interfaces import share
 from fusionkit.report.figures.stress import draw_stress
 from fusionkit.report.pages.stress import write_stress_page
 from fusionkit.report.text.stress import curves_of, evidence, level_text, rows_of, sentences
+from fusionkit.storage.stress import Stress, StressCurve
 
 
 def curve(column, branch, means, **other):
@@ -26,7 +27,7 @@ def curve(column, branch, means, **other):
 
 
 def document(*curves, metric="accuracy", higher=True, **other):
-    return {
+    whole = {
         "format": 1,
         "kind": "experiment",
         "levels": {},
@@ -49,6 +50,11 @@ def document(*curves, metric="accuracy", higher=True, **other):
         "time": "2026-01-02T03:04:05+00:00",
         **other,
     }
+    return Stress.model_validate(whole)
+
+
+def records(*curves):
+    return [StressCurve.model_validate(each) for each in curves]
 
 
 N0, N2 = curve("N0", "fused", (0.7, 0.65, 0.62)), curve("N2", "fused", (0.75, 0.7, 0.61))
@@ -137,16 +143,16 @@ def test_a_curve_over_fewer_samples_is_told():
 
 def test_where_a_modality_is_missing_a_network_of_it_alone_has_no_curve():
     found = curves_of(document(N2, AUDIO, VIDEO), "missing", "mood")
-    assert [each["column"] for each in found["audio"]] == ["N2", "VM"]
+    assert [each.column for each in found["audio"]] == ["N2", "VM"]
     noisy = [{**each, "corruption": "noise"} for each in (N2, AUDIO)]
-    assert [each["column"] for each in curves_of(document(*noisy), "noise", "mood")["audio"]] == ["N2", "AM"]
+    assert [each.column for each in curves_of(document(*noisy), "noise", "mood")["audio"]] == ["N2", "AM"]
 
 
 def test_rows_hold_values_and_intervals_and_leave_out_who_does_not_read_the_modality():
     wide = curve("N2", "fused", (0.75, 0.7, 0.61))
     wide["points"][1] |= {"low": 0.6, "high": 0.8}
-    assert rows_of([wide, VIDEO], share("accuracy"), [0.0, 0.5, 2.0]) == [("N2", "75.0", "70.0", "-")]
-    assert rows_of([wide], share("accuracy"), [0.5], limits=True) == [("N2", "70.0 [60.0, 80.0]")]
+    assert rows_of(records(wide, VIDEO), share("accuracy"), [0.0, 0.5, 2.0]) == [("N2", "75.0", "70.0", "-")]
+    assert rows_of(records(wide), share("accuracy"), [0.5], limits=True) == [("N2", "70.0 [60.0, 80.0]")]
 
 
 def test_levels_are_shown_in_their_unit():

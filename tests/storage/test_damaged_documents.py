@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from report_folders import COLUMNS, log, results_of, write_results
+from report_folders import COLUMNS, log, record_of, results_of, write_results
 from safetensors.torch import save_file
 from small_runs import recipe
 
@@ -256,7 +256,7 @@ def test_a_path_that_cannot_be_opened_is_refused_by_name(command, name, tmp_path
 
 
 def test_a_row_of_results_that_names_a_run_outside_of_the_folder_is_refused(tmp_path):
-    results = results_of(folds=("A",))
+    results = record_of(results_of(folds=("A",)))
     for name in ("../other", "/etc", "runs/../../other"):
         folder = ExperimentFolder(tmp_path, results)
         with pytest.raises(RunError, match="is outside of the experiment's folder"):

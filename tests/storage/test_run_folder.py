@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from report_folders import card_of
 from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RunError
+from fusionkit.storage.card import Card
 from fusionkit.storage.files import content_hash, read_tensors, refuse_if_taken, sole_worker, write_tensors
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
@@ -94,7 +96,7 @@ def test_every_file_of_a_run_has_the_mode_that_the_umask_leaves(run: RunFolder, 
     before = os.umask(0o027)
     try:
         run.save_weights(TENSORS, {})
-        run.write_metrics({"a": 1})
+        run.write_card(Card.model_validate(card_of("y")))
         left = tmp_path / "run" / ".predictions.safetensors.partial"
         left.touch(0o600)  # by a process that was killed
         run.write_predictions(TENSORS, {})
@@ -223,12 +225,12 @@ def test_the_log_goes_back_to_what_a_checkpoint_counted(run: RunFolder) -> None:
 
 
 def test_metrics_are_json_that_every_program_reads(run: RunFolder) -> None:
-    run.write_metrics({"accuracy": float("nan"), "limits": (0.5, float("inf"))})
+    run.write_card(Card.model_validate(card_of("y") | {"recipe": {"low": float("nan"), "high": (0.5, float("inf"))}}))
 
     text = (run.path / "metrics.json").read_text(encoding="utf-8")
 
-    assert json.loads(text, parse_constant=pytest.fail) == run.read_metrics()
-    assert run.read_metrics() == {"accuracy": None, "limits": [0.5, None]}
+    assert json.loads(text, parse_constant=pytest.fail)["recipe"] == {"low": None, "high": [0.5, None]}
+    assert run.read_card().plain() == json.loads(text)
 
 
 def test_predictions_come_back_as_they_were_written(run: RunFolder) -> None:

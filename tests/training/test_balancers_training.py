@@ -167,7 +167,7 @@ def balanced(balancer: Any, **more: Any) -> Any:
 
 
 def accuracy(balancer: Any, out: Path, **more: Any) -> float:
-    card = evaluate(train(balanced(balancer, **more), out, accelerator="cpu"), device="cpu", resamples=2)
+    card = evaluate(train(balanced(balancer, **more), out, accelerator="cpu"), device="cpu", resamples=2).plain()
     return float(card["targets"]["label"]["branches"]["fused"]["metrics"]["accuracy"]["value"])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import torch
 
@@ -17,49 +16,25 @@ from fusionkit.evaluation.card import describe_protocol, trained_model
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.latency import time_subsets
 from fusionkit.evaluation.diagnosis.outputs import inputs_of, observe
-from fusionkit.evaluation.diagnosis.scores import figure
 from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_finished, require_same_data
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
 from fusionkit.models.build import FusionModel
+from fusionkit.storage.diagnosis import Cost, DiagnosedProtocol, Diagnosis
+from fusionkit.storage.documents import figure
 from fusionkit.storage.environment import choose_device, describe_environment
 from fusionkit.storage.run_folder import RunFolder
 
-FORMAT = 1
 OF_FEW_GROUPS = (
     f"The test part has fewer than {FEW_GROUPS} groups: intervals that resample them are coarse and too narrow, so "
     "nothing is called larger than noise."
 )
-
-Diagnosis = dict[str, Any]
-"""Plain data; `diagnose` states its keys."""
 
 
 def diagnose(
     run: RunFolder, alone: Sequence[Separate] = (), *, device: str | None = None, resamples: int = RESAMPLES
 ) -> Diagnosis:
     """Looks into a finished run; nothing is trained but linear heads, and nothing is written.
-
-    A figure is a mapping of ``value``, ``low`` and ``high``, the limits of its 95 % interval over resampled groups of
-    the test part, None where there are none. A gain is positive where the first is better, whatever the metric. The
-    diagnosis holds what a card says of protocol, recipe and environment, and
-
-    - ``gradients``: what `cosines_over_training` finds in the log, None where nothing was recorded.
-    - ``cost``: milliseconds per sample of the network with ``all`` modalities and ``without`` each, and what is
-      ``spared`` without it, whose limits are the least and the most of the turns of timing.
-    - ``targets``, by target:
-
-      - ``subsets``: the fused branch's score where only these modalities are present.
-      - ``shapley``: shares of the score by modality, ``empty`` and ``all``; in the metric's own direction.
-      - ``drop``: by modality, the gain of having it, with all others there.
-      - ``singles``: the score of every modality by itself and the ``source`` of that answer: a network trained alone
-        where one is given, else the run's own head, else a linear head on the frozen encoder.
-      - ``fusing``: the ``best_single`` by these very figures, and the gains over it and over the ensemble.
-      - ``probe``: by modality, the score of a linear head on the frozen encoder; that of the run's own head, of the
-        network trained alone and of a linear head on its encoder; and ``kept``, the gain of the linear head here over
-        the linear head there.
-      - ``classes``: by class, the recall of the fused network and of the best single modality.
-      - ``samples``, ``calibration``, ``disagreement``: as in `fusionkit.evaluation.diagnosis.samples`.
 
     Args:
         run: The run.
@@ -94,24 +69,24 @@ def diagnose(
     }
     there = {name: elsewhere.get(each.run.path, seen) for name, each in separate.items()}
     environment = describe_environment(str(chosen))
-    return {
-        "format": FORMAT,
-        "run": str(run.path),
-        "alone": {name: str(each.run.path) for name, each in separate.items()},
-        "protocol": describe_protocol(assembly),
-        "selection": assembly.selection_label,
-        "seed": assembly.recipe.train.seed,
-        "recipe": run.recipe.plain(),
-        "modalities": list(model.modalities),
-        "weights_sha256": run.sha256_of_weights(),
+    return Diagnosis(
+        format=Diagnosis.formats[-1],
+        run=str(run.path),
+        alone={name: str(each.run.path) for name, each in separate.items()},
+        protocol=DiagnosedProtocol(**describe_protocol(assembly).plain()),
+        selection=assembly.selection_label,
+        seed=assembly.recipe.train.seed,
+        recipe=run.recipe.plain(),
+        modalities=list(model.modalities),
+        weights_sha256=run.sha256_of_weights(),
         **{name: environment[name] for name in ("commit", "device", "platform", "command")},
-        "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")},
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "notes": _notes(model, assembly),
-        "gradients": cosines_over_training(run.read_log()),
-        "cost": _cost(model, assembly, chosen),
-        "targets": {target: describe_target(model.cpu(), target, seen, there, resamples) for target in model.targets},
-    }
+        versions={name: environment[name] for name in ("fusionkit", "torch", "python")},
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        notes=_notes(model, assembly),
+        gradients=cosines_over_training(run.read_log()),
+        cost=_cost(model, assembly, chosen),
+        targets={target: describe_target(model.cpu(), target, seen, there, resamples) for target in model.targets},
+    )
 
 
 def _see(
@@ -146,16 +121,17 @@ def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
     return notes
 
 
-def _cost(model: FusionModel, assembly: Assembly, device: torch.device) -> dict[str, Any]:
+def _cost(model: FusionModel, assembly: Assembly, device: torch.device) -> Cost:
     model.to(device).channels_last().eval()
     everything = model.modalities
     batch = next(assembly.loader(assembly.test_ids, training=False))
     fewer = {name: without(everything, name) for name in everything if len(everything) > 1}
     with name_batch("diagnosis", batch, device):
         timing = time_subsets(model, inputs_of(batch, model, device), (everything, *fewer.values()))
-    return {
-        "batch": figure(timing.samples),
-        "all": figure(timing.milliseconds[everything]),
-        "without": {name: figure(timing.milliseconds[subset]) for name, subset in fewer.items()},
-        "spared": {name: figure(*timing.spared(everything, subset)) for name, subset in fewer.items()},
-    }
+    spared = {name: timing.spared(everything, subset) for name, subset in fewer.items()}
+    return Cost(
+        batch=figure(timing.samples),
+        all=figure(timing.milliseconds[everything]),
+        without={name: figure(timing.milliseconds[subset]) for name, subset in fewer.items()},
+        spared={name: figure(value, (low, high)) for name, (value, low, high) in spared.items()},
+    )

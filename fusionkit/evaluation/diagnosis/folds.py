@@ -9,6 +9,7 @@ from typing import Any
 from fusionkit.errors import RunError
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.statistics import estimate_mean
+from fusionkit.storage.diagnosis import Diagnosis
 from fusionkit.storage.files import guarded
 from fusionkit.storage.run_folder import RunFolder
 
@@ -18,8 +19,8 @@ FIGURE = {"value", "low", "high"}
 MERGED = ("selection", "notes", "gradients", "cost", "targets")
 
 
-def merge(diagnoses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean of diagnoses of one recipe; of a single one, itself.
+def merge(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
+    """Returns the mean of diagnoses of one recipe; of a single one, itself.
 
     A figure becomes the mean over folds of the mean over seeds, with Student's interval over folds; of one fold it has
     no interval, unless there is one run. Counts add up. Text that differs becomes None, lists are joined. What some
@@ -30,18 +31,18 @@ def merge(diagnoses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         RunError: The runs are of other components or data, or one stands there twice.
     """
     if len(diagnoses) == 1:
-        return dict(diagnoses[0])
+        return diagnoses[0]
     _check_belong_together(diagnoses)
-    folds = [each["protocol"]["fold"] for each in diagnoses]
-    first = diagnoses[0]
-    merged = {key: _merged([each[key] for each in diagnoses], folds) for key in MERGED}
+    plain = [each.plain() for each in diagnoses]  # figures are merged wherever they stand
+    folds, first = [each["protocol"]["fold"] for each in plain], plain[0]
+    merged = {key: _merged([each[key] for each in plain], folds) for key in MERGED}
     notes = [note for note in merged.pop("notes") if note != OF_FEW_GROUPS]  # these intervals are over folds
-    if differing := check_recipes({each["run"]: each["recipe"] for each in diagnoses}):
+    if differing := check_recipes({each["run"]: each["recipe"] for each in plain}):
         notes.append(
             f"The runs differ in {', '.join(differing)}, as those of a comparison do that tunes every fold: figures "
             "are means over these settings. The recipe below is that of the first run."
         )
-    return {
+    document = {
         **{key: first[key] for key in KEPT},
         "each": [
             {
@@ -50,17 +51,18 @@ def merge(diagnoses: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "seed": each["seed"],
                 "fusing": {target: of["fusing"] for target, of in each["targets"].items()},
             }
-            for each in diagnoses
+            for each in plain
         ],
-        "alone": _merged([each["alone"] for each in diagnoses], folds),
+        "alone": _merged([each["alone"] for each in plain], folds),
         "protocol": {
             "folds": list(dict.fromkeys(folds)),
-            "label": _merged([each["protocol"]["label"] for each in diagnoses], folds),
+            "label": _merged([each["protocol"]["label"] for each in plain], folds),
         },
         "recipe": first["recipe"],
         **merged,
         "notes": notes,
     }
+    return Diagnosis.model_validate(document)
 
 
 def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -92,7 +94,7 @@ def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return list(found)
 
 
-def write_merged(folder: Path, diagnosis: Mapping[str, Any]) -> Path:
+def write_merged(folder: Path, diagnosis: Diagnosis) -> Path:
     """Writes ``diagnosis.json`` into a folder that is not the diagnosed run's own, and returns its path.
 
     Raises:
@@ -130,15 +132,15 @@ def _mean(figures: Sequence[Mapping[str, float | None]], folds: Sequence[str]) -
     return {"value": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _check_belong_together(diagnoses: Sequence[Mapping[str, Any]]) -> None:
-    seen: dict[tuple[str, int], str] = {}
+def _check_belong_together(diagnoses: Sequence[Diagnosis]) -> None:
+    seen: dict[tuple[str | None, int | None], str | None] = {}
     for each in diagnoses:
-        key = (each["protocol"]["split_hash"], each["seed"])
+        key = (each.protocol.split_hash, each.seed)
         if key in seen:
             raise RunError(
-                f"{each['run']}: is of the same fold and seed as {seen[key]}; give runs of one variant, each once"
+                f"{each.run}: is of the same fold and seed as {seen[key]}; give runs of one variant, each once"
             )
-        seen[key] = each["run"]
+        seen[key] = each.run
 
 
 def _is_of_kind(key: str) -> bool:

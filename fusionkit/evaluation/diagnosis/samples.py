@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fusionkit.evaluation.diagnosis.scores import Answer, Judge, figure
+from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.models.loss_heads.class_metrics import expected_calibration_error
 from fusionkit.models.loss_heads.number_metrics import as_columns
+from fusionkit.storage.diagnosis import Calibration, Disagreement, Rescued
+from fusionkit.storage.documents import figure
 
 MOST_NAMED = 20
 
 
-def rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Sequence[str]) -> dict[str, Any]:
+def rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Sequence[str]) -> Rescued:
     """Samples that the fused network tells right and a rival wrong, and the other way round.
 
     Numbers are neither: there the fused network is nearer to the truth, or farther from it.
@@ -37,18 +38,18 @@ def rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Seq
         ours, theirs = judge.distance(fused, rows), judge.distance(rival, rows)
         rescued, hurt = ours < theirs, ours > theirs
     named = [[sample_ids[row] for row in rows[mask].tolist()][:MOST_NAMED] for mask in (rescued, hurt)]
-    return {
-        "samples": len(rows),
-        "rescued": int(rescued.sum()),
-        "hurt": int(hurt.sum()),
-        "rescued_share": figure(_mean(rescued)),
-        "hurt_share": figure(_mean(hurt)),
-        "rescued_samples": named[0],
-        "hurt_samples": named[1],
-    }
+    return Rescued(
+        samples=len(rows),
+        rescued=int(rescued.sum()),
+        hurt=int(hurt.sum()),
+        rescued_share=figure(_mean(rescued)),
+        hurt_share=figure(_mean(hurt)),
+        rescued_samples=named[0],
+        hurt_samples=named[1],
+    )
 
 
-def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> dict[str, Any] | None:
+def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> Disagreement | None:
     """What fusing makes of samples where single modalities do not say the same; None with fewer than two of them.
 
     Args:
@@ -70,26 +71,26 @@ def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> 
         differ = (said != said[0]).flatten(2).any(dim=2).any(dim=0)
         right = torch.stack([judge.right(each, rows) for each in singles.values()]).any(dim=0)
         ours = judge.right(fused, rows)
-        return {
-            "samples": len(rows),
-            "disagree": figure(_mean(differ)),
-            "agree": figure(_mean(ours[~differ])),
-            "one_right": figure(_mean(ours[differ & right])),
-            "all_wrong": figure(_mean(ours[differ & ~right])),
-        }
+        return Disagreement(
+            samples=len(rows),
+            disagree=figure(_mean(differ)),
+            agree=figure(_mean(ours[~differ])),
+            one_right=figure(_mean(ours[differ & right])),
+            all_wrong=figure(_mean(ours[differ & ~right])),
+        )
     numbers = torch.stack([judge.numbers(each, rows) for each in singles.values()])
     apart = (numbers.amax(dim=0) - numbers.amin(dim=0)).mean(dim=1)
     error = judge.distance(fused, rows)
     far = apart > apart.median() if len(rows) else torch.zeros(0, dtype=torch.bool)
-    return {
-        "samples": len(rows),
-        "disagree": figure(_mean(apart)),
-        "near": figure(_mean(error[~far])),
-        "far": figure(_mean(error[far])),
-    }
+    return Disagreement(
+        samples=len(rows),
+        disagree=figure(_mean(apart)),
+        near=figure(_mean(error[~far])),
+        far=figure(_mean(error[far])),
+    )
 
 
-def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, dict[str, Any]]:
+def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, Calibration]:
     """How far answers are from what they claim.
 
     Args:
@@ -101,21 +102,21 @@ def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, dict[s
         minus the share that is right (positive is too sure); of labels and numbers ``surplus``, the mean of what is
         said minus the mean of what is true.
     """
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Calibration] = {}
     for name, answer in answers.items():
         rows = judge.rows(answer)
         said, wanted = answer.distribution[rows].double(), judge.targets[rows]
         if judge.kind == "classes":
             sure = said.amax(dim=1) - judge.right(answer, rows).double()
-            found[name] = {
-                "source": answer.source,
-                "ece": figure(expected_calibration_error(said, wanted)),
-                "surplus": figure(_mean(sure)),
-            }
+            found[name] = Calibration(
+                source=answer.source,
+                ece=figure(expected_calibration_error(said, wanted)),
+                surplus=figure(_mean(sure)),
+            )
         else:
             said = judge.numbers(answer, rows) if judge.kind == "numbers" else said
             surplus = (said - as_columns(wanted).double()).nanmean() if len(rows) else torch.tensor(torch.nan)
-            found[name] = {"source": answer.source, "surplus": figure(float(surplus))}
+            found[name] = Calibration(source=answer.source, surplus=figure(float(surplus)))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,19 +12,8 @@ from torch import Tensor
 from fusionkit.evaluation.bootstrap import SEED, draw_counts, resample_metrics
 from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.models.loss_heads.number_metrics import as_columns
-
-Figure = dict[str, float | None]
-"""``value`` with the limits ``low`` and ``high`` of its 95 % interval, None where there are none."""
-
-
-def figure(value: float, low: float | None = None, high: float | None = None) -> Figure:
-    """A figure; a value that is not finite is None.
-
-    Example:
-        >>> figure(0.5), figure(float("nan"))
-        ({'value': 0.5, 'low': None, 'high': None}, {'value': None, 'low': None, 'high': None})
-    """
-    return {"value": value if math.isfinite(value) else None, "low": low, "high": high}
+from fusionkit.storage.diagnosis import ClassGain
+from fusionkit.storage.documents import Figure, figure
 
 
 @dataclass(frozen=True)
@@ -88,9 +76,9 @@ class Judge:
         """
         rows = self.rows(first, second)
         value = self.sign * (self._score(first, rows) - self._score(second, rows))
-        return figure(value, *self._limits(self._drawn(first, second, rows)))
+        return figure(value, self._limits(self._drawn(first, second, rows)))
 
-    def class_gains(self, first: Answer, second: Answer) -> dict[str, dict[str, Any]]:
+    def class_gains(self, first: Answer, second: Answer) -> dict[str, ClassGain]:
         """By class, the recall of two answers and by how much the first is better, over what both speak of."""
         rows = self.rows(first, second)
         wanted = self.targets[rows]
@@ -109,12 +97,12 @@ class Judge:
                     for values in ((hits[0] - hits[1]) * of, of)
                 ]
                 drawn = (counts @ sums[0]) / (counts @ sums[1])
-            found[name] = {
-                "samples": int(of.sum()),
-                "first": figure(recalls[0]),
-                "second": figure(recalls[1]),
-                "gain": figure(recalls[0] - recalls[1], *self._limits(drawn)),
-            }
+            found[name] = ClassGain(
+                samples=int(of.sum()),
+                first=figure(recalls[0]),
+                second=figure(recalls[1]),
+                gain=figure(recalls[0] - recalls[1], self._limits(drawn)),
+            )
         return found
 
     def right(self, answer: Answer, rows: Tensor) -> Tensor:
@@ -164,9 +152,9 @@ class Judge:
             return None
         return draw_counts(len(place), self.resamples, SEED), torch.tensor([place[group] for group in groups])
 
-    def _limits(self, drawn: Tensor) -> tuple[float, float] | tuple[None, None]:
+    def _limits(self, drawn: Tensor) -> tuple[float, float] | None:
         defined = drawn[~drawn.isnan()].double()
         if not len(defined):
-            return None, None
+            return None
         low, high = torch.quantile(defined, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
         return low, high

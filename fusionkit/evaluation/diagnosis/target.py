@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, FUSED
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED
 from fusionkit.evaluation.diagnosis.outputs import Observed
 from fusionkit.evaluation.diagnosis.probe import probe
 from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, rescued_and_hurt
-from fusionkit.evaluation.diagnosis.scores import Answer, Figure, Judge, figure
+from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.diagnosis.shapley import shapley_shares
-from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, name_of, without
+from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, name_of, without
 from fusionkit.evaluation.predictions import average_of_present, product_of_present
 from fusionkit.models.build import FusionModel
-from fusionkit.storage.measures import plain_measures
+from fusionkit.storage.diagnosis import Constant, DiagnosedTarget, Fusing, Probe, Shapley, Single
+from fusionkit.storage.documents import figure
+from fusionkit.storage.measures import describe_measures
 
 ALONE, OWN_HEAD, PROBE = "trained alone", "its own head", "linear head on its frozen encoder"
 """Where the answer of a single modality comes from, the best first."""
@@ -37,8 +38,8 @@ class Seen:
 
 def describe_target(
     model: FusionModel, target: str, seen: Seen, alone: Mapping[str, Seen], resamples: int
-) -> dict[str, Any]:
-    """What `fusionkit.evaluation.diagnosis.diagnosis` says of a target.
+) -> DiagnosedTarget:
+    """Describes a target as `fusionkit.evaluation.diagnosis.diagnosis` does.
 
     Args:
         model: The network, on the CPU.
@@ -66,43 +67,43 @@ def describe_target(
     if len(singles) > 1:
         rivals |= _ensembles(judge, singles)
     constant = _constant(judge, seen, target)
-    return {
-        "score": judge.head.score,
-        "higher_is_better": judge.head.measure(judge.head.score).higher_is_better,
-        "kind": judge.kind,
-        "measures": plain_measures(judge.head.measures),
-        "samples": len(judge.rows(fused)),
-        "groups": judge.groups(fused),
-        "fused": figure(scores[everything]),
-        "subsets": {name_of(subset): figure(score) for subset, score in scores.items()},
-        "shapley": None
-        if len(everything) > MOST_MODALITIES
-        else {
-            "empty": figure(scores[()]),
-            "all": figure(scores[everything]),
-            "shares": {name: figure(share) for name, share in shapley_shares(everything, scores).items()},
+    gains = {f"over_{name}": judge.gain(fused, rival) for name, rival in rivals.items()}
+    ensembles = {name: figure(judge.score(rivals[name])) if name in rivals else None for name in ENSEMBLES}
+    measures, metric = describe_measures(judge.head.measures), judge.head.measure(judge.head.score)
+    return DiagnosedTarget(
+        score=metric.name,
+        higher_is_better=metric.higher_is_better,
+        kind=judge.kind,
+        measures=measures,
+        samples=len(judge.rows(fused)),
+        groups=judge.groups(fused),
+        fused=figure(scores[everything]),
+        subsets={name_of(subset): figure(score) for subset, score in scores.items()},
+        shapley=None if len(everything) > MOST_MODALITIES else _shapley(everything, scores),
+        drop={name: judge.gain(fused, said[without(everything, name)]) for name in everything if len(everything) > 1},
+        singles={
+            name: Single(source=answer.source, score=figure(judge.score(answer))) for name, answer in singles.items()
         },
-        "drop": {
-            name: judge.gain(fused, said[without(everything, name)]) for name in everything if len(everything) > 1
-        },
-        "singles": {
-            name: {"source": answer.source, "score": figure(judge.score(answer))} for name, answer in singles.items()
-        },
-        **{name: figure(judge.score(rivals[name])) if name in rivals else None for name in (ENSEMBLE, ENSEMBLE_LOG)},
-        "constant": {"score": figure(judge.score(constant)), "over": judge.gain(fused, constant)},
-        "fusing": {"best_single": best, **{f"over_{name}": judge.gain(fused, rival) for name, rival in rivals.items()}},
-        "probe": {
+        constant=Constant(score=figure(judge.score(constant)), over=judge.gain(fused, constant)),
+        fusing=Fusing(best_single=best, **gains),
+        probe={
             name: _compared(judge, answer, heads.get(name), lone.get(name), lone_probes.get(name))
             for name, answer in probes.items()
             if answer is not None
         },
-        "classes": judge.class_gains(fused, singles[best]) if best is not None and judge.kind == "classes" else {},
-        "rivals": {name: rescued_and_hurt(judge, fused, rival, test.sample_ids) for name, rival in rivals.items()},
-        "calibration": calibration(
+        classes=judge.class_gains(fused, singles[best]) if best is not None and judge.kind == "classes" else {},
+        rivals={name: rescued_and_hurt(judge, fused, rival, test.sample_ids) for name, rival in rivals.items()},
+        calibration=calibration(
             judge, {FUSED: fused, **singles, **{name: of for name, of in rivals.items() if name != "best_single"}}
         ),
-        "disagreement": disagreement(judge, fused, singles),
-    }
+        disagreement=disagreement(judge, fused, singles),
+        **ensembles,
+    )
+
+
+def _shapley(modalities: Sequence[str], scores: Mapping[Subset, float]) -> Shapley:
+    shares = {name: figure(share) for name, share in shapley_shares(modalities, scores).items()}
+    return Shapley(empty=figure(scores[()]), all=figure(scores[tuple(modalities)]), shares=shares)
 
 
 def _best(judge: Judge, singles: Mapping[str, Answer]) -> str | None:
@@ -166,11 +167,11 @@ def _rows(there: Observed, here: Observed) -> Tensor:
 
 def _compared(
     judge: Judge, answer: Answer, head: Answer | None, lone: Answer | None, lone_probe: Answer | None
-) -> dict[str, Figure | None]:
+) -> Probe:
     """A linear head on a frozen encoder, beside all else that was trained on the modality."""
     others = {"own_head": head, "alone": lone, "alone_probe": lone_probe}
-    return {
-        "score": figure(judge.score(answer)),
+    return Probe(
+        score=figure(judge.score(answer)),
+        kept=None if lone_probe is None else judge.gain(answer, lone_probe),
         **{name: None if each is None else figure(judge.score(each)) for name, each in others.items()},
-        "kept": None if lone_probe is None else judge.gain(answer, lone_probe),
-    }
+    )

@@ -8,23 +8,21 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from fusionkit.data.sources import datasets_shared
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.bootstrap import RESAMPLES
-from fusionkit.evaluation.diagnosis.scores import figure
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
 from fusionkit.evaluation.robustness.sources import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.execution.workers import show_progress
 from fusionkit.interfaces import Metric
+from fusionkit.storage.documents import Figure, figure, save_document
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.files import as_json, write_file
-from fusionkit.storage.measures import plain_measures
+from fusionkit.storage.measures import describe_measures
+from fusionkit.storage.stress import Stress, StressCurve, StressedInput, StressedWeights, StressPoint, StressTarget
 
-FORMAT = 1
 UNITS = {"missing": "share", "noise": "standard deviations", "shift": "seconds", "swap": "share"}
 
 
@@ -37,7 +35,7 @@ def stress(
     seed: int = 0,
     device: str | None = None,
     progress: bool = False,
-) -> dict[str, Any]:
+) -> Stress:
     """Corrupts the test part of a run, or of every run of an experiment, and leaves the figures as ``stress.json``.
 
     One modality is corrupted at a time. A point of an experiment's curve is the mean over folds, each the mean over
@@ -76,12 +74,12 @@ def stress(
             )
             advance("")
     document = make_document(source, found, levels, seed)
-    write_file(source.file, as_json(document))
+    save_document(source.file, document)
     return document
 
 
-def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels, seed: int) -> dict[str, Any]:
-    """The document that ``stress.json`` holds.
+def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels, seed: int) -> Stress:
+    """Makes the document that ``stress.json`` holds.
 
     Args:
         source: The folder.
@@ -93,42 +91,43 @@ def make_document(source: Source, found: Mapping[Key, Stressed], levels: Levels,
     environment = describe_environment(" / ".join(sorted({each.device for each in every})))
     scores = source.scores or every[0].scores
     by_fold = {fold: stressed.groups for (_, fold, _), stressed in found.items()}
-    return {
-        "format": FORMAT,
-        "kind": source.kind,
-        "levels": {name: list(of) for name, of in asdict(levels).items()},
-        "seed": seed,
-        "targets": {name: _described_metric(metric) for name, metric in scores.items()},
-        "folds": list(dict.fromkeys(fold for _, fold, _ in found)),
-        "seeds": sorted({seed for *_, seed in found}),
-        "samples": sum(len(groups) for groups in by_fold.values()),
-        "groups": len({group for groups in by_fold.values() for group in groups}),
-        "protocol": " / ".join(sorted({each.protocol for each in every})),
-        "selection": " / ".join(sorted({each.selection for each in every})),
-        "curves": [
+    return Stress(
+        format=Stress.formats[-1],
+        kind=source.kind,
+        levels={name: list(of) for name, of in asdict(levels).items()},
+        seed=seed,
+        targets={name: _describe_metric(metric) for name, metric in scores.items()},
+        folds=list(dict.fromkeys(fold for _, fold, _ in found)),
+        seeds=sorted({seed for *_, seed in found}),
+        samples=sum(len(groups) for groups in by_fold.values()),
+        groups=len({group for groups in by_fold.values() for group in groups}),
+        protocol=" / ".join(sorted({each.protocol for each in every})),
+        selection=" / ".join(sorted({each.selection for each in every})),
+        curves=[
             curve
             for target, metric in scores.items()
             for column in source.columns
             for curve in _curves(found, column, target, metric)
         ],
-        "runs": [_described(source, key, each) for key, each in found.items()],
-        "notes": notes_of(found),
+        runs=[_describe_run(source, key, each) for key, each in found.items()],
+        notes=notes_of(found),
         **{key: environment[key] for key in ("commit", "device", "platform", "command")},
-        "versions": {key: environment[key] for key in ("fusionkit", "torch", "python")},
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+        versions={key: environment[key] for key in ("fusionkit", "torch", "python")},
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
 
 
-def _described_metric(metric: Metric) -> dict[str, Any]:
-    return {"metric": metric.name, "higher_is_better": metric.higher_is_better, "measures": plain_measures([metric])}
+def _describe_metric(metric: Metric) -> StressTarget:
+    measures = describe_measures([metric])
+    return StressTarget(metric=metric.name, higher_is_better=metric.higher_is_better, measures=measures)
 
 
-def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: Metric) -> Iterator[dict[str, Any]]:
+def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: Metric) -> Iterator[StressCurve]:
     """The curves of a column, one per corruption and modality."""
     values: dict[tuple[str, str], dict[float, dict[str, dict[int, float | None]]]] = {}
     samples: dict[tuple[str, str, float], int] = {}
     units: dict[tuple[str, str], str] = {}
-    gains: dict[tuple[str, str], Mapping[str, float | None]] = {}
+    gains: dict[tuple[str, str], Figure] = {}
     for (variant, fold, seed), stressed in found.items():
         if variant != column.runs:
             continue
@@ -145,23 +144,24 @@ def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: 
     seeds = {seed for *_, seed in found}
     for (corruption, modality), by_level in values.items():
         points = [
-            {"level": level, **_point(by_fold, seeds), "samples": samples[corruption, modality, level]}
-            for level, by_fold in by_level.items()
+            _point(level, by_fold, seeds, samples[corruption, modality, level]) for level, by_fold in by_level.items()
         ]
-        yield {
-            "target": target,
-            "column": column.name,
-            "branch": column.branch,
-            "runs": column.runs,
-            "corruption": corruption,
-            "modality": modality,
-            "unit": units[corruption, modality],
-            "gain": gains.get((corruption, modality)) or _gain(points, metric.sign),
-            "points": points,
-        }
+        yield StressCurve(
+            target=target,
+            column=column.name,
+            branch=column.branch,
+            runs=column.runs,
+            corruption=corruption,
+            modality=modality,
+            unit=units[corruption, modality],
+            gain=gains.get((corruption, modality)) or _gain(points, metric.sign),
+            points=points,
+        )
 
 
-def _point(by_fold: Mapping[str, Mapping[int, float | None]], seeds: set[int]) -> dict[str, Any]:
+def _point(
+    level: float, by_fold: Mapping[str, Mapping[int, float | None]], seeds: set[int], samples: int
+) -> StressPoint:
     whole = {
         fold: fmean(known)
         for fold, by_seed in by_fold.items()
@@ -170,18 +170,18 @@ def _point(by_fold: Mapping[str, Mapping[int, float | None]], seeds: set[int]) -
     }
     interval = asdict(estimate_mean(list(whole.values()))) if whole else dict.fromkeys(("mean", "low", "high"))
     by_seed = {fold: {str(seed): value for seed, value in of.items()} for fold, of in by_fold.items()}
-    return {**interval, "by_fold": whole, "by_seed": by_seed}
+    return StressPoint(level=level, **interval, by_fold=whole, by_seed=by_seed, samples=samples)
 
 
-def _gain(points: Sequence[Mapping[str, Any]], sign: int) -> dict[str, float | None]:
+def _gain(points: Sequence[StressPoint], sign: int) -> Figure:
     """By how much the strongest level is better than untouched, over the folds that have both."""
-    after = max(points, key=lambda point: abs(point["level"]))["by_fold"]
-    before = next(point["by_fold"] for point in points if point["level"] == 0)
+    after = max(points, key=lambda point: abs(point.level)).by_fold
+    before = next(point.by_fold for point in points if point.level == 0)
     differences = [sign * (after[fold] - before[fold]) for fold in after if fold in before]
     if not differences:
         return figure(math.nan)
     interval = estimate_mean(differences)
-    return figure(interval.mean, interval.low, interval.high)
+    return Figure(value=interval.mean, low=interval.low, high=interval.high)
 
 
 def notes_of(found: Mapping[Key, Stressed]) -> list[str]:
@@ -194,14 +194,14 @@ def notes_of(found: Mapping[Key, Stressed]) -> list[str]:
     return [note if len(of) == len(every) else f"In {', '.join(of)}: {note}" for note, of in folds.items()]
 
 
-def _described(source: Source, key: Key, stressed: Stressed) -> dict[str, Any]:
+def _describe_run(source: Source, key: Key, stressed: Stressed) -> StressedWeights:
     variant, fold, seed = key
     inputs = {
-        name: {"samples": int(of.present.sum()), "rate": of.rate, "deviation": of.deviation.tolist()}
+        name: StressedInput(samples=int(of.present.sum()), rate=of.rate, deviation=of.deviation.tolist())
         for name, of in stressed.measured.items()
     }
     weights = source.runs[key].sha256_of_weights()
-    return {"variant": variant, "fold": fold, "seed": seed, "weights_sha256": weights, "inputs": inputs}
+    return StressedWeights(variant=variant, fold=fold, seed=seed, weights_sha256=weights, inputs=inputs)
 
 
 def _check_names(modalities: Sequence[str], known: Sequence[str], corruptions: Sequence[str]) -> None:

@@ -11,7 +11,6 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, trained_branches
 from fusionkit.interfaces import Metric
 from fusionkit.storage.experiment_folder import ExperimentFolder
-from fusionkit.storage.measures import measure_of
 from fusionkit.storage.run_folder import RunFolder
 
 Key = tuple[str, str, int]
@@ -87,15 +86,13 @@ def _of_run(run: RunFolder) -> Source:
 
 def _of_experiment(experiment: ExperimentFolder) -> Source:
     results = experiment.results
-    columns = tuple(
-        Column(each["name"], each["runs"], each["branch"]) for each in results["columns"] if each["branch"] != CONSTANT
-    )
+    columns = tuple(Column(each.name, each.runs, each.branch) for each in results.columns if each.branch != CONSTANT)
     runs = {
-        (column.runs, row["fold"], row["seed"]): experiment.run(row["run"])
+        (column.runs, row.fold, row.seed): experiment.run(row.run)
         for column in columns
         for row in experiment.rows(column.name)
     }
     if not runs:
         raise RunError(f"{experiment.path}: no run of the experiment has finished, so there is nothing to stress")
-    scores = {results["target"]: measure_of(results)}
+    scores = {results.target: results.main_metric}
     return Source("experiment", RunFolder(experiment.path).stress_file, columns, runs, scores)

@@ -11,13 +11,14 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import judge_branch, trained_model
-from fusionkit.evaluation.diagnosis.scores import Answer, Figure, Judge
+from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.evaluation.robustness.levels import Levels
 from fusionkit.evaluation.robustness.passes import UNTOUCHED, Passes
 from fusionkit.evaluation.robustness.spread import Measured, measure
 from fusionkit.interfaces import Metric
 from fusionkit.models.build import FusionModel
+from fusionkit.storage.documents import Figure
 from fusionkit.storage.environment import choose_device
 from fusionkit.storage.run_folder import RunFolder
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import FUSED
 from fusionkit.report.figures.features import Cloud, class_indices
 from fusionkit.storage.experiment_folder import ExperimentFolder, Said
+from fusionkit.storage.results import Results
 
 Runs = Mapping[tuple[str, int], str]
 """The run folder by fold and seed."""
@@ -42,19 +42,19 @@ def gather_clouds(experiment: ExperimentFolder) -> Clouds:
     Raises:
         RunError: There is none; says why.
     """
-    classes = experiment.compared_target().classes
+    classes = experiment.compared_target().classes or ()
     wanted = _sources(experiment.results)
     reasons: list[str] = []
-    for fold in experiment.results["folds"]:
-        for seed in experiment.results["seeds"]:
-            runs = [(title, branch, of.get((fold["name"], seed))) for title, branch, of in wanted]
+    for fold in experiment.results.folds:
+        for seed in experiment.results.seeds:
+            runs = [(title, branch, of.get((fold.name, seed))) for title, branch, of in wanted]
             try:
                 found = [(title, branch, _with_features(experiment, run, branch)) for title, branch, run in runs]
             except RunError as error:
                 reasons.append(str(error))
                 continue
             if found:
-                return _clouds(fold["name"], seed, found, classes)
+                return _clouds(fold.name, seed, found, classes)
     raise RunError(reasons[0] if reasons else "no network was trained on one modality alone, and none is fused")
 
 
@@ -69,20 +69,20 @@ def _with_features(experiment: ExperimentFolder, run: str | None, branch: str) -
     return said
 
 
-def _sources(results: Mapping[str, Any]) -> list[tuple[str, str, Runs]]:
+def _sources(results: Results) -> list[tuple[str, str, Runs]]:
     """Modalities that were trained alone, then fused networks: title, branch, and runs."""
     alone: dict[str, dict[tuple[str, int], str]] = {}
     fused: dict[str, dict[tuple[str, int], str]] = {
-        column["name"]: {} for column in results["columns"] if column["branch"] == FUSED
+        column.name: {} for column in results.columns if column.branch == FUSED
     }
-    judge = next((column.get("alone") for column in results["columns"] if column.get("alone")), None)
-    sources = {column["name"]: column["runs"] for column in results["columns"]}
-    for row in results["rows"]:
-        place = (row["fold"], row["seed"])
-        if row["trained"] == "alone" and (row["variant"] is None or judge in (None, sources[row["variant"]])):
-            alone.setdefault(row["branch"], {}).setdefault(place, row["run"])
-        elif row["variant"] in fused:
-            fused[row["variant"]][place] = row["run"]
+    judge = next((column.alone for column in results.columns if column.alone), None)
+    sources = {column.name: column.runs for column in results.columns}
+    for row in results.rows:
+        place = (row.fold, row.seed)
+        if row.trained == "alone" and (row.variant is None or judge in (None, sources[row.variant])):
+            alone.setdefault(row.branch, {}).setdefault(place, row.run)
+        elif row.variant in fused:
+            fused[row.variant][place] = row.run
     listed: list[tuple[str, str, Runs]] = [(f"{name}, alone", name, runs) for name, runs in alone.items()]
     return listed + [(f"{name}, fused", FUSED, runs) for name, runs in fused.items()]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLES
 from fusionkit.report.figures.style import INK, WIDEST, canvas, fitting
+from fusionkit.storage.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 MOST_NUMBERS, MOST_NAMES = 16, 40
 """With more classes cells hold no numbers, and axes no names."""
-
-Results = Mapping[str, Any]
 
 
 def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> Figure:
@@ -32,13 +31,13 @@ def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> 
     Raises:
         RunError: A variant has no confusion matrix.
     """
-    matrices = results["confusion"]["matrices"]
+    matrices = results.confusion.matrices
     chosen = list(variants) if variants is not None else telling_columns(results)
     unknown = [name for name in chosen if name not in matrices]
     if unknown or not chosen:
         named = repr(unknown[0]) if unknown else "any variant"
         raise RunError(f"no confusion matrix of {named}; there are: {', '.join(matrices) or 'none'}")
-    classes = results["confusion"]["classes"]
+    classes = results.confusion.names
     side = _side(len(classes))
     labels = fitting(classes, 18) if len(classes) <= MOST_NAMES else None
     margin = 0.085 * max(map(len, labels)) if labels else 0.3
@@ -60,8 +59,8 @@ def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> 
 
 def most_confused(results: Results, variant: str, count: int = 5) -> list[tuple[str, str, int, float]]:
     """The pairs of classes that a variant confuses most often: true, predicted, how often, share of the true class."""
-    matrix = np.asarray(results["confusion"]["matrices"][variant], dtype=np.int64)
-    classes = results["confusion"]["classes"]
+    matrix = np.asarray(results.confusion.matrices[variant], dtype=np.int64)
+    classes = results.confusion.names
     totals = matrix.sum(axis=1)
     wrong = matrix - np.diag(np.diag(matrix))
     order = np.argsort(-wrong, axis=None, kind="stable")[:count]
@@ -111,8 +110,8 @@ def _label(axes: Axes, classes: int, labels: Sequence[str] | None, *, rows: bool
 
 def telling_columns(results: Results) -> list[str]:
     """The first fused column, the last one, and the ensemble: what a reader compares first."""
-    drawn = [column for column in results["columns"] if column["name"] in results["confusion"]["matrices"]]
-    fused = [column["name"] for column in drawn if column["branch"] == "fused"]
-    ensemble = [column["name"] for column in drawn if column["branch"] in ENSEMBLES]
-    chosen = [*fused[:1], *fused[-1:], *ensemble[:1]] or [column["name"] for column in drawn[:3]]
+    drawn = [column for column in results.columns if column.name in results.confusion.matrices]
+    fused = [column.name for column in drawn if column.branch == "fused"]
+    ensemble = [column.name for column in drawn if column.branch in ENSEMBLES]
+    chosen = [*fused[:1], *fused[-1:], *ensemble[:1]] or [column.name for column in drawn[:3]]
     return list(dict.fromkeys(chosen))

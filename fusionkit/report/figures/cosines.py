@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
 from fusionkit.report.figures.style import FAINT, INK, canvas, fitting, style_of
+from fusionkit.storage.diagnosis import Gradients
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_cosines(gradients: Mapping[str, Any] | None) -> Figure:
+def draw_cosines(gradients: Mapping[str, Gradients] | None) -> Figure:
     """A line per modality: the mean cosine of every twentieth of the training; below zero the losses conflict.
 
     Args:
@@ -27,19 +28,13 @@ def draw_cosines(gradients: Mapping[str, Any] | None) -> Figure:
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for position, (name, label) in enumerate(zip(gradients, fitting(list(gradients)), strict=True)):
         colour, marker = style_of(position)
-        told = [(100 * float(place), of) for place, of in gradients[name]["bins"].items() if of["value"] is not None]
-        places = [place for place, _ in told]
-        axes.plot(places, [of["value"] for _, of in told], color=colour, marker=marker, markersize=4, label=label)
-        bounded = [(place, of) for place, of in told if of["low"] is not None]
-        if bounded:
-            axes.fill_between(
-                [place for place, _ in bounded],
-                [of["low"] for _, of in bounded],
-                [of["high"] for _, of in bounded],
-                color=colour,
-                alpha=0.15,
-                linewidth=0,
-            )
+        bins = {100 * float(place): of for place, of in gradients[name].bins.items()}
+        means = {place: of.value for place, of in bins.items() if of.value is not None}
+        axes.plot(list(means), list(means.values()), color=colour, marker=marker, markersize=4, label=label)
+        limits = {place: of.limits for place, of in bins.items() if of.limits is not None}
+        if limits:
+            low, high = zip(*limits.values(), strict=True)
+            axes.fill_between(list(limits), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set_xlim(0, 100)
     axes.set_ylim(-1, 1)
     axes.grid(color=FAINT, linewidth=0.8)

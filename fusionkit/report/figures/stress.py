@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
 from fusionkit.report.figures.style import FAINT, WIDEST, canvas, fitting, style_of
-from fusionkit.report.text.stress import PER_CENT, Curve, Document, curves_of, measure_in_words, reads_it
-from fusionkit.storage.measures import measure_of
+from fusionkit.report.text.stress import PER_CENT, curves_of, measure_in_words, reads_it
+from fusionkit.storage.stress import Stress, StressCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ AXES = {
 }
 
 
-def draw_stress(document: Document, corruption: str, target: str) -> Figure:
+def draw_stress(document: Stress, corruption: str, target: str) -> Figure:
     """A panel per modality: a line per curve, in a band of its 95 % interval over folds.
 
     Networks that do not read the modality are dashed: what they reach, whatever befalls it.
@@ -38,44 +38,40 @@ def draw_stress(document: Document, corruption: str, target: str) -> Figure:
     found = dict(list(curves_of(document, corruption, target).items())[:MOST_PANELS])
     if not found:
         raise RunError("no curve has a value")
-    drawn = {curve["column"] for curves in found.values() for curve in curves}
-    columns = dict.fromkeys(curve["column"] for curve in document["curves"])
+    drawn = {curve.column for curves in found.values() for curve in curves}
+    columns = dict.fromkeys(curve.column for curve in document.curves)
     names = [name for name in columns if name in drawn][:MOST_CURVES]
     side_by_side = min(3, len(found))
     rows = -(-len(found) // side_by_side)
     width = max(4.8, min(WIDEST, 0.6 + 3.2 * side_by_side))
     figure, panels = canvas(width, 2.9 * rows + 0.3 + 0.2 * -(-len(names) // 4), len(found), side_by_side)
-    scale = 100 if measure_of(document["targets"][target]).share else 1
+    scale = 100 if document.targets[target].main_metric.share else 1
     for position, (axes, modality) in enumerate(zip(panels, found, strict=True)):
         if position:
             axes.sharey(panels[0])
         for curve in found[modality]:
-            if curve["column"] in names:
-                _draw_curve(axes, curve, names.index(curve["column"]), scale)
+            if curve.column in names:
+                _draw_curve(axes, curve, names.index(curve.column), scale)
         axes.set_title(fitting([modality], 30)[0], fontsize=10)
-        axes.set_xlabel(AXES[found[modality][0]["unit"]], fontsize=9)
+        axes.set_xlabel(AXES[found[modality][0].unit], fontsize=9)
         axes.grid(color=FAINT, linewidth=0.8)
     figure.supylabel(fitting([measure_in_words(document, target)], 60)[0], fontsize=9)
     _add_legend(figure, names)
     return figure
 
 
-def _draw_curve(axes: Axes, curve: Curve, place: int, scale: int) -> None:
+def _draw_curve(axes: Axes, curve: StressCurve, place: int, scale: int) -> None:
     colour, marker = style_of(place)
-    wide = 100 if curve["unit"] in PER_CENT else 1
-    known = [point for point in curve["points"] if point["mean"] is not None]
-    levels = [wide * point["level"] for point in known]
-    means = [scale * point["mean"] for point in known]
+    wide = 100 if curve.unit in PER_CENT else 1
+    known = {wide * point.level: scale * point.mean for point in curve.points if point.mean is not None}
     if not reads_it(curve):
-        axes.plot(levels, means, color=colour, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
+        axes.plot(list(known), list(known.values()), color=colour, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
         return
-    axes.plot(levels, means, color=colour, marker=marker, markersize=4.5, linewidth=1.5, zorder=2)
-    limited = [point for point in known if point["low"] is not None]
-    if len(limited) > 1:
-        low, high = ([scale * point[end] for point in limited] for end in ("low", "high"))
-        axes.fill_between(
-            [wide * point["level"] for point in limited], low, high, color=colour, alpha=0.08, linewidth=0
-        )
+    axes.plot(list(known), list(known.values()), color=colour, marker=marker, markersize=4.5, linewidth=1.5, zorder=2)
+    bands = {wide * point.level: point.limits for point in curve.points if point.limits is not None}
+    if len(bands) > 1:
+        low, high = zip(*([scale * limit for limit in limits] for limits in bands.values()), strict=True)
+        axes.fill_between(list(bands), low, high, color=colour, alpha=0.08, linewidth=0)
 
 
 def _add_legend(figure: Figure, names: list[str]) -> None:

@@ -15,7 +15,6 @@ from fusionkit.report.pages.comparison import FILES as COMPARISON_FILES
 from fusionkit.report.pages.comparison import comparison_section
 from fusionkit.report.pages.gallery import FILES, Gallery
 from fusionkit.report.pages.sections import notes_section, paper_section, recipe_section, short_section, table_section
-from fusionkit.report.text.verdict import modalities_of
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.files import replace_file
 from fusionkit.storage.results import Results
@@ -64,13 +63,13 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
             part, table = make_sections(each, figures)
             own = [*([table] if table else []), *(block for section in part for block in section.blocks)]
             blocks += own
-            of = "" if len(targets) == 1 else f"{each.results['target']}: "
+            of = "" if len(targets) == 1 else f"{each.results.target}: "
             missing += [f"{of}{missing_sentence(lack.what, lack.why)}" for lack in own if isinstance(lack, Missing)]
             for stale in {figures / file for file in (*FILES, *COMPARISON_FILES)} - set(_files(blocks)):
                 stale.unlink(missing_ok=True)  # of an earlier report, when there was more to draw
-            sections += part if len(targets) == 1 else _named_after(each.results["target"], part)
+            sections += part if len(targets) == 1 else _named_after(each.results.target, part)
         title, subtitle = title_of(*(each.results for each in targets))
-        made_from = f"results.json of {source.results['time']} and the runs beside it"
+        made_from = f"results.json of {source.results.time} and the runs beside it"
         html, markdown = write_pages(out, "report", sections, title=title, subtitle=subtitle, made_from=made_from)
     except OSError as error:
         raise RunError(f"{out}: the report cannot be written ({error.strerror or error})") from error
@@ -118,7 +117,7 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
         figures: The folder that receives the figures.
     """
     results = source.results
-    if not results["rows"]:
+    if not results.rows:
         told = (short_section(results), notes_section(results), recipe_section(results))
         return tuple(each for each in told if each is not None), None
     table = picture(figures / "table.png", lambda: draw_table(results), what="Table", alt="The table.", caption="")
@@ -136,14 +135,14 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
 
 def title_of(results: Results, *others: Results) -> tuple[str, str]:
     """The title of a report and the line below it; `others` are of other targets."""
-    modalities = modalities_of(results)
-    folds, seeds = len(results["folds"]), len(results["seeds"])
+    modalities = results.modalities
+    folds, seeds = len(results.folds), len(results.seeds)
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    runs = [said for said in (results["protocol"]["label"], results["selection"]) if said]  # nothing of no run
-    compared = " and ".join(f"{each['metric']} of {each['target']}" for each in (results, *others))
+    runs = [said for said in (results.protocol.label, results.selection) if said]  # nothing of no run
+    compared = " and ".join(f"{each.metric} of {each.target}" for each in (results, *others))
     said = ", ".join((compared, counted, *runs))
     question = "Does fusing help?" if len(modalities) > 1 else "One modality:"
-    return f"{question} {' + '.join(modalities)}", f"{said}; {results['time'][:10]}"
+    return f"{question} {' + '.join(modalities)}", f"{said}; {results.time[:10]}"
 
 
 def as_html(title: str, subtitle: str, sections: Sequence[Section], made_from: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,7 +23,7 @@ from fusionkit.report.figures.numbers import Pairs, draw_numbers
 from fusionkit.report.pages.blocks import Block, Missing, Paragraph, Section, Table, picture, section
 from fusionkit.report.text.tables import NOTHING, format_value
 from fusionkit.storage.experiment_folder import ExperimentFolder, Said
-from fusionkit.storage.measures import measure_of
+from fusionkit.storage.results import ResultColumn
 
 MOST_MATRICES = 9
 FILES = tuple(
@@ -62,8 +62,8 @@ class Gallery:
 
     def _values(self) -> Section:
         means = "; ".join(
-            f"{name} {format_value(column['mean'], measure_of(self._results))}"
-            for name, column in self._results["summary"].items()
+            f"{name} {format_value(column.mean, self._results.main_metric)}"
+            for name, column in self._results.summary.items()
         )
         return section(
             "Every fold",
@@ -87,12 +87,12 @@ class Gallery:
         )
 
     def _confusions(self) -> Section:
-        drawn = self._results["confusion"]["matrices"]
-        names = [column["name"] for column in self._results["columns"] if column["name"] in drawn][:MOST_MATRICES]
+        drawn = self._results.confusion.matrices
+        names = [column.name for column in self._results.columns if column.name in drawn][:MOST_MATRICES]
         what = "Confusion matrices"
         if not names:
             return section("Confusions", Missing(what, self._no_confusion()))
-        classes = self._results["confusion"]["classes"]
+        classes = self._results.confusion.names
         if len(classes) > MOST_NUMBERS:
             names = telling_columns(self._results)  # each takes half a page
         shown = picture(
@@ -108,7 +108,7 @@ class Gallery:
         return section("Confusions", shown, *self._most_confused(names))
 
     def _no_confusion(self) -> str:
-        if not self._results["rows"]:
+        if not self._results.rows:
             return "no run has finished"
         if self._kind() == "labels":
             return "a sample may have several labels, or none"
@@ -133,7 +133,7 @@ class Gallery:
         drawn.append(
             picture(
                 self._folder / "features.png",
-                lambda: draw_features(found.clouds, found.classes, what=self._results["target"]),
+                lambda: draw_features(found.clouds, found.classes, what=self._results.target),
                 what=what,
                 alt=f"t-SNE of the features of {', '.join(cloud.title for cloud in found.clouds)}, {where}.",
                 caption=f"t-SNE of the reported samples of {where}: the normalised features of every modality that was "
@@ -148,7 +148,7 @@ class Gallery:
                 picture(
                     self._folder / "features_adapted.png",
                     lambda: draw_features(
-                        found.adapted, found.classes, side_by_side=columns, what=self._results["target"]
+                        found.adapted, found.classes, side_by_side=columns, what=self._results.target
                     ),
                     what="Features before and after the residual perceptrons",
                     alt=f"t-SNE of every modality's features alone, in the joint network, and adapted, {where}.",
@@ -172,9 +172,7 @@ class Gallery:
         if not logs and unread:
             return section("Learning curves", Missing("Learning curves", unread[0]))
         validated = any(record.get("validation") is not None for of in logs.values() for log in of for record in log)
-        with_rule = (
-            f"There are no validation losses: with the rule '{self._results['selection']}' no sample is set aside."
-        )
+        with_rule = f"There are no validation losses: with the rule '{self._results.selection}' no sample is set aside."
         shown = picture(
             self._folder / "learning_curves.png",
             lambda: draw_term_curves(logs),
@@ -189,7 +187,7 @@ class Gallery:
         found: dict[str, Calibration] = {}
         rows = []
         for column in self._networks():
-            name, branch = column["name"], column["branch"]
+            name, branch = column.name, column.branch
             parts = [(said.distributions[branch], said.targets) for said in self._of_column(name, branch)]
             try:
                 found[name] = pooled(parts)
@@ -199,7 +197,7 @@ class Gallery:
             rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+z.1f}"))
         shown = picture(
             self._folder / "calibration.png",
-            lambda: draw_calibration(found, {c["name"]: c["branch"] for c in self._networks()}),
+            lambda: draw_calibration(found, {c.name: c.branch for c in self._networks()}),
             what="Calibration",
             alt="Reliability diagrams: "
             + "; ".join(f"{name} ECE {100 * each.ece:.1f} %" for name, each in found.items()),
@@ -220,38 +218,38 @@ class Gallery:
         pairs: dict[str, Pairs] = {}
         for column in self._networks():
             parts = [
-                (_columns(said.targets), _columns(said.distributions[column["branch"]]))
-                for said in self._of_column(column["name"], column["branch"])
+                (_columns(said.targets), _columns(said.distributions[column.branch]))
+                for said in self._of_column(column.name, column.branch)
             ]
             if parts:
-                pairs[column["name"]] = (
+                pairs[column.name] = (
                     np.concatenate([wanted for wanted, _ in parts]),
                     np.concatenate([said[:, : wanted.shape[1]] for wanted, said in parts]),  # numbers come first
                 )
         shown = picture(
             self._folder / "numbers.png",
-            lambda: draw_numbers(pairs, self._results["target"]),
+            lambda: draw_numbers(pairs, self._results.target),
             what="Predicted against true numbers",
-            alt=f"Predicted against true {self._results['target']} of {', '.join(pairs)}.",
+            alt=f"Predicted against true {self._results.target} of {', '.join(pairs)}.",
             caption="Every reported sample of all folds and seeds; on the dashed line a prediction is right.",
         )
         return section("Predicted and true numbers", shown, *_unread(self._unread))
 
-    def _networks(self) -> list[Mapping[str, Any]]:
+    def _networks(self) -> list[ResultColumn]:
         """The columns that are networks."""
-        return [column for column in self._results["columns"] if column["branch"] != CONSTANT]
+        return [column for column in self._results.columns if column.branch != CONSTANT]
 
     def _kind(self) -> TargetKind:
         try:
             return self._experiment.compared_target().kind
         except RunError:
-            return "classes" if self._results["confusion"]["matrices"] else "labels"
+            return "classes" if self._results.confusion.matrices else "labels"
 
     def _of_column(self, name: str, branch: str) -> list[Said]:
         """What the runs of a column said, of those that can be read."""
         said = []
         for row in self._experiment.rows(name):
-            run = row["run"]
+            run = row.run
             if run not in self._said:
                 try:
                     read = self._experiment.said(run)

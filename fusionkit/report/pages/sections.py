@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fusionkit.config.yaml import write_yaml
 from fusionkit.interfaces import Metric
 from fusionkit.report.pages.blocks import Block, Code, Paragraph, Points, Section, Table, section
@@ -12,8 +9,7 @@ from fusionkit.report.text.paper import contradictions, fold_table, mean_table, 
 from fusionkit.report.text.published import published
 from fusionkit.report.text.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.text.verdict import verdict
-from fusionkit.storage.measures import measure_of
-from fusionkit.storage.results import Results
+from fusionkit.storage.results import Difference, Results, Variant
 
 
 def short_section(results: Results) -> Section:
@@ -25,12 +21,12 @@ def short_section(results: Results) -> Section:
 def table_section(results: Results) -> Section:
     """The table of folds and variants, and every comparison."""
     text = table_text(results)
-    notes = set(results["notes"])
+    notes = set(results.notes)
     captions = tuple(caption for caption in text.captions if caption not in notes and not caption.startswith("FAILED"))
     table = Table(text.header, (*text.folds, *text.summary), strong=frozenset({"mean"}))
     return section(
         "Table",
-        Paragraph(f"{text.title}. {'Higher' if results['higher_is_better'] else 'Lower'} is better."),
+        Paragraph(f"{text.title}. {'Higher' if results.higher_is_better else 'Lower'} is better."),
         table,
         Points(captions),
         folded={"Every comparison of two variants": (comparison_table(results),)},
@@ -39,13 +35,13 @@ def table_section(results: Results) -> Section:
 
 def comparison_table(results: Results) -> Block:
     """Every pair of variants, and every fused one against the best network of one modality alone."""
-    metric, rows = measure_of(results), []
-    for name, column in results["summary"].items():
-        if over := column.get("over_alone"):
-            rows.append((name, f"{over['modality']} alone", *_cells(over, metric)))
+    metric, rows = results.main_metric, []
+    for name, column in results.summary.items():
+        if over := column.over_alone:
+            rows.append((name, f"{over.modality} alone", *_cells(over, metric)))
         rows += [
             (name, other, *_cells(comparison, metric))
-            for other, comparison in column["against"].items()
+            for other, comparison in column.against.items()
             if comparison is not None
         ]
     if not rows:
@@ -54,16 +50,16 @@ def comparison_table(results: Results) -> Block:
     return Table(header, tuple(rows))
 
 
-def _cells(comparison: Mapping[str, Any], metric: Metric) -> tuple[str, ...]:
-    difference = comparison["difference"]
-    figures = (format_value(difference[key], metric, signed=True) for key in ("mean", "low", "high"))
-    tests = (format_p(comparison[key]) for key in ("wilcoxon_p", "t_p", "corrected_t_p"))
-    return (str(comparison["folds"]), *figures, *tests)
+def _cells(comparison: Difference, metric: Metric) -> tuple[str, ...]:
+    difference = comparison.difference
+    figures = (format_value(each, metric, signed=True) for each in (difference.mean, difference.low, difference.high))
+    tests = map(format_p, (comparison.wilcoxon_p, comparison.t_p, comparison.corrected_t_p))
+    return (str(comparison.folds), *figures, *tests)
 
 
 def paper_section(results: Results) -> Section | None:
     """Published numbers beside ours; None where the experiment states none."""
-    paper = published(results)
+    paper = published(results.experiment)
     if paper is None:
         return None
     means = mean_table(results, paper)
@@ -84,57 +80,57 @@ def paper_section(results: Results) -> Section | None:
 
 def notes_section(results: Results) -> Section | None:
     """What was added, what the data lack, what should be known, and what failed; None where there is nothing."""
-    blocks: list[Block] = [Points(tuple(results["notes"]))] if results["notes"] else []
-    if data_notes := tuple(results.get("data_notes", ())):
+    blocks: list[Block] = [Points(tuple(results.notes))] if results.notes else []
+    if data_notes := tuple(results.data_notes):
         blocks += [Paragraph("What the dataset says of its files:"), Points(data_notes)]
-    failures = results["failures"]
+    failures = results.failures
     if failures:
         blocks.append(
             Paragraph(f"Runs that failed: {len(failures)}. The same command repeats them and keeps the rest.")
         )
-        rows = tuple((each["variant"], each["fold"], str(each["seed"]), each["error"]) for each in failures)
+        rows = tuple((each.variant, each.fold, str(each.seed), each.error) for each in failures)
         blocks.append(Table(("", "fold", "seed", "error"), rows, words=True))
     if not blocks:
         return None
     traces = {
-        f"Where {each['variant']}, {each['fold']}, seed {each['seed']} failed": (Code(each["traceback"]),)
+        f"Where {each.variant}, {each.fold}, seed {each.seed} failed": (Code(each.traceback),)
         for each in failures
-        if each.get("traceback")
+        if each.traceback
     }
     return section("Notes and failures", *blocks, folded=traces)
 
 
 def recipe_section(results: Results) -> Section:
     """How the numbers came about: protocol, environment, variants and recipes."""
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    folds = results["protocol"]["folds"] or {}
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    folds = results.protocol.folds or {}
     facts = {
-        "command": results["command"],
-        "protocol": results["protocol"]["label"] or NOTHING,
-        "folds": f"{len(results['folds'])} of {folds.get('type', NOTHING)}",
-        "seeds": ", ".join(map(str, results["seeds"])),
-        "epoch": results["selection"] or NOTHING,
-        "encoders start": starts_sentence(results) or NOTHING,
-        "device": results["device"] or NOTHING,
-        "platform": results["platform"],
+        "command": results.command,
+        "protocol": results.protocol.label or NOTHING,
+        "folds": f"{len(results.folds)} of {folds.get('type', NOTHING)}",
+        "seeds": ", ".join(map(str, results.seeds)),
+        "epoch": results.selection or NOTHING,
+        "encoders start": starts_sentence(results.recipes) or NOTHING,
+        "device": results.device or NOTHING,
+        "platform": results.platform,
         "versions": versions,
-        "commit": results["commit"] or NOTHING,
-        "time": results["time"],
+        "commit": results.commit or NOTHING,
+        "time": results.time,
     }
-    variants = tuple((name, _described(of)) for name, of in results["experiment"]["variants"].items())
+    variants = tuple((name, _described(of)) for name, of in results.experiment.variants.items())
     splits = tuple(
         (
-            fold["name"],
-            str(fold.get("train", NOTHING)),
-            str(fold.get("test", NOTHING)),
-            fold.get("split_hash") or NOTHING,
+            fold.name,
+            NOTHING if fold.train is None else str(fold.train),
+            NOTHING if fold.test is None else str(fold.test),
+            fold.split_hash or NOTHING,
         )
-        for fold in results["folds"]
+        for fold in results.folds
     )
     folded: dict[str, tuple[Block, ...]] = {
         "Folds and the hashes of their splits": (Table(("", "train", "test", "sha256"), splits, words=True),)
     }
-    folded |= {f"Recipe of {name}": (Code(write_yaml(recipe)),) for name, recipe in results["recipes"].items()}
+    folded |= {f"Recipe of {name}": (Code(write_yaml(recipe)),) for name, recipe in results.recipes.items()}
     return section(
         "Recipe and environment",
         Table(("", "of every run"), tuple((key, str(value)) for key, value in facts.items()), words=True),
@@ -143,8 +139,8 @@ def recipe_section(results: Results) -> Section:
     )
 
 
-def _described(variant: Mapping[str, Any]) -> str:
-    if variant.get("of"):
-        return f"branch {variant['branch']} of the runs of {variant['of']}"
-    changes = ", ".join(variant.get("overrides") or ()) or "the recipe as it stands"
-    return f"{changes}; read is {variant['branch']}" if variant.get("branch") else changes
+def _described(variant: Variant) -> str:
+    if variant.of:
+        return f"branch {variant.branch} of the runs of {variant.of}"
+    changes = ", ".join(variant.overrides or ()) or "the recipe as it stands"
+    return f"{changes}; read is {variant.branch}" if variant.branch else changes

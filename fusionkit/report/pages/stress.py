@@ -13,7 +13,6 @@ from fusionkit.report.pages.experiment import Report, write_pages
 from fusionkit.report.text.stress import (
     HEADINGS,
     MEANINGS,
-    Document,
     corruptions_of,
     curves_of,
     evidence,
@@ -24,10 +23,10 @@ from fusionkit.report.text.stress import (
     sentences,
 )
 from fusionkit.report.text.tables import NOTHING
-from fusionkit.storage.measures import measure_of
+from fusionkit.storage.stress import Stress
 
 
-def write_stress_page(document: Document, out: str | Path) -> Report:
+def write_stress_page(document: Stress, out: str | Path) -> Report:
     """Writes ``stress.html``, ``stress.md`` and ``figures/stress_*.png``.
 
     Args:
@@ -48,7 +47,7 @@ def write_stress_page(document: Document, out: str | Path) -> Report:
             stale.unlink()
         title, subtitle = title_of(document)
         html, markdown = write_pages(
-            out, "stress", sections, title=title, subtitle=subtitle, made_from=f"stress.json of {document['time']}"
+            out, "stress", sections, title=title, subtitle=subtitle, made_from=f"stress.json of {document.time}"
         )
     except OSError as error:
         raise RunError(f"{out}: the page cannot be written ({error.strerror or error})") from error
@@ -56,44 +55,44 @@ def write_stress_page(document: Document, out: str | Path) -> Report:
     return Report(html, markdown, drawn, missing)
 
 
-def title_of(document: Document) -> tuple[str, str]:
+def title_of(document: Stress) -> tuple[str, str]:
     """The title of the page and the line below it."""
-    modalities = dict.fromkeys(curve["modality"] for curve in document["curves"])
-    folds, seeds = len(document["folds"]), len(document["seeds"])
+    modalities = dict.fromkeys(curve.modality for curve in document.curves)
+    folds, seeds = len(document.folds), len(document.seeds)
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
-    targets = ", ".join(f"{of['metric']} of {name}" for name, of in document["targets"].items())
+    targets = ", ".join(f"{of.metric} of {name}" for name, of in document.targets.items())
     return (
         f"What is left when a modality fails? {', '.join(modalities)}",
-        f"{targets}, {counted}, {document['protocol']}, {document['selection']}; {document['time'][:10]}",
+        f"{targets}, {counted}, {document.protocol}, {document.selection}; {document.time[:10]}",
     )
 
 
-def make_sections(document: Document, figures: Path) -> tuple[Section, ...]:
+def make_sections(document: Stress, figures: Path) -> tuple[Section, ...]:
     """The sections of the page; their figures go to a folder."""
     first, *others = sentences(document) or ("No network reads a modality that was corrupted.",)
     return (
         section("In short", Paragraph(first), Points(tuple(others)), Paragraph(evidence(document))),
         *(_corruption_section(document, corruption, figures) for corruption in corruptions_of(document)),
-        *((section("Notes", Points(tuple(document["notes"]))),) if document["notes"] else ()),
+        *((section("Notes", Points(tuple(document.notes))),) if document.notes else ()),
         _facts_section(document),
     )
 
 
-def _corruption_section(document: Document, corruption: str, figures: Path) -> Section:
+def _corruption_section(document: Stress, corruption: str, figures: Path) -> Section:
     blocks: list[Block] = [Paragraph(MEANINGS[corruption])]
     folded: dict[str, tuple[Block, ...]] = {}
-    for target in document["targets"]:
+    for target in document.targets:
         blocks.append(_picture(document, corruption, target, figures))
         blocks += _tables(document, corruption, target)
-        if len(document["folds"]) > 1:
+        if len(document.folds) > 1:
             folded[f"Intervals of {target}"] = tuple(_tables(document, corruption, target, limits=True))
     return section(HEADINGS[corruption], *blocks, folded=folded)
 
 
-def _picture(document: Document, corruption: str, target: str, figures: Path) -> Picture | Missing:
-    several = len(document["targets"]) > 1
+def _picture(document: Stress, corruption: str, target: str, figures: Path) -> Picture | Missing:
+    several = len(document.targets) > 1
     name = f"stress_{corruption}" + (f"_{re.sub(r'[^A-Za-z0-9_-]', '_', target)}" if several else "")
-    band = " in its 95 % interval over folds (Student's t, seeds averaged first)" if len(document["folds"]) > 1 else ""
+    band = " in its 95 % interval over folds (Student's t, seeds averaged first)" if len(document.folds) > 1 else ""
     return picture(
         figures / f"{name}.png",
         lambda: draw_stress(document, corruption, target),
@@ -104,29 +103,29 @@ def _picture(document: Document, corruption: str, target: str, figures: Path) ->
     )
 
 
-def _tables(document: Document, corruption: str, target: str, *, limits: bool = False) -> Iterator[Block]:
-    metric = measure_of(document["targets"][target])
+def _tables(document: Stress, corruption: str, target: str, *, limits: bool = False) -> Iterator[Block]:
+    metric = document.targets[target].main_metric
     for modality, curves in curves_of(document, corruption, target).items():
         levels = levels_of(curves)
         rows = rows_of(curves, metric, levels, limits)
         if rows:
-            yield Table((modality, *(level_text(level, curves[0]["unit"]) for level in levels)), tuple(rows))
+            yield Table((modality, *(level_text(level, curves[0].unit) for level in levels)), tuple(rows))
 
 
-def _facts_section(document: Document) -> Section:
-    versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+def _facts_section(document: Stress) -> Section:
+    versions = ", ".join(f"{name} {version}" for name, version in document.versions.items())
     facts = {
-        "command": document["command"],
-        "protocol": document["protocol"],
-        "epoch": document["selection"],
-        "folds": ", ".join(document["folds"]),
-        "seeds of the trainings": ", ".join(map(str, document["seeds"])),
-        "seed of the corruptions": str(document["seed"]),
-        "runs": str(len(document["runs"])),
-        "device": document["device"],
-        "platform": document["platform"],
+        "command": document.command,
+        "protocol": document.protocol,
+        "epoch": document.selection,
+        "folds": ", ".join(document.folds),
+        "seeds of the trainings": ", ".join(map(str, document.seeds)),
+        "seed of the corruptions": str(document.seed),
+        "runs": str(len(document.runs)),
+        "device": document.device,
+        "platform": document.platform,
         "versions": versions,
-        "commit": document["commit"] or NOTHING,
-        "time": document["time"],
+        "commit": document.commit or NOTHING,
+        "time": document.time,
     }
     return section("How it was made", Table(("", "of every point"), tuple(facts.items()), words=True))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from fusionkit.report.text.diagnosis_scores import (
     HOW,
-    Diagnosis,
     against_constant,
     better_ensemble,
     points,
-    score_of,
     with_interval,
 )
 from fusionkit.report.text.noise import (
     NO_TIME,
     TOO_FEW,
-    Figure,
     has_few_groups,
     has_interval,
     noise_words,
@@ -26,6 +20,8 @@ from fusionkit.report.text.noise import (
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
 from fusionkit.report.text.verdict import nothing_to_fuse
 from fusionkit.report.text.wording import MOST_LISTED, list_names
+from fusionkit.storage.diagnosis import DiagnosedTarget, Diagnosis
+from fusionkit.storage.documents import Figure
 
 ROUNDING = 1e-6
 """Differences of scores below this are of rounding, such as of two optimisations of the same linear head."""
@@ -36,9 +32,9 @@ ASIDE = 0.05
 def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
     """The answers, sentence by sentence; every one follows from the figures."""
     sentences: list[str] = []
-    several = len(diagnosis["targets"]) > 1
+    several = len(diagnosis.targets) > 1
     single = one_modality(diagnosis)
-    for target, of in diagnosis["targets"].items():
+    for target, of in diagnosis.targets.items():
         answer, *more = [nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
         reached = f"{_reached(diagnosis, of)} {answer}"
         own = [*against_constant(diagnosis, of), reached, *more, *_encoders(diagnosis, of)]
@@ -50,74 +46,76 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
 
 def one_modality(diagnosis: Diagnosis) -> str:
     """The only modality of a network; empty where there are several."""
-    names = diagnosis["modalities"]
+    names = diagnosis.modalities
     return str(names[0]) if len(names) == 1 else ""
 
 
-def _reached(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
+def _reached(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
     """The fused score, and over what."""
-    score = score_of(of)
-    value = f"{format_value(of['fused']['value'], score)}{' %' if score.share else ''}"
-    if "each" in diagnosis:
-        folds = len({each["fold"] for each in diagnosis["each"]})
-        over = f"mean over {folds} folds" if folds > 1 else f"mean over {len(diagnosis['each'])} runs of one fold"
+    score = of.main_metric
+    value = f"{format_value(of.fused.value, score)}{' %' if score.share else ''}"
+    if diagnosis.each is not None:
+        folds = len({each.fold for each in diagnosis.each})
+        over = f"mean over {folds} folds" if folds > 1 else f"mean over {len(diagnosis.each)} runs of one fold"
     else:
-        grouped = f" of {of['groups']} {'group' if of['groups'] == 1 else 'groups'}"
-        over = f"{of['samples']} samples{grouped if of['groups'] < of['samples'] else ''}"
-        if score.of_samples and of["samples"]:
-            over += f", one sample is worth {points(1 / of['samples'], score)}"
+        grouped = f" of {of.groups} {'group' if of.groups == 1 else 'groups'}"
+        over = f"{of.samples} samples{grouped if of.groups < of.samples else ''}"
+        if score.of_samples and of.samples:
+            over += f", one sample is worth {points(1 / of.samples, score)}"
     return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score.name}, {over})."
 
 
-def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[str]:
-    score, sentences = score_of(of), list[str]()
+def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]:
+    score, sentences = of.main_metric, list[str]()
     of_score = f" of {score.name}" if score.share else ""
-    best, over = of["fusing"].get("best_single"), of["fusing"].get("over_best_single")
-    if over is None or over["value"] is None:
+    best, over = of.fusing.best_single, of.fusing.over_best_single
+    if over is None or over.value is None:
         return ["Whether fusing helps cannot be told: no modality could be judged by itself."]
+    low, high = over.limits or (0.0, 0.0)
     rival = "the best single modality of each fold" if best is None else f"{best} by itself ({_source(of, best)})"
     gain = with_interval(over, score, diagnosis)
-    if has_few_groups(diagnosis, of) and of["groups"] > 1:
+    if has_few_groups(diagnosis, of) and of.groups > 1:
         signed = with_interval(over, score, diagnosis, signed=True)
         sentences.append(
-            f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, but the {of['groups']} groups of the "
+            f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, but the {of.groups} groups of the "
             "test part are too few to tell a gain from noise."
         )
     elif not has_interval(over):
-        verb = "gains" if over["value"] > 0 else "loses"
-        here = f"{verb} {points(abs(over['value']), score)}{of_score}" if over["value"] else "gains nothing"
+        verb = "gains" if over.value > 0 else "loses"
+        here = f"{verb} {points(abs(over.value), score)}{of_score}" if over.value else "gains nothing"
         sentences.append(
             f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis, of)} cannot tell a gain from noise: "
             f"here it {here} against {rival}."
         )
-    elif over["low"] > 0:
+    elif low > 0:
         sentences.append(f"Fusing helps by {gain}{of_score} over {rival}.")
-    elif over["high"] < 0:
-        lost = with_interval({key: _minus(over[end]) for key, end in _FLIPPED}, score, diagnosis)
+    elif high < 0:
+        lost = with_interval(_minus(over), score, diagnosis)
         sentences.append(f"Fusing harms: it costs {lost}{of_score} against {rival}.")
     else:
         signed = with_interval(over, score, diagnosis, signed=True)
         sentences.append(f"Whether fusing helps is unclear: {signed}{of_score} over {rival}, which is within noise.")
-    several = len({each["seed"] for each in diagnosis.get("each", ())}) > 1
+    several = len({each.seed for each in diagnosis.each or ()}) > 1
     better = [
-        f"in fold {each['fold']}{', seed {},'.format(each['seed']) if several else ''} {fusing['best_single']} alone "
+        f"in fold {each.fold}{f', seed {each.seed},' if several else ''} {fusing.best_single} alone "
         f"is better by {points(-value, score)}"
-        for each in diagnosis.get("each", ())
-        if (fusing := each["fusing"][target])["best_single"] is not None
-        and (value := fusing["over_best_single"]["value"]) is not None
+        for each in diagnosis.each or ()
+        if (fusing := each.fusing[target]).best_single is not None
+        and (against := fusing.over_best_single) is not None
+        and (value := against.value) is not None
         and value < 0
     ]
     if better:
         text = list_names(better, "; ")
         sentences.append(f"{text[0].upper()}{text[1:]}.")
     if (pooled := better_ensemble(of)) is not None:
-        over_pooled = of["fusing"][f"over_{pooled}"]
+        name, over_pooled = pooled
         sentences.append(
-            f"Against the {HOW[pooled]} of the single modalities it gains "
+            f"Against the {HOW[name]} of the single modalities it gains "
             f"{with_interval(over_pooled, score, diagnosis, signed=True)}: "
             f"{noise_words(over_pooled, has_few_groups(diagnosis, of))}."
         )
-    if any(each["source"] != "trained alone" for each in of["singles"].values()):
+    if any(each.source != "trained alone" for each in of.singles.values()):
         sentences.append(
             "Single modalities are judged by heads on this very network, which joint training may have weakened; "
             "--alone RUN compares with networks trained alone."
@@ -125,67 +123,66 @@ def _fusing(diagnosis: Diagnosis, target: str, of: Mapping[str, Any]) -> list[st
     return sentences
 
 
-def _what_tells_nothing(diagnosis: Diagnosis, of: Mapping[str, Any]) -> str:
+def _what_tells_nothing(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
     """Why a gain has no interval."""
-    if "each" not in diagnosis:
-        return "one group" if of["groups"] < 2 else f"the same gain in all {of['groups']} groups"
-    return "one fold" if len({each["fold"] for each in diagnosis["each"]}) == 1 else "the same gain in every fold"
+    if diagnosis.each is None:
+        return "one group" if of.groups < 2 else f"the same gain in all {of.groups} groups"
+    return "one fold" if len({each.fold for each in diagnosis.each}) == 1 else "the same gain in every fold"
 
 
-_FLIPPED = (("value", "value"), ("low", "high"), ("high", "low"))
+def _minus(gain: Figure) -> Figure:
+    """Returns a gain as a loss, whose limits change places."""
+    value, high, low = (None if each is None else -each for each in (gain.value, gain.low, gain.high))
+    return Figure(value=value, low=low, high=high)
 
 
-def _minus(value: float | None) -> float | None:
-    return None if value is None else -value
+def _source(of: DiagnosedTarget, modality: str) -> str:
+    single = of.singles.get(modality)
+    return NOTHING if single is None or single.source is None else str(single.source)
 
 
-def _source(of: Mapping[str, Any], modality: str) -> str:
-    single = of["singles"].get(modality)
-    return NOTHING if single is None or single["source"] is None else str(single["source"])
-
-
-def _encoders(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
+def _encoders(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
     """How much of each modality's skill is left in its encoder."""
-    score, few, parts = score_of(of), has_few_groups(diagnosis, of), []
-    for name, probe in of["probe"].items():
-        kept = probe["kept"]
-        if kept is None or kept["value"] is None:
+    score, few, parts = of.main_metric, has_few_groups(diagnosis, of), []
+    for name, probe in of.probe.items():
+        kept = probe.kept
+        if kept is None or kept.value is None:
             continue
-        verb = "lost" if kept["value"] < 0 else "gained"
+        verb = "lost" if kept.value < 0 else "gained"
         amount = "lost nothing"
-        if abs(kept["value"]) > ROUNDING:
-            amount = f"{verb} {points(abs(kept['value']), score)} ({noise_words(kept, few)})"
+        if abs(kept.value) > ROUNDING:
+            amount = f"{verb} {points(abs(kept.value), score)} ({noise_words(kept, few)})"
         parts.append(f"the {name} encoder {amount} against {name} trained alone")
     if parts:
         text = "; ".join(parts)
         return [f"{text[0].upper()}{text[1:]}, as a linear head on the frozen encoders reads it."]
     read = [
-        f"{name} {format_value(probe['score']['value'], score)}{' %' if score.share else ''}"
-        for name, probe in of["probe"].items()
+        f"{name} {format_value(probe.score.value, score)}{' %' if score.share else ''}"
+        for name, probe in of.probe.items()
     ]
     return [f"A linear head on the frozen encoders reads ({score.name}): {', '.join(read)}."] if read else []
 
 
-def _modalities(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
+def _modalities(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
     """What each modality earns, and what it costs in time."""
-    score, few, sentences = score_of(of), has_few_groups(diagnosis, of), []
-    if of["shapley"] is not None and len(diagnosis["modalities"]) > 1:
+    score, few, sentences = of.main_metric, has_few_groups(diagnosis, of), []
+    if of.shapley is not None and len(diagnosis.modalities) > 1:
         sign = score.sign
         shares = [
-            f"{name} {points(None if share['value'] is None else sign * share['value'], score, signed=True)}"
-            for name, share in of["shapley"]["shares"].items()
+            f"{name} {points(None if share.value is None else sign * share.value, score, signed=True)}"
+            for name, share in of.shapley.shares.items()
         ]
         caveat = f"; {TOO_FEW} these from noise" if few else ""
         sentences.append(f"What each modality adds to the fused score (Shapley share): {', '.join(shares)}{caveat}.")
     drops = []
-    for name, gain in of["drop"].items():
-        if gain["value"] is None:
+    for name, gain in of.drop.items():
+        if gain.value is None:
             continue
-        what = "worse" if gain["value"] > 0 else "better"
+        what = "worse" if gain.value > 0 else "better"
         amount = "no change"
-        if abs(gain["value"]) > ROUNDING:
-            amount = f"{points(abs(gain['value']), score)} {what} ({noise_words(gain, few)})"
-        time = spared_words(diagnosis["cost"]["spared"][name], sign=-1)
+        if abs(gain.value) > ROUNDING:
+            amount = f"{points(abs(gain.value), score)} {what} ({noise_words(gain, few)})"
+        time = spared_words(diagnosis.cost.spared[name], sign=-1)
         drops.append(f"drop {name}: {amount}, {f'{NO_TIME} in time' if time == NO_TIME else f'{time} per sample'}")
     if drops:
         text = "; ".join(drops)
@@ -193,50 +190,50 @@ def _modalities(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def _classes(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
-    hurt = {name: each["gain"] for name, each in of["classes"].items() if (each["gain"]["value"] or 0) < 0}
-    if not of["classes"]:
+def _classes(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
+    gains = {name: each.gain.value or 0.0 for name, each in of.classes.items()}
+    hurt = sorted((name for name, gain in gains.items() if gain < 0), key=lambda name: gains[name])
+    if not of.classes:
         return []
     if not hurt:
         return ["Fusing lowers the recall of no class."]
     few = has_few_groups(diagnosis, of)
-    worst = sorted(hurt, key=lambda name: hurt[name]["value"])[:MOST_LISTED]
     recalls = ", ".join(
-        f"{name} {format_value(hurt[name]['value'], SHARE, signed=True)}"
-        f"{'' if 'each' in diagnosis else ' of {} samples'.format(of['classes'][name]['samples'])}"
-        f" ({noise_words(hurt[name], few)})"
-        for name in worst
+        f"{name} {format_value(gains[name], SHARE, signed=True)}"
+        f"{'' if diagnosis.each is not None else f' of {of.classes[name].samples} samples'}"
+        f" ({noise_words(of.classes[name].gain, few)})"
+        for name in hurt[:MOST_LISTED]
     )
-    count = f"{len(hurt)} of {len(of['classes'])} classes"
+    count = f"{len(hurt)} of {len(of.classes)} classes"
     return [f"Against the best single modality, fusing lowers the recall of {count}, in points: {recalls}."]
 
 
-def _samples(diagnosis: Diagnosis, of: Mapping[str, Any]) -> list[str]:
+def _samples(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
     sentences = []
-    seeds = len({each["seed"] for each in diagnosis.get("each", ())})
+    seeds = len({each.seed for each in diagnosis.each or ()})
     each_seed = f" (each counted once per seed, of {seeds})" if seeds > 1 else ""
     names = {"best_single": "the best single modality"}
     if (pooled := better_ensemble(of)) is not None:
-        names[pooled] = f"the {HOW[pooled]} of the single modalities"
-    verbs = ("is farther from", "is nearer to") if of["kind"] == "numbers" else ("gets wrong", "gets right")
-    for rival, counted in ((name, counted) for name, counted in of["rivals"].items() if name in names):
-        if of["kind"] == "numbers":
-            text = f"is nearer to the truth than {names[rival]} in {counted['rescued']}, farther in {counted['hurt']}"
+        names[pooled[0]] = f"the {HOW[pooled[0]]} of the single modalities"
+    verbs = ("is farther from", "is nearer to") if of.kind == "numbers" else ("gets wrong", "gets right")
+    for rival, counted in ((name, counted) for name, counted in of.rivals.items() if name in names):
+        if of.kind == "numbers":
+            text = f"is nearer to the truth than {names[rival]} in {counted.rescued}, farther in {counted.hurt}"
         else:
-            text = f"rescues {counted['rescued']} that {names[rival]} {verbs[0]}, and hurts {counted['hurt']} that it "
+            text = f"rescues {counted.rescued} that {names[rival]} {verbs[0]}, and hurts {counted.hurt} that it "
             text += verbs[1]
-        sentences.append(f"Of {counted['samples']} samples{each_seed} fusing {text}.")
-    differ = of["disagreement"]
-    if differ is not None and of["kind"] != "numbers" and differ["one_right"]["value"] is not None:
+        sentences.append(f"Of {counted.samples} samples{each_seed} fusing {text}.")
+    differ = of.disagreement
+    if differ is not None and differ.one_right is not None and differ.one_right.value is not None:
         sentences.append(
-            f"Modalities disagree on {_percent(differ['disagree'])} of the {differ['samples']} samples that have all "
-            f"of them; where they do and one is right, fusing is right in {_percent(differ['one_right'])}."
+            f"Modalities disagree on {_percent(differ.disagree)} of the {differ.samples} samples that have all "
+            f"of them; where they do and one is right, fusing is right in {_percent(differ.one_right)}."
         )
     return sentences
 
 
 def _gradients(diagnosis: Diagnosis) -> list[str]:
-    gradients = diagnosis["gradients"]
+    gradients = diagnosis.gradients
     if not gradients:
         return [
             "Gradients of uni-modal and fused losses were not recorded: train with train.gradient_cosines=10 (a "
@@ -244,20 +241,18 @@ def _gradients(diagnosis: Diagnosis) -> list[str]:
         ]
     parts = []
     for name, of in gradients.items():
-        cosine = of["cosine"]["value"]
+        cosine = of.cosine.value or 0.0
         way = "pull apart" if cosine < -ASIDE else "pull together" if cosine > ASIDE else "hardly touch"
         thirds = ", ".join(
-            f"{figure['value']:+.2f} in the {third} third"
-            for third, figure in of["thirds"].items()
-            if third != "middle"
+            f"{figure.value:+.2f} in the {third} third" for third, figure in of.thirds.items() if third != "middle"
         )
         parts.append(
             f"in the {name} encoder they {way} (mean cosine {cosine:+.2f}; {thirds} of the training; negative in "
-            f"{_percent(of['negative'])} of the steps)"
+            f"{_percent(of.negative)} of the steps)"
         )
     return [f"Gradients of the uni-modal and the fused loss: {'; '.join(parts)}."]
 
 
 def _percent(figure: Figure) -> str:
-    value = figure["value"]
+    value = figure.value
     return NOTHING if value is None else f"{100 * value:.0f} %"

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
-
-Figure = Mapping[str, float | None]
+from fusionkit.storage.diagnosis import DiagnosedTarget, Diagnosis
+from fusionkit.storage.documents import Figure
 
 NO_WIDTH = 1e-6
 """An interval that is narrower than this is none: every resample gave the same."""
@@ -21,21 +19,21 @@ def has_interval(figure: Figure) -> bool:
     """Whether a figure has an interval. One without width is none: of two groups every resample may give the same.
 
     Example:
-        >>> has_interval({"value": 0.25, "low": 0.25, "high": 0.25}), has_interval({"low": 0.2, "high": 0.3})
+        >>> has_interval(Figure(value=0.25, low=0.25, high=0.25)), has_interval(Figure(value=0.25, low=0.2, high=0.3))
         (False, True)
     """
-    low, high = figure["low"], figure["high"]
+    low, high = figure.low, figure.high
     return low is not None and high is not None and high - low > NO_WIDTH
 
 
-def has_few_groups(diagnosis: Mapping[str, Any], of: Mapping[str, Any]) -> bool:
+def has_few_groups(diagnosis: Diagnosis, of: DiagnosedTarget) -> bool:
     """Whether a target's test part has too few groups to tell anything from noise; merged folds have none of their own.
 
     Args:
         diagnosis: Of one run, or of several merged.
         of: What it says of the target.
     """
-    return "each" not in diagnosis and of["groups"] < FEW_GROUPS
+    return diagnosis.each is None and of.groups < FEW_GROUPS
 
 
 def noise_words(gain: Figure, few: bool) -> str:
@@ -46,7 +44,8 @@ def noise_words(gain: Figure, few: bool) -> str:
         few: Whether its interval is over too few groups.
 
     Example:
-        >>> noise_words({"low": 0.1, "high": 0.2}, few=False), noise_words({"low": 0.1, "high": 0.2}, few=True)
+        >>> gain = Figure(value=0.15, low=0.1, high=0.2)
+        >>> noise_words(gain, few=False), noise_words(gain, few=True)
         ('beyond noise', 'too few groups to tell')
     """
     if few:
@@ -58,7 +57,7 @@ def noise_words(gain: Figure, few: bool) -> str:
 
 def holds_zero(gain: Figure) -> bool:
     """Whether a difference with an interval may be none."""
-    low, high = gain["low"], gain["high"]
+    low, high = gain.low, gain.high
     return low is not None and high is not None and low <= 0 <= high
 
 
@@ -70,14 +69,14 @@ def spared_words(spared: Figure | None, *, sign: int = 1) -> str:
         sign: -1 for the change of the time.
 
     Example:
-        >>> spared_words({"value": 0.03172, "low": 0.0304, "high": 0.0331}, sign=-1)
+        >>> spared_words(Figure(value=0.03172, low=0.0304, high=0.0331), sign=-1)
         '-0.032 ms'
-        >>> spared_words({"value": 8.3e-05, "low": -0.001, "high": 0.002})
+        >>> spared_words(Figure(value=8.3e-05, low=-0.001, high=0.002))
         'no difference'
     """
-    if spared is None or spared["value"] is None:
+    if spared is None or spared.value is None:
         return "unknown"
-    value, low, high = sign * spared["value"], spared["low"], spared["high"]
+    value, low, high = sign * spared.value, spared.low, spared.high
     if low is None or high is None:
         return f"about {value:+.1g} ms"
     if low <= 0 <= high:

@@ -12,8 +12,7 @@ from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.published import Published, short_source
 from fusionkit.report.text.tables import format_value
-from fusionkit.storage.measures import measure_of
-from fusionkit.storage.results import Results
+from fusionkit.storage.results import ResultColumn, Results
 
 FUSING = (FUSED, *ENSEMBLES, CONSTANT)
 NOT_MEASURED = "not measured"
@@ -34,7 +33,7 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
 
     A star marks a fold where a single modality is better, in ours and in the paper's own numbers.
     """
-    names = [column["name"] for column in results["columns"] if column["name"] in paper.folds]
+    names = [column.name for column in results.columns if column.name in paper.folds]
     if not names:
         return None
     better = better_singles_of_paper(results, paper)
@@ -43,13 +42,13 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
     for fold in _all_folds(results, paper):
         cells = [fold]
         for name in names:
-            own = results["summary"][name]
-            star = "*" if fold in (own["inferior"] or ()) else ""
-            value = own["by_fold"].get(fold)
+            own = results.summary[name]
+            star = "*" if fold in (own.inferior or ()) else ""
+            value = own.by_fold.get(fold)
             cells.append(
-                NOT_MEASURED if value is None else format_value(value, measure_of(results)) + star,
+                NOT_MEASURED if value is None else format_value(value, results.main_metric) + star,
             )
-            theirs = format_value(paper.folds[name].get(fold), measure_of(results))
+            theirs = format_value(paper.folds[name].get(fold), results.main_metric)
             cells.append(theirs + ("*" if fold in better.get(name, {}) else ""))
         rows.append(tuple(cells))
     return PlainTable(tuple(header), tuple(rows))
@@ -57,47 +56,47 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
 
 def mean_table(results: Results, paper: Published) -> PlainTable:
     """Variant by variant: our mean, every published one, and both over the folds that both have."""
-    metric = measure_of(results)
+    metric = results.main_metric
     sources = (paper.source, *(source for source, _ in paper.also))
     header = ["", "ours, all our folds", *map(short_source, sources)]
     with_folds = any(paper.folds.values())
     header += ["folds of both", "ours there", "paper there", "difference"] if with_folds else ["difference"]
     rows = []
-    for name in (column["name"] for column in results["columns"] if column["name"] in paper.variants):
-        own = results["summary"][name]
-        cells = [name, NOT_MEASURED if own["mean"] is None else format_value(own["mean"], metric)]
+    for name in (column.name for column in results.columns if column.name in paper.variants):
+        own = results.summary[name]
+        cells = [name, NOT_MEASURED if own.mean is None else format_value(own.mean, metric)]
         cells += [format_value(paper.means.get(name), metric)]
         cells += [format_value(values.get(name), metric) for _, values in paper.also]
         if with_folds:
             theirs = paper.folds.get(name, {})
-            shared = [fold for fold in own["by_fold"] if fold in theirs]
-            ours_there = fmean(own["by_fold"][fold] for fold in shared) if shared else None
+            shared = [fold for fold in own.by_fold if fold in theirs]
+            ours_there = fmean(own.by_fold[fold] for fold in shared) if shared else None
             theirs_there = fmean(theirs[fold] for fold in shared) if shared else None
             cells += [f"{len(shared)} of {len(theirs)}" if theirs else "-"]
             cells += [format_value(ours_there, metric), format_value(theirs_there, metric)]
             cells += [_difference(ours_there, theirs_there, metric)]
         else:
-            cells += [_difference(own["mean"], paper.means.get(name), metric)]
+            cells += [_difference(own.mean, paper.means.get(name), metric)]
         rows.append(tuple(cells))
     return PlainTable(tuple(header), tuple(rows))
 
 
 def better_singles_of_paper(results: Results, paper: Published) -> dict[str, dict[str, tuple[str, float, float]]]:
     """By fused variant and fold: the uni-modal variant that beats it in the paper's own numbers, and both numbers."""
-    better = measure_of(results).sign
+    better = results.main_metric.sign
     found: dict[str, dict[str, tuple[str, float, float]]] = {}
-    for column in results["columns"]:
-        if column["branch"] not in FUSING or column["name"] not in paper.folds:
+    for column in results.columns:
+        if column.branch not in FUSING or column.name not in paper.folds:
             continue
-        for fold, value in paper.folds[column["name"]].items():
+        for fold, value in paper.folds[column.name].items():
             rivals = {
                 name: paper.folds[name][fold]
-                for name in _uni_modal(results["columns"], column)
+                for name in _uni_modal(results.columns, column)
                 if fold in paper.folds.get(name, {})
             }
             best = max(rivals, key=lambda name: better * rivals[name], default=None)
             if best is not None and better * (rivals[best] - value) > 1e-9:
-                found.setdefault(column["name"], {})[fold] = (best, rivals[best], value)
+                found.setdefault(column.name, {})[fold] = (best, rivals[best], value)
     return found
 
 
@@ -119,10 +118,10 @@ def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def starts_sentence(results: Results) -> str:
-    """What the encoders of an experiment start from: of all variants alike, or of each."""
+def starts_sentence(recipes: Mapping[str, Mapping[str, Any]]) -> str:
+    """Says what the encoders of an experiment start from: of all variants alike, or of each."""
     by_start: dict[str, list[str]] = {}
-    for variant, recipe in results["recipes"].items():
+    for variant, recipe in recipes.items():
         by_start.setdefault(describe_starts(find_starts(recipe)), []).append(variant)
     if len(by_start) == 1:
         return next(iter(by_start))
@@ -130,11 +129,11 @@ def starts_sentence(results: Results) -> str:
 
 
 def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
-    """Returns what stands under the tables: selection, where a single modality is better, folds of one side, remarks."""
+    """Returns what stands under the tables: selection, folds of one side, better single modalities, remarks."""
     sentences = [
-        f"Ours: {results['protocol']['label']}, epoch: {results['selection']}, "
-        f"{len(results['seeds'])} {'seed' if len(results['seeds']) == 1 else 'seeds'} a fold"
-        f"{f', encoders start: {starts}' if (starts := starts_sentence(results)) else ''}. "
+        f"Ours: {results.protocol.label}, epoch: {results.selection}, "
+        f"{len(results.seeds)} {'seed' if len(results.seeds) == 1 else 'seeds'} a fold"
+        f"{f', encoders start: {starts}' if (starts := starts_sentence(results.recipes)) else ''}. "
         "Numbers of a paper come from other weights, sizes and machines: they are set beside ours, not tested against."
     ]
     sentences += _fold_sentences(results, paper)
@@ -143,7 +142,7 @@ def paper_sentences(results: Results, paper: Published) -> tuple[str, ...]:
 
 
 def _better_single_sentences(results: Results, paper: Published) -> list[str]:
-    metric, sentences = measure_of(results), []
+    metric, sentences = results.main_metric, []
     theirs = [
         f"{name} in {fold} ({rival} {format_value(better, metric)} against {format_value(value, metric)})"
         for name, cases in better_singles_of_paper(results, paper).items()
@@ -151,7 +150,7 @@ def _better_single_sentences(results: Results, paper: Published) -> list[str]:
     ]
     if theirs:
         sentences.append(f"In the paper's own numbers a single modality is better: {'; '.join(theirs)}.")
-    elif any(column["name"] in paper.folds for column in results["columns"] if column["branch"] not in FUSING):
+    elif any(column.name in paper.folds for column in results.columns if column.branch not in FUSING):
         sentences.append("In the paper's own numbers no single modality is better than a fused network.")
     elif paper.folds:
         sentences.append(
@@ -160,13 +159,14 @@ def _better_single_sentences(results: Results, paper: Published) -> list[str]:
     ours = [
         f"{name} in {fold} ({modality})"
         for name in paper.variants
-        for fold, modality in (results["summary"].get(name, {}).get("inferior") or {}).items()
+        if name in results.summary
+        for fold, modality in (results.summary[name].inferior or {}).items()
     ]
     return [*sentences, f"In ours a single modality is better: {'; '.join(ours) or 'nowhere'}."]
 
 
 def _fold_sentences(results: Results, paper: Published) -> list[str]:
-    ours = {fold["name"] for fold in results["folds"]}
+    ours = {fold.name for fold in results.folds}
     theirs = list(dict.fromkeys(fold for by_fold in paper.folds.values() for fold in by_fold))
     if not theirs:
         return []
@@ -183,14 +183,14 @@ def _fold_sentences(results: Results, paper: Published) -> list[str]:
 def _all_folds(results: Results, paper: Published) -> list[str]:
     """The paper's folds in its order, then those of ours that it does not have."""
     theirs = [fold for by_fold in paper.folds.values() for fold in by_fold]
-    return list(dict.fromkeys([*theirs, *(fold["name"] for fold in results["folds"])]))
+    return list(dict.fromkeys([*theirs, *(fold.name for fold in results.folds)]))
 
 
-def _uni_modal(columns: Sequence[Mapping[str, Any]], fused: Mapping[str, Any]) -> list[str]:
+def _uni_modal(columns: Sequence[ResultColumn], fused: ResultColumn) -> list[str]:
     """The uni-modal columns that a fused one is judged against: those of its own networks alone, else all."""
-    of_any = [column for column in columns if column["branch"] not in FUSING]
-    own = [column for column in of_any if column["runs"] == fused.get("alone")]
-    return [column["name"] for column in own or of_any]
+    of_any = [column for column in columns if column.branch not in FUSING]
+    own = [column for column in of_any if column.runs == fused.alone]
+    return [column.name for column in own or of_any]
 
 
 def _difference(ours: float | None, theirs: float | None, metric: Metric) -> str:
@@ -198,11 +198,11 @@ def _difference(ours: float | None, theirs: float | None, metric: Metric) -> str
 
 
 def _tolerance(results: Results) -> float:
-    return ROUNDING if measure_of(results).share else 1e-9
+    return ROUNDING if results.main_metric.share else 1e-9
 
 
 def _precisely(said: Mapping[str, float], results: Results) -> dict[str, str]:
     """Numbers with one more digit than tables show, since contradictions are small."""
-    if measure_of(results).share:
+    if results.main_metric.share:
         return {source: f"{100 * value:.2f}" for source, value in said.items()}
     return {source: f"{value:.4g}" for source, value in said.items()}

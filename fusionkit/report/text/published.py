@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+
+from fusionkit.storage.results import StatedExperiment
 
 
 @dataclass(frozen=True)
@@ -36,32 +37,31 @@ class Published:
         return tuple(dict.fromkeys(every))
 
 
-def published(results: Mapping[str, Any]) -> Published | None:
+def published(experiment: StatedExperiment) -> Published | None:
     """The numbers that the experiment file states; None where it states none.
 
     Example:
         >>> paper = {"source": "Table 2", "unit": "percent", "folds": {"N2": {"A1,2": 90.0, "A3,4": 92.0}}}
-        >>> published({"experiment": {"paper": paper}}).means
+        >>> published(StatedExperiment(variants={}, paper=paper)).means
         {'N2': 0.91}
     """
-    paper = results["experiment"]["paper"]
+    paper = experiment.paper
     if not paper:
         return None
-    share = 100 if paper.get("unit") == "percent" else 1
+    share = 100 if paper.unit == "percent" else 1
     folds = {
-        name: {fold: value / share for fold, value in by_fold.items()}
-        for name, by_fold in (paper.get("folds") or {}).items()
+        name: {fold: value / share for fold, value in by_fold.items()} for name, by_fold in (paper.folds or {}).items()
     }
-    stated = {name: value / share for name, value in (paper.get("values") or {}).items()}
+    stated = {name: value / share for name, value in (paper.values or {}).items()}
     return Published(
-        source=paper["source"],
+        source=paper.source,
         means={name: fmean(by_fold.values()) for name, by_fold in folds.items() if by_fold} | stated,
         folds=folds,
         also=tuple(
-            (source["source"], {name: value / share for name, value in source["values"].items()})
-            for source in paper.get("also") or ()
+            (source.source, {name: value / share for name, value in source.values.items()})
+            for source in paper.also or ()
         ),
-        remarks=tuple(paper.get("remarks") or ()),
+        remarks=tuple(paper.remarks or ()),
         stated=frozenset(stated),
     )
 

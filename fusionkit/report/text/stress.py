@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
 from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.noise import TOO_FEW, noise_words
 from fusionkit.report.text.tables import NOTHING, format_value
-from fusionkit.storage.measures import measure_of
-
-Document = Mapping[str, Any]
-"""What ``stress.json`` holds."""
-
-Curve = Mapping[str, Any]
+from fusionkit.storage.stress import Stress, StressCurve, StressPoint, StressTarget
 
 HEADINGS = {"missing": "Missing", "noise": "Noisy", "shift": "Shifted in time", "swap": "Of someone else"}
 MEANINGS = {
@@ -43,84 +37,84 @@ def level_text(level: float, unit: str) -> str:
     return f"{level:g} {'s' if unit == 'seconds' else 'sd'}"
 
 
-def corruptions_of(document: Document) -> tuple[str, ...]:
+def corruptions_of(document: Stress) -> tuple[str, ...]:
     """The corruptions that have curves, in order."""
-    return tuple(dict.fromkeys(curve["corruption"] for curve in document["curves"]))
+    return tuple(dict.fromkeys(curve.corruption for curve in document.curves))
 
 
-def curves_of(document: Document, corruption: str, target: str) -> dict[str, list[Curve]]:
+def curves_of(document: Stress, corruption: str, target: str) -> dict[str, list[StressCurve]]:
     """By modality the curves of a corruption and target that have a value; with those that do not read the modality.
 
     A network of the modality alone says nothing where it is missing, so it has no curve there.
     """
-    found: dict[str, list[Curve]] = {}
-    for curve in document["curves"]:
-        silent = curve["corruption"] == "missing" and curve["branch"] == curve["modality"]
-        known = any(point["mean"] is not None for point in curve["points"])
-        if (curve["corruption"], curve["target"]) == (corruption, target) and known and not silent:
-            found.setdefault(curve["modality"], []).append(curve)
+    found: dict[str, list[StressCurve]] = {}
+    for curve in document.curves:
+        silent = curve.corruption == "missing" and curve.branch == curve.modality
+        known = any(point.mean is not None for point in curve.points)
+        if (curve.corruption, curve.target) == (corruption, target) and known and not silent:
+            found.setdefault(curve.modality, []).append(curve)
     return found
 
 
-def is_fused(curve: Curve) -> bool:
+def is_fused(curve: StressCurve) -> bool:
     """Whether a curve is of several modalities."""
-    return curve["branch"] in (FUSED, *ENSEMBLES)
+    return curve.branch in (FUSED, *ENSEMBLES)
 
 
-def reads_it(curve: Curve) -> bool:
+def reads_it(curve: StressCurve) -> bool:
     """Whether a curve's branch reads the modality that is corrupted; any other is a flat line."""
-    return is_fused(curve) or curve["branch"] == curve["modality"]
+    return is_fused(curve) or curve.branch == curve.modality
 
 
 def rows_of(
-    curves: Sequence[Curve], metric: Metric, levels: Sequence[float], limits: bool = False
+    curves: Sequence[StressCurve], metric: Metric, levels: Sequence[float], limits: bool = False
 ) -> list[tuple[str, ...]]:
     """A row per curve that reads the modality, a value per level; with its interval, if `limits`."""
 
-    def cell(point: Mapping[str, Any] | None) -> str:
-        if point is None or point["mean"] is None:
+    def cell(point: StressPoint | None) -> str:
+        if point is None or point.mean is None:
             return NOTHING
-        text = format_value(point["mean"], metric)
-        if limits and point["low"] is not None:
-            text += f" [{format_value(point['low'], metric)}, {format_value(point['high'], metric)}]"
+        text = format_value(point.mean, metric)
+        if limits and point.low is not None:
+            text += f" [{format_value(point.low, metric)}, {format_value(point.high, metric)}]"
         return text
 
     rows = []
     for curve in filter(reads_it, curves):
-        at = {point["level"]: point for point in curve["points"]}
-        rows.append((curve["column"], *(cell(at.get(level)) for level in levels)))
+        at = {point.level: point for point in curve.points}
+        rows.append((curve.column, *(cell(at.get(level)) for level in levels)))
     return rows
 
 
-def levels_of(curves: Sequence[Curve]) -> list[float]:
+def levels_of(curves: Sequence[StressCurve]) -> list[float]:
     """Every level that some curve has."""
-    return sorted({point["level"] for curve in curves for point in curve["points"]})
+    return sorted({point.level for curve in curves for point in curve.points})
 
 
-def sentences(document: Document) -> tuple[str, ...]:
+def sentences(document: Stress) -> tuple[str, ...]:
     """What is left at the strongest level of every corruption and modality, and what to be careful about."""
     said, few = list[str](), _few_groups(document)
-    for target, of in document["targets"].items():
+    for target, of in document.targets.items():
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():
-                level = _strongest(curves[0])["level"]
-                if level and (told := list(_told(curves, measure_of(of)))):
-                    words = _circumstances(corruption, modality, level, curves[0]["unit"])
-                    where = f" ({_measure(of, target)})" if len(document["targets"]) > 1 or not said else ""
+                level = curves[0].strongest.level
+                if level and (told := list(_told(curves, of.main_metric))):
+                    words = _circumstances(corruption, modality, level, curves[0].unit)
+                    where = f" ({_measure(of, target)})" if len(document.targets) > 1 or not said else ""
                     said.append(f"{words} {_kept(told, of, few)}{where}.")
     return (*said, *_silent(document))
 
 
-def evidence(document: Document) -> str:
+def evidence(document: Stress) -> str:
     """Over how many samples all of it is, what one is worth, and by which rule a change is one."""
-    samples, groups, folds = document["samples"], document["groups"], len(document["folds"])
+    samples, groups, folds = document.samples, document.groups, len(document.folds)
     grouped = f" of {groups} {'group' if groups == 1 else 'groups'}" if groups < samples else ""
     over = f"{samples} samples{grouped}{f' in {folds} folds' if folds > 1 else ''}"
-    counted = [metric.name for of in document["targets"].values() if (metric := measure_of(of)).of_samples]
+    counted = [metric.name for of in document.targets.values() if (metric := of.main_metric).of_samples]
     worth = f"; one sample is worth {100 / samples:.2g} points of {counted[0]}" if counted and samples else ""
     if folds > 1:
         rule = "A change is called one where Student's 95 % interval over folds, paired, does not hold 0."
-    elif len(document["seeds"]) > 1:
+    elif len(document.seeds) > 1:
         rule = "One fold has nothing to tell a change from noise by."
     elif _few_groups(document):
         rule = f"No change is called one: {TOO_FEW} it from noise (fewer than {FEW_GROUPS})."
@@ -129,30 +123,32 @@ def evidence(document: Document) -> str:
     return f"All of it is over {over}{worth}. {rule}"
 
 
-def _few_groups(document: Document) -> bool:
-    return len(document["folds"]) == len(document["seeds"]) == 1 and document["groups"] < FEW_GROUPS
+def _few_groups(document: Stress) -> bool:
+    return len(document.folds) == len(document.seeds) == 1 and document.groups < FEW_GROUPS
 
 
-def _told(curves: Sequence[Curve], metric: Metric) -> Iterator[Curve]:
+def _told(curves: Sequence[StressCurve], metric: Metric) -> Iterator[StressCurve]:
     """The best fused curve and the ensemble; of a network of one modality its own."""
-    reading = [curve for curve in curves if reads_it(curve) and _strongest(curve)["mean"] is not None]
-    fused = [curve for curve in reading if curve["branch"] == "fused" and _untouched(curve) is not None]
+    reading = [curve for curve in curves if reads_it(curve) and curve.strongest.mean is not None]
+    means = {at: curve.untouched.mean for at, curve in enumerate(reading) if curve.branch == FUSED}
+    fused = {at: mean for at, mean in means.items() if mean is not None}
     if fused:
-        yield max(fused, key=lambda curve: metric.sign * curve["points"][_zero(curve)]["mean"])
-    ensembles = [curve for curve in reading if curve["branch"] in ENSEMBLES]
+        yield reading[max(fused, key=lambda at: metric.sign * fused[at])]
+    ensembles = [curve for curve in reading if curve.branch in ENSEMBLES]
     yield from ensembles[:1]
     if not fused and not ensembles:
         yield from reading[:1]
 
 
-def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
+def _kept(curves: Sequence[StressCurve], of: StressTarget, few: bool) -> str:
     """What curves keep, the verb only where it changes; what may be noise is called no change."""
-    metric, told, before = measure_of(of), list[str](), ""
+    metric, told, before = of.main_metric, list[str](), ""
     for curve in curves:
-        name = "the ensemble" if curve["branch"] == curve["column"] == ENSEMBLE else curve["column"]
-        whole, left = format_value(_untouched(curve), metric), format_value(_strongest(curve)["mean"], metric)
-        worse = _strongest(curve)["mean"] < (_untouched(curve) or 0)
-        noise = noise_words(curve["gain"], few)
+        name = "the ensemble" if curve.branch == curve.column == ENSEMBLE else curve.column
+        mean_before, mean_after = curve.untouched.mean, curve.strongest.mean
+        whole, left = format_value(mean_before, metric), format_value(mean_after, metric)
+        worse = (mean_after or 0) < (mean_before or 0)
+        noise = noise_words(curve.gain, few)
         if left == whole:
             verb, numbers = "stays at", whole
         elif noise != "beyond noise":
@@ -164,21 +160,6 @@ def _kept(curves: Sequence[Curve], of: Mapping[str, Any], few: bool) -> str:
         told.append(f"{name} {numbers}" if verb == before else f"{name} {verb} {numbers}")
         before = verb
     return ", ".join(told)
-
-
-def _strongest(curve: Curve) -> Mapping[str, Any]:
-    """The point that is farthest from untouched: below 0 a modality comes early."""
-    point: Mapping[str, Any] = max(curve["points"], key=lambda each: abs(each["level"]))
-    return point
-
-
-def _untouched(curve: Curve) -> float | None:
-    value: float | None = curve["points"][_zero(curve)]["mean"]
-    return value
-
-
-def _zero(curve: Curve) -> int:
-    return [point["level"] for point in curve["points"]].index(0.0)
 
 
 def _circumstances(corruption: str, modality: str, level: float, unit: str) -> str:
@@ -193,25 +174,25 @@ def _circumstances(corruption: str, modality: str, level: float, unit: str) -> s
     return f"With the {modality} of another sample" + ("" if level == 1 else f" in {text} of the samples")
 
 
-def _measure(of: Mapping[str, Any], target: str) -> str:
-    metric = measure_of(of)
+def _measure(of: StressTarget, target: str) -> str:
+    metric = of.main_metric
     unit = ", %" if metric.share else ""
     return f"{metric.name} of {target}{unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
 
 
-def measure_in_words(document: Document, target: str) -> str:
+def measure_in_words(document: Stress, target: str) -> str:
     """The metric of a target, its unit, and which way is better."""
-    return _measure(document["targets"][target], target)
+    return _measure(document.targets[target], target)
 
 
-def _silent(document: Document) -> list[str]:
+def _silent(document: Stress) -> list[str]:
     """Curves whose strongest point is over fewer samples, since some are left without any modality."""
     fewer = {
-        f"{curve['column']} without {curve['modality']} ({_strongest(curve)['samples']} of {most})"
-        for curve in document["curves"]
+        f"{curve.column} without {curve.modality} ({curve.strongest.samples} of {most})"
+        for curve in document.curves
         if is_fused(curve)
-        and curve["corruption"] == "missing"
-        and _strongest(curve)["samples"] < (most := curve["points"][_zero(curve)]["samples"])
+        and curve.corruption == "missing"
+        and curve.strongest.samples < (most := curve.untouched.samples)
     }
     if not fewer:
         return []

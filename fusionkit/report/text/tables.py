@@ -7,15 +7,13 @@ the same samples.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.text.published import published
-from fusionkit.storage.measures import measure_of
-from fusionkit.storage.results import Results
+from fusionkit.storage.results import Results, Summary
 
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"
@@ -45,14 +43,12 @@ class TableText:
 
 def table_text(results: Results) -> TableText:
     """The table of an experiment's results; without rows where no run has finished."""
-    names = [column["name"] for column in results["columns"]]
-    of = results["summary"]
-    unit = ", %" if measure_of(results).share else ""
-    folds = tuple(
-        (fold["name"], *(_fold_cell(results, of[name], fold["name"]) for name in names)) for fold in results["folds"]
-    )
-    title = f"{results['metric']} of {results['target']}{unit}"
-    if not results["rows"]:
+    names = [column.name for column in results.columns]
+    of = results.summary
+    unit = ", %" if results.main_metric.share else ""
+    folds = tuple((fold.name, *(_fold_cell(results, of[name], fold.name) for name in names)) for fold in results.folds)
+    title = f"{results.metric} of {results.target}{unit}"
+    if not results.rows:
         return TableText(title, ("", *names), (), (), (f"{NONE_FINISHED}.", *_notes_and_failures(results)))
     return TableText(
         title=title,
@@ -112,48 +108,50 @@ def p_in_words(p: float | None) -> str:
     return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
 
 
-def _fold_cell(results: Results, column: Mapping[str, Any], fold: str) -> str:
-    star = "*" if fold in (column["inferior"] or ()) else ""
-    return format_value(column["by_fold"].get(fold), measure_of(results)) + star
+def _fold_cell(results: Results, column: Summary, fold: str) -> str:
+    star = "*" if fold in (column.inferior or ()) else ""
+    return format_value(column.by_fold.get(fold), results.main_metric) + star
 
 
-def _summary(results: Results, columns: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
-    metric = measure_of(results)
-    first = results["columns"][0]["name"]
-    compared = [column["against"].get(first) or {} for column in columns]
-    differences = [comparison.get("difference") or {} for comparison in compared]
+def _summary(results: Results, columns: Sequence[Summary]) -> list[tuple[str, list[str]]]:
+    metric = results.main_metric
+    first = results.columns[0].name
+    compared = [column.against.get(first) for column in columns]
     rows = [
-        ("mean", [format_value(column["mean"], metric) for column in columns]),
-        ("95 % from", [format_value(column["low"], metric) for column in columns]),
-        ("to", [format_value(column["high"], metric) for column in columns]),
-        ("difference", [format_value(each.get("mean"), metric, signed=True) for each in differences]),
-        ("p Wilcoxon", [format_p(each.get("wilcoxon_p")) for each in compared]),
-        ("p t-test", [format_p(each.get("t_p")) for each in compared]),
-        ("p corrected", [format_p(each.get("corrected_t_p")) for each in compared]),
+        ("mean", [format_value(column.mean, metric) for column in columns]),
+        ("95 % from", [format_value(column.low, metric) for column in columns]),
+        ("to", [format_value(column.high, metric) for column in columns]),
+        (
+            "difference",
+            [format_value(None if each is None else each.difference.mean, metric, signed=True) for each in compared],
+        ),
+        ("p Wilcoxon", [format_p(None if each is None else each.wilcoxon_p) for each in compared]),
+        ("p t-test", [format_p(None if each is None else each.t_p) for each in compared]),
+        ("p corrected", [format_p(None if each is None else each.corrected_t_p) for each in compared]),
         ("single better", [_single_better(column) for column in columns]),
     ]
-    paper = published(results)
+    paper = published(results.experiment)
     if paper:
-        rows.append(("paper", [format_value(paper.means.get(column["name"]), metric) for column in results["columns"]]))
+        rows.append(("paper", [format_value(paper.means.get(column.name), metric) for column in results.columns]))
     return rows
 
 
-def _single_better(column: Mapping[str, Any]) -> str:
-    return NOTHING if column["inferior"] is None else f"{len(column['inferior'])}/{column['compared_folds']}"
+def _single_better(column: Summary) -> str:
+    return NOTHING if column.inferior is None else f"{len(column.inferior)}/{column.compared_folds}"
 
 
 def _captions(results: Results) -> list[str]:
-    seeds, first = results["seeds"], results["columns"][0]["name"]
+    seeds, first = results.seeds, results.columns[0].name
     of_seeds = f"the mean of {len(seeds)} seeds" if len(seeds) > 1 else "that of one seed"
     captions = [
-        f"Protocol: {results['protocol']['label']}; epoch: {results['selection']}. A fold's figure is {of_seeds}.",
+        f"Protocol: {results.protocol.label}; epoch: {results.selection}. A fold's figure is {of_seeds}.",
         "The interval is Student's t over folds. Differences and tests are paired over folds, against "
         f"{first!r}; the corrected test (Nadeau and Bengio) allows for training parts that overlap.",
         "A star and the row 'single better' mark folds where the best separately trained uni-modal network beats the "
         "column on the same samples.",
     ]
-    branches = {column["branch"] for column in results["columns"]}
-    if ENSEMBLE_LOG in branches and results.get("target_kind") == "numbers":
+    branches = {column.branch for column in results.columns}
+    if ENSEMBLE_LOG in branches and results.target_kind == "numbers":
         captions.append("Both ensembles are the mean of the numbers of the networks trained alone.")
     elif ENSEMBLE_LOG in branches:
         captions.append(
@@ -162,32 +160,29 @@ def _captions(results: Results) -> list[str]:
         )
     if CONSTANT in branches:
         captions.append("'constant' is the best answer that looks at no sample, from the training part of each fold.")
-    limits = [limit for of in results["summary"].values() for limit in (of["low"], of["high"]) if limit is not None]
-    if measure_of(results).share and any(not 0 <= limit <= 1 for limit in limits):
+    limits = [limit for of in results.summary.values() for limit in (of.low, of.high) if limit is not None]
+    if results.main_metric.share and any(not 0 <= limit <= 1 for limit in limits):
         captions.append("An interval that reaches beyond 0 or 100 % says that there are too few folds to tell.")
-    paper = published(results)
+    paper = published(results.experiment)
     captions += [f"Paper: {paper.source}."] if paper else []
     captions += _coverage(results)
     return captions + _notes_and_failures(results)
 
 
 def _notes_and_failures(results: Results) -> list[str]:
-    failed = [
-        f"FAILED: {each['variant']}, {each['fold']}, seed {each['seed']}: {each['error']}"
-        for each in results["failures"]
-    ]
-    return [*results["notes"], *failed]
+    failed = [f"FAILED: {each.variant}, {each.fold}, seed {each.seed}: {each.error}" for each in results.failures]
+    return [*results.notes, *failed]
 
 
 def _coverage(results: Results) -> list[str]:
     """Which columns are over fewer samples than others, since samples lack a modality."""
     samples: dict[str, int] = {}
-    for row in results["rows"]:
-        if row["variant"] is not None:
-            samples[row["variant"]] = samples.get(row["variant"], 0) + row["samples"]
+    for row in results.rows:
+        if row.variant is not None:
+            samples[row.variant] = samples.get(row.variant, 0) + row.samples
     most = max(samples.values(), default=0)
     fewer = [f"{name} {100 * count / most:.0f} %" for name, count in samples.items() if count < most]
-    if not fewer or results["failures"]:
+    if not fewer or results.failures:
         return []
     return [f"Columns over those samples only that have their modality: {', '.join(fewer)} of all."]
 

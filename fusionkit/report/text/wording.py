@@ -2,64 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from fusionkit.report.text.tables import format_value
-from fusionkit.storage.measures import measure_of
-from fusionkit.storage.results import Results
+from fusionkit.storage.results import Difference, Gain, Results
 
 LEVEL = 0.05
 MOST_LISTED = 6
 
 
-def comparison_of(results: Results, name: str, other: str) -> tuple[Mapping[str, Any] | None, int]:
+def comparison_of(results: Results, name: str, other: str) -> tuple[Difference | None, int]:
     """A column against another, whichever of the two stands first; and the sign that makes it `name` minus `other`."""
-    forward = results["summary"][name]["against"].get(other)
+    forward = results.summary[name].against.get(other)
     if forward:
         return forward, 1
-    return results["summary"][other]["against"].get(name), -1
+    return results.summary[other].against.get(name), -1
+
+
+def best_column(names: Iterable[str], results: Results) -> str | None:
+    """Returns the column with the best mean; None where none of these has one."""
+    means = results.means
+    return max(filter(means.__contains__, names), key=lambda name: sign_of(results) * means[name], default=None)
 
 
 def sign_of(results: Results) -> int:
     """1 where more is better, else -1."""
-    return measure_of(results).sign
+    return results.main_metric.sign
 
 
-def is_sure(comparison: Mapping[str, Any]) -> bool:
+def is_sure(comparison: Difference) -> bool:
     """Whether a difference is larger than noise."""
-    p = comparison["corrected_t_p"]
+    p = comparison.corrected_t_p
     return p is not None and p < LEVEL
 
 
-def surely(comparison: Mapping[str, Any], better: int) -> bool:
+def surely(comparison: Difference, better: int) -> bool:
     """Whether a difference is larger than noise, and to this side."""
-    return is_sure(comparison) and better * comparison["difference"]["mean"] > 0
+    return is_sure(comparison) and better * comparison.difference.mean > 0
 
 
-def noise_words_of(comparison: Mapping[str, Any]) -> str:
+def noise_words_of(comparison: Difference) -> str:
     """Says whether a difference is larger than noise; nothing of a single fold."""
-    if comparison["folds"] < 2:
+    if comparison.folds < 2:
         return ""
-    if comparison["difference"]["low"] is None:
-        return f", the same in all {comparison['folds']} folds, which no test can hold against noise"
+    if comparison.difference.low is None:
+        return f", the same in all {comparison.folds} folds, which no test can hold against noise"
     return ", which is larger than noise" if is_sure(comparison) else ", which is within noise"
 
 
 def amount(value: float, results: Results) -> str:
     """A value with its unit."""
-    metric = measure_of(results)
+    metric = results.main_metric
     return format_value(value, metric) + (" %" if metric.share else "")
 
 
 def measure_words(results: Results) -> str:
     """What a value is of."""
-    return f"({results['metric']} of {results['target']})"
+    return f"({results.metric} of {results.target})"
 
 
 def by_how_much(gain: float, results: Results) -> str:
     """How much better or worse; numbers without a share are named better and worse, whichever way they count."""
-    metric = measure_of(results)
+    metric = results.main_metric
     size = format_value(abs(gain), metric)
     if float(size) == 0:
         return "no better"
@@ -67,10 +71,10 @@ def by_how_much(gain: float, results: Results) -> str:
     return f"{size}{points} {'better' if gain > 0 else 'worse'}"
 
 
-def interval_words(difference: Mapping[str, Any], results: Results) -> str:
+def interval_words(difference: Gain, results: Results) -> str:
     """Returns the limits of a gain: a difference where higher is better, its negative where lower is better."""
-    metric, better = measure_of(results), sign_of(results)
-    limits = sorted(better * difference[key] for key in ("low", "high"))
+    metric, better = results.main_metric, sign_of(results)
+    limits = sorted(better * limit for limit in (difference.low, difference.high) if limit is not None)
     low, high = (format_value(limit, metric, signed=True) for limit in limits)
     return f"{low} to {high}" + (" points" if metric.share else "")
 

@@ -1,0 +1,96 @@
+"""Documents that pass between rooms as files: typed records, each read by one function and written by one."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from fusionkit.config.documents import check_shape
+from fusionkit.errors import RunError
+from fusionkit.storage.files import as_json, read_json, write_file
+
+
+class Part(BaseModel):
+    """A part of a document. Keys that it does not know are passed over, so that later versions may add some."""
+
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False, populate_by_name=True)
+
+    def plain(self) -> dict[str, Any]:
+        """Returns plain data, with the keys that were given; what an earlier version did not say stays unsaid."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+
+class Document(Part):
+    """A whole file, which says its format."""
+
+    title: ClassVar[str]
+    formats: ClassVar[tuple[int, ...]] = (1,)
+    """The formats that are read; the last one is written."""
+
+    format: int
+
+
+D = TypeVar("D", bound=Document)
+
+
+class Interval(Part):
+    """The limits of a 95 % interval, None where there are none."""
+
+    low: float | None
+    high: float | None
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Both limits; None where there are none."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+
+class Figure(Interval):
+    """A value with its interval."""
+
+    value: float | None
+
+
+def figure(value: float, limits: tuple[float, float] | None = None) -> Figure:
+    """Makes a figure; a value that is not finite is None.
+
+    Example:
+        >>> figure(0.5).value, figure(float("nan")).value
+        (0.5, None)
+    """
+    low, high = limits or (None, None)
+    return Figure(value=value if math.isfinite(value) else None, low=low, high=high)
+
+
+def check_format(kind: type[Document], value: dict[str, Any], place: str) -> None:
+    """Refuses plain data of a format that is not read.
+
+    Raises:
+        RunError: They are of one.
+    """
+    if value.get("format") not in kind.formats:
+        known = f"format{'s' if len(kind.formats) > 1 else ''} {' and '.join(map(str, kind.formats))}"
+        raise RunError(f"{place}: {kind.title} of format {value.get('format')!r}; this version reads {known}")
+
+
+def load_document(kind: type[D], file: Path) -> D:
+    """Reads the document of a file.
+
+    Raises:
+        RunError: There is none, or it cannot be read, is of another format, or damaged; then every wrong key is told.
+    """
+    value = read_json(file)
+    check_format(kind, value, str(file))
+    return check_shape(kind, value, str(file))
+
+
+def save_document(file: Path, document: Document) -> None:
+    """Writes a document in one piece.
+
+    Raises:
+        RunError: It cannot be written; the previous file is intact.
+    """
+    write_file(file, as_json(document.plain()))
