@@ -111,13 +111,15 @@ class Learner:
         for batch in batches:
             with self._label(LOSSES):
                 rows.append(self._learn_from(batch, moment, plan, parameters, 1.0 / len(batches)))
+        # Only from here on are gradients those of all batches and processes, so only now are they measured and clipped.
         reduce_gradients(parameters)
         learns = any(parameter.grad is not None for parameter in parameters)  # a batch may lack what the stage trains
         if self._scaler is not None and learns:  # Fabric's own call refuses fused optimizers, which torch's serves
             self._scaler.unscale_(self._optimizer)
         longest = self._spec.clip_norm
         norm = None if longest is None else measure_norm(parameters)
-        flaw = find_flaw(parameters) if norm is None else norm - norm
+        flaw = find_flaw(parameters) if norm is None else norm - norm  # zero, unless the norm is not finite
+        # The one wait for the device in a step: what is wrong is refused before it reaches a weight.
         terms, flawed, signum = fetch_terms(rows, flaw, signal, self._told_dtype)
         self._refuse_flaws(terms, batches, moment, set(map(id, parameters)), flawed=flawed)
         if longest is not None and norm is not None:
@@ -160,6 +162,7 @@ class Learner:
         weights = self._balancer.sample_weights(step) if self._balancer and "sample_weights" in self._hooks else None
         found = self._model.losses(step.output or output, batch.targets, weights)
         terms = {name: term for name, term in found.items() if name in wanted}
+        # Before the balancer weighs the terms, and before the backward pass, which frees the graph.
         if self._spec.gradient_cosines and moment.step % self._spec.gradient_cosines == 0 and not self._compared:
             self._compared = self._compare(terms)
         weighted = self._balancer.weigh(terms, step) if self._balancer else terms
@@ -243,6 +246,7 @@ class Learner:
                 features.register_hook(  # type: ignore[no-untyped-call]
                     partial(apply_scale, scale=scales[f"features/{name}"])
                 )
+        # Not by `backward`, which adds to what the parameters hold of the batches before: those were scaled already.
         gradients: Sequence[Tensor | None]
         if plan.separate_gradients:
             columns = {

@@ -146,10 +146,9 @@ class _Fit:
             teacher=None if balancer is None else self._state.teachers.teacher(),
             label=self._label,
         )
-        feed = make_feed(self._fabric, self._assembly, stage, self._model, self._assembly.train_ids, training=True)
-        held_out, validation = self._assembly.validation_ids, None
-        if held_out:
-            validation = make_feed(self._fabric, self._assembly, stage, self._model, held_out, training=False)
+        make = partial(make_feed, self._fabric, self._assembly, stage, self._model)
+        feed, held_out = make(self._assembly.train_ids, training=True), self._assembly.validation_ids
+        validation = make(held_out, training=False) if held_out else None
         reviewer = self._reviewer(stage, recipe.lr) if balancer is not None and balancer.uses("before_epoch") else None
         steps = spec.epochs * math.ceil(feed.count(position.epoch) / spec.accumulate)
         self._journal.stage(stage.name, steps, position.step)
@@ -173,6 +172,7 @@ class _Fit:
             self._seed(stage, position.step)
             moved = [self._to_device(batch) for batch in batches]
             outcome = learner(moved, moment, self._listener.received or 0)
+            # The step counts before anything can save or leave: a checkpoint must not have it learnt once more.
             position.batch += len(batches)
             position.step += 1
             position.total_steps += 1
