@@ -191,6 +191,7 @@ class _Line:
         self._state: _State = ("", ())
 
     def take(self, elements: Tensor) -> None:
+        # All checks come before the elements are kept: a refused push leaves the stream as it was.
         self._check_shape(elements)
         state = self._check_state()
         if self._transform is None:

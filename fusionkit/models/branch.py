@@ -91,6 +91,7 @@ class Branch(nn.Module):
         absent: what may stand in for a sample is not dropped.
         """
         rows = [index for index, size in enumerate(sequence.sizes) if size]
+        # By far the most frequent case, in which nothing has to be chosen, or waited for.
         if rows and len(rows) == len(sequence):
             features: Tensor = self.norm(self.aggregator(sequence))
             return features, self._draw_dropout(features)
@@ -99,6 +100,7 @@ class Branch(nn.Module):
             nothing = self.norm.weight.new_zeros(0, self.out_features)
             shared = self.training and world_size() > 1
             return _spread(self.norm(nothing) if shared else nothing, rows, len(sequence)), None
+        # Empty samples hold no elements, so those of the others are theirs already.
         features = self.norm(self.aggregator(Jagged.from_sizes(sequence.values, [sequence.sizes[row] for row in rows])))
         factors = self._draw_dropout(features)
         if factors is not None:
@@ -132,6 +134,7 @@ class Branch(nn.Module):
             stop: The encoder to stop before; None goes to the end of the chain.
         """
         chain = list(islice(self.encoders, start, stop))
+        # Nothing is kept for a backward pass, so a long clip may go through the chain part by part.
         if elements.total and not self.training and not torch.is_grad_enabled():
             one_for_one = all(isinstance(encoder, ElementEncoder) for encoder in chain)
             elements = _gather(_encode_in_pieces(chain, elements, self.chunk), elements.total if one_for_one else None)
@@ -229,6 +232,7 @@ def _gather(pieces: Iterable[Jagged], total: int | None = None) -> Jagged:
         if total is None or (not counts and piece.total == total):
             parts.append(piece.values)
         else:
+            # Pieces that were kept to be joined at the end would take the memory of the whole twice.
             whole = piece.values.new_empty(total, *piece.element_shape) if whole is None else whole
             whole[end : end + piece.total] = piece.values
         counts.append(piece.sizes)

@@ -51,6 +51,7 @@ def build(spec: ModelSpec | Recipe | Mapping[str, Any] | str | Path, dataset: Da
 
 
 def _wire(spec: ModelSpec) -> FusionModel:
+    # Parts draw their initial weights as they are built, so their order belongs to what a seed means.
     problems: list[Problem] = []
     branches: dict[str, Branch] = {}
     for name, modality in spec.modalities.items():
@@ -60,6 +61,7 @@ def _wire(spec: ModelSpec) -> FusionModel:
         except (FusionKitError, ValueError) as error:
             problems.append(Problem(f"model.modalities.{name}", str(error)))
     fusion, heads = None, {}
+    # The fusion is wired by the widths of all branches, so a wrong one hides what is wrong with it.
     if len(branches) == len(spec.modalities):
         try:
             with explain_full_memory(_make_width_error):

@@ -9,6 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.models.branch import Branch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tensor_checks import refuse_odd_kind
 
@@ -16,37 +17,31 @@ Inputs = Mapping[str, Jagged | Tensor]
 """By modality a `Jagged`, or a tensor of one element each or of sequences of one length."""
 
 
-def pack_inputs(
-    inputs: Inputs,
-    shapes: Mapping[str, tuple[int, ...]],
-    whole_numbers: Mapping[str, tuple[torch.dtype, ...] | None],
-    weight: Tensor,
-) -> dict[str, Jagged]:
+def pack_inputs(inputs: Inputs, branches: Mapping[str, Branch], weight: Tensor) -> dict[str, Jagged]:
     """Packs the inputs of a batch, every modality among them: one that is not given is missing in every sample.
 
     Args:
         inputs: What was given.
-        shapes: By modality of the network, the shape of an element.
-        whole_numbers: By modality, the dtypes of whole numbers that its first encoder takes; None for any.
+        branches: The network's branches, by modality.
         weight: One of the network's, for its precision and device.
 
     Raises:
         ShapeError: No or an unknown modality, elements of another shape or dtype, or batches of different sizes.
     """
-    refuse_unknown("inputs", inputs, shapes)
+    refuse_unknown("inputs", inputs, branches)
     if not inputs:
-        raise ShapeError(f"inputs: no modality is given; known: {', '.join(shapes)}")
-    batch = {name: as_jagged(name, value, shapes[name]) for name, value in inputs.items()}
+        raise ShapeError(f"inputs: no modality is given; known: {', '.join(branches)}")
+    batch = {name: as_jagged(name, value, branches[name].in_shape) for name, value in inputs.items()}
     sizes = {name: len(value) for name, value in batch.items()}
     if len(set(sizes.values())) > 1:
         raise ShapeError(f"inputs: batches differ in size: {sizes}")
     for name, value in batch.items():
         if value.total:  # what has no elements enters no encoder
-            refuse_other_numbers(name, value.dtype, whole_numbers[name], weight)
+            refuse_other_numbers(name, value.dtype, branches[name].whole_numbers, weight)
     like = next(iter(batch.values()))
-    for name, shape in shapes.items():
+    for name, branch in branches.items():
         if name not in batch:
-            batch[name] = Jagged.empty(len(like), shape, like=like.values)
+            batch[name] = Jagged.empty(len(like), branch.in_shape, like=like.values)
     return batch
 
 

@@ -127,9 +127,8 @@ class FusionModel(nn.Module):
             ShapeError: An unknown modality, elements of another shape, of another precision or of whole numbers that
                 the first encoder does not take, or batches of different sizes.
         """
-        shapes = {name: self.branch(name).in_shape for name in self.modalities}
-        whole_numbers = {name: self.branch(name).whole_numbers for name in self.modalities}
-        batch = pack_inputs(inputs, shapes, whole_numbers, next(self.placeholders.parameters()))
+        branches = {name: self.branch(name) for name in self.modalities}
+        batch = pack_inputs(inputs, branches, next(self.placeholders.parameters()))
         wanted = self.modalities if modalities is None else tuple(modalities)
         refuse_unknown("modalities", wanted, self.modalities)
         features: dict[str, Tensor] = {}
@@ -137,10 +136,11 @@ class FusionModel(nn.Module):
         dropout: dict[str, Tensor | None] = {}
         for name in self.modalities:
             elements = batch[name]
+            # Its samples are empty then, so its branch computes nothing and the fusion is given placeholders.
             if name not in wanted:
                 elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
             with _name_modality(name):
-                features[name], dropout[name], sequences[name] = self.branch(name)(elements)
+                features[name], dropout[name], sequences[name] = branches[name](elements)
         scored = wanted if (self.training if unimodal is None else unimodal) else ()
         return self._make_output(features, sequences, dropout, scored, fused=fused, replace=replace)
 
@@ -252,7 +252,9 @@ class FusionModel(nn.Module):
         drawn = {name: factors for name, factors in dropout.items() if factors is not None}
         present = {name: sequences[name].present for name in self.modalities}
         dropped = apply_dropout(features, drawn)
+        # Uni-modal heads score what their encoders gave: a balancer replaces features for the fusion alone.
         of_branches = {name: self.branch(name).score(dropped[name], sequences[name].sizes) for name in scored}
+        # No mask where nobody is absent: fusions then skip what a mask would cost.
         masks: dict[str, Tensor | None] = {n: None if all(sequences[n].sizes) else present[n] for n in features}
         if fused and replace is not None:
             other, here = replace(features, present)
@@ -283,9 +285,8 @@ class FusionModel(nn.Module):
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
         first = filled[self.modalities[0]]
         # Attention, also that of others' fusions, raises for a batch of nobody.
-        vector = (
-            run(self.fusion, filled, masks, **extra) if len(first) else first.new_zeros(0, self.fusion.out_features)
-        )
+        nobody = first.new_zeros(0, self.fusion.out_features)
+        vector = run(self.fusion, filled, masks, **extra) if len(first) else nobody
         return {target: run(head, vector) for target, head in self.heads.items()}
 
 

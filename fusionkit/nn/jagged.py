@@ -87,6 +87,7 @@ class Jagged:
         """
         if not samples:
             raise ShapeError("from_list: the list is empty, so the shape of an element is not known")
+        # A sample without elements says nothing of the dtype, so the first one with elements does.
         place, first = next(((i, sample) for i, sample in enumerate(samples) if sample.numel()), (0, samples[0]))
         for index, sample in enumerate(samples):
             if sample.ndim == 0:

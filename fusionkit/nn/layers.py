@@ -74,6 +74,7 @@ class FeatureNorm(nn.Module):
         divisor = count.clamp(min=1.0)
         mean = sum_over_processes(rows.sum(dim=0)) / divisor
         variance = sum_over_processes((ones[:, None] * (rows - mean).square()).sum(dim=0)) / divisor
+        # Chosen by tensors: to ask whether there are enough rows would wait for a GPU at every call.
         enough = count >= 2
         with torch.no_grad():
             step = enough.to(self.running_mean.dtype) * self.momentum

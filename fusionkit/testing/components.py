@@ -63,6 +63,7 @@ def check_encoder(
         promise((before == 0) == (after == 0), f"{name}: empty samples stay empty, others do not: {before} -> {after}")
     check_module(name, lambda: build(component, in_shape, options=options), run)
 
+    # In double precision, so that a difference is one sample that sees another, and no rounding.
     encoder.double().eval()
     samples = example(torch.float64)
     together = encoder(samples)
@@ -124,6 +125,7 @@ def check_aggregator(
     promise(shape == wanted, f"{name}: the output is (batch, out_features) = {wanted}, it is {shape}")
     check_module(name, lambda: build(component, in_features, options=options), run)
 
+    # In double precision, so that a difference is one sample that sees another, and no rounding.
     aggregator.double().eval()
     samples = example(torch.float64)
     together = aggregator(samples)

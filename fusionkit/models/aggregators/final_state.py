@@ -150,6 +150,8 @@ def _read_by_pieces(sequence: Jagged, read: Reads, *, backwards: bool = False) -
         ]
         piece = Jagged.from_list(parts)
         outputs, carried = read(piece.to_padded(), states)
+        # A sample that ends in this piece is padded behind its end: its state is the output at its last element,
+        # and what the network carries on is of padding.
         going = [place for place, end in enumerate(ends) if end > stop]
         for place, row in enumerate(rows):
             if ends[place] <= stop:

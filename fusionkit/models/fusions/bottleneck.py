@@ -103,6 +103,7 @@ class Bottleneck(Fusion):
             always = valid.new_ones(len(valid), 1)
             start = repeat(first, "width -> batch 1 width", batch=len(elements))
             states.append(torch.cat([start, elements], dim=1))
+            # The class token stands first and the bottleneck last; both are there even for an absent modality.
             padding.append(~torch.cat([always, valid, always.expand(-1, len(self.bottleneck))], dim=1))
         masks = [present[name] for name in self.modalities]
         weights = masked_softmax(states[0].new_zeros(len(states[0]), len(states)), masks)

@@ -78,6 +78,7 @@ class AGM(Balancer):
         if len(self.modalities) < 2 or step.output is None or not step.output.fused:
             return {}
         scores = self._score_modalities(step).to(self.mean.dtype)
+        # The usual ratio is that of the steps before: this one enters the means afterwards.
         scales = self.coefficients(scores)
         here = ~scores.isnan()
         self.steps += here
@@ -121,4 +122,5 @@ def _exponentiate_lead(scores: Tensor, here: Tensor) -> Tensor:
     """Exponentiates by how much a modality is ahead of the mean of the others; among those that are here."""
     counted = torch.where(here, scores, 0.0)
     count = here.sum()
+    # exp(89) is beyond single precision
     return ((count * counted - counted.sum()) / (count - 1).clamp(min=1)).clamp(max=80).exp()

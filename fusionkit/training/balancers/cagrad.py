@@ -59,6 +59,7 @@ class CAGrad(MergedGradients):
         stacked = torch.stack(tuple(gradients.values()))
         gram = (stacked.double() @ stacked.double().T).tolist()
         mean = stacked.mean(dim=0)
+        # c times the length of the mean, which follows from the inner products
         radius = self.c * math.sqrt(max(0.0, sum(map(sum, gram)))) / len(gram)
         weights = find_worst_case(gram, radius)
         worst = torch.tensor(weights, dtype=stacked.dtype, device=stacked.device) @ stacked

@@ -87,6 +87,7 @@ class CML(Balancer):
             along = [of[target] for of in scores]
             losses = torch.stack([step.loss_of(name, one) for one in along])
             here = torch.stack(counts)
+            # A sample without the target is NaN all along the chain, so it is left out at the end.
             known = ~losses[0].isnan()
             means = torch.where(here, losses, 0.0).sum(dim=0) / here.sum(dim=0)
             weighted[name] = mean_over_union(means[known])

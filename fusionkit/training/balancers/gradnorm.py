@@ -87,6 +87,7 @@ class GradNorm(Balancer):
 
     def combine(self, gradients: Mapping[str, Sequence[Tensor | None]], step: Step) -> Sequence[Tensor | None]:
         """Sums the gradients, and learns the weights of the next step from their norms."""
+        # Norms are those of shared parameters alone: only there do terms compete.
         shared = {term: list[Tensor]() for term in gradients}
         for terms, places in find_blocks(gradients).items():
             for term in terms if len(terms) > 1 else ():
@@ -105,8 +106,10 @@ class GradNorm(Balancer):
         norm, loss = (torch.stack(column).to(self.weights.dtype) for column in zip(*measured.values(), strict=True))
         norm, loss = (sum_over_processes(row) / world_size() for row in (norm, loss))
         first, weight = self.first[places], self.weights[places]
+        # A term's first loss is that of the first batch with a sample of it.
         first = torch.where(first == 0, loss, first)
         self.first[places] = first
+        # A term without samples or shared parameters keeps its weight; the others keep the sum of theirs.
         counts = (loss > 0) & (norm > 0) & (weight > 0)
         rate = torch.where(counts, loss / first, 0.0)
         rate = rate / (rate.sum() / counts.sum()).clamp(min=torch.finfo(rate.dtype).tiny)

@@ -45,6 +45,7 @@ def estimate_likelihoods(step: Step, modalities: Sequence[str], source: str) -> 
     """
     output = step.output
     assert output is not None
+    # One encoder that learns, or none, has nothing to be compared with: a stage may train a modality alone.
     learning = [name for name in modalities if name in output.features and output.features[name].requires_grad]
     if not output.unimodal and len(learning) > 1:
         raise TrainingError(f"{source}: it compares uni-modal scores; set model.unimodal_heads: true")

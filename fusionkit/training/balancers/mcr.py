@@ -95,6 +95,7 @@ class MCR(Balancer):
         assert step.output is not None
         others = [other for other in self.modalities if other != name]
         rows = step.output.present[name].nonzero().flatten()
+        # Features change places among the samples that have the modality; the others keep their placeholder.
         order = torch.arange(len(step.output.present[name]), device=rows.device)
         order = order.index_copy(0, rows, rows[torch.randperm(len(rows), device=rows.device)])
         if self.strategy == "collaborative":

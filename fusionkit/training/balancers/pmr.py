@@ -106,6 +106,7 @@ class PMR(Balancer):
         assert output is not None
         known = find_classes(step, "pmr: prototypes belong to classes")
         classes = [target for target in output.fused if target in known]
+        # The first batch of an epoch ends the one before: prototypes are those of finished epochs.
         if step.epoch != self.epoch:
             self._end_epoch()
             self.epoch.fill_(step.epoch)
@@ -135,6 +136,7 @@ class PMR(Balancer):
         if not len(known):
             return None
         features, wanted = features[seen[wanted] > 0], wanted[seen[wanted] > 0]
+        # By differences: products of matrices, the faster way, lose the digits of small distances.
         distances = torch.cdist(
             features, prototypes[known].to(features.dtype), compute_mode="donot_use_mm_for_euclid_dist"
         )

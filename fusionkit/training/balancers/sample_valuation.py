@@ -90,6 +90,7 @@ class SampleValuation(Balancer):
         right = {subset: _judge(step, subset) for subset in every}
         patterns = list(zip(*(present[name].tolist() for name in names), strict=True))
         repeats = []
+        # Samples that have the same modalities are valued together: their players are the same.
         for pattern in sorted(set(patterns)):
             players = tuple(name for name, here in zip(names, pattern, strict=True) if here)
             if len(players) < 2:
