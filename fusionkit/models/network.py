@@ -260,14 +260,13 @@ class FusionModel(nn.Module):
             other, here = replace(features, present)
             dropped, masks = apply_dropout(other, drawn), dict(here)
         of_fused = self._fuse(dropped, masks, sequences, call) if fused else {}
+        linked = {n: of.with_values(link(of.values)) if of.values.requires_grad else of for n, of in sequences.items()}
         return ModelOutput(
             fused={target: link(scores) for target, scores in of_fused.items()},
             unimodal={name: {t: link(scores) for t, scores in of.items()} for name, of in of_branches.items() if of},
             features=features,
             present=present,
-            sequences={
-                n: of.with_values(link(of.values)) if of.values.requires_grad else of for n, of in sequences.items()
-            },
+            sequences=linked,
             dropout=drawn,
         )
 
