@@ -98,12 +98,12 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
             for variant, assembly in assemblies.items()
         )
     pretraining = tuple(todo.recipe for todo in missing_pretraining(agenda.experiment))
-    clips, elements = _counted(agenda, list(assemblies.values()))
+    clips, elements = _count_elements(agenda, list(assemblies.values()))
     device = str(make_fabric(next(iter(assemblies.values())).recipe).device) if assemblies else "nothing is left"
     return ExperimentCost(device, clips, elements, variants, processes, pretraining)
 
 
-def _counted(agenda: Agenda, assemblies: Sequence[Assembly]) -> tuple[int, Mapping[str, int]]:
+def _count_elements(agenda: Agenda, assemblies: Sequence[Assembly]) -> tuple[int, Mapping[str, int]]:
     ids = {name for fold in agenda.folds for name in (*fold.train, *fold.test)}
     elements: dict[str, int] = {}
     for assembly in assemblies[:1]:

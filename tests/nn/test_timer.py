@@ -48,6 +48,19 @@ def test_every_part_is_waited_for_and_all_of_them_add_up_to_the_whole(done: list
     assert sum(parts.seconds.values()) == 5.0
 
 
+def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
+    monkeypatch.setattr("fusionkit.nn.timer.time.perf_counter", lambda: next(now))
+
+    parts = Timer(torch.device("cpu"))
+    with parts.label("outer"):  # at 1
+        parts.enter("inner")  # at 3
+        parts.leave()  # at 6
+    parts.book()  # at 15, and the outer one ended at 10
+
+    assert parts.seconds == {REST: 1.0 + 5.0, "outer": 2.0 + 4.0, "inner": 3.0}
+
+
 def test_a_part_ends_where_an_error_leaves_it(done: list[str]) -> None:
     parts = Timer(torch.device("cpu"))
     with pytest.raises(ValueError, match="here"), parts.label("outer"):

@@ -111,19 +111,6 @@ def test_parts_are_told_of_every_modality_and_each_takes_time(tmp_path: Path) ->
     assert all(seconds > 0 for seconds in found.values())
 
 
-def test_the_time_of_a_part_is_that_of_the_innermost_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
-    monkeypatch.setattr("fusionkit.nn.timer.time.perf_counter", lambda: next(now))
-
-    timer = Timer(torch.device("cpu"))
-    with timer.label(LOSSES):  # at 1
-        timer.enter(FUSION)  # at 3
-        timer.leave()  # at 6
-    timer.book()  # at 15, and the losses ended at 10
-
-    assert timer.seconds == {REST: 1.0 + 5.0, LOSSES: 2.0 + 4.0, FUSION: 3.0}
-
-
 def test_a_slow_loader_shows_as_waiting_for_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fast = Feed.read_epoch
 
