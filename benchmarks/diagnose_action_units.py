@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.config.library import find_recipe
-from fusionkit.data.sources import datasets_shared
+from fusionkit.data.sources import Datasets
 from fusionkit.evaluation.diagnosis import Diagnosis, diagnose, merge, open_separate
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
@@ -34,13 +34,13 @@ LEFT_OUT = ("recipe", "run", "each", "alone", "weights_sha256", "command", "vers
 """Of every diagnosis, what the result file says once."""
 
 
-def run_of(folder: Path, variant: str, fold: int, seed: int, every: int) -> RunFolder:
+def run_of(folder: Path, variant: str, fold: int, seed: int, *, every: int, datasets: Datasets) -> RunFolder:
     """A variant's run of a fold and seed, trained unless it is there."""
     run = RunFolder(folder / variant.replace(" ", "_") / str(fold) / str(seed))
     if not (run.begun and run.finished):
         overrides = (*VARIANTS[variant], f"data.fold={fold}", f"train.seed={seed}", f"train.gradient_cosines={every}")
         begin = time.monotonic()
-        train(find_recipe(RECIPE), run.path, overrides, progress=False, accelerator="cpu")
+        train(find_recipe(RECIPE), run.path, overrides, progress=False, accelerator="cpu", datasets=datasets)
         print(f"{variant}, fold {fold}, seed {seed}: {time.monotonic() - begin:.0f} s", flush=True)
     return run
 
@@ -48,13 +48,14 @@ def run_of(folder: Path, variant: str, fold: int, seed: int, every: int) -> RunF
 def result_of(folder: Path, folds: Sequence[int], seeds: Sequence[int], every: int) -> dict[str, Any]:
     """Everything that the result file says."""
     diagnoses: dict[str, list[Diagnosis]] = {}
+    datasets = Datasets()
     for fold in folds:
         for seed in seeds:
-            runs = {variant: run_of(folder, variant, fold, seed, every) for variant in VARIANTS}
-            separate = [open_separate(runs["late fusion"])]
+            runs = {name: run_of(folder, name, fold, seed, every=every, datasets=datasets) for name in VARIANTS}
+            separate = [open_separate(runs["late fusion"], datasets)]
             for variant, run in runs.items():
                 own = () if variant == "late fusion" else separate
-                diagnoses.setdefault(variant, []).append(diagnose(run, own, device="cpu"))
+                diagnoses.setdefault(variant, []).append(diagnose(run, own, device="cpu", datasets=datasets))
     first = next(iter(diagnoses.values()))
     splits = {each.protocol.fold: each.protocol.split_hash for each in first}
     environment = describe_environment("cpu")
@@ -111,8 +112,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/diagnosis"))
     parser.add_argument("--every", type=int, default=1, help="steps from one comparison of gradients to the next")
     given = parser.parse_args()
-    with datasets_shared():
-        write_file(given.result, as_json(result_of(given.runs, given.folds, given.seeds, given.every)))
+    write_file(given.result, as_json(result_of(given.runs, given.folds, given.seeds, given.every)))
 
 
 if __name__ == "__main__":

@@ -85,6 +85,10 @@ class _ProblemsError(FusionKitError):
         self.source = source
         super().__init__(self._text())
 
+    def within(self, place: str) -> list[Problem]:
+        """Returns its problems as those of a part of something larger, such as a variant of an experiment."""
+        return [Problem(f"{place}: {each.place}".rstrip(": "), each.message, each.remedy) for each in self.problems]
+
     def _text(self) -> str:
         prefix = f"{self.source}: " if self.source else ""
         if len(self.problems) == 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionkit.config.registry import DATASETS
-from fusionkit.experiments.comparison import run_comparison
+from fusionkit.experiments import open_comparison
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.files import replace_file
 
@@ -77,7 +77,7 @@ def measure(name: str, folder: Path, processes: int | None = None) -> Path:
     """Runs a comparison and writes its result file."""
     file, overrides = SETS[name]
     out = folder / name
-    results = run_comparison(HERE / file, out, progress=True, overrides=overrides, processes=processes).plain()
+    results = open_comparison(HERE / file, out, overrides).run(progress=True, processes=processes).plain()
     write_report(out)
     recipe = next(recipe for variant, recipe in results["recipes"].items() if variant != "ensemble")
     short = shortened(name, results, recipe)

@@ -8,6 +8,7 @@ from pathlib import Path
 from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
+from fusionkit.data.sources import Datasets
 from fusionkit.experiments.prerequisites import prepare_films
 from fusionkit.rendering import render_ravdess
 
@@ -48,5 +49,5 @@ def film_recipe(folder: Path, *changes: str) -> Recipe:
         f"data.folds={{type: group_kfold, folds: {len(ACTORS)}}}",
     )
     recipe = load_recipe(find_recipe("quickstart/films"), [*settings, *changes])
-    prepare_films([recipe], processes=1)
+    prepare_films([recipe], Datasets(), processes=1)
     return recipe

@@ -21,11 +21,14 @@ from fusionkit.cli import (
     demo,
     diagnose,
     doctor,
+    evaluate,
+    experiment,
     inspect,
     prepare,
     report,
     stress,
     train,
+    verify,
 )
 from fusionkit.cli.output import processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
@@ -44,6 +47,9 @@ for command in (
     demo,
     prepare,
     train,
+    evaluate,
+    experiment,
+    verify,
     compare,
     report,
     diagnose,

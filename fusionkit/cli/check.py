@@ -17,7 +17,7 @@ from fusionkit.cli.output import (
     print_table,
     shipped_argument,
 )
-from fusionkit.cli.train import told_when_stopped
+from fusionkit.cli.signals import say_when_stopped
 from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError, TrainingError
 from fusionkit.report.text.units import in_bytes, in_rate, in_seconds, in_thousands
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from fusionkit.config.schema import Recipe
     from fusionkit.data.loading.lengths import MeasuredLength
+    from fusionkit.data.sources import Datasets
     from fusionkit.interfaces import Dataset
     from fusionkit.models.build import FusionModel
     from fusionkit.models.cost import ModelCost, Part
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 def add_to(app: typer.Typer) -> None:
     """Adds this command."""
-    app.command()(told_when_stopped(goes_on=False)(check))
+    app.command()(say_when_stopped(goes_on=False)(check))
 
 
 def check(
@@ -56,14 +57,15 @@ def check(
     on some of the training samples. Files of pretrained weights need not be there yet.
     """
     from fusionkit.config.completion import is_complete
+    from fusionkit.config.initial_weights import weight_files, without_weights
     from fusionkit.config.library import find_recipe
     from fusionkit.config.recipe import load_recipe
     from fusionkit.data.assembly import assemble
     from fusionkit.data.loading.lengths import measure_lengths
-    from fusionkit.data.sources import datasets_shared
+    from fusionkit.data.sources import Datasets
     from fusionkit.models.build import build
     from fusionkit.models.cost import measure
-    from fusionkit.models.encoders.weights import absent_weights_passed_over, explain_origin
+    from fusionkit.models.encoders.weights import explain_origin
     from fusionkit.storage.environment import choose_device
 
     path = find_recipe(recipe)
@@ -73,15 +75,16 @@ def check(
     dataset, notes = None, tuple[str, ...]()
     measured: Mapping[str, MeasuredLength] = {}
     if not is_complete(loaded.model):
-        with datasets_shared():
-            dataset = _dataset_for_shapes(loaded)
-            assembly = assemble(loaded)  # refuses what a training of it would refuse
-            notes, measured = assembly.notes, measure_lengths(assembly.samples(assembly.train_ids, training=True))
+        datasets = Datasets()
+        dataset = _dataset_for_shapes(loaded, datasets)
+        assembly = assemble(loaded, datasets)  # refuses what a training of it would refuse
+        notes, measured = assembly.notes, measure_lengths(assembly.samples(assembly.train_ids, training=True))
     medians = {name: of.median for name, of in measured.items()} | lengths
     longest = {name: of.longest for name, of in measured.items()} | lengths
-    with absent_weights_passed_over() as absent:
-        cost = measure(loaded, build(loaded, dataset), medians, longest if measured else None)
-        speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
+    absent = [path for path in weight_files(loaded) if not path.exists()]
+    loaded = without_weights(loaded, absent)
+    cost = measure(loaded, build(loaded, dataset), medians, longest if measured else None)
+    speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
     notes += tuple(
         f"{path} does not exist yet: checked with fresh weights, which cost the same; a training needs it; "
         f"{explain_origin(path)}"
@@ -126,12 +129,10 @@ def _length(text: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def _dataset_for_shapes(recipe: Recipe) -> Dataset:
-    """The dataset, where the recipe leaves out a shape or classes that it has to say."""
-    from fusionkit.data.sources import open_dataset
-
+def _dataset_for_shapes(recipe: Recipe, datasets: Datasets) -> Dataset:
+    """Opens the dataset, where the recipe leaves out a shape or classes that it has to say."""
     try:
-        dataset = open_dataset(recipe.data)
+        return datasets.open(recipe.data)
     except FusionKitError as error:
         absent = [f"model.modalities.{name}.shape" for name, of in recipe.model.modalities.items() if of.shape is None]
         absent += [
@@ -144,7 +145,6 @@ def _dataset_for_shapes(recipe: Recipe) -> Dataset:
         wrong = error.problems if isinstance(error, DataError | RecipeError) else [Problem("", str(error))]
         stated = Problem("the recipe", message, "mend what follows, or state these keys to check it without data")
         raise RecipeError([stated, *wrong]) from error
-    return dataset
 
 
 def _cost_record(cost: ModelCost) -> Mapping[str, object]:

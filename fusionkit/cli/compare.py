@@ -6,23 +6,20 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.costs import get_films_ready, print_cost, print_dry_run
+from fusionkit.cli.experiment import exit_if_runs_failed, perform
 from fusionkit.cli.output import (
     DeviceOption,
     JsonOption,
+    OutOption,
     OverridesArgument,
+    ProcessesOption,
     print_json,
     print_paragraph,
     print_table,
     shipped_argument,
 )
 from fusionkit.cli.report import print_report
-from fusionkit.cli.train import (
-    OutOption,
-    ProcessesOption,
-    exit_if_runs_failed,
-    told_when_stopped,
-)
+from fusionkit.cli.signals import say_when_stopped
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,29 +43,16 @@ def compare(
     variants added it runs those alone.
     """
     from fusionkit.config.library import find_recipe
-    from fusionkit.data.sources import datasets_shared
-    from fusionkit.experiments.comparison import estimate_comparison, run_comparison
-    from fusionkit.experiments.comparison_spec import load_comparison
-    from fusionkit.experiments.experiment import check_beginnings
-    from fusionkit.report.pages.experiment import write_report
+    from fusionkit.experiments import open_comparison
     from fusionkit.report.text.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.text.tables import NONE_FINISHED
-    from fusionkit.storage.files import refuse_if_taken
 
-    path, changes = find_recipe(file), tuple(overrides or ())
-    with told_when_stopped(), datasets_shared():
-        experiment, _ = load_comparison(path, changes)
-        check_beginnings(experiment, out, tuned=None, pretraining=not dry_run)
-        if dry_run:
-            cost = estimate_comparison(path, out, processes=processes, overrides=changes)
-            print_dry_run(experiment, cost, processes, as_json)
-            return
-        refuse_if_taken(out)
-        get_films_ready(experiment.recipes.values(), processes, as_json)
-        if not as_json:
-            print_cost(estimate_comparison(path, out, processes=processes, overrides=changes))
-        results = run_comparison(path, out, processes=processes, progress=not as_json, overrides=changes)
-        written = write_report(out)
+    with say_when_stopped():
+        study = open_comparison(find_recipe(file), out, tuple(overrides or ()))
+        done = perform(study, processes, as_json, dry_run=dry_run)
+    if done is None:
+        return
+    results, written = done
     if as_json:
         print_json(results.plain())
     else:

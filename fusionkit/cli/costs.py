@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
@@ -11,31 +10,20 @@ from fusionkit.cli.output import print_json, print_paragraph, print_table
 from fusionkit.report.text.units import in_time
 
 if TYPE_CHECKING:
-    from fusionkit.config.schema import Recipe
-    from fusionkit.experiments import Experiment
+    from fusionkit.experiments import Study
     from fusionkit.experiments.cost import ExperimentCost
 
 
-def get_films_ready(recipes: Iterable[Recipe], processes: int | None, as_json: bool) -> None:
-    """Prepares the films of recipes, and says what was not plain."""
-    from fusionkit.experiments.prerequisites import prepare_films
-
-    for done in prepare_films(recipes, processes=processes, progress=not as_json):
-        if not as_json and done.kept < len(done.records):
-            print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
-
-
-def print_dry_run(experiment: Experiment, cost: ExperimentCost, processes: int | None, as_json: bool) -> None:
-    """What an experiment will cost, the preparation of its films among it, and what it lacks.
+def print_dry_run(study: Study, processes: int | None, as_json: bool) -> None:
+    """Prints what an experiment will cost, the preparation of its films among it, and what it lacks.
 
     Raises:
         RecipeError: What its encoders start from is not there and cannot be trained; it is said after the cost.
     """
     from fusionkit.execution.workers import count_processors
-    from fusionkit.experiments.prerequisites import check_pretraining, films_that_wait, missing_pretraining
 
-    at_once = processes or count_processors()
-    waiting = films_that_wait(experiment.recipes.values())
+    cost, at_once = study.cost(processes=processes), processes or count_processors()
+    waiting = study.films_that_wait()
     clips, hours = sum(each.clips for each in waiting), sum(each.estimate_hours(at_once) for each in waiting)
     if as_json:
         films = {"clips_to_prepare": clips, "preparation_hours": hours} if waiting else {}
@@ -47,11 +35,11 @@ def print_dry_run(experiment: Experiment, cost: ExperimentCost, processes: int |
                 "at a time. Until they are, runs are timed on noise that is as long as the headers of films say.\n"
             )
         print_cost(cost)
-    check_pretraining(missing_pretraining(experiment))
+    study.check_pretraining()
 
 
 def print_cost(cost: ExperimentCost) -> None:
-    """What an experiment will cost."""
+    """Prints what an experiment will cost."""
     if not cost.variants:
         typer.echo("Every run is finished; the results are written again.")
         return

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import DeviceOption, JsonOption, OverridesArgument
-from fusionkit.cli.train import OutOption, ProcessesOption, perform_experiment, told_when_stopped
+from fusionkit.cli.experiment import perform, print_results
+from fusionkit.cli.output import DeviceOption, JsonOption, OutOption, OverridesArgument, ProcessesOption
+from fusionkit.cli.signals import say_when_stopped
 
 EXPERIMENT = "quickstart/films_experiment"
 FOLDS = 3
@@ -38,7 +39,7 @@ def demo(
     """
     from fusionkit.config.library import find_recipe
     from fusionkit.execution.workers import count_processors, show_progress
-    from fusionkit.experiments.spec import load_experiment
+    from fusionkit.experiments import load_experiment, open_experiment
     from fusionkit.rendering import draw_contact_sheet, render_ravdess
     from fusionkit.storage.files import sole_worker, write_file
 
@@ -53,7 +54,7 @@ def demo(
     load_experiment(experiment, settings)  # what is wrong with the overrides is said before films are rendered
     clips = 30 * actors  # eight emotions, two intensities and two statements; neutral has one intensity
     shown = 0
-    with told_when_stopped(), sole_worker(out), show_progress("films", clips, 0, shown=not as_json) as advance:
+    with say_when_stopped(), sole_worker(out), show_progress("films", clips, 0, shown=not as_json) as advance:
 
         def reached(done: int, _total: int) -> None:
             nonlocal shown
@@ -74,4 +75,8 @@ def demo(
         write_file(sheet, drawn.getvalue())
     if not as_json:
         typer.echo(f"{len(rendered.files)} films in {films}; a sheet of their frames: {sheet}\n")
-    perform_experiment(experiment, out, processes, settings, as_json)
+    with say_when_stopped():
+        study = open_experiment(experiment, out, settings)
+        done = perform(study, processes, as_json)
+    if done is not None:
+        print_results(study, *done, as_json)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, console, print_json, print_paragraph
-from fusionkit.cli.train import told_when_stopped
+from fusionkit.cli.signals import say_when_stopped
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(told_when_stopped(goes_on=False)(diagnose))
+    app.command()(say_when_stopped(goes_on=False)(diagnose))
 
 
 def diagnose(
@@ -41,7 +41,7 @@ def diagnose(
     Nothing is trained but linear heads. Several runs must be of one variant, over folds and seeds.
     """
     from fusionkit.config.trust import allow
-    from fusionkit.data.sources import datasets_shared
+    from fusionkit.data.sources import Datasets
     from fusionkit.errors import RunError
     from fusionkit.evaluation.diagnosis import check_recipes, find_runs, merge, open_separate
     from fusionkit.evaluation.diagnosis import diagnose as diagnose_run
@@ -55,12 +55,12 @@ def diagnose(
     if folder is None:
         raise RunError(f"{len(found)} runs: say with --out FOLDER where the page of all of them goes")
     check_recipes({str(run.path): run.recipe.plain() for run in found})
-    with datasets_shared():
-        separate = [open_separate(run) for run in find_runs(alone or ())]
-        diagnoses = []
-        for run in found:
-            diagnoses.append(diagnose_run(run, separate, device=device))
-            run.write_diagnosis(diagnoses[-1])
+    datasets = Datasets()
+    separate = [open_separate(run, datasets) for run in find_runs(alone or ())]
+    diagnoses = []
+    for run in found:
+        diagnoses.append(diagnose_run(run, separate, device=device, datasets=datasets))
+        run.write_diagnosis(diagnoses[-1])
     merged = merge(diagnoses)
     if folder != found[0].path or len(found) > 1:
         write_merged(folder, merged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -39,6 +40,10 @@ DeviceOption = Annotated[
 ]
 """What a command takes that computes; it takes effect where it is read, so the command does nothing with it."""
 
+OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder that receives the results.")]
+ProcessesOption = Annotated[
+    int | None, typer.Option("--processes", min=1, help="Processes at the same time; one per core when left out.")
+]
 PluginOption = Annotated[
     list[str] | None,
     typer.Option("--plugin", metavar="MODULE", help="A module of your own components; may be repeated."),

@@ -10,13 +10,14 @@ import typer
 from fusionkit.cli.output import (
     JsonOption,
     OverridesArgument,
+    ProcessesOption,
     console,
     print_json,
     print_paragraph,
     print_table,
     shipped_argument,
 )
-from fusionkit.cli.train import ProcessesOption, told_when_stopped
+from fusionkit.cli.signals import say_when_stopped
 
 if TYPE_CHECKING:
     from fusionkit.data.films import Preparation
@@ -45,11 +46,12 @@ def prepare(
     Started again it does what is missing or has changed. The status is 1 where clips failed.
     """
     from fusionkit.config.library import find_recipe
+    from fusionkit.data.sources import Datasets
     from fusionkit.experiments.prerequisites import prepare_films, recipes_of
 
-    with told_when_stopped():
+    with say_when_stopped():
         recipes = recipes_of(find_recipe(recipe), tuple(overrides or ()))
-        done = prepare_films(recipes, processes=processes, progress=not as_json, retry=retry, check=check)
+        done = prepare_films(recipes, Datasets(), processes=processes, progress=not as_json, retry=retry, check=check)
     if as_json:
         print_json([each.plain() for each in done])
     elif not done:

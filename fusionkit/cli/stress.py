@@ -18,7 +18,7 @@ from fusionkit.cli.output import (
     print_table,
 )
 from fusionkit.cli.report import print_report
-from fusionkit.cli.train import told_when_stopped
+from fusionkit.cli.signals import say_when_stopped
 from fusionkit.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ MOST_LEVELS = 7
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(told_when_stopped(goes_on=False)(stress))
+    app.command()(say_when_stopped(goes_on=False)(stress))
 
 
 def stress(

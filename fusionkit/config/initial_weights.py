@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+from fusionkit.config.schema import Recipe
 
 NOTHING = "nothing"
 
@@ -27,6 +31,39 @@ def find_starts(recipe: Mapping[str, Any]) -> dict[str, str]:
             starts = [_find_start(encoder) for encoder in able]
             found[modality] = ", ".join(start for start in starts if start != NOTHING) or NOTHING
     return found
+
+
+def weight_files(recipe: Recipe) -> Iterator[Path]:
+    """Yields the files that the encoders of a recipe start from."""
+    for modality in recipe.model.modalities.values():
+        for encoder in modality.encoder:
+            if isinstance(weights := encoder.options.get("weights"), str):
+                yield Path(os.path.expanduser(weights))
+
+
+def without_weights(recipe: Recipe, files: Collection[Path] | None = None) -> Recipe:
+    """Returns a recipe whose encoders start from nothing.
+
+    For a network whose own weights are loaded at once, and for a look at its size: neither needs the files.
+
+    Args:
+        recipe: The recipe.
+        files: Only encoders that start from one of these files; when left out all, those of timm's weights too.
+    """
+    modalities = {}
+    for name, modality in recipe.model.modalities.items():
+        encoders = []
+        for encoder in modality.encoder:
+            weights = encoder.options.get("weights")
+            if files is None:
+                off = {"weights": None, "pretrained": False}
+                encoders.append(encoder.model_copy(update={key: off[key] for key in off if key in encoder.options}))
+            elif isinstance(weights, str) and Path(os.path.expanduser(weights)) in files:
+                encoders.append(encoder.model_copy(update={"weights": None}))
+            else:
+                encoders.append(encoder)
+        modalities[name] = modality.model_copy(update={"encoder": tuple(encoders)})
+    return recipe.model_copy(update={"model": recipe.model.model_copy(update={"modalities": modalities})})
 
 
 def describe_starts(starts: Mapping[str, str]) -> str:

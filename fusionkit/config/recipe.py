@@ -29,6 +29,8 @@ def load_recipe(
 ) -> Recipe:
     """Reads a recipe, imports the plugins it lists, checks every key and component, and writes every default out.
 
+    A `Recipe` comes from here and is trusted: without overrides it is returned as it is.
+
     Args:
         source: A YAML file, a mapping, or a `Recipe`.
         overrides: ``key.path=value``, applied before anything is checked.
@@ -39,6 +41,8 @@ def load_recipe(
         RecipeError: Every problem of the recipe, with place, value and remedy.
         PluginError: It lists modules that it may not import; nothing was imported.
     """
+    if isinstance(source, Recipe) and not overrides:
+        return source
     plain = source.plain() if isinstance(source, Recipe) else source
     document, name = read_document(plain, overrides)
     if "variants" in document.value and "model" not in document.value:

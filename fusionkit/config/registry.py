@@ -10,7 +10,7 @@ import warnings
 from abc import ABC
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast, get_type_hints
 
@@ -55,7 +55,7 @@ class Component(Generic[T]):
         Raises:
             RecipeError: An option is unknown, missing, or of a wrong type or value.
         """
-        checked = self._checked(options)
+        checked = self._checked(options).model_copy(deep=True)  # two components must not share a list
         return self.cls(*wired, **{name: getattr(checked, name) for name in type(checked).model_fields})
 
     def _checked(self, options: Mapping[str, Any]) -> BaseModel:
@@ -71,12 +71,18 @@ class Component(Generic[T]):
         except (TypeError, ValueError, RecursionError) as error:
             return None, [((), f"the options are no plain data ({error})", "numbers, text, lists and mappings are")]
         try:
-            return self.options.model_validate_json(text, context={"check": check_component}), []
+            return _checked_options(self.options, text), []
         except ValidationError as error:
             return None, [_finding(found) for found in list_findings(error, json.loads(text), self._known)]
 
     def _known(self, place: tuple[str | int, ...]) -> Sequence[str]:
         return () if place else tuple(self.options.model_fields)
+
+
+@lru_cache(maxsize=1024)
+def _checked_options(record: type[BaseModel], text: str) -> BaseModel:
+    """Checks options; what has passed once is trusted, whoever builds from the same recipe again."""
+    return record.model_validate_json(text, context={"check": check_component})
 
 
 class Registry(Generic[T]):

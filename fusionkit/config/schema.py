@@ -384,6 +384,11 @@ class Recipe(Record):
             )
         return self
 
+    def of_run(self, fold: int | str, seed: int) -> Self:
+        """Returns the recipe of one run, with its fold and its seed."""
+        data, train = self.data.model_copy(update={"fold": fold}), self.train.model_copy(update={"seed": seed})
+        return self.model_copy(update={"data": data, "train": train})
+
     def plain(self) -> dict[str, Any]:
-        """The recipe as plain data, every default written out."""
+        """Returns the recipe as plain data, every default written out."""
         return self.model_dump(mode="json", by_alias=True)

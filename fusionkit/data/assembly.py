@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from fusionkit.config.completion import complete_model
-from fusionkit.config.recipe import build_component, build_head
+from fusionkit.config.documents import read_document
+from fusionkit.config.recipe import build_component, build_head, check_document
 from fusionkit.config.registry import ENCODERS
 from fusionkit.config.schema import PrepareSpec, Recipe
 from fusionkit.data.copies import Copies, describe_copies, find_copies
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples, TargetEncoder, check_targets, encode_targets
-from fusionkit.data.sources import open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import SplitLabel, check_split, hash_data, split_inner
 from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
@@ -196,8 +197,12 @@ class Assembly:
         return transforms
 
 
-def assemble(recipe: Recipe) -> Assembly:
+def assemble(recipe: Recipe, datasets: Datasets | None = None) -> Assembly:
     """Opens the dataset of a recipe, picks its fold and divides it.
+
+    Args:
+        recipe: The recipe.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
         RecipeError: The fold is unknown, or the dataset lacks a modality or a target of the recipe.
@@ -205,7 +210,7 @@ def assemble(recipe: Recipe) -> Assembly:
             the fold are no targets of their heads or cannot be learned, or no training sample states a target; every
             problem is listed.
     """
-    dataset = open_dataset(recipe.data)
+    dataset = (datasets or Datasets()).open(recipe.data)
     complete = complete_recipe(recipe, dataset)
     split = pick_fold(recipe, dataset)
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap, dataset.group_name)
@@ -251,7 +256,7 @@ def complete_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
     """
     data = recipe.data
     if dataset.clips and data.prepare is None:
-        data = data.model_copy(update={"prepare": PrepareSpec()})
+        data = data.model_copy(update={"prepare": check_document(PrepareSpec, read_document({})[0])})
     return recipe.model_copy(update={"model": complete_model(recipe.model, dataset), "data": data})
 
 

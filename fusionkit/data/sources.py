@@ -1,12 +1,11 @@
-"""Opening the dataset that a recipe names: with its films as they were prepared, shared by runs, kept in memory."""
+"""Datasets that recipes name, each opened once: with their films as they were prepared, kept in memory."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from typing import Literal
 
 from torch import Tensor
 
@@ -15,75 +14,66 @@ from fusionkit.config.schema import DataSpec, PrepareSpec
 from fusionkit.data.films import Forecast, PreparedDataset
 from fusionkit.interfaces import Dataset
 
-_shared: ContextVar[dict[tuple[str, str, bool], Dataset] | None] = ContextVar("_shared", default=None)
+Films = Literal["prepared", "listed", "foreseen"]
 
 
-@contextmanager
-def datasets_shared() -> Iterator[None]:
-    """Within it a dataset is opened once for the same options, so that the runs of an experiment share it.
+class Datasets:
+    """The datasets of a process: whoever is given it opens each once for the same options, and shares it.
 
-    Outside, every training opens its dataset anew: in a notebook the files may have changed since the last one.
-    Within another one, the datasets of that are shared.
+    A command makes one and hands it on. What a notebook does without one opens its dataset anew, for the files may have
+    changed since. Sent to another process it arrives empty: that one opens its own.
+
+    Args:
+        films: ``prepared`` gives films as `fusionkit prepare` left them; ``listed`` gives rows and shapes as datasets
+            list them, before films are prepared; ``foreseen`` gives noise, as long as their headers state, for films
+            that are not prepared yet.
     """
-    token = _shared.set({} if (shared := _shared.get()) is None else shared)
-    try:
-        yield
-    finally:
-        _shared.reset(token)
+
+    def __init__(self, films: Films = "prepared") -> None:
+        self._films = films
+        self._sources: dict[tuple[str, str], Dataset] = {}
+        self._opened: dict[tuple[str, str, bool], Dataset] = {}
+
+    def __reduce__(self) -> tuple[type[Datasets], tuple[Films]]:
+        return Datasets, (self._films,)
+
+    def with_films(self, films: Films) -> Datasets:
+        """Returns datasets of the same sources whose films are taken otherwise, as they are from now on."""
+        other = Datasets(films)
+        other._sources = self._sources
+        return other
+
+    def source(self, data: DataSpec) -> Dataset:
+        """Returns the dataset of a recipe as it lists itself; its films cannot be loaded."""
+        key = _key(data, {"dataset"})
+        if key not in self._sources:
+            self._sources[key] = build_component(data.dataset)
+        return self._sources[key]
+
+    def open(self, data: DataSpec) -> Dataset:
+        """Returns the dataset of a recipe, with its films, and kept in memory where the recipe says so."""
+        key = (*_key(data, {"dataset", "prepare"}), data.cache)
+        if key not in self._opened:
+            without = self.open(data.model_copy(update={"cache": False})) if data.cache else self._with_films(data)
+            self._opened[key] = InMemory(without) if data.cache else without
+        return self._opened[key]
+
+    def _with_films(self, data: DataSpec) -> Dataset:
+        dataset = self.source(data)
+        if not dataset.clips:
+            return dataset
+        prepared = PreparedDataset(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
+        if self._films == "foreseen" and any(name not in prepared.records for name in prepared.clips):
+            return Forecast(prepared, data.prepare or PrepareSpec())
+        if self._films == "prepared":
+            prepared.require_prepared()
+        return prepared
 
 
-_listed: ContextVar[bool] = ContextVar("_listed", default=False)
-_foreseen: ContextVar[bool] = ContextVar("_foreseen", default=False)
-
-
-@contextmanager
-def datasets_listed() -> Iterator[None]:
-    """Within it films need not be prepared: rows and shapes are those that datasets list, and nothing is shared."""
-    token = _listed.set(True)
-    try:
-        yield
-    finally:
-        _listed.reset(token)
-
-
-@contextmanager
-def datasets_foreseen() -> Iterator[None]:
-    """Within it films that are not prepared are noise as long as their headers state: for a look at the cost."""
-    token = _foreseen.set(True)
-    try:
-        yield
-    finally:
-        _foreseen.reset(token)
-
-
-def open_dataset(data: DataSpec) -> Dataset:
-    """The dataset of a recipe, with its films as they were prepared, and kept in memory where the recipe says so."""
-    if _listed.get():
-        return _opened(data)
-    shared = _shared.get()
-    plain = data.model_dump(mode="json", include={"dataset", "prepare"})
+def _key(data: DataSpec, keys: set[str]) -> tuple[str, str]:
     # The folder is part of the key because relative paths among the options mean something else elsewhere.
     # Nothing is sorted in it: some datasets draw in the order of their modalities.
-    key = (f"{json.dumps(plain)} {_foreseen.get()}", os.getcwd(), data.cache)
-    if shared is not None and key in shared:
-        return shared[key]
-    dataset = InMemory(open_dataset(data.model_copy(update={"cache": False}))) if data.cache else _opened(data)
-    if shared is not None:
-        shared[key] = dataset
-    return dataset
-
-
-def _opened(data: DataSpec) -> Dataset:
-    dataset: Dataset = build_component(data.dataset)
-    if not dataset.clips:
-        return dataset
-    prepared = PreparedDataset(dataset, data.prepare or PrepareSpec(), kind=data.dataset.type)
-    if _listed.get():
-        return prepared
-    if _foreseen.get() and any(name not in prepared.records for name in prepared.clips):
-        return Forecast(prepared, data.prepare or PrepareSpec())
-    prepared.require_prepared()
-    return prepared
+    return json.dumps(data.model_dump(mode="json", include=keys)), os.getcwd()
 
 
 class InMemory(Dataset):

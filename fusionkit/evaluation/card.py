@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.config.initial_weights import find_starts
+from fusionkit.config.initial_weights import find_starts, without_weights
 from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
@@ -22,7 +23,6 @@ from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.interfaces import LossHead
 from fusionkit.models.build import FusionModel, build
-from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.storage.card import (
     Card,
     CardBranch,
@@ -39,13 +39,16 @@ from fusionkit.storage.measures import describe_measures
 from fusionkit.storage.run_folder import RunFolder
 
 
-def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> Card:
+def evaluate(
+    run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES, datasets: Datasets | None = None
+) -> Card:
     """Evaluates a finished run on its test part and leaves the card and the predictions in its folder.
 
     Args:
         run: The run.
         device: Where to compute; a GPU where there is one, when left out.
         resamples: Resamples of the bootstrap intervals.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Returns:
         The card.
@@ -53,13 +56,15 @@ def evaluate(run: RunFolder, *, device: str | None = None, resamples: int = RESA
     Raises:
         RunError: The run has not finished, or its weights are damaged or of another network.
     """
-    card, predictions = make_card(run, device=device, resamples=resamples)
+    card, predictions = make_card(run, device=device, resamples=resamples, datasets=datasets)
     run.write_predictions(predictions.tensors(), predictions.metadata())
     run.write_card(card)
     return card
 
 
-def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES) -> tuple[Card, Predictions]:
+def make_card(
+    run: RunFolder, *, device: str | None = None, resamples: int = RESAMPLES, datasets: Datasets | None = None
+) -> tuple[Card, Predictions]:
     """Evaluates a finished run without touching its folder.
 
     The card holds ``protocol``, ``selection``, ``notes`` (what a reader must know of the samples), ``seed``,
@@ -77,13 +82,14 @@ def make_card(run: RunFolder, *, device: str | None = None, resamples: int = RES
         run: The run.
         device: Where to compute; a GPU where there is one, when left out.
         resamples: Resamples of the bootstrap intervals.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
         RunError: The run has not finished, or its weights are damaged or of another network.
     """
     recipe = run.recipe
     branches = trained_branches(recipe)
-    assembly = assemble(recipe)
+    assembly = assemble(recipe, datasets)
     chosen = choose_device(device)
     model = trained_model(run, assembly)
     predictions = predict_test_part(model, assembly, branches, chosen)
@@ -126,8 +132,8 @@ def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
         RunError: There are none, or they are of another network.
     """
     # The weights that are drawn here are replaced at once, and so would be those that the training started from.
-    with torch.random.fork_rng(devices=[]), without_pretrained_weights():
-        model = build(assembly.recipe)
+    with torch.random.fork_rng(devices=[]):
+        model = build(without_weights(assembly.recipe))
     if assembly.recipe.train.precision == "64-true":
         model = model.double()
     weights, _ = run.load_weights()

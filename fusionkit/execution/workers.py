@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from multiprocessing.connection import Connection
@@ -39,8 +39,6 @@ def run_jobs(
     do: Callable[[J], R],
     processes: int,
     ended: Callable[[J, R | Death], None],
-    *,
-    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Does all jobs, each on one thread, and tells of every end as it comes.
 
@@ -49,16 +47,15 @@ def run_jobs(
     workers as SIGTERM, and waited for.
 
     Args:
-        jobs: The jobs, in order; with several processes they, `do` and `around` are pickled.
-        do: What is done with each.
+        jobs: The jobs, in order; with several processes they are pickled.
+        do: What is done with each; pickled once for every worker, which keeps what it holds from job to job.
         processes: How many run at a time.
         ended: Called in this process with a job and what came of it.
-        around: What each worker stays in from its first job to its last.
     """
     if min(processes, len(jobs)) <= 1:
         _run_here(jobs, do, ended)
     else:
-        _run_in_workers(jobs, do, min(processes, len(jobs)), ended, around)
+        _run_in_workers(jobs, do, min(processes, len(jobs)), ended)
 
 
 def count_processors() -> int:
@@ -144,10 +141,9 @@ def _run_in_workers(
     do: Callable[[J], R],
     processes: int,
     ended: Callable[[J, R | Death], None],
-    around: Callable[[], AbstractContextManager[None]],
 ) -> None:
     waiting = deque(jobs)
-    workers: list[_Worker[J, R]] = [_Worker(do, around) for _ in range(processes)]
+    workers: list[_Worker[J, R]] = [_Worker(do) for _ in range(processes)]
     try:
         for worker in workers:
             worker.start(waiting.popleft())
@@ -169,16 +165,16 @@ def _run_in_workers(
 class _Worker(Generic[J, R]):
     """A process that does one job after another, and is replaced when it dies."""
 
-    def __init__(self, do: Callable[[J], R], around: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, do: Callable[[J], R]) -> None:
         self.job: J | None = None
-        self._work = (do, around)
+        self._do = do
         self._spawn()
 
     def _spawn(self) -> None:
         # A fresh interpreter: a fork would copy threads and locks of torch in whatever state they are.
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, *self._work))
+        self.process = context.Process(target=_work, args=(theirs, self._do))
         self.process.start()
         # Held open here too, that end would hide the death of its process.
         theirs.close()
@@ -218,16 +214,15 @@ class _Worker(Generic[J, R]):
             self.process.join()
 
 
-def _work(jobs: Connection[Any, Any], do: Callable[[J], R], around: Callable[[], AbstractContextManager[None]]) -> None:
+def _work(jobs: Connection[Any, Any], do: Callable[[J], R]) -> None:
     import torch
 
     leave_signals_to_parent()
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        with around():
-            while True:
-                jobs.send(do(jobs.recv()))
+        while True:
+            jobs.send(do(jobs.recv()))
     except (EOFError, OSError, KeyboardInterrupt):
         return
 

@@ -1,18 +1,18 @@
 """Variants, folds and seeds; comparisons with equal tuning; what they cost and what follows from them."""
 
-from fusionkit.experiments.comparison import estimate_comparison, run_comparison
+from fusionkit.experiments.comparison import open_comparison
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
-from fusionkit.experiments.experiment import estimate_experiment, run_experiment
-from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
+from fusionkit.experiments.experiment import Experiment, load_experiment
+from fusionkit.experiments.spec import ExperimentSpec
+from fusionkit.experiments.study import Study, open_experiment
 
 __all__ = [
     "ComparisonSpec",
     "Experiment",
     "ExperimentSpec",
-    "estimate_comparison",
-    "estimate_experiment",
+    "Study",
     "load_comparison",
     "load_experiment",
-    "run_comparison",
-    "run_experiment",
+    "open_comparison",
+    "open_experiment",
 ]

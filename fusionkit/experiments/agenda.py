@@ -1,59 +1,30 @@
-"""The runs of an experiment: which there are, which are finished, and how one is done."""
+"""What an experiment runs: every variant on every fold with every seed, met with the data."""
 
 from __future__ import annotations
 
-import json
 import os
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import complete_recipe, pick_fold
-from fusionkit.data.sources import datasets_listed, open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_data
-from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError, did_you_mean
-from fusionkit.execution.workers import GRACE_SECONDS
+from fusionkit.errors import Problem, RecipeError, RunError, did_you_mean
 from fusionkit.experiments.completed import Compared, compared_metric
+from fusionkit.experiments.experiment import Experiment
+from fusionkit.experiments.job import Job
 from fusionkit.experiments.reference import implausible
-from fusionkit.experiments.spec import Experiment
 from fusionkit.interfaces import Folds, Metric, Split
-from fusionkit.storage.card import Card
-from fusionkit.storage.files import folder_name, refuse_if_taken
-from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.files import folder_name
 
 Tuned = Mapping[tuple[str, str], Sequence[str]]
 """By variant and fold, overrides that were chosen for its runs."""
 
 UNCHANGED: Tuned = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run.
-
-    Args:
-        variant: The variant that trains.
-        fold: The name of the fold.
-        seed: The seed.
-        recipe: The complete recipe as plain data, fold and seed included.
-        folder: The run folder.
-    """
-
-    variant: str
-    fold: str
-    seed: int
-    recipe: Mapping[str, Any]
-    folder: str
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-        return f"{self.variant}, {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -82,26 +53,12 @@ class Agenda:
         return self.compared.metric
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A run that failed, and why.
-
-    Args:
-        job: The run.
-        error: The message.
-        traceback: Where it came from; empty for errors that say enough.
-    """
-
-    job: Job
-    error: str
-    traceback: str = ""
-
-
 def make_agenda(
     experiment: Experiment,
     out: Path,
+    datasets: Datasets,
     *,
-    listed: bool = False,
+    check_data: bool = True,
     tuned: Tuned | None = UNCHANGED,
 ) -> Agenda:
     """Opens the dataset and lists every run.
@@ -109,9 +66,9 @@ def make_agenda(
     Args:
         experiment: The experiment.
         out: The folder of the runs.
-        listed: Go by what the dataset lists, before its films are prepared; runs of other data are not looked for.
-        tuned: By variant and fold, overrides that were chosen for its runs; None where they are not chosen yet, and
-            what is in the folders can be held against nothing.
+        datasets: Datasets that are open.
+        check_data: Look for runs of other data; not by what datasets list before their films are prepared.
+        tuned: As for `plan_jobs`.
 
     Raises:
         RecipeError: The experiment names folds or a metric that there are not, or published numbers do not fit them.
@@ -121,42 +78,32 @@ def make_agenda(
         file := next((path for path in (out, *out.parents) if os.path.exists(path) and not path.is_dir()), None)
     ) is not None:
         raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
-    if listed:
-        with datasets_listed():
-            return _agenda(experiment, out, check_data=False, tuned=tuned)
-    return _agenda(experiment, out, check_data=True, tuned=tuned)
-
-
-def _agenda(experiment: Experiment, out: Path, *, check_data: bool, tuned: Tuned | None) -> Agenda:
-    folds = fold_splits(experiment)
-    jobs = _plan_jobs(experiment, folds, out, tuned or UNCHANGED)
-    if tuned is not None:
-        what = "settings that their trials no longer choose" if tuned else "another recipe"
-        refuse_foreign_runs(jobs, out, check_data=check_data, foreign_are=what)
-    compared = compared_metric(experiment)
-    names = [split.name for split in protocol_splits(experiment)]
+    splits = protocol_splits(experiment, datasets)
+    folds = _chosen_folds(experiment, splits)
+    jobs = plan_jobs(experiment, folds, out, datasets, check_data=check_data, tuned=tuned)
+    compared = compared_metric(experiment, datasets)
+    names = [split.name for split in splits]
     if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, compared.metric)):
         raise RecipeError(problems)
-    notes = tuple(open_dataset(experiment.first_recipe.data).notes)
+    notes = tuple(datasets.open(experiment.first_recipe.data).notes)
     return Agenda(experiment, folds, compared, jobs, out, notes)
 
 
-def protocol_splits(experiment: Experiment) -> tuple[Split, ...]:
-    """Every fold of the protocol, whether the experiment runs it or not."""
+def protocol_splits(experiment: Experiment, datasets: Datasets) -> tuple[Split, ...]:
+    """Divides the dataset into every fold of the protocol, whether the experiment runs it or not."""
     recipe = experiment.first_recipe
     folds: Folds = build_component(recipe.data.folds)
-    return folds.split(open_dataset(recipe.data).rows)
+    return folds.split(datasets.open(recipe.data).rows)
 
 
-def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
+def _chosen_folds(experiment: Experiment, splits: Sequence[Split]) -> tuple[Split, ...]:
     """The folds that an experiment runs over, in its order.
 
     Raises:
         RecipeError: It names folds that there are not, or one twice; all of them are listed.
     """
-    splits = protocol_splits(experiment)
     if experiment.spec.folds == "all":
-        return splits
+        return tuple(splits)
     chosen, problems = [], []
     by_name = {split.name: split for split in splits}
     for index, wanted in enumerate(experiment.spec.folds):
@@ -175,29 +122,56 @@ def fold_splits(experiment: Experiment) -> tuple[Split, ...]:
     return tuple(chosen)
 
 
-def _plan_jobs(experiment: Experiment, folds: Sequence[Split], out: Path, tuned: Tuned) -> tuple[Job, ...]:
-    """Every run of an experiment; all variants of a fold and seed follow each other."""
-    recipes = complete_recipes(experiment)
+def plan_jobs(
+    experiment: Experiment,
+    folds: Sequence[Split],
+    out: Path,
+    datasets: Datasets,
+    *,
+    check_data: bool = True,
+    tuned: Tuned | None = UNCHANGED,
+) -> tuple[Job, ...]:
+    """Lists every run of an experiment; all variants of a fold and seed follow each other.
+
+    Args:
+        experiment: The experiment.
+        folds: The folds that it runs over.
+        out: The folder of the runs.
+        datasets: Datasets that are open.
+        check_data: Look for runs of other data, too.
+        tuned: By variant and fold, overrides that were chosen for its runs; None where they are not chosen yet, and
+            what is in the folders can be held against nothing.
+
+    Raises:
+        RecipeError: A dataset lacks what the recipe of a variant wants.
+        RunError: A folder holds a run of another recipe, or of other data.
+    """
+    recipes = complete_recipes(experiment, datasets)
     jobs = []
     for fold in folds:
+        chosen = {
+            variant: load_recipe(recipe, tuple((tuned or UNCHANGED).get((variant, fold.name), ())))
+            for variant, recipe in recipes.items()
+        }
         for seed in experiment.spec.seeds:
-            for variant, recipe in recipes.items():
+            for variant, recipe in chosen.items():
                 folder = out / "runs" / folder_name(variant) / folder_name(fold.name) / str(seed)
-                always = [f"data.fold={json.dumps(fold.name)}", f"train.seed={seed}"]
-                changed = load_recipe(recipe, [*tuned.get((variant, fold.name), ()), *always])
-                jobs.append(Job(variant, fold.name, seed, changed.plain(), str(folder)))
+                jobs.append(Job(variant, fold.name, seed, recipe.of_run(fold.name, seed), str(folder)))
+    if tuned is not None:
+        what = "settings that their trials no longer choose" if tuned else "another recipe"
+        refuse_foreign_runs(jobs, out, datasets if check_data else None, foreign_are=what)
     return tuple(jobs)
 
 
 def refuse_foreign_runs(
-    jobs: Sequence[Job], out: Path, *, check_data: bool, foreign_are: str = "another recipe"
+    jobs: Sequence[Job], out: Path, datasets: Datasets | None, *, foreign_are: str = "another recipe"
 ) -> None:
     """Makes sure that what was begun in the folders of runs is of their recipes and, if wanted, of the same data.
 
     Args:
         jobs: The runs.
         out: The folder of all runs.
-        check_data: Whether their data are looked at.
+        datasets: Datasets that are open; None to leave the data of runs alone.
         foreign_are: What runs are of whose recipe is another one.
 
     Raises:
@@ -205,10 +179,12 @@ def refuse_foreign_runs(
     """
     foreign, changed = list[str](), list[str]()
     for job in jobs:
-        run = _begun(job)
-        if run is not None and run.differences_from(load_recipe(job.recipe)):
+        run = job.run
+        if not run.begun:
+            continue  # what else may lie there, the training refuses
+        if run.differences_from(job.recipe):
             foreign.append(job.folder)
-        elif check_data and run is not None and run.is_of_other_data(_data_of(load_recipe(job.recipe))):
+        elif datasets is not None and run.is_of_other_data(_data_of(job.recipe, datasets)):
             changed.append(job.folder)
     for folders, what in ((foreign, foreign_are), (changed, "other data, which have changed since")):
         if folders:
@@ -216,73 +192,20 @@ def refuse_foreign_runs(
             raise RunError(f"{out}: holds runs of {what} ({listed}); choose another folder, or remove them")
 
 
-def _data_of(recipe: Recipe) -> str:
+def _data_of(recipe: Recipe, datasets: Datasets) -> str:
     """The hash of the data that a run of a recipe is of."""
-    dataset = open_dataset(recipe.data)
+    dataset = datasets.open(recipe.data)
     return hash_data(pick_fold(recipe, dataset), dataset.rows, dataset.contents)
 
 
-def complete_recipes(experiment: Experiment) -> dict[str, Recipe]:
-    """The recipes with what their datasets say of shapes and classes, as run folders hold them."""
+def complete_recipes(experiment: Experiment, datasets: Datasets) -> dict[str, Recipe]:
+    """Returns the recipes with what their datasets say of shapes and classes, as run folders hold them."""
     complete, problems = {}, []
     for variant, recipe in experiment.recipes.items():
         try:
-            complete[variant] = complete_recipe(recipe, open_dataset(recipe.data))
+            complete[variant] = complete_recipe(recipe, datasets.open(recipe.data))
         except RecipeError as error:
-            problems += [
-                Problem(f"variants.{variant}: {problem.place}", problem.message, problem.remedy)
-                for problem in error.problems
-            ]
+            problems += error.within(f"variants.{variant}")
     if problems:
         raise RecipeError(problems)
     return complete
-
-
-def is_finished(job: Job) -> bool:
-    """Whether a run needs nothing more."""
-    if not RunFolder(job.folder).finished:
-        return False
-    try:
-        read_card(job)
-    except RunError:
-        return False  # not evaluated, or its card is damaged: it is evaluated again
-    return True
-
-
-def read_card(job: Job) -> Card:
-    """Returns the card of a run.
-
-    Raises:
-        RunError: There is none, it is damaged, or says nothing of a target.
-    """
-    run = RunFolder(job.folder)
-    card = run.read_card()
-    if lacking := sorted(set(job.recipe["model"]["targets"]) - set(card.targets)):
-        raise RunError(f"{run.card_file}: is damaged; targets: says nothing of {', '.join(lacking)}")
-    return card
-
-
-def do(job: Job, *, progress: bool = False) -> Failure | None:
-    """Trains (or resumes) and evaluates one run; what goes wrong is returned, so that others go on."""
-    from fusionkit.evaluation import evaluate
-    from fusionkit.training import train
-
-    try:
-        run = RunFolder(job.folder, plugins=job.recipe["plugins"])
-        if run.begun and not run.finished:  # held by what an experiment that was killed has left, it is ending
-            refuse_if_taken(run.path, wait=GRACE_SECONDS)
-        if not run.finished:
-            run = train(load_recipe(job.recipe), job.folder, progress=progress)
-        evaluate(run)
-    except FusionKitError as error:
-        return Failure(job, str(error))
-    except Exception as error:  # reported with the result; the other runs are worth having
-        return Failure(job, f"{type(error).__name__}: {error}", traceback.format_exc())
-    return None
-
-
-def _begun(job: Job) -> RunFolder | None:
-    try:
-        return RunFolder.open(job.folder, plugins=job.recipe["plugins"])
-    except RunError:
-        return None  # nothing was begun; what else may lie there, the training refuses

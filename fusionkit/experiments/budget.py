@@ -10,20 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.recipe import load_recipe
+from fusionkit.config.initial_weights import without_weights
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import assemble
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.comparison_spec import ComparisonSpec
-from fusionkit.experiments.spec import Experiment
-from fusionkit.models.encoders.weights import without_pretrained_weights
+from fusionkit.experiments.experiment import Experiment
 from fusionkit.storage.files import read_json, replace_file
 
 FILE = "budget.json"
 
 
-def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, write: bool = True) -> Experiment:
+def with_budget(
+    experiment: Experiment, spec: ComparisonSpec, out: Path, datasets: Datasets, *, write: bool = True
+) -> Experiment:
     """The comparison with the epochs that its budget gives to every variant.
 
     A budget of time is turned into epochs once, from timed steps, and written into the folder, so that a comparison
@@ -33,6 +35,7 @@ def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, writ
         experiment: The comparison.
         spec: Its file.
         out: Its folder.
+        datasets: Datasets that are open.
         write: Keep the epochs in the folder.
 
     Raises:
@@ -43,15 +46,17 @@ def with_budget(experiment: Experiment, spec: ComparisonSpec, out: Path, *, writ
         epochs = dict.fromkeys(experiment.recipes, spec.budget.epochs)
     else:
         assert spec.budget.minutes is not None
-        epochs = _epochs_of_time(experiment.recipes, spec.budget.minutes, out / FILE, write=write)
+        epochs = _epochs_of_time(experiment.recipes, spec.budget.minutes, out / FILE, datasets, write=write)
     recipes = {
-        variant: load_recipe(recipe, [f"train.epochs={epochs[variant]}"])
+        variant: recipe.model_copy(update={"train": recipe.train.model_copy(update={"epochs": epochs[variant]})})
         for variant, recipe in experiment.recipes.items()
     }
     return replace(experiment, recipes=recipes)
 
 
-def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *, write: bool) -> dict[str, int]:
+def _epochs_of_time(
+    recipes: Mapping[str, Recipe], minutes: float, file: Path, datasets: Datasets, *, write: bool
+) -> dict[str, int]:
     known: dict[str, Any] = read_json(file) if os.path.exists(file) else {"minutes": minutes, "epochs": {}}
     if not _is_whole(known):
         raise RunError(f"{file}: is damaged; remove it, or choose another folder")
@@ -62,7 +67,7 @@ def _epochs_of_time(recipes: Mapping[str, Recipe], minutes: float, file: Path, *
     for variant, recipe in recipes.items():
         if variant in epochs:
             continue
-        seconds = seconds_of_epoch(recipe)
+        seconds = seconds_of_epoch(recipe, datasets)
         epochs[variant] = math.floor(60 * minutes / seconds)
         if epochs[variant] < 1:
             message = f"one epoch of {variant!r} takes {seconds / 60:.2g} minutes, more than the {minutes:g} of a run"
@@ -83,10 +88,10 @@ def _is_whole(known: Mapping[str, Any]) -> bool:
     return "minutes" in known and isinstance(epochs, dict) and all(type(of) is int and of > 0 for of in epochs.values())
 
 
-def seconds_of_epoch(recipe: Recipe) -> float:
+def seconds_of_epoch(recipe: Recipe, datasets: Datasets) -> float:
     """Seconds of an epoch of all stages together, those of the balancer's teachers among them."""
     from fusionkit.training.profiling.stage_timing import time_stages
 
-    with use_one_thread(), without_pretrained_weights():
-        stages = time_stages(assemble(recipe))
+    with use_one_thread():
+        stages = time_stages(assemble(without_weights(recipe), datasets))
     return sum(stage.seconds for stage in stages) / recipe.train.epochs

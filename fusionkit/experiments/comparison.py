@@ -3,52 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
-from fusionkit.config.recipe import load_recipe
+from fusionkit.config.initial_weights import without_weights
 from fusionkit.data.assembly import assemble
 from fusionkit.data.loading.lengths import measure_lengths
-from fusionkit.data.sources import datasets_foreseen, datasets_shared
+from fusionkit.data.sources import Datasets
 from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.evaluation.ranking import Pair as ComparedPair
 from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, correct_p_values, rank
 from fusionkit.execution.workers import use_one_thread
-from fusionkit.experiments.agenda import Agenda, Failure, is_finished, make_agenda
+from fusionkit.experiments.agenda import Agenda, plan_jobs
 from fusionkit.experiments.budget import with_budget
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
-from fusionkit.experiments.cost import ExperimentCost, estimate_cost
-from fusionkit.experiments.experiment import (
-    begin,
-    check_beginnings,
-    run_waiting,
-    runs_at_a_time,
-    sole_experiment,
-    write_results,
-)
-from fusionkit.experiments.prerequisites import films_that_wait, prepare_films
+from fusionkit.experiments.experiment import Experiment
+from fusionkit.experiments.job import Failure, Job
+from fusionkit.experiments.result_files import write_results
 from fusionkit.experiments.results import make_results
+from fusionkit.experiments.study import Study, begin, run_waiting
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
-from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.storage.comparison import Budget, Comparison, Pair, Ranks, Tuning, VariantCost
 from fusionkit.storage.results import Results
 
 
-def run_comparison(
-    path: str | Path,
-    out: str | Path,
-    *,
-    processes: int | None = None,
-    progress: bool = False,
-    overrides: Sequence[str] = (),
-) -> Results:
-    """Compares variants under equal conditions: the same data, budget and number of trials.
+class _OpenComparison(Study):
+    """A comparison that is open.
+
+    Args:
+        experiment: The comparison.
+        spec: What its file says.
+        out: The folder of the runs.
+    """
+
+    def __init__(self, experiment: Experiment, spec: ComparisonSpec, out: Path) -> None:
+        super().__init__(experiment, out, tuned=None)
+        self._spec = spec
+
+    def _with_budget(self, agenda: Agenda, datasets: Datasets, *, write: bool) -> Agenda:
+        experiment = with_budget(self.experiment, self._spec, self.out, datasets, write=write)
+        jobs = plan_jobs(experiment, agenda.folds, self.out, datasets, tuned=None)
+        return replace(agenda, experiment=experiment, jobs=jobs)
+
+    def _foreseen(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
+        agenda = self._with_budget(agenda, datasets, write=False)
+        trials = plan_trials(agenda, self._spec.tuning, datasets) if self._spec.tuning else ()
+        return agenda, [*(job for trial in trials for job in trial.jobs), *agenda.jobs]
+
+    def _run(self, processes: int | None, *, progress: bool) -> Results:
+        spec, untuned = self._spec, self._with_budget(self.agenda, self.datasets, write=True)
+        begin(untuned, self.datasets, progress=progress)
+        choices, lost = self._tune(untuned, processes, progress=progress)
+        tuned = {cell: choice.overrides for cell, choice in choices.items()}
+        jobs = plan_jobs(untuned.experiment, untuned.folds, self.out, self.datasets, tuned=tuned)
+        failures = run_waiting("runs", jobs, self.datasets, processes, progress=progress)
+        results = make_results(replace(untuned, jobs=jobs), [*lost, *failures])
+        comparison = Comparison(
+            budget=Budget(**spec.budget.model_dump(mode="json", exclude_none=True)),
+            epochs={variant: recipe.train.epochs for variant, recipe in untuned.experiment.recipes.items()},
+            tuning=None if spec.tuning is None else Tuning(**spec.tuning.model_dump(mode="json")),
+            choices=describe_choices(choices),
+            **compare_columns(results),
+            cost=measure_costs(untuned, self.datasets),
+        )
+        return write_results(results.model_copy(update={"comparison": comparison}), self.out)
+
+    def _tune(
+        self, agenda: Agenda, processes: int | None, *, progress: bool
+    ) -> tuple[dict[tuple[str, str], Choice], list[Failure]]:
+        if self._spec.tuning is None:
+            return {}, []
+        trials = plan_trials(agenda, self._spec.tuning, self.datasets)
+        jobs = [job for trial in trials for job in trial.jobs]
+        failures = run_waiting("trials", jobs, self.datasets, processes, progress=progress)
+        return choose(agenda, trials, failures), failures
+
+
+def open_comparison(path: str | Path, out: str | Path, overrides: Sequence[str] = ()) -> Study:
+    """Opens a comparison of variants under equal conditions: the same data, budget and number of trials.
 
     In every fold each variant is tuned by a seeded random search whose trials train and are judged inside the training
     part alone; what is best there is trained on all of it, once per seed, and tested. Trials and runs are run folders,
@@ -57,70 +95,15 @@ def run_comparison(
 
     Args:
         path: The comparison file.
-        out: The folder of the runs; ``results.json``, ``table.md`` and ``figures`` are left in it.
-        processes: Runs at a time, as for `run_experiment`.
-        progress: Show a bar with the remaining time.
+        out: The folder of the runs.
         overrides: ``key.path=value``; a first key of the comparison format changes the comparison, any other the
             recipe of every variant.
 
-    Returns:
-        What `run_experiment` returns, and under ``comparison`` budget, tuning, ranks, corrected tests and costs.
-
     Raises:
         RecipeError: Every problem of the comparison file, of its recipes and of its search.
-        RunError: The folder cannot be written or holds runs of other recipes, another process works in it, or the
-            results cannot be written.
+        RunError: The folder of the runs is none, or cannot be made or written.
     """
-    out = Path(out)
-    with datasets_shared():
-        experiment, spec = load_comparison(path, overrides)
-        check_beginnings(experiment, out, tuned=None)
-        with sole_experiment(out):
-            prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
-            experiment = with_budget(experiment, spec, out)
-            untuned = make_agenda(experiment, out, tuned=None)
-            begin(untuned, untuned.jobs, progress=progress)
-            choices, lost = _tune(untuned, spec, processes, progress=progress)
-            agenda = make_agenda(experiment, out, tuned={cell: choice.overrides for cell, choice in choices.items()})
-            failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
-            results = make_results(agenda, [*lost, *failures])
-            comparison = Comparison(
-                budget=Budget(**spec.budget.model_dump(mode="json", exclude_none=True)),
-                epochs={variant: recipe.train.epochs for variant, recipe in experiment.recipes.items()},
-                tuning=None if spec.tuning is None else Tuning(**spec.tuning.model_dump(mode="json")),
-                choices=describe_choices(choices),
-                **compare_columns(results),
-                cost=measure_costs(untuned),
-            )
-            return write_results(results.model_copy(update={"comparison": comparison}), out)
-
-
-def estimate_comparison(
-    path: str | Path, out: str | Path, *, processes: int | None = None, overrides: Sequence[str] = ()
-) -> ExperimentCost:
-    """What is left of a comparison will cost, trials included, from timed steps; nothing is written.
-
-    Args:
-        path: The comparison file.
-        out: The folder of the runs.
-        processes: Runs at a time.
-        overrides: ``key.path=value``.
-
-    Raises:
-        RecipeError: Every problem of the comparison file, of its recipes and of its search.
-        DataError: The data are missing, damaged, or not prepared.
-        RunError: The folder holds runs of other recipes.
-    """
-    out = Path(out)
-    with datasets_shared(), datasets_foreseen():
-        experiment, spec = load_comparison(path, overrides)
-        check_beginnings(experiment, out, tuned=None, pretraining=False)
-        experiment = with_budget(experiment, spec, out, write=False)
-        waiting = bool(films_that_wait(experiment.recipes.values(), timed=0))
-        agenda = make_agenda(experiment, out, listed=waiting, tuned=None)
-        trials = plan_trials(agenda, spec.tuning) if spec.tuning else ()
-        jobs = [*(job for trial in trials for job in trial.jobs), *agenda.jobs]
-        return estimate_cost(agenda, [job for job in jobs if not is_finished(job)], processes or runs_at_a_time())
+    return _OpenComparison(*load_comparison(path, overrides), Path(out))
 
 
 def compare_columns(results: Results) -> dict[str, Any]:
@@ -154,22 +137,23 @@ def _holm_over_alone(results: Results) -> dict[str, float]:
     return dict(zip(known, correct_p_values(list(known.values())), strict=True))
 
 
-def measure_costs(agenda: Agenda) -> dict[str, VariantCost]:
-    """By variant: parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
+def measure_costs(agenda: Agenda, datasets: Datasets) -> dict[str, VariantCost]:
+    """Measures by variant parameters, FLOPs, bytes of memory in training, seconds of an epoch, and of a whole run.
 
     An epoch is one of every stage, those of a balancer's teachers among them. Seconds are timed one after the other on
     one thread, on the first fold.
 
     Args:
         agenda: The comparison before it is tuned, so that costs are those of the recipes as they stand.
+        datasets: Datasets that are open.
     """
     from fusionkit.training.profiling.stage_timing import time_stages
 
     costs = {}
     first = {job.variant: job for job in reversed(agenda.jobs)}
-    with use_one_thread(), without_pretrained_weights(), torch.random.fork_rng(devices=[]):
+    with use_one_thread(), torch.random.fork_rng(devices=[]):
         for variant, job in reversed(first.items()):
-            assembly = assemble(load_recipe(job.recipe))
+            assembly = assemble(without_weights(job.recipe), datasets)
             measured = measure_lengths(assembly.samples(assembly.train_ids, training=True))
             lengths = {name: of.median for name, of in measured.items()}
             cost = measure(assembly.recipe, build(assembly.recipe, assembly.dataset), lengths)
@@ -182,13 +166,3 @@ def measure_costs(agenda: Agenda) -> dict[str, VariantCost]:
                 run_seconds=seconds,
             )
     return costs
-
-
-def _tune(
-    agenda: Agenda, spec: ComparisonSpec, processes: int | None, *, progress: bool
-) -> tuple[dict[tuple[str, str], Choice], list[Failure]]:
-    if spec.tuning is None:
-        return {}, []
-    trials = plan_trials(agenda, spec.tuning)
-    failures = run_waiting("trials", [job for trial in trials for job in trial.jobs], processes, progress=progress)
-    return choose(agenda, trials, failures), failures

@@ -15,7 +15,8 @@ from pydantic import Field, model_validator
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import FoldsSpec, Recipe, Record, Seed
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
+from fusionkit.experiments.experiment import Experiment, load_experiment
+from fusionkit.experiments.spec import ExperimentSpec
 
 Value = bool | int | float | str | None
 

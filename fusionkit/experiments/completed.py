@@ -8,9 +8,9 @@ import torch
 
 from fusionkit.config.completion import complete_model
 from fusionkit.config.recipe import build_head
-from fusionkit.data.sources import open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.experiments.spec import Experiment
+from fusionkit.experiments.experiment import Experiment
 from fusionkit.interfaces import LOSS, Metric, TargetKind
 
 
@@ -29,14 +29,14 @@ class Compared:
     measures: tuple[Metric, ...]
 
 
-def compared_metric(experiment: Experiment) -> Compared:
+def compared_metric(experiment: Experiment, datasets: Datasets) -> Compared:
     """Returns the metric that is compared, and what else the target's loss head declares.
 
     Raises:
         RecipeError: The target's loss head has no such metric.
     """
     recipe = experiment.first_recipe
-    spec = complete_model(recipe.model, open_dataset(recipe.data)).targets[experiment.target]
+    spec = complete_model(recipe.model, datasets.open(recipe.data)).targets[experiment.target]
     with torch.random.fork_rng(devices=[]):  # the weights of this head are drawn in vain
         head = build_head(spec)
     name = experiment.spec.metric or head.score

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.config.recipe import load_recipe
+from fusionkit.config.initial_weights import without_weights
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.loading.failures import measure_length
+from fusionkit.data.sources import Datasets
 from fusionkit.execution.workers import use_one_thread
-from fusionkit.experiments.agenda import Agenda, Job
+from fusionkit.experiments.agenda import Agenda
+from fusionkit.experiments.job import Job
 from fusionkit.experiments.prerequisites import missing_pretraining
-from fusionkit.models.encoders.weights import without_pretrained_weights
 
 if TYPE_CHECKING:
     from fusionkit.training.profiling.stage_timing import StageTime
@@ -74,12 +75,13 @@ class ExperimentCost:
         return {**asdict(self), "runs": self.runs, "hours": self.hours}
 
 
-def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> ExperimentCost:
+def estimate_cost(agenda: Agenda, waiting: Sequence[Job], datasets: Datasets, processes: int) -> ExperimentCost:
     """Times a few steps of every variant on the first fold that is left, and counts.
 
     Args:
         agenda: The experiment.
         waiting: Its runs that are left.
+        datasets: Datasets that are open.
         processes: Runs at a time.
 
     Raises:
@@ -91,8 +93,9 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], processes: int) -> Exp
     first: dict[str, Job] = {}
     for job in waiting:
         first.setdefault(job.variant, job)
-    assemblies = {variant: assemble(load_recipe(job.recipe)) for variant, job in first.items()}
-    with use_one_thread(), without_pretrained_weights():  # these need not be there yet, and change no time
+    # Weights that encoders start from need not be there yet, and change no time.
+    assemblies = {variant: assemble(without_weights(job.recipe), datasets) for variant, job in first.items()}
+    with use_one_thread():
         variants = tuple(
             VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
             for variant, assembly in assemblies.items()

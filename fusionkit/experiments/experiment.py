@@ -1,279 +1,218 @@
-"""An experiment from its file to its table."""
+"""An experiment file with every recipe that follows from it, checked before anything runs."""
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-
-from fusionkit.config.differences import find_differences
-from fusionkit.config.recipe import load_recipe
-from fusionkit.data.sources import datasets_foreseen, datasets_listed, datasets_shared
-from fusionkit.errors import RecipeError, RunError
-from fusionkit.execution.workers import count_processors, show_progress
-from fusionkit.experiments.agenda import UNCHANGED, Agenda, Failure, Job, Tuned, is_finished, make_agenda
-from fusionkit.experiments.completed import compared_metric
-from fusionkit.experiments.cost import ExperimentCost, estimate_cost
-from fusionkit.experiments.pool import run_jobs
-from fusionkit.experiments.prerequisites import (
-    check_networks,
-    check_pretraining,
-    films_that_wait,
-    missing_pretraining,
-    prepare_films,
-    pretrain,
-)
-from fusionkit.experiments.results import make_results
-from fusionkit.experiments.spec import Experiment, load_experiment
-from fusionkit.report.figures.folds import draw_figures
-from fusionkit.report.text.tables import markdown
-from fusionkit.storage.environment import DEVICE
-from fusionkit.storage.experiment_folder import further_results
-from fusionkit.storage.files import LOCK, as_json, folder_name, read_json, replace_file, sole_worker
-from fusionkit.storage.results import Results
-
-_LONGEST_NAME = 255
-"""Bytes of a file's name that every common file system allows."""
+from fusionkit.config.documents import read_document
+from fusionkit.config.library import find_beside
+from fusionkit.config.recipe import check_document, load_recipe
+from fusionkit.config.schema import Recipe
+from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
+from fusionkit.experiments.reference import misnamed
+from fusionkit.experiments.spec import ExperimentSpec
+from fusionkit.experiments.targets import compared_targets, targets_of_variants
 
 
-def run_experiment(
-    path: str | Path,
-    out: str | Path,
-    *,
-    processes: int | None = None,
-    progress: bool = False,
-    overrides: Sequence[str] = (),
-) -> Results:
-    """Runs the variants of an experiment over folds and seeds, and compares them.
-
-    Every variant's recipe is checked before anything runs. Films are prepared that are not, what encoders start from
-    is trained where the experiment says how and it is not there, and every network is built once. A run is a run
-    folder, ``out/runs/<variant>/<fold>/<seed>``. Finished ones are kept, begun ones resumed, so an experiment that was
-    stopped goes on where it was when it is started again. A run that fails is reported with its error and stops no
-    other. With several processes a script calls this under ``if __name__ == "__main__":``, for workers import it.
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: which runs it reads, and which branch of them.
 
     Args:
-        path: The experiment file.
-        out: The folder of the runs; ``results.json``, ``table.md`` and ``figures`` are left in it.
-        processes: Runs at a time, each on one thread; when left out as many as there are processors, and one where
-            there is a GPU, which they would share.
-        progress: Show a bar with the remaining time.
+        name: The variant.
+        runs: The variant whose runs are read.
+        branch: The branch that is read.
+        alone: The variant whose separately trained uni-modal networks it is judged against.
+        automatic: Whether the experiment did not list it.
+    """
+
+    name: str
+    runs: str
+    branch: str
+    alone: str
+    automatic: bool = False
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment that is ready to run.
+
+    Args:
+        path: The file.
+        spec: What it says.
+        recipes: A checked recipe by variant that trains, without fold and seed.
+        columns: The columns of the table, the ensemble among them.
+        alone: The variant whose runs hold the separately trained uni-modal networks.
+        targets: The targets that are compared, each by itself; a comparison has one.
+        notes: What was added or should be known.
+    """
+
+    path: Path
+    spec: ExperimentSpec
+    recipes: Mapping[str, Recipe]
+    columns: tuple[Column, ...]
+    alone: str
+    targets: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def target(self) -> str:
+        """The target that is compared: the first of several."""
+        return self.targets[0]
+
+    def of_target(self, target: str) -> Experiment:
+        """The same of one target; published numbers are of the first."""
+        if target == self.target:
+            return self
+        spec = self.spec.model_copy(update={"target": target, "paper": None, "metric": None})
+        return replace(self, targets=(target,), spec=spec)
+
+    @property
+    def first_recipe(self) -> Recipe:
+        """The recipe of the first variant that trains."""
+        return next(iter(self.recipes.values()))
+
+
+def load_experiment(
+    path: str | Path, overrides: Sequence[str] = (), kind: type[ExperimentSpec] = ExperimentSpec
+) -> Experiment:
+    """Reads an experiment file and checks the recipe of every variant.
+
+    Args:
+        path: The YAML file.
         overrides: ``key.path=value``; a first key of the experiment format (such as ``seeds``) changes the
-            experiment, any other the recipe of every variant.
-
-    Returns:
-        What ``results.json`` holds: experiment, protocol, rows, summary, failures and environment. Of several targets
-        those of the first; `write_results` says where the others are.
+            experiment, any other the recipe of every variant, after the variant's own overrides.
+        kind: What the file may say.
 
     Raises:
-        RecipeError: Every problem of the experiment file and of all its recipes.
-        RunError: The folder cannot be written or holds runs of other recipes, another process works in it, or the
-            results cannot be written.
+        RecipeError: Every problem of the file and of all its recipes.
+
+    Example:
+        An experiment with two trained variants and one that is read from the first::
+
+            schema: 1
+            recipe: basic.yaml
+            variants:
+              late fusion: {overrides: [train.strategy=late_fusion]}
+              MRPN: {overrides: [model.fusion=mrpn]}
+              audio: {of: late fusion, branch: audio}
     """
-    out = Path(out)
-    with datasets_shared():
-        experiment = load_experiment(path, overrides)
-        check_beginnings(experiment, out)
-        with sole_experiment(out):
-            prepare_films(experiment.recipes.values(), processes=processes, progress=progress)
-            agenda = make_agenda(experiment, out)
-            begin(agenda, agenda.jobs, progress=progress)
-            failures = run_waiting("runs", agenda.jobs, processes, progress=progress)
-            first, *_ = [write_results(make_results(each, failures), out) for each in by_target(agenda)]
-    return first
+    own = {field.alias or name for name, field in kind.model_fields.items()}
+    of_experiment = [text for text in overrides if text.partition("=")[0].split(".")[0] in own]
+    document, name = read_document(Path(path), of_experiment)
+    _refuse_other_documents(document.value, kind, name)
+    spec = check_document(kind, document, name)
+    of_recipe = [text for text in overrides if text not in of_experiment]
+    source = _recipe_path(spec.recipe, Path(path))
+    recipes, problems = _recipes(spec, source, of_recipe)
+    problems += misnamed(spec.paper, spec.variants) if spec.paper else []
+    overrides_of = {name: (*spec.overrides, *variant.overrides, *of_recipe) for name, variant in spec.variants.items()}
+    targets = compared_targets(spec, targets_of_variants(spec, source, overrides_of, recipes), problems)
+    if problems:
+        raise RecipeError(problems, source=name)
+    recipes, alone, notes = _with_networks_alone(spec, source, of_recipe, recipes)
+    columns = _columns(spec, recipes, alone, problems)
+    problems += _contradictions(recipes)
+    if problems:
+        raise RecipeError(problems, source=name)
+    pooled = " and ".join(repr(column.name) for column in columns if column.automatic and column.branch in ENSEMBLES)
+    if pooled and not notes:
+        notes = (f"Added: {pooled}, of the uni-modal networks of {alone!r}.",)
+    return Experiment(Path(path), spec, recipes, columns, alone, targets, notes)
 
 
-@contextmanager
-def sole_experiment(out: Path) -> Iterator[None]:
-    """Makes the folder of the runs; within it no other experiment works there.
-
-    A folder that it has made goes again where an error leaves nothing in it.
-
-    Raises:
-        RunError: Another one does, or nothing can be written there.
-    """
-    is_new = not out.exists()
-    _make_folder(out)
-    with sole_worker(out):
-        try:
-            yield
-        except BaseException:
-            if is_new and [file.name for file in out.iterdir()] == [LOCK]:
-                (out / LOCK).unlink()
-                out.rmdir()
-            raise
+def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSpec], name: str) -> None:
+    """Says what a document is, and which command runs it, where it is none of this kind."""
+    compares, has_budget = kind is not ExperimentSpec, bool({"tuning", "budget"} & set(given))
+    wanted = "a comparison" if compares else "an experiment"
+    if "model" in given and "variants" not in given:
+        raise RecipeError(f"is a recipe, not {wanted}; run it with `fusionkit train`", source=name)
+    if has_budget and not compares:
+        raise RecipeError("is a comparison, not an experiment; run it with `fusionkit compare`", source=name)
+    if compares and "variants" in given and not has_budget:
+        remedy = "run it with `fusionkit experiment`, or give it a budget, which every comparison has"
+        raise RecipeError(f"is an experiment, not a comparison; {remedy}", source=name)
 
 
-def by_target(agenda: Agenda) -> Iterator[Agenda]:
-    """The same agenda for every target that is compared.
-
-    Raises:
-        RecipeError: A target's loss head has no such metric.
-    """
-    for target in agenda.experiment.targets:
-        experiment = agenda.experiment.of_target(target)
-        yield replace(agenda, experiment=experiment, compared=compared_metric(experiment))
-
-
-def begin(agenda: Agenda, jobs: Sequence[Job], *, progress: bool) -> None:
-    """Trains what encoders start from, and builds every network once."""
-    for todo in missing_pretraining(agenda.experiment):
-        pretrain(todo, progress=progress)
-    check_networks([job for job in jobs if not is_finished(job)])
-
-
-def run_waiting(what: str, jobs: Sequence[Job], processes: int | None, *, progress: bool) -> list[Failure]:
-    """Does the jobs that are not finished, and returns those that failed."""
-    waiting = [job for job in jobs if not is_finished(job)]
-    with _progress(what, len(waiting), len(jobs) - len(waiting), shown=progress) as report:
-        return run_jobs(waiting, processes or runs_at_a_time(), report)
-
-
-def write_results(results: Results, out: Path) -> Results:
-    """Writes the results, the table and the figures, and returns the results.
-
-    The first target of a folder has ``results.json``, ``table.md`` and ``figures``, any other
-    ``results.<target>.json``, ``table.<target>.md`` and ``figures/<target>``: none overwrites another.
-
-    Raises:
-        RunError: They cannot be written.
-    """
-    suffix = _suffix_of(results, out)
+def _recipe_path(recipe: str, experiment: Path) -> Path:
+    """The recipe beside the experiment, or the shipped one of that name."""
     try:
-        replace_file(out / f"results{suffix}.json", as_json(results.plain()))
-        replace_file(out / f"table{suffix}.md", markdown(results).encode())
-        draw_figures(results, out / "figures" / suffix.removeprefix("."))
-    except OSError as error:
-        remedy = "every run is kept; start it again to write them"
-        raise RunError(f"{out}: the results cannot be written ({error.strerror or error}); {remedy}") from error
-    return results
+        return find_beside(recipe, experiment)
+    except RecipeError as error:
+        remedy = f"a path relative to the experiment file, or a shipped recipe; {error.problems[0].remedy}"
+        raise RecipeError([Problem("recipe", f"there is no {recipe!r}", remedy)], source=str(experiment)) from None
 
 
-def _suffix_of(results: Results, out: Path) -> str:
-    """What the files of a target have in their names; of the first target of these recipes nothing."""
-    try:
-        first = read_json(out / "results.json")
-    except RunError:
-        return ""  # there is none, or it is damaged
-    given, there = results.recipes, first.get("recipes", {})
-    if not isinstance(there, dict):
-        return ""  # it is damaged
-    if not there or not all(_same_results(there[variant], given[variant]) for variant in given.keys() & there.keys()):
-        for part, stale in further_results(out).items():  # of other recipes
-            stale.unlink()
-            (out / f"table.{part}.md").unlink(missing_ok=True)
-        return ""
-    return "" if first.get("target") == results.target else f".{folder_name(results.target)}"
+def _recipes(spec: ExperimentSpec, source: Path, overrides: Sequence[str]) -> tuple[dict[str, Recipe], list[Problem]]:
+    recipes, problems = {}, []
+    for name, variant in spec.variants.items():
+        if variant.of is None:
+            try:
+                recipes[name] = load_recipe(source, [*spec.overrides, *variant.overrides, *overrides])
+                trained_branches(recipes[name])
+            except RecipeError as error:
+                problems += error.within(f"variants.{name}")
+    return recipes, problems
 
 
-def _same_results(there: object, given: Mapping[str, Any]) -> bool:
-    """Whether runs of two recipes have the same results, as those have that differ in ``data.workers`` alone."""
-    if not isinstance(there, dict):
-        return False
-    try:
-        recipe = load_recipe(given)
-        return not find_differences(load_recipe(there, plugins=recipe.plugins), recipe)
-    except RecipeError:  # it is damaged, or of an earlier version
-        return False
+def _with_networks_alone(
+    spec: ExperimentSpec, source: Path, overrides: Sequence[str], recipes: dict[str, Recipe]
+) -> tuple[dict[str, Recipe], str, tuple[str, ...]]:
+    """Adds a variant that trains the uni-modal networks alone where the experiment lists none."""
+    listed = [name for name, recipe in recipes.items() if trained_branches(recipe).ensemble]
+    if listed:
+        read = [variant.of for variant in spec.variants.values() if variant.branch in ENSEMBLES]
+        return recipes, next((name for name in listed if name in read), listed[0]), ()
+    strategy = ["train.strategy=unimodal", "model.unimodal_heads=true"]
+    added = load_recipe(source, [*spec.overrides, *overrides, *strategy])
+    name = next(name for name in (ENSEMBLE, "unimodal", "networks alone") if name not in spec.variants)
+    note = f"No variant trains the uni-modal networks alone, so {name!r} was added ({', '.join(strategy)})."
+    return {**recipes, name: added}, name, (note,)
 
 
-def check_beginnings(
-    experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED, pretraining: bool = True
-) -> None:
-    """Says what is wrong with an experiment that can be known before films are prepared and encoders pretrained.
-
-    Args:
-        experiment: The experiment.
-        out: The folder of the runs.
-        tuned: As for `make_agenda`.
-        pretraining: Whether what encoders start from must be there, or be such as can be trained.
-
-    Raises:
-        RecipeError: It names folds or a metric that there are not, or a pretraining cannot be done.
-        RunError: The folder of the runs is none, cannot be made or written, or holds runs of other recipes.
-    """
-    _refuse_no_place(out)
-    with datasets_listed():
-        list(by_target(make_agenda(experiment, out, listed=True, tuned=tuned)))
-    if pretraining:
-        check_pretraining(missing_pretraining(experiment))
-
-
-def estimate_experiment(
-    path: str | Path, out: str | Path, *, processes: int | None = None, overrides: Sequence[str] = ()
-) -> ExperimentCost:
-    """What is left of an experiment will cost, from timed steps; nothing is written.
-
-    Films need not be prepared, nor need there be what encoders start from: steps are timed on noise that is as long as
-    the headers of films say.
-
-    Args:
-        path: The experiment file.
-        out: The folder of the runs; those that are finished cost nothing any more.
-        processes: Runs at a time, as for `run_experiment`.
-        overrides: ``key.path=value``.
-
-    Raises:
-        RecipeError: Every problem of the experiment file and of all its recipes.
-        DataError: The data are missing or damaged.
-        RunError: The folder holds runs of other recipes.
-    """
-    with datasets_shared(), datasets_foreseen():
-        experiment = load_experiment(path, overrides)
-        check_beginnings(experiment, Path(out), pretraining=False)
-        agenda = make_agenda(experiment, Path(out), listed=bool(films_that_wait(experiment.recipes.values(), timed=0)))
-        waiting = [job for job in agenda.jobs if not is_finished(job)]
-        return estimate_cost(agenda, waiting, processes or runs_at_a_time())
+def _columns(
+    spec: ExperimentSpec, recipes: Mapping[str, Recipe], alone: str, problems: list[Problem]
+) -> tuple[Column, ...]:
+    columns = []
+    for name, variant in spec.variants.items():
+        source = variant.of or name
+        trained = trained_branches(recipes[source])
+        branch = variant.branch or trained.main
+        if branch not in trained.names:
+            place = f"variants.{name}.branch"
+            problems.append(Problem(place, f"{source!r} trains no {branch!r}", did_you_mean(branch, trained.names)))
+        judge = variant.alone or alone
+        if judge not in recipes or not trained_branches(recipes[judge]).ensemble:
+            able = [each for each, recipe in recipes.items() if trained_branches(recipe).ensemble]
+            message = f"{judge!r} trains no uni-modal networks alone"
+            problems.append(Problem(f"variants.{name}.alone", message, did_you_mean(judge, able)))
+        columns.append(Column(name, source, branch, judge))
+    # Of one modality alone an ensemble is that modality.
+    pooled = ENSEMBLES if len(recipes[alone].model.modalities) > 1 else ()
+    for branch in (*pooled, CONSTANT):
+        if not any(column.branch == branch for column in columns):
+            taken = {column.name for column in columns}
+            name = next(name for name in (branch, _OTHER_NAMES[branch]) if name not in taken)
+            columns.append(Column(name, alone, branch, alone, automatic=True))
+    return tuple(columns)
 
 
-def runs_at_a_time() -> int:
-    """How many runs go on at a time where nobody says it: one per processor, or one on a GPU."""
-    on_gpu = torch.cuda.is_available() and os.environ.get(DEVICE) != "cpu"
-    return 1 if on_gpu else count_processors()
+_OTHER_NAMES = {
+    ENSEMBLE: "average of networks alone",
+    ENSEMBLE_LOG: "product of networks alone",
+    CONSTANT: "constant of the training part",
+}
+"""What columns that are added are called where a variant has their name."""
 
 
-def _make_folder(out: Path) -> None:
-    """Makes the folder of the runs, or finds before any of them is begun that nothing can be written there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise _not_writable(out, error) from error
-
-
-def _refuse_no_place(out: Path) -> None:
-    """Finds that the folder of the runs could not be made or written, without making it; the agenda finds a file."""
-    try:
-        nearest = next(place for place in (out.absolute(), *out.absolute().parents) if _is_there(place))
-        longest = max(len(os.fsencode(part)) for part in out.absolute().relative_to(nearest).parts or ("",))
-        if longest > _LONGEST_NAME:
-            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-        if nearest.is_dir() and not os.access(nearest, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise _not_writable(out, error) from error
-
-
-def _is_there(place: Path) -> bool:
-    try:
-        place.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _not_writable(out: Path, error: OSError) -> RunError:
-    return RunError(f"{out}: no runs can be written there ({error.strerror}); name a folder that can be written")
-
-
-@contextmanager
-def _progress(what: str, waiting: int, kept: int, *, shown: bool) -> Iterator[Callable[[Job, Failure | None], None]]:
-    with show_progress(what, waiting, kept, shown=shown) as advance:
-        yield lambda job, failure: advance(f"{job.name}: {failure.error}" if failure else "")
+def _contradictions(recipes: Mapping[str, Recipe]) -> list[Problem]:
+    first = next(iter(recipes))
+    return [
+        Problem(f"variants.{name}", "other data.folds than the first variant", "a paired comparison needs the same")
+        for name, recipe in recipes.items()
+        if recipe.data.folds != recipes[first].data.folds
+        or recipe.data.allow_group_overlap != recipes[first].data.allow_group_overlap
+    ]

@@ -10,16 +10,18 @@ from pathlib import Path
 import torch
 
 from fusionkit.config.documents import read_document
+from fusionkit.config.initial_weights import weight_files
 from fusionkit.config.library import find_beside
-from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import PrepareSpec, Recipe
 from fusionkit.data.assembly import pick_fold
 from fusionkit.data.films import Preparation, PreparationCost, estimate_preparation, prepare
-from fusionkit.data.sources import datasets_listed, open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitError, Problem, RecipeError
-from fusionkit.experiments.agenda import Job
 from fusionkit.experiments.comparison_spec import ComparisonSpec
-from fusionkit.experiments.spec import Experiment, ExperimentSpec, load_experiment
+from fusionkit.experiments.experiment import Experiment, load_experiment
+from fusionkit.experiments.job import Job
+from fusionkit.experiments.spec import ExperimentSpec
 from fusionkit.interfaces import Dataset
 from fusionkit.models.build import build
 
@@ -66,6 +68,7 @@ def recipes_of(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
 
 def prepare_films(
     recipes: Iterable[Recipe],
+    datasets: Datasets,
     *,
     processes: int | None = None,
     progress: bool = False,
@@ -76,6 +79,7 @@ def prepare_films(
 
     Args:
         recipes: The recipes.
+        datasets: Datasets that are open.
         processes: Clips at a time.
         progress: Show a bar with the remaining time.
         retry: Do those again that were dropped or failed.
@@ -96,15 +100,16 @@ def prepare_films(
             retry=retry,
             check=check,
         )
-        for recipe, dataset in _of_films(recipes)
+        for recipe, dataset in _of_films(recipes, datasets)
     ]
 
 
-def films_that_wait(recipes: Iterable[Recipe], *, timed: int = 3) -> list[PreparationCost]:
-    """What preparing the films of recipes will cost, of those datasets of which some are not prepared.
+def films_that_wait(recipes: Iterable[Recipe], datasets: Datasets, *, timed: int = 3) -> list[PreparationCost]:
+    """Tells what preparing the films of recipes will cost, of those datasets of which some are not prepared.
 
     Args:
         recipes: The recipes.
+        datasets: Datasets that are open.
         timed: How many clips of each are prepared for the clock.
 
     Raises:
@@ -118,23 +123,23 @@ def films_that_wait(recipes: Iterable[Recipe], *, timed: int = 3) -> list[Prepar
             plugins=recipe.plugins,
             timed=timed,
         )
-        for recipe, dataset in _of_films(recipes)
+        for recipe, dataset in _of_films(recipes, datasets)
     ]
     return [cost for cost in costs if cost.clips]
 
 
-def _of_films(recipes: Iterable[Recipe]) -> Iterator[tuple[Recipe, Dataset]]:
+def _of_films(recipes: Iterable[Recipe], datasets: Datasets) -> Iterator[tuple[Recipe, Dataset]]:
     """The recipes whose datasets are of films, those of the same dataset and settings once."""
     wanted = {recipe.data.model_dump_json(include={"dataset", "prepare"}): recipe for recipe in recipes}
     for recipe in wanted.values():
-        dataset: Dataset = build_component(recipe.data.dataset)
+        dataset = datasets.source(recipe.data)
         if dataset.clips:
             yield recipe, dataset
 
 
 def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
     """The trainings of ``pretraining`` that have to be done before the experiment's own."""
-    wanted = {path for recipe in experiment.recipes.values() for path in _weights_of(recipe) if not path.exists()}
+    wanted = {path for recipe in experiment.recipes.values() for path in weight_files(recipe) if not path.exists()}
     found = []
     for folder, recipe in experiment.spec.pretraining.items():
         own = tuple(sorted(path for path in wanted if path.parent == Path(os.path.expanduser(folder))))
@@ -144,7 +149,7 @@ def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
     return found
 
 
-def check_pretraining(waiting: Sequence[Pretraining]) -> None:
+def check_pretraining(waiting: Sequence[Pretraining], datasets: Datasets) -> None:
     """Opens the recipe and the data of every pretraining, so that what is wrong with one is said before any is trained.
 
     Raises:
@@ -154,8 +159,7 @@ def check_pretraining(waiting: Sequence[Pretraining]) -> None:
     for todo in waiting:
         try:
             recipe = load_recipe(todo.find_recipe())
-            with datasets_listed():
-                pick_fold(recipe, open_dataset(recipe.data))
+            pick_fold(recipe, datasets.with_films("listed").open(recipe.data))
         except FusionKitError as error:
             remedy = f"mend that, or do without it by adding {', or '.join(todo.without)}"
             problems.append(Problem(f"pretraining.{todo.folder}: {todo.recipe}", str(error), remedy))
@@ -163,7 +167,7 @@ def check_pretraining(waiting: Sequence[Pretraining]) -> None:
         raise RecipeError(problems)
 
 
-def pretrain(todo: Pretraining, *, progress: bool = False) -> None:
+def pretrain(todo: Pretraining, datasets: Datasets, *, progress: bool = False) -> None:
     """Does a pretraining, or goes on with it.
 
     Raises:
@@ -172,7 +176,7 @@ def pretrain(todo: Pretraining, *, progress: bool = False) -> None:
     """
     from fusionkit.training import train
 
-    train(todo.find_recipe(), todo.folder, progress=progress)
+    train(todo.find_recipe(), todo.folder, progress=progress, datasets=datasets)
     absent = [path for path in todo.wanted if not path.exists()]
     if absent:
         names = ", ".join(path.name for path in absent)
@@ -196,12 +200,9 @@ def check_networks(jobs: Sequence[Job]) -> None:
     for variant, job in first.items():
         try:
             with torch.random.fork_rng(devices=[]):
-                build(load_recipe(job.recipe))
+                build(job.recipe)
         except RecipeError as error:
-            problems += [
-                Problem(f"variants.{variant}: {each.place}".rstrip(": "), each.message, each.remedy)
-                for each in error.problems
-            ]
+            problems += error.within(f"variants.{variant}")
         except FusionKitError as error:
             problems.append(Problem(f"variants.{variant}", str(error)))
     if problems:
@@ -224,11 +225,3 @@ def _overrides_without(experiment: Experiment, files: Collection[Path]) -> tuple
     nothing = " ".join(f"{key}.weights=null" for key in found)
     pretrained = " ".join(f"{key}.pretrained=true" for key, able in found.items() if able)
     return (f"{nothing} (from nothing)", *([f"{nothing} {pretrained} (from ImageNet, by timm)"] if pretrained else ()))
-
-
-def _weights_of(recipe: Recipe) -> Iterator[Path]:
-    for modality in recipe.model.modalities.values():
-        for encoder in modality.encoder:
-            options: Mapping[str, object] = encoder.options
-            if isinstance(weights := options.get("weights"), str):
-                yield Path(os.path.expanduser(weights))

@@ -12,8 +12,9 @@ from typing import Any
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.evaluation.statistics import compare, estimate_mean
-from fusionkit.experiments.agenda import Agenda, Failure, read_card
-from fusionkit.experiments.spec import Column, Experiment
+from fusionkit.experiments.agenda import Agenda
+from fusionkit.experiments.experiment import Column, Experiment
+from fusionkit.experiments.job import Failure, read_card
 from fusionkit.interfaces import Split
 from fusionkit.storage.card import Card
 from fusionkit.storage.documents import Figure

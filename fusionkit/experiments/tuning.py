@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
-from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.documents import read_document
+from fusionkit.config.recipe import build_component, check_document, load_recipe
 from fusionkit.config.schema import FoldsSpec, Recipe
-from fusionkit.data.sources import open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
-from fusionkit.experiments.agenda import Agenda, Failure, Job, complete_recipes, read_card, refuse_foreign_runs
+from fusionkit.experiments.agenda import Agenda, complete_recipes, refuse_foreign_runs
 from fusionkit.experiments.comparison_spec import TuningSpec, draw_trial
+from fusionkit.experiments.job import Failure, Job, read_card
 from fusionkit.interfaces import LOSS, Folds
 from fusionkit.storage.comparison import ChosenTrial
 from fusionkit.storage.files import folder_name
@@ -56,42 +56,44 @@ class Choice:
     branch: str
 
 
-def plan_trials(agenda: Agenda, tuning: TuningSpec) -> tuple[Trial, ...]:
-    """Every trial of a comparison; those of a fold follow each other.
+def plan_trials(agenda: Agenda, tuning: TuningSpec, datasets: Datasets) -> tuple[Trial, ...]:
+    """Lists every trial of a comparison; those of a fold follow each other.
 
     Args:
         agenda: The comparison, met with its data.
         tuning: How it tunes.
+        datasets: Datasets that are open.
 
     Raises:
         RecipeError: A setting cannot be, the training part cannot be divided, or the metric cannot judge a variant.
         RunError: A folder holds a run of another recipe or of other data.
     """
     _check_metric(agenda)
-    recipes = complete_recipes(agenda.experiment)
+    recipes = complete_recipes(agenda.experiment, datasets)
+    settings = {name: [draw_trial(tuning, name, number) for number in range(tuning.trials)] for name in recipes}
+    tried = {name: [load_recipe(recipe, of) for of in settings[name]] for name, recipe in recipes.items()}
     seed = agenda.experiment.spec.seeds[0]
     trials = []
     for fold in agenda.folds:
         for variant, recipe in recipes.items():
             nested = _nested(recipe, tuning, fold.name)
-            inner: Folds = build_component(FoldsSpec.model_validate(nested))
-            names = [split.name for split in inner.split(open_dataset(recipe.data).rows)]
-            for number in range(tuning.trials):
-                overrides = draw_trial(tuning, variant, number)
+            inner: Folds = build_component(nested)
+            names = [split.name for split in inner.split(datasets.open(recipe.data).rows)]
+            for number, setting in enumerate(tried[variant]):
                 folder = agenda.out / "trials" / folder_name(variant) / folder_name(fold.name) / str(number)
-                always = [f"data.folds={json.dumps(nested)}", f"train.seed={seed}"]
+                within = setting.model_copy(update={"data": setting.data.model_copy(update={"folds": nested})})
                 jobs = tuple(
                     Job(
                         variant,
                         f"{fold.name}, trial {number}, {name}",
                         seed,
-                        load_recipe(recipe, [*overrides, *always, f"data.fold={json.dumps(name)}"]).plain(),
+                        within.of_run(name, seed),
                         str(folder / folder_name(name)),
                     )
                     for name in names
                 )
-                trials.append(Trial(variant, fold.name, number, overrides, jobs))
-    refuse_foreign_runs([job for trial in trials for job in trial.jobs], agenda.out, check_data=True)
+                trials.append(Trial(variant, fold.name, number, settings[variant][number], jobs))
+    refuse_foreign_runs([job for trial in trials for job in trial.jobs], agenda.out, datasets)
     return tuple(trials)
 
 
@@ -144,13 +146,14 @@ def _judged_branch(agenda: Agenda, variant: str) -> str:
     return next(own, trained_branches(agenda.experiment.recipes[variant]).main)
 
 
-def _nested(recipe: Recipe, tuning: TuningSpec, fold: str) -> dict[str, Any]:
-    return {
+def _nested(recipe: Recipe, tuning: TuningSpec, fold: str) -> FoldsSpec:
+    plain = {
         "type": "nested",
         "folds": recipe.data.folds.model_dump(mode="json"),
         "fold": fold,
         "within": tuning.within.model_dump(mode="json"),
     }
+    return check_document(FoldsSpec, read_document(plain)[0])
 
 
 def _value(agenda: Agenda, trial: Trial, branch: str, failed: set[str]) -> float | None:

@@ -81,6 +81,7 @@ class RunFolder:
     def __init__(self, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> None:
         self.path = Path(path)
         self._plugins = plugins
+        self._recipe: Recipe | None = None  # once it was read or written
         self._is_torn = False  # whether the last checkpoint was found to be damaged
 
     @classmethod
@@ -137,14 +138,16 @@ class RunFolder:
 
     @property
     def recipe(self) -> Recipe:
-        """The complete recipe.
+        """The complete recipe, read once.
 
         Raises:
             RecipeError: It cannot be read.
             PluginError: It lists plugins, and somebody else may have trained the run.
         """
-        own = is_noted(self.path, self._recipe_file)
-        return load_recipe(self._recipe_file, plugins=None if own else self._plugins)
+        if self._recipe is None:
+            own = is_noted(self.path, self._recipe_file)
+            self._recipe = load_recipe(self._recipe_file, plugins=None if own else self._plugins)
+        return self._recipe
 
     def differences_from(self, recipe: Recipe) -> list[str]:
         """Finds the keys in which its recipe differs from a complete one; none where its training may go on with it."""
@@ -174,6 +177,7 @@ class RunFolder:
             RunError: It cannot be written.
         """
         write_file(self._recipe_file, write_yaml(recipe.plain()).encode())
+        self._recipe = recipe
 
     @property
     def written_recipe(self) -> dict[str, Any]:

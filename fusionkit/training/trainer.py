@@ -18,9 +18,10 @@ from lightning_fabric import Fabric
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.execution.doctor.machine import find_compiler, list_compilers
-from fusionkit.models.build import build
+from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.environment import DEVICE, choose_device
 from fusionkit.storage.files import sole_worker
 from fusionkit.storage.run_folder import RunFolder
@@ -40,6 +41,7 @@ def train(
     progress: bool = False,
     accelerator: str = "auto",
     profile: Profile | None = None,
+    datasets: Datasets | None = None,
 ) -> RunFolder:
     """Trains what a recipe describes, or goes on where a stopped training of it left off.
 
@@ -61,6 +63,7 @@ def train(
         accelerator: ``auto``, ``cpu``, ``cuda`` or another of Fabric's.
         profile: Watches some steps of every stage that is left, and says where their time goes; no number of the
             training differs for it.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
         RecipeError: The recipe is wrong.
@@ -70,12 +73,11 @@ def train(
         TrainingError: A loss or a gradient is not finite.
         Interrupted: A signal came; the checkpoint is written, and the process ends with 128 and the signal's number.
     """
-    assembly = assemble(load_recipe(recipe, overrides))
+    assembly = assemble(load_recipe(recipe, overrides), datasets)
     fabric = make_fabric(assembly.recipe, accelerator)
     run = RunFolder(out, plugins=assembly.recipe.plugins)
-    if not run.begun:
-        with torch.random.fork_rng(devices=[]):  # what is wrong with the network is said before there is a run of it
-            build(assembly.recipe, assembly.dataset)
+    # What is wrong with the network is said before there is a run of it.
+    model = None if run.begun else _draw_network(assembly)
     if fabric.is_global_zero:
         RunFolder.create(out, assembly.recipe, data=assembly.data_hash, device=_device_name(fabric.device))
     fabric.barrier()
@@ -94,13 +96,24 @@ def train(
         fabric.barrier()
         if not run.finished:  # by a process that held the folder a moment ago
             file = None if isinstance(resume, bool) else resume
-            _train(fabric, assembly, run, file, progress=progress, profile=profile)
+            model = _draw_network(assembly) if model is None else model
+            _train(fabric, model, assembly, run, file, progress=progress, profile=profile)
     fabric.barrier()
     return run
 
 
+def _draw_network(assembly: Assembly) -> FusionModel:
+    """Builds the network; from here on every number is drawn from the recipe's seed."""
+    seed = assembly.recipe.train.seed
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
+    torch.manual_seed(seed)
+    return build(assembly.recipe, assembly.dataset)
+
+
 def _train(
     fabric: Fabric,
+    model: FusionModel,
     assembly: Assembly,
     run: RunFolder,
     resume: str | os.PathLike[str] | None,
@@ -108,12 +121,7 @@ def _train(
     progress: bool,
     profile: Profile | None,
 ) -> None:
-    """Builds the network, trains it, and writes its weights."""
-    seed = assembly.recipe.train.seed
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - for components that draw from NumPy's global generator
-    torch.manual_seed(seed)
-    model = build(assembly.recipe, assembly.dataset)
+    """Trains the network, and writes its weights."""
     if assembly.recipe.train.compile:
         refuse_without_compiler()
         model.compile_encoders()

@@ -22,7 +22,7 @@ import fusionkit
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import count_processors
-from fusionkit.experiments.experiment import runs_at_a_time
+from fusionkit.experiments.study import runs_at_a_time
 from fusionkit.storage.card import Card
 from fusionkit.storage.environment import choose_device, use_device
 from fusionkit.storage.run_folder import RunFolder
@@ -56,7 +56,7 @@ def tiny(tmp_path: Path) -> Path:
 def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_few(
     capsys: pytest.CaptureFixture[str], groups: int, few: bool
 ) -> None:
-    from fusionkit.cli.train import _print_card
+    from fusionkit.cli.evaluate import print_card
 
     metrics = {"accuracy": {"value": 0.4166, "low": 0.4166, "high": 0.4166}}
     wide = {"accuracy": {"value": 0.75, "low": 0.5, "high": 1.0}}
@@ -65,7 +65,7 @@ def test_a_card_prints_no_interval_without_width_and_says_where_groups_are_too_f
     }
     card = card_of("state", branches=branches) | {"notes": ["Mind this."]}
     card["intervals"]["units"] = groups
-    _print_card(Card.model_validate(card), Path("metrics.json"), False)
+    print_card(Card.model_validate(card), Path("metrics.json"), False)
     printed = " ".join(capsys.readouterr().out.split())
     assert "Careful: Mind this." in printed
     assert "fused 24 0.417 q 24 0.750 [0.500, 1.000]" in printed

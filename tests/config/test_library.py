@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fusionkit.config.completion import is_complete
+from fusionkit.config.initial_weights import without_weights
 from fusionkit.config.library import (
     COMPARISON_SCHEMA,
     EXPERIMENT_SCHEMA,
@@ -25,7 +26,6 @@ from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
-from fusionkit.models.encoders.weights import without_pretrained_weights
 
 FILES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
 COMPARISONS = [path for path in FILES if "\nbudget:" in path.read_text()]
@@ -53,8 +53,7 @@ def test_recipe_states_its_shapes_and_classes_so_that_it_is_checked_without_data
     recipe = load_recipe(path)
 
     assert is_complete(recipe.model)
-    with without_pretrained_weights():
-        model = build(recipe)
+    model = build(without_weights(recipe))
     cost = measure(recipe, model, {name: 16_000 if not of.shape else 8 for name, of in recipe.model.modalities.items()})
     assert set(cost.modalities) == set(recipe.model.modalities)
     assert all(part.shape for of in cost.modalities.values() for part in of.parts)

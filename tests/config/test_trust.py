@@ -21,9 +21,11 @@ from fusionkit.cli import app, main
 from fusionkit.config import trust
 from fusionkit.config.library import list_shipped_recipes
 from fusionkit.config.recipe import load_recipe
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.experiments.agenda import Job, do, refuse_foreign_runs
+from fusionkit.experiments.agenda import refuse_foreign_runs
+from fusionkit.experiments.job import Job, do
 from fusionkit.storage import own_runs
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
@@ -247,20 +249,20 @@ def test_training_into_a_received_folder_of_another_recipe_imports_nothing_of_it
 
 
 def test_an_experiment_into_a_folder_of_received_runs_imports_nothing_of_them(copied, sang):
-    job = Job("one", "A", 0, load_recipe(recipe(epochs=1)).plain(), str(copied))
+    job = Job("one", "A", 0, load_recipe(recipe(epochs=1)), str(copied))
 
     with pytest.raises(RunError, match="holds runs of another recipe"):
-        refuse_foreign_runs([job], copied.parent, check_data=False)
+        refuse_foreign_runs([job], copied.parent, None)
 
     assert not sang()
 
 
 def test_a_run_of_ones_own_experiment_that_was_moved_goes_on_since_its_file_lists_the_module(copied, sang):
-    job = Job("one", "A", 0, load_recipe(RunFolder(copied, plugins=(CANARY,)).recipe).plain(), str(copied))
+    job = Job("one", "A", 0, RunFolder(copied, plugins=(CANARY,)).recipe, str(copied))
 
-    refuse_foreign_runs([job], copied.parent, check_data=False)
+    refuse_foreign_runs([job], copied.parent, None)
 
-    assert do(job) is None
+    assert do(job, Datasets()) is None
 
 
 def test_ones_own_recipe_goes_on_with_a_run_that_was_moved_and_makes_it_ones_own(copied, tmp_path, sang):

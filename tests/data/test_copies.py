@@ -18,7 +18,7 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.copies import find_copies
 from fusionkit.errors import DataError
 from fusionkit.evaluation import evaluate
-from fusionkit.experiments import run_experiment
+from fusionkit.experiments import open_experiment
 from fusionkit.interfaces import Split
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.training import train
@@ -107,7 +107,7 @@ def test_empty_files_and_columns_are_told_in_check_card_and_page(
     assert evaluate(train(given, folder / "run", accelerator="cpu")).plain()["notes"] == told
     experiment = {"schema": 1, "recipe": "recipe.yaml", "variants": {"joint": {}}, "seeds": [0]}
     (folder / "experiment.yaml").write_text(json.dumps(experiment))
-    run_experiment(folder / "experiment.yaml", folder / "results")
+    open_experiment(folder / "experiment.yaml", folder / "results").run()
     page = write_report(folder / "results").html.read_text()
     assert all(sentence.split(":")[0].replace("'", "&#39;") in page for sentence in told)
 

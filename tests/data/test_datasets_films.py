@@ -23,7 +23,7 @@ from fusionkit.data.datasets.film_counts import join_ranges
 from fusionkit.data.datasets.ravdess_names import CHANNELS, EMOTIONS, RavdessName
 from fusionkit.data.films import prepare
 from fusionkit.data.readers.archives import is_member, open_member, read_fingerprint
-from fusionkit.data.sources import open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import check_split
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset, Row
@@ -137,7 +137,7 @@ def test_a_ravdess_row_says_who_spoke_what_and_how(tmp_path: Path) -> None:
     assert (row.id, row.group, row.part, row.place) == ("01-06-02-01-02-12", "12", None, "01-01-06-02-01-02-12.mp4")
     assert row.targets == {"emotion": "fearful", "intensity": "strong", "statement": "kids", "sex": "female"}
     assert data.classes["emotion"] == EMOTIONS
-    with pytest.raises(DataError, match=r"12.mp4: is a film, .* fusionkit\.data\.sources\.open_dataset"):
+    with pytest.raises(DataError, match=r"12.mp4: is a film, .* fusionkit\.data\.sources\.Datasets"):
         data.load(0)
 
 
@@ -414,7 +414,7 @@ def test_a_crema_d_row_has_film_wav_and_the_targets_of_its_name_and_actor(tmp_pa
     assert data.classes["emotion"] == ("anger", "disgust", "fear", "happy", "neutral", "sad")
     assert data.classes["level"] == ("low", "medium", "high")
     assert len(data.classes["sentence"]) == 12
-    with pytest.raises(DataError, match=r"fusionkit\.data\.sources\.open_dataset"):
+    with pytest.raises(DataError, match=r"fusionkit\.data\.sources\.Datasets"):
         data.load(0)
 
 
@@ -685,7 +685,7 @@ def prepared(name: str, root: Path, cache: Path, **options: object) -> Dataset:
     )
     data = DataSpec(dataset=DatasetSpec(type=name, root=str(root), **options), prepare=spec)
     prepare(opened(name, root=str(root), **options), spec, kind=name, processes=1)
-    return open_dataset(data)
+    return Datasets().open(data)
 
 
 def test_films_of_ravdess_give_the_same_crops_and_waves_from_folders_and_from_archives(tmp_path: Path) -> None:

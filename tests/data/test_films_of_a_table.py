@@ -11,7 +11,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import DataSpec, DetectorSpec, FaceSpec, PrepareSpec
 from fusionkit.data.films import prepare
-from fusionkit.data.sources import open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Clip, Dataset
 from fusionkit.testing import check_dataset
@@ -108,7 +108,7 @@ def test_a_film_of_a_table_is_prepared_before_it_is_loaded(tmp_path: Path) -> No
     done = prepare(data, spec, kind="manifest", processes=1)
     assert {name: record.status for name, record in done.records.items()} == {"c1": "prepared", "c2": "dropped"}
     stated = {"type": "manifest", "path": str(tmp_path / "m.csv"), "film": "picture", **OPTIONS}
-    opened = open_dataset(DataSpec.model_validate({"dataset": stated, "prepare": spec}))
+    opened = Datasets().open(DataSpec.model_validate({"dataset": stated, "prepare": spec}))
     assert [row.id for row in opened.rows] == ["c1"]
     assert opened.load(0)["video"].shape == (25, 3, 16, 16)
 

@@ -16,7 +16,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.evaluation.predictions import product_of_present
-from fusionkit.experiments import run_experiment
+from fusionkit.experiments import open_experiment
 from fusionkit.interfaces import share
 from fusionkit.report.text.baselines import against_constant, against_ensembles, best_ensemble
 from fusionkit.report.text.baselines import targets_no_better_than_constant as weak_targets
@@ -198,9 +198,9 @@ def test_an_experiment_adds_both_ensembles_and_the_constant_and_compares_every_c
     (tmp_path / "experiment.yaml").write_text(
         "schema: 1\nrecipe: recipe.json\nvariants:\n  late fusion: {overrides: [train.strategy=late_fusion]}\n"
     )
-    results = run_experiment(
-        tmp_path / "experiment.yaml", tmp_path / "out", overrides=["train.epochs=1"], processes=1
-    ).plain()
+    results = (
+        open_experiment(tmp_path / "experiment.yaml", tmp_path / "out", ["train.epochs=1"]).run(processes=1).plain()
+    )
 
     assert [(each["name"], each["branch"], each["automatic"]) for each in results["columns"]] == [
         ("late fusion", "fused", False),

@@ -20,7 +20,7 @@ from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partner
 from fusionkit.evaluation.robustness.curves import notes_of
 from fusionkit.evaluation.robustness.spread import Spread, measure
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
-from fusionkit.experiments import run_experiment
+from fusionkit.experiments import open_experiment
 from fusionkit.storage.run_folder import RunFolder
 
 NAMES = [f"s{place}" for place in range(50)]
@@ -367,7 +367,7 @@ def experiment(tmp_path_factory):
     (folder / "experiment.yaml").write_text(EXPERIMENT)
     with pytest.MonkeyPatch.context() as patch:  # intervals of single runs are not looked at, and take most of the time
         patch.setattr("fusionkit.evaluation.card.bootstrap_limits", lambda *_, **__: {})
-        results = run_experiment(folder / "experiment.yaml", folder / "out", processes=1).plain()
+        results = open_experiment(folder / "experiment.yaml", folder / "out").run(processes=1).plain()
     return folder / "out", results
 
 

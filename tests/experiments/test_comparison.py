@@ -15,12 +15,14 @@ from fusionkit.cli import app
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.config.schema import FoldsSpec
 from fusionkit.data.folds import ActorPairs, Nested
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.experiments import budget as budgets
-from fusionkit.experiments import load_comparison, load_experiment, run_comparison
-from fusionkit.experiments.agenda import Failure, make_agenda
+from fusionkit.experiments import load_comparison, load_experiment, open_comparison
+from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.comparison import compare_columns
 from fusionkit.experiments.comparison_spec import RangeSpec, TuningSpec, draw_trial
+from fusionkit.experiments.job import Failure
 from fusionkit.experiments.prerequisites import recipes_of
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
@@ -86,7 +88,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict
     (folder / "recipe.yaml").write_text(RECIPE)
     path = folder / "comparison.yaml"
     path.write_text(json.dumps(COMPARISON))
-    return path, folder / "out", run_comparison(path, folder / "out", processes=1).plain()
+    return path, folder / "out", open_comparison(path, folder / "out").run(processes=1).plain()
 
 
 # Nested folds
@@ -229,10 +231,10 @@ def test_films_of_a_comparison_are_found_like_those_of_an_experiment(comparison)
 
 def test_trials_train_and_judge_inside_the_training_part_of_their_fold(comparison, tmp_path: Path) -> None:
     experiment, spec = load_comparison(comparison())
-    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    agenda = make_agenda(experiment, tmp_path / "out", Datasets(), tuned=None)
     assert spec.tuning is not None
 
-    trials = plan_trials(agenda, spec.tuning)
+    trials = plan_trials(agenda, spec.tuning, Datasets())
 
     assert len(trials) == 3 * 3 * 2  # folds, variants, trials
     dataset = build_component(experiment.first_recipe.data.dataset)
@@ -251,9 +253,9 @@ def test_the_best_trial_by_inner_folds_is_chosen_and_of_equal_ones_the_first(com
     values = {0: (0.5, 0.7), 1: (0.8, 0.6), 2: (0.9, 0.5), 3: (1.0, 0.2)}  # means 0.6, 0.7, 0.7, 0.6
     changed = {**COMPARISON["tuning"], "trials": 4}
     experiment, spec = load_comparison(comparison(tuning=changed))
-    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    agenda = make_agenda(experiment, tmp_path / "out", Datasets(), tuned=None)
     assert spec.tuning is not None
-    trials = plan_trials(agenda, spec.tuning)
+    trials = plan_trials(agenda, spec.tuning, Datasets())
 
     def card(job: Any) -> Any:
         number, inner = int(Path(job.folder).parent.name), 0 if job.fold.endswith("fold1") else 1
@@ -278,9 +280,9 @@ def test_a_variant_is_tuned_by_the_branch_that_its_column_reads(comparison, tmp_
     late = {"overrides": ["train.strategy=late_fusion"]}
     variants = {"late": late, "posture": {**late, "branch": "posture"}, "average": {"of": "late", "branch": "ensemble"}}
     experiment, spec = load_comparison(comparison(variants=variants))
-    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    agenda = make_agenda(experiment, tmp_path / "out", Datasets(), tuned=None)
     assert spec.tuning is not None
-    trials = plan_trials(agenda, spec.tuning)
+    trials = plan_trials(agenda, spec.tuning, Datasets())
 
     def card(job: Any) -> Any:
         number = int(Path(job.folder).parent.name)
@@ -313,22 +315,22 @@ def test_a_metric_that_an_average_of_networks_does_not_have_is_refused_before_an
     comparison, tmp_path
 ) -> None:
     experiment, spec = load_comparison(comparison(metric="loss"))
-    agenda = make_agenda(experiment, tmp_path / "out", tuned=None)
+    agenda = make_agenda(experiment, tmp_path / "out", Datasets(), tuned=None)
     assert spec.tuning is not None
     with pytest.raises(
         RecipeError, match="an average of networks has no loss, so no trial of ensemble could be chosen"
     ):
-        plan_trials(agenda, spec.tuning)
+        plan_trials(agenda, spec.tuning, Datasets())
 
 
 def test_runs_of_settings_that_more_trials_no_longer_choose_are_refused_in_these_words(finished) -> None:
     path, out, results = finished
     experiment, _ = load_comparison(path, ["train.epochs=2"])
     choices = {(each["variant"], each["fold"]): each["overrides"] for each in results["comparison"]["choices"]}
-    assert make_agenda(experiment, out, tuned=choices)
+    assert make_agenda(experiment, out, Datasets(), tuned=choices)
     cell = next(iter(choices))
     with pytest.raises(RunError, match=r"holds runs of settings that their trials no longer choose \(.*0\); choose"):
-        make_agenda(experiment, out, tuned={**choices, cell: ["train.optimizer.lr=0.5"]})
+        make_agenda(experiment, out, Datasets(), tuned={**choices, cell: ["train.optimizer.lr=0.5"]})
 
 
 def test_a_run_has_the_setting_that_its_trials_chose_and_the_epochs_of_the_budget(finished) -> None:
@@ -359,8 +361,8 @@ def test_started_again_it_trains_nothing_and_a_new_variant_alone(finished, tmp_p
         json.dumps(COMPARISON | {"variants": {**COMPARISON["variants"], "sum": {"overrides": ["model.fusion=sum"]}}})
     )
 
-    again = run_comparison(path, out, processes=1).plain()
-    more = run_comparison(added, out, processes=1).plain()
+    again = open_comparison(path, out).run(processes=1).plain()
+    more = open_comparison(added, out).run(processes=1).plain()
 
     assert again["summary"] == results["summary"]
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -372,11 +374,11 @@ def test_started_again_it_trains_nothing_and_a_new_variant_alone(finished, tmp_p
 def test_trials_of_another_budget_are_refused(finished) -> None:
     path, out, _ = finished
     with pytest.raises(RunError, match="holds runs of another recipe"):
-        run_comparison(path, out, processes=1, overrides=["budget.epochs=3"])
+        open_comparison(path, out, ["budget.epochs=3"]).run(processes=1)
 
 
 def test_without_tuning_runs_are_as_their_recipes_stand(comparison, tmp_path: Path) -> None:
-    results = run_comparison(comparison(tuning=None), tmp_path / "out", processes=1).plain()
+    results = open_comparison(comparison(tuning=None), tmp_path / "out").run(processes=1).plain()
 
     assert results["comparison"]["choices"] == []
     assert not (tmp_path / "out" / "trials").exists()
@@ -390,10 +392,10 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     comparison, tmp_path, monkeypatch
 ) -> None:
     seconds = {"concat": 2.0, "mrpn": 5.0}
-    monkeypatch.setattr(budgets, "seconds_of_epoch", lambda recipe: seconds.get(recipe.model.fusion.type, 1.0))
+    monkeypatch.setattr(budgets, "seconds_of_epoch", lambda of, _: seconds.get(of.model.fusion.type, 1.0))
     experiment, spec = load_comparison(comparison(budget={"minutes": 0.5}))
 
-    timed = budgets.with_budget(experiment, spec, tmp_path)
+    timed = budgets.with_budget(experiment, spec, tmp_path, Datasets())
     assert {name: recipe.train.epochs for name, recipe in timed.recipes.items()} == {
         "ensemble": 15,  # its fusion is concat as well
         "concat": 15,
@@ -401,19 +403,19 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     }
 
     seconds["mrpn"] = 1.0  # a quicker day changes nothing that was begun
-    assert budgets.with_budget(experiment, spec, tmp_path).recipes["mrpn"].train.epochs == 6
+    assert budgets.with_budget(experiment, spec, tmp_path, Datasets()).recipes["mrpn"].train.epochs == 6
     with pytest.raises(RunError, match=r"is of 0\.5 minutes, now 1; choose another folder"):
-        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 1.0})), tmp_path)
+        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 1.0})), tmp_path, Datasets())
     seconds["mrpn"] = 40.0
     with pytest.raises(RecipeError, match=r"one epoch of 'mrpn' takes 0\.67 minutes, more than the 0\.5 of a run"):
-        budgets.with_budget(experiment, spec, tmp_path / "other")
+        budgets.with_budget(experiment, spec, tmp_path / "other", Datasets())
 
 
 @pytest.mark.parametrize("text", ['{"minutes": 0.5}', '{"minutes": 0.5, "epochs": {"concat": "many"}}'])
 def test_a_damaged_budget_is_told(comparison, tmp_path: Path, text: str) -> None:
     (tmp_path / "budget.json").write_text(text)
     with pytest.raises(RunError, match=r"budget\.json: is damaged; remove it, or choose another folder"):
-        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path)
+        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path, Datasets())
 
 
 # Statistics
@@ -532,12 +534,13 @@ def test_columns_stand_best_first_with_their_difference_from_the_first(finished)
 def test_costs_are_those_of_recipes_as_they_stand_whatever_was_tuned(finished, monkeypatch) -> None:
     path, out, results = finished
     measured: list[Any] = []
-    monkeypatch.setattr("fusionkit.experiments.comparison.measure_costs", lambda agenda: measured.append(agenda) or {})
+    name = "fusionkit.experiments.comparison.measure_costs"
+    monkeypatch.setattr(name, lambda agenda, datasets: measured.append(agenda) or {})
 
-    run_comparison(path, out, processes=1)
+    open_comparison(path, out).run(processes=1)
 
     assert any(choice["overrides"] for choice in results["comparison"]["choices"])
-    assert {job.recipe["train"]["optimizer"]["lr"] for job in measured[0].jobs} == {1e-3}
+    assert {job.recipe.train.optimizer.options["lr"] for job in measured[0].jobs} == {1e-3}
 
 
 def test_costs_are_of_every_variant(finished) -> None:

@@ -20,12 +20,14 @@ from report_folders import card_of
 from scipy import stats
 
 from fusionkit import load_recipe
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation.statistics import (
     compute_corrected_t_p,
 )
-from fusionkit.experiments import load_experiment, run_experiment
-from fusionkit.experiments.agenda import Failure, do, make_agenda
+from fusionkit.experiments import load_experiment, open_experiment
+from fusionkit.experiments.agenda import make_agenda
+from fusionkit.experiments.job import Failure, do
 from fusionkit.experiments.results import make_results
 from fusionkit.storage.files import sole_worker
 from fusionkit.storage.run_folder import RunFolder
@@ -171,15 +173,15 @@ def test_overrides_change_the_experiment_or_every_recipe(experiment):
 )
 def test_folds_and_metrics_that_there_are_not_are_told_before_anything_runs(experiment, tmp_path, override, said):
     with pytest.raises(RecipeError, match=said):
-        run_experiment(experiment(), tmp_path / "out", overrides=[override])
+        open_experiment(experiment(), tmp_path / "out", [override]).run()
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_runs_of_another_recipe_is_refused_before_anything_runs(experiment, tmp_path):
-    agenda = make_agenda(load_experiment(experiment()), tmp_path / "out")
+    agenda = make_agenda(load_experiment(experiment()), tmp_path / "out", Datasets())
     RunFolder.create(agenda.jobs[0].folder, load_recipe(agenda.jobs[1].recipe))
     with pytest.raises(RunError, match="holds runs of another recipe"):
-        make_agenda(load_experiment(experiment()), tmp_path / "out")
+        make_agenda(load_experiment(experiment()), tmp_path / "out", Datasets())
 
 
 # From cards to results
@@ -220,7 +222,7 @@ N2 = {"fold1": (0.6, 0.7), "fold2": (0.9, 0.9), "fold3": (0.7, 0.7)}
 @pytest.fixture
 def agenda(experiment, tmp_path):
     """The agenda of the experiment with a hand-made card in every run folder."""
-    agenda = make_agenda(load_experiment(experiment()), tmp_path / "out")
+    agenda = make_agenda(load_experiment(experiment()), tmp_path / "out", Datasets())
     for job in agenda.jobs:
         if job.variant == "N2":
             branches = {"fused": N2[job.fold][job.seed]}
@@ -308,7 +310,7 @@ def test_different_splits_under_one_name_are_noted(agenda):
 
 
 def quick(path, out, **options):
-    return run_experiment(path, out, overrides=["seeds=[0]", "train.epochs=1"], **options).plain()
+    return open_experiment(path, out, ["seeds=[0]", "train.epochs=1"]).run(**options).plain()
 
 
 def figures(results):
@@ -408,15 +410,15 @@ def test_a_folder_that_cannot_be_written_is_said_before_any_run_is_begun(experim
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(refused, refuse)
-    monkeypatch.setattr("fusionkit.experiments.experiment.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
+    monkeypatch.setattr("fusionkit.experiments.study.run_jobs", lambda *arguments: pytest.fail("a run was begun"))
     with pytest.raises(RunError, match=r"out: no runs can be written there \(Read-only file system\); name a folder"):
-        run_experiment(path, tmp_path / "out", processes=1)
+        open_experiment(path, tmp_path / "out").run(processes=1)
 
 
 def test_a_run_that_fails_is_reported_and_stops_no_other(experiment, tmp_path):
     text = EXPERIMENT + "  broken: {overrides: [train.optimizer.lr=1.0e+30, train.optimizer.type=sgd]}\n"
     text = text.replace("seeds: [0, 1]\n", "")
-    results = run_experiment(experiment(text), tmp_path / "out", processes=1, overrides=["folds=[0]"]).plain()
+    results = open_experiment(experiment(text), tmp_path / "out", ["folds=[0]"]).run(processes=1).plain()
     assert [(failure["variant"], failure["fold"]) for failure in results["failures"]] == [("broken", "fold1")]
     assert "not finite" in results["failures"][0]["error"]
     assert results["summary"]["broken"]["mean"] is None
@@ -449,9 +451,9 @@ def test_a_stopped_experiment_resumes_to_the_same_result(done, tmp_path, signum)
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
-        "from fusionkit.experiments import run_experiment\n"
+        "from fusionkit.experiments import open_experiment\n"
         "if __name__ == '__main__':\n"
-        "    run_experiment(sys.argv[1], sys.argv[2], processes=2, overrides=['seeds=[0]', 'train.epochs=1'])\n"
+        "    open_experiment(sys.argv[1], sys.argv[2], ['seeds=[0]', 'train.epochs=1']).run(processes=2)\n"
     )
     out, said = tmp_path / "out", tmp_path / "said.txt"
     with said.open("w") as file:  # no pipe: it would be waited for until the last worker is gone
@@ -473,14 +475,14 @@ def test_a_second_experiment_in_one_folder_is_refused_and_the_first_goes_on(expe
 
     def second(*_):
         with pytest.raises(RunError) as caught:
-            run_experiment(path, tmp_path / "out", processes=1)
+            open_experiment(path, tmp_path / "out").run(processes=1)
         refused.append(str(caught.value))
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("fusionkit.experiments.experiment.run_jobs", lambda jobs, processes, report: second() or [])
-        patched.setattr("fusionkit.experiments.experiment.make_results", lambda agenda, failures: {})
-        patched.setattr("fusionkit.experiments.experiment.write_results", lambda results, out: {"first": "done"})
-        done = run_experiment(path, tmp_path / "out", processes=1)
+        patched.setattr("fusionkit.experiments.study.run_jobs", lambda *arguments: second() or [])
+        patched.setattr("fusionkit.experiments.study.make_results", lambda agenda, failures: {})
+        patched.setattr("fusionkit.experiments.study.write_results", lambda results, out: {"first": "done"})
+        done = open_experiment(path, tmp_path / "out").run(processes=1)
 
     assert done == {"first": "done"}
     remedy = "wait until it ends, or take another folder"
@@ -488,17 +490,17 @@ def test_a_second_experiment_in_one_folder_is_refused_and_the_first_goes_on(expe
 
 
 def test_a_run_that_a_killed_experiment_left_in_work_is_waited_for(experiment, tmp_path, monkeypatch):
-    job = make_agenda(load_experiment(experiment()), tmp_path / "out").jobs[0]
-    run = RunFolder.create(job.folder, load_recipe(job.recipe))
+    job = make_agenda(load_experiment(experiment()), tmp_path / "out", Datasets()).jobs[0]
+    run = RunFolder.create(job.folder, job.recipe)
     happened = list[str]()
     monkeypatch.setattr("fusionkit.training.train", lambda *_, **__: happened.append("trained") or run)
-    monkeypatch.setattr("fusionkit.evaluation.evaluate", lambda run: None)
+    monkeypatch.setattr("fusionkit.evaluation.evaluate", lambda run, **_: None)
     held = ExitStack()
     held.enter_context(sole_worker(run.path))
     held.callback(happened.append, "left")
     threading.Timer(0.2, held.close).start()
 
-    assert do(job) is None
+    assert do(job, Datasets()) is None
     assert happened == ["left", "trained"]
 
 
@@ -540,16 +542,19 @@ train: {{epochs: 1}}
 def test_runs_of_data_that_have_changed_since_are_refused_and_not_mixed_with_new_ones(experiment, tmp_path, changed):
     (tmp_path / "table.csv").write_text(TABLE)
     path = experiment(EXPERIMENT, OF_A_TABLE.format(path=tmp_path / "table.csv"))
-    wanted = {"processes": 1, "overrides": ["seeds=[0]", "folds=[anna]"]}
-    before = run_experiment(path, tmp_path / "out", **wanted).plain()
+
+    def done():
+        return open_experiment(path, tmp_path / "out", ["seeds=[0]", "folds=[anna]"]).run(processes=1).plain()
+
+    before = done()
     assert not before["failures"]
     run = RunFolder.open(tmp_path / "out" / before["rows"][0]["run"])
-    assert run_experiment(path, tmp_path / "out", **wanted).plain()["rows"] == before["rows"]
+    assert done()["rows"] == before["rows"]
 
     (tmp_path / "table.csv").write_text(changed)
 
     with pytest.raises(RunError, match="holds runs of other data, which have changed since"):
-        run_experiment(path, tmp_path / "out", **wanted)
+        done()
     with pytest.raises(RunError, match="samples, targets or prepared clips are others than when it began"):
         train(run.recipe, run.path)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusionkit.config.library import find_recipe
-from fusionkit.experiments import run_experiment
+from fusionkit.experiments import open_experiment
 from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
 from fusionkit.report.pages.experiment import write_report
 
@@ -39,7 +39,7 @@ def test_the_ravdess_table_runs_from_films_to_a_page_and_again_without_doing_any
     given = overrides(films, tmp_path / "cache")
     out = tmp_path / "out"
 
-    results = run_experiment(find_recipe("aver/ravdess_table_2"), out, processes=1, overrides=given).plain()
+    results = open_experiment(find_recipe("aver/ravdess_table_2"), out, given).run(processes=1).plain()
 
     assert not results["failures"]
     assert [fold["name"] for fold in results["folds"]] == ["A1,2"]
@@ -52,7 +52,7 @@ def test_the_ravdess_table_runs_from_films_to_a_page_and_again_without_doing_any
     made = {path: path.stat().st_mtime_ns for path in [*clips, *out.rglob("weights.safetensors")]}
     assert len(clips) == 24
 
-    again = run_experiment(find_recipe("aver/ravdess_table_2"), out, processes=1, overrides=given).plain()
+    again = open_experiment(find_recipe("aver/ravdess_table_2"), out, given).run(processes=1).plain()
 
     assert again["rows"] == results["rows"]
     assert {path: path.stat().st_mtime_ns for path in made} == made
@@ -62,12 +62,8 @@ def test_the_crema_d_table_runs_on_films_of_its_layout(tmp_path: Path) -> None:
     films = tmp_path / "CREMA-D"
     render_crema_d(films, actors=range(1001, 1009), emotions=("HAP", "SAD"), sentences=("IEO",), settings=SETTINGS)
 
-    results = run_experiment(
-        find_recipe("aver/crema_d_table_3"),
-        tmp_path / "out",
-        processes=1,
-        overrides=overrides(films, tmp_path / "cache", "data.folds.folds=2"),
-    ).plain()
+    given = overrides(films, tmp_path / "cache", "data.folds.folds=2")
+    results = open_experiment(find_recipe("aver/crema_d_table_3"), tmp_path / "out", given).run(processes=1).plain()
 
     assert not results["failures"]
     assert [fold["name"] for fold in results["folds"]] == ["S1"]

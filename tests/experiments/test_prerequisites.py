@@ -14,12 +14,12 @@ from written_films import steps, tone, write_film
 
 from fusionkit.cli import main
 from fusionkit.config.library import find_recipe
-from fusionkit.data.sources import datasets_foreseen, open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.execution.workers import count_processors
-from fusionkit.experiments import estimate_experiment, load_experiment, run_experiment
-from fusionkit.experiments.experiment import runs_at_a_time
+from fusionkit.experiments import load_experiment, open_experiment
 from fusionkit.experiments.prerequisites import missing_pretraining, prepare_films
+from fusionkit.experiments.study import runs_at_a_time
 from fusionkit.report.text.paper import starts_sentence
 from fusionkit.storage.files import as_json
 
@@ -75,16 +75,16 @@ def test_the_encoders_that_an_experiment_starts_from_are_trained_first_and_only_
     weights = tmp_path / "runs" / "first" / "encoder_face.safetensors"
     (todo,) = missing_pretraining(load_experiment(path))
     assert todo.wanted == (weights,)
-    cost = estimate_experiment(path, tmp_path / "out", processes=1)
+    cost = open_experiment(path, tmp_path / "out").cost(processes=1)
     assert cost.pretraining == (str(tmp_path / "first.yaml"),)
     assert not weights.exists()
 
-    results = run_experiment(path, tmp_path / "out", processes=1).plain()
+    results = open_experiment(path, tmp_path / "out").run(processes=1).plain()
 
     assert not results["failures"]
     made = weights.stat().st_mtime_ns
     assert not missing_pretraining(load_experiment(path))
-    run_experiment(path, tmp_path / "out", processes=1)
+    open_experiment(path, tmp_path / "out").run(processes=1)
     assert weights.stat().st_mtime_ns == made
 
 
@@ -93,7 +93,7 @@ def test_a_pretraining_that_does_not_leave_the_wanted_file_is_said_before_any_ru
 ) -> None:
     path = written(tmp_path, faces, export=[])
     with pytest.raises(RecipeError, match=r"leaves no encoder_face.safetensors; .*train.export"):
-        run_experiment(path, tmp_path / "out", processes=1)
+        open_experiment(path, tmp_path / "out").run(processes=1)
     assert not (tmp_path / "out").exists()
 
 
@@ -101,7 +101,7 @@ def test_networks_that_cannot_be_built_are_all_listed_before_any_run(tmp_path: P
     path = written(tmp_path, faces, export=["face"])
     absent = "model.modalities.face.encoder.0.weights=nowhere.safetensors"
     with pytest.raises(RecipeError) as caught:
-        run_experiment(path, tmp_path / "out", processes=1, overrides=[absent])
+        open_experiment(path, tmp_path / "out", [absent]).run(processes=1)
     places = [problem.place for problem in caught.value.problems]
     assert [place.split(":")[0] for place in places] == ["variants.alone", "variants.joint"]
     assert "nowhere.safetensors do not exist" in str(caught.value)
@@ -122,7 +122,7 @@ def test_pretrainings_that_cannot_be_done_are_all_said_before_any_is_trained(
     )
 
     with pytest.raises(RecipeError) as caught:
-        run_experiment(path, tmp_path / "out", processes=1)
+        open_experiment(path, tmp_path / "out").run(processes=1)
 
     assert [problem.place.split(": ")[0].rsplit("/", 1)[-1] for problem in caught.value.problems] == ["first", "second"]
     assert "nowhere" in str(caught.value)
@@ -205,10 +205,10 @@ def test_what_is_wrong_with_an_experiment_is_said_before_its_films_are_prepared(
     tmp_path: Path, of_films: Path, override: str, said: str
 ) -> None:
     with pytest.raises(RecipeError, match=said):
-        run_experiment(of_films, tmp_path / "out", processes=1, overrides=[override])
+        open_experiment(of_films, tmp_path / "out", [override]).run(processes=1)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="is a file, so no runs can be in it"):
-        run_experiment(of_films, tmp_path / "file", processes=1)
+        open_experiment(of_films, tmp_path / "file").run(processes=1)
     assert not (tmp_path / "cache").exists()
 
 
@@ -226,7 +226,7 @@ def test_a_dry_run_on_films_that_wait_says_what_preparing_and_running_them_will_
     assert not list(tmp_path.glob("cache/*/*"))
     assert cost["runs"] == 4  # two folds of the variant and of the networks alone
     assert cost["hours"] > 0
-    (prepared,) = prepare_films(load_experiment(of_films).recipes.values(), processes=1)
+    (prepared,) = prepare_films(load_experiment(of_films).recipes.values(), Datasets(), processes=1)
     lengths = [record.lengths for record in prepared.records.values()]
     assert cost["elements"]["video"] == sum(each["video"] for each in lengths)
     assert cost["elements"]["audio"] == pytest.approx(sum(each["audio"] for each in lengths), rel=0.1)
@@ -253,8 +253,7 @@ def test_lengths_are_foreseen_from_headers_and_a_film_that_cannot_be_opened_lack
 ) -> None:
     (tmp_path / "b.mp4").write_bytes(b"no film")
     recipe = load_experiment(of_films).first_recipe
-    with datasets_foreseen():
-        dataset = open_dataset(recipe.data)
+    dataset = Datasets("foreseen").open(recipe.data)
     video, audio = ([dataset.length(row, name) for row in range(2)] for name in ("video", "audio"))
     assert (video, audio) == ([30, 0], [8_000, 0])  # 1.2 and 0.5 seconds
     loaded = dataset.load(0)
@@ -263,7 +262,7 @@ def test_lengths_are_foreseen_from_headers_and_a_film_that_cannot_be_opened_lack
     assert float(loaded["audio"].abs().max()) <= 1.0
     assert dataset.load(1) == {}
     with pytest.raises(DataError, match="are not prepared"):
-        open_dataset(recipe.data)
+        Datasets().open(recipe.data)
 
 
 def test_runs_share_no_gpu_unless_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import fusionkit
+from fusionkit import build, load_recipe
+from fusionkit.config.initial_weights import weight_files, without_weights
 from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import RecipeError, RunError, ShapeError
-from fusionkit.models.encoders import Conv2d, TimmImage
+from fusionkit.models.encoders import Conv2d
 from fusionkit.models.encoders.pixels import Pixels
-from fusionkit.models.encoders.weights import without_pretrained_weights
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.files import write_tensors
 
@@ -139,11 +140,30 @@ def test_weights_that_a_shipped_recipe_makes_are_asked_for_with_its_command(name
 
 
 def test_a_network_whose_own_weights_are_loaded_at_once_needs_no_file_of_pretrained_ones() -> None:
-    with without_pretrained_weights():
-        encoder_of("timm", 1, weights="nowhere/encoder_face.safetensors")
-        TimmImage((1, 32, 32), model="resnet18.a1_in1k", pretrained=True)
-    with pytest.raises(RunError):
-        encoder_of("timm", 1, weights="nowhere/encoder_face.safetensors")
+    file = Path("nowhere/encoder_face.safetensors")
+    starts = {"face": {**OPTIONS["timm"], "weights": str(file)}, "scene": {**OPTIONS["conv2d"], "weights": str(file)}}
+    starts["page"] = {"model": "resnet18.a1_in1k", "pretrained": True}
+    types = {"face": "timm", "scene": "conv2d", "page": "timm"}
+    recipe = load_recipe(
+        {
+            "schema": 1,
+            "data": {"dataset": "synthetic"},
+            "model": {
+                "modalities": {
+                    name: {"shape": [1, 32, 32], "encoder": {"type": types[name], **options}}
+                    for name, options in starts.items()
+                },
+                "targets": {"label": {"type": "classification", "classes": ["a", "b"]}},
+            },
+        }
+    )
+    assert list(weight_files(recipe)) == [file, file]
+    build(without_weights(recipe))  # and nothing is fetched
+    kept = without_weights(recipe, [file]).model.modalities
+    assert [kept[name].encoder[0].options["weights"] for name in starts] == [None, None, None]
+    assert kept["page"].encoder[0].options["pretrained"]  # a file is wanted, not timm's own weights
+    with pytest.raises(RecipeError, match="do not exist"):
+        build(recipe.model.model_copy(update={"modalities": {"face": recipe.model.modalities["face"]}}))
 
 
 def test_an_altered_file_of_weights_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from report_folders import record_of, results_of
 
 from fusionkit.config.yaml import read_yaml
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
 from fusionkit.experiments.agenda import make_agenda
@@ -232,12 +233,12 @@ def test_a_paper_without_source_or_numbers_is_refused(experiment, paper, said):
 )
 def test_numbers_that_cannot_be_are_told_before_anything_runs(experiment, tmp_path, paper, said):
     with pytest.raises(RecipeError, match=re.escape(said)):
-        make_agenda(load_experiment(experiment(paper)), tmp_path / "out")
+        make_agenda(load_experiment(experiment(paper)), tmp_path / "out", Datasets())
 
 
 def test_folds_of_the_paper_that_are_not_at_hand_are_accepted(experiment, tmp_path):
     paper = "{source: x, unit: percent, folds: {N2: {fold1: 90, fold9: 80}}}"
-    agenda = make_agenda(load_experiment(experiment(paper)), tmp_path / "out")
+    agenda = make_agenda(load_experiment(experiment(paper)), tmp_path / "out", Datasets())
     assert agenda.experiment.spec.paper.folds["N2"] == {"fold1": 90.0, "fold9": 80.0}
 
 

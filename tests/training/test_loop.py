@@ -17,7 +17,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
 from fusionkit.config.schema import DatasetSpec, DataSpec
 from fusionkit.data.assembly import assemble
-from fusionkit.data.sources import datasets_shared, open_dataset
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.models.build import build
@@ -353,8 +353,8 @@ def test_bad_targets_of_every_row_are_reported_before_training(tmp_path: Path) -
 def test_runs_of_an_experiment_share_a_dataset() -> None:
     spec = load_recipe(recipe()).data
 
-    with datasets_shared():
-        assert open_dataset(spec) is open_dataset(load_recipe(recipe(epochs=9)).data)
+    datasets = Datasets()
+    assert datasets.open(spec) is datasets.open(load_recipe(recipe(epochs=9)).data)
 
 
 def test_data_that_changed_between_two_trainings_are_read_anew(tmp_path: Path) -> None:
@@ -362,11 +362,11 @@ def test_data_that_changed_between_two_trainings_are_read_anew(tmp_path: Path) -
     spec = DataSpec(dataset=DatasetSpec(type="manifest", path=str(table), modalities={"x": ["a"]}, targets=["y"]))
 
     table.write_text("a,y\n1,0\n")
-    before = open_dataset(spec)
+    before = Datasets().open(spec)
     table.write_text("a,y\n1,0\n2,1\n")
 
     assert len(before.rows) == 1
-    assert len(open_dataset(spec).rows) == 2
+    assert len(Datasets().open(spec).rows) == 2
 
 
 def test_a_target_that_no_training_sample_states_is_refused_before_training(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from fusionkit.cli import app, main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.experiments import estimate_experiment, run_experiment
+from fusionkit.data.sources import Datasets
+from fusionkit.experiments import open_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.interfaces import Stage
 from fusionkit.models.build import build
@@ -77,11 +78,11 @@ def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shar
 
     monkeypatch.setattr(stage_timing, "_time_stage", time_of)
 
-    cost = estimate_experiment(experiment, tmp_path, overrides=["train.balancer=umt", "train.strategy=end_to_end"])
+    cost = open_experiment(experiment, tmp_path, ["train.balancer=umt", "train.strategy=end_to_end"]).cost()
 
     assert {each.run_hours for each in cost.variants if each.variant == "joint"} == {3 * 2 * 6 / 3600}
-    assert seconds_of_epoch(load_recipe(recipe(epochs=2), ["train.balancer=umt"])) == 3 * 6
-    assert seconds_of_epoch(load_recipe(recipe(epochs=2))) == 6
+    assert seconds_of_epoch(load_recipe(recipe(epochs=2), ["train.balancer=umt"]), Datasets()) == 3 * 6
+    assert seconds_of_epoch(load_recipe(recipe(epochs=2)), Datasets()) == 6
 
 
 def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,13 +133,13 @@ def test_timing_draws_nothing_from_the_generator_of_the_process() -> None:
 def test_runs_that_are_finished_cost_nothing_any_more(experiment: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     folds = "folds=[0]"
-    before = estimate_experiment(experiment, out, processes=1, overrides=[folds])
+    before = open_experiment(experiment, out, [folds]).cost(processes=1)
     assert {each.variant: each.runs for each in before.variants} == {"late": 2, "joint": 2}
     assert before.hours == pytest.approx(sum(each.runs * each.run_hours for each in before.variants))
     assert not out.exists()
 
-    run_experiment(experiment, out, processes=1, overrides=[folds])
-    after = estimate_experiment(experiment, out, processes=1, overrides=[folds])
+    open_experiment(experiment, out, [folds]).run(processes=1)
+    after = open_experiment(experiment, out, [folds]).cost(processes=1)
     assert (after.runs, after.hours) == (0, 0)
 
 
@@ -185,7 +186,7 @@ def test_steps_are_timed_on_one_thread_as_runs_take_them(experiment: Path, tmp_p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage_timing, "time_stages", watched)
         torch.set_num_threads(2)
-        estimate_experiment(experiment, tmp_path / "out", processes=2)
+        open_experiment(experiment, tmp_path / "out").cost(processes=2)
     assert set(seen) == {1}
     assert torch.get_num_threads() == 2
     torch.set_num_threads(before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.sources import datasets_shared
+from fusionkit.data.sources import Datasets
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel, build
 from fusionkit.nn.timer import read_clock
@@ -75,20 +75,22 @@ class Sides:
     Args:
         recipe: The recipe.
         device: Where.
+        datasets: What both read.
     """
 
     recipe: Recipe
     device: torch.device
+    datasets: Datasets = field(default_factory=Datasets)
 
     def ours(self) -> float:
         """Times a step in `train`."""
         with tempfile.TemporaryDirectory() as folder, stamps(self.device) as moments:
-            train(self.recipe, Path(folder) / "run", accelerator=self.device.type)
+            train(self.recipe, Path(folder) / "run", accelerator=self.device.type, datasets=self.datasets)
         return seconds_of_a_step(moments, self.steps())
 
     def theirs(self) -> float:
         """Times a step in the bare loop."""
-        assembly = assemble(self.recipe)
+        assembly = assemble(self.recipe, self.datasets)
         torch.manual_seed(self.recipe.train.seed)
         model = build(assembly.recipe, assembly.dataset).channels_last()  # as `train` lays it out
         with stamps(self.device) as moments:
@@ -97,7 +99,7 @@ class Sides:
 
     def steps(self) -> int:
         """Counts the steps of an epoch."""
-        assembly = assemble(self.recipe)
+        assembly = assemble(self.recipe, self.datasets)
         return assembly.feed(assembly.train_ids, training=True).count(0)
 
 
@@ -109,7 +111,7 @@ def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int)
 @row("R_loop", "a step in `train` / the same step in a bare loop")
 def loop_time(place: Place) -> Sequence[Measurement]:
     """Measures what the loop adds to a step, as a ratio and in milliseconds."""
-    with tempfile.TemporaryDirectory() as name, datasets_shared():
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         render_films(folder)
         settings = (f"train.epochs={EPOCHS}", "train.clip_norm=null")  # the default, and the bare loop does not clip

@@ -269,7 +269,5 @@ def describe_no_clip(tree: MediaTree, what: str, wanted: str) -> Problem:
 
 def refuse_unprepared(row: Row) -> DataError:
     """Makes the error of a film that is loaded without its preparation."""
-    remedy = (
-        "open the dataset with fusionkit.data.sources.open_dataset, which loads what `fusionkit prepare` made of it"
-    )
+    remedy = "open the dataset with fusionkit.data.sources.Datasets, which loads what `fusionkit prepare` made of it"
     return DataError([Problem(row.place, "is a film, which is not loaded as it is", remedy)])

@@ -9,6 +9,7 @@ import torch
 
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS, RESAMPLES
 from fusionkit.evaluation.branches import trained_branches
@@ -32,7 +33,12 @@ OF_FEW_GROUPS = (
 
 
 def diagnose(
-    run: RunFolder, alone: Sequence[Separate] = (), *, device: str | None = None, resamples: int = RESAMPLES
+    run: RunFolder,
+    alone: Sequence[Separate] = (),
+    *,
+    device: str | None = None,
+    resamples: int = RESAMPLES,
+    datasets: Datasets | None = None,
 ) -> Diagnosis:
     """Looks into a finished run; nothing is trained but linear heads, and nothing is written.
 
@@ -41,6 +47,7 @@ def diagnose(
         alone: Runs that trained modalities alone; the one with the same split is taken.
         device: Where to compute; a GPU where there is one, when left out.
         resamples: Resamples of the bootstrap intervals.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
         RunError: The run has not finished or has no fused branch, its data have changed since it was trained, or no
@@ -54,7 +61,7 @@ def diagnose(
             f"{run.path}: has no fused branch (its strategy is {run.recipe.train.strategy.type}); diagnosed are runs "
             "that fuse, and this one may be given to one of them by --alone"
         )
-    assembly = assemble(run.recipe)
+    assembly = assemble(run.recipe, datasets)
     require_same_data(run, assembly)
     chosen = choose_device(device)
     own = Separate(run, assembly, branches.alone)

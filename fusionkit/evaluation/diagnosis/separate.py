@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
@@ -27,8 +28,12 @@ class Separate:
     modalities: tuple[str, ...]
 
 
-def open_separate(run: RunFolder) -> Separate:
-    """A run of networks trained alone.
+def open_separate(run: RunFolder, datasets: Datasets | None = None) -> Separate:
+    """Opens a run of networks trained alone.
+
+    Args:
+        run: The run.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
         RunError: It has not finished, its data have changed since, or it trained no modality alone.
@@ -41,7 +46,7 @@ def open_separate(run: RunFolder) -> Separate:
             f"{run.path}: trained no modality alone (its strategy is {strategy}); --alone wants a run of the strategy "
             "late_fusion or unimodal"
         )
-    assembly = assemble(run.recipe)
+    assembly = assemble(run.recipe, datasets)
     require_same_data(run, assembly)
     return Separate(run, assembly, alone)
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
-from fusionkit.data.sources import datasets_shared
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.bootstrap import RESAMPLES
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
@@ -67,10 +67,18 @@ def stress(
     found: dict[Key, Stressed] = {}
     folds_and_seeds = {(fold, seed) for _, fold, seed in source.runs}
     resamples = RESAMPLES if len(folds_and_seeds) == 1 else 0
-    with datasets_shared(), show_progress("runs", len(source.runs), 0, shown=progress) as advance:
+    datasets = Datasets()
+    with show_progress("runs", len(source.runs), 0, shown=progress) as advance:
         for key, run in source.runs.items():
             found[key] = stress_run(
-                run, levels, modalities=wanted, corruptions=kinds, seed=seed, device=device, resamples=resamples
+                run,
+                levels,
+                modalities=wanted,
+                corruptions=kinds,
+                seed=seed,
+                device=device,
+                resamples=resamples,
+                datasets=datasets,
             )
             advance("")
     document = make_document(source, found, levels, seed)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from fusionkit.data.assembly import assemble
+from fusionkit.data.sources import Datasets
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.card import judge_branch, trained_model
@@ -90,6 +91,7 @@ def stress_run(
     seed: int = 0,
     device: str | None = None,
     resamples: int = 0,
+    datasets: Datasets | None = None,
 ) -> Stressed:
     """Evaluates a run on its test part, corrupted; one modality at a time, the others as they are.
 
@@ -102,11 +104,12 @@ def stress_run(
         device: Where to compute; a GPU where there is one, when left out.
         resamples: Resamples of groups for the interval of what the strongest level of every corruption changes; none
             where the run is one of many folds.
+        datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
         RunError: The run has not finished, or its weights or data are others than when it was trained.
     """
-    branches, assembly = trained_branches(run.recipe), assemble(run.recipe)
+    branches, assembly = trained_branches(run.recipe), assemble(run.recipe, datasets)
     if run.is_of_other_data(assembly.data_hash):
         raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
     model = trained_model(run, assembly)

@@ -13,7 +13,7 @@ from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.encoders.batch_statistics import use_running_statistics
 from fusionkit.models.encoders.pixels import Pixels
-from fusionkit.models.encoders.weights import load_weights, pretrained_weights_are_needed
+from fusionkit.models.encoders.weights import load_weights
 from fusionkit.nn.activation_checkpointing import count_statistics_once
 
 
@@ -81,7 +81,6 @@ class TimmImage(ElementEncoder):
         if weights is not None and pretrained:
             raise RecipeError([Problem("pretrained", "given beside weights", "choose one of them")], source="timm")
         self.pixels = Pixels(in_shape[0], mean, std, source="timm")
-        pretrained = pretrained and pretrained_weights_are_needed()
         self.network = _create(model, in_shape, pretrained=pretrained, drop_rate=drop_rate)
         # Networks with a hidden unit in their head say so here; their `num_features` is the width before it.
         self.out_shape = (int(getattr(self.network, "head_hidden_size", None) or self.network.num_features),)

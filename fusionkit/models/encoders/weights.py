@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,41 +14,6 @@ from torch import Tensor, nn
 from fusionkit.config.library import list_shipped_recipes
 from fusionkit.errors import FusionKitError, RunError, ShapeError
 from fusionkit.storage.files import read_tensors
-
-_needed: ContextVar[bool] = ContextVar("_needed", default=True)
-_absent: ContextVar[list[Path] | None] = ContextVar("_absent", default=None)
-
-
-@contextmanager
-def without_pretrained_weights() -> Iterator[None]:
-    """Within it networks are built without the weights that they would start their training from.
-
-    For a network whose own weights are loaded at once, and for a look at its size: neither needs the file.
-    """
-    token = _needed.set(False)
-    try:
-        yield
-    finally:
-        _needed.reset(token)
-
-
-@contextmanager
-def absent_weights_passed_over() -> Iterator[list[Path]]:
-    """Within it networks are built with fresh weights where a file of pretrained ones is not there; gives these files.
-
-    For a look at a network before its pretraining is done. A file that is there must be the network's own all the same.
-    """
-    absent = list[Path]()
-    token = _absent.set(absent)
-    try:
-        yield absent
-    finally:
-        _absent.reset(token)
-
-
-def pretrained_weights_are_needed() -> bool:
-    """Whether an encoder is to fetch what it starts its training from."""
-    return _needed.get()
 
 
 def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels: bool = False) -> None:
@@ -74,12 +37,7 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
             or lacks or adds tensors.
         ShapeError: A tensor has another shape.
     """
-    if not _needed.get():
-        return
-    path, absent = Path(os.path.expanduser(given)), _absent.get()
-    if absent is not None and not path.exists():
-        absent.append(path)
-        return
+    path = Path(os.path.expanduser(given))
     if not os.path.isfile(path):
         raise RunError(f"{source}: weights {path} do not exist; {explain_origin(path)}")
     tensors: Mapping[str, Tensor] = _read(path, source)

@@ -25,7 +25,7 @@ def draw_figures(results: Results, folder: str | Path) -> tuple[Path, ...]:
     """Draws the figures that the results allow, as PNG files: ``folds.png`` and, with classes, ``confusion.png``.
 
     Args:
-        results: What `run_experiment` returned, or a ``results.json`` holds.
+        results: What a ``results.json`` holds.
         folder: Where the files go; it is made if need be.
 
     Returns:

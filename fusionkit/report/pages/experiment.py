@@ -44,7 +44,7 @@ def write_report(experiment: str | Path, out: str | Path | None = None) -> Repor
     What cannot be drawn, because runs were removed or the target has no classes, is replaced by a sentence.
 
     Args:
-        experiment: The folder that `run_experiment` left.
+        experiment: The folder that `fusionkit experiment` left.
         out: Where the report goes; beside the results when left out.
 
     Raises:
