@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from fusionkit.evaluation.statistics import compare, estimate_mean
-from fusionkit.storage.files import write_tensors
 from fusionkit.storage.results import Results
+from fusionkit.storage.tensor_files import write_tensors
 
 COLUMNS = {"late fusion": "fused", "AM": "audio", "VM": "video", "ensemble": "ensemble", "N2": "fused"}
 RUNS = {name: "N2" if name == "N2" else "late fusion" for name in COLUMNS}

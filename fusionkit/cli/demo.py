@@ -41,7 +41,8 @@ def demo(
     from fusionkit.execution.workers import count_processors, show_progress
     from fusionkit.experiments import load_experiment, open_experiment
     from fusionkit.rendering import draw_contact_sheet, render_ravdess
-    from fusionkit.storage.files import sole_worker, write_file
+    from fusionkit.storage.files import write_file
+    from fusionkit.storage.locks import sole_worker
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
     pairs = (actors + 1) // 2

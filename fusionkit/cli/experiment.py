@@ -77,7 +77,7 @@ def perform(
         The results and the files of the report; None after the cost alone.
     """
     from fusionkit.report.pages.experiment import write_report
-    from fusionkit.storage.files import refuse_if_taken
+    from fusionkit.storage.locks import refuse_if_taken
 
     if dry_run:
         print_dry_run(study, processes, as_json)

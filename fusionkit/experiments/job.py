@@ -13,7 +13,7 @@ from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitError, RecipeError, RunError
 from fusionkit.execution import workers
 from fusionkit.storage.card import Card
-from fusionkit.storage.files import refuse_if_taken
+from fusionkit.storage.locks import refuse_if_taken
 from fusionkit.storage.run_folder import RunFolder
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.storage.files import LOCK, sole_worker
+from fusionkit.storage.locks import LOCK, sole_worker
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every common file system allows."""

@@ -18,7 +18,7 @@ from fusionkit.rendering.actors import make_generator
 from fusionkit.rendering.emotions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings, Recording, Scene, record
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS
-from fusionkit.storage.files import as_json, guarded, read_json, write_file
+from fusionkit.storage.files import as_json, guard_write, read_json, write_file
 
 RENDERER = 2
 """Raised whenever the same settings would give other films."""
@@ -247,7 +247,7 @@ def _render(
     _claim_folder(root, layout, settings)
     files = tuple(root / path for scene in scenes for path, _ in scene.files)
     for folder in {file.parent for file in files}:
-        guarded(folder, partial(folder.mkdir, parents=True, exist_ok=True))
+        guard_write(folder, partial(folder.mkdir, parents=True, exist_ok=True))
     # A file that is there is whole, since each is written in one piece.
     absent = [replace(scene, files=tuple(f for f in scene.files if not (root / f[0]).exists())) for scene in scenes]
     missing = [scene for scene in absent if scene.files]

@@ -21,22 +21,10 @@ from fusionkit.storage.card import Card
 from fusionkit.storage.diagnosis import Diagnosis
 from fusionkit.storage.documents import load_document, save_document
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.files import (
-    LOCK,
-    TensorFile,
-    as_json,
-    content_hash,
-    guarded,
-    parse_json,
-    read_json,
-    read_tensors,
-    read_within,
-    sole_worker,
-    sync,
-    write_file,
-    write_tensors,
-)
+from fusionkit.storage.files import as_json, guard_write, parse_json, read_json, read_within, sync, write_file
+from fusionkit.storage.locks import LOCK, sole_worker
 from fusionkit.storage.own_runs import is_noted, note_run
+from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
 
 MAX_LOG_BYTES = 2**31
 """More than a log of ten million steps."""
@@ -267,7 +255,7 @@ class RunFolder:
             RunError: It cannot be written; the previous checkpoint is intact.
         """
         if self._log_file.is_file():
-            guarded(self._log_file, lambda: sync(self._log_file))
+            guard_write(self._log_file, lambda: sync(self._log_file))
         before = None if self._is_torn else self._earlier_checkpoint_file
         write_tensors(self._checkpoint_file, state, metadata, before=before)
         self._is_torn = False
@@ -320,7 +308,7 @@ class RunFolder:
             with self._log_file.open("ab") as file:
                 file.write(lines)
 
-        guarded(self._log_file, append)
+        guard_write(self._log_file, append)
 
     def truncate_log(self, records: int) -> None:
         """Keeps the first records of the log, and drops what a stopped run wrote after its checkpoint.
@@ -399,7 +387,7 @@ class RunFolder:
         Raises:
             RunError: They cannot be written.
         """
-        guarded(self.profile_file, lambda: self.profile_file.parent.mkdir(exist_ok=True))
+        guard_write(self.profile_file, lambda: self.profile_file.parent.mkdir(exist_ok=True))
         write_file(self.trace_file, as_json(trace, indent=None))
         write_file(self.profile_file, as_json(summary))
 

@@ -23,7 +23,7 @@ from fusionkit.errors import Problem, RecipeError
 from fusionkit.execution.doctor.machine import find_compiler, list_compilers
 from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.environment import DEVICE, choose_device
-from fusionkit.storage.files import sole_worker
+from fusionkit.storage.locks import sole_worker
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit

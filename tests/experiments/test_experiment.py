@@ -29,7 +29,7 @@ from fusionkit.experiments import load_experiment, open_experiment
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.job import Failure, do
 from fusionkit.experiments.results import make_results
-from fusionkit.storage.files import sole_worker
+from fusionkit.storage.locks import sole_worker
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 

@@ -13,8 +13,8 @@ from torch import nn
 from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.errors import FusionKitError
 from fusionkit.models.encoders.weights import load_weights
-from fusionkit.storage.files import read_tensors
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors
 
 
 class Canary:

@@ -31,8 +31,8 @@ from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage import own_runs
 from fusionkit.storage.experiment_folder import ExperimentFolder
-from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors, write_tensors
 
 STATE = {
     "model/weight": torch.arange(12.0).reshape(3, 4),

@@ -17,7 +17,7 @@ from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.models.encoders import Conv2d
 from fusionkit.models.encoders.pixels import Pixels
 from fusionkit.nn.jagged import Jagged
-from fusionkit.storage.files import write_tensors
+from fusionkit.storage.tensor_files import write_tensors
 
 OPTIONS = {"timm": {"model": "test_resnet"}, "conv2d": {"channels": [4, 6]}}
 

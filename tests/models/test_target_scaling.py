@@ -20,8 +20,8 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import DataError, ShapeError
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.models.loss_heads import Concordance, Regression
-from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors, write_tensors
 from fusionkit.training import train
 from fusionkit.training.log import Journal
 

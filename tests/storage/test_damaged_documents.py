@@ -22,8 +22,9 @@ from fusionkit.report.pages import comparison, experiment, gallery
 from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.experiment_folder import ExperimentFolder
-from fusionkit.storage.files import MAX_JSON_DEPTH, read_json, read_tensors, read_within
+from fusionkit.storage.files import MAX_JSON_DEPTH, read_json, read_within
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors
 
 DEEP = b"[" * 100_000
 DAMAGED = {

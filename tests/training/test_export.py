@@ -16,8 +16,8 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError
 from fusionkit.evaluation import evaluate
 from fusionkit.models.build import build
-from fusionkit.storage.files import read_tensors
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors
 from fusionkit.training import train
 
 LOG_MEL = {"type": "log_mel", "bands": 8, "window": 64, "hop": 50, "sample_rate": 1000, "segment_seconds": 0.4}

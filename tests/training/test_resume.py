@@ -25,8 +25,8 @@ from fusionkit.data.loading.loader import _begin_worker
 from fusionkit.errors import FusionKitWarning, RunError
 from fusionkit.execution.workers import STOPPING
 from fusionkit.interfaces import Balancer, GradientScale, Step
-from fusionkit.storage.files import read_tensors, write_tensors
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors, write_tensors
 from fusionkit.training import Interrupted, train
 from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, pack_optimizer_state
 from fusionkit.training.log import Journal

@@ -22,17 +22,8 @@ from fusionkit.data.readers.archives import open_member, read_fingerprint
 from fusionkit.data.readers.files import expand_path
 from fusionkit.errors import DataError, Problem, RunError
 from fusionkit.interfaces import Clip
-from fusionkit.storage.files import (
-    as_json,
-    content_hash,
-    guarded,
-    parse_json,
-    read_json,
-    read_tensors,
-    sync,
-    write_file,
-    write_tensors,
-)
+from fusionkit.storage.files import as_json, guard_write, parse_json, read_json, sync, write_file
+from fusionkit.storage.tensor_files import content_hash, read_tensors, write_tensors
 
 FORMAT = 2
 """Version of what preparation computes; raised whenever it would compute something else from the same film."""
@@ -114,7 +105,7 @@ class Cache:
         Raises:
             RunError: It cannot be made.
         """
-        guarded(self.folder, lambda: self.folder.mkdir(parents=True, exist_ok=True))
+        guard_write(self.folder, lambda: self.folder.mkdir(parents=True, exist_ok=True))
 
     def forget_list(self) -> None:
         """Removes the manifest before clips change: a killed preparation must not leave one that is wrong.
@@ -123,7 +114,7 @@ class Cache:
             RunError: It cannot be removed.
         """
         self._forgotten = self._read_list()
-        guarded(self._manifest, partial(self._manifest.unlink, missing_ok=True))
+        guard_write(self._manifest, partial(self._manifest.unlink, missing_ok=True))
 
     def write_list(self, records: Mapping[Path, ClipRecord]) -> None:
         """Writes the manifest, of the given clips and of those of other datasets in the same folder.
@@ -141,8 +132,8 @@ class Cache:
             elif (record := read_record(file)) is not None:
                 listed[file.name] = size, record
         for name in listed:
-            guarded(self.folder / name, partial(sync, self.folder / name))
-        guarded(self.folder, partial(sync, self.folder))
+            guard_write(self.folder / name, partial(sync, self.folder / name))
+        guard_write(self.folder, partial(sync, self.folder))
         clips = {name: {"bytes": size, **record.plain()} for name, (size, record) in sorted(listed.items())}
         write_file(self._manifest, as_json({"settings": self.settings, "clips": clips}))
 

@@ -21,7 +21,7 @@ from fusionkit.errors import FusionKitError, RunError
 from fusionkit.execution.workers import Death, count_processors, run_jobs, show_progress, use_one_thread
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
 from fusionkit.nn.memory import is_full
-from fusionkit.storage.files import sole_worker
+from fusionkit.storage.locks import sole_worker
 
 _FULL = "this machine's memory is full; prepare with fewer --processes, or cut the film into shorter ones"
 

@@ -10,7 +10,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.storage.diagnosis import Diagnosis
-from fusionkit.storage.files import guarded
+from fusionkit.storage.files import guard_write
 from fusionkit.storage.run_folder import RunFolder
 
 KEPT = ("format", "modalities", "commit", "device", "platform", "command", "versions", "time")
@@ -101,7 +101,7 @@ def write_merged(folder: Path, diagnosis: Diagnosis) -> Path:
         RunError: It cannot be written.
     """
     run = RunFolder(folder)
-    guarded(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
+    guard_write(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
     run.write_diagnosis(diagnosis)
     return run.diagnosis_file
 

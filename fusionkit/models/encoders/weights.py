@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.library import list_shipped_recipes
 from fusionkit.errors import FusionKitError, RunError, ShapeError
-from fusionkit.storage.files import read_tensors
+from fusionkit.storage.tensor_files import read_tensors
 
 
 def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels: bool = False) -> None:
