@@ -1,4 +1,4 @@
-"""Which branches of a network a strategy leaves trained, and how."""
+"""The branches of a network that a strategy leaves trained, and how."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENSEMBLES = (ENSEMBLE, ENSEMBLE_LOG)
 
 @dataclass(frozen=True)
 class TrainedBranches:
-    """What may be evaluated of a finished training.
+    """The branches of a finished training that may be evaluated.
 
     Args:
         fused: Whether the fused branch is trained.
@@ -51,7 +51,7 @@ class TrainedBranches:
 
 
 def trained_branches(recipe: Recipe) -> TrainedBranches:
-    """The branches that a recipe's strategy leaves trained.
+    """Finds the branches that a recipe's strategy leaves trained.
 
     A modality counts as trained alone if the last stage that changed its branch trained nothing else and read no
     other loss; a branch that a later stage changed without its own loss is left out, for its head fits it no more.

@@ -126,7 +126,7 @@ def make_card(
 
 
 def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
-    """The network of a run with its final weights.
+    """Builds the network of a run with its final weights.
 
     Raises:
         RunError: There are none, or they are of another network.
@@ -220,7 +220,7 @@ class Judged:
 
 
 def judge_branch(head: LossHead, target: str, branch: str, predictions: Predictions) -> Judged | None:
-    """The figures of a branch, by the target's loss head in it; None where there is no sample to judge it on."""
+    """Judges a branch by the target's loss head in it; None where there is no sample to judge it on."""
     targets = predictions.targets[target]
     rows = (head.find_known(targets) & predictions.spoken(branch)).nonzero().flatten()
     if not len(rows):

@@ -19,7 +19,7 @@ FEATURE_ROWS = "feature_rows"
 
 @contextmanager
 def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
-    """While it lasts, what a fusion gives is kept, batch by batch on the CPU.
+    """Keeps, while it lasts, what a fusion gives, batch by batch on the CPU.
 
     Yields:
         ``feature/fused``, the fused vector; of a fusion that adapts features for another one, such as `mrpn`, also
@@ -50,7 +50,7 @@ def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
 def stored_features(
     features: Mapping[str, Tensor], heard: Mapping[str, Tensor], present: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """The features that a run folder keeps, in half precision.
+    """Selects the features that a run folder keeps, in half precision.
 
     Args:
         features: Normalised features f^_m by modality, ``(samples, features)``.

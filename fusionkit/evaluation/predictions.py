@@ -1,4 +1,4 @@
-"""What a trained network says of the reported samples, branch by branch."""
+"""A trained network's answers to the reported samples, branch by branch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LABELS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said of every test sample.
+    """The answers to every test sample.
 
     Args:
         sample_ids: The samples, in the order of all rows.
@@ -51,7 +51,7 @@ class Predictions:
     features: Mapping[str, Tensor]
 
     def spoken(self, branch: str) -> Tensor:
-        """Which samples a branch says something of: those with its modality, ensembles with any, all others all."""
+        """Tells which samples a branch speaks of: those with its modality, ensembles of any, all others of all."""
         if branch in (FUSED, CONSTANT):
             return torch.ones(len(self.sample_ids), dtype=torch.bool)
         if branch in ENSEMBLES:
@@ -59,7 +59,7 @@ class Predictions:
         return self.present[branch]
 
     def tensors(self) -> dict[str, Tensor]:
-        """For the run folder.
+        """Returns the tensors for the run folder.
 
         ``distribution/<target>/<branch>``, ``target/<target>``, ``present/<modality>``, and the features that
         `stored_features` names.
@@ -73,7 +73,7 @@ class Predictions:
         return stored
 
     def metadata(self) -> dict[str, str]:
-        """Sample ids and groups, as JSON lists."""
+        """Returns sample ids and groups, as JSON lists."""
         return {"samples": json.dumps(self.sample_ids), "groups": json.dumps(self.groups)}
 
 
@@ -99,7 +99,7 @@ def predict_test_part(
 
 
 def said_of(model: FusionModel, branches: TrainedBranches, inputs: Mapping[str, Jagged]) -> ModelOutput:
-    """What the trained branches of a network in evaluation mode say of a batch that is on its device."""
+    """Runs the trained branches of a network in evaluation mode on a batch that is on its device."""
     dtype = next(model.parameters()).dtype
     said: ModelOutput = model(
         {name: converted(value, dtype) for name, value in inputs.items()},

@@ -1,4 +1,4 @@
-"""Whether a card's figures and predictions hold: the stored weights are evaluated again."""
+"""The verification of a card's figures and predictions: the stored weights are evaluated again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Verification:
 
     @property
     def holds(self) -> bool:
-        """Whether every statement holds."""
+        """True where every statement holds."""
         return all(finding.holds for finding in self.findings)
 
     @property
@@ -84,7 +84,7 @@ class Verification:
         return tuple(finding for finding in self.findings if not finding.holds)
 
     def plain(self) -> dict[str, Any]:
-        """The verification as plain data."""
+        """Returns the verification as plain data."""
         return {
             "card": str(self.card),
             "run": str(self.run),
@@ -177,7 +177,7 @@ def _compare_tensors(name: str, stated: Tensor | None, found: Tensor | None, tol
 
 
 def _statements(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
-    """By place, whatever a card says there; lists, such as a confusion matrix, are one statement."""
+    """Yields by place whatever a card says there; lists, such as a confusion matrix, are one statement."""
     if not isinstance(value, Mapping) or not value:
         yield place, value
         return
@@ -192,12 +192,12 @@ def _compare(what: str, stated: Any, found: Any, tolerance: float) -> Finding:
 
 
 def _is_old_label(what: str, stated: Any, found: Any) -> bool:
-    """Whether a card has the label that earlier versions gave, which called every group a speaker."""
+    """Says whether a card has the label that earlier versions gave, which called every group a speaker."""
     return what == "protocol.label" and "-" in str(found) and stated == f"speaker-{str(found).rpartition('-')[2]}"
 
 
 def _resamples(card: Mapping[str, Any]) -> int:
-    """How many resamples the card's intervals are of, so that they can be made again."""
+    """Returns how many resamples the card's intervals are of, so that they can be made again."""
     intervals = card.get("intervals")
     stated = intervals.get("resamples") if isinstance(intervals, Mapping) else None
     return stated if type(stated) is int and 0 < stated <= 10 * RESAMPLES else RESAMPLES

@@ -14,7 +14,7 @@ from fusionkit.storage.measures import Measured
 
 
 class CardProtocol(Part):
-    """Which samples were trained on and reported, and what the result may be called."""
+    """The samples that were trained on and reported, and what the result may be called."""
 
     folds: dict[str, Any]
     fold: str
@@ -34,7 +34,7 @@ class Selection(Part):
 
 
 class Intervals(Part):
-    """How the intervals were made."""
+    """The method of the intervals."""
 
     method: str
     level: float
@@ -69,7 +69,7 @@ class CardBranch(Part):
 
 
 class CardTarget(Measured):
-    """What a card says of a target.
+    """A target of a card.
 
     Args:
         type: The loss head's name in recipes.
@@ -101,7 +101,7 @@ class CardTarget(Measured):
 
 
 class Training(Part):
-    """What the environment of the training says; it holds more."""
+    """The environment of the training; it holds more than these."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -110,7 +110,7 @@ class Training(Part):
 
 
 class Card(Document):
-    """What a run reached, and how it came about.
+    """A run's figures, and how they came about.
 
     Cards of format 1 say neither kinds of targets nor what their metrics are.
     """

@@ -1,4 +1,4 @@
-"""What a comparison adds to the results of an experiment: its budget, its tuning, ranks, corrected tests and costs."""
+"""The part of a comparison's results that an experiment lacks: budget, tuning, ranks, corrected tests and costs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Budget(Part):
 
 
 class Tuning(Part):
-    """How many settings every variant had in every fold, and which keys were searched."""
+    """The number of settings that every variant had in every fold, and the keys that were searched."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -63,7 +63,7 @@ class Pair(Interval):
 
 
 class VariantCost(Part):
-    """What a variant costs: parameters, FLOPs, bytes in training, seconds of an epoch and of a run."""
+    """The cost of a variant: parameters, FLOPs, bytes in training, seconds of an epoch and of a run."""
 
     parameters: float
     flops: float | None = None
@@ -73,7 +73,7 @@ class VariantCost(Part):
 
 
 class Comparison(Part):
-    """What a comparison adds.
+    """The part of a comparison's results that an experiment lacks.
 
     Args:
         budget: What every run had.

@@ -1,4 +1,4 @@
-"""What the encoders, the fusion and the modalities of a run are worth, ``diagnosis.json``; of one run, or of several.
+"""The worth of a run's encoders, fusion and modalities, ``diagnosis.json``; of one run, or of several.
 
 A figure is a value with its 95 % interval. A gain is positive where the first is better, whatever the metric. Where
 several runs are merged, what differs between them is None.
@@ -18,7 +18,7 @@ Third = Literal["first", "middle", "last"]
 
 
 class Gradients(Part):
-    """How the gradients of a modality's own and of the fused loss lay to each other over a training.
+    """The angle between the gradients of a modality's own and of the fused loss over a training.
 
     Args:
         steps: How many were measured.
@@ -126,7 +126,7 @@ class Rescued(Part):
 
 
 class Calibration(Part):
-    """How far a branch is from what it claims.
+    """The distance of a branch from what it claims.
 
     Args:
         source: Whose answer it is.
@@ -141,7 +141,7 @@ class Calibration(Part):
 
 
 class Disagreement(Part):
-    """What fusing makes of samples on which single modalities do not say the same.
+    """The fused network on samples on which single modalities do not say the same.
 
     Args:
         samples: Those of which all speak.
@@ -163,7 +163,7 @@ class Disagreement(Part):
 
 
 class DiagnosedTarget(Measured):
-    """What a diagnosis says of a target.
+    """A target of a diagnosis.
 
     Args:
         score: The metric that it is judged by.

@@ -1,4 +1,4 @@
-"""Where and with what a result was made."""
+"""The environment of a result: versions, commit, device and platform."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def describe_environment(device: str) -> dict[str, Any]:
 
 
 def describe_processor() -> str:
-    """The processor by its name, and whether it multiplies matrices of bfloat16, where the system says so."""
+    """Returns the processor's name, and says whether it multiplies matrices of bfloat16, where the system tells."""
     try:
         lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()]
     except OSError:
@@ -48,7 +48,7 @@ def describe_processor() -> str:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """The device of a name; when none is given that of `use_device`, or else a GPU where there is one.
+    """Returns the device of a name; without one that of `use_device`, or else a GPU where there is one.
 
     Raises:
         FusionKitError: This machine has no such device.
@@ -68,7 +68,7 @@ def choose_device(name: str | None) -> torch.device:
 
 @contextmanager
 def use_device(name: str) -> Iterator[None]:
-    """Within it everything computes on one device, in this process and in those that it starts, unless told otherwise.
+    """Computes everything within it on one device, in this process and in those that it starts.
 
     Raises:
         FusionKitError: This machine has no such device.
@@ -86,7 +86,7 @@ def use_device(name: str) -> Iterator[None]:
 
 
 def _commit() -> dict[str, Any]:
-    """The commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
+    """Returns the commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
     home = Path(version.__file__).parent
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -21,7 +21,7 @@ from fusionkit.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Said:
-    """What a run said of its reported samples, of one target.
+    """A run's answers to its reported samples, of one target.
 
     Args:
         targets: Encoded targets; negative or NaN where one is not known.
@@ -37,7 +37,7 @@ class Said:
 
 
 class ExperimentFolder:
-    """What `fusionkit experiment` left in a folder; make one with `open`.
+    """The folder that `fusionkit experiment` left; make one with `open`.
 
     Args:
         path: The folder.
@@ -50,7 +50,7 @@ class ExperimentFolder:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """The experiment of a folder.
+        """Opens the experiment of a folder.
 
         Raises:
             RunError: It holds no results, or they are damaged or of another format.
@@ -69,7 +69,7 @@ class ExperimentFolder:
 
     @classmethod
     def open_targets(cls, path: str | Path) -> list[Self]:
-        """The experiment of a folder, once for every target that was compared; the first is that of `open`.
+        """Opens the experiment of a folder once for every target that was compared; the first is that of `open`.
 
         Raises:
             RunError: It holds no results, or they are damaged or of another format.
@@ -79,11 +79,11 @@ class ExperimentFolder:
         return [first, *(cls(first.path, load_document(Results, file), part) for part, file in others.items())]
 
     def rows(self, column: str) -> list[Row]:
-        """The rows of a column's runs, fold by fold and seed by seed."""
+        """Returns the rows of a column's runs, fold by fold and seed by seed."""
         return [row for row in self.results.rows if row.variant == column]
 
     def runs_of_variants(self) -> dict[str, list[str]]:
-        """The run folders by variant that trains, in the order of the columns."""
+        """Returns the run folders by variant that trains, in the order of the columns."""
         runs: dict[str, dict[str, None]] = {}
         for column in self.results.columns:
             for row in self.rows(column.name):
@@ -106,7 +106,7 @@ class ExperimentFolder:
             raise RunError(f"{run.card_file}: the card is damaged; {remedy}") from error
 
     def said(self, run: str) -> Said:
-        """What a run said of its reported samples.
+        """Returns a run's answers to its reported samples.
 
         Raises:
             RunError: The run is not there any more, or its predictions are damaged.
@@ -130,7 +130,7 @@ class ExperimentFolder:
         )
 
     def log(self, run: str) -> list[dict[str, Any]]:
-        """The records of a run's log.
+        """Returns the records of a run's log.
 
         Raises:
             RunError: The run is not there any more, or its log is damaged.
@@ -138,7 +138,7 @@ class ExperimentFolder:
         return self.run(run).read_log()
 
     def run(self, run: str) -> RunFolder:
-        """The folder of a run.
+        """Opens the folder of a run.
 
         Raises:
             RunError: It is not there any more, or is none of this folder's.

@@ -132,7 +132,7 @@ def as_json(value: object, *, indent: int | None = 2) -> bytes:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Reads the object in a JSON file.
 
     Raises:
         RunError: It cannot be read, is none, is larger than `MAX_JSON_BYTES`, or nested deeper than `MAX_JSON_DEPTH`.
@@ -141,7 +141,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_within(path: Path, most: int) -> bytes:
-    """The bytes of a file; no more of it is read than it may hold.
+    """Reads the bytes of a file; no more of it than it may hold.
 
     Raises:
         RunError: It cannot be read, or holds more bytes than `most`.
@@ -161,7 +161,7 @@ def read_within(path: Path, most: int) -> bytes:
 
 
 def parse_json(text: bytes, place: str) -> dict[str, Any]:
-    """The object that a JSON text holds.
+    """Reads the object that a JSON text holds.
 
     Args:
         text: The text, in UTF-8.

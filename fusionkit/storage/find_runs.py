@@ -11,7 +11,7 @@ from fusionkit.storage.run_folder import RunFolder
 
 
 def find_runs(paths: Sequence[Path]) -> tuple[RunFolder, ...]:
-    """Run folders, and those below folders that are none, such as ``runs/<variant>`` of an experiment.
+    """Finds run folders, and those below folders that are none, such as ``runs/<variant>`` of an experiment.
 
     Raises:
         RunError: There is no such folder, or no run in it.

@@ -20,7 +20,7 @@ _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTS
 
 @contextmanager
 def sole_worker(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
-    """Within it no other process works in a folder, as far as it asks the same.
+    """Keeps other processes out of a folder while it lasts, as far as they ask the same.
 
     The system ends it with the process, however that dies: processes that it has forked do not hold the lock. Where a
     file system knows no locks, nothing is kept out.

@@ -32,7 +32,7 @@ class Measure(Part):
 
 
 class Measured(Part):
-    """What says by which metrics it judges."""
+    """A document, or a part of one, that says by which metrics it judges."""
 
     higher_is_better: bool
     measures: dict[str, Measure] | None = None

@@ -30,7 +30,7 @@ def note_run(folder: Path, recipe: Path) -> None:
 
 
 def is_noted(folder: Path, recipe: Path) -> bool:
-    """Whether this user trained the run of a folder, and its recipe is the one that was trained."""
+    """Says whether this user trained the run of a folder, and its recipe is the one that was trained."""
     try:
         return read_json(_entry(folder)) == _record(folder, recipe)
     except (OSError, RunError):
@@ -38,7 +38,7 @@ def is_noted(folder: Path, recipe: Path) -> bool:
 
 
 def _entry(folder: Path) -> Path:
-    """The file that notes a run: one each, so that any number of trainings may write at a time."""
+    """Returns the file that notes a run: one each, so that any number of trainings may write at a time."""
     given = os.environ.get(STATE, "")
     if not os.path.isabs(given):  # as the XDG specification has it, a relative path counts as none
         try:

@@ -1,4 +1,4 @@
-"""What an experiment or a comparison leaves, ``results.json``: values by fold, summaries, tests and failures."""
+"""The results of an experiment or a comparison, ``results.json``: values by fold, summaries, tests and failures."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Fold(Part):
 
 
 class Protocol(Part):
-    """What the result may be called, and the folds as a recipe states them."""
+    """The name that the result may have, and the folds as a recipe states them."""
 
     label: str
     folds: dict[str, Any] | None
@@ -188,7 +188,7 @@ class Paper(Part):
 
 
 class StatedExperiment(Part):
-    """What the experiment's file says."""
+    """The experiment's file, as far as reports read it."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -197,7 +197,7 @@ class StatedExperiment(Part):
 
 
 class Results(Document, Measured):
-    """What an experiment or a comparison found.
+    """The results of an experiment or a comparison.
 
     Args:
         experiment: What its file says.

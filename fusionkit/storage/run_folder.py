@@ -37,7 +37,7 @@ class _Gradient(BaseModel):
 
 
 class _Record(BaseModel):
-    """What is read of a line of the log, of a step or of an epoch."""
+    """A line of the log, of a step or of an epoch, as far as it is read."""
 
     step: int
     stage: str | None = None
@@ -57,7 +57,7 @@ class _Record(BaseModel):
 
 
 class RunFolder:
-    """What one training leaves behind: recipe, environment, weights, checkpoint, log, metrics and predictions.
+    """The folder that a training leaves: recipe, environment, weights, checkpoint, log, card and predictions.
 
     Make one with `create` or `open`. Every file but the log is replaced in one piece or not at all.
 
@@ -110,7 +110,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> Self:
-        """A run that is there.
+        """Opens a run that is there.
 
         Args:
             path: The folder.
@@ -188,7 +188,7 @@ class RunFolder:
             raise RunError(f"{self.path}: a run of other data, {changed}; take a new folder, or remove this one")
 
     def is_of_other_data(self, data: str | None) -> bool:
-        """Whether it began with data of another hash than this one; what is not known differs from nothing."""
+        """Says whether it began with data of another hash than this one; what is not known differs from nothing."""
         own = self.environment.get("data")
         return own is not None and data is not None and own != data
 
@@ -199,12 +199,12 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether the folder is a run."""
+        """True where the folder is a run."""
         return os.path.isfile(self._recipe_file)  # False too where a name is too long or may not be looked up
 
     @property
     def finished(self) -> bool:
-        """Whether the training came to its end: its weights are there."""
+        """True where the training came to its end: its weights are there."""
         return os.path.isfile(self._weights_file)
 
     def save_weights(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -217,7 +217,7 @@ class RunFolder:
         self.discard_checkpoint()
 
     def load_weights(self) -> TensorFile:
-        """The final weights and what was said of them.
+        """Reads the final weights and the text beside them.
 
         Raises:
             RunError: The training has not finished, or the file is damaged.
@@ -227,7 +227,7 @@ class RunFolder:
         return read_tensors(self._weights_file)
 
     def sha256_of_weights(self) -> str:
-        """The hash of the final weights, checked.
+        """Returns the hash of the final weights, checked.
 
         Raises:
             RunError: The training has not finished, or the file is damaged.
@@ -235,7 +235,7 @@ class RunFolder:
         return content_hash(*self.load_weights())
 
     def encoder_file(self, modality: str) -> Path:
-        """Where the trained encoder of a modality stands, if the recipe exports it."""
+        """Returns the file of a modality's trained encoder, which is there if the recipe exports it."""
         return self.path / f"encoder_{modality}.safetensors"
 
     def save_encoder(self, modality: str, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -323,7 +323,7 @@ class RunFolder:
             write_file(self._log_file, b"".join(lines[:records]))
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The records of the log.
+        """Reads the records of the log.
 
         Raises:
             RunError: It cannot be read, or a line of it is damaged.
@@ -361,7 +361,7 @@ class RunFolder:
         write_tensors(self._predictions_file, tensors, metadata)
 
     def read_predictions(self) -> TensorFile:
-        """What the network said of the reported samples.
+        """Reads the network's answers to the reported samples.
 
         Raises:
             RunError: The run has not been evaluated, or the file is damaged.
@@ -378,7 +378,7 @@ class RunFolder:
 
     @property
     def diagnosis_file(self) -> Path:
-        """Where the diagnosis of the run stands."""
+        """The file of the diagnosis."""
         return self.path / "diagnosis.json"
 
     def write_profile(self, summary: Mapping[str, Any], trace: Mapping[str, Any]) -> None:
@@ -393,27 +393,27 @@ class RunFolder:
 
     @property
     def profile_file(self) -> Path:
-        """Where it stands what the time of watched steps went into."""
+        """The file that says where the time of watched steps went."""
         return self.path / "profile" / "summary.json"
 
     @property
     def trace_file(self) -> Path:
-        """Where the trace of watched steps stands, for Perfetto or chrome://tracing."""
+        """The file of the trace of watched steps, for Perfetto or chrome://tracing."""
         return self.path / "profile" / "trace.json"
 
     @property
     def curves_file(self) -> Path:
-        """Where the figure of the learning curves stands."""
+        """The file of the learning curves."""
         return self.path / "learning_curves.png"
 
     @property
     def stress_file(self) -> Path:
-        """Where the figures under corruptions stand."""
+        """The file of the figures under corruptions."""
         return self.path / "stress.json"
 
     @property
     def card_file(self) -> Path:
-        """Where the figures of the run stand."""
+        """The file of the card."""
         return self.path / "metrics.json"
 
     @property
@@ -442,7 +442,7 @@ class RunFolder:
 
 
 def _may_become_a_run(folder: Path) -> bool:
-    """Whether a folder is empty or holds what a killed beginning left.
+    """Says whether a folder is empty or holds what a killed beginning left.
 
     Raises:
         RunError: It cannot be read.
@@ -454,5 +454,5 @@ def _may_become_a_run(folder: Path) -> bool:
 
 
 def _is_of_a_begun_run(path: Path) -> bool:
-    """Whether a file is what `RunFolder.create` leaves when it is killed before the folder is a run."""
+    """Says whether a file is what `RunFolder.create` leaves when it is killed before the folder is a run."""
     return path.name in (LOCK, "environment.json", ".environment.json.partial", ".recipe.yaml.partial")

@@ -1,4 +1,4 @@
-"""What is left under corruptions, ``stress.json``."""
+"""The figures of a run or an experiment under corruptions, ``stress.json``."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def write_tensors(
 
 
 def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
-    """The tensors and the text of a file that `write_tensors` made, checked against its hash.
+    """Reads the tensors and the text of a file that `write_tensors` made, and checks them against its hash.
 
     Raises:
         RunError: The file is missing, may not be read, is truncated, altered, or carries no hash.
@@ -98,7 +98,7 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
 
 
 def content_hash(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """The sha256 over names, dtypes, shapes and bytes of tensors, and over text by name, in any order.
+    """Returns the sha256 over names, dtypes, shapes and bytes of tensors, and over text by name, in any order.
 
     Example:
         >>> content_hash({"w": torch.zeros(2)}, {}) == content_hash({"w": torch.zeros(2, 1)}, {})
@@ -139,7 +139,7 @@ def _save(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> N
 
 
 def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, contiguous, and none sharing memory with another, as safetensors asks for."""
+    """Returns the tensors on the CPU, contiguous, and none sharing memory with another, as safetensors asks for."""
     stored: dict[str, Tensor] = {}
     taken: set[int] = set()
     for name, tensor in tensors.items():

@@ -108,7 +108,7 @@ def _see(
 
 
 def _notes(model: FusionModel, assembly: Assembly) -> list[str]:
-    """What limits the figures."""
+    """Says what limits the figures."""
     notes = list(assembly.notes)
     trained_with = assembly.recipe.train.balancer.type
     rows = {row.id: row for row in assembly.dataset.rows}

@@ -66,7 +66,7 @@ def merge(diagnoses: Sequence[Diagnosis]) -> Diagnosis:
 
 
 def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """The options in which recipes differ, fold and seed apart.
+    """Finds the options in which recipes differ, fold and seed apart.
 
     Args:
         recipes: By run, its recipe as plain data.
@@ -148,7 +148,7 @@ def _is_of_kind(key: str) -> bool:
 
 
 def _leaves(value: Any, place: str = "") -> dict[str, Any]:
-    """Every value of a recipe that is no mapping by its dotted place, but for fold and seed."""
+    """Returns every value of a recipe that is no mapping by its dotted place, but for fold and seed."""
     if not isinstance(value, Mapping):
         return {} if place in ("data.fold", "train.seed") else {place: value}
     return {

@@ -1,4 +1,4 @@
-"""How the gradients of uni-modal and fused losses lay to each other over a training, from its log."""
+"""The angle between the gradients of uni-modal and fused losses over a training, from its log."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BINS = 20
 
 
 def cosines_over_training(records: Sequence[Mapping[str, Any]]) -> dict[str, Gradients] | None:
-    """What the log holds where ``train.gradient_cosines`` asked for it; None where it did not, or had nothing to tell.
+    """Reads what ``train.gradient_cosines`` left in the log; None where it did not ask, or there was nothing to tell.
 
     Args:
         records: The lines of a log.

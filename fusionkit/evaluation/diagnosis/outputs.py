@@ -1,4 +1,4 @@
-"""What a trained network says of samples with fewer modalities than they have, and its frozen features."""
+"""A trained network's answers to samples with fewer modalities than they have, and its frozen features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusionkit.nn.jagged import Jagged
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen of some samples, in their order.
+    """A network's view of some samples, in their order.
 
     Args:
         sample_ids: The samples.
@@ -95,6 +95,6 @@ def observe(
 
 
 def inputs_of(batch: Batch, model: FusionModel, device: torch.device) -> dict[str, Jagged]:
-    """A batch's inputs as the network takes them."""
+    """Returns a batch's inputs as the network takes them."""
     dtype = next(model.parameters()).dtype
     return {name: converted(value, dtype) for name, value in batch.to(device).inputs.items()}

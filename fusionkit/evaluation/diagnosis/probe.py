@@ -26,7 +26,7 @@ Reader = Callable[[Array], Array]
 def probe(
     judge: Judge, features: Tensor, targets: Tensor, groups: Sequence[str], test_features: Tensor
 ) -> Tensor | None:
-    r"""What a linear head on frozen features says of test samples.
+    r"""Trains a linear head on frozen features, and returns its answers to test samples.
 
     .. math::
         \hat W = \arg\min_W \sum_i \ell(W \hat f_{m,i}, y_i) + \frac{1}{2 C} \lVert W \rVert^2
@@ -90,13 +90,13 @@ def _chosen(judge: Judge, features: Array, wanted: Array, groups: NDArray[np.str
 
 
 def _spreads(numbers: Array) -> Array:
-    """The standard deviation of each output over the samples that state it; 1 where it has none."""
+    """Returns the standard deviation of each output over the samples that state it; 1 where it has none."""
     stated = [column[~np.isnan(column)] for column in numbers.T]
     return np.asarray([column.std() or 1.0 if len(column) else 1.0 for column in stated])
 
 
 def _loss(judge: Judge, said: Array, wanted: Array) -> float:
-    """The sum over samples of the loss that chooses the regularisation."""
+    """Sums over samples the loss that chooses the regularisation."""
     least = 1e-6
     if judge.kind == "classes":
         return float(-np.log(np.clip(said[np.arange(len(wanted)), wanted.astype(int)], least, None)).sum())
@@ -115,7 +115,7 @@ def _fitted(judge: Judge, features: Array, wanted: Array, strength: float) -> Re
 
 
 def _column(judge: Judge, features: Array, wanted: Array, strength: float) -> Reader:
-    """The reader of one label or number, from the samples that state it."""
+    """Trains the reader of one label or number on the samples that state it."""
     from sklearn.linear_model import Ridge
 
     stated = ~np.isnan(wanted)

@@ -50,7 +50,7 @@ def rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Seq
 
 
 def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> Disagreement | None:
-    """What fusing makes of samples where single modalities do not say the same; None with fewer than two of them.
+    """Judges fusing on samples where single modalities do not say the same; None with fewer than two of them.
 
     Args:
         judge: The target.
@@ -91,7 +91,7 @@ def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> 
 
 
 def calibration(judge: Judge, answers: Mapping[str, Answer]) -> dict[str, Calibration]:
-    """How far answers are from what they claim.
+    """Measures how far answers are from what they claim.
 
     Args:
         judge: The target.

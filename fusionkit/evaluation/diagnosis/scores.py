@@ -1,4 +1,4 @@
-"""How good an answer is, and by how much it is better than another one on the same samples."""
+"""The goodness of an answer, and by how much it is better than another one on the same samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fusionkit.storage.documents import Figure, figure
 
 @dataclass(frozen=True)
 class Answer:
-    """What somebody says of the test samples.
+    """Somebody's answer to the test samples.
 
     Args:
         distribution: As `LossHead.distribution` gives it, ``(samples, _)``.
@@ -49,24 +49,24 @@ class Judge:
 
     @property
     def kind(self) -> TargetKind:
-        """What the target is."""
+        """The kind of the target."""
         return self.head.kind
 
     def rows(self, *answers: Answer) -> Tensor:
-        """The samples that state the target and of which all these speak."""
+        """Returns the samples that state the target and to which all these answer."""
         spoken = torch.stack([self.known, *(answer.spoken for answer in answers)]).all(dim=0)
         return spoken.nonzero().flatten()
 
     def groups(self, *answers: Answer) -> int:
-        """How many groups these samples are of."""
+        """Counts the groups of these samples."""
         return len({self._groups[row] for row in self.rows(*answers).tolist()})
 
     def score(self, answer: Answer) -> float:
-        """The score of an answer over the samples that it speaks of; NaN where there are none."""
+        """Returns the score of an answer over the samples that it speaks of; NaN where there are none."""
         return self._score(answer, self.rows(answer))
 
     def gain(self, first: Answer, second: Answer) -> Figure:
-        r"""By how much the first answer is better than the second, over the samples of which both speak.
+        r"""Computes by how much the first answer is better than the second, over the samples that both speak of.
 
         .. math::
             g = \pm \bigl( v(\mathrm{first}) - v(\mathrm{second}) \bigr)
@@ -79,7 +79,7 @@ class Judge:
         return figure(value, self._limits(self._drawn(first, second, rows)))
 
     def class_gains(self, first: Answer, second: Answer) -> dict[str, ClassGain]:
-        """By class, the recall of two answers and by how much the first is better, over what both speak of."""
+        """Returns by class the recall of two answers and by how much the first is better, over what both speak of."""
         rows = self.rows(first, second)
         wanted = self.targets[rows]
         hits = [(self.head.predict(each.distribution[rows]) == wanted).double() for each in (first, second)]
@@ -106,23 +106,23 @@ class Judge:
         return found
 
     def right(self, answer: Answer, rows: Tensor) -> Tensor:
-        """Which samples are told right: the class, or every stated label. Numbers are never simply right."""
+        """Tells which samples are told right: the class, or every stated label. Numbers are never simply right."""
         said, wanted = self.head.predict(answer.distribution[rows]), self.targets[rows]
         if self.kind == "classes":
             return said == wanted
         return ((said == (wanted == 1)) | wanted.isnan()).all(dim=1)
 
     def distance(self, answer: Answer, rows: Tensor) -> Tensor:
-        """The mean absolute error of each sample, over the numbers that it states."""
+        """Returns the mean absolute error of each sample, over the numbers that it states."""
         return (self.numbers(answer, rows) - as_columns(self.targets[rows]).double()).abs().nanmean(dim=1)
 
     def numbers(self, answer: Answer, rows: Tensor) -> Tensor:
-        """The predicted numbers, a column per output; a distribution may hold more, such as standard deviations."""
+        """Returns the predicted numbers, a column per output; a distribution may hold more, such as deviations."""
         return as_columns(self.head.predict(answer.distribution[rows])).double()
 
     @property
     def says_more(self) -> bool:
-        """Whether distributions of numbers hold more than the numbers, which a linear head cannot give."""
+        """True where distributions of numbers hold more than the numbers, which a linear head cannot give."""
         if self.kind != "numbers":
             return False
         with torch.no_grad():

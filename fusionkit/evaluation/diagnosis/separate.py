@@ -52,7 +52,7 @@ def open_separate(run: RunFolder, datasets: Datasets | None = None) -> Separate:
 
 
 def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
-    """By modality of a run, the network trained alone on the same split; of several, that of the same seed.
+    """Finds by modality of a run the network trained alone on the same split; of several, that of the same seed.
 
     Raises:
         RunError: None of those that are given is of the same split, several of them train the same modality and not

@@ -10,7 +10,7 @@ from fusionkit.evaluation.diagnosis.subsets import Subset
 
 
 def shapley_shares(modalities: Sequence[str], value: Mapping[Subset, float]) -> dict[str, float]:
-    r"""What each modality adds to a score, averaged over all orders in which modalities could be added.
+    r"""Computes what each modality adds to a score, averaged over all orders in which modalities could be added.
 
     .. math::
         \phi_m = \sum_{S \subseteq M \setminus m} \frac{|S|! \, (N - |S| - 1)!}{N!}

@@ -1,4 +1,4 @@
-"""Which subsets of the modalities a fused network is asked about."""
+"""The subsets of the modalities that a fused network is asked about."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MOST_MODALITIES = 8
 
 
 def subsets_of(modalities: Sequence[str]) -> tuple[Subset, ...]:
-    """All subsets, small ones first, the empty one among them.
+    """Returns all subsets, small ones first, the empty one among them.
 
     Of more than `MOST_MODALITIES` only the empty one, each modality alone, all but one, and all.
 
@@ -29,12 +29,12 @@ def subsets_of(modalities: Sequence[str]) -> tuple[Subset, ...]:
 
 
 def without(modalities: Sequence[str], modality: str) -> Subset:
-    """All modalities but one."""
+    """Returns all modalities but one."""
     return tuple(name for name in modalities if name != modality)
 
 
 def name_of(subset: Subset) -> str:
-    """What a subset is called.
+    """Names a subset.
 
     Example:
         >>> name_of(("audio", "video")), name_of(())

@@ -1,4 +1,4 @@
-"""What a diagnosis says of one target."""
+"""The diagnosis of one target."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ def _shapley(modalities: Sequence[str], scores: Mapping[Subset, float]) -> Shapl
 
 
 def _best(judge: Judge, singles: Mapping[str, Answer]) -> str | None:
-    """The modality with the best score by itself; None where none has one."""
+    """Returns the modality with the best score by itself; None where none has one."""
     scores = {name: judge.sign * judge.score(answer) for name, answer in singles.items()}
     defined = {name: score for name, score in scores.items() if not math.isnan(score)}
     return max(defined, key=lambda name: defined[name], default=None)
 
 
 def _ensembles(judge: Judge, singles: Mapping[str, Answer]) -> dict[str, Answer]:
-    """What single modalities say, of those that a sample has: averaged, and by the average of logarithms."""
+    """Pools the answers of single modalities that a sample has: averaged, and by the average of logarithms."""
     spoken = {name: answer.spoken for name, answer in singles.items()}
     said = {name: answer.distribution.double() for name, answer in singles.items()}
     sources = ", ".join(dict.fromkeys(answer.source for answer in singles.values()))
@@ -126,7 +126,7 @@ def _ensembles(judge: Judge, singles: Mapping[str, Answer]) -> dict[str, Answer]
 
 
 def _constant(judge: Judge, seen: Seen, target: str) -> Answer:
-    """The best answer of the training part that looks at no sample."""
+    """Returns the best answer of the training part that looks at no sample."""
     wanted = seen.train.targets[target]
     scores = judge.head.constant(wanted[judge.head.find_known(wanted)])
     said = judge.head.distribution(scores[None]).expand(len(judge.targets), -1)
@@ -134,7 +134,7 @@ def _constant(judge: Judge, seen: Seen, target: str) -> Answer:
 
 
 def _probe(judge: Judge, seen: Seen, modality: str, target: str) -> Answer | None:
-    """A linear head on the modality's frozen encoder."""
+    """Trains a linear head on the modality's frozen encoder."""
     rows = seen.train.present[modality].nonzero().flatten()
     said = probe(
         judge,
@@ -147,7 +147,7 @@ def _probe(judge: Judge, seen: Seen, modality: str, target: str) -> Answer | Non
 
 
 def _lone(there: Seen, test: Observed, modality: str, target: str) -> Answer:
-    """What the network trained alone says, in the order of this network's test samples."""
+    """Returns the answer of the network trained alone, in the order of this network's test samples."""
     rows = _rows(there.test, test)
     return Answer(there.test.unimodal[modality][target][rows], there.test.present[modality][rows], ALONE)
 
@@ -168,7 +168,7 @@ def _rows(there: Observed, here: Observed) -> Tensor:
 def _compared(
     judge: Judge, answer: Answer, head: Answer | None, lone: Answer | None, lone_probe: Answer | None
 ) -> Probe:
-    """A linear head on a frozen encoder, beside all else that was trained on the modality."""
+    """Sets a linear head on a frozen encoder beside all else that was trained on the modality."""
     others = {"own_head": head, "alone": lone, "alone_probe": lone_probe}
     return Probe(
         score=figure(judge.score(answer)),

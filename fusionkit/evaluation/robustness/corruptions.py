@@ -1,4 +1,4 @@
-"""What can befall a modality, as pure functions: the same seed gives the same, in whatever batches samples come."""
+"""The corruptions of a modality, as pure functions: the same seed gives the same, however batches are cut."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def hit(names: Sequence[str], able: Tensor, share: float, seed: int, purpose: str) -> Tensor:
-    r"""Which samples are hit at a level: nested, so that whoever is hit at 20 % is hit at 40 % too.
+    r"""Tells which samples are hit at a level: nested, so that whoever is hit at 20 % is hit at 40 % too.
 
     .. math::
         \mathrm{hit}_i \iff \mathrm{rank}_i < \lfloor p\,n + 1/2 \rfloor
@@ -39,7 +39,7 @@ def hit(names: Sequence[str], able: Tensor, share: float, seed: int, purpose: st
 
 
 def partners(names: Sequence[str], groups: Sequence[str], able: Tensor, seed: int, purpose: str) -> list[int]:
-    """From whom each sample's modality is taken when it is swapped: one to one, and never from itself.
+    """Draws from whom each sample's modality is taken when it is swapped: one to one, and never from itself.
 
     Samples that have the modality are put in a drawn order in which groups stand together, and each takes it from
     the one that stands as many places further as the largest group has samples. So it comes from another group
@@ -74,7 +74,7 @@ def partners(names: Sequence[str], groups: Sequence[str], able: Tensor, seed: in
 
 
 def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor:
-    r"""A sample's modality with white noise in units of the modality's own spread.
+    r"""Adds white noise to a sample's modality, in units of the modality's own spread.
 
     .. math::
         x' = x + s\,\sigma_c\,z, \qquad z \sim N(0, 1)
@@ -106,7 +106,7 @@ def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor
 
 
 def shifted(values: Tensor, elements: int) -> Tensor:
-    r"""A sample's modality that comes late, or early where `elements` is negative; its length stays.
+    r"""Delays a sample's modality, or advances it where `elements` is negative; its length stays.
 
     .. math::
         x'_t = x_{\min(\max(t - d, 0), n - 1)}
@@ -128,7 +128,7 @@ def shifted(values: Tensor, elements: int) -> Tensor:
 
 
 def lag(level: float, length: int, rate: float | None) -> int:
-    """The lag in whole elements of a level in seconds or, without a rate, in shares of the sample's length.
+    """Returns the lag in whole elements of a level in seconds or, without a rate, in shares of the sample's length.
 
     Example:
         >>> lag(0.5, 100, 30.0), lag(0.1, 100, None)

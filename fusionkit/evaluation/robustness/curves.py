@@ -131,7 +131,7 @@ def _describe_metric(metric: Metric) -> StressTarget:
 
 
 def _curves(found: Mapping[Key, Stressed], column: Column, target: str, metric: Metric) -> Iterator[StressCurve]:
-    """The curves of a column, one per corruption and modality."""
+    """Yields the curves of a column, one per corruption and modality."""
     values: dict[tuple[str, str], dict[float, dict[str, dict[int, float | None]]]] = {}
     samples: dict[tuple[str, str, float], int] = {}
     units: dict[tuple[str, str], str] = {}
@@ -182,7 +182,7 @@ def _point(
 
 
 def _gain(points: Sequence[StressPoint], sign: int) -> Figure:
-    """By how much the strongest level is better than untouched, over the folds that have both."""
+    """Computes by how much the strongest level is better than untouched, over the folds that have both."""
     after = max(points, key=lambda point: abs(point.level)).by_fold
     before = next(point.by_fold for point in points if point.level == 0)
     differences = [sign * (after[fold] - before[fold]) for fold in after if fold in before]
@@ -193,7 +193,7 @@ def _gain(points: Sequence[StressPoint], sign: int) -> Figure:
 
 
 def notes_of(found: Mapping[Key, Stressed]) -> list[str]:
-    """What the runs have to say; what holds in some folds alone with their names."""
+    """Gathers what the runs have to say; what holds in some folds alone with their names."""
     folds: dict[str, dict[str, None]] = {}
     for (_, fold, _), stressed in found.items():
         for note in stressed.notes:

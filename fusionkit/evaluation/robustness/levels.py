@@ -1,4 +1,4 @@
-"""How strongly a modality is corrupted, level by level."""
+"""The strength of every corruption, level by level."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Levels:
 
 
 def _shown(level: float, high: float) -> str:
-    """A level in the words of who gave it: shares, which alone have an upper end, are given in per cent."""
+    """Writes a level in the words of who gave it: shares, which alone have an upper end, are given in per cent."""
     return f"{100 * level:g} %" if math.isfinite(high) else f"{level:g}"
 
 

@@ -61,13 +61,13 @@ class Passes:
         }
 
     def wanted(self) -> Iterator[Pass]:
-        """Every point, in the order of the results."""
+        """Yields every point, in the order of the results."""
         for corruption in self._corruptions:
             for name in self._measured:
                 yield from ((corruption, name, level) for level in self._levels_of(corruption, name))
 
     def notes(self) -> Iterator[str]:
-        """What could not be done, and whom a modality was taken from against expectation."""
+        """Yields what could not be done, and whom a modality was taken from against expectation."""
         for name, of in self._measured.items():
             if "shift" in self._corruptions and of.static:
                 yield f"{name} has one element a sample, so there is no shift of it."
@@ -93,7 +93,7 @@ class Passes:
         return by_corruption[corruption]
 
     def run(self, model: FusionModel, device: torch.device) -> tuple[dict[Pass, ModelOutput], list[Batch]]:
-        """What the network says in every pass, and the batches without their inputs."""
+        """Runs the network in every pass, and returns its answers and the batches without their inputs."""
         outputs: dict[Pass, list[ModelOutput]] = {}
         batches: list[Batch] = []
         swapped = {name: self._stream(name) for name in self._measured if "swap" in self._corruptions}
@@ -109,7 +109,7 @@ class Passes:
         return {key: _joined(said) for key, said in outputs.items()}, batches
 
     def _changed(self, batch: Batch, swapped: Mapping[str, Iterator[Tensor]]) -> Iterator[tuple[Pass, Jagged | None]]:
-        """The passes over a batch, each with what takes the place of its modality; None leaves it as it is."""
+        """Yields the passes over a batch, each with what takes the place of its modality; None leaves it as it is."""
         yield UNTOUCHED, None
         for name, of in self._measured.items():
             values = batch.inputs[name]
@@ -136,13 +136,13 @@ class Passes:
         return torch.randn(sample.shape, generator=make_generator(self._seed, 0, 0, f"noise/{name}/{sample_id}"))
 
     def _stream(self, name: str) -> Iterator[Tensor]:
-        """The modality of each sample's partner, in the order of the samples, however the batches are cut."""
+        """Yields the modality of each sample's partner, in the order of the samples, however the batches are cut."""
         ids = [self._names[place] for place in self._partners[name]]
         for batch in self._assembly.loader(ids, training=False, modalities=[name]):
             yield from batch.inputs[name].unbind()
 
     def said(self, outputs: Mapping[Pass, ModelOutput], corruption: str, name: str, level: float) -> ModelOutput:
-        """What is said at a level: of those that it hits what was said of them in a pass of their own."""
+        """Returns the answers at a level: for those that it hits, the answers to them in a pass of their own."""
         untouched = outputs[UNTOUCHED]
         if level == 0:
             return untouched
@@ -153,7 +153,7 @@ class Passes:
 
 
 def _joined(outputs: Sequence[ModelOutput]) -> ModelOutput:
-    """What was said of all batches, on the CPU."""
+    """Joins the answers of all batches, on the CPU."""
 
     def joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         return {name: torch.cat([part[name] for part in parts]).cpu() for name in parts[0]}
@@ -167,7 +167,7 @@ def _joined(outputs: Sequence[ModelOutput]) -> ModelOutput:
 
 
 def _mixed(untouched: ModelOutput, changed: ModelOutput, mask: Tensor) -> ModelOutput:
-    """Of each sample what was said when it was changed, where the mask says so."""
+    """Takes for each sample the answer to it when it was changed, where the mask says so."""
 
     def mixed(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> dict[str, Tensor]:
         chosen = {name: mask.reshape(-1, *[1] * (values.ndim - 1)) for name, values in first.items()}

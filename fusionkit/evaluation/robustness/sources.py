@@ -19,7 +19,7 @@ Key = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Column:
-    """What a curve is drawn of.
+    """A column whose curves are drawn.
 
     Args:
         name: What it is called.
@@ -34,7 +34,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Source:
-    """What is stressed.
+    """The folder that is stressed.
 
     Args:
         kind: ``"run"`` or ``"experiment"``.
@@ -57,7 +57,7 @@ class Source:
 
 
 def open_source(path: Path) -> Source:
-    """The run or the experiment of a folder.
+    """Opens the run or the experiment of a folder.
 
     Raises:
         RunError: It is neither, or a run of it has not finished or is not there any more; all of them are listed.

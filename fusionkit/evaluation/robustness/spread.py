@@ -1,4 +1,4 @@
-"""What a test part is like before it is corrupted: who has a modality, how long it is, how much it varies."""
+"""A test part before it is corrupted: who has a modality, how long it is, how much it varies."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class Measured:
 
     @property
     def present(self) -> Tensor:
-        """Which samples have it."""
+        """The samples that have it."""
         return torch.tensor([size > 0 for size in self.sizes])
 
     @property
     def static(self) -> bool:
-        """Whether no sample has more than one element, so that there is no time to shift."""
+        """True where no sample has more than one element, so that there is no time to shift."""
         return max(self.sizes, default=0) <= 1
 
 

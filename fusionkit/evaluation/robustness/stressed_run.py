@@ -59,7 +59,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Stressed:
-    """What `stress_run` found.
+    """The figures that `stress_run` found.
 
     Args:
         points: Every point of every curve.

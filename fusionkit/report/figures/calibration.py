@@ -88,7 +88,7 @@ def calibrate(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) ->
 
 
 def draw_calibration(found: Mapping[str, Calibration], branches: Mapping[str, str]) -> Figure:
-    """Reliability diagrams: a panel per variant; on the diagonal a network is as often right as it says.
+    """Draws reliability diagrams: a panel per variant; on the diagonal a network is as often right as it says.
 
     A larger dot is a bin of more samples, whose share is drawn below in grey.
 
@@ -135,7 +135,7 @@ def _draw_panel(axes: Axes, found: Calibration, colour: str, *, labelled: bool) 
 
 
 def pooled(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Calibration:
-    """The calibration of several runs' predictions together.
+    """Computes the calibration of several runs' predictions together.
 
     Raises:
         RunError: No sample is left.

@@ -1,4 +1,4 @@
-"""Which features a report draws, and where they come from."""
+"""The features that a report draws, and where they come from."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Clouds:
 
 
 def gather_clouds(experiment: ExperimentFolder) -> Clouds:
-    """The features of the first fold and seed of which every run holds them.
+    """Gathers the features of the first fold and seed for which every run holds them.
 
     Raises:
         RunError: There is none; says why.

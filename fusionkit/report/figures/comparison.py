@@ -41,7 +41,7 @@ def draw_comparison(results: Results) -> Figure:
 
 
 def draw_cost(results: Results) -> Figure:
-    """The mean of every column over the seconds of an epoch."""
+    """Draws the mean of every column over the seconds of an epoch."""
     costs, runs = compared(results).cost, {each.name: each.runs for each in results.columns}
     names = [name for name in in_order(results) if runs[name] in costs]
     figure, (axes,) = canvas(9.4, 5.2)

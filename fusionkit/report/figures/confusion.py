@@ -22,7 +22,7 @@ MOST_NUMBERS, MOST_NAMES = 16, 40
 
 
 def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> Figure:
-    """Confusion matrices side by side, summed over folds and seeds; cells are per cent of a true class.
+    """Draws confusion matrices side by side, summed over folds and seeds; cells are per cent of a true class.
 
     Args:
         results: An experiment's results.
@@ -58,7 +58,7 @@ def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> 
 
 
 def most_confused(results: Results, variant: str, count: int = 5) -> list[tuple[str, str, int, float]]:
-    """The pairs of classes that a variant confuses most often: true, predicted, how often, share of the true class."""
+    """Returns the most frequent confusions of a variant: true, predicted, how often, share of the true class."""
     matrix = np.asarray(results.confusion.matrices[variant], dtype=np.int64)
     classes = results.confusion.names
     totals = matrix.sum(axis=1)
@@ -73,7 +73,7 @@ def most_confused(results: Results, variant: str, count: int = 5) -> list[tuple[
 
 
 def _side(classes: int) -> float:
-    """The side of a matrix in inches."""
+    """Returns the side of a matrix in inches."""
     if classes > MOST_NAMES:
         return 4.6
     return max(2.6, (0.37 if classes <= MOST_NUMBERS else 0.15) * classes)
@@ -109,7 +109,7 @@ def _label(axes: Axes, classes: int, labels: Sequence[str] | None, *, rows: bool
 
 
 def telling_columns(results: Results) -> list[str]:
-    """The first fused column, the last one, and the ensemble: what a reader compares first."""
+    """Returns the first fused column, the last one, and the ensemble: a reader compares these first."""
     drawn = [column for column in results.columns if column.name in results.confusion.matrices]
     fused = [column.name for column in drawn if column.branch == "fused"]
     ensemble = [column.name for column in drawn if column.branch in ENSEMBLES]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def draw_cosines(gradients: Mapping[str, Gradients] | None) -> Figure:
-    """A line per modality: the mean cosine of every twentieth of the training; below zero the losses conflict.
+    """Draws a line per modality: the mean cosine of every twentieth of the training; below zero the losses conflict.
 
     Args:
         gradients: By modality, as a diagnosis holds them.

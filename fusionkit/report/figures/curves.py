@@ -24,7 +24,7 @@ Curves = Mapping[str, NDArray[np.float64]]
 
 
 def draw_learning_curves(log: Log) -> Figure:
-    """Training and validation losses over epochs, a panel per stage of a training.
+    """Draws training and validation losses over epochs, a panel per stage of a training.
 
     Args:
         log: The records of a run's log.
@@ -53,7 +53,7 @@ def draw_learning_curves(log: Log) -> Figure:
 
 
 def term_curves(logs: Sequence[Log], stage: str) -> dict[str, NDArray[np.float64]]:
-    """The losses of a stage by epoch, over the runs of a variant.
+    """Returns the losses of a stage by epoch, over the runs of a variant.
 
     Args:
         logs: The log of every run.
@@ -83,7 +83,7 @@ def term_curves(logs: Sequence[Log], stage: str) -> dict[str, NDArray[np.float64
 
 
 def draw_term_curves(logs: Mapping[str, Sequence[Log]]) -> Figure:
-    """A panel per variant and stage: a line per loss term, the mean over folds and seeds, in a band of all runs.
+    """Draws a panel per variant and stage: a line per loss term, the mean over folds and seeds, in a band of all runs.
 
     Solid lines are training losses, dashed ones validation losses.
 
@@ -117,7 +117,7 @@ def draw_term_curves(logs: Mapping[str, Sequence[Log]]) -> Figure:
 
 
 def _add_legend(figure: Figure, colours: Mapping[str, str], validated: bool) -> None:
-    """One for all panels: a colour per term, a line per kind of samples."""
+    """Adds one legend for all panels: a colour per term, a line per kind of samples."""
     from matplotlib.lines import Line2D
 
     names = fitting([_shown(name, colours) for name in colours], 24)
@@ -139,20 +139,20 @@ def _add_legend(figure: Figure, colours: Mapping[str, str], validated: bool) -> 
 
 
 def _shown(name: str, every: Collection[str]) -> str:
-    """A term without its target, where there is one target only."""
+    """Returns a term without its target, where there is one target only."""
     targets = {each.partition("/")[2] for each in every}
     return name if len(targets) > 1 else name.partition("/")[0]
 
 
 def _branches(wanted: Sequence[tuple[str, str, Curves]]) -> dict[str, str]:
-    """A colour per loss term, the same in every panel; the fused ones first."""
+    """Returns a colour per loss term, the same in every panel; the fused ones first."""
     names = {_term(name) for _, _, curves in wanted for name in curves} - {""}
     ordered = sorted(names, key=lambda name: (not name.startswith("fused/"), name))
     return {name: SERIES[position % len(SERIES)] for position, name in enumerate(ordered)}
 
 
 def _term(name: str) -> str:
-    """The loss term of a curve; empty for the validation loss as a whole."""
+    """Returns the loss term of a curve; empty for the validation loss as a whole."""
     return name.removeprefix("validation").strip()
 
 

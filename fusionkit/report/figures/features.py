@@ -40,7 +40,7 @@ class Cloud:
 
 
 def in_the_plane(features: NDArray[np.float64], *, perplexity: float = 30.0, seed: int = SEED) -> NDArray[np.float64]:
-    """t-SNE on one thread, so that the same features always give the same points.
+    """Computes t-SNE on one thread, so that the same features always give the same points.
 
     Args:
         features: ``(samples, features)``, finite.
@@ -74,7 +74,7 @@ def _embedded(features: NDArray[np.float64], perplexity: float, seed: int) -> ND
 
 
 def nearest_agree(features: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
-    """The share of samples whose nearest other sample, by all features and not in the plane, is of their class.
+    """Returns the share of samples whose nearest other sample, by all features, is of their class.
 
     Example:
         >>> nearest_agree(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 0]))
@@ -87,7 +87,7 @@ def nearest_agree(features: NDArray[np.float64], targets: NDArray[np.int64]) -> 
 
 
 def usable(cloud: Cloud, most: int = MOST) -> Cloud:
-    """The samples of a cloud whose target is known and that have the modality; so many of them, drawn by a seed."""
+    """Returns the samples of a cloud that have target and modality; so many of them, drawn by a seed."""
     known = np.isfinite(cloud.features).all(axis=1) & ~np.isnan(cloud.targets.astype(np.float64))
     if np.issubdtype(cloud.targets.dtype, np.integer):
         known &= cloud.targets >= 0
@@ -100,7 +100,7 @@ def usable(cloud: Cloud, most: int = MOST) -> Cloud:
 def draw_features(
     clouds: Sequence[Cloud], classes: Sequence[str], *, side_by_side: int = 4, what: str = "target"
 ) -> Figure:
-    """A panel per cloud: its samples in the plane, a colour and a marker per class, or shades of a number.
+    """Draws a panel per cloud: its samples in the plane, a colour and a marker per class, or shades of a number.
 
     Above it, of classes, the share of samples whose nearest neighbour is of their class.
 
@@ -152,7 +152,7 @@ def draw_features(
 
 
 def _most_frequent(clouds: Sequence[Cloud], classes: int) -> tuple[int, ...]:
-    """The classes that are told apart, in their own order."""
+    """Returns the classes that are told apart, in their own order."""
     counts = np.zeros(max(1, classes), np.int64)
     if classes:
         for cloud in clouds:
@@ -177,7 +177,7 @@ def _draw_numbers(axes: Axes, points: NDArray[np.float64], numbers: NDArray[np.f
 
 
 def _size(points: int) -> float:
-    """The area of a marker: the more there are, the smaller."""
+    """Returns the area of a marker: the more there are, the smaller."""
     return max(10.0, 34.0 - points / 12)
 
 
@@ -205,7 +205,7 @@ def _add_legend(figure: Figure, classes: Sequence[str], shown: Sequence[int], wi
 def class_indices(
     targets: NDArray[np.float64] | NDArray[np.int64], classes: Sequence[str]
 ) -> tuple[NDArray[np.float64] | NDArray[np.int64], tuple[str, ...]]:
-    """A target as one class or one number per sample, with the names of the classes (none for numbers).
+    """Returns a target as one class or one number per sample, with the names of the classes (none for numbers).
 
     A set of labels is a class of its own; of several numbers the first is taken.
     """

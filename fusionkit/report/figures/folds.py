@@ -42,14 +42,14 @@ def draw_figures(results: Results, folder: str | Path) -> tuple[Path, ...]:
 
 
 def kind_of(branch: str) -> str:
-    """Whether a branch is fused, uni-modal, an ensemble or the constant answer."""
+    """Says whether a branch is fused, uni-modal, an ensemble or the constant answer."""
     if branch in ENSEMBLES:
         return ENSEMBLE
     return branch if branch in KINDS else "uni-modal"
 
 
 def draw_folds(results: Results) -> Figure:
-    """A row per variant: a dot per fold, and below them the mean with its 95 % interval over folds.
+    """Draws a row per variant: a dot per fold, and below them the mean with its 95 % interval over folds.
 
     An open dot marks a fold where a single modality, trained by itself, is better than the fused network.
 
@@ -76,7 +76,7 @@ def draw_folds(results: Results) -> Figure:
 
 
 def draw_fold_intervals(results: Results) -> Figure:
-    """A panel per variant: the value of every fold with its 95 % bootstrap interval over groups of its samples.
+    """Draws a panel per variant: the value of every fold with its 95 % bootstrap interval over groups of its samples.
 
     With several seeds value and limits are means over them. A line is the mean over folds.
 
@@ -131,7 +131,7 @@ def _draw_fold_panel(
 
 
 def _limits(results: Results, name: str) -> dict[str, tuple[float, float]]:
-    """By fold, the limits of a variant's runs, meant over seeds; of folds whose every run has them."""
+    """Returns by fold the limits of a variant's runs, meant over seeds; of folds whose every run has them."""
     found = {}
     for fold in results.summary[name].by_fold:
         limits = [row.limits for row in results.rows if row.variant == name and row.fold == fold]

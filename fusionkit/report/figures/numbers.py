@@ -21,7 +21,7 @@ Pairs = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def draw_numbers(pairs: Mapping[str, Pairs], target: str) -> Figure:
-    """A panel per variant: every reported sample of all folds and seeds, predicted against true.
+    """Draws a panel per variant: every reported sample of all folds and seeds, predicted against true.
 
     On the dashed line a prediction is right. Several outputs have a colour each.
 
@@ -72,7 +72,7 @@ def draw_numbers(pairs: Mapping[str, Pairs], target: str) -> Figure:
 
 
 def _drawn(samples: int) -> NDArray[np.int64]:
-    """All samples, or evenly spaced ones of very many."""
+    """Returns the places of all samples, or of evenly spaced ones of very many."""
     if samples <= MOST_POINTS:
         return np.arange(samples)
     return np.linspace(0, samples - 1, MOST_POINTS).round().astype(np.int64)

@@ -23,7 +23,7 @@ AXES = {
 
 
 def draw_stress(document: Stress, corruption: str, target: str) -> Figure:
-    """A panel per modality: a line per curve, in a band of its 95 % interval over folds.
+    """Draws a panel per modality: a line per curve, in a band of its 95 % interval over folds.
 
     Networks that do not read the modality are dashed: what they reach, whatever befalls it.
 

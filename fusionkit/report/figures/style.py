@@ -1,4 +1,4 @@
-"""What all figures share: colours that colour-blind readers tell apart, labels that fit, and the drawing surface."""
+"""The parts that all figures share: colours that colour-blind readers tell apart, labels that fit, the surface."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WIDEST = 10.0  # inches: a page of 1000 pixels shows them nearly at their size
 
 
 def style_of(position: int) -> tuple[str, str]:
-    """Colour and marker of the n-th of many things; 64 pairs differ.
+    """Returns colour and marker of the n-th of many things; 64 pairs differ.
 
     Example:
         >>> style_of(0), style_of(8)
@@ -59,7 +59,7 @@ def fitting(names: Sequence[str], longest: int = 20) -> tuple[str, ...]:
 
 
 def canvas(width: float, height: float, panels: int = 1, columns: int | None = None) -> tuple[Figure, list[Axes]]:
-    """A figure that no window shows, and its panels: side by side, or in rows of `columns`."""
+    """Makes a figure that no window shows, and its panels: side by side, or in rows of `columns`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

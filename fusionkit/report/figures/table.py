@@ -16,7 +16,7 @@ LETTER = 0.083
 
 
 def draw_table(results: Results) -> Figure:
-    """The table of folds and variants with mean, interval, tests and folds where a single modality is better."""
+    """Draws the table of folds and variants with mean, interval, tests and folds where a single modality is better."""
     text = table_text(results)
     header = [_broken(name) for name in fitting(text.header[1:], 30)]
     first = [*fitting([row[0] for row in text.folds], 24), *(row[0] for row in text.summary)]
@@ -49,7 +49,7 @@ def draw_table(results: Results) -> Figure:
 
 
 def _broken(name: str) -> str:
-    """A long heading on two lines."""
+    """Breaks a long heading into two lines."""
     if len(name) <= 11 or " " not in name:
         return name
     middle = min((place for place, letter in enumerate(name) if letter == " "), key=lambda at: abs(at - len(name) / 2))

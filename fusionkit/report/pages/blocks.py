@@ -99,12 +99,12 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What a link within the page calls it."""
+        """The name of the section in links within the page."""
         return "-".join("".join(each if each.isalnum() else " " for each in self.title.lower()).split())
 
 
 def section(title: str, *blocks: Block, folded: Mapping[str, Sequence[Block]] | None = None) -> Section:
-    """A section of these blocks."""
+    """Makes a section of these blocks."""
     return Section(title, blocks, {name: tuple(of) for name, of in (folded or {}).items()})
 
 
@@ -121,7 +121,7 @@ def picture(file: Path, draw: Callable[[], Figure], *, what: str, alt: str, capt
 
 
 def as_markdown(title: str, sections: Sequence[Section], folder: Path) -> str:
-    """The report as Markdown; figures are named relative to the folder that it will stand in."""
+    """Returns the report as Markdown; figures are named relative to the folder that it will stand in."""
     lines = [f"# {markdown_text(title)}", ""]
     for each in sections:
         lines += [f"## {markdown_text(each.title)}", ""]
@@ -150,5 +150,5 @@ def _lines(block: Block, folder: Path) -> list[str]:
 
 
 def missing_sentence(what: str, why: str) -> str:
-    """What stands in the place of a figure."""
+    """Says what stands in the place of a figure."""
     return f"{what}: not drawn, because {why}."

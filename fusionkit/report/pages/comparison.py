@@ -26,7 +26,7 @@ CHOICES_HEADER = ("", "fold", "trial", "setting", "values of the trials")
 
 
 def comparison_section(results: Results, figures: Path) -> Section | None:
-    """Verdict, ranking and costs; None of an experiment that is no comparison."""
+    """Makes the section of a comparison: verdict, ranking and costs; None of an experiment that is none."""
     if results.comparison is None:
         return None
     folded = {"Every pair, corrected for their number": [Table(PAIRS_HEADER, _pair_rows(results))]}

@@ -74,7 +74,7 @@ def scores_section(diagnosis: Diagnosis, of: DiagnosedTarget, title: str) -> Sec
 
 
 def _caveat(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[Block]:
-    """What the gains of a table are not, where groups are few."""
+    """Says what the gains of a table are not, where groups are few."""
     if not has_few_groups(diagnosis, of):
         return []
     return [Paragraph(f"The test part is of {of.groups} groups: {TOO_FEW} any of these gains from noise.")]

@@ -66,7 +66,7 @@ def write_diagnosis(diagnosis: Diagnosis, out: str | Path) -> Report:
 
 
 def diagnosis_sections(diagnosis: Diagnosis, figures: Path) -> tuple[Section, ...]:
-    """The sections of the page.
+    """Makes the sections of the page.
 
     Args:
         diagnosis: Of one run, or of several merged.

@@ -23,7 +23,7 @@ from fusionkit.version import __version__
 
 @dataclass(frozen=True)
 class Report:
-    """What `write_report` wrote.
+    """The files that `write_report` wrote.
 
     Args:
         html: The page.
@@ -81,7 +81,7 @@ def _files(blocks: Sequence[Block]) -> list[Path]:
 
 
 def _named_after(target: str, sections: Sequence[Section]) -> list[Section]:
-    """The part of a page that is of one of several targets."""
+    """Returns the part of a page that is of one of several targets."""
     return [replace(each, title=f"{target}: {each.title[:1].lower()}{each.title[1:]}") for each in sections]
 
 
@@ -108,7 +108,7 @@ def write_pages(
 
 
 def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing | None]:
-    """The sections of a report, with the table as a figure, which stands beside the page.
+    """Makes the sections of a report, with the table as a figure, which stands beside the page.
 
     Where no run has finished, only the sections that say so, why, and of which recipes; no table.
 
@@ -134,7 +134,7 @@ def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Sectio
 
 
 def title_of(results: Results, *others: Results) -> tuple[str, str]:
-    """The title of a report and the line below it; `others` are of other targets."""
+    """Returns the title of a report and the line below it; `others` are of other targets."""
     modalities = results.modalities
     folds, seeds = len(results.folds), len(results.seeds)
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
@@ -146,14 +146,14 @@ def title_of(results: Results, *others: Results) -> tuple[str, str]:
 
 
 def as_html(title: str, subtitle: str, sections: Sequence[Section], made_from: str) -> str:
-    """A report as one HTML page that says what it was made from; whatever names hold, they are shown and never run."""
+    """Returns a report as one HTML page that says what it was made from; names are shown and never run."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup, escape
 
     template = resources.files("fusionkit.report.pages").joinpath("page.html.j2").read_text(encoding="utf-8")
 
     def with_links(text: str) -> Markup:
-        """Escaped text in which the address of a publication can be followed."""
+        """Escapes text in which the address of a publication can be followed."""
         return Markup(re.sub(r"(https://doi\.org/[\w./()-]*\w)", r'<a href="\1">\1</a>', str(escape(text))))
 
     # The template has no blocks of its own that would need a loader, and every value is escaped.

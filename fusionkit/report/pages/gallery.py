@@ -50,7 +50,7 @@ class Gallery:
         self._unread: list[str] = []
 
     def sections(self) -> tuple[Section, ...]:
-        """All sections, in the order of a report."""
+        """Makes all sections, in the order of a report."""
         of_numbers = self._kind() == "numbers"
         return (
             self._values(),
@@ -236,7 +236,7 @@ class Gallery:
         return section("Predicted and true numbers", shown, *_unread(self._unread))
 
     def _networks(self) -> list[ResultColumn]:
-        """The columns that are networks."""
+        """Returns the columns that are networks."""
         return [column for column in self._results.columns if column.branch != CONSTANT]
 
     def _kind(self) -> TargetKind:
@@ -246,7 +246,7 @@ class Gallery:
             return "classes" if self._results.confusion.matrices else "labels"
 
     def _of_column(self, name: str, branch: str) -> list[Said]:
-        """What the runs of a column said, of those that can be read."""
+        """Returns the answers of a column's runs, of those that can be read."""
         said = []
         for row in self._experiment.rows(name):
             run = row.run
@@ -269,7 +269,7 @@ def _columns(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _unread(reasons: Sequence[str]) -> list[Block]:
-    """What a figure leaves out."""
+    """Says what a figure leaves out."""
     if not reasons:
         return []
     runs = "1 run is" if len(reasons) == 1 else f"{len(reasons)} runs are"

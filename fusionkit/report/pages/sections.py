@@ -13,13 +13,13 @@ from fusionkit.storage.results import Difference, Results, Variant
 
 
 def short_section(results: Results) -> Section:
-    """The answer in plain words."""
+    """Makes the section that answers in plain words."""
     first, *others = verdict(results)
     return section("In short", Paragraph(first), Points(tuple(others)))
 
 
 def table_section(results: Results) -> Section:
-    """The table of folds and variants, and every comparison."""
+    """Makes the section with the table of folds and variants, and every comparison."""
     text = table_text(results)
     notes = set(results.notes)
     captions = tuple(caption for caption in text.captions if caption not in notes and not caption.startswith("FAILED"))
@@ -34,7 +34,7 @@ def table_section(results: Results) -> Section:
 
 
 def comparison_table(results: Results) -> Block:
-    """Every pair of variants, and every fused one against the best network of one modality alone."""
+    """Tabulates every pair of variants, and every fused one against the best network of one modality alone."""
     metric, rows = results.main_metric, []
     for name, column in results.summary.items():
         if over := column.over_alone:
@@ -58,7 +58,7 @@ def _cells(comparison: Difference, metric: Metric) -> tuple[str, ...]:
 
 
 def paper_section(results: Results) -> Section | None:
-    """Published numbers beside ours; None where the experiment states none."""
+    """Sets published numbers beside ours; None where the experiment states none."""
     paper = published(results.experiment)
     if paper is None:
         return None
@@ -79,7 +79,7 @@ def paper_section(results: Results) -> Section | None:
 
 
 def notes_section(results: Results) -> Section | None:
-    """What was added, what the data lack, what should be known, and what failed; None where there is nothing."""
+    """Says what was added, what the data lack, what should be known, and what failed; None where there is nothing."""
     blocks: list[Block] = [Points(tuple(results.notes))] if results.notes else []
     if data_notes := tuple(results.data_notes):
         blocks += [Paragraph("What the dataset says of its files:"), Points(data_notes)]
@@ -101,7 +101,7 @@ def notes_section(results: Results) -> Section | None:
 
 
 def recipe_section(results: Results) -> Section:
-    """How the numbers came about: protocol, environment, variants and recipes."""
+    """Says how the numbers came about: protocol, environment, variants and recipes."""
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     folds = results.protocol.folds or {}
     facts = {

@@ -56,7 +56,7 @@ def write_stress_page(document: Stress, out: str | Path) -> Report:
 
 
 def title_of(document: Stress) -> tuple[str, str]:
-    """The title of the page and the line below it."""
+    """Returns the title of the page and the line below it."""
     modalities = dict.fromkeys(curve.modality for curve in document.curves)
     folds, seeds = len(document.folds), len(document.seeds)
     counted = f"{folds} {'fold' if folds == 1 else 'folds'}, {seeds} {'seed' if seeds == 1 else 'seeds'}"
@@ -68,7 +68,7 @@ def title_of(document: Stress) -> tuple[str, str]:
 
 
 def make_sections(document: Stress, figures: Path) -> tuple[Section, ...]:
-    """The sections of the page; their figures go to a folder."""
+    """Makes the sections of the page; their figures go to a folder."""
     first, *others = sentences(document) or ("No network reads a modality that was corrupted.",)
     return (
         section("In short", Paragraph(first), Points(tuple(others)), Paragraph(evidence(document))),

@@ -1,1 +1,1 @@
-"""What a report says: verdicts, tables and sentences."""
+"""The words of a report: verdicts, tables and sentences."""

@@ -1,4 +1,4 @@
-"""What every network is held against: the constant answer, and ensembles of networks that were trained alone."""
+"""The rivals of every network: the constant answer, and ensembles of networks that were trained alone."""
 
 from __future__ import annotations
 

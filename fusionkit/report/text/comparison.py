@@ -1,4 +1,4 @@
-"""What a comparison under equal conditions says: what was equal, ranks and costs, and what is larger than noise."""
+"""A comparison under equal conditions in words: what was equal, ranks and costs, and what is larger than noise."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_sure(pair: Pair) -> bool:
 
 
 def conditions(results: Results) -> tuple[str, ...]:
-    """What was equal for all variants, in a sentence or two."""
+    """Says what was equal for all variants, in a sentence or two."""
     comparison = compared(results)
     budget = comparison.budget
     if budget.minutes is None:
@@ -64,7 +64,7 @@ def _tuned_for_another(results: Results) -> list[str]:
 
 
 def ranking_rows(results: Results) -> tuple[tuple[str, ...], ...]:
-    """A row per column, best first: its mean, and the difference from the first column with interval and tests."""
+    """Tabulates the columns, best first: mean, and the difference from the first column with interval and tests."""
     metric, ranks = results.main_metric, compared(results).ranks.mean
     against = {pair.column: pair for pair in compared(results).against_first}
     rows = []
@@ -79,7 +79,7 @@ def ranking_rows(results: Results) -> tuple[tuple[str, ...], ...]:
 
 
 def cost_rows(results: Results) -> tuple[tuple[str, ...], ...]:
-    """A row per column, best first: what the variant behind it costs."""
+    """Tabulates the columns, best first: what the variant behind each costs."""
     costs, runs = compared(results).cost, {each.name: each.runs for each in results.columns}
     rows = []
     for name in in_order(results):
@@ -91,13 +91,13 @@ def cost_rows(results: Results) -> tuple[tuple[str, ...], ...]:
 
 
 def in_order(results: Results) -> list[str]:
-    """The columns that have a mean, best first."""
+    """Returns the columns that have a mean, best first."""
     sign = -results.main_metric.sign
     return sorted(results.means, key=lambda name: sign * results.means[name])
 
 
 def last_line(results: Results) -> str:
-    """Which differences are larger than noise, once all that were looked at are allowed for."""
+    """Says which differences are larger than noise, once all that were looked at are allowed for."""
     comparison, first = compared(results), results.columns[0].name
     pairs = comparison.against_first
     if len(results.columns) == 1:
@@ -132,7 +132,7 @@ def _against_first(results: Results, tested: Sequence[Pair], first: str) -> str:
 
 
 def _way(difference: float, results: Results) -> str:
-    """A difference, and where less is better whether it is for the better."""
+    """Writes a difference, and where less is better whether it is for the better."""
     text = format_value(difference, results.main_metric, signed=True)
     if results.higher_is_better:
         return text
@@ -146,7 +146,7 @@ def _between_all(comparison: Comparison) -> str:
 
 
 def heading(results: Results) -> str:
-    """What the figures of the ranking are: metric, unit, which way is better, and what differences are from."""
+    """Says what the figures of the ranking are: metric, unit, which way is better, and what differences are from."""
     unit = ", %" if results.main_metric.share else ""
     better = "higher" if results.higher_is_better else "lower"
     first = results.columns[0].name

@@ -1,4 +1,4 @@
-"""What a diagnosis says, in plain words."""
+"""A diagnosis in plain words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ASIDE = 0.05
 
 
 def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
-    """The answers, sentence by sentence; every one follows from the figures."""
+    """Answers sentence by sentence; every one follows from the figures."""
     sentences: list[str] = []
     several = len(diagnosis.targets) > 1
     single = one_modality(diagnosis)
@@ -45,13 +45,13 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
 
 
 def one_modality(diagnosis: Diagnosis) -> str:
-    """The only modality of a network; empty where there are several."""
+    """Returns the only modality of a network; empty where there are several."""
     names = diagnosis.modalities
     return str(names[0]) if len(names) == 1 else ""
 
 
 def _reached(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
-    """The fused score, and over what."""
+    """Says what the fused score is, and over what."""
     score = of.main_metric
     value = f"{format_value(of.fused.value, score)}{' %' if score.share else ''}"
     if diagnosis.each is not None:
@@ -124,7 +124,7 @@ def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]
 
 
 def _what_tells_nothing(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
-    """Why a gain has no interval."""
+    """Says why a gain has no interval."""
     if diagnosis.each is None:
         return "one group" if of.groups < 2 else f"the same gain in all {of.groups} groups"
     return "one fold" if len({each.fold for each in diagnosis.each}) == 1 else "the same gain in every fold"
@@ -142,7 +142,7 @@ def _source(of: DiagnosedTarget, modality: str) -> str:
 
 
 def _encoders(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
-    """How much of each modality's skill is left in its encoder."""
+    """Says how much of each modality's skill is left in its encoder."""
     score, few, parts = of.main_metric, has_few_groups(diagnosis, of), []
     for name, probe in of.probe.items():
         kept = probe.kept
@@ -164,7 +164,7 @@ def _encoders(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
 
 
 def _modalities(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
-    """What each modality earns, and what it costs in time."""
+    """Says what each modality earns, and what it costs in time."""
     score, few, sentences = of.main_metric, has_few_groups(diagnosis, of), []
     if of.shapley is not None and len(diagnosis.modalities) > 1:
         sign = score.sign

@@ -14,7 +14,7 @@ HOW = {ENSEMBLE: "average", ENSEMBLE_LOG: "average of the logarithms"}
 
 
 def points(value: float | None, score: Metric, *, signed: bool = False) -> str:
-    """A difference of a score with its unit.
+    """Writes a difference of a score with its unit.
 
     Example:
         >>> from fusionkit.report.text.tables import SHARE
@@ -25,7 +25,7 @@ def points(value: float | None, score: Metric, *, signed: bool = False) -> str:
 
 
 def with_interval(figure: Figure, score: Metric, diagnosis: Diagnosis, *, signed: bool = False) -> str:
-    """A difference with its interval: over folds as half its width, over the groups of one test part as its limits."""
+    """Writes a difference with its interval: over folds as half its width, over groups as its limits."""
     value, low, high = figure.value, figure.low, figure.high
     if value is None or low is None or high is None or not has_interval(figure):
         return points(value, score, signed=signed)
@@ -37,7 +37,7 @@ def with_interval(figure: Figure, score: Metric, diagnosis: Diagnosis, *, signed
 
 
 def better_ensemble(of: DiagnosedTarget) -> tuple[str, Figure] | None:
-    """The ensemble over which fusing gains least; None where there is none."""
+    """Returns the ensemble over which fusing gains least, and that gain; None where there is none."""
     gains = {name: over for name in HOW if (over := of.fusing.gains[name]) is not None}
     known = {name: over.value for name, over in gains.items() if over.value is not None}
     name = min(known, key=lambda name: known[name], default=None)

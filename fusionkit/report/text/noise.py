@@ -1,4 +1,4 @@
-"""What can be told from noise: one rule for every place that says so, or could be read so."""
+"""One rule for what can be told from noise, for every place that says so, or could be read so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NO_TIME = "no difference"
 
 
 def has_interval(figure: Figure) -> bool:
-    """Whether a figure has an interval. One without width is none: of two groups every resample may give the same.
+    """Says whether a figure has an interval. One without width is none: of two groups every resample may give the same.
 
     Example:
         >>> has_interval(Figure(value=0.25, low=0.25, high=0.25)), has_interval(Figure(value=0.25, low=0.2, high=0.3))
@@ -27,7 +27,7 @@ def has_interval(figure: Figure) -> bool:
 
 
 def has_few_groups(diagnosis: Diagnosis, of: DiagnosedTarget) -> bool:
-    """Whether a target's test part has too few groups to tell anything from noise; merged folds have none of their own.
+    """Says whether the test part has too few groups to tell anything from noise; merged folds have none of their own.
 
     Args:
         diagnosis: Of one run, or of several merged.
@@ -37,7 +37,7 @@ def has_few_groups(diagnosis: Diagnosis, of: DiagnosedTarget) -> bool:
 
 
 def noise_words(gain: Figure, few: bool) -> str:
-    """Whether a difference is larger than noise, in words.
+    """Says whether a difference is larger than noise, in words.
 
     Args:
         gain: The difference with its interval.
@@ -56,7 +56,7 @@ def noise_words(gain: Figure, few: bool) -> str:
 
 
 def holds_zero(gain: Figure) -> bool:
-    """Whether a difference with an interval may be none."""
+    """Says whether a difference with an interval may be none."""
     low, high = gain.low, gain.high
     return low is not None and high is not None and low <= 0 <= high
 

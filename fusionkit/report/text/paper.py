@@ -29,7 +29,7 @@ class PlainTable:
 
 
 def fold_table(results: Results, paper: Published) -> PlainTable | None:
-    """Fold by fold, ours and the paper's beside each other; None where the paper states no folds.
+    """Tabulates ours and the paper's beside each other, fold by fold; None where the paper states no folds.
 
     A star marks a fold where a single modality is better, in ours and in the paper's own numbers.
     """
@@ -55,7 +55,7 @@ def fold_table(results: Results, paper: Published) -> PlainTable | None:
 
 
 def mean_table(results: Results, paper: Published) -> PlainTable:
-    """Variant by variant: our mean, every published one, and both over the folds that both have."""
+    """Tabulates our mean, every published one, and both over the folds that both have, variant by variant."""
     metric = results.main_metric
     sources = (paper.source, *(source for source, _ in paper.also))
     header = ["", "ours, all our folds", *map(short_source, sources)]
@@ -82,7 +82,7 @@ def mean_table(results: Results, paper: Published) -> PlainTable:
 
 
 def better_singles_of_paper(results: Results, paper: Published) -> dict[str, dict[str, tuple[str, float, float]]]:
-    """By fused variant and fold: the uni-modal variant that beats it in the paper's own numbers, and both numbers."""
+    """Finds by fused variant and fold the uni-modal variant that beats it in the paper, and both numbers."""
     better = results.main_metric.sign
     found: dict[str, dict[str, tuple[str, float, float]]] = {}
     for column in results.columns:
@@ -101,7 +101,7 @@ def better_singles_of_paper(results: Results, paper: Published) -> dict[str, dic
 
 
 def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
-    """Where the published numbers do not agree with each other, a sentence each."""
+    """Says where the published numbers do not agree with each other, a sentence each."""
     sentences, main = [], short_source(paper.source)
     for name in paper.variants:
         by_fold = paper.folds.get(name)
@@ -181,13 +181,13 @@ def _fold_sentences(results: Results, paper: Published) -> list[str]:
 
 
 def _all_folds(results: Results, paper: Published) -> list[str]:
-    """The paper's folds in its order, then those of ours that it does not have."""
+    """Returns the paper's folds in its order, then those of ours that it does not have."""
     theirs = [fold for by_fold in paper.folds.values() for fold in by_fold]
     return list(dict.fromkeys([*theirs, *(fold.name for fold in results.folds)]))
 
 
 def _uni_modal(columns: Sequence[ResultColumn], fused: ResultColumn) -> list[str]:
-    """The uni-modal columns that a fused one is judged against: those of its own networks alone, else all."""
+    """Returns the uni-modal columns that a fused one is judged against: those of its own networks alone, else all."""
     of_any = [column for column in columns if column.branch not in FUSING]
     own = [column for column in of_any if column.runs == fused.alone]
     return [column.name for column in own or of_any]
@@ -202,7 +202,7 @@ def _tolerance(results: Results) -> float:
 
 
 def _precisely(said: Mapping[str, float], results: Results) -> dict[str, str]:
-    """Numbers with one more digit than tables show, since contradictions are small."""
+    """Writes numbers with one more digit than tables show, since contradictions are small."""
     if results.main_metric.share:
         return {source: f"{100 * value:.2f}" for source, value in said.items()}
     return {source: f"{value:.4g}" for source, value in said.items()}

@@ -38,7 +38,7 @@ class Published:
 
 
 def published(experiment: StatedExperiment) -> Published | None:
-    """The numbers that the experiment file states; None where it states none.
+    """Returns the numbers that the experiment file states; None where it states none.
 
     Example:
         >>> paper = {"source": "Table 2", "unit": "percent", "folds": {"N2": {"A1,2": 90.0, "A3,4": 92.0}}}
@@ -67,7 +67,7 @@ def published(experiment: StatedExperiment) -> Published | None:
 
 
 def short_source(source: str) -> str:
-    """A source as a heading: without its address, and without what stands behind a semicolon.
+    """Shortens a source to a heading: without its address, and without what stands behind a semicolon.
 
     Example:
         >>> short_source("Chang and Skarbek 2021, https://doi.org/10.3390/s21165452, Table 2; epoch not stated")

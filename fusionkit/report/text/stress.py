@@ -1,4 +1,4 @@
-"""What is left under corruptions, in words and as text for tables."""
+"""The remains of scores under corruptions, in words and as text for tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PER_CENT = ("share", "share of the length")
 
 
 def level_text(level: float, unit: str) -> str:
-    """A level as a heading.
+    """Writes a level as a heading.
 
     Example:
         >>> level_text(0.2, "share"), level_text(0.5, "seconds"), level_text(2.0, "standard deviations")
@@ -38,12 +38,12 @@ def level_text(level: float, unit: str) -> str:
 
 
 def corruptions_of(document: Stress) -> tuple[str, ...]:
-    """The corruptions that have curves, in order."""
+    """Returns the corruptions that have curves, in order."""
     return tuple(dict.fromkeys(curve.corruption for curve in document.curves))
 
 
 def curves_of(document: Stress, corruption: str, target: str) -> dict[str, list[StressCurve]]:
-    """By modality the curves of a corruption and target that have a value; with those that do not read the modality.
+    """Returns by modality the curves of a corruption and target that have a value; flat ones, too.
 
     A network of the modality alone says nothing where it is missing, so it has no curve there.
     """
@@ -57,19 +57,19 @@ def curves_of(document: Stress, corruption: str, target: str) -> dict[str, list[
 
 
 def is_fused(curve: StressCurve) -> bool:
-    """Whether a curve is of several modalities."""
+    """Says whether a curve is of several modalities."""
     return curve.branch in (FUSED, *ENSEMBLES)
 
 
 def reads_it(curve: StressCurve) -> bool:
-    """Whether a curve's branch reads the modality that is corrupted; any other is a flat line."""
+    """Says whether a curve's branch reads the modality that is corrupted; any other is a flat line."""
     return is_fused(curve) or curve.branch == curve.modality
 
 
 def rows_of(
     curves: Sequence[StressCurve], metric: Metric, levels: Sequence[float], limits: bool = False
 ) -> list[tuple[str, ...]]:
-    """A row per curve that reads the modality, a value per level; with its interval, if `limits`."""
+    """Tabulates curves that read the modality, a value per level; with its interval, if `limits`."""
 
     def cell(point: StressPoint | None) -> str:
         if point is None or point.mean is None:
@@ -87,12 +87,12 @@ def rows_of(
 
 
 def levels_of(curves: Sequence[StressCurve]) -> list[float]:
-    """Every level that some curve has."""
+    """Returns every level that some curve has."""
     return sorted({point.level for curve in curves for point in curve.points})
 
 
 def sentences(document: Stress) -> tuple[str, ...]:
-    """What is left at the strongest level of every corruption and modality, and what to be careful about."""
+    """Says what is left at the strongest level of every corruption and modality, and what to be careful about."""
     said, few = list[str](), _few_groups(document)
     for target, of in document.targets.items():
         for corruption in corruptions_of(document):
@@ -106,7 +106,7 @@ def sentences(document: Stress) -> tuple[str, ...]:
 
 
 def evidence(document: Stress) -> str:
-    """Over how many samples all of it is, what one is worth, and by which rule a change is one."""
+    """Says over how many samples all of it is, what one is worth, and by which rule a change is one."""
     samples, groups, folds = document.samples, document.groups, len(document.folds)
     grouped = f" of {groups} {'group' if groups == 1 else 'groups'}" if groups < samples else ""
     over = f"{samples} samples{grouped}{f' in {folds} folds' if folds > 1 else ''}"
@@ -128,7 +128,7 @@ def _few_groups(document: Stress) -> bool:
 
 
 def _told(curves: Sequence[StressCurve], metric: Metric) -> Iterator[StressCurve]:
-    """The best fused curve and the ensemble; of a network of one modality its own."""
+    """Yields the best fused curve and the ensemble; of a network of one modality its own."""
     reading = [curve for curve in curves if reads_it(curve) and curve.strongest.mean is not None]
     means = {at: curve.untouched.mean for at, curve in enumerate(reading) if curve.branch == FUSED}
     fused = {at: mean for at, mean in means.items() if mean is not None}
@@ -141,7 +141,7 @@ def _told(curves: Sequence[StressCurve], metric: Metric) -> Iterator[StressCurve
 
 
 def _kept(curves: Sequence[StressCurve], of: StressTarget, few: bool) -> str:
-    """What curves keep, the verb only where it changes; what may be noise is called no change."""
+    """Says what curves keep, the verb only where it changes; what may be noise is called no change."""
     metric, told, before = of.main_metric, list[str](), ""
     for curve in curves:
         name = "the ensemble" if curve.branch == curve.column == ENSEMBLE else curve.column
@@ -181,7 +181,7 @@ def _measure(of: StressTarget, target: str) -> str:
 
 
 def measure_in_words(document: Stress, target: str) -> str:
-    """The metric of a target, its unit, and which way is better."""
+    """Names the metric of a target, its unit, and which way is better."""
     return _measure(document.targets[target], target)
 
 

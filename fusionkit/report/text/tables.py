@@ -42,7 +42,7 @@ class TableText:
 
 
 def table_text(results: Results) -> TableText:
-    """The table of an experiment's results; without rows where no run has finished."""
+    """Makes the table of an experiment's results; without rows where no run has finished."""
     names = [column.name for column in results.columns]
     of = results.summary
     unit = ", %" if results.main_metric.share else ""
@@ -60,7 +60,7 @@ def table_text(results: Results) -> TableText:
 
 
 def markdown(results: Results) -> str:
-    """The table as Markdown, with its captions."""
+    """Writes the table as Markdown, with its captions."""
     text = table_text(results)
     lines = [f"**{text.title}**", "", *(markdown_heading(text.header) if text.folds else ())]
     lines += [markdown_line(row) for row in text.folds]
@@ -70,7 +70,7 @@ def markdown(results: Results) -> str:
 
 
 def format_value(value: float | None, metric: Metric, *, signed: bool = False) -> str:
-    """A value of a metric: shares in per cent with one decimal, others with three significant digits.
+    """Writes a value of a metric: shares in per cent with one decimal, others with three significant digits.
 
     Example:
         >>> mae = Metric("mae", higher_is_better=False)
@@ -86,7 +86,7 @@ def format_value(value: float | None, metric: Metric, *, signed: bool = False) -
 
 
 def format_p(p: float | None) -> str:
-    """A p value with three decimals.
+    """Writes a p value with three decimals.
 
     Example:
         >>> format_p(0.0625), format_p(0.0001)
@@ -98,7 +98,7 @@ def format_p(p: float | None) -> str:
 
 
 def p_in_words(p: float | None) -> str:
-    """A p value in a sentence.
+    """Writes a p value in a sentence.
 
     Example:
         >>> p_in_words(0.0625), p_in_words(0.0001)
@@ -175,7 +175,7 @@ def _notes_and_failures(results: Results) -> list[str]:
 
 
 def _coverage(results: Results) -> list[str]:
-    """Which columns are over fewer samples than others, since samples lack a modality."""
+    """Says which columns are over fewer samples than others, since samples lack a modality."""
     samples: dict[str, int] = {}
     for row in results.rows:
         if row.variant is not None:
@@ -188,7 +188,7 @@ def _coverage(results: Results) -> list[str]:
 
 
 def markdown_line(cells: Sequence[str]) -> str:
-    r"""A row of a Markdown table, whatever its cells hold.
+    r"""Writes a row of a Markdown table, whatever its cells hold.
 
     Example:
         >>> markdown_line(["a|b", "<i>"])
@@ -198,10 +198,10 @@ def markdown_line(cells: Sequence[str]) -> str:
 
 
 def markdown_heading(header: Sequence[str]) -> list[str]:
-    """The first two lines of a Markdown table, whose columns but the first hold numbers."""
+    """Returns the first two lines of a Markdown table, whose columns but the first hold numbers."""
     return [markdown_line(header), markdown_line(["---", *["---:"] * (len(header) - 1)])]
 
 
 def markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is, on one line and without becoming HTML."""
+    """Escapes text so that Markdown shows it as it is, on one line and without becoming HTML."""
     return " ".join(re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text.replace("&", "&amp;")).split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def in_thousands(number: float) -> str:
-    """A count with a unit of thousands.
+    """Writes a count with a unit of thousands.
 
     Example:
         >>> in_thousands(512), in_thousands(99_328), in_thousands(10_904_960)
@@ -17,7 +17,7 @@ def in_thousands(number: float) -> str:
 
 
 def in_bytes(number: float) -> str:
-    """A size in memory.
+    """Writes a size in memory.
 
     Example:
         >>> in_bytes(100), in_bytes(785_176)
@@ -30,7 +30,7 @@ def in_bytes(number: float) -> str:
 
 
 def in_time(hours: float) -> str:
-    """A duration, in the unit that suits it.
+    """Writes a duration, in the unit that suits it.
 
     Example:
         >>> in_time(0.00001), in_time(0.001), in_time(0.2), in_time(30.25), in_time(2400)
@@ -46,7 +46,7 @@ def in_time(hours: float) -> str:
 
 
 def in_seconds(seconds: float) -> str:
-    """A duration of less than some minutes, to three digits.
+    """Writes a duration of less than some minutes, to three digits.
 
     Example:
         >>> in_seconds(0.00042), in_seconds(0.0123), in_seconds(1.234), in_seconds(250.0)
@@ -58,7 +58,7 @@ def in_seconds(seconds: float) -> str:
 
 
 def in_rate(per_second: float) -> str:
-    """How many in a second, to three digits or to the last whole one.
+    """Writes how many in a second, to three digits or to the last whole one.
 
     Example:
         >>> in_rate(0.1234), in_rate(12.34), in_rate(12_345.6)

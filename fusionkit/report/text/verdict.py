@@ -1,4 +1,4 @@
-"""What the numbers say, in plain words: does fusing help, by how much, and what of it is larger than noise."""
+"""The answer in plain words: does fusing help, by how much, and what of it is larger than noise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CORRECTED = (
 
 
 def verdict(results: Results) -> tuple[str, ...]:
-    """The answer, sentence by sentence; every one follows from the numbers."""
+    """Answers sentence by sentence; every one follows from the numbers."""
     if not results.rows:
         failed = len(results.failures)
         return (f"No answer. {NONE_FINISHED}{f': {failed} failed' if failed else ''}.",)
@@ -77,12 +77,12 @@ def _with_corrected_tests(results: Results, comparison: Comparison) -> Results:
 
 
 def nothing_to_fuse(modality: str) -> str:
-    """What is said instead of whether fusing helps, where there is one modality."""
+    """Says instead of whether fusing helps that there is one modality."""
     return f"There is one modality, {modality}, so there is nothing to fuse."
 
 
 def _reached(results: Results) -> list[str]:
-    """What the best column reaches."""
+    """Says what the best column reaches."""
     networks = [column.name for column in results.columns if column.branch != CONSTANT]
     best, known = best_column(networks, results), results.means.keys() & set(networks)
     if best is None:
@@ -161,7 +161,7 @@ def _how_many(judged: Collection[str], gained: Sequence[str], lost: Sequence[str
 
 
 def _against_first(results: Results) -> list[str]:
-    """Which columns differ from the first one by more than noise."""
+    """Says which columns differ from the first one by more than noise."""
     first = results.columns[0].name
     others = [name for name in _fused(results) if name != first]
     found = {name: results.summary[name].against.get(first) for name in others}
@@ -185,7 +185,7 @@ def _against_first(results: Results) -> list[str]:
 
 
 def _better_singles(results: Results) -> list[str]:
-    """In which folds a network of one modality beats a fused one."""
+    """Says in which folds a network of one modality beats a fused one."""
     judged = {
         name: results.summary[name]
         for name in _fused(results)

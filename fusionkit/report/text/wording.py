@@ -12,7 +12,7 @@ MOST_LISTED = 6
 
 
 def comparison_of(results: Results, name: str, other: str) -> tuple[Difference | None, int]:
-    """A column against another, whichever of the two stands first; and the sign that makes it `name` minus `other`."""
+    """Returns the comparison of two columns, and the sign that makes it `name` minus `other`."""
     forward = results.summary[name].against.get(other)
     if forward:
         return forward, 1
@@ -26,18 +26,18 @@ def best_column(names: Iterable[str], results: Results) -> str | None:
 
 
 def sign_of(results: Results) -> int:
-    """1 where more is better, else -1."""
+    """Returns 1 where more is better, else -1."""
     return results.main_metric.sign
 
 
 def is_sure(comparison: Difference) -> bool:
-    """Whether a difference is larger than noise."""
+    """Says whether a difference is larger than noise."""
     p = comparison.corrected_t_p
     return p is not None and p < LEVEL
 
 
 def surely(comparison: Difference, better: int) -> bool:
-    """Whether a difference is larger than noise, and to this side."""
+    """Says whether a difference is larger than noise, and to this side."""
     return is_sure(comparison) and better * comparison.difference.mean > 0
 
 
@@ -51,18 +51,18 @@ def noise_words_of(comparison: Difference) -> str:
 
 
 def amount(value: float, results: Results) -> str:
-    """A value with its unit."""
+    """Writes a value with its unit."""
     metric = results.main_metric
     return format_value(value, metric) + (" %" if metric.share else "")
 
 
 def measure_words(results: Results) -> str:
-    """What a value is of."""
+    """Says what a value is of."""
     return f"({results.metric} of {results.target})"
 
 
 def by_how_much(gain: float, results: Results) -> str:
-    """How much better or worse; numbers without a share are named better and worse, whichever way they count."""
+    """Says how much better or worse; numbers without a share are named better and worse, whichever way they count."""
     metric = results.main_metric
     size = format_value(abs(gain), metric)
     if float(size) == 0:
