@@ -86,7 +86,7 @@ def use_device(name: str) -> Iterator[None]:
 
 
 def _commit() -> dict[str, Any]:
-    """Returns the commit of fusionkit's own source, where it is used from a checkout and not from an installed wheel."""
+    """Returns the commit of fusionkit's own source, where it is used from a checkout and not from a wheel."""
     home = Path(version.__file__).parent
 
     def git(*arguments: str) -> subprocess.CompletedProcess[str]:
