@@ -21,7 +21,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
-from fusionkit.interfaces import LossHead
+from fusionkit.interfaces import LOSS, LossHead
 from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.card import (
     Card,
@@ -229,7 +229,7 @@ def judge_branch(head: LossHead, target: str, branch: str, predictions: Predicti
     values, losses = dict(head.metrics(said, wanted)), None
     if branch in predictions.scores:
         losses = head.loss(predictions.scores[branch][target][rows], wanted)
-        values["loss"] = float(losses.double().mean())
+        values[LOSS.name] = float(losses.double().mean())
     return Judged(rows, said, wanted, losses, values)
 
 
