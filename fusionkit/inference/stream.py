@@ -182,7 +182,7 @@ class _Line:
 
     def __init__(self, name: str, branch: Branch, most: int | None, transform: OfWindow | None) -> None:
         self._name, self._branch, self._most, self._transform = name, branch, most, transform
-        self.ahead = tuple(branch.encoders)[: branch.element_wise if transform is None else 0]
+        self.ahead = tuple(branch.encoders)[: branch.element_encoders if transform is None else 0]
         self.forget()
 
     def forget(self) -> None:

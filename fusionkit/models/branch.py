@@ -74,7 +74,7 @@ class Branch(nn.Module):
         return first.whole_numbers
 
     @property
-    def element_wise(self) -> int:
+    def element_encoders(self) -> int:
         """The number of encoders, from the first of the chain on, that take every element by itself."""
         return sum(1 for _ in takewhile(lambda encoder: isinstance(encoder, ElementEncoder), self.encoders))
 

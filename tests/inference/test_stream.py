@@ -122,7 +122,7 @@ def test_every_element_is_encoded_once_by_encoders_that_see_no_neighbour_and_ane
         stream.predict()
     assert calls[0] == calls[1] == [4, 4, 4, 4]
     assert calls[2] == [4, 4, 8, 8, 10, 10, 10, 10]
-    assert [len(CHAINS[name][1]) - MODELS["mrpn"].branch(name).element_wise for name in CHAINS] == [0, 2, 2, 0]
+    assert [len(CHAINS[name][1]) - MODELS["mrpn"].branch(name).element_encoders for name in CHAINS] == [0, 2, 2, 0]
 
 
 def test_what_will_fall_out_of_the_window_is_not_encoded() -> None:

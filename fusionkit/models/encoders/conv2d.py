@@ -88,7 +88,7 @@ class Conv2d(ElementEncoder):
         _check(in_shape, channels, kernel, pooling)
         self.pixels = Pixels(in_shape[0], mean, std, source="conv2d")
         self.network = nn.Sequential(
-            *(_block(narrow, wide, kernel, pooling, norm) for narrow, wide in pairwise((in_shape[0], *channels)))
+            *(_make_block(narrow, wide, kernel, pooling, norm) for narrow, wide in pairwise((in_shape[0], *channels)))
         )
         self.dropout = nn.Dropout(dropout)
         self.out_shape = (channels[-1],)
@@ -112,7 +112,7 @@ class _Convolution(nn.Conv2d):
         return nn.functional.conv2d(images, weight, self.bias, self.stride, self.padding)
 
 
-def _block(narrow: int, wide: int, kernel: int, pooling: PoolingName, norm: NormName) -> nn.Sequential:
+def _make_block(narrow: int, wide: int, kernel: int, pooling: PoolingName, norm: NormName) -> nn.Sequential:
     stride = 2 if pooling == "stride" else 1
     # A bias before a batch norm is cancelled by it.
     convolution = _Convolution(narrow, wide, kernel, stride, kernel // 2, bias=norm != "batch")
@@ -122,10 +122,10 @@ def _block(narrow: int, wide: int, kernel: int, pooling: PoolingName, norm: Norm
         "mean": (nn.ReLU(), nn.AvgPool2d(2)),
         "stride": (nn.ReLU(),),
     }
-    return nn.Sequential(convolution, _norm(norm, wide), *after[pooling])
+    return nn.Sequential(convolution, _make_norm(norm, wide), *after[pooling])
 
 
-def _norm(norm: NormName, channels: int) -> nn.Module:
+def _make_norm(norm: NormName, channels: int) -> nn.Module:
     if norm == "none":
         return nn.Identity()
     if norm == "batch":
