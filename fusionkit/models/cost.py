@@ -127,9 +127,9 @@ def measure(
         RecipeError: `lengths` names no modality, or no positive number, or samples of them do not fit into the memory.
     """
     assumed = assume_lengths(model, lengths)
-    with explain_full_memory(lambda: _too_long(assumed)):
+    with explain_full_memory(lambda: _explain_length(assumed)):
         parts, flops = _run(recipe, model.eval(), assumed)
-        memory = _memory(recipe, model.train(), assumed)
+        memory = _measure_memory(recipe, model.train(), assumed)
     return ModelCost(
         {name: ModalityCost(assumed[name], model.branch(name).in_shape, parts[name]) for name in model.modalities},
         parts["fused"],
@@ -137,23 +137,23 @@ def measure(
         flops,
         count_samples(recipe, model, assumed),
         memory,
-        _memory_of_longest(recipe, model, {**assumed, **longest}) if longest else None,
+        _measure_longest(recipe, model, {**assumed, **longest}) if longest else None,
         tuple(name for name, spec in recipe.model.modalities.items() if spec.recompute and _recomputes(model, name)),
     )
 
 
-def _memory_of_longest(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory | None:
-    full = _too_long(lengths)
+def _measure_longest(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory | None:
+    full = _explain_length(lengths)
     try:
         with explain_full_memory(lambda: full):
-            return _memory(recipe, model, lengths)
+            return _measure_memory(recipe, model, lengths)
     except RecipeError as error:
         if error is full:
             return None
         raise
 
 
-def _too_long(lengths: Mapping[str, int]) -> RecipeError:
+def _explain_length(lengths: Mapping[str, int]) -> RecipeError:
     stated = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
     message = f"{_BATCH} samples of so many elements do not fit into this machine's memory: {stated}"
     name = max(lengths, key=lambda each: lengths[each])
@@ -204,7 +204,7 @@ def _record(
     def end(module: nn.Module, _: object, output: object) -> None:
         found[module] = (output, flops() - started[module])
 
-    handles = [hook for module in modules for hook in _hooks(module, start, end)]
+    handles = [hook for module in modules for hook in _hook(module, start, end)]
     try:
         yield
     finally:
@@ -212,7 +212,7 @@ def _record(
             handle.remove()
 
 
-def _hooks(module: nn.Module, start: Callable[..., None], end: Callable[..., None]) -> tuple[RemovableHandle, ...]:
+def _hook(module: nn.Module, start: Callable[..., None], end: Callable[..., None]) -> tuple[RemovableHandle, ...]:
     return module.register_forward_pre_hook(start), module.register_forward_hook(end)
 
 
@@ -242,7 +242,7 @@ FLOPS_OF_LSTM: dict[Any, Any] = {
 """For torch's counter of FLOPs, the LSTM of CPUs, which it does not know."""
 
 
-def _memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory:
+def _measure_memory(recipe: Recipe, model: FusionModel, lengths: Mapping[str, int]) -> Memory:
     parameters = list(model.parameters())
     kept: dict[int, int] = {}
 

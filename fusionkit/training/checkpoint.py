@@ -65,6 +65,14 @@ class Position:
         self.epoch = self.batch = self.step = self.loss_count = 0
         self.loss_sum, self.losses, self.best_epoch, self.repeats = 0.0, [], None, []
 
+    def next_step(self, batches: int, loss: float) -> None:
+        """Goes on to the next step after one that learnt from so many batches."""
+        self.batch += batches
+        self.step += 1
+        self.total_steps += 1
+        self.loss_sum += loss
+        self.loss_count += 1
+
     def next_epoch(self, monitored: float) -> None:
         """Goes on to the start of the next epoch."""
         self.losses.append(monitored)
@@ -136,7 +144,7 @@ def pack_optimizer_state(
         optimizer: The optimizer.
         names: The names of its parameters.
     """
-    state, keys = optimizer.state_dict()["state"], _keys(optimizer, names)
+    state, keys = optimizer.state_dict()["state"], _name_keys(optimizer, names)
     return {key: state[position] for position, key in keys.items() if position in state}
 
 
@@ -153,7 +161,7 @@ def load_optimizer_state(
     Raises:
         RunError: The checkpoint is of other parameters.
     """
-    keys, state = _keys(optimizer, {} if checkpoint.by_position else names), checkpoint.optimizer
+    keys, state = _name_keys(optimizer, {} if checkpoint.by_position else names), checkpoint.optimizer
     if unknown := sorted(state.keys() - set(keys.values())):
         listed = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise RunError(
@@ -163,7 +171,7 @@ def load_optimizer_state(
     optimizer.load_state_dict({"state": kept, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _keys(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[int, str]:
+def _name_keys(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[int, str]:
     """Names parameters as a checkpoint does, by their position in the optimizer's own state."""
     packed = optimizer.state_dict()["param_groups"]
     return {

@@ -96,7 +96,7 @@ class Learner:
             TrainingError: A loss term or a gradient is not finite, or memory runs out; the weights stay as they were.
         """
         device = self._fabric.device
-        with name_batches(lambda: self._where(moment), batches, device, FEWER_SAMPLES):
+        with name_batches(lambda: self._name_moment(moment), batches, device, FEWER_SAMPLES):
             return self._learn(batches, moment, signal)
 
     def _learn(self, batches: Sequence[Batch], moment: Moment, signal: int) -> Outcome:
@@ -134,7 +134,7 @@ class Learner:
     def _plan(self, batch: Batch, moment: Moment) -> Plan:
         if self._balancer is None or "plan" not in self._hooks:
             return Plan()
-        plan = self._balancer.plan(self._step_of(batch, moment, None, None))
+        plan = self._balancer.plan(self._make_step(batch, moment, None, None))
         for name in plan.resets:
             assert self._initial is not None
             self._parts.restore(self._initial, (name,))
@@ -147,7 +147,7 @@ class Learner:
     ) -> dict[str, Tensor]:
         """Adds the gradients of a batch, and returns its loss terms and their total."""
         wanted = self._terms if plan.terms is None else self._terms & frozenset(plan.terms)
-        step = self._step_of(batch, moment, None, self._teacher(batch) if self._teacher else None)
+        step = self._make_step(batch, moment, None, self._teacher(batch) if self._teacher else None)
         # The network labels its own parts within: what is left of a forward pass is neither theirs nor the losses'.
         with self._label(REST), self._fabric.autocast():
             output = self._forward(batch, wanted, step)
@@ -155,7 +155,7 @@ class Learner:
             step,
             output=widen_scores(output),
             loss_of=partial(self._model.loss_of, output, batch.targets),
-            scores_of=partial(self._scores_of, batch),
+            scores_of=partial(self._score, batch),
             fuse=partial(self._fuse, output),
             distribution_of=self._model.distribution_of,
         )
@@ -185,7 +185,7 @@ class Learner:
         )
         return replace(output, unimodal={name: output.unimodal[name] for name in heads if name in output.unimodal})
 
-    def _scores_of(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
+    def _score(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
         """Returns the fused scores that a batch of these modalities alone has; the step goes on as if never asked."""
         self._parts.evaluate()
         with torch.no_grad(), self._fabric.autocast():
@@ -259,7 +259,7 @@ class Learner:
         scale_of = [scales.get(part_of.get(id(parameter), "")) for parameter in parameters]
         accumulate(parameters, gradients, scale_of)
 
-    def _step_of(self, batch: Batch, moment: Moment, output: ModelOutput | None, teacher: ModelOutput | None) -> Step:
+    def _make_step(self, batch: Batch, moment: Moment, output: ModelOutput | None, teacher: ModelOutput | None) -> Step:
         return Step(moment.epoch, moment.step, moment.epochs, output, batch.targets, batch.sample_ids, teacher)
 
     def _refuse_flaws(
@@ -268,14 +268,14 @@ class Learner:
         modules: list[nn.Module] = [self._model, *([self._balancer] if self._balancer else [])]
         named = (pair for module in modules for pair in module.named_parameters())
         refuse_flaws(
-            self._where(moment),
+            self._name_moment(moment),
             terms,
             (pair for pair in named if id(pair[1]) in learning),
             [name for batch in batches for name in batch.sample_ids],
             flawed=flawed and self._spec.precision != "16-mixed",  # there the step is skipped
         )
 
-    def _where(self, moment: Moment) -> str:
+    def _name_moment(self, moment: Moment) -> str:
         return f"stage {self._stage.name}, epoch {moment.epoch}, step {moment.step}"
 
     def _set_rate(self, lr: float) -> None:

@@ -41,7 +41,7 @@ class Journal:
         if active:
             run.truncate_log(records)
             self._events = SummaryWriter(run.tensorboard, purge_step=step)
-            self._bar = _bar() if progress else None
+            self._bar = _make_bar() if progress else None
         self._task: Any = None
         self._untold: list[Mapping[str, Any]] = []
         self._told_at = time.monotonic()
@@ -141,7 +141,7 @@ def describe_epoch(
     }
 
 
-def _bar() -> Progress:
+def _make_bar() -> Progress:
     """Makes a line on the error output; where it is too long, the losses end with an ellipsis, and nothing else."""
     return Progress(
         TextColumn("{task.description}"),

@@ -149,7 +149,8 @@ class _Fit:
         make = partial(make_feed, self._fabric, self._assembly, stage, self._model)
         feed, held_out = make(self._assembly.train_ids, training=True), self._assembly.validation_ids
         validation = make(held_out, training=False) if held_out else None
-        reviewer = self._reviewer(stage, recipe.lr) if balancer is not None and balancer.uses("before_epoch") else None
+        reviews = balancer is not None and balancer.uses("before_epoch")
+        reviewer = self._make_reviewer(stage, recipe.lr) if reviews else None
         steps = spec.epochs * math.ceil(feed.count(position.epoch) / spec.accumulate)
         self._journal.stage(stage.name, steps, position.step)
         if self._profile is not None:
@@ -168,21 +169,17 @@ class _Fit:
         count = feed.count(position.epoch)
         steps = group_batches(feed, position.epoch, spec.accumulate, position.batch)
         for batches in steps if self._profile is None else self._profile.steps(steps):
-            moment = Moment(position.epoch, position.step, spec.epochs, lr * self._factor(len(batches), count))
+            moment = Moment(position.epoch, position.step, spec.epochs, lr * self._scale_rate(len(batches), count))
             self._seed(stage, position.step)
-            moved = [self._to_device(batch) for batch in batches]
+            moved = [self._move(batch) for batch in batches]
             outcome = learner(moved, moment, self._listener.received or 0)
             # The step counts before anything can save or leave: a checkpoint must not have it learnt once more.
-            position.batch += len(batches)
-            position.step += 1
-            position.total_steps += 1
-            position.loss_sum += outcome.loss
-            position.loss_count += 1
+            position.next_step(len(batches), outcome.loss)
             self._journal.step(describe_step(position, stage, moment.lr, outcome))
             self._leave_if_asked(outcome.signal)
             self._save_if_due()
 
-    def _reviewer(self, stage: Stage, lr: float) -> Reviewer:
+    def _make_reviewer(self, stage: Stage, lr: float) -> Reviewer:
         return Reviewer(
             self._fabric,
             self._model,
@@ -190,7 +187,7 @@ class _Fit:
             self._assembly,
             stage,
             lr=lr,
-            move=self._to_device,
+            move=self._move,
             seed=self._seed,
             leave=self._raise_if_asked,
         )
@@ -224,7 +221,7 @@ class _Fit:
         if measured is not None and measured < min(position.losses, default=math.inf):
             position.best_epoch = position.epoch
             self._state.best = self._parts.snapshot(stage.trains)
-        lr *= self._factor(0, position.batch)
+        lr *= self._scale_rate(0, position.batch)
         self._journal.epoch(describe_epoch(position, stage, lr, training=training, validation=measured, terms=terms))
         monitored = training if measured is None else measured
         position.next_epoch(monitored if math.isfinite(monitored) else math.inf)
@@ -253,13 +250,13 @@ class _Fit:
         def batches() -> Iterator[Batch]:
             for batch in feed.read_epoch(0):
                 self._leave_if_asked(0)
-                yield self._to_device(batch)
+                yield self._move(batch)
 
         with torch.no_grad():
             losses = compute_validation_losses(self._model, batches(), stage.branches, self._fabric.autocast)
         return dict(self._fabric.broadcast(losses))
 
-    def _factor(self, batches: int, count: int) -> float:
+    def _scale_rate(self, batches: int, count: int) -> float:
         """Returns the factor on the learning rate of a step with this many batches of the epoch's count."""
         position, spec = self._state.position, self._spec
         before = (position.epoch + position.batch / count) / spec.epochs
@@ -270,7 +267,7 @@ class _Fit:
     def _seed(self, stage: Stage, step: int) -> None:
         seed_draws(self._fabric, self._spec.seed, stage, step)
 
-    def _to_device(self, batch: Batch) -> Batch:
+    def _move(self, batch: Batch) -> Batch:
         with self._label(MOVE), name_batch("moving", batch, self._fabric.device, FEWER_SAMPLES):
             return move_batch(self._fabric, self._spec, batch)
 

@@ -64,7 +64,7 @@ def _lay_out_gradients(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
-                parameter.grad = _laid_out(parameter.grad, parameter)
+                parameter.grad = _lay_out(parameter.grad, parameter)
 
 
 def _count_update(optimizer: torch.optim.Optimizer, *_: Any) -> None:
@@ -78,10 +78,10 @@ def _lay_out_state(optimizer: torch.optim.Optimizer) -> None:
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
-                state[name] = _laid_out(value, parameter)
+                state[name] = _lay_out(value, parameter)
 
 
-def _laid_out(values: Tensor, like: Tensor) -> Tensor:
+def _lay_out(values: Tensor, like: Tensor) -> Tensor:
     return torch.empty_like(like, dtype=values.dtype).copy_(values)
 
 

@@ -90,11 +90,11 @@ class Reviewer:
             batch.targets,
             batch.sample_ids,
             loss_of=partial(self._model.loss_of, output, batch.targets),
-            scores_of=partial(self._scores_of, batch),
+            scores_of=partial(self._score, batch),
             distribution_of=self._model.distribution_of,
         )
 
-    def _scores_of(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
+    def _score(self, batch: Batch, modalities: Sequence[str]) -> Mapping[str, Tensor]:
         with torch.no_grad(), self._fabric.autocast():
             output = self._model(batch.inputs, unimodal=False, modalities=tuple(modalities))
         return widen_scores(output).fused

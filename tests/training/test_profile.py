@@ -129,13 +129,13 @@ def test_a_slow_loader_shows_as_waiting_for_data(tmp_path: Path, monkeypatch: py
 def test_what_a_forward_pass_does_beside_its_components_is_no_loss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pack = network.packed
+    pack = network.pack_inputs
 
     def slow(*given: Any) -> Any:
         time.sleep(0.1)
         return pack(*given)
 
-    monkeypatch.setattr(network, "packed", slow)
+    monkeypatch.setattr(network, "pack_inputs", slow)
     _, profile = profiled(tmp_path / "run", epochs=2)
 
     seconds = {each.part: each.seconds for each in profile.stages[0].parts if each.modality is None}
@@ -195,7 +195,7 @@ def test_what_begins_at_the_end_of_an_epoch_is_no_step_and_is_traced_no_further(
         with watch.label("validation"):
             pass
     watch.close()
-    found = watch.summary()
+    found = watch.summarise()
 
     assert done == ["start", "stop"] * 4  # two traced steps, and before each the end of an epoch
     assert found is not None
@@ -207,7 +207,7 @@ def test_of_few_steps_fewer_are_skipped_and_at_least_one_is_timed(left: int) -> 
     watch, asked = Watch("joint", left, build(assembly_of(recipe()).recipe), batches=10), itertools.count()
     steps = sum(1 for _ in watch.steps([NOTHING] for _ in asked))
     watch.close()
-    found = watch.summary()
+    found = watch.summarise()
 
     assert steps == next(asked) == min(left, 27)  # no batches are taken but of watched steps
     assert found is not None
@@ -255,14 +255,14 @@ def test_a_resumed_run_profiles_the_steps_that_are_left_and_a_finished_one_has_n
 def test_steps_that_fill_the_cache_warm_up_where_enough_are_left(
     left: int, fills: int, skipped: int, filling: int
 ) -> None:
-    found = watch_of(left=left, fills=fills).summary()
+    found = watch_of(left=left, fills=fills).summarise()
 
     assert found is not None
     assert (found.skipped, found.filling) == (skipped, filling)
 
 
 def test_a_first_epoch_that_is_long_is_not_waited_for_and_all_its_timed_steps_fill_the_cache() -> None:
-    found = watch_of(left=1000, fills=500).summary()
+    found = watch_of(left=1000, fills=500).summarise()
 
     assert found is not None
     assert (found.skipped, found.steps, found.filling) == (5, 20, 20)
@@ -272,7 +272,7 @@ def test_a_call_that_was_interrupted_in_one_traced_step_makes_no_operator_heavy(
     usual = [("aten::mm", 0.3), ("aten::mm", 0.2), ("aten::split", 40e-6), ("aten::add", 0.02)]
     interrupted = [("aten::mm", 0.4), ("aten::mm", 0.3), ("aten::split", 7.0), ("aten::add", 0.01), ("aten::sum", 0.9)]
 
-    found = watch_of(left=100, seconds=1.0, traced=[interrupted, usual]).summary()
+    found = watch_of(left=100, seconds=1.0, traced=[interrupted, usual]).summarise()
 
     assert found is not None
     assert found.operators == (Operator("aten::mm", 2, 0.5),)  # the rest is less than a twentieth of the step

@@ -296,6 +296,6 @@ def test_a_balancer_without_the_hook_is_never_asked(tmp_path: Path, monkeypatch:
     def refuse(*_: Any) -> Any:
         raise AssertionError("a review was made")
 
-    monkeypatch.setattr(_Fit, "_reviewer", refuse)
+    monkeypatch.setattr(_Fit, "_make_reviewer", refuse)
     monkeypatch.setattr(FusionModel, "loss_of", refuse)
     train(recipe(epochs=1), tmp_path / "run", accelerator="cpu")

@@ -43,7 +43,7 @@ def advise_on(profile: StageProfile, recipe: Recipe) -> str:
         )
     notable = [part for part, least in NOTABLE.items() if profile.share(part) >= least]
     if not notable:
-        return _on_network(profile, recipe)
+        return _advise_on_network(profile, recipe)
     part = max(notable, key=profile.share)
     found = f"{part.capitalize()} is {profile.share(part):.0%} of a step"
     if part == DATA and profile.filling:
@@ -51,15 +51,15 @@ def advise_on(profile: StageProfile, recipe: Recipe) -> str:
             f"{found}, but {profile.filling} of the {profile.steps} steps are of epochs in which data.cache is "
             "filled: too early to tell. Later epochs take their samples from memory."
         )
-    return f"{found}: {_remedy(part, profile, recipe)}."
+    return f"{found}: {_name_remedy(part, profile, recipe)}."
 
 
-def _remedy(part: str, profile: StageProfile, recipe: Recipe) -> str:
+def _name_remedy(part: str, profile: StageProfile, recipe: Recipe) -> str:
     if part == DATA:
-        return _on_waiting(recipe.data)
+        return _advise_on_waiting(recipe.data)
     if part == MOVE:
         return "give the network fewer or smaller elements (subsample, smaller crops), or leave out transforms of it"
-    larger = _larger_batches(profile, recipe)
+    larger = _name_larger_batches(profile, recipe)
     if part == OPTIMIZER:
         return f"update more rarely, with {'a larger ' + larger + ' or ' if larger else ''}train.accumulate"
     if part == LOSSES:
@@ -67,12 +67,12 @@ def _remedy(part: str, profile: StageProfile, recipe: Recipe) -> str:
     return "steps are short beside what surrounds them" + (f"; raise {larger}" if larger else "")
 
 
-def _on_waiting(data: DataSpec) -> str:
+def _advise_on_waiting(data: DataSpec) -> str:
     """Says what shortens waiting: workers do where loading is work and a core is left for them."""
     workers, most = data.workers, count_processors() - 1  # one is for the training itself
     kept = "" if data.cache else "data.cache: true where the samples fit into memory"
     if workers and (data.cache or workers >= most):
-        fewer = f"try data.workers: 0 (now {workers}, on {_cores(most + 1)})"
+        fewer = f"try data.workers: 0 (now {workers}, on {_count_cores(most + 1)})"
         why = "starting and feeding workers may cost more than loading here"
         return f"{fewer}: {why}{', or set ' + kept if kept else ''}"
     if data.cache:
@@ -80,27 +80,27 @@ def _on_waiting(data: DataSpec) -> str:
         return f"the samples are in memory already, so leave out transforms of them{more}"
     if workers >= most:
         return f"set {kept}; a worker would have no core of its own here"
-    return f"raise data.workers (now {workers}) up to {most}, on {_cores(most + 1)}, or set {kept}"
+    return f"raise data.workers (now {workers}) up to {most}, on {_count_cores(most + 1)}, or set {kept}"
 
 
-def _cores(count: int) -> str:
+def _count_cores(count: int) -> str:
     return f"{count} core{'' if count == 1 else 's'}"
 
 
-def _larger_batches(profile: StageProfile, recipe: Recipe) -> str:
+def _name_larger_batches(profile: StageProfile, recipe: Recipe) -> str:
     """Returns the key that makes batches larger; none where one batch holds the whole epoch already."""
     if profile.batches == 1:
         return ""
     return "data.batch_size" if recipe.data.budget is None else "data.budget"
 
 
-def _on_network(profile: StageProfile, recipe: Recipe) -> str:
+def _advise_on_network(profile: StageProfile, recipe: Recipe) -> str:
     calls = profile.calls
     computing = profile.step_seconds * (1 - profile.share(DATA, MOVE))
     if calls.count and calls.long_seconds < _ARITHMETIC * computing:
         if profile.device == "cpu" and calls.seconds < _IN_OPERATORS * computing:
             return _ON_PYTHON
-        return _on_fixed_costs(profile, recipe)
+        return _advise_on_fixed_costs(profile, recipe)
     modal = [each for each in profile.parts if each.part in (ENCODERS, AGGREGATOR, HEADS)]
     less = "fewer elements (the transforms subsample and time_slice)"
     if recipe.data.prepare is not None:
@@ -116,8 +116,8 @@ def _on_network(profile: StageProfile, recipe: Recipe) -> str:
     )
 
 
-def _on_fixed_costs(profile: StageProfile, recipe: Recipe) -> str:
-    calls, larger = profile.calls, _larger_batches(profile, recipe)
+def _advise_on_fixed_costs(profile: StageProfile, recipe: Recipe) -> str:
+    calls, larger = profile.calls, _name_larger_batches(profile, recipe)
     mean = f"{calls.seconds / calls.count * 1e6:.2g} microseconds in the mean"
     found = f"The step is mostly what its {calls.count:,} calls of operators cost however little they compute ({mean})"
     if not larger:

@@ -86,7 +86,7 @@ class Profile:
         if watch is None:
             return
         watch.close()
-        found = watch.summary()
+        found = watch.summarise()
         if found is None:
             return
         assert self._run is not None

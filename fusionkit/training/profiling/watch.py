@@ -99,13 +99,13 @@ class Watch:
             hook.remove()
         self._hooks = []
 
-    def summary(self) -> StageProfile | None:
+    def summarise(self) -> StageProfile | None:
         """Returns what the timed steps and the traced ones say; None where none was timed."""
         steps = len(self._durations)
         if not steps:
             return None
         total = sum(self._durations)
-        parts = [(*part, self._sums[name_part(*part)]) for part in self._parts() if name_part(*part) in self._sums]
+        parts = [(*part, self._sums[name_part(*part)]) for part in self._list_parts() if name_part(*part) in self._sums]
         traced = [trace.calls() for trace in self._traces]
         heavy = [each for each in list_operators(traced) if each.seconds >= WORTH_TELLING * total / steps]
         return StageProfile(
@@ -131,7 +131,7 @@ class Watch:
         if self._done < self._skipped:
             return
         if not self._hooks:
-            self._hooks = list(self._hooked())
+            self._hooks = list(self._hook())
         if self._done >= self._skipped + self._timed:
             self._trace = Trace(self._device)
         # A traced step waits for no device, so that the trace shows what runs beside what.
@@ -155,25 +155,25 @@ class Watch:
             self._trace.stop()
         self._timer = self._trace = None
 
-    def _parts(self) -> Iterator[tuple[str, str | None]]:
+    def _list_parts(self) -> Iterator[tuple[str, str | None]]:
         """Yields all parts in the order of a step, and the modality whose part each is."""
         yield from ((DATA, None), (MOVE, None))
         yield from ((part, name) for name in self._model.modalities for part in (ENCODERS, AGGREGATOR, HEADS))
         yield from ((part, None) for part in (FUSION, LOSSES, BACKWARD, OPTIMIZER, REST))
 
-    def _hooked(self) -> Iterator[RemovableHandle]:
+    def _hook(self) -> Iterator[RemovableHandle]:
         for name in self._model.modalities:
             branch = self._model.branch(name)
             for module in branch.encoders:
-                yield from self._on_module(module, name_part(ENCODERS, name))
+                yield from self._hook_module(module, name_part(ENCODERS, name))
             for module in (branch.aggregator, branch.norm, branch.dropout):
-                yield from self._on_module(module, name_part(AGGREGATOR, name))
+                yield from self._hook_module(module, name_part(AGGREGATOR, name))
             for target in branch.heads:
-                yield from self._on_module(branch.heads[target], name_part(HEADS, name))
+                yield from self._hook_module(branch.heads[target], name_part(HEADS, name))
         for module in (self._model.fusion, *(self._model.head(target) for target in self._model.targets)):
-            yield from self._on_module(module, FUSION)
+            yield from self._hook_module(module, FUSION)
 
-    def _on_module(self, module: nn.Module, part: str) -> tuple[RemovableHandle, RemovableHandle]:
+    def _hook_module(self, module: nn.Module, part: str) -> tuple[RemovableHandle, RemovableHandle]:
         def enter(*_: object) -> None:
             if self._timer is not None:
                 self._timer.enter(part)
