@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from lightning_fabric import Fabric
 
 from fusionkit.config.schema import TrainSpec
 from fusionkit.data.assembly import Assembly
+from fusionkit.data.generators import derive_seed
 from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Balancer, Batch, Stage
 from fusionkit.models.build import FusionModel
@@ -62,8 +62,7 @@ def make_feed(
 
 def seed_draws(fabric: Fabric, seed: int, stage: Stage, step: int) -> None:
     """Seeds what a step may draw (dropout, noise), so that it depends on nothing that was drawn before."""
-    purpose = f"{seed}/{stage.name}/{step}/{fabric.global_rank}"
-    number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little") >> 1
+    number = derive_seed(seed, stage.name, step, fabric.global_rank)
     torch.default_generator.manual_seed(number)  # torch.manual_seed looks for every kind of device: 0.7 ms a step
     if fabric.device.type != "cpu":
         torch.get_device_module(fabric.device).manual_seed(number)

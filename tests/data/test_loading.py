@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fusionkit.config.registry import DATASETS, TRANSFORMS
+from fusionkit.data.generators import make_generator
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.loader import make_loader
-from fusionkit.data.loading.samples import Samples, encode_targets, make_generator
+from fusionkit.data.loading.samples import Samples, encode_targets
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
 

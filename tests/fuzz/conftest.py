@@ -25,7 +25,7 @@ def trials(request: pytest.FixtureRequest, record_property: Any) -> Iterator[Tri
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Says how many cases were tried and refused."""
     reports = [report for stat in ("", "error") for report in terminalreporter.getreports(stat)]  # those of teardowns
-    found = [value for report in reports for name, value in report.user_properties if name == "fuzz"]
+    found = [value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "fuzz"]
     if not found:
         return
     terminalreporter.section("cases")

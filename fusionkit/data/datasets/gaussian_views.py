@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
@@ -16,6 +15,7 @@ from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import Seed
 from fusionkit.data.datasets.gaussian_optimum import Warp, compute_equidistant_accuracy
 from fusionkit.data.datasets.synthetic import refuse_too_many
+from fusionkit.data.generators import make_generator
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 
@@ -106,7 +106,7 @@ class GaussianViews(Dataset):
             name: distance**2 * part / sum(parts) for name, part in zip(modalities, parts, strict=True)
         }
         self._warps = {
-            name: Warp(view.features, view.warp, self._make_generator("warp", name))
+            name: Warp(view.features, view.warp, make_generator(self._seed, "warp", name))
             for name, view in modalities.items()
         }
         self._per_group = len(classes) * samples
@@ -182,16 +182,16 @@ class GaussianViews(Dataset):
         if group not in self._blocks:
             # A group at a time, because a generator per sample would cost more than training on it.
             count = self._per_group
-            draws = torch.rand(count, len(self._views), generator=self._make_generator("missing", str(group)))
+            draws = torch.rand(count, len(self._views), generator=make_generator(self._seed, "missing", str(group)))
             has = draws >= torch.tensor([view.missing for view in self._views.values()])
-            stays = torch.randint(len(self._views), (count,), generator=self._make_generator("stays", str(group)))
+            stays = torch.randint(len(self._views), (count,), generator=make_generator(self._seed, "stays", str(group)))
             has[torch.arange(count), stays] |= ~has.any(dim=1)
             vectors = {name: self._make(name, group) for name in self._views}
             self._blocks[group] = {name: (vectors[name], has[:, n]) for n, name in enumerate(vectors)}
         return self._blocks[group]
 
     def _make(self, name: str, group: int) -> Tensor:
-        generator = self._make_generator("samples", name, str(group))
+        generator = make_generator(self._seed, "samples", name, str(group))
         classes = len(self.classes["label"])
         labels = torch.arange(classes).repeat_interleave(self._per_group // classes)
         fuzzy = torch.rand(len(labels), generator=generator) < self._fuzziness
@@ -200,10 +200,6 @@ class GaussianViews(Dataset):
         vectors[torch.arange(len(labels)), shown] += math.sqrt(self.squared_distances[name] / 2)
         vectors[:, classes] = torch.where(fuzzy, -1.0, 1.0)
         return self._warps[name](vectors)
-
-    def _make_generator(self, *purpose: str) -> torch.Generator:
-        digest = hashlib.sha256("/".join((str(self._seed), *purpose)).encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def _list_subsets(names: frozenset[str]) -> list[frozenset[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import Seed
+from fusionkit.data.generators import make_generator
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, RawTarget, Row
 
@@ -126,11 +126,11 @@ class Synthetic(Dataset):
     def _make(self, index: int, modality: str) -> Tensor:
         made, row = self._made[modality], self.rows[index]
         look = self._looks[modality][str(row.targets["label"])]
-        prototype = self._make_generator("look", modality, look)
+        prototype = make_generator(self._seed, "look", modality, look)
         direction, swing = (_draw_direction(made.features, prototype) for _ in range(2))
         cycles = float(torch.rand((), generator=prototype)) * 0.15 + 0.05
-        offset = torch.randn(made.features, generator=self._make_generator("group", modality, str(row.group)))
-        generator = self._make_generator("sample", modality, str(index))
+        offset = torch.randn(made.features, generator=make_generator(self._seed, "group", modality, str(row.group)))
+        generator = make_generator(self._seed, "sample", modality, str(index))
         length = self._draw_length(index, modality)
         signal = direction.expand(length, -1)
         phase = 2 * math.pi * float(torch.rand((), generator=generator))
@@ -141,23 +141,19 @@ class Synthetic(Dataset):
         return self._draw_strength(index) * signal + self._group_offset * offset + noise
 
     def _draw_strength(self, index: int) -> float:
-        return 0.5 + float(torch.rand((), generator=self._make_generator("strength", str(index))))
+        return 0.5 + float(torch.rand((), generator=make_generator(self._seed, "strength", str(index))))
 
     def _draw_length(self, index: int, modality: str) -> int:
         made = self._made[modality]
-        generator = self._make_generator("length", modality, str(index))
+        generator = make_generator(self._seed, "length", modality, str(index))
         return int(torch.randint(made.min_length, made.max_length + 1, (), generator=generator))
 
     def _draw_lacking(self, index: int) -> frozenset[str]:
-        draws = torch.rand(len(self._made), generator=self._make_generator("missing", str(index))).tolist()
+        draws = torch.rand(len(self._made), generator=make_generator(self._seed, "missing", str(index))).tolist()
         margins = {name: draw - made.missing for (name, made), draw in zip(self._made.items(), draws, strict=True)}
         lacking = frozenset(name for name, margin in margins.items() if margin < 0)
         # Where chance takes every modality, the one that came closest to staying stays.
         return lacking if len(lacking) < len(margins) else lacking - {max(margins, key=lambda name: margins[name])}
-
-    def _make_generator(self, *purpose: str) -> torch.Generator:
-        digest = hashlib.sha256("/".join((str(self._seed), *purpose)).encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def _draw_direction(features: int, generator: torch.Generator) -> Tensor:

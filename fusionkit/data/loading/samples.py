@@ -6,13 +6,13 @@ of workers and after a resume.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from fusionkit.data.generators import make_generator
 from fusionkit.data.loading.batching import Draw
 from fusionkit.data.loading.collation import Sample, fit_numbers
 from fusionkit.data.loading.failures import measure_length, name_sample
@@ -200,12 +200,6 @@ def check_targets(rows: Sequence[Row], heads: Mapping[str, LossHead], origins: M
             problems.append(Problem(place, str(error)))
     if problems:
         raise DataError(problems)
-
-
-def make_generator(seed: int, epoch: int, index: int, purpose: str) -> torch.Generator:
-    """Makes a generator that depends on nothing but its arguments."""
-    digest = hashlib.sha256(f"{seed}/{epoch}/{index}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def _check_order(transforms: Mapping[str, Sequence[Transform]]) -> None:
