@@ -98,7 +98,7 @@ def write_row(name: str, row: Row, device: str, folder: Path = RESULTS) -> Path:
     return path
 
 
-def told(measurement: Measurement) -> str:
+def describe(measurement: Measurement) -> str:
     """Returns a line for the terminal."""
     figure = measurement.measured.model_dump()
     value = figure.get("median", figure.get("value"))
@@ -138,7 +138,7 @@ def measure_all(rows: Mapping[str, Entry], place: Place, folder: Path) -> None:
             write_row(name, row, place.device.type, folder)
             if not row.made["complete"]:
                 reason = row.not_measured or row.made.get("stopped")
-                print(f"  not measured: {reason}" if reason else told(row.measurements[-1]), flush=True)
+                print(f"  not measured: {reason}" if reason else describe(row.measurements[-1]), flush=True)
     print(folder / f"speed_{place.device.type}.json")
 
 

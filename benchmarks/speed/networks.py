@@ -41,7 +41,7 @@ class Size:
     longest: int
     clips: int
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Returns the sizes in words."""
         frames = f"{self.shortest} to {self.longest}"
         video, audio = (" x ".join(map(str, size)) for size in (self.video, self.audio))

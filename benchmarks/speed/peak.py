@@ -33,7 +33,7 @@ def peak_bytes(work: Callable[[], object], device: torch.device) -> int:
     return max(accumulate(changes, initial=0))
 
 
-def bytes_of(tensors: Iterable[Tensor]) -> int:
+def sum_bytes(tensors: Iterable[Tensor]) -> int:
     """Sums the bytes of the storages of tensors, each counted once."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
     return sum(storages.values())

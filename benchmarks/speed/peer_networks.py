@@ -161,7 +161,7 @@ class Plain(nn.Module):
         return scores
 
 
-def plainly() -> tuple[nn.Module, Predict]:
+def build_plainly() -> tuple[nn.Module, Predict]:
     """Makes the network written by hand."""
     network = Plain()
     return network, network
@@ -222,7 +222,7 @@ BY_HAND = Peer(
     "torch",
     torch.__version__,
     "the network beside pykale's written by hand, with our norms",
-    plainly,
+    build_plainly,
     (vectors(256, 256, out=256), 256),
     frozenset(),
     (),

@@ -81,7 +81,7 @@ class PlainNetwork(nn.Module):
         _copy(model.head("emotion").scores, self.head)
 
 
-def padded(batch: Mapping[str, Jagged]) -> dict[str, tuple[Tensor, Tensor]]:
+def pad(batch: Mapping[str, Jagged]) -> dict[str, tuple[Tensor, Tensor]]:
     """Returns a batch as the plain network takes it."""
     return {name: (of.to_padded(), of.lengths) for name, of in batch.items()}
 

@@ -34,7 +34,7 @@ class Rates:
     bandwidth: float
 
 
-def rates_of(device: torch.device, dtype: torch.dtype, *, scale: int) -> Rates:
+def measure_rates(device: torch.device, dtype: torch.dtype, *, scale: int) -> Rates:
     """Measures them.
 
     Args:

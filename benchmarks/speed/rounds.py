@@ -40,10 +40,10 @@ def compare(ours: Work, theirs: Work, device: torch.device, *, rounds: int, warm
         first, other, second = (time_work(partial(work, turn), device) for work in (ours, theirs, ours))
         if turn >= 0:
             collected.append((first, other, second))
-    return ratio_of(collected)
+    return summarise_rounds(collected)
 
 
-def ratio_of(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
+def summarise_rounds(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
     """Returns the ratio of rounds of three times each: ours, theirs, ours again."""
     return Ratio(
         **interval([(first + second) / 2 / other for first, other, second in rounds]),
@@ -54,7 +54,7 @@ def ratio_of(rounds: Sequence[tuple[float, float, float]]) -> Ratio:
     )
 
 
-def times_of(works: Sequence[Work], device: torch.device, *, rounds: int, warm_up: int = 1) -> list[list[float]]:
+def time_works(works: Sequence[Work], device: torch.device, *, rounds: int, warm_up: int = 1) -> list[list[float]]:
     """Times several pieces of work, by round: one after the other, and in odd rounds from the last to the first.
 
     Args:

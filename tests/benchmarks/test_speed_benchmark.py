@@ -97,7 +97,7 @@ def test_several_works_are_timed_from_the_last_to_the_first_in_every_second_roun
     done: list[tuple[str, int]] = []
     works = [taking(clock, *(size,) * 3, done=done, name=f"{size}") for size in (1, 2)]
 
-    found = rounds.times_of(works, CPU.device, rounds=2)
+    found = rounds.time_works(works, CPU.device, rounds=2)
 
     assert found == [[1, 2], [1, 2]]
     assert done == [("2", -1), ("1", -1), ("1", 0), ("2", 0), ("2", 1), ("1", 1)]
@@ -176,7 +176,7 @@ def test_a_row_that_cannot_be_measured_says_why_and_leaves_the_others_of_the_fil
     assert list(found.rows) == ["F_fuse", "F_pad"]  # in the order of the table
     assert found.rows["F_fuse"].not_measured == "there is no such thing here"
     assert found.rows["F_pad"].measurements[0].measured == records.Number(value=2.0)
-    assert "MISSED" not in measure.told(found.rows["F_pad"].measurements[0])
+    assert "MISSED" not in measure.describe(found.rows["F_pad"].measurements[0])
 
 
 def test_every_line_of_a_row_is_written_as_soon_as_it_is_measured(tmp_path: Path, monkeypatch: Any) -> None:
@@ -309,7 +309,7 @@ def test_the_peak_counts_what_is_alive_at_once_and_not_what_came_after_a_release
     assert peak.peak_bytes(work, CPU.device) == pytest.approx(2 * size, abs=100)
     assert peak.peak_bytes(lambda: before.add(1).add_(1), CPU.device) == pytest.approx(size, abs=100)
     assert peak.peak_bytes(lambda: before.add_(1), CPU.device) < 100
-    assert peak.bytes_of([before, before[1:]]) == size
+    assert peak.sum_bytes([before, before[1:]]) == size
 
 
 def test_the_peak_of_a_backward_pass_holds_every_activation_that_it_needs() -> None:
@@ -354,7 +354,7 @@ def test_the_roofline_of_a_product_is_its_arithmetic_or_its_traffic_whichever_ta
 
 
 def test_the_rates_of_a_device_are_measured() -> None:
-    found = roofline.rates_of(CPU.device, torch.float32, scale=32)
+    found = roofline.measure_rates(CPU.device, torch.float32, scale=32)
     assert min(found.matmul, found.convolution, found.bandwidth) > 0
 
 
@@ -385,7 +385,7 @@ def test_a_stream_is_given_a_fifteenth_of_what_a_prediction_of_its_window_is(mon
         return model
 
     monkeypatch.setattr(option_rows, "mrpn", made)
-    found = option_rows.streamed(CPU, TOY)
+    found = option_rows.compare_stream(CPU, TOY)
     assert given == [90, *[6, 90, 6] * 2]  # the window is filled; then ours, theirs, ours, once to warm up
     assert len(found.measured.rounds) == 1
 

@@ -41,7 +41,7 @@ def test_the_bare_loop_trains_bit_for_bit_the_weights_of_train(tmp_path: Path) -
 def test_steps_are_stamped_whoever_makes_them_and_only_within() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=0.1)
-    with training.stamps(CPU) as moments:
+    with training.note_steps(CPU) as moments:
         for _ in range(3):
             optimizer.step()
     optimizer.step()

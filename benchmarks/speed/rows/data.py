@@ -17,7 +17,7 @@ from fusionkit.interfaces import Batch
 from fusionkit.models.build import build
 from fusionkit.nn.timer import read_clock
 from rows.registry import Place, row
-from rows.training import in_turn, step
+from rows.training import compare_in_turn, step
 
 BATCH = 4
 SMALL = "small audio-video networks (quickstart/films)"
@@ -41,12 +41,12 @@ def data_time(place: Place) -> Sequence[Measurement]:
         lines = []
         for workers in (0, 1):
             settings = (f"data.batch_size={BATCH}", "data.cache=false", f"data.workers={workers}")
-            lines.append(fed(SMALL, film_recipe(folder, *settings), place))
-            lines.append(fed(LARGE, film_recipe(folder, *settings, *RESNETS), place, batches=FEW))
+            lines.append(compare_feeding(SMALL, film_recipe(folder, *settings), place))
+            lines.append(compare_feeding(LARGE, film_recipe(folder, *settings, *RESNETS), place, batches=FEW))
         return lines
 
 
-def fed(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> Measurement:
+def compare_feeding(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> Measurement:
     """Times steps on an epoch that is loaded, beside steps on the very same batches kept in memory.
 
     Args:
@@ -65,7 +65,7 @@ def fed(what: str, recipe: Recipe, place: Place, batches: int | None = None) -> 
     def learn(batch: Batch) -> None:
         step(model, optimizer, batch.to(place.device, non_blocking=True))
 
-    measured = in_turn(
+    measured = compare_in_turn(
         lambda: seconds_of_a_step(feed.read_epoch(0), len(kept), learn, place.device),
         lambda: seconds_of_a_step(kept, len(kept), learn, place.device),
         place.rounds,

@@ -52,7 +52,7 @@ def fused_time(place: Place) -> Sequence[Measurement]:
     target = (
         Target(figure="median", sign="<=", limit=1.02) if place.large else Target(figure="high", sign="<=", limit=1.05)
     )
-    return [Measurement(what=size.told(), measured=measured, target=target)]
+    return [Measurement(what=size.describe(), measured=measured, target=target)]
 
 
 @row("F_fuse", "floating-point operations of the same two", devices=("cpu",))
@@ -65,7 +65,7 @@ def fused_flops(place: Place) -> Sequence[Measurement]:
     theirs = flops(lambda: encoders_alone(encoders, batch).backward())
     target = Target(figure="value", sign="<=", limit=1.005)
     more = {"flops": ours, "flops_of_the_encoders": theirs}
-    return [Measurement(what=size.told(), measured=Number(value=ours / theirs), target=target, more=more)]
+    return [Measurement(what=size.describe(), measured=Number(value=ours / theirs), target=target, more=more)]
 
 
 def flops(work: Callable[[], object]) -> int:

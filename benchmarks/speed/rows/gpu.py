@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from networks import FULL, WIDTH, Size, bare_encoders, branch, clips, mrpn, network, targets, usual_lengths
 from records import Measurement, Number, Target
-from roofline import Rates, Roofline, rates_of
+from roofline import Rates, Roofline, measure_rates
 from rounds import compare
 from torch import Tensor, nn
 
@@ -77,9 +77,9 @@ class Case:
     training: bool
     device: torch.device
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Returns the case in words."""
-        return f"{'training' if self.training else 'prediction'}, {self.way.name}: {self.size.told()}"
+        return f"{'training' if self.training else 'prediction'}, {self.way.name}: {self.size.describe()}"
 
     def made(self, module: nn.Module) -> Any:
         """Brings a network to the device, laid out as the way asks."""
@@ -127,18 +127,20 @@ def tf32() -> Iterator[None]:
 def measure_all(place: Place, sizes: Sequence[Size], ways: Sequence[Way]) -> Iterator[Measurement]:
     """Measures all cases, and counts those that could be measured."""
     scale = 8192 if place.large else 64
-    rates = {bf16: rates_of(place.device, torch.bfloat16 if bf16 else torch.float32, scale=scale) for bf16 in (0, 1)}
+    rates = {
+        bf16: measure_rates(place.device, torch.bfloat16 if bf16 else torch.float32, scale=scale) for bf16 in (0, 1)
+    }
     batches = {size: clips(size, place.device, frames=usual_lengths(size)) for size in sizes}
     cases = [Case(*each, place.device) for each in product(ways, sizes, (True, False))]
     failed: dict[str, str] = {}
     for case in cases:
         if place.is_late(SHARE):
-            failed[case.told()] = f"not started: {SHARE} of {place.minutes:g} minutes were over"
+            failed[case.describe()] = f"not started: {SHARE} of {place.minutes:g} minutes were over"
             continue
         try:
             found = measure_case(case, batches[case.size], rates[case.way.bf16], place.rounds)
         except Exception as error:
-            failed[case.told()] = f"{type(error).__name__}: {error}"
+            failed[case.describe()] = f"{type(error).__name__}: {error}"
         else:
             yield found
     reached = {name: asdict(of) for name, of in zip(("fp32 with TF32 allowed", "bf16"), rates.values(), strict=True)}
@@ -159,7 +161,7 @@ def measure_case(case: Case, batches: Sequence[Batch], rates: Rates, rounds: int
     scores: Callable[[Batch], ModelOutput] = model
     learns: nn.Module = model
     if case.way.graphed:
-        scores, rest = graphed(case, model, batches[0])
+        scores, rest = record_graph(case, model, batches[0])
         learns = nn.ModuleList([model, rest])
 
     def alone(turn: int) -> object:
@@ -188,7 +190,7 @@ def measure_case(case: Case, batches: Sequence[Batch], rates: Rates, rounds: int
     more["frames and segments of a batch"] = {name: of.total for name, of in batches[0].items()}
     more["ratio"] = "seconds of the bare encoders / seconds of N2, which is the rate of N2 / that of the bare encoders"
     return Measurement(
-        what=case.told(), measured=measured, target=Target(figure="median", sign=">=", limit=0.95), more=more
+        what=case.describe(), measured=measured, target=Target(figure="median", sign=">=", limit=0.95), more=more
     )
 
 
@@ -226,7 +228,7 @@ class Rest(nn.Module):
         return (output.fused["emotion"], *(of["emotion"] for of in output.unimodal.values()))
 
 
-def graphed(case: Case, model: FusionModel, batch: Batch) -> tuple[Callable[[Batch], ModelOutput], nn.Module]:
+def record_graph(case: Case, model: FusionModel, batch: Batch) -> tuple[Callable[[Batch], ModelOutput], nn.Module]:
     """Records all behind the encoders as one CUDA graph; gives what scores with it, and that rest."""
     rest: Any = case.made(Rest(case.size, {name: of.sizes for name, of in batch.items()}, case.device))
     rest.requires_grad_(case.training)

@@ -8,7 +8,7 @@ from itertools import chain
 
 import torch
 from networks import FULL, WIDTH, Size, bare_encoders, clips, mrpn, targets, usual_lengths
-from peak import bytes_of, peak_bytes
+from peak import peak_bytes, sum_bytes
 from records import Measurement, Number, Target
 from torch import Tensor, nn
 
@@ -56,7 +56,7 @@ def step_memory_at(size: Size, place: Place) -> Measurement:
     (batch,), wanted = clips(size, place.device, sets=1, frames=usual_lengths(size)), targets(size, place.device)
     first = {name: of[:FEW] for name, of in batch.items()}
     few = {name: of[:FEW] for name, of in wanted.items()}
-    inputs = bytes_of(of.values for of in batch.values())
+    inputs = sum_bytes(of.values for of in batch.values())
     found = {}
     for name, make, loss in (
         ("network", lambda: mrpn(size), loss_of),
@@ -66,7 +66,7 @@ def step_memory_at(size: Size, place: Place) -> Measurement:
         found[name] = inputs + step_bytes(module, loss, [(first, few), (batch, wanted)], place.device)
         del module
     return Measurement(
-        what=size.told(),
+        what=size.describe(),
         measured=Number(value=found["network"] / found["encoders"]),
         target=Target(figure="value", sign="<=", limit=1.05),
         more={"bytes": found, "bytes of the inputs": inputs},
@@ -90,5 +90,5 @@ def step_bytes(
         step(*batch)
         optimizer.zero_grad()
     state = (value for of in optimizer.state.values() for value in of.values() if isinstance(value, Tensor))
-    held = bytes_of(chain(module.state_dict().values(), state))
+    held = sum_bytes(chain(module.state_dict().values(), state))
     return held + peak_bytes(lambda: step(*batches[-1]), device)

@@ -26,4 +26,4 @@ def missing_time(place: Place) -> Sequence[Measurement]:
     )
     more = {"lengths": [{name: list(of.sizes) for name, of in batch.items()} for batch in batches]}
     target = Target(figure="high", sign="<=", limit=1.05)
-    return [Measurement(what=size.told(), measured=measured, target=target, more=more)]
+    return [Measurement(what=size.describe(), measured=measured, target=target, more=more)]

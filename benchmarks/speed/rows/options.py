@@ -52,15 +52,15 @@ def compiled(place: Place) -> Sequence[Measurement]:
     faster.compile_encoders()
     works = [_steps(model, batches, wanted) for model in (faster, plain)]
     try:
-        graphs = graphs_of(place)
+        graphs = count_graphs(place)
         measured = compare(*works, place.device, rounds=place.rounds, warm_up=len(batches))
     except Exception as error:  # whatever a compiler of another machine says
         raise NotMeasuredError(f"compiling failed: {type(error).__name__}: {str(error).splitlines()[0]}") from error
     target = Target(figure="median", sign="<", limit=1.0) if place.large else None
-    return [graphs, Measurement(what=f"compiled / not; {size.told()}", measured=measured, target=target)]
+    return [graphs, Measurement(what=f"compiled / not; {size.describe()}", measured=measured, target=target)]
 
 
-def graphs_of(place: Place) -> Measurement:
+def count_graphs(place: Place) -> Measurement:
     """Counts the graphs that training, validation and prediction on batches of random lengths compile, by encoder."""
     shapes = {"face": [1, 40, 40], "hand": [1, 32, 48]}
     model = network({name: branch(shape, FACES, 32) for name, shape in shapes.items()}).to(place.device)
@@ -103,7 +103,7 @@ def options(place: Place) -> Sequence[Measurement]:
         _budget(),
         *_recomputed(place, size),
         *_in_pieces(place),
-        streamed(place, size),
+        compare_stream(place, size),
     ]
 
 
@@ -117,7 +117,9 @@ def _precision(place: Place, size: Size) -> Measurement:
         learn(model, lambda: torch.stack(terms).sum().float())
 
     measured = compare(half, _steps(model, batches, wanted), place.device, rounds=place.rounds)
-    return Measurement(what=f"precision bf16-mixed / 32-true, forward and backward; {size.told()}", measured=measured)
+    return Measurement(
+        what=f"precision bf16-mixed / 32-true, forward and backward; {size.describe()}", measured=measured
+    )
 
 
 def _layout(place: Place, size: Size) -> Measurement:
@@ -129,7 +131,7 @@ def _layout(place: Place, size: Size) -> Measurement:
         for model in (last, first)
     ]
     measured = compare(*works, place.device, rounds=place.rounds)
-    what = f"weights of the bare encoders with channels last / first, forward and backward; {size.told()}"
+    what = f"weights of the bare encoders with channels last / first, forward and backward; {size.describe()}"
     return Measurement(what=what, measured=measured)
 
 
@@ -187,7 +189,7 @@ def _recomputed(place: Place, size: Size) -> Iterator[Measurement]:
         again.branch(name).encoders[0].recompute_activations()
     works = [_steps(model, batches, wanted) for model in (again, kept)]
     measured = compare(*works, place.device, rounds=place.rounds)
-    yield Measurement(what=f"time of recompute / kept activations; {size.told()}", measured=measured)
+    yield Measurement(what=f"time of recompute / kept activations; {size.describe()}", measured=measured)
     (batch,) = clips(size, place.device, sets=1, frames=usual_lengths(size))
     for model in (again, kept):
         model.zero_grad()  # what a step frees of the one before it would be taken off its own
@@ -196,7 +198,7 @@ def _recomputed(place: Place, size: Size) -> Iterator[Measurement]:
         for model in (again, kept)
     ]
     more = {"bytes beyond weights and inputs": dict(zip(("recompute", "kept"), found, strict=True))}
-    what = f"memory of the same two; {size.told()}"
+    what = f"memory of the same two; {size.describe()}"
     yield Measurement(what=what, measured=Number(value=found[0] / found[1]), more=more)
 
 
@@ -222,7 +224,7 @@ def _predicts(model: nn.Module, clip: dict[str, Jagged]) -> Callable[[int], None
     return predict
 
 
-def streamed(place: Place, size: Size) -> Measurement:
+def compare_stream(place: Place, size: Size) -> Measurement:
     """Times the next frames and segment of a stream, beside a prediction of its whole window."""
     model = mrpn(size).to(place.device).eval()
     batches = clips(size, place.device, frames=[STREAMED])

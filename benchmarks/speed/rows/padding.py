@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 from networks import FULL, Size, clips, mrpn, targets, usual_lengths
-from plain import PlainNetwork, padded
+from plain import PlainNetwork, pad
 from records import Measurement, Number, Target
 from rounds import compare
 from torch import nn
@@ -32,7 +32,7 @@ def padded_time_at(size: Size, place: Place) -> Measurement:
     model, plain = mrpn(size).to(place.device), PlainNetwork(size.hidden).to(place.device)
     plain.take_weights(model)
     batches, wanted = clips(size, place.device, frames=usual_lengths(size)), targets(size, place.device)
-    inputs = [padded(batch) for batch in batches]
+    inputs = [pad(batch) for batch in batches]
     refuse_difference(model, plain, batches[0])
     plain = plain.to(memory_format=torch.channels_last)  # as ours is: the faster way for both
     optimizers = {module: torch.optim.AdamW(module.parameters(), lr=1e-4) for module in (model, plain)}
@@ -51,9 +51,9 @@ def padded_time_at(size: Size, place: Place) -> Measurement:
     plain.train()
     measured = compare(ours, theirs, place.device, rounds=place.rounds)
     sizes = {name: list(of.sizes) for name, of in batches[0].items()}
-    more = {"lengths": sizes, "elements / padded elements: the limit": share_of_padded(batches[0])}
+    more = {"lengths": sizes, "elements / padded elements: the limit": measure_share(batches[0])}
     target = Target(figure="median", sign="<=", limit=0.70)
-    return Measurement(what=size.told(), measured=measured, target=target, more=more)
+    return Measurement(what=size.describe(), measured=measured, target=target, more=more)
 
 
 def refuse_difference(model: FusionModel, plain: PlainNetwork, batch: Mapping[str, Jagged]) -> None:
@@ -63,12 +63,12 @@ def refuse_difference(model: FusionModel, plain: PlainNetwork, batch: Mapping[st
         AssertionError: They differ by more than rounding.
     """
     with torch.no_grad(), torch.backends.cudnn.flags(allow_tf32=False):
-        ours, theirs = model.eval()(batch, unimodal=True), plain.eval()(padded(batch))
+        ours, theirs = model.eval()(batch, unimodal=True), plain.eval()(pad(batch))
     found = {"fused": ours.fused["emotion"], **{name: of["emotion"] for name, of in ours.unimodal.items()}}
     torch.testing.assert_close(found, theirs, rtol=1e-4, atol=1e-4)
 
 
-def share_of_padded(batch: Mapping[str, Jagged]) -> float:
+def measure_share(batch: Mapping[str, Jagged]) -> float:
     """Returns elements of a batch / elements once it is padded, weighted by the numbers in each."""
     whole = {name: of.values[0].numel() for name, of in batch.items()}
     there = sum(whole[name] * of.total for name, of in batch.items())
@@ -89,9 +89,9 @@ def entering_at(size: Size, place: Place, *, lacking: bool, what: str) -> Measur
     (batch,) = clips(size, place.device, sets=1, lacking=lacking)
     counted = elements_entering(mrpn(size).to(place.device).train(), batch)
     there = {name: of.total for name, of in batch.items()}
-    more = {"entering": counted, "in the batch": there, "of the padded batch": share_of_padded(batch)}
+    more = {"entering": counted, "in the batch": there, "of the padded batch": measure_share(batch)}
     return Measurement(
-        what=f"{size.told()}; {what}",
+        what=f"{size.describe()}; {what}",
         measured=Number(value=sum(counted.values()) / sum(there.values())),
         target=Target(figure="value", sign="<=", limit=1.0),
         more=more,

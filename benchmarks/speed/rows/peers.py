@@ -52,7 +52,7 @@ def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER
     own = peer.build_ours().to(place.device).train()
     their, predict = peer.make()
     their.to(place.device).train()
-    optimizers = [optimizer_of(network) for network in (own, their)]
+    optimizers = [make_optimizer(network) for network in (own, their)]
 
     def ours(_: int = 0) -> None:
         (loss,) = own.losses(own(inputs), {"label": wanted}).values()
@@ -72,7 +72,7 @@ def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER
     memory = peak_bytes(ours, place.device), peak_bytes(theirs, place.device)
     what = f"{peer.package} {peer.version}, {peer.name}, batches of {batch}"
     more = {
-        "parameters": {"ours": parameters_of(own), "theirs": parameters_of(their)},
+        "parameters": {"ours": count_parameters(own), "theirs": count_parameters(their)},
         "steps_of_a_round": STEPS,
         "differs": list(peer.differs),
     }
@@ -87,7 +87,7 @@ def against(peer: Peer, batch: int, place: Place, target: Target | None = FASTER
     ]
 
 
-def optimizer_of(network: nn.Module) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module) -> torch.optim.Optimizer:
     """Makes the same optimizer for both."""
     recipe: OptimizerRecipe = OPTIMIZERS.build("adamw")
     return recipe.make(list(network.parameters()))
@@ -100,6 +100,6 @@ def learn(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-def parameters_of(network: nn.Module) -> int:
+def count_parameters(network: nn.Module) -> int:
     """Counts the numbers that it learns."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -26,12 +26,12 @@ def preparation_time(place: Place) -> Sequence[Measurement]:
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory() as name:
-            return [prepared(films, Path(name), place.rounds) for films in written(Path(name))]
+            return [compare_preparation(films, Path(name), place.rounds) for films in write_films(Path(name))]
     finally:
         torch.set_num_threads(threads)
 
 
-def written(folder: Path) -> Iterator[prepare.Films]:
+def write_films(folder: Path) -> Iterator[prepare.Films]:
     """Writes the films of `benchmarks/prepare.py`, in colour and in grey."""
     for width, height in SIZES:
         path = folder / f"{height}.mp4"
@@ -41,7 +41,7 @@ def written(folder: Path) -> Iterator[prepare.Films]:
             yield prepare.Films(title, (path,), prepare.RATE, grey)
 
 
-def prepared(films: prepare.Films, folder: Path, rounds: int) -> Measurement:
+def compare_preparation(films: prepare.Films, folder: Path, rounds: int) -> Measurement:
     """Measures rounds of one preparation between two decodings."""
     found = prepare.against_decoding(films, folder / "prepared", rounds)
     ratios = [2 * each["prepared"] / (each["film"] + each["film_again"]) for each in found["rounds"]]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from networks import CLASSES, RESNET, SETS, branch, network, noise
 from records import Interval, Measurement, Target
-from rounds import compare, interval, times_of
+from rounds import compare, interval, time_works
 from torch import Tensor
 
 from fusionkit.models.build import FusionModel
@@ -21,7 +21,7 @@ LENGTHS = (8, 16, 32, 64)
 BATCHES = (2, 4, 8, 16)
 
 
-def alike(place: Place, count: int) -> FusionModel:
+def build_alike(place: Place, count: int) -> FusionModel:
     """Builds N2 with so many branches of one kind."""
     one = branch([1, *frame_at(place)], RESNET, 256)
     return network({f"film_{index}": one for index in range(count)}).to(place.device).train()
@@ -43,7 +43,7 @@ def step(model: FusionModel, place: Place, sizes: Sequence[int]) -> Callable[[in
     return lambda turn: learn(model, lambda: loss_of(model, batches[turn % SETS], wanted))
 
 
-def told(place: Place) -> str:
+def describe(place: Place) -> str:
     """Describes the network in words."""
     return f"N2 with a ResNet-18 on frames of {' x '.join(map(str, frame_at(place)))} in each branch"
 
@@ -52,15 +52,15 @@ def told(place: Place) -> str:
 def modalities(place: Place) -> Sequence[Measurement]:
     """Times a step of the network of eight branches beside eight steps of that of one."""
     sizes = (30, 50, 70, 90, 110, 150) if place.large else (2, 4, 6, 8)
-    several = step(alike(place, MODALITIES), place, sizes)
-    single = step(alike(place, 1), place, sizes)
+    several = step(build_alike(place, MODALITIES), place, sizes)
+    single = step(build_alike(place, 1), place, sizes)
     measured = compare(
         several,
         lambda turn: [single(turn + again) for again in range(MODALITIES)],
         place.device,
         rounds=place.rounds,
     )
-    what = f"{told(place)}, {len(sizes)} clips of {sizes[0]} to {sizes[-1]} frames in each modality"
+    what = f"{describe(place)}, {len(sizes)} clips of {sizes[0]} to {sizes[-1]} frames in each modality"
     return [Measurement(what=what, measured=measured, target=Target(figure="median", sign="<=", limit=1.05))]
 
 
@@ -68,11 +68,11 @@ def modalities(place: Place) -> Sequence[Measurement]:
 def length(place: Place) -> Sequence[Measurement]:
     """Measures how time grows with length, everything else being equal: 1 is in proportion."""
     clips = 8
-    model = alike(place, 1)
+    model = build_alike(place, 1)
     works = [step(model, place, (frames,) * clips) for frames in LENGTHS]
-    seconds = times_of(works, place.device, rounds=place.rounds)
+    seconds = time_works(works, place.device, rounds=place.rounds)
     measured = Interval(**interval(seconds, lambda rounds: slope(LENGTHS, rounds)))
-    what = f"{told(place)}, {clips} clips of {', '.join(map(str, LENGTHS))} frames"
+    what = f"{describe(place)}, {clips} clips of {', '.join(map(str, LENGTHS))} frames"
     more = {"lengths": LENGTHS, "seconds by round": seconds}
     return [Measurement(what=what, measured=measured, target=Target(figure="median", sign="<=", limit=1.05), more=more)]
 
@@ -87,12 +87,12 @@ def slope(sizes: Sequence[int], rounds: np.ndarray) -> float:
 def batch_size(place: Place) -> Sequence[Measurement]:
     """Measures whether throughput falls anywhere as batches grow; a twentieth is left to noise."""
     frames = 32 if place.large else 16
-    model = alike(place, 1)
+    model = build_alike(place, 1)
     works = [step(model, place, (frames,) * clips) for clips in BATCHES]
-    seconds = times_of(works, place.device, rounds=place.rounds)
+    seconds = time_works(works, place.device, rounds=place.rounds)
     measured = Interval(**interval(seconds, lambda rounds: least_gain(BATCHES, rounds)))
     rates = np.asarray(BATCHES) / np.median(seconds, axis=0)
-    what = f"{told(place)}, {', '.join(map(str, BATCHES))} clips of {frames} frames"
+    what = f"{describe(place)}, {', '.join(map(str, BATCHES))} clips of {frames} frames"
     more = {"clips": BATCHES, "clips per second": rates.tolist(), "seconds by round": seconds}
     return [Measurement(what=what, measured=measured, target=Target(figure="median", sign=">=", limit=0.95), more=more)]
 

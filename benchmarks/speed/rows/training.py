@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from materials import film_recipe, render_films, sensor_recipe
 from records import Interval, Measurement, Ratio, Target
-from rounds import interval, ratio_of
+from rounds import interval, summarise_rounds
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fusionkit.config.recipe import build_component
@@ -29,7 +29,7 @@ EPOCHS = 3
 
 
 @contextmanager
-def stamps(device: torch.device) -> Iterator[list[float]]:
+def note_steps(device: torch.device) -> Iterator[list[float]]:
     """Notes by the clock when each optimizer step within it was done, whoever made it."""
     moments: list[float] = []
 
@@ -84,7 +84,7 @@ class Sides:
 
     def ours(self) -> float:
         """Times a step in `train`."""
-        with tempfile.TemporaryDirectory() as folder, stamps(self.device) as moments:
+        with tempfile.TemporaryDirectory() as folder, note_steps(self.device) as moments:
             train(self.recipe, Path(folder) / "run", accelerator=self.device.type, datasets=self.datasets)
         return seconds_of_a_step(moments, self.steps())
 
@@ -93,7 +93,7 @@ class Sides:
         assembly = assemble(self.recipe, self.datasets)
         torch.manual_seed(self.recipe.train.seed)
         model = build(assembly.recipe, assembly.dataset).channels_last()  # as `train` lays it out
-        with stamps(self.device) as moments:
+        with note_steps(self.device) as moments:
             learn_bare(assembly, model, self.device)
         return seconds_of_a_step(moments, self.steps())
 
@@ -103,9 +103,9 @@ class Sides:
         return assembly.feed(assembly.train_ids, training=True).count(0)
 
 
-def in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Ratio:
+def compare_in_turn(ours: Callable[[], float], theirs: Callable[[], float], rounds: int) -> Ratio:
     """Returns the ratio of two things that time themselves: A B A, A B A, ... ; the first round does not count."""
-    return ratio_of([(ours(), theirs(), ours()) for _ in range(rounds + 1)][1:])
+    return summarise_rounds([(ours(), theirs(), ours()) for _ in range(rounds + 1)][1:])
 
 
 @row("R_loop", "a step in `train` / the same step in a bare loop")
@@ -119,13 +119,13 @@ def loop_time(place: Place) -> Sequence[Measurement]:
             "small audio-video networks (quickstart/films)": film_recipe(folder, "data.batch_size=4", *settings),
             "tiny networks of two sensors (sensors/basic_motions)": sensor_recipe(*settings),
         }
-        return [line for what, recipe in recipes.items() for line in compared(what, recipe, place)]
+        return [line for what, recipe in recipes.items() for line in compare_sides(what, recipe, place)]
 
 
-def compared(what: str, recipe: Recipe, place: Place) -> list[Measurement]:
+def compare_sides(what: str, recipe: Recipe, place: Place) -> list[Measurement]:
     """Returns both measurements of a recipe."""
     sides = Sides(recipe, place.device)
-    ratio = in_turn(sides.ours, sides.theirs, place.rounds)
+    ratio = compare_in_turn(sides.ours, sides.theirs, place.rounds)
     added = [1000 * ((first + second) / 2 - other) for first, other, second in ratio.rounds]
     sizes = {"batch_size": recipe.data.batch_size, "steps_of_an_epoch": sides.steps(), "epochs": recipe.train.epochs}
     return [
