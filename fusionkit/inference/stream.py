@@ -123,7 +123,7 @@ class Stream:
             line.take(elements)
 
     def predict(self, *, unimodal: bool = False) -> ModelOutput:
-        """Scores what is in the windows now, a batch of one, of which `FusionModel.head` makes distributions.
+        """Scores what is in the windows now, as a batch of one; `FusionModel.head` makes distributions of it.
 
         Args:
             unimodal: Score the uni-modal branches as well.
@@ -161,7 +161,7 @@ class Stream:
         if self._model.training or any(part.training for part in parts):
             where = next(name for name, part in self._model.named_modules() if part.training)
             part = f"{where} of the network is" if where else "the network is"
-            raise FusionKitError(f"{part} in training mode; call its eval() before it is used in a stream")
+            raise FusionKitError(f"{part} in training mode; call its eval() before you use it in a stream")
 
     def _encode_sequence(self, modality: str) -> Jagged:
         if modality in self._lines and self._lines[modality].kept.count:
@@ -249,7 +249,7 @@ class _Line:
 
 def _check(model: object, window: object, transforms: object) -> None:
     if not isinstance(model, FusionModel):
-        remedy = "fusionkit.build makes one of a run's recipe, load_state_dict gives it its weights"
+        remedy = "build one from the recipe of a run with fusionkit.build, and load its weights with load_state_dict"
         raise FusionKitError(f"model: a FusionModel is expected, given {type(model).__name__}; {remedy}")
     for what, given, example in (("window", window, "90"), ("transforms", transforms, "function")):
         if not isinstance(given, Mapping):

@@ -126,7 +126,7 @@ class LossHead(nn.Module, ABC):
         return stated if stated.ndim == 1 else stated.flatten(1).any(dim=1)
 
     def check_targets(self, values: Sequence[RawTarget | None]) -> None:
-        """Is given the targets of all samples of a fold as the data state them, each of which `encode` takes.
+        """Checks the targets of all samples of a fold, as the data state them; `encode` takes each of them.
 
         A head refuses here what only all of them together show; unless it says otherwise, nothing.
 
@@ -135,7 +135,7 @@ class LossHead(nn.Module, ABC):
         """
 
     def fit_targets(self, targets: Tensor) -> None:
-        """Is told the known targets of the training part, once, before training.
+        """Learns the scale of the known targets of the training part, once, before training.
 
         A head of numbers scales by them: `loss` takes targets in the user's unit all the same, `distribution` gives
         numbers in it, and scores are in another. What it keeps are buffers, which go with the weights.
@@ -180,4 +180,6 @@ class LossHead(nn.Module, ABC):
 
     def metrics_of_sums(self, sums: Float[Tensor, "resamples statistics"]) -> Mapping[str, Float[Tensor, " resamples"]]:
         """Computes the `metrics` of many sets of samples, from the sums of their `statistics`."""
-        raise NotImplementedError(f"{type(self).__name__} gives statistics and does not say what their sums mean")
+        raise NotImplementedError(
+            f"{type(self).__name__} gives statistics; write metrics_of_sums for their sums, or give none"
+        )

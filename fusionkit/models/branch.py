@@ -153,8 +153,8 @@ class Branch(nn.Module):
         shared = self.training and world_size() > 1
         if shared and any(isinstance(module, FeatureNorm) for module in self.encoders.modules()):
             raise TrainingError(
-                "a whole batch of one process lacks a modality whose encoder has batch statistics, for which the other "
-                "processes would wait; use larger batches, or norm: layer in that encoder"
+                "a whole batch of one process lacks a modality, and the other processes would wait for the batch "
+                "statistics of its encoder; use larger batches, or norm: layer in that encoder"
             )
 
 
@@ -186,8 +186,8 @@ def _explain_elements(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
         elif isinstance(error, IndexError):
             raise _make_range_error(name, elements, error) from error
         elif "device-side assert" in str(error):
-            remedy = "train on a CPU to be told which"
-            raise ShapeError(f"{name} was given whole numbers, of which one is beyond its table; {remedy}") from error
+            remedy = "train on a CPU to see which"
+            raise ShapeError(f"{name} was given a whole number beyond its table; {remedy}") from error
         elif isinstance(encoder, Encoder) and encoder.whole_numbers is None:
             message = f"{name} was given whole numbers ({elements.dtype}) and failed: {error}"
             remedy = (

@@ -174,7 +174,7 @@ class FusionModel(nn.Module):
         """
         if self.fusion.reads_sequences and any(features[name] is not output.features[name] for name in features):
             raise TrainingError(
-                "the fusion reads sequences, which other features cannot stand for; take a fusion that reads vectors, "
+                "the fusion reads sequences, and other features cannot replace them; take a fusion that reads vectors, "
                 "such as concat, or another balancer"
             )
         return self._fuse(apply_dropout(features, output.dropout), present, output.sequences, call_beside_statistics)
@@ -224,7 +224,7 @@ class FusionModel(nn.Module):
         """
         absent = sorted(set(self.targets) - set(targets))
         if absent:
-            raise ShapeError(f"targets: {absent} missing; a sample without a target is marked by a negative or NaN")
+            raise ShapeError(f"targets: {absent} missing; mark a sample without a target by a negative number or NaN")
         return compute_losses(self.head_of, output, {name: targets[name] for name in self.targets}, weights or {})
 
     def loss_of(

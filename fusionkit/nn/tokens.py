@@ -84,5 +84,5 @@ def attention_width(width: int | None, heads: int, widest: int, *, source: str) 
         return -(-widest // heads) * heads
     if width % heads:
         right = f"a multiple of {heads}, such as {-(-width // heads) * heads}"
-        raise RecipeError([Problem("width", f"{width} is no multiple of heads {heads}", right)], source=source)
+        raise RecipeError([Problem("width", f"{width} is not a multiple of heads {heads}", right)], source=source)
     return width

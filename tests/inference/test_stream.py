@@ -226,7 +226,7 @@ def test_a_network_in_training_mode_is_refused_and_left_as_it_is() -> None:
     stream = Stream(model, window={"face": 3})
     stream.push("face", recording("face", 3))
     model.train()
-    sentence = r"the network is in training mode; call its eval\(\) before it is used in a stream"
+    sentence = r"the network is in training mode; call its eval\(\) before you use it in a stream"
     with pytest.raises(FusionKitError, match=sentence):
         stream.push("face", recording("face", 3))
     with pytest.raises(FusionKitError, match=sentence):
@@ -241,7 +241,7 @@ def test_a_part_in_training_mode_is_refused_under_a_network_in_evaluation_mode(n
     stream.push(name, recording(name, 3))
     model.branch(name).train()
     assert not model.training
-    sentence = rf"branches\.{name} of the network is in training mode; call its eval\(\) before it is used in a stream"
+    sentence = rf"branches\.{name} of the network is in training mode; call its eval\(\) before you use it in a stream"
     for use in (stream.predict, lambda: stream.push(name, recording(name, 1))):
         with pytest.raises(FusionKitError, match=sentence):
             use()
@@ -371,9 +371,7 @@ def test_options_of_a_wrong_kind_are_refused_when_a_stream_is_made(options: dict
 
 def test_the_path_of_a_run_is_no_network() -> None:
     path: Any = "runs/a"
-    with pytest.raises(
-        FusionKitError, match=r"model: a FusionModel is expected, given str; fusionkit\.build makes one"
-    ):
+    with pytest.raises(FusionKitError, match=r"model: a FusionModel is expected, given str; build one from the recipe"):
         Stream(path, window={"face": 3})
 
 

@@ -196,5 +196,5 @@ def test_a_transformer_lets_each_sample_alone_attend_to_itself(summary):
 
 
 def test_a_width_that_the_heads_do_not_divide_is_refused_with_one_that_they_do():
-    with pytest.raises(RecipeError, match="width: 10 is no multiple of heads 4; a multiple of 4, such as 12"):
+    with pytest.raises(RecipeError, match="width: 10 is not a multiple of heads 4; a multiple of 4, such as 12"):
         Transformer(3, width=10, heads=4)

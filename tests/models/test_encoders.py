@@ -108,7 +108,7 @@ def test_conv1d_refuses_a_stride_that_skips_elements_and_images():
         Conv1d((2,), kernel=3, stride=4)
     with pytest.raises(RecipeError, match="channels: no convolution"):
         Conv1d((2,), channels=())
-    with pytest.raises(ShapeError, match="no vector of channels"):
+    with pytest.raises(ShapeError, match="not a vector of channels"):
         Conv1d((3, 8, 8))
 
 
@@ -213,7 +213,7 @@ def test_a_segment_that_is_no_whole_number_of_hops_is_refused_with_the_nearest_t
 def test_a_hop_longer_than_the_window_and_a_stereo_wave_are_refused():
     with pytest.raises(RecipeError, match="hop: 600 exceeds the window 512"):
         Spectrogram((), hop=600)
-    with pytest.raises(ShapeError, match="no sample of a mono wave"):
+    with pytest.raises(ShapeError, match="not a sample of a mono wave"):
         Spectrogram((2,))
 
 
@@ -292,7 +292,7 @@ def test_timm_weights_that_are_missing_or_damaged_are_refused(small, tmp_path):
     file = tmp_path / "w.safetensors"
     save_file(small.network.state_dict(), file)
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(RunError, match="is no safetensors file, or damaged"):
+    with pytest.raises(RunError, match="is not a safetensors file, or damaged"):
         TimmImage((1, 32, 32), model="test_resnet", weights=str(file))
 
 
@@ -306,7 +306,7 @@ def test_timm_names_the_nearest_model_and_fetches_no_other_configuration():
 def test_timm_refuses_other_channels_vectors_and_two_sources_of_weights():
     with pytest.raises(ShapeError, match="in_channels is 1, but the images have 3 channels"):
         TimmImage((3, 32, 32), in_channels=1)
-    with pytest.raises(ShapeError, match="no image"):
+    with pytest.raises(ShapeError, match="not an image"):
         TimmImage((3,))
     with pytest.raises(RecipeError, match="choose one"):
         TimmImage((3, 32, 32), weights="w.safetensors", pretrained=True)

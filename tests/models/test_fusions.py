@@ -443,5 +443,5 @@ def test_a_modality_that_a_balancer_takes_away_is_not_read_from_its_sequence():
 @pytest.mark.parametrize("name", ["attention", "bottleneck", "cross_attention"])
 def test_a_width_that_the_heads_do_not_divide_is_refused(name):
     wired = (WIDTHS,) if name == "attention" else (WIDTHS, ELEMENTS)
-    with pytest.raises(RecipeError, match="width: 10 is no multiple of heads 4; a multiple of 4, such as 12"):
+    with pytest.raises(RecipeError, match="width: 10 is not a multiple of heads 4; a multiple of 4, such as 12"):
         FUSIONS.build(name, *wired, width=10)

@@ -272,7 +272,7 @@ def test_a_fusion_that_reads_sequences_is_refused_where_features_are_replaced_an
 ) -> None:
     small = {"type": "bottleneck", "width": 4, "layers": 1, "heads": 1}
     given = small if fusion == "bottleneck" else {"type": "mrpn", "of": small}
-    with pytest.raises(TrainingError, match="the fusion reads sequences, which other features cannot stand for"):
+    with pytest.raises(TrainingError, match="the fusion reads sequences, and other features cannot replace them"):
         run_of(tmp_path / "mcr", model={"fusion": given}, balancer="mcr", epochs=1)
     run = run_of(tmp_path / "cml", model={"fusion": given}, balancer="cml", epochs=1)
     assert all(np.isfinite(record["loss"]) for record in steps_of(run))

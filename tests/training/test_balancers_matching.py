@@ -89,7 +89,7 @@ def test_lfm_projects_features_of_several_widths_and_refuses_them_without() -> N
     with pytest.raises(RecipeError) as caught:
         lfm({"audio": 2, "video": 5})
     assert "lfm: features: vectors of several widths (audio 2, video 5) cannot be compared" in str(caught.value)
-    assert "set it to one width that all are projected to, such as 2" in str(caught.value)
+    assert "set one width for all modalities, such as 2" in str(caught.value)
 
 
 def test_lfm_leaves_uni_modal_stages_frozen_encoders_and_a_single_modality_alone() -> None:

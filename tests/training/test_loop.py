@@ -413,7 +413,7 @@ def test_a_network_that_cannot_be_built_leaves_no_run_that_its_mended_recipe_wou
 ) -> None:
     wrong = recipe(epochs=1)
     wrong["model"]["modalities"]["motion"]["encoder"] = "conv2d"
-    with pytest.raises(RecipeError, match="is no image"):
+    with pytest.raises(RecipeError, match="is not an image"):
         train(wrong, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert train(recipe(epochs=1), tmp_path / "run").finished

@@ -1,4 +1,4 @@
-"""Activations and normalisations by name, of which encoders are stacked."""
+"""Activations and normalisations by name, the layers of encoders."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Conv1d(Encoder):
 def _check(in_shape: tuple[int, ...], channels: tuple[int, ...], kernel: int, stride: int) -> None:
     if len(in_shape) > 1:
         raise ShapeError(
-            f"conv1d: an element of shape {tuple(in_shape)} is no vector of channels; put an encoder that makes "
+            f"conv1d: an element of shape {tuple(in_shape)} is not a vector of channels; put an encoder that makes "
             "vectors, such as mlp or timm, before it"
         )
     problems = []

@@ -136,7 +136,7 @@ def _make_norm(norm: NormName, channels: int) -> nn.Module:
 def _check(in_shape: tuple[int, ...], channels: tuple[int, ...], kernel: int, pooling: PoolingName) -> None:
     if len(in_shape) != 3:
         raise ShapeError(
-            f"conv2d: an element of shape {tuple(in_shape)} is no image (channels, height, width); "
+            f"conv2d: an element of shape {tuple(in_shape)} is not an image (channels, height, width); "
             "a wave becomes images by spectrogram or log_mel with segment_seconds"
         )
     problems = []

@@ -65,5 +65,5 @@ class GappedLayout:
 
 
 def lay_out(sizes: Sequence[int], width: int, centre: int, stride: int) -> GappedLayout:
-    """Lays samples out for windows of a width, each of which stands for its element number `centre`."""
+    """Lays samples out for windows of a width; each stands for its element number `centre`."""
     return GappedLayout(tuple(sizes), before=centre, after=width - 1 - centre, stride=stride)

@@ -85,7 +85,7 @@ class FeatureNormEncoder(ElementEncoder):
         super().__init__()
         if len(in_shape) != 1:
             raise ShapeError(
-                f"feature_norm: an element of shape {tuple(in_shape)} is no vector (features,); put an encoder that "
+                f"feature_norm: an element of shape {tuple(in_shape)} is not a vector (features,); put an encoder that "
                 "makes vectors, such as mlp, before it"
             )
         self.out_shape = tuple(in_shape)

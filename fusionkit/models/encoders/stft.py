@@ -56,7 +56,7 @@ class WaveSegments(nn.Module):
     ) -> None:
         super().__init__()
         if tuple(in_shape) not in ((), (1,)):
-            raise ShapeError(f"an element of shape {tuple(in_shape)} is no sample of a mono wave, () or (1,)")
+            raise ShapeError(f"an element of shape {tuple(in_shape)} is not a sample of a mono wave, () or (1,)")
         if hop > window:
             raise RecipeError([Problem("hop", f"{hop} exceeds the window {window}, so samples are skipped")])
         self.window, self.hop, self.mode, self.standardize = window, hop, mode, standardize

@@ -111,7 +111,7 @@ class TimmImage(ElementEncoder):
 def _check_shape(in_shape: tuple[int, ...], in_channels: int | None) -> None:
     if len(in_shape) != 3:
         raise ShapeError(
-            f"timm: an element of shape {tuple(in_shape)} is no image (channels, height, width); "
+            f"timm: an element of shape {tuple(in_shape)} is not an image (channels, height, width); "
             "a wave becomes images by spectrogram or log_mel with segment_seconds"
         )
     if in_channels is not None and in_channels != in_shape[0]:

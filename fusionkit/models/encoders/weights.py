@@ -58,7 +58,7 @@ def _read(path: Path, source: str) -> Mapping[str, Tensor]:
     except (FusionKitError, MemoryError):
         raise
     except Exception as error:  # whatever safetensors raises of somebody's file
-        raise RunError(f"{source}: {path} is no safetensors file, or damaged ({error})") from error
+        raise RunError(f"{source}: {path} is not a safetensors file, or damaged ({error})") from error
     return tensors
 
 

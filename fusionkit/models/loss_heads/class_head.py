@@ -88,7 +88,7 @@ class ClassHead(LossHead):
 
 
 class SoftmaxHead(ClassHead):
-    """One class of several by softmax: a score for each class, of which a subclass states the loss."""
+    """One class of several by softmax: a score for each class. A subclass states the loss."""
 
     measures = (ACCURACY, RECALL, F1, CALIBRATION)
     score = "accuracy"

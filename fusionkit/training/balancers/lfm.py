@@ -83,7 +83,7 @@ class LFM(Balancer):
         super().__init__()
         if features is None and len(set(in_features.values())) > 1:
             widths = ", ".join(f"{name} {width}" for name, width in in_features.items())
-            remedy = f"set it to one width that all are projected to, such as {min(in_features.values())}"
+            remedy = f"set one width for all modalities, such as {min(in_features.values())}"
             raise RecipeError(
                 [Problem("features", f"vectors of several widths ({widths}) cannot be compared", remedy)], source="lfm"
             )
