@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.experiments import open_experiment
 from fusionkit.experiments.budget import seconds_of_epoch
-from fusionkit.interfaces import Stage
+from fusionkit.interfaces import Batch, Stage
 from fusionkit.models.build import build
 from fusionkit.storage.files import as_json
+from fusionkit.training.learner import Learner
 from fusionkit.training.profiling import stage_timing
 from fusionkit.training.profiling.rehearsal import Rehearsal
+from fusionkit.training.profiling.speed import estimate_speed
 from fusionkit.training.profiling.stage_timing import StageTime, time_stages
 from fusionkit.training.teacher import Teacher
 from fusionkit.training.trainer import make_fabric
@@ -121,6 +124,24 @@ def test_rehearsed_steps_move_no_weight(balancer: str) -> None:
     assert outcome.loss > 0
     assert any(parameter.grad is not None for parameter in model.parameters())
     assert all(torch.equal(before[name], parameter) for name, parameter in model.named_parameters())
+
+
+def test_steps_are_timed_in_the_precision_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    assembly = assemble(load_recipe(recipe(epochs=1, precision="64-true")))
+    seen = set[torch.dtype]()
+    step = Learner.__call__
+
+    def look(self: Learner, batches: Sequence[Batch], *given: Any) -> Any:
+        seen.update(value.dtype for batch in batches for value in batch.inputs.values())
+        seen.update(parameter.dtype for parameter in self._model.parameters())
+        return step(self, batches, *given)
+
+    monkeypatch.setattr(Learner, "__call__", look)
+    time_stages(assembly, rounds=1, accelerator="cpu")
+    lengths = dict.fromkeys(assembly.recipe.model.modalities, 4)
+    estimate_speed(assembly.recipe, build(assembly.recipe, assembly.dataset), lengths, torch.device("cpu"), rounds=1)
+
+    assert seen == {torch.float64}
 
 
 def test_timing_draws_nothing_from_the_generator_of_the_process() -> None:
