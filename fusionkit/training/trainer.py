@@ -143,7 +143,7 @@ def refuse_without_compiler() -> None:
 
 
 def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = None) -> Fabric:
-    """A launched Fabric: one device, or those of the processes that ``torchrun`` or ``fabric run`` started.
+    """Launches a Fabric: one device, or those of the processes that ``torchrun`` or ``fabric run`` started.
 
     ``auto`` is the device of `use_device` where there is one, or else what Fabric finds.
 
@@ -178,7 +178,7 @@ def make_fabric(recipe: Recipe, accelerator: str = "auto", number: int | None = 
 
 @contextmanager
 def _no_word_of_precision() -> Iterator[None]:
-    """Within it Fabric does not tell the terminal which precision it was given: the recipe says that."""
+    """Keeps Fabric from telling the terminal which precision it was given: the recipe says that."""
 
     def is_other(record: logging.LogRecord) -> bool:
         return "Automatic Mixed Precision" not in record.getMessage()
