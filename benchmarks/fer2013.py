@@ -84,7 +84,7 @@ def result_of(run: RunFolder) -> dict[str, Any]:
         "tests": tests,
         "epochs": [
             {"epoch": record["epoch"] + 1, "training": record["training"]}
-            for record in run.read_log()
+            for record in run.log.read()
             if "terms" not in record
         ],
         "recipe": recipe.plain(),

@@ -53,12 +53,12 @@ def run_of(out: Path, *, data: Any = None, model: Any = None, **options: Any) ->
 
 def steps_of(run: RunFolder) -> list[dict[str, Any]]:
     """The log's lines of optimizer steps."""
-    return [record for record in run.read_log() if "terms" in record]
+    return [record for record in run.log.read() if "terms" in record]
 
 
 def epochs_of(run: RunFolder) -> list[dict[str, Any]]:
     """The log's lines of epochs."""
-    return [record for record in run.read_log() if "terms" not in record]
+    return [record for record in run.log.read() if "terms" not in record]
 
 
 def weights_of(run: RunFolder) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ def train(
         if watching is not None and not watching.stages and not as_json:
             print_paragraph("There was nothing to profile: no step of this run is left.\n")
         card = evaluation.evaluate(run, datasets=datasets)
-    save_figure(draw_learning_curves(run.read_log()), run.curves_file)
+    save_figure(draw_learning_curves(run.log.read()), run.curves_file)
     print_card(card, run.card_file, as_json)
     if not as_json:
         console().print(f"Learning curves: {run.curves_file}", soft_wrap=True)

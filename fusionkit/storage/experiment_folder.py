@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -135,7 +135,7 @@ class ExperimentFolder:
         Raises:
             RunError: The run is not there any more, or its log is damaged.
         """
-        return self.run(run).read_log()
+        return self.run(run).log.read()
 
     def run(self, run: str) -> RunFolder:
         """Opens the folder of a run.
@@ -166,3 +166,21 @@ def further_results(folder: Path) -> dict[str, Path]:
         if isinstance(document, dict) and folder_name(str(document.get("target"))) == part:
             found[part] = file
     return found
+
+
+def find_runs(paths: Sequence[Path]) -> tuple[RunFolder, ...]:
+    """Finds run folders, and those below folders that are none, such as ``runs/<variant>`` of an experiment.
+
+    Raises:
+        RunError: There is no such folder, or no run in it.
+    """
+    found: dict[Path, RunFolder] = {}
+    for path in paths:
+        if not os.path.isdir(path):
+            raise RunError(f"{path}: is no folder; name a run, which is what `fusionkit train --out` leaves")
+        folders = [path] if RunFolder(path).begun else sorted(each for each in path.rglob("*") if each.is_dir())
+        runs = [run for folder in folders if (run := RunFolder(folder)).begun]
+        if not runs:
+            raise RunError(f"{path}: is no run and holds none; name what `fusionkit train --out` left")
+        found |= {run.path: run for run in runs}
+    return tuple(found.values())

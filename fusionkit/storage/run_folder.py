@@ -1,59 +1,31 @@
-"""The run folder, and the only module that knows the names of its files. No pickle is ever written or read."""
+"""The run folder: what a training leaves, and where each of its files stands. No pickle is ever written or read."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
 from torch import Tensor
 
 from fusionkit.config.differences import find_differences
-from fusionkit.config.documents import check_shape, read_document
+from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.storage.card import Card
+from fusionkit.storage.checkpoints import Checkpoints
 from fusionkit.storage.diagnosis import Diagnosis
 from fusionkit.storage.documents import load_document, save_document
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.files import as_json, guard_write, parse_json, read_json, read_within, sync, write_file
+from fusionkit.storage.files import as_json, guard_write, read_json, write_file
 from fusionkit.storage.locks import LOCK, sole_worker
 from fusionkit.storage.own_runs import is_noted, note_run
+from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
-
-MAX_LOG_BYTES = 2**31
-"""More than a log of ten million steps."""
-
-
-class _Gradient(BaseModel):
-    cosine: float | None
-    own_norm: float | None
-    fused_norm: float | None
-
-
-class _Record(BaseModel):
-    """A line of the log, of a step or of an epoch, as far as it is read."""
-
-    step: int
-    stage: str | None = None
-    epoch: int | None = Field(None, ge=0, le=10_000_000)
-    terms: dict[str, float | None] | None = None
-    gradients: dict[str, _Gradient] | None = None
-    training: float | None = None
-    validation: float | None = None
-    validation_terms: dict[str, float | None] | None = None
-
-    @model_validator(mode="after")
-    def _says_where_it_belongs(self) -> Self:
-        told = self.model_fields_set & {"stage", "epoch", "terms", "training", "validation", "validation_terms"}
-        if told and None in (self.stage, self.epoch):
-            raise ValueError(f"it tells of {', '.join(sorted(told))}, and not of which stage and epoch")
-        return self
 
 
 class RunFolder:
@@ -64,13 +36,35 @@ class RunFolder:
     Args:
         path: The folder.
         plugins: Modules that the user's own recipe lists, so that the run may import them, whoever trained it.
+
+    Attributes:
+        log: Its log.
+        checkpoints: The states that its training may be resumed from.
+        tensorboard: The folder of TensorBoard's event files.
+        diagnosis_file: The file of the diagnosis.
+        profile_file: The file that says where the time of watched steps went.
+        trace_file: The file of the trace of watched steps, for Perfetto or chrome://tracing.
+        curves_file: The file of the learning curves.
+        stress_file: The file of the figures under corruptions.
+        card_file: The file of the card.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> None:
         self.path = Path(path)
         self._plugins = plugins
         self._recipe: Recipe | None = None  # once it was read or written
-        self._is_torn = False  # whether the last checkpoint was found to be damaged
+        self.log = RunLog(self.path / "log.jsonl")
+        self.checkpoints = Checkpoints(self.path, self.log)
+        self.tensorboard = self.path / "tensorboard"
+        self.diagnosis_file = self.path / "diagnosis.json"
+        self.profile_file = self.path / "profile" / "summary.json"
+        self.trace_file = self.path / "profile" / "trace.json"
+        self.curves_file = self.path / "learning_curves.png"
+        self.stress_file = self.path / "stress.json"
+        self.card_file = self.path / "metrics.json"
+        self._recipe_file = self.path / "recipe.yaml"
+        self._weights_file = self.path / "weights.safetensors"
+        self._predictions_file = self.path / "predictions.safetensors"
 
     @classmethod
     def create(
@@ -193,11 +187,6 @@ class RunFolder:
         return own is not None and data is not None and own != data
 
     @property
-    def tensorboard(self) -> Path:
-        """The folder of TensorBoard's event files."""
-        return self.path / "tensorboard"
-
-    @property
     def begun(self) -> bool:
         """True where the folder is a run."""
         return os.path.isfile(self._recipe_file)  # False too where a name is too long or may not be looked up
@@ -214,7 +203,7 @@ class RunFolder:
             RunError: They cannot be written.
         """
         write_tensors(self._weights_file, state, metadata)
-        self.discard_checkpoint()
+        self.checkpoints.discard()
 
     def load_weights(self) -> TensorFile:
         """Reads the final weights and the text beside them.
@@ -245,96 +234,6 @@ class RunFolder:
             RunError: It cannot be written.
         """
         write_tensors(self.encoder_file(modality), state, metadata)
-
-    def save_checkpoint(self, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-        """Writes the state to resume from, after making sure that the log up to here is on the disk.
-
-        The one before is kept beside it, unless it was found to be damaged.
-
-        Raises:
-            RunError: It cannot be written; the previous checkpoint is intact.
-        """
-        if self._log_file.is_file():
-            guard_write(self._log_file, lambda: sync(self._log_file))
-        before = None if self._is_torn else self._earlier_checkpoint_file
-        write_tensors(self._checkpoint_file, state, metadata, before=before)
-        self._is_torn = False
-
-    def load_checkpoint(self, file: str | os.PathLike[str] | None = None) -> TensorFile | None:
-        """Reads the state to resume from; None where there is none yet.
-
-        Where the last checkpoint is damaged, it is the one before, with a `FusionKitWarning`.
-
-        Args:
-            file: A checkpoint of this run that must be taken; the last that is whole when left out.
-
-        Raises:
-            RunError: The file is damaged or none of this run, or all that there are are damaged.
-        """
-        if file is not None:
-            if Path(file).resolve().parent != self.path.resolve():
-                raise RunError(f"{file}: is no checkpoint of {self.path}; name one that lies in that folder")
-            return read_tensors(file)
-        damaged: list[RunError] = []
-        for path in filter(Path.is_file, (self._checkpoint_file, self._earlier_checkpoint_file)):
-            try:
-                state = read_tensors(path)
-            except RunError as error:
-                damaged.append(error)
-                continue
-            if damaged:
-                self._is_torn = True
-                message = f"{damaged[0]}; the training goes on from the checkpoint before, {path.name}"
-                warnings.warn(message, FusionKitWarning, stacklevel=2)
-            return state
-        if damaged:
-            raise RunError("; ".join(map(str, damaged)))
-        return None
-
-    def discard_checkpoint(self) -> None:
-        """Forgets what there is to resume from; the training then starts anew."""
-        for path in (self._checkpoint_file, self._earlier_checkpoint_file):
-            path.unlink(missing_ok=True)
-
-    def append_log(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Adds lines to the log.
-
-        Raises:
-            RunError: They cannot be written.
-        """
-        lines = b"".join(as_json(record, indent=None) for record in records)
-
-        def append() -> None:
-            with self._log_file.open("ab") as file:
-                file.write(lines)
-
-        guard_write(self._log_file, append)
-
-    def truncate_log(self, records: int) -> None:
-        """Keeps the first records of the log, and drops what a stopped run wrote after its checkpoint.
-
-        Raises:
-            RunError: The log holds fewer records than the checkpoint counted.
-        """
-        lines = self._log_file.read_bytes().splitlines(keepends=True) if self._log_file.is_file() else []
-        if len(lines) < records:
-            raise RunError(f"{self._log_file}: holds {len(lines)} records, the checkpoint counts {records}")
-        if len(lines) > records:
-            write_file(self._log_file, b"".join(lines[:records]))
-
-    def read_log(self) -> list[dict[str, Any]]:
-        """Reads the records of the log.
-
-        Raises:
-            RunError: It cannot be read, or a line of it is damaged.
-        """
-        lines = read_within(self._log_file, MAX_LOG_BYTES).splitlines() if os.path.exists(self._log_file) else []
-        records = []
-        for number, line in enumerate(lines, start=1):
-            place = f"{self._log_file}: line {number}"
-            records.append(parse_json(line, place))
-            check_shape(_Record, records[-1], place)
-        return records
 
     def write_card(self, card: Card) -> None:
         """Writes the figures of the run.
@@ -376,11 +275,6 @@ class RunFolder:
         """
         save_document(self.diagnosis_file, diagnosis)
 
-    @property
-    def diagnosis_file(self) -> Path:
-        """The file of the diagnosis."""
-        return self.path / "diagnosis.json"
-
     def write_profile(self, summary: Mapping[str, Any], trace: Mapping[str, Any]) -> None:
         """Writes where the time of watched steps went, and a trace of some in Chrome's format.
 
@@ -391,55 +285,6 @@ class RunFolder:
         write_file(self.trace_file, as_json(trace, indent=None))
         write_file(self.profile_file, as_json(summary))
 
-    @property
-    def profile_file(self) -> Path:
-        """The file that says where the time of watched steps went."""
-        return self.path / "profile" / "summary.json"
-
-    @property
-    def trace_file(self) -> Path:
-        """The file of the trace of watched steps, for Perfetto or chrome://tracing."""
-        return self.path / "profile" / "trace.json"
-
-    @property
-    def curves_file(self) -> Path:
-        """The file of the learning curves."""
-        return self.path / "learning_curves.png"
-
-    @property
-    def stress_file(self) -> Path:
-        """The file of the figures under corruptions."""
-        return self.path / "stress.json"
-
-    @property
-    def card_file(self) -> Path:
-        """The file of the card."""
-        return self.path / "metrics.json"
-
-    @property
-    def _recipe_file(self) -> Path:
-        return self.path / "recipe.yaml"
-
-    @property
-    def _weights_file(self) -> Path:
-        return self.path / "weights.safetensors"
-
-    @property
-    def _checkpoint_file(self) -> Path:
-        return self.path / "checkpoint.safetensors"
-
-    @property
-    def _earlier_checkpoint_file(self) -> Path:
-        return self.path / "checkpoint.earlier.safetensors"
-
-    @property
-    def _log_file(self) -> Path:
-        return self.path / "log.jsonl"
-
-    @property
-    def _predictions_file(self) -> Path:
-        return self.path / "predictions.safetensors"
-
 
 def _may_become_a_run(folder: Path) -> bool:
     """Says whether a folder is empty or holds what a killed beginning left.
@@ -447,12 +292,8 @@ def _may_become_a_run(folder: Path) -> bool:
     Raises:
         RunError: It cannot be read.
     """
+    left = {LOCK, "environment.json", ".environment.json.partial", ".recipe.yaml.partial"}  # before it is a run
     try:
-        return folder.is_dir() and all(map(_is_of_a_begun_run, folder.iterdir()))
+        return folder.is_dir() and all(path.name in left for path in folder.iterdir())
     except OSError as error:
         raise RunError(f"{folder}: cannot be read ({error.strerror})") from None
-
-
-def _is_of_a_begun_run(path: Path) -> bool:
-    """Says whether a file is what `RunFolder.create` leaves when it is killed before the folder is a run."""
-    return path.name in (LOCK, "environment.json", ".environment.json.partial", ".recipe.yaml.partial")

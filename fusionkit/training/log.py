@@ -39,7 +39,7 @@ class Journal:
         self._run, self._active = run, active
         self._bar: Progress | None = None
         if active:
-            run.truncate_log(records)
+            run.log.truncate(records)
             self._events = SummaryWriter(run.tensorboard, purge_step=step)
             self._bar = _make_bar() if progress else None
         self._task: Any = None
@@ -87,7 +87,7 @@ class Journal:
     def flush(self) -> None:
         """Brings what was told to the log: before a checkpoint, after an epoch, and every second."""
         if self._untold and self._active:
-            self._run.append_log(self._untold)
+            self._run.log.append(self._untold)
         self._untold = []
         self._told_at = time.monotonic()
 

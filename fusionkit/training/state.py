@@ -55,7 +55,7 @@ class TrainingState:
         }
         optimizer = {} if self.optimizer is None else pack_optimizer_state(self.optimizer, self._parameter_names())
         scaler = self._fabric.strategy.precision.state_dict()
-        run.save_checkpoint(*Checkpoint(self.position, groups, optimizer, scaler).pack())
+        run.checkpoints.save(*Checkpoint(self.position, groups, optimizer, scaler).pack())
 
     def load(self, run: RunFolder, file: str | os.PathLike[str] | None) -> Checkpoint | None:
         """Takes back what a checkpoint holds, the optimizer apart, and returns it; None where there is none.
@@ -67,7 +67,7 @@ class TrainingState:
         Raises:
             RunError: It is damaged, or of another network, other samples or another number of processes.
         """
-        found = run.load_checkpoint(file)
+        found = run.checkpoints.load(file)
         if found is None:
             return None
         checkpoint = Checkpoint.unpack(*found)

@@ -92,7 +92,7 @@ def train(
             run.rewrite_recipe(assembly.recipe)
             run.note_as_own()
             if resume is False:
-                run.discard_checkpoint()
+                run.checkpoints.discard()
         fabric.barrier()
         if not run.finished:  # by a process that held the folder a moment ago
             file = None if isinstance(resume, bool) else resume

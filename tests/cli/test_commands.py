@@ -636,4 +636,4 @@ def test_an_interrupted_training_ends_with_the_status_of_its_signal_and_can_go_o
     assert process.returncode == 143
     assert b"Traceback" not in said
     assert b"stopped; the same command goes on where it was" in said
-    assert RunFolder.open(tmp_path / "run").load_checkpoint() is not None
+    assert RunFolder.open(tmp_path / "run").checkpoints.load() is not None

@@ -156,7 +156,7 @@ def test_subsets_are_what_the_network_says_of_samples_that_lack_the_rest(
 
 
 def test_gradients_are_those_of_the_log_by_thirds(runs: dict[str, RunFolder], found: dict[str, Any]) -> None:
-    told = [record["gradients"] for record in runs["joint"].read_log() if "gradients" in record]
+    told = [record["gradients"] for record in runs["joint"].log.read() if "gradients" in record]
     for name in ("motion", "posture"):
         cosines = np.array([each[name]["cosine"] for each in told])
         of = found["gradients"][name]

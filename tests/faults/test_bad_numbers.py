@@ -78,7 +78,7 @@ def test_gradients_that_are_not_finite_stop_within_the_step_and_leave_a_checkpoi
         gradients_that_explode(patched, at=9)
         with pytest.raises(TrainingError, match=r"stage joint, epoch \d+, step \d+: .*samples of this step: "):
             train(GOOD, tmp_path / "run", accelerator="cpu")
-    checkpoint = RunFolder.open(tmp_path / "run").load_checkpoint()
+    checkpoint = RunFolder.open(tmp_path / "run").checkpoints.load()
     assert checkpoint is not None
     assert all(tensor.isfinite().all() for tensor in checkpoint[0].values())
 
@@ -104,12 +104,12 @@ def test_memory_that_runs_out_in_a_step_leaves_a_checkpoint_to_go_on_from_to_the
         patched.setattr(Branch, "encode", full)
         with pytest.raises(TrainingError, match=r"a batch of \d+ samples .* does not fit into the memory of cpu"):
             train(GOOD, tmp_path / "run", accelerator="cpu")
-    assert RunFolder.open(tmp_path / "run").load_checkpoint() is not None
+    assert RunFolder.open(tmp_path / "run").checkpoints.load() is not None
 
     resumed = train(GOOD, tmp_path / "run", accelerator="cpu")
 
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
 
 
 @pytest.mark.parametrize("content", ["", "id,x,y\n", "\n\n"])

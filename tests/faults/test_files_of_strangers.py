@@ -58,7 +58,7 @@ def test_a_pickle_in_a_run_is_refused_by_name_and_not_run(tmp_path: Path, canary
     (tmp_path / "recipe.yaml").write_text("schema: 1\n")
     (tmp_path / name).write_bytes(pickle.dumps({"state": canary}))
     run = RunFolder(tmp_path)
-    read = {"checkpoint": run.load_checkpoint, "weights": run.load_weights, "predictions": run.read_predictions}
+    read = {"checkpoint": run.checkpoints.load, "weights": run.load_weights, "predictions": run.read_predictions}
 
     with pytest.raises(FusionKitError, match=name):
         read[name.split(".", maxsplit=1)[0]]()

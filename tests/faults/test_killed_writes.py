@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from small_runs import recipe, same_bits, steps_of, weights_of
 
-from fusionkit.storage import files
+from fusionkit.storage import files, tensor_files
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import loop, train
 from fusionkit.training.log import Journal
@@ -39,7 +39,7 @@ def torn(call: Callable[..., Any], *given: Any) -> None:
 
 PLACES: dict[str, tuple[Any, str, Callable[[Any], bool], Callable[..., None]]] = {
     # whose function, its name, which call of it, and what is done of it before the kill
-    "half of the file is written": (files, "_save", lambda path: CHECKPOINT in path.name, torn),
+    "half of the file is written": (tensor_files, "_save", lambda path: CHECKPOINT in path.name, torn),
     "the file is written and not on the disk": (
         files,
         "sync",
@@ -92,7 +92,7 @@ def test_a_kill_while_a_checkpoint_is_written_loses_no_step_but_the_last(
     resumed = train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
     assert steps[0] >= save - 1
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
     assert len(steps_of(resumed)) > save
     assert not list(resumed.path.glob(".*.partial"))
 

@@ -96,7 +96,7 @@ def test_a_log_of_damaged_bytes_is_read_or_refused_with_its_name(trials: Trials,
     whole = b"".join(as_text(record) + b"\n" for record in log(("audio", "video")))
     for chance in trials.cases(100):
         (tmp_path / "log.jsonl").write_bytes(damaged(whole, chance))
-        trials.attempt(run.read_log, names="log.jsonl")
+        trials.attempt(run.log.read, names="log.jsonl")
     assert 0 < trials.refused < trials.tried
 
 

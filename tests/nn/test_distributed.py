@@ -281,10 +281,10 @@ def test_processes_that_are_started_as_the_page_says_leave_together_and_go_on_to
 
     assert stopped.returncode != 0
     run = RunFolder.open(tmp_path / "run")
-    assert run.load_checkpoint() is not None, said
+    assert run.checkpoints.load() is not None, said
     assert said.count("fusionkit: stopped; the same command goes on where it was") == 1
     resumed = start("run")
     said, _ = resumed.communicate(timeout=300)
     assert resumed.returncode == 0, said
     assert same_bits(weights_of(run), weights_of(RunFolder.open(tmp_path / "whole")))
-    assert run.read_log() == RunFolder.open(tmp_path / "whole").read_log()
+    assert run.log.read() == RunFolder.open(tmp_path / "whole").log.read()

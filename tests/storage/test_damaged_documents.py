@@ -102,7 +102,7 @@ def test_a_damaged_line_of_a_log_is_told_by_file_and_line(content, run):
     )
 
     with pytest.raises(RunError, match=r"log\.jsonl: line 2: "):
-        run.read_log()
+        run.log.read()
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_value_of_another_kind_in_a_log_is_told_with_its_key(change, told, run
     (run.path / "log.jsonl").write_text(json.dumps({**log(("audio", "video"))[0], **change}))
 
     with pytest.raises(RunError) as refused:
-        run.read_log()
+        run.log.read()
 
     assert str(refused.value) == f"{run.path / 'log.jsonl'}: line 1: is damaged; {told}"
 
@@ -133,7 +133,7 @@ def test_a_value_of_another_kind_in_a_log_is_told_with_its_key(change, told, run
 def test_a_log_as_trainings_write_it_is_read(run):
     (run.path / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in log(("audio", "video"))))
 
-    assert run.read_log() == log(("audio", "video"))
+    assert run.log.read() == log(("audio", "video"))
 
 
 @pytest.mark.parametrize(

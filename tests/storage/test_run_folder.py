@@ -201,28 +201,28 @@ def test_opening_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_weights_finish_a_run_and_take_the_checkpoint_away(run: RunFolder) -> None:
-    run.save_checkpoint({"w": torch.zeros(1)}, {})
+    run.checkpoints.save({"w": torch.zeros(1)}, {})
     with pytest.raises(RunError, match="has not finished"):
         run.load_weights()
 
     run.save_weights({"w": torch.ones(1)}, {"stage": "joint"})
 
     assert run.finished
-    assert run.load_checkpoint() is None
+    assert run.checkpoints.load() is None
     assert run.load_weights()[1] == {"stage": "joint"}
     assert run.sha256_of_weights() == content_hash({"w": torch.ones(1)}, {"stage": "joint"})
 
 
 def test_the_log_goes_back_to_what_a_checkpoint_counted(run: RunFolder) -> None:
-    run.append_log([{"step": step} for step in range(5)])
+    run.log.append([{"step": step} for step in range(5)])
     with (run.path / "log.jsonl").open("a") as file:
         file.write('{"step": 5')  # what a killed process leaves
 
-    run.truncate_log(3)
+    run.log.truncate(3)
 
-    assert run.read_log() == [{"step": 0}, {"step": 1}, {"step": 2}]
+    assert run.log.read() == [{"step": 0}, {"step": 1}, {"step": 2}]
     with pytest.raises(RunError, match="holds 3 records, the checkpoint counts 4"):
-        run.truncate_log(4)
+        run.log.truncate(4)
 
 
 def test_metrics_are_json_that_every_program_reads(run: RunFolder) -> None:
@@ -276,7 +276,7 @@ def test_a_folder_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", train(recipe(), tmp_path / "first").recipe)
-    run.save_checkpoint({"w": torch.zeros(1)}, {})
+    run.checkpoints.save({"w": torch.zeros(1)}, {})
     for resume in (True, False):
         with (
             sole_worker(run.path),
@@ -284,7 +284,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
         ):
             train(recipe(), run.path, resume=resume)
     assert not run.finished
-    assert not run.read_log()
-    assert run.load_checkpoint() is not None
+    assert not run.log.read()
+    assert run.checkpoints.load() is not None
     train(recipe(), run.path, resume=False)
     assert run.finished

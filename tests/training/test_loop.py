@@ -65,7 +65,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_gives_others(tmp_
 
     assert same_bits(weights_of(first), weights_of(again))
     assert first.sha256_of_weights() == again.sha256_of_weights()
-    assert first.read_log() == again.read_log()
+    assert first.log.read() == again.log.read()
     assert not same_bits(weights_of(first), weights_of(other))
 
 
@@ -239,7 +239,7 @@ def test_a_training_that_stopped_at_a_bad_number_leaves_the_checkpoint_of_the_st
     from fusionkit.storage.run_folder import RunFolder
 
     run = RunFolder.open(tmp_path / "run")
-    checkpoint = run.load_checkpoint()
+    checkpoint = run.checkpoints.load()
     assert checkpoint is not None
     assert json.loads(checkpoint[1]["state"])["position"]["total_steps"] == 4
     assert all(tensor.isfinite().all() for tensor in checkpoint[0].values())

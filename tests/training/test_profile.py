@@ -71,7 +71,7 @@ def test_a_profiled_training_has_the_weights_and_the_log_of_any_other(tmp_path: 
 
     assert profile.stages
     assert same_bits(weights_of(plain), weights_of(watched))
-    assert plain.read_log() == watched.read_log()
+    assert plain.log.read() == watched.log.read()
 
 
 @pytest.mark.parametrize(

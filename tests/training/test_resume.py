@@ -143,7 +143,7 @@ def test_stopped_again_and_again_it_still_arrives_at_the_same_bits(
     often = train(options, tmp_path / "often", accelerator="cpu")
 
     assert same_bits(weights_of(often), weights_of(whole))
-    assert often.read_log() == whole.read_log()
+    assert often.log.read() == whole.log.read()
 
 
 def test_a_resume_repeats_only_what_came_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,24 +189,24 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before_and_is_told(
 
     assert repeated[0] == 4  # step 5 was told and not saved, step 4 saved last
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
 
 
 def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one_before(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", load_recipe(recipe()))
-    run.save_checkpoint({"w": torch.tensor(1)}, {})
-    run.save_checkpoint({"w": torch.tensor(2)}, {})
+    run.checkpoints.save({"w": torch.tensor(1)}, {})
+    run.checkpoints.save({"w": torch.tensor(2)}, {})
     damage(run.path / "checkpoint.safetensors", "flipped")
     again = RunFolder.open(run.path)
     with pytest.warns(FusionKitWarning):
-        state = again.load_checkpoint()
+        state = again.checkpoints.load()
     assert state is not None
     assert state[0]["w"] == 1
 
-    again.save_checkpoint({"w": torch.tensor(3)}, {})
+    again.checkpoints.save({"w": torch.tensor(3)}, {})
 
     assert [read_tensors(file)[0]["w"].item() for file in checkpoints(run)] == [3, 1]
-    again.save_checkpoint({"w": torch.tensor(4)}, {})
+    again.checkpoints.save({"w": torch.tensor(4)}, {})
     assert [read_tensors(file)[0]["w"].item() for file in checkpoints(run)] == [4, 3]
 
 
@@ -234,11 +234,11 @@ def test_where_every_checkpoint_is_damaged_each_is_named_and_nothing_is_lost(
 
 def test_a_process_that_is_killed_between_two_checkpoints_leaves_the_one_before_to_resume_from(tmp_path: Path) -> None:
     run = RunFolder.create(tmp_path / "run", load_recipe(recipe()))
-    run.save_checkpoint({"w": torch.tensor(1)}, {})
+    run.checkpoints.save({"w": torch.tensor(1)}, {})
     last, earlier = checkpoints(run)
     last.rename(earlier)
 
-    state = run.load_checkpoint()
+    state = run.checkpoints.load()
 
     assert state is not None
     assert state[0]["w"] == 1
@@ -323,7 +323,7 @@ def test_a_training_goes_on_with_another_value_of_what_changes_no_result(
 
     assert repeated[0] == 4
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
     part, key = field.removesuffix("Spec").partition("Spec.")[::2]
     assert resumed.recipe.plain()[part.lower()][key] == load_recipe(after).plain()[part.lower()][key]
 
@@ -367,7 +367,7 @@ def test_a_checkpoint_that_names_parameters_by_their_place_is_resumed_to_the_sam
     train_until(monkeypatch, len(steps_of(whole)) - 1, options, tmp_path / "run")
     monkeypatch.setattr(TrainingState, "save", save)
     run = RunFolder.open(tmp_path / "run")
-    found = run.load_checkpoint()
+    found = run.checkpoints.load()
     assert found is not None
     tensors = {key: value for key, value in found[0].items() if not key.startswith("optimizer/")}
     state = json.loads(found[1]["state"])
@@ -408,7 +408,7 @@ def test_a_full_disk_stops_the_training_and_leaves_the_last_good_checkpoint_to_r
         patched.setattr(os, "replace", fill_up)
         with pytest.raises(RunError, match=r"checkpoint.*No space left on device\); the previous file is intact"):
             train(options, tmp_path / "full", accelerator="cpu")
-    checkpoint = RunFolder.open(tmp_path / "full").load_checkpoint()
+    checkpoint = RunFolder.open(tmp_path / "full").checkpoints.load()
     assert checkpoint is not None
     assert json.loads(checkpoint[1]["state"])["position"]["total_steps"] == 3
 
@@ -441,7 +441,7 @@ def test_a_signal_finishes_the_step_writes_a_checkpoint_and_is_told_by_the_statu
     assert len(steps_of(RunFolder.open(tmp_path / "run"))) == 5
     resumed = train(options, tmp_path / "run", accelerator="cpu")
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
 
 
 def test_a_second_request_to_end_takes_its_usual_course_and_an_echo_or_a_notice_does_not(
@@ -538,4 +538,4 @@ def test_a_process_that_is_killed_or_asked_to_go_leaves_a_run_that_resumes_at_on
     assert not RunFolder.open(tmp_path / "run").finished
     resumed = train(options, tmp_path / "run", accelerator="cpu")
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()

@@ -247,7 +247,7 @@ def test_a_signal_within_a_review_leaves_a_checkpoint_from_which_the_training_go
     resumed = trained(tmp_path / "run", monkeypatch, review_once)
 
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
 
 
 def test_a_training_that_dies_in_an_epoch_goes_on_with_its_plan_and_does_not_ask_again(
@@ -284,7 +284,7 @@ def test_a_training_that_dies_in_an_epoch_goes_on_with_its_plan_and_does_not_ask
 
     assert asked == [2]
     assert same_bits(weights_of(resumed), weights_of(whole))
-    assert resumed.read_log() == whole.read_log()
+    assert resumed.log.read() == whole.log.read()
 
 
 def test_a_balancer_that_compares_with_held_out_samples_is_refused_where_none_are_held_out(tmp_path: Path) -> None:

@@ -4,6 +4,6 @@ from fusionkit.evaluation.diagnosis.diagnosis import diagnose
 from fusionkit.evaluation.diagnosis.folds import check_recipes, merge
 from fusionkit.evaluation.diagnosis.separate import Separate, open_separate
 from fusionkit.storage.diagnosis import Diagnosis
-from fusionkit.storage.find_runs import find_runs
+from fusionkit.storage.experiment_folder import find_runs
 
 __all__ = ["Diagnosis", "Separate", "check_recipes", "diagnose", "find_runs", "merge", "open_separate"]

@@ -90,7 +90,7 @@ def diagnose(
         versions={name: environment[name] for name in ("fusionkit", "torch", "python")},
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=_notes(model, assembly),
-        gradients=cosines_over_training(run.read_log()),
+        gradients=cosines_over_training(run.log.read()),
         cost=_cost(model, assembly, chosen),
         targets={target: describe_target(model.cpu(), target, seen, there, resamples) for target in model.targets},
     )
