@@ -14,9 +14,10 @@ from house import save_house
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
+from fusionkit.config.component_spec import FusionSpec
 from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.schema import FusionSpec, ModelSpec
+from fusionkit.config.schema import ModelSpec
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.sheet import draw_contact_sheet
 from fusionkit.report.figures.folds import draw_folds

@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _import(plugins: list[str] | None) -> None:
     """Imports the user's own modules, so that their components are known."""
-    from fusionkit.config.registry import import_plugins
+    from fusionkit.config.plugins import import_plugins
 
     problems = import_plugins(plugins or [])
     if problems:
@@ -148,9 +148,9 @@ def copy(
 
 
 def _recipe_schema() -> dict[str, Any]:
-    from fusionkit.config.recipe import json_schema
+    from fusionkit.config.json_schema import make_json_schema
 
-    return json_schema()
+    return make_json_schema()
 
 
 def _experiment_schema() -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fusionkit.config.schema import LossHeadSpec, ModalitySpec, ModelSpec
+from fusionkit.config.component_spec import LossHeadSpec
+from fusionkit.config.schema import ModalitySpec, ModelSpec
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset
 from fusionkit.interfaces.written_numbers import class_names

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from fusionkit.config.component_spec import ComponentSpec, LossHeadSpec
 from fusionkit.config.documents import fields_behind, parse, read_document, written_place
-from fusionkit.config.registry import REGISTRIES, Component, check_component, import_plugins
-from fusionkit.config.schema import ComponentSpec, LossHeadSpec, Recipe
+from fusionkit.config.plugins import import_plugins
+from fusionkit.config.registry import REGISTRIES, check_component
+from fusionkit.config.schema import Recipe
 from fusionkit.config.trust import refuse_plugins
 from fusionkit.config.validation import Place, find_value
 from fusionkit.config.yaml import Document
@@ -129,50 +130,3 @@ def _placed(problems: Sequence[Problem], document: Document) -> list[Problem]:
         Problem(written_place(("plugins", index), document), problem.message, problem.remedy)
         for index, problem in zip(indices, problems, strict=True)
     ]
-
-
-def json_schema() -> dict[str, Any]:
-    """A JSON Schema of recipes by which an editor completes component names and their options."""
-    schema = Recipe.model_json_schema(by_alias=True)
-    definitions = schema["$defs"]
-    for spec in ComponentSpec.__subclasses__():
-        if spec.kind in REGISTRIES:
-            components = list(REGISTRIES[spec.kind])
-            bare = [component.name for component in components if not _required(component)]
-            definitions[spec.__name__] = {
-                "title": spec.kind,
-                "anyOf": [
-                    *([{"enum": bare, "type": "string"}] if bare else []),
-                    *[_component_schema(spec.kind, component, definitions) for component in components],
-                ],
-            }
-    modality = definitions["ModalitySpec"]["properties"]
-    for key in ("encoder", "transforms"):
-        several = {name: modality[key].pop(name) for name in ("type", "items", "minItems") if name in modality[key]}
-        modality[key]["anyOf"] = [several["items"], several]
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "fusionkit recipe"}
-
-
-_COMPONENTS = frozenset(spec.__name__ for spec in ComponentSpec.__subclasses__())
-
-
-def _required(component: Component[Any]) -> list[str]:
-    return [name for name, field in component.options.model_fields.items() if field.is_required()]
-
-
-def _component_schema(kind: str, component: Component[Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    prefix = f"{kind}.{component.name}."  # two components may each have a record of one name
-    options = component.options.model_json_schema(ref_template=f"#/$defs/{prefix}{{model}}")
-    nested = options.pop("$defs", {})
-    definitions.update({f"{prefix}{name}": nested[name] for name in nested if name not in _COMPONENTS})
-    properties = json.dumps(options.get("properties", {}))
-    for name in nested.keys() & _COMPONENTS:  # a component whose option is a component: the same as everywhere
-        properties = properties.replace(f'"#/$defs/{prefix}{name}"', f'"#/$defs/{name}"')
-    return {
-        "type": "object",
-        "title": component.name,
-        "description": component.summary,
-        "properties": {"type": {"const": component.name}, **json.loads(properties)},
-        "required": ["type", *options.get("required", [])],
-        "additionalProperties": False,
-    }

@@ -1,154 +1,27 @@
-"""What a recipe may say, as frozen records.
-
-Nothing here knows a component: `type:` is a name and its options are plain data until `fusionkit.config.recipe` looks
-them up. So a recipe can be read and printed without building anything.
-"""
+"""What a recipe may say, as frozen records."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BeforeValidator, Field, model_validator
 
-from fusionkit.config.documents import ComponentCheck
+from fusionkit.config.component_spec import (
+    AggregatorSpec,
+    BalancerSpec,
+    DatasetSpec,
+    DetectorSpec,
+    EncoderSpec,
+    FoldsSpec,
+    FusionSpec,
+    LossHeadSpec,
+    OptimizerSpec,
+    Record,
+    SchedulerSpec,
+    StrategySpec,
+    TransformSpec,
+)
 from fusionkit.config.marks import NO_RESULT
-from fusionkit.config.validation import quote
-
-
-class Record(BaseModel):
-    """A frozen record without unknown keys or silent conversions."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        protected_namespaces=(),
-        validate_default=True,  # so that defaults are completed like what a recipe writes
-        revalidate_instances="always",
-    )
-
-
-def _refusal(message: str, remedy: str) -> PydanticCustomError:
-    kind: Any = "component_missing" if message == "missing" else "component"
-    return PydanticCustomError(kind, "{message}", {"message": message, "remedy": remedy})
-
-
-class ComponentSpec(Record):
-    """A component by name, with its options beside it; a bare name takes every default."""
-
-    model_config = ConfigDict(extra="allow")
-    kind: ClassVar[str]
-    type: str
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The options as plain data."""
-        return dict(self.model_extra or {})
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_bare_name(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"type": value}
-        if isinstance(value, Mapping) and "type" not in value:
-            raise _refusal(
-                "no component is named", f"write type: and the name of a component (`fusionkit list {cls.kind}`)"
-            )
-        if not isinstance(value, Mapping | ComponentSpec):
-            remedy = "write its name, or a mapping of type: and its options"
-            raise _refusal(f"a component ({cls.kind}) is expected, given {quote(value)}", remedy)
-        return value
-
-    @model_validator(mode="after")
-    def _checked(self, info: ValidationInfo) -> Self:
-        check: ComponentCheck | None = (info.context or {}).get("check")
-        if check is None:
-            return self
-        completed, found = check(self.kind, self.type, self.options)
-        if found:
-            raise ValidationError.from_exception_data(
-                self.type,
-                [
-                    InitErrorDetails(type=_refusal(message, remedy), loc=place, input=None)
-                    for place, message, remedy in found
-                ],
-            )
-        return self.model_copy(update=dict(completed))
-
-
-class EncoderSpec(ComponentSpec):
-    """An encoder."""
-
-    kind = "encoder"
-
-
-class AggregatorSpec(ComponentSpec):
-    """An aggregator."""
-
-    kind = "aggregator"
-
-
-class FusionSpec(ComponentSpec):
-    """A fusion."""
-
-    kind = "fusion"
-
-
-class LossHeadSpec(ComponentSpec):
-    """A loss head."""
-
-    kind = "loss_head"
-
-
-class BalancerSpec(ComponentSpec):
-    """A balancer."""
-
-    kind = "balancer"
-
-
-class StrategySpec(ComponentSpec):
-    """A strategy."""
-
-    kind = "strategy"
-
-
-class TransformSpec(ComponentSpec):
-    """A transform."""
-
-    kind = "transform"
-
-
-class DatasetSpec(ComponentSpec):
-    """A dataset."""
-
-    kind = "dataset"
-
-
-class FoldsSpec(ComponentSpec):
-    """A protocol of folds."""
-
-    kind = "folds"
-
-
-class DetectorSpec(ComponentSpec):
-    """A face detector."""
-
-    kind = "detector"
-
-
-class OptimizerSpec(ComponentSpec):
-    """An optimizer."""
-
-    kind = "optimizer"
-
-
-class SchedulerSpec(ComponentSpec):
-    """A schedule of the learning rate."""
-
-    kind = "scheduler"
 
 
 def _as_tuple(value: Any) -> Any:

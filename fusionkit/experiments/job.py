@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fusionkit.config.registry import import_plugins
+from fusionkit.config.plugins import import_plugins
 from fusionkit.config.schema import Recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitError, RecipeError, RunError

@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fusionkit.config.schema import Name, Record, Seed
+from fusionkit.config.component_spec import Record
+from fusionkit.config.schema import Name, Seed
 from fusionkit.errors import did_you_mean
 from fusionkit.experiments.reference import ReferenceSpec
 from fusionkit.storage.files import folder_name

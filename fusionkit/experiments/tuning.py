@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from fusionkit.config.component_spec import FoldsSpec
 from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import build_component, check_document, load_recipe
-from fusionkit.config.schema import FoldsSpec, Recipe
+from fusionkit.config.schema import Recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches

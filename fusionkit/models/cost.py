@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
+from fusionkit.config.component_spec import ComponentSpec
 from fusionkit.config.recipe import build_component
-from fusionkit.config.schema import ComponentSpec, Recipe
+from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.build import FusionModel

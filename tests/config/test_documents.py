@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from fusionkit.config.component_spec import FusionSpec
 from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import check_document
-from fusionkit.config.schema import FusionSpec, ModelSpec, TrainSpec
+from fusionkit.config.schema import ModelSpec, TrainSpec
 from fusionkit.errors import RecipeError
 
 SMALL = "data: {batch_size: 4}\nchain:\n  - one\n  - {type: two, hop: 1}\nbare: lstm\nnothing:\n"

@@ -10,10 +10,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from fusionkit.config.component_spec import ComponentSpec, EncoderSpec, OptimizerSpec
 from fusionkit.config.documents import read_document
-from fusionkit.config.recipe import check_document, json_schema, load_recipe
+from fusionkit.config.json_schema import make_json_schema
+from fusionkit.config.recipe import check_document, load_recipe
 from fusionkit.config.registry import REGISTRIES
-from fusionkit.config.schema import ComponentSpec, EncoderSpec, ModelSpec, OptimizerSpec, PrepareSpec, Recipe
+from fusionkit.config.schema import ModelSpec, PrepareSpec, Recipe
 from fusionkit.config.yaml import read_yaml, write_yaml
 from fusionkit.errors import RecipeError
 
@@ -249,7 +251,7 @@ def valid(schema: object, document: object) -> bool:
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, object]:
-    made = json_schema()
+    made = make_json_schema()
     jsonschema.Draft202012Validator.check_schema(made)
     return made
 

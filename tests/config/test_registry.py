@@ -12,9 +12,13 @@ import pytest
 import torch
 from pydantic import BaseModel, Field, create_model
 
+from fusionkit.config import plugins
 from fusionkit.config import registry as registries
-from fusionkit.config.recipe import json_schema, load_recipe
-from fusionkit.config.registry import ENCODERS, REGISTRIES, SCHEDULERS, load_entry_points
+from fusionkit.config.component_spec import EncoderSpec
+from fusionkit.config.json_schema import make_json_schema
+from fusionkit.config.plugins import load_entry_points
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.registry import ENCODERS, REGISTRIES, SCHEDULERS
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Encoder, Schedule
 from fusionkit.nn.jagged import Jagged
@@ -207,7 +211,7 @@ def test_records_of_one_name_in_two_components_do_not_clash_in_the_schema():
 
     SCHEDULERS.register("first")(schedule(first))
     SCHEDULERS.register("second")(schedule(second))
-    definitions = json_schema()["$defs"]
+    definitions = make_json_schema()["$defs"]
     assert set(definitions["scheduler.first.Inner"]["properties"]) == {"size"}
     assert set(definitions["scheduler.second.Inner"]["properties"]) == {"name"}
 
@@ -269,7 +273,7 @@ def test_a_component_of_a_listed_plugin_is_found_completed_hinted_and_in_the_sch
         load_recipe(recipe_with("doubld", module))
     with pytest.raises(RecipeError, match="unknown option; did you mean 'times'"):
         load_recipe(recipe_with({"type": "doubled", "time": 2}, module))
-    titles = [entry.get("title") for entry in json_schema()["$defs"]["EncoderSpec"]["anyOf"]]
+    titles = [entry.get("title") for entry in make_json_schema()["$defs"]["EncoderSpec"]["anyOf"]]
     assert "doubled" in titles
 
 
@@ -283,7 +287,7 @@ def test_a_name_of_the_library_is_taken_before_the_library_has_loaded_it(plugin,
     home = PLUGIN.format(name="own").replace(
         "from fusionkit import ENCODERS", "from fusionkit.config.registry import ENCODERS"
     )
-    unread = registries.Registry("encoder", Encoder, plugin("not_loaded_yet", home))
+    unread = registries.Registry(EncoderSpec, Encoder, plugin("not_loaded_yet", home))
     monkeypatch.setattr(registries, "ENCODERS", unread)
     with pytest.raises(ValueError, match=r"encoder 'own' is taken by not_loaded_yet\.Doubled"):
         unread.register("own")(Kept)
@@ -299,7 +303,7 @@ def installed(monkeypatch: pytest.MonkeyPatch):
 
     def pretend(*modules: str) -> None:
         found = [FakeEntryPoint(name=module, value=module, group="fusionkit.plugins") for module in modules]
-        monkeypatch.setattr(registries, "entry_points", lambda group: found if group == "fusionkit.plugins" else [])
+        monkeypatch.setattr(plugins, "entry_points", lambda group: found if group == "fusionkit.plugins" else [])
         load_entry_points.cache_clear()
         monkeypatch.setattr(ENCODERS, "_loaded", False)
 

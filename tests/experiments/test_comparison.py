@@ -12,8 +12,8 @@ from report_folders import card_of, comparison_of, pair_of, record_of
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
+from fusionkit.config.component_spec import FoldsSpec
 from fusionkit.config.recipe import build_component, load_recipe
-from fusionkit.config.schema import FoldsSpec
 from fusionkit.data.folds import ActorPairs, Nested
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError

@@ -13,7 +13,8 @@ import pytest
 from fusionkit.cli import main
 from fusionkit.config import recipe as recipes
 from fusionkit.config import registry as registries
-from fusionkit.config.schema import DatasetSpec, DataSpec, Recipe
+from fusionkit.config.component_spec import DatasetSpec
+from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.experiments import agenda as agendas
 from fusionkit.experiments import load_experiment, study

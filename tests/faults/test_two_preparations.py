@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from written_films import Films, spec_for, tone, write_film, write_sound
 
-from fusionkit.config.registry import DETECTORS, import_plugins
+from fusionkit.config.plugins import import_plugins
+from fusionkit.config.registry import DETECTORS
 from fusionkit.data.films import PreparedDataset, clips, preparation, prepare
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip

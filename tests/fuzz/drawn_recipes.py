@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from fusionkit.config.recipe import json_schema
+from fusionkit.config.json_schema import make_json_schema
 from fusionkit.config.registry import REGISTRIES
 
 WORDS = ("a", "b", "calm", "happy", "audio", "video", "emotion", "label")
@@ -21,7 +21,7 @@ DEEPEST = 12
 @cache
 def schema() -> Mapping[str, Any]:
     """The schema of recipes."""
-    return json_schema()
+    return make_json_schema()
 
 
 FITTING = {"conv2d": [[1, 16, 16], [3, 12, 20]], "spectrogram": [[]], "log_mel": [[]]}

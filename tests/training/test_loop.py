@@ -13,9 +13,10 @@ import torch
 from small_runs import epochs_of, recipe, run_of, same_bits, steps_of, weights_of
 from torch import Tensor
 
+from fusionkit.config.component_spec import DatasetSpec
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import BALANCERS
-from fusionkit.config.schema import DatasetSpec, DataSpec
+from fusionkit.config.schema import DataSpec
 from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError, TrainingError

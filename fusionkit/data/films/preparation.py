@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from fusionkit.config.component_spec import DetectorSpec
+from fusionkit.config.plugins import import_plugins
 from fusionkit.config.recipe import build_component
-from fusionkit.config.registry import import_plugins
-from fusionkit.config.schema import DetectorSpec, PrepareSpec
+from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.cache import describe_sources, write_clip
 from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.data.films.prepared import PreparedDataset
