@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from fusionkit.interfaces import Stage
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.checkpoint import Position
-from fusionkit.training.outcome import Outcome
+from fusionkit.training.step.outcome import Outcome
 
 
 class Journal:

@@ -18,9 +18,9 @@ from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.loading.feed import Feed
 from fusionkit.interfaces import Batch, OptimizerRecipe, Review, Stage, Step
 from fusionkit.models.build import FusionModel
-from fusionkit.training.learner import Learner, Moment
-from fusionkit.training.parts import Parts
 from fusionkit.training.placement import make_feed
+from fusionkit.training.step.learner import Learner, Moment
+from fusionkit.training.step.parts import Parts
 from fusionkit.training.validation import widen_scores
 
 

@@ -16,7 +16,7 @@ from fusionkit.interfaces import Balancer
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.checkpoint import Checkpoint, Position, load_module, load_optimizer_state, pack_optimizer_state
-from fusionkit.training.teacher import Teachers
+from fusionkit.training.step.teacher import Teachers
 
 
 class TrainingState:

@@ -21,9 +21,9 @@ from fusionkit.config.registry import BALANCERS
 from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
 from fusionkit.models.build import FusionModel, build
-from fusionkit.training.learner import Learner, Moment
-from fusionkit.training.outcome import Outcome
-from fusionkit.training.parts import Parts
+from fusionkit.training.step.learner import Learner, Moment
+from fusionkit.training.step.outcome import Outcome
+from fusionkit.training.step.parts import Parts
 
 MODALITIES = ("motion", "posture")
 JOINT = Stage("joint", (*MODALITIES, "fusion"), (*MODALITIES, "fused"))

@@ -18,8 +18,8 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Stage, Step
 from fusionkit.models.build import build
-from fusionkit.training.learner import Learner, Moment
-from fusionkit.training.parts import Parts
+from fusionkit.training.step.learner import Learner, Moment
+from fusionkit.training.step.parts import Parts
 
 NOTHING = Step(0, 0, 1, None, {}, ())
 

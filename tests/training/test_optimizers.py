@@ -20,10 +20,10 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.interfaces import OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel, build
 from fusionkit.nn.jagged import Jagged
-from fusionkit.training.gradients import accumulate, find_flaw, measure_norm
-from fusionkit.training.learner import Learner, Moment
-from fusionkit.training.outcome import fetch_terms
-from fusionkit.training.parts import Parts
+from fusionkit.training.step.gradients import accumulate, find_flaw, measure_norm
+from fusionkit.training.step.learner import Learner, Moment
+from fusionkit.training.step.outcome import fetch_terms
+from fusionkit.training.step.parts import Parts
 
 JOINT = Stage("joint", ("motion", "posture", "fusion"), ("motion", "posture", "fused"))
 

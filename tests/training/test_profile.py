@@ -25,7 +25,6 @@ from fusionkit.models.build import build
 from fusionkit.nn.timer import REST, Timer
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
-from fusionkit.training.learner import Learner
 from fusionkit.training.profiling.records import (
     BACKWARD,
     DATA,
@@ -38,6 +37,7 @@ from fusionkit.training.profiling.records import (
     StageProfile,
 )
 from fusionkit.training.profiling.watch import Watch
+from fusionkit.training.step.learner import Learner
 
 NOTHING = Batch({}, {}, tuple(map(str, range(16))))
 

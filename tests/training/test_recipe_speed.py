@@ -15,8 +15,8 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import TrainingError
 from fusionkit.models.build import FusionModel, build
 from fusionkit.training import Profile, train
-from fusionkit.training.learner import Learner
 from fusionkit.training.profiling.speed import estimate_speed
+from fusionkit.training.step.learner import Learner
 
 
 def speed_of(document: Any, *overrides: str) -> Any:

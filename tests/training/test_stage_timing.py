@@ -21,12 +21,12 @@ from fusionkit.experiments.budget import seconds_of_epoch
 from fusionkit.interfaces import Batch, Stage
 from fusionkit.models.build import build
 from fusionkit.storage.files import as_json
-from fusionkit.training.learner import Learner
 from fusionkit.training.profiling import stage_timing
 from fusionkit.training.profiling.rehearsal import Rehearsal
 from fusionkit.training.profiling.speed import estimate_speed
 from fusionkit.training.profiling.stage_timing import StageTime, time_stages
-from fusionkit.training.teacher import Teacher
+from fusionkit.training.step.learner import Learner
+from fusionkit.training.step.teacher import Teacher
 from fusionkit.training.trainer import make_fabric
 
 EXPERIMENT = {

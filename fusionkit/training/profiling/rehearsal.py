@@ -13,12 +13,12 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Batch, OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel
-from fusionkit.training.learner import Learner, Moment
-from fusionkit.training.outcome import Outcome
-from fusionkit.training.parts import Parts
 from fusionkit.training.placement import move_batch, place_network
 from fusionkit.training.stages import list_stages, make_balancer
-from fusionkit.training.teacher import freeze_teacher
+from fusionkit.training.step.learner import Learner, Moment
+from fusionkit.training.step.outcome import Outcome
+from fusionkit.training.step.parts import Parts
+from fusionkit.training.step.teacher import freeze_teacher
 
 LONG_STEP = 2.0
 """Seconds above which one timed step is enough."""

@@ -17,7 +17,8 @@ from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.nn.timer import REST, Label, label_nothing
-from fusionkit.training.gradients import (
+from fusionkit.training.profiling.records import BACKWARD, LOSSES, OPTIMIZER
+from fusionkit.training.step.gradients import (
     accumulate,
     apply_scale,
     compare_gradients,
@@ -28,10 +29,9 @@ from fusionkit.training.gradients import (
     refuse_flaws,
     rescale,
 )
-from fusionkit.training.outcome import TOTAL, Outcome, fetch_terms
-from fusionkit.training.parts import Parts
-from fusionkit.training.profiling.records import BACKWARD, LOSSES, OPTIMIZER
-from fusionkit.training.teacher import Teacher
+from fusionkit.training.step.outcome import TOTAL, Outcome, fetch_terms
+from fusionkit.training.step.parts import Parts
+from fusionkit.training.step.teacher import Teacher
 from fusionkit.training.validation import widen_scores
 
 HOOKS = ("gradient_scales", "replace_features", "sample_weights", "plan")

@@ -12,7 +12,7 @@ from torch import distributed as dist
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import GradientScale
 from fusionkit.nn.distributed import world_size
-from fusionkit.training.outcome import TOTAL
+from fusionkit.training.step.outcome import TOTAL
 
 
 def compute_gradients(

@@ -1,0 +1,1 @@
+"""One optimizer step: the parts that learn, forward pass, terms, gradients, update, and its outcome."""
