@@ -199,7 +199,7 @@ class Box:
 
 
 class FaceDetector(ABC):
-    """Finds the faces in an image."""
+    """A detector of the faces in an image."""
 
     wired: ClassVar[tuple[str, ...]] = ()
     #: Whether it looks at the image at all; one that does not is asked once per film, and gets no margin.

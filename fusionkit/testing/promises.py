@@ -16,7 +16,7 @@ SEED = 20210816
 
 
 class ContractError(AssertionError):
-    """A component breaks a promise of its kind; the message says which."""
+    """A broken promise of a component's kind; the message says which."""
 
 
 def promise(holds: bool | Tensor, sentence: str) -> None:

@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 @FUSIONS.register("attention")
 class Attention(Fusion):
-    r"""Each modality is a token; a Transformer layer lets them attend to each other, and a class token sums up.
+    r"""Attention among the modalities as tokens, in a Transformer layer whose class token sums up.
 
     .. math::
         \mathrm{fused} = \mathrm{LayerNorm}(z_0), \qquad

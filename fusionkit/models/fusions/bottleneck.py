@@ -23,7 +23,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 @FUSIONS.register("bottleneck")
 class Bottleneck(Fusion):
-    r"""Every modality's sequence has Transformer layers of its own; a few shared tokens are all that passes between.
+    r"""Transformer layers for every modality's own sequence; a few shared tokens are all that passes between.
 
     .. math::
         [z_m^{l+1}; \hat b_m^{l+1}] = \mathrm{Transformer}_m^l([z_m^l; b^l]), \qquad

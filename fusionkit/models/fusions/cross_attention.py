@@ -24,7 +24,7 @@ Tokens = tuple[Tensor, Tensor]
 
 @FUSIONS.register("cross_attention")
 class CrossAttention(Fusion):
-    r"""Every modality's sequence attends to every other one, then to itself; its last moment sums it up.
+    r"""Attention of every modality's sequence to every other one, then to itself; its last moment sums it up.
 
     .. math::
         \mathrm{fused} = [\mathrm{last}(y_1); \dots; \mathrm{last}(y_M)], \qquad

@@ -20,7 +20,7 @@ MOST = 10.0
 
 @BALANCERS.register("agm")
 class AGM(Balancer):
-    r"""Slows the encoder of a modality whose share of the fused answer is better than it usually is.
+    r"""Smaller gradients for the encoder of a modality whose share of the fused answer is better than usual.
 
     .. math::
         \phi_m = \sum_{S \subseteq M \setminus \{m\}} \frac{|S|! \, (|M| - |S| - 1)!}{|M|!}

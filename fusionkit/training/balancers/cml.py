@@ -17,7 +17,7 @@ from fusionkit.training.balancers.terms import find_classes, split_terms
 
 @BALANCERS.register("cml")
 class CML(Balancer):
-    r"""Punishes the fused answer where it grows surer with a modality less.
+    r"""A penalty on a fused answer that grows surer with a modality less.
 
     .. math::
         L = \frac{1}{n} \sum_i \Bigl(\frac{1}{p_i} \sum_{k=0}^{p_i - 1} \ell_i(S_k)

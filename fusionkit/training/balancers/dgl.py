@@ -8,7 +8,7 @@ from fusionkit.training.balancers.separate_gradients import ChosenGradients
 
 @BALANCERS.register("dgl")
 class DGL(ChosenGradients):
-    r"""No gradient of the fused loss into the encoders.
+    r"""Encoders without a gradient of the fused loss.
 
     .. math::
         g_{\theta_m} = \nabla_{\theta_m} L_m, \qquad g_{\mathrm{fusion}} = \nabla_{\mathrm{fusion}} L_{\mathrm{fused}}

@@ -8,7 +8,7 @@ from fusionkit.training.balancers.separate_gradients import ChosenGradients
 
 @BALANCERS.register("fused_only")
 class FusedOnly(ChosenGradients):
-    r"""Only the fused loss trains encoders and fusion; each uni-modal head learns to read what it finds.
+    r"""The fused loss alone for encoders and fusion; each uni-modal head learns to read what it finds.
 
     .. math::
         g_{\theta_m} = \nabla_{\theta_m} L_{\mathrm{fused}}, \qquad

@@ -17,7 +17,7 @@ from fusionkit.training.balancers.terms import find_classes, split_terms
 
 @BALANCERS.register("mcr")
 class MCR(Balancer):
-    r"""Every encoder raises its own influence on the fused answer, and may lower that of the others.
+    r"""Encoders that raise their own influence on the fused answer, and may lower that of the others.
 
     .. math::
         L_m = -\frac{1}{n_m} \sum_i \mathrm{JSD}\bigl(p(y \mid f_i), p(y \mid f_i \text{ with } f_{m,\sigma(i)})\bigr),

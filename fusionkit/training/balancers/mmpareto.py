@@ -17,7 +17,7 @@ from fusionkit.training.balancers.terms import sum_branches
 
 @BALANCERS.register("mmpareto")
 class MMPareto(MergedGradients):
-    r"""Every encoder follows a direction that helps its uni-modal loss without harming the fused one.
+    r"""A direction for every encoder that helps its uni-modal loss without harming the fused one.
 
     .. math::
         h = 2 a g_f + 2 (1 - a) g_u, \qquad

@@ -19,7 +19,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 @BALANCERS.register("modality_dropout")
 class ModalityDropout(Balancer):
-    r"""The fusion sees each sample with some of its modalities missing, by chance.
+    r"""Samples without some of their modalities in the fusion, by chance.
 
     .. math::
         \delta_{m,i} \sim \mathrm{Bernoulli}(1 - p_m), \qquad

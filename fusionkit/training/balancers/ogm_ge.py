@@ -16,7 +16,7 @@ from fusionkit.training.balancers.likelihood import estimate_likelihoods
 
 @BALANCERS.register("ogm_ge")
 class OgmGe(Balancer):
-    r"""Slows the encoder of the modality that is ahead, and adds noise to the gradients of all.
+    r"""Smaller gradients for the encoder of the modality that is ahead, and noise on the gradients of all.
 
     .. math::
         \rho_m = \frac{s_m}{\frac{1}{M - 1} \sum_{m' \ne m} s_{m'}}, \qquad

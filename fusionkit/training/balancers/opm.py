@@ -19,7 +19,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 @BALANCERS.register("opm")
 class OPM(Balancer):
-    r"""The fusion must do without the modality that is ahead, the more often the further it is ahead.
+    r"""A fusion without the modality that is ahead, the more often the further it is ahead.
 
     .. math::
         q_m = \begin{cases} \min\bigl(1, q_0 (1 + \lambda \tanh(\rho_m - 1))\bigr) & \rho_m > 1 \\ 0 & \text{otherwise}

@@ -13,7 +13,7 @@ from fusionkit.training.balancers.separate_gradients import MergedGradients
 
 @BALANCERS.register("pcgrad")
 class PCGrad(MergedGradients):
-    r"""Each loss term's gradient loses the part that points against another term's.
+    r"""Gradients of loss terms, each without the part that points against another term's.
 
     .. math::
         g_i^{\mathrm{PC}} \leftarrow g_i^{\mathrm{PC}}

@@ -18,7 +18,7 @@ from fusionkit.training.balancers.terms import find_classes, split_terms
 
 @BALANCERS.register("pmr")
 class PMR(Balancer):
-    r"""Draws the features of lagging modalities to class prototypes, and holds the leading one back at first.
+    r"""Class prototypes that draw the features of lagging modalities, and hold the leading one back at first.
 
     .. math::
         L = L_{\mathrm{fused}} + \sum_m \bigl(\alpha \beta_m L^{\mathrm{PCE}}_m - \mu \gamma_m H_m\bigr), \qquad

@@ -21,7 +21,7 @@ Key = tuple[str, str]
 
 @BALANCERS.register("relearning")
 class Relearning(Balancer):
-    r"""Takes every encoder back towards its initial weights, as far as it tells training samples apart by heart.
+    r"""A way back for every encoder towards its initial weights, as far as it knows training samples by heart.
 
     .. math::
         \theta_m \leftarrow (1 - \alpha_m)\, \theta_m + \alpha_m\, \theta_m^{\mathrm{init}}, \qquad

@@ -20,7 +20,7 @@ Subset = tuple[str, ...]
 
 @BALANCERS.register("sample_valuation")
 class SampleValuation(Balancer):
-    r"""Repeats a sample with one modality only, the more often the less that modality contributes to it.
+    r"""Repeats of a sample with one modality only, the more the less that modality contributes to it.
 
     .. math::
         \phi_m(x) = \sum_{S \subseteq M \setminus \{m\}} \frac{|S|! \, (|M| - |S| - 1)!}{|M|!}

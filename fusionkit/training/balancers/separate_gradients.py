@@ -16,7 +16,7 @@ Gradients = Mapping[str, Sequence[Tensor | None]]
 
 
 class MergedGradients(Balancer):
-    """Merges the gradients of each block of parameters that several loss terms share; a subclass says how."""
+    """One gradient for each block of parameters that several loss terms share; a subclass says how."""
 
     def plan(self, step: Step) -> Plan:
         """Asks for one gradient per loss term."""
@@ -47,7 +47,7 @@ class MergedGradients(Balancer):
 
 
 class ChosenGradients(Balancer):
-    """Lets every parameter follow either the fused losses or the uni-modal ones; a subclass says which it prefers.
+    """The gradient of the fused losses or of the uni-modal ones for each parameter; a subclass says which.
 
     Args:
         modalities: The model's modalities.

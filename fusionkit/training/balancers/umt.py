@@ -17,7 +17,7 @@ from fusionkit.training.balancers.terms import split_terms
 
 @BALANCERS.register("umt")
 class UniModalTeacher(Balancer):
-    r"""Every encoder is trained alone first; the joint network's features are then drawn to those.
+    r"""Teachers, each encoder trained alone first, to whose features those of the joint network are drawn.
 
     .. math::
         L = L_{\mathrm{fused}} + \lambda \sum_m \frac{1}{n_m d_m} \sum_i
