@@ -19,8 +19,8 @@ copyright = "2026, the fusionkit authors"
 version = release = fusionkit.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
-# All but the first are included in other pages.
-exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generated", "explanation/generated/rooms.md"]
+# The last two are included in other pages.
+exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generated"]
 html_theme = "furo"
 html_title = f"fusionkit {version}"
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from house import table_of_rooms
 from literature import comparison_lines, diagnosis_lines, peers_lines, write_literature
 from pydantic import BaseModel
 from speed import write_speed
@@ -55,7 +54,6 @@ def write_pages(docs: Path) -> None:
     _write(generated / "tables.md", "\n".join(tables))
     write_literature(results, generated)
     write_speed(results, generated)
-    _write(docs / "explanation" / "generated" / "rooms.md", table_of_rooms())
     if (prepared := results / "prepare.json").is_file():
         _write(generated / "preparation_speed.md", _preparation_speed(json.loads(prepared.read_text(encoding="utf-8"))))
 

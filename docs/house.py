@@ -1,6 +1,6 @@
 """The house as it is: rooms and floors, read from the code and from the contract in pyproject.toml, and their picture.
 
-`make pictures` writes docs/pictures/house.svg; `make docs` writes the table of rooms.
+`make pictures` writes docs/pictures/house.svg and the table of rooms in CONTRIBUTING.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fusionkit"
+
+BEGINS, ENDS = "<!-- rooms: written by `make pictures` -->", "<!-- end of rooms -->"
 
 FLOOR, ROOM, GAP, WIDTH = 1.0, 0.78, 0.12, 10.0
 INK, FAINT, LINES, PAPER = "#1A1A1A", "#6B6B6B", "#0072B2", "#EAF1F6"
@@ -113,10 +115,20 @@ def save_house(path: Path) -> Path:
 
 
 def table_of_rooms() -> str:
-    """Returns the rooms as a Markdown table, from the top floor to the ground."""
+    """Returns the rooms as a Markdown table, a row per floor, from the top to the ground."""
     lines = ["| Room | Job | Rooms within |", "| --- | --- | --- |"]
     for line in floors():
-        for room in line:
-            within = ", ".join(f"`{each}`" for each in rooms_within(room))
-            lines.append(f"| `{room}` | {job_of(room)} | {within} |")
+        cells = [
+            (f"`{room}`", job_of(room), ", ".join(f"`{each}`" for each in rooms_within(room)) or "-") for room in line
+        ]
+        lines.append("| " + " | ".join("<br>".join(column) for column in zip(*cells, strict=True)) + " |")
     return "\n".join(lines) + "\n"
+
+
+def write_table(path: Path) -> Path:
+    """Puts the table of rooms between its two marks in a page."""
+    text = path.read_text(encoding="utf-8")
+    before, rest = text.split(BEGINS, 1)
+    after = rest.split(ENDS, 1)[1]
+    path.write_text(f"{before}{BEGINS}\n{table_of_rooms()}{ENDS}{after}", encoding="utf-8")
+    return path

@@ -5,12 +5,11 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from house import save_house
+from house import save_house, write_table
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
@@ -22,6 +21,8 @@ from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.sheet import draw_contact_sheet
 from fusionkit.report.figures.folds import draw_folds
 from fusionkit.report.figures.style import COLOURS, INK, canvas, save_figure
+from fusionkit.storage.documents import load_document
+from fusionkit.storage.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -116,8 +117,9 @@ def main(folder: Path) -> list[Path]:
     return [
         sheet,
         save_figure(draw_network(films.model, title), folder / "network.png"),
-        save_figure(draw_folds(json.loads(RESULTS.read_text(encoding="utf-8"))), folder / "folds.png"),
+        save_figure(draw_folds(load_document(Results, RESULTS)), folder / "folds.png"),
         save_house(folder / "house.svg"),
+        write_table(ROOT / "CONTRIBUTING.md"),
     ]
 
 

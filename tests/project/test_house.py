@@ -52,3 +52,18 @@ def test_the_picture_shows_the_house_as_it_is() -> None:
     assert {" · ".join(house.rooms_within(room)) for room in rooms()} - {""} <= set(texts), "run `make pictures`"
     drawn = {tuple(map(int, match.groups())) for arc in arcs if (match := re.fullmatch(r"imports (\d+) (\d+)", arc))}
     assert drawn == set(house.imports_between_floors()), "run `make pictures`"
+
+
+def test_the_table_of_rooms_is_that_of_the_code() -> None:
+    assert house.table_of_rooms() in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "run `make pictures`"
+
+
+def test_every_place_for_a_new_thing_is_there() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("<!-- where -->")[1].split("<!-- end of")[0]
+    rows = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| ")][2:]
+    places = [place for row in rows for place in re.findall(r"`([a-z_/.]+)`", row[1])]
+
+    assert len(rows) > 15
+    for place in set(places) - {"serving"}:
+        folders = (PACKAGE, ROOT, *(PACKAGE / each for each in places if "/" in each and not each.endswith(".py")))
+        assert any((folder / place).exists() for folder in folders), place
