@@ -30,7 +30,7 @@ from fusionkit.cli import (
     train,
     verify,
 )
-from fusionkit.cli.output import processes, speaks
+from fusionkit.cli.output import count_processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
 
@@ -76,8 +76,8 @@ def _options(
 ) -> None:
     """Fuse several kinds of signal, and measure whether fusing helps."""
     command = context.invoked_subcommand
-    if processes() > 1 and command != "train":
-        message = f"{processes()} processes were started, and only `fusionkit train` divides its work among them"
+    if count_processes() > 1 and command != "train":
+        message = f"{count_processes()} processes were started, and only `fusionkit train` divides its work among them"
         raise FusionKitError(f"{message}; start `fusionkit {command}` without torchrun")
 
 
@@ -130,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _package_that_fails(error: BaseException) -> str:
-    """The package, one of those that fusionkit imports, over whose import an error was raised; empty if over none.
+    """Returns the package, one of those that fusionkit imports, whose import raised an error; empty if none did.
 
     A package that does not fit another one raises what it likes, so the frames are asked too.
     """
@@ -152,7 +152,7 @@ def _trains_with_others() -> bool:
 
 @contextmanager
 def _warnings_as_sentences() -> Iterator[None]:
-    """Within it our warnings are printed as errors are, without the line of code that gave them."""
+    """Prints our warnings as errors are printed, without the line of code that gave them."""
     shown: Any = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *place: Any, **rest: Any) -> None:

@@ -12,10 +12,10 @@ from fusionkit.cli.output import (
     DeviceOption,
     JsonOption,
     OverridesArgument,
+    make_shipped_argument,
     print_json,
     print_paragraph,
     print_table,
-    shipped_argument,
 )
 from fusionkit.cli.signals import say_when_stopped
 from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError, TrainingError
@@ -39,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def check(
-    recipe: Annotated[str, shipped_argument("RECIPE", "A recipe's path, or the name of a shipped one.")],
+    recipe: Annotated[str, make_shipped_argument("RECIPE", "A recipe's path, or the name of a shipped one.")],
     *,
     overrides: OverridesArgument = None,
     length: Annotated[
@@ -57,7 +57,7 @@ def check(
     on some of the training samples. Files of pretrained weights need not be there yet.
     """
     from fusionkit.config.completion import is_complete
-    from fusionkit.config.initial_weights import weight_files, without_weights
+    from fusionkit.config.initial_weights import drop_weights, list_weight_files
     from fusionkit.config.library import find_recipe
     from fusionkit.config.recipe import load_recipe
     from fusionkit.data.assembly import assemble
@@ -81,8 +81,8 @@ def check(
         notes, measured = assembly.notes, measure_lengths(assembly.samples(assembly.train_ids, training=True))
     medians = {name: of.median for name, of in measured.items()} | lengths
     longest = {name: of.longest for name, of in measured.items()} | lengths
-    absent = [path for path in weight_files(loaded) if not path.exists()]
-    loaded = without_weights(loaded, absent)
+    absent = [path for path in list_weight_files(loaded) if not path.exists()]
+    loaded = drop_weights(loaded, absent)
     cost = measure(loaded, build(loaded, dataset), medians, longest if measured else None)
     speed = None if no_timing else _speed_of(loaded, build(loaded, dataset), cost, chosen)
     notes += tuple(
@@ -107,7 +107,7 @@ def check(
 
 
 def _speed_of(recipe: Recipe, model: FusionModel, cost: ModelCost, device: torch.device) -> RecipeSpeed | str:
-    """How fast the recipe is, or why that cannot be told here: a recipe may be for another machine."""
+    """Estimates how fast the recipe is, or says why that cannot be told here: a recipe may be for another machine."""
     from fusionkit.training.profiling.speed import estimate_speed
     from fusionkit.training.trainer import make_fabric
 
@@ -197,7 +197,7 @@ def _print_cost(name: str, cost: ModelCost, measured: Mapping[str, MeasuredLengt
 
 
 def _origin(measured: MeasuredLength | None, given: bool) -> str:
-    """Where a length comes from."""
+    """Says where a length comes from."""
     if given:
         return "as given"
     if measured is None:
@@ -241,7 +241,7 @@ def _print_speed(speed: RecipeSpeed) -> None:
 
 
 def _peak(stage: StageSpeed, batch: int) -> str:
-    """The most memory at once, and of how many clips where these were fewer than a batch."""
+    """Writes the most memory at once, and of how many clips where these were fewer than a batch."""
     few = f" of {stage.timed_samples} clips" if stage.timed_samples < batch else ""
     return f"{in_bytes(stage.peak_memory or 0)}{few}"
 

@@ -8,7 +8,7 @@ GAP = 2
 """Blanks between two columns."""
 
 
-def parts_that_fit(least: Sequence[int], room: int) -> Iterator[list[int]]:
+def split_columns(least: Sequence[int], room: int) -> Iterator[list[int]]:
     """Positions of the columns that stand beside each other; the first column stands in every part.
 
     Args:
@@ -16,7 +16,7 @@ def parts_that_fit(least: Sequence[int], room: int) -> Iterator[list[int]]:
         room: The width of the terminal.
 
     Example:
-        >>> list(parts_that_fit([4, 10, 10, 10], 30))
+        >>> list(split_columns([4, 10, 10, 10], 30))
         [[0, 1, 2], [0, 3]]
     """
     part = [0] if least else []
@@ -29,13 +29,13 @@ def parts_that_fit(least: Sequence[int], room: int) -> Iterator[list[int]]:
         yield part
 
 
-def allotted(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
-    """The widths of columns that stand beside each other: what they need first, then what they would like.
+def allot_widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """Allots widths to columns that stand beside each other: what they need first, then what they would like.
 
     Where not even what they need is there, for a word is longer than a line, the widest give way.
 
     Example:
-        >>> allotted([4, 8], [10, 60], 40), allotted([4, 90], [4, 90], 40)
+        >>> allot_widths([4, 8], [10, 60], 40), allot_widths([4, 90], [4, 90], 40)
         ([10, 28], [4, 34])
     """
     widths, left = list(least), room - GAP * (len(least) - 1) - sum(least)

@@ -13,10 +13,10 @@ from fusionkit.cli.output import (
     OutOption,
     OverridesArgument,
     ProcessesOption,
+    make_shipped_argument,
     print_json,
     print_paragraph,
     print_table,
-    shipped_argument,
 )
 from fusionkit.cli.report import print_report
 from fusionkit.cli.signals import say_when_stopped
@@ -28,7 +28,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def compare(
-    file: Annotated[str, shipped_argument("FILE", "A comparison's path, or the name of a shipped one.")],
+    file: Annotated[str, make_shipped_argument("FILE", "A comparison's path, or the name of a shipped one.")],
     out: OutOption,
     *,
     overrides: OverridesArgument = None,

@@ -1,4 +1,4 @@
-"""What an experiment or a comparison will cost, said before it is begun."""
+"""The cost of an experiment or a comparison, printed before it is begun."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def print_dry_run(study: Study, processes: int | None, as_json: bool) -> None:
     from fusionkit.execution.workers import count_processors
 
     cost, at_once = study.cost(processes=processes), processes or count_processors()
-    waiting = study.films_that_wait()
+    waiting = study.estimate_films()
     clips, hours = sum(each.clips for each in waiting), sum(each.estimate_hours(at_once) for each in waiting)
     if as_json:
         films = {"clips_to_prepare": clips, "preparation_hours": hours} if waiting else {}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, console, print_json, print_paragraph
+from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, open_console, print_json, print_paragraph
 from fusionkit.cli.signals import say_when_stopped
 
 
@@ -72,4 +72,4 @@ def diagnose(
         print_paragraph(f"- {sentence}")
     for note in merged.notes:
         print_paragraph(f"Note: {note}")
-    console().print(f"Open this page: {written.html}", soft_wrap=True)
+    open_console().print(f"Open this page: {written.html}", soft_wrap=True)

@@ -82,7 +82,7 @@ def print_card(card: Card, file: Path, as_json: bool) -> None:
 
 
 def _of_intervals(groups: int) -> str:
-    """What the intervals of a card are worth."""
+    """Says what the intervals of a card are worth."""
     from fusionkit.evaluation.bootstrap import FEW_GROUPS
     from fusionkit.report.text.noise import TOO_FEW
 

@@ -14,11 +14,11 @@ from fusionkit.cli.output import (
     OutOption,
     OverridesArgument,
     ProcessesOption,
-    console,
+    make_shipped_argument,
+    open_console,
     print_json,
     print_paragraph,
     print_table,
-    shipped_argument,
 )
 from fusionkit.cli.report import print_report
 from fusionkit.cli.signals import say_when_stopped
@@ -38,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def experiment(
-    file: Annotated[str, shipped_argument("FILE", "An experiment's path, or the name of a shipped one.")],
+    file: Annotated[str, make_shipped_argument("FILE", "An experiment's path, or the name of a shipped one.")],
     out: OutOption,
     *,
     overrides: OverridesArgument = None,
@@ -109,8 +109,8 @@ def print_results(study: Study, results: Results, written: Report, as_json: bool
             name = f".{each.part}" if each.part else ""
             last = each is found[-1]
             _print_table(text, [caption for caption in text.captions if caption not in shared or last])
-            console().print(f"\nTable: {out / f'table{name}.md'}", soft_wrap=True)
-            console().print(f"Everything as data: {out / f'results{name}.json'}\n", soft_wrap=True)
+            open_console().print(f"\nTable: {out / f'table{name}.md'}", soft_wrap=True)
+            open_console().print(f"Everything as data: {out / f'results{name}.json'}\n", soft_wrap=True)
         print_report(written)
     exit_if_runs_failed(results)
 

@@ -13,10 +13,10 @@ import typer
 from fusionkit.cli.output import (
     JsonOption,
     PluginOption,
+    make_shipped_argument,
     print_json,
     print_paragraph,
     print_table,
-    shipped_argument,
 )
 from fusionkit.errors import Problem, RecipeError
 
@@ -115,7 +115,9 @@ def list_recipes(as_json: JsonOption = False) -> None:
 
 @recipes_app.command("copy")
 def copy(
-    name: Annotated[str, shipped_argument("NAME", "A recipe, such as quickstart/recipe, or a folder, quickstart.")],
+    name: Annotated[
+        str, make_shipped_argument("NAME", "A recipe, such as quickstart/recipe, or a folder, quickstart.")
+    ],
     to: Annotated[Path, typer.Option("--to", help="The folder that receives the copies.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -193,6 +195,6 @@ def _indented(text: str) -> str:
 
 
 def _reflowed(text: str) -> str:
-    """A docstring's words: paragraphs without line breaks (lists keep theirs) and without markup."""
+    """Reflows a docstring's words: paragraphs without line breaks (lists keep theirs) and without markup."""
     words = re.sub(r":math:`([^`]*)`|``([^`]*)``|`([^`]*)`", lambda found: next(filter(None, found.groups())), text)
     return re.sub(r"(?<!\n)\n[ ]*(?![-\n])", " ", words)

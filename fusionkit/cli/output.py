@@ -1,4 +1,4 @@
-"""How results are printed: tables for people, JSON for machines."""
+"""Results as they are printed: tables for people, JSON for machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic_core import to_json
 
-from fusionkit.cli.columns import GAP, allotted, parts_that_fit
+from fusionkit.cli.columns import GAP, allot_widths, split_columns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,8 +54,8 @@ TrustOption = Annotated[
 ]
 
 
-def shipped_argument(metavar: str, said: str) -> Any:
-    """An argument that may be the name of a shipped recipe, which the shell completes."""
+def make_shipped_argument(metavar: str, said: str) -> Any:
+    """Makes an argument that may be the name of a shipped recipe, which the shell completes."""
 
     def complete(typed: str) -> list[str]:
         from fusionkit.config.library import list_shipped_recipes
@@ -65,28 +65,28 @@ def shipped_argument(metavar: str, said: str) -> Any:
     return typer.Argument(metavar=metavar, help=said, autocompletion=complete)
 
 
-def console() -> Console:
-    """The terminal; 80 columns where the output is no terminal and COLUMNS does not say otherwise."""
+def open_console() -> Console:
+    """Opens the terminal; 80 columns where the output is no terminal and COLUMNS does not say otherwise."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 80
     return Console(width=width, highlight=False)
 
 
-def processes() -> int:
-    """How many processes ``torchrun`` or ``fabric run`` started to train together."""
+def count_processes() -> int:
+    """Counts the processes that ``torchrun`` or ``fabric run`` started to train together."""
     launched = {"TORCHELASTIC_RUN_ID", "LT_CLI_USED"} & os.environ.keys()
     return int(os.environ.get("WORLD_SIZE", "1")) if launched else 1
 
 
 def speaks() -> bool:
-    """Whether this process says what all say: of those that train together, the first of each machine."""
-    return processes() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+    """Tells whether this process says what all say: of those that train together, the first of each machine."""
+    return count_processes() == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def print_paragraph(text: str) -> None:
     """Prints words, broken between them."""
-    console().print(text, markup=False)
+    open_console().print(text, markup=False)
 
 
 def print_json(value: Any) -> None:
@@ -115,7 +115,7 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    rows, terminal, numbers = [list(group) for group in groups], console(), set(right)
+    rows, terminal, numbers = [list(group) for group in groups], open_console(), set(right)
     unbroken = {*numbers, *whole}
     least, most = [], []
     for place, heading in enumerate(columns):
@@ -123,7 +123,7 @@ def print_table(
         words = [word for cell in (heading, *(() if place in unbroken else cells)) for word in cell.split()]
         least.append(max(map(cell_len, [*words, *(cells if place in unbroken else ())]), default=0))
         most.append(max(map(cell_len, [heading, *cells])))
-    for part, places in enumerate(parts_that_fit(least, terminal.width)):
+    for part, places in enumerate(split_columns(least, terminal.width)):
         table = Table(
             title=Text(title) if title and not part else None,
             box=box.SIMPLE_HEAD,
@@ -132,7 +132,7 @@ def print_table(
             padding=(0, GAP - 1, 0, 0),
         )
         table.title_justify, table.title_style = "left", "bold"
-        widths = allotted([least[place] for place in places], [most[place] for place in places], terminal.width)
+        widths = allot_widths([least[place] for place in places], [most[place] for place in places], terminal.width)
         for place, width in zip(places, widths, strict=True):
             justify: Literal["left", "right"] = "right" if place in numbers else "left"
             table.add_column(Text(columns[place]), justify=justify, width=width, overflow="fold")

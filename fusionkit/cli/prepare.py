@@ -11,11 +11,11 @@ from fusionkit.cli.output import (
     JsonOption,
     OverridesArgument,
     ProcessesOption,
-    console,
+    make_shipped_argument,
+    open_console,
     print_json,
     print_paragraph,
     print_table,
-    shipped_argument,
 )
 from fusionkit.cli.signals import say_when_stopped
 
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def prepare(
-    recipe: Annotated[str, shipped_argument("RECIPE", "A recipe or an experiment, shipped or a path.")],
+    recipe: Annotated[str, make_shipped_argument("RECIPE", "A recipe or an experiment, shipped or a path.")],
     overrides: OverridesArgument = None,
     processes: ProcessesOption = None,
     *,
@@ -47,10 +47,10 @@ def prepare(
     """
     from fusionkit.config.library import find_recipe
     from fusionkit.data.sources import Datasets
-    from fusionkit.experiments.prerequisites import prepare_films, recipes_of
+    from fusionkit.experiments.prerequisites import load_recipes, prepare_films
 
     with say_when_stopped():
-        recipes = recipes_of(find_recipe(recipe), tuple(overrides or ()))
+        recipes = load_recipes(find_recipe(recipe), tuple(overrides or ()))
         done = prepare_films(recipes, Datasets(), processes=processes, progress=not as_json, retry=retry, check=check)
     if as_json:
         print_json([each.plain() for each in done])
@@ -69,7 +69,7 @@ def prepare(
 
 
 def print_preparation(done: Preparation) -> None:
-    """How many clips there are, what was not plain, and where everything is."""
+    """Prints how many clips there are, what was noted of them, and where everything is."""
     for note in done.notes:
         print_paragraph(f"- {note}")
     minutes = done.minutes
@@ -85,4 +85,4 @@ def print_preparation(done: Preparation) -> None:
     print_table("Clips", ["", "number"], [rows, unplain] if unplain else [rows], right=(1,))
     for name, reason in list(done.failed.items())[:10]:
         print_paragraph(f"{name}: {reason}")
-    console().print(f"Everything that was not plain: {Path(done.report)}", soft_wrap=True)
+    open_console().print(f"Everything that was not plain: {Path(done.report)}", soft_wrap=True)

@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
-from fusionkit.cli.output import console, print_paragraph, print_table
+from fusionkit.cli.output import open_console, print_paragraph, print_table
 from fusionkit.report.text.units import in_rate, in_seconds
 
 if TYPE_CHECKING:
@@ -41,4 +41,4 @@ def _print_profile(found: StageProfile, run: RunFolder) -> None:
         told = ", ".join(f"{each.name} {in_seconds(each.seconds)}" for each in found.operators)
         print_paragraph(f"Heaviest operators, in a step: {told}")
     print_paragraph(found.advice)
-    console().print(f"Trace for Perfetto: {run.trace_file}\n", soft_wrap=True)
+    open_console().print(f"Trace for Perfetto: {run.trace_file}\n", soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption, console, print_json, print_paragraph
+from fusionkit.cli.output import JsonOption, open_console, print_json, print_paragraph
 
 if TYPE_CHECKING:
     from fusionkit.report.pages.experiment import Report
@@ -39,9 +39,9 @@ def report(
 
 
 def print_report(written: Report) -> None:
-    """What could not be drawn, where everything is, and at the end the page to open."""
+    """Prints what could not be drawn, where everything is, and at the end the page to open."""
     for sentence in written.missing:
         print_paragraph(sentence)
-    console().print(f"Figures: {written.html.parent / 'figures'}", soft_wrap=True)
-    console().print(f"As Markdown: {written.markdown}", soft_wrap=True)
-    console().print(f"Open this page: {written.html}", soft_wrap=True)
+    open_console().print(f"Figures: {written.html.parent / 'figures'}", soft_wrap=True)
+    open_console().print(f"As Markdown: {written.markdown}", soft_wrap=True)
+    open_console().print(f"Open this page: {written.html}", soft_wrap=True)

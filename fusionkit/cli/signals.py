@@ -1,4 +1,4 @@
-"""What a command says when a signal stops it."""
+"""The sentence of a command that a signal stops."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fusionkit.cli.output import speaks
 
 @contextmanager
 def say_when_stopped(*, goes_on: bool = True) -> Iterator[None]:
-    """Within it Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 end in a sentence that says what goes on.
+    """Ends Ctrl-C, SIGTERM, SIGUSR1 and SIGUSR2 with a sentence that says what goes on.
 
     Every process that was started within it ends, too.
     """

@@ -12,7 +12,7 @@ from fusionkit.cli.output import (
     DeviceOption,
     JsonOption,
     TrustOption,
-    console,
+    open_console,
     print_json,
     print_paragraph,
     print_table,
@@ -96,7 +96,7 @@ def stress(
         print_json(document.plain())
         return
     _print_document(document)
-    console().print(f"Everything as data: {run / 'stress.json'}", soft_wrap=True)
+    open_console().print(f"Everything as data: {run / 'stress.json'}", soft_wrap=True)
     print_report(written)
 
 
@@ -112,7 +112,7 @@ def _levels(option: str, text: str | None, *, per_cent: bool = False) -> tuple[f
 
 
 def _print_document(document: Stress) -> None:
-    """What is left in plain words, and a table per corruption and target."""
+    """Prints what is left in plain words, and a table per corruption and target."""
     from fusionkit.report.text.stress import HEADINGS, corruptions_of, curves_of, evidence, measure_in_words, sentences
 
     for sentence in sentences(document):

@@ -13,9 +13,9 @@ from fusionkit.cli.output import (
     JsonOption,
     OutOption,
     OverridesArgument,
-    console,
+    make_shipped_argument,
+    open_console,
     print_paragraph,
-    shipped_argument,
 )
 from fusionkit.cli.profile import make_profile
 from fusionkit.cli.signals import say_when_stopped
@@ -27,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, shipped_argument("RECIPE", "A recipe's path, or the name of a shipped one.")],
+    recipe: Annotated[str, make_shipped_argument("RECIPE", "A recipe's path, or the name of a shipped one.")],
     out: OutOption,
     *,
     overrides: OverridesArgument = None,
@@ -68,4 +68,4 @@ def train(
     save_figure(draw_learning_curves(run.log.read()), run.curves_file)
     print_card(card, run.card_file, as_json)
     if not as_json:
-        console().print(f"Learning curves: {run.curves_file}", soft_wrap=True)
+        open_console().print(f"Learning curves: {run.curves_file}", soft_wrap=True)

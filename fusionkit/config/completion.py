@@ -1,4 +1,4 @@
-"""What a model spec leaves out and the dataset says: shapes of elements and classes of targets."""
+"""Shapes of elements and classes of targets, taken from the dataset where a model spec leaves them out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fusionkit.interfaces.written_numbers import class_names
 
 
 def is_complete(spec: ModelSpec) -> bool:
-    """Whether a spec states every shape of an element and every target's classes by itself."""
+    """Tells whether a spec states every shape of an element and every target's classes by itself."""
     return all(modality.shape is not None for modality in spec.modalities.values()) and not any(
         _lacks_classes(target) for target in spec.targets.values()
     )
@@ -56,7 +56,7 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
 
 
 def _single_valued(target: str, dataset: Dataset) -> Problem:
-    """What is wrong with a target of one class, in words that name what the user gave: the data."""
+    """Describes what is wrong with a target of one class, in words that name what the user gave: the data."""
     (only,) = dataset.classes[target]
     where = f" ({dataset.origins[target]})" if target in dataset.origins else ""
     message = f"the dataset's target {target!r} has one value only, {only!r}{where}: there is nothing to tell apart"
@@ -65,13 +65,13 @@ def _single_valued(target: str, dataset: Dataset) -> Problem:
 
 
 def _numbers_of(target: str, dataset: Dataset) -> list[float]:
-    """The values of a target that are numbers and not whole."""
+    """Returns the values of a target that are numbers and not whole."""
     values = (row.targets.get(target) for row in dataset.rows)
     return [value for value in values if isinstance(value, float) and not value.is_integer()]
 
 
 def _not_classes(target: str, numbers: list[float], dataset: Dataset) -> Problem:
-    """What is wrong with classes that are to be read from a column of numbers."""
+    """Describes what is wrong with classes that are to be read from a column of numbers."""
     where = f" ({dataset.origins[target]})" if target in dataset.origins else ""
     given = ", ".join(dict.fromkeys(class_names(number)[0] for number in numbers[:3]))
     message = f"the dataset's target {target!r} holds numbers such as {given}{where}, which are not taken for classes"
@@ -80,5 +80,5 @@ def _not_classes(target: str, numbers: list[float], dataset: Dataset) -> Problem
 
 
 def _lacks_classes(target: LossHeadSpec) -> str:
-    """The option by which a head wants to be told its classes or labels, if it is still empty."""
+    """Returns the option by which a head wants to be told its classes or labels, if it is still empty."""
     return next((key for key in ("classes", "labels") if target.options.get(key) == []), "")

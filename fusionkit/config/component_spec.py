@@ -1,4 +1,4 @@
-"""What a recipe says of a component, of each kind its own record: a name, and options as plain data.
+"""Components as a recipe names them, a record per kind: a name, and options as plain data.
 
 Nothing here knows a component: `fusionkit.config.registry` does. So a recipe can be read and printed without building
 anything.

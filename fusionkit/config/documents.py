@@ -21,7 +21,7 @@ R = TypeVar("R", bound=BaseModel)
 
 
 def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> tuple[Document, str]:
-    """A file or mapping as plain data with overrides applied, and its name for messages.
+    """Reads a file or mapping as plain data, applies overrides, and names it for messages.
 
     Raises:
         RecipeError: The file cannot be read, is not YAML, or an override cannot be applied.
@@ -44,7 +44,7 @@ def read_document(source: str | Path | Mapping[str, Any], overrides: Sequence[st
 
 
 def parse(record: type[R], document: Document, name: str, check: ComponentCheck | None = None) -> R:
-    """Plain data as a checked record.
+    """Makes a checked record of plain data.
 
     Raises:
         RecipeError: Every problem of the data, with place, value and remedy.
@@ -77,7 +77,7 @@ def check_shape(shape: type[R], value: Any, place: str) -> R:
 
 
 def written_place(path: Place, document: Document) -> str:
-    """A key path as messages show it, with the line or the override that it comes from."""
+    """Writes a key path as messages show it, with the line or the override that it comes from."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     for end in range(len(path), 0, -1):
         if path[:end] in document.overridden:
@@ -158,8 +158,8 @@ def _value_of(path: str, text: str, where: str) -> Any:
     return read_yaml(text, where).value
 
 
-def fields_behind(fields: Any, part: str | int) -> Any:
-    """What a key of a record, or of a mapping of records, leads to: a record, or the annotation of something else."""
+def find_fields(fields: Any, part: str | int) -> Any:
+    """Finds what a key of a record, or of a mapping of records, leads to: a record, or another annotation."""
     found = getattr(fields, "model_fields", {}).get(part)
     annotation = found.annotation if found else fields
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -172,7 +172,7 @@ def fields_behind(fields: Any, part: str | int) -> Any:
 def _known_keys(record: type[BaseModel], path: Place) -> list[str]:
     fields: Any = record
     for part in path:
-        fields = fields_behind(fields, part)
+        fields = find_fields(fields, part)
     if isinstance(fields, type) and issubclass(fields, BaseModel):
         return [field.alias or name for name, field in fields.model_fields.items()]
     return []

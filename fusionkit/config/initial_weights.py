@@ -33,7 +33,7 @@ def find_starts(recipe: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def weight_files(recipe: Recipe) -> Iterator[Path]:
+def list_weight_files(recipe: Recipe) -> Iterator[Path]:
     """Yields the files that the encoders of a recipe start from."""
     for modality in recipe.model.modalities.values():
         for encoder in modality.encoder:
@@ -41,7 +41,7 @@ def weight_files(recipe: Recipe) -> Iterator[Path]:
                 yield Path(os.path.expanduser(weights))
 
 
-def without_weights(recipe: Recipe, files: Collection[Path] | None = None) -> Recipe:
+def drop_weights(recipe: Recipe, files: Collection[Path] | None = None) -> Recipe:
     """Returns a recipe whose encoders start from nothing.
 
     For a network whose own weights are loaded at once, and for a look at its size: neither needs the files.

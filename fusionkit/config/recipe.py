@@ -1,4 +1,4 @@
-"""Where the spec meets the registry: a recipe whose components are checked and whose defaults are written out."""
+"""Recipes: the schema meets the registry, components are checked, and defaults are written out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from fusionkit.config.component_spec import ComponentSpec, LossHeadSpec
-from fusionkit.config.documents import fields_behind, parse, read_document, written_place
+from fusionkit.config.documents import find_fields, parse, read_document, written_place
 from fusionkit.config.plugins import import_plugins
 from fusionkit.config.registry import REGISTRIES, check_component
 from fusionkit.config.schema import Recipe
@@ -56,7 +56,7 @@ def load_recipe(
 
 
 def check_document(record: type[R], document: Document, name: str = "") -> R:
-    """A document, or a part of one, as a record with checked and completed components.
+    """Makes of a document, or of a part of one, a record with checked and completed components.
 
     Raises:
         RecipeError: Every problem of the document, with place, value and remedy.
@@ -73,7 +73,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
 
 
 def _name_defaults(record: type[BaseModel], document: Document) -> None:
-    """Where an override says an option of a component that the document leaves out, writes down which it is."""
+    """Writes down a component that the document leaves out and of which an override says an option."""
     for place, text in document.overridden.items():
         given = find_value(document.value, place)
         says_option = len(place) < len(text.partition("=")[0].split("."))
@@ -84,7 +84,7 @@ def _name_defaults(record: type[BaseModel], document: Document) -> None:
 
 
 def _default_at(record: type[BaseModel], place: Place, given: Any) -> Any:
-    """What stands at a place of a record if nothing is said there; of a chain of one, that one."""
+    """Returns what stands at a place of a record if nothing is said there; of a chain of one, that one."""
     fields: Any = record
     default: Any = None
     for part in place:
@@ -93,7 +93,7 @@ def _default_at(record: type[BaseModel], place: Place, given: Any) -> Any:
             fields = registry.get(name).options if name in registry else None
         found = getattr(fields, "model_fields", {}).get(part)
         default = None if found is None else found.get_default(call_default_factory=True, validated_data={})
-        fields, given = fields_behind(fields, part), find_value(given, (part,))
+        fields, given = find_fields(fields, part), find_value(given, (part,))
     return default[0] if isinstance(default, tuple) and len(default) == 1 else default
 
 

@@ -54,11 +54,11 @@ class Component(Generic[T]):
 
     @property
     def descriptions(self) -> Mapping[str, str]:
-        """What the docstring's ``Args:`` says of each option."""
+        """The description of each option, from the docstring's ``Args:``."""
         return read_arguments(inspect.getdoc(self.cls) or "")
 
     def check(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
-        """The options as plain data with every default written out, and everything that is wrong with them."""
+        """Returns the options as plain data with every default written out, and everything that is wrong with them."""
         checked, found = self._check(options)
         return (dict(checked.model_dump(mode="json")) if checked else {}), found
 
@@ -149,7 +149,7 @@ class Registry(Generic[T]):
         return add
 
     def get(self, name: str) -> Component[T]:
-        """The component of a name.
+        """Finds the component of a name.
 
         Raises:
             RecipeError: There is none.
@@ -160,7 +160,7 @@ class Registry(Generic[T]):
         return self._components[name]
 
     def unknown(self, name: str, place: str) -> Problem:
-        """The problem of a name that is not registered."""
+        """Describes the problem of a name that is not registered."""
         return Problem(place, f"unknown {self.kind} {name!r}", did_you_mean(name, self.names()))
 
     def build(self, name: str, /, *wired: Any, **options: Any) -> T:
@@ -172,7 +172,7 @@ class Registry(Generic[T]):
         return self.get(name).build(*wired, **options)
 
     def names(self) -> tuple[str, ...]:
-        """All names, sorted."""
+        """Lists all names, sorted."""
         self._load()
         return tuple(sorted(self._components))
 
@@ -210,7 +210,7 @@ REGISTRIES: Mapping[str, Registry[Any]] = {
 
 
 def check_component(kind: str, name: str, options: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Finding]]:
-    """The options of a component with every default, or what is wrong with them."""
+    """Returns the options of a component with every default, or what is wrong with them."""
     registry = REGISTRIES[kind]
     if name not in registry:
         problem = registry.unknown(name, kind)

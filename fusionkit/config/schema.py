@@ -1,4 +1,4 @@
-"""What a recipe may say, as frozen records."""
+"""The schema of recipes, as frozen records."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class FaceSpec(Record):
-    """How a film becomes a sequence of square face crops."""
+    """The way from a film to a sequence of square face crops."""
 
     size: int = Field(112, gt=0, le=1024, description="Height and width of a crop in pixels.")
     grey: bool = Field(False, description="Keep brightness alone: one channel instead of red, green and blue.")
@@ -71,7 +71,7 @@ class FaceSpec(Record):
 
 
 class PrepareSpec(Record):
-    """How films and sounds become what training reads."""
+    """The way from films and sounds to what training reads."""
 
     cache: Annotated[str, NO_RESULT] = Field(
         "~/.cache/fusionkit", min_length=1, description="The folder of prepared clips; results do not depend on it."
@@ -98,7 +98,7 @@ class PrepareSpec(Record):
 
 
 class DataSpec(Record):
-    """Which samples, divided how, in batches of what size."""
+    """The samples, how they are divided, and the size of batches."""
 
     dataset: DatasetSpec = Field(description="Where the samples come from.")
     prepare: PrepareSpec | None = Field(
@@ -179,7 +179,7 @@ class ModelSpec(Record):
 
 
 class TrainSpec(Record):
-    """How the network learns."""
+    """The training of the network."""
 
     strategy: StrategySpec = Field(StrategySpec(type="end_to_end"), description="The order in which parts learn.")
     balancer: BalancerSpec = Field(BalancerSpec(type="multi_term"), description="Loss terms to one total.")

@@ -71,7 +71,7 @@ class Assembly:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the results must know of the samples.
+        """The facts of the samples that a reader of the results must know.
 
         What the dataset says of them, files on both sides of the split, and modalities and classes that no training
         sample has.
@@ -92,7 +92,7 @@ class Assembly:
         return tuple(found)
 
     def _absent_modalities(self) -> list[str]:
-        """The modalities of the network that no training sample has, and how many test samples have them."""
+        """Finds the modalities of the network that no training sample has, and how many test samples have them."""
         place_of = {row.id: place for place, row in enumerate(self.dataset.rows)}
         train, test = ([place_of[name] for name in side] for side in (self.train_ids, self.test_ids))
         found = []
@@ -107,7 +107,7 @@ class Assembly:
 
     @property
     def selection_label(self) -> str:
-        """How the epoch was chosen, as every result must say."""
+        """The rule that chose the epoch, as every result must say."""
         return SELECTION_LABELS[self.recipe.train.select]
 
     def loader(
@@ -119,7 +119,7 @@ class Assembly:
         start: int = 0,
         modalities: Sequence[str] | None = None,
     ) -> Iterator[Batch]:
-        """The batches of one epoch; in evaluation in the order of `ids`, every sample once."""
+        """Yields the batches of one epoch; in evaluation in the order of `ids`, every sample once."""
         return self.feed(ids, training=training, modalities=modalities).read_epoch(epoch, start)
 
     def samples(self, ids: Sequence[str], *, training: bool, modalities: Sequence[str] | None = None) -> Samples:
@@ -153,7 +153,7 @@ class Assembly:
         world_size: int = 1,
         device: torch.device | None = None,
     ) -> Feed:
-        """The batches of all epochs.
+        """Makes the batches of all epochs.
 
         Args:
             ids: The samples.
@@ -216,7 +216,7 @@ def assemble(recipe: Recipe, datasets: Datasets | None = None) -> Assembly:
     label = check_split(split, dataset.rows, recipe.data.allow_group_overlap, dataset.group_name)
     copies = find_copies(split, dataset.sources)
     if copies and label.endswith("-independent"):
-        label = _label_of_copies(split, copies, recipe.data.allow_group_overlap, dataset.group_name)
+        label = _label_copies(split, copies, recipe.data.allow_group_overlap, dataset.group_name)
     heads = _heads(complete)
     encoders = {name: head.encode for name, head in heads.items()}
     chosen = {*split.train, *split.test}
@@ -233,8 +233,8 @@ def assemble(recipe: Recipe, datasets: Datasets | None = None) -> Assembly:
     return Assembly(complete, dataset, split, label, train, validation, split.test, encoders, copies)
 
 
-def _label_of_copies(split: Split, copies: Copies, allowed: bool, group_name: str) -> SplitLabel:
-    """What results may be called where groups of both sides have files in common.
+def _label_copies(split: Split, copies: Copies, allowed: bool, group_name: str) -> SplitLabel:
+    """Returns what results may be called where groups of both sides have files in common.
 
     Raises:
         DataError: That is not allowed.
@@ -249,7 +249,7 @@ def _label_of_copies(split: Split, copies: Copies, allowed: bool, group_name: st
 
 
 def complete_recipe(recipe: Recipe, dataset: Dataset) -> Recipe:
-    """A recipe with the shapes, classes and preparation that its dataset goes by, as run folders hold it.
+    """Completes a recipe with the shapes, classes and preparation that its dataset goes by, as run folders hold it.
 
     Raises:
         RecipeError: The dataset lacks a modality or a target of the recipe, or contradicts its shapes.
@@ -274,7 +274,7 @@ def _check_targets_are_known(recipe: Recipe, dataset: Dataset, split: Split) -> 
 
 
 def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:
-    """The fold that a recipe names, or whose position it gives.
+    """Picks the fold that a recipe names, or whose position it gives.
 
     Raises:
         RecipeError: There is no such fold.
@@ -293,6 +293,6 @@ def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:
 
 
 def _heads(recipe: Recipe) -> dict[str, LossHead]:
-    """The loss heads, for what they say of targets; it depends on their options alone, so any width serves."""
+    """Builds the loss heads, for what they say of targets; it depends on their options alone, so any width serves."""
     with torch.random.fork_rng(devices=[]):  # the weights of these heads are drawn in vain
         return {name: build_head(target) for name, target in recipe.model.targets.items()}

@@ -92,13 +92,13 @@ class InMemory(Dataset):
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 
     def load(self, index: int) -> Mapping[str, Tensor]:
-        """The sample, from memory where it has been loaded before."""
+        """Returns the sample, from memory where it has been loaded before."""
         if index not in self._loaded:
             self._loaded[index] = self._dataset.load(index)
         return self._loaded[index]
 
     def has(self, index: int, modality: str) -> bool:
-        """Whether a sample has a modality, as the dataset says."""
+        """Tells whether a sample has a modality, as the dataset says."""
         return self._dataset.has(index, modality)
 
     def length(self, index: int, modality: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.config.initial_weights import find_starts, without_weights
+from fusionkit.config.initial_weights import drop_weights, find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
@@ -133,7 +133,7 @@ def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
     """
     # The weights that are drawn here are replaced at once, and so would be those that the training started from.
     with torch.random.fork_rng(devices=[]):
-        model = build(without_weights(assembly.recipe))
+        model = build(drop_weights(assembly.recipe))
     if assembly.recipe.train.precision == "64-true":
         model = model.double()
     weights, _ = run.load_weights()

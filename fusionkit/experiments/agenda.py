@@ -1,4 +1,4 @@
-"""What an experiment runs: every variant on every fold with every seed, met with the data."""
+"""The runs of an experiment: every variant on every fold with every seed, met with the data."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fusionkit.data.assembly import complete_recipe, pick_fold
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_data
 from fusionkit.errors import Problem, RecipeError, RunError, did_you_mean
-from fusionkit.experiments.completed import Compared, compared_metric
+from fusionkit.experiments.completed import Compared, find_compared_metric
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.experiments.job import Job
-from fusionkit.experiments.reference import implausible
+from fusionkit.experiments.reference import find_implausible
 from fusionkit.interfaces import Folds, Metric, Split
 from fusionkit.storage.files import folder_name
 
@@ -81,9 +81,9 @@ def make_agenda(
     splits = protocol_splits(experiment, datasets)
     folds = _chosen_folds(experiment, splits)
     jobs = plan_jobs(experiment, folds, out, datasets, check_data=check_data, tuned=tuned)
-    compared = compared_metric(experiment, datasets)
+    compared = find_compared_metric(experiment, datasets)
     names = [split.name for split in splits]
-    if experiment.spec.paper and (problems := implausible(experiment.spec.paper, names, compared.metric)):
+    if experiment.spec.paper and (problems := find_implausible(experiment.spec.paper, names, compared.metric)):
         raise RecipeError(problems)
     notes = tuple(datasets.open(experiment.first_recipe.data).notes)
     return Agenda(experiment, folds, compared, jobs, out, notes)
@@ -97,7 +97,7 @@ def protocol_splits(experiment: Experiment, datasets: Datasets) -> tuple[Split, 
 
 
 def _chosen_folds(experiment: Experiment, splits: Sequence[Split]) -> tuple[Split, ...]:
-    """The folds that an experiment runs over, in its order.
+    """Returns the folds that an experiment runs over, in its order.
 
     Raises:
         RecipeError: It names folds that there are not, or one twice; all of them are listed.
@@ -193,7 +193,7 @@ def refuse_foreign_runs(
 
 
 def _data_of(recipe: Recipe, datasets: Datasets) -> str:
-    """The hash of the data that a run of a recipe is of."""
+    """Hashes the data that a run of a recipe is of."""
     dataset = datasets.open(recipe.data)
     return hash_data(pick_fold(recipe, dataset), dataset.rows, dataset.contents)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.initial_weights import without_weights
+from fusionkit.config.initial_weights import drop_weights
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
@@ -23,10 +23,10 @@ from fusionkit.storage.files import read_json, replace_file
 FILE = "budget.json"
 
 
-def with_budget(
+def apply_budget(
     experiment: Experiment, spec: ComparisonSpec, out: Path, datasets: Datasets, *, write: bool = True
 ) -> Experiment:
-    """The comparison with the epochs that its budget gives to every variant.
+    """Gives every variant of a comparison the epochs of its budget.
 
     A budget of time is turned into epochs once, from timed steps, and written into the folder, so that a comparison
     that goes on has the epochs that it began with.
@@ -67,7 +67,7 @@ def _epochs_of_time(
     for variant, recipe in recipes.items():
         if variant in epochs:
             continue
-        seconds = seconds_of_epoch(recipe, datasets)
+        seconds = time_epoch(recipe, datasets)
         epochs[variant] = math.floor(60 * minutes / seconds)
         if epochs[variant] < 1:
             message = f"one epoch of {variant!r} takes {seconds / 60:.2g} minutes, more than the {minutes:g} of a run"
@@ -88,10 +88,10 @@ def _is_whole(known: Mapping[str, Any]) -> bool:
     return "minutes" in known and isinstance(epochs, dict) and all(type(of) is int and of > 0 for of in epochs.values())
 
 
-def seconds_of_epoch(recipe: Recipe, datasets: Datasets) -> float:
-    """Seconds of an epoch of all stages together, those of the balancer's teachers among them."""
+def time_epoch(recipe: Recipe, datasets: Datasets) -> float:
+    """Times an epoch of all stages together, those of the balancer's teachers among them, in seconds."""
     from fusionkit.training.profiling.stage_timing import time_stages
 
     with use_one_thread():
-        stages = time_stages(assemble(without_weights(recipe), datasets))
+        stages = time_stages(assemble(drop_weights(recipe), datasets))
     return sum(stage.seconds for stage in stages) / recipe.train.epochs

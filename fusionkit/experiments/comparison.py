@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fusionkit.config.initial_weights import without_weights
+from fusionkit.config.initial_weights import drop_weights
 from fusionkit.data.assembly import assemble
 from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.sources import Datasets
@@ -19,7 +19,7 @@ from fusionkit.evaluation.ranking import Pair as ComparedPair
 from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, correct_p_values, rank
 from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.agenda import Agenda, plan_jobs
-from fusionkit.experiments.budget import with_budget
+from fusionkit.experiments.budget import apply_budget
 from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.experiments.job import Failure, Job
@@ -47,7 +47,7 @@ class _OpenComparison(Study):
         self._spec = spec
 
     def _with_budget(self, agenda: Agenda, datasets: Datasets, *, write: bool) -> Agenda:
-        experiment = with_budget(self.experiment, self._spec, self.out, datasets, write=write)
+        experiment = apply_budget(self.experiment, self._spec, self.out, datasets, write=write)
         jobs = plan_jobs(experiment, agenda.folds, self.out, datasets, tuned=None)
         return replace(agenda, experiment=experiment, jobs=jobs)
 
@@ -153,7 +153,7 @@ def measure_costs(agenda: Agenda, datasets: Datasets) -> dict[str, VariantCost]:
     first = {job.variant: job for job in reversed(agenda.jobs)}
     with use_one_thread(), torch.random.fork_rng(devices=[]):
         for variant, job in reversed(first.items()):
-            assembly = assemble(without_weights(job.recipe), datasets)
+            assembly = assemble(drop_weights(job.recipe), datasets)
             measured = measure_lengths(assembly.samples(assembly.train_ids, training=True))
             lengths = {name: of.median for name, of in measured.items()}
             cost = measure(assembly.recipe, build(assembly.recipe, assembly.dataset), lengths)

@@ -1,4 +1,4 @@
-"""What a comparison file may say: an experiment with a budget and the same tuning for every variant."""
+"""The format of comparison files: an experiment with a budget and the same tuning for every variant."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RangeSpec(Record):
         return self
 
     def at(self, share: float) -> int | float:
-        """The value at a share of the range, with four digits."""
+        """Returns the value at a share of the range, with four digits."""
         if isinstance(self.low, int) and isinstance(self.high, int) and self.scale == "linear":
             return min(self.high, self.low + math.floor(share * (self.high - self.low + 1)))
         if self.scale == "log":
@@ -71,7 +71,7 @@ class TuningSpec(Record):
 
 
 class BudgetSpec(Record):
-    """What every run may spend: so many epochs, or so much time."""
+    """The budget of every run: so many epochs, or so much time."""
 
     epochs: int | None = Field(None, gt=0, description="Epochs of every stage of every variant, a teacher's too.")
     minutes: float | None = Field(
@@ -126,13 +126,13 @@ def load_comparison(path: str | Path, overrides: Sequence[str] = ()) -> tuple[Ex
     return experiment, spec
 
 
-def search_of(tuning: TuningSpec, variant: str) -> Mapping[str, tuple[Value, ...] | RangeSpec]:
-    """What is searched for a variant."""
+def merge_search(tuning: TuningSpec, variant: str) -> Mapping[str, tuple[Value, ...] | RangeSpec]:
+    """Returns what is searched for a variant."""
     return {**tuning.search, **tuning.also.get(variant, {})}
 
 
 def draw_trial(tuning: TuningSpec, variant: str, trial: int) -> tuple[str, ...]:
-    r"""The overrides of a trial; none for the first, which is the recipe as it stands.
+    r"""Draws the overrides of a trial; none for the first, which is the recipe as it stands.
 
     Every key has a stream of its own, seeded by the tuning's seed, the trial and the key. So all variants try the same
     values of the keys that they share, and a key of one variant alone moves no other's draws.
@@ -145,7 +145,7 @@ def draw_trial(tuning: TuningSpec, variant: str, trial: int) -> tuple[str, ...]:
     if trial == 0:
         return ()
     overrides = []
-    for key, space in search_of(tuning, variant).items():
+    for key, space in merge_search(tuning, variant).items():
         digest = hashlib.sha256(f"{tuning.seed}/{trial}/{key}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
         share = float(torch.rand((), generator=generator, dtype=torch.float64))
@@ -169,10 +169,10 @@ def _problems_of_search(experiment: Experiment, tuning: TuningSpec) -> list[Prob
     ]
     refused: dict[Problem, list[str]] = {}  # by problem, the variants that have it
     for variant, recipe in experiment.recipes.items():
-        if not search_of(tuning, variant):
+        if not merge_search(tuning, variant):
             remedy = "name keys under tuning.search, or leave the tuning out"
             problems.append(Problem(f"tuning.also.{variant}", "nothing is searched for this variant", remedy))
-        for key, space in search_of(tuning, variant).items():
+        for key, space in merge_search(tuning, variant).items():
             own = f"tuning.also.{variant}" if key in tuning.also.get(variant, {}) else "tuning.search"
             for problem in _problems_of_key(recipe, key, space):
                 refused.setdefault(Problem(f"{own}.{key}", problem.message, problem.remedy), []).append(variant)
@@ -184,7 +184,7 @@ def _problems_of_search(experiment: Experiment, tuning: TuningSpec) -> list[Prob
 
 
 def _problems_of_key(recipe: Recipe, key: str, space: tuple[Value, ...] | RangeSpec) -> list[Problem]:
-    """What a recipe has against the values of a key, each problem once."""
+    """Lists what a recipe has against the values of a key, each problem once."""
     if key.partition(".")[0] == "data" or key in _SAID_ELSEWHERE:
         remedy = _SAID_ELSEWHERE.get(key, "every variant sees the same data; search keys of model and train")
         return [Problem(key, "is no setting of a variant", remedy)]

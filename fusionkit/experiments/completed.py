@@ -1,4 +1,4 @@
-"""What an experiment compares: a target, and one metric of its loss head."""
+"""The metric that an experiment compares: one of the target's loss head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fusionkit.interfaces import LOSS, Metric, TargetKind
 
 @dataclass(frozen=True)
 class Compared:
-    """What the loss head of the compared target says of it.
+    """The compared metric, and what the target's loss head declares beside it.
 
     Args:
         metric: The metric that is compared.
@@ -29,7 +29,7 @@ class Compared:
     measures: tuple[Metric, ...]
 
 
-def compared_metric(experiment: Experiment, datasets: Datasets) -> Compared:
+def find_compared_metric(experiment: Experiment, datasets: Datasets) -> Compared:
     """Returns the metric that is compared, and what else the target's loss head declares.
 
     Raises:

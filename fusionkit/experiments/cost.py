@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fusionkit.config.initial_weights import without_weights
+from fusionkit.config.initial_weights import drop_weights
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.loading.failures import measure_length
 from fusionkit.data.sources import Datasets
 from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.agenda import Agenda
 from fusionkit.experiments.job import Job
-from fusionkit.experiments.prerequisites import missing_pretraining
+from fusionkit.experiments.prerequisites import find_missing_pretraining
 
 if TYPE_CHECKING:
     from fusionkit.training.profiling.stage_timing import StageTime
@@ -94,13 +94,13 @@ def estimate_cost(agenda: Agenda, waiting: Sequence[Job], datasets: Datasets, pr
     for job in waiting:
         first.setdefault(job.variant, job)
     # Weights that encoders start from need not be there yet, and change no time.
-    assemblies = {variant: assemble(without_weights(job.recipe), datasets) for variant, job in first.items()}
+    assemblies = {variant: assemble(drop_weights(job.recipe), datasets) for variant, job in first.items()}
     with use_one_thread():
         variants = tuple(
             VariantCost(variant, sum(job.variant == variant for job in waiting), tuple(time_stages(assembly)))
             for variant, assembly in assemblies.items()
         )
-    pretraining = tuple(todo.recipe for todo in missing_pretraining(agenda.experiment))
+    pretraining = tuple(todo.recipe for todo in find_missing_pretraining(agenda.experiment))
     clips, elements = _count_elements(agenda, list(assemblies.values()))
     device = str(make_fabric(next(iter(assemblies.values())).recipe).device) if assemblies else "nothing is left"
     return ExperimentCost(device, clips, elements, variants, processes, pretraining)

@@ -12,9 +12,9 @@ from fusionkit.config.recipe import check_document, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
-from fusionkit.experiments.reference import misnamed
+from fusionkit.experiments.reference import find_misnamed
 from fusionkit.experiments.spec import ExperimentSpec
-from fusionkit.experiments.targets import compared_targets, targets_of_variants
+from fusionkit.experiments.targets import choose_targets, list_targets
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Experiment:
         return self.targets[0]
 
     def of_target(self, target: str) -> Experiment:
-        """The same of one target; published numbers are of the first."""
+        """Returns the same of one target; published numbers are of the first."""
         if target == self.target:
             return self
         spec = self.spec.model_copy(update={"target": target, "paper": None, "metric": None})
@@ -108,9 +108,9 @@ def load_experiment(
     of_recipe = [text for text in overrides if text not in of_experiment]
     source = _recipe_path(spec.recipe, Path(path))
     recipes, problems = _recipes(spec, source, of_recipe)
-    problems += misnamed(spec.paper, spec.variants) if spec.paper else []
+    problems += find_misnamed(spec.paper, spec.variants) if spec.paper else []
     overrides_of = {name: (*spec.overrides, *variant.overrides, *of_recipe) for name, variant in spec.variants.items()}
-    targets = compared_targets(spec, targets_of_variants(spec, source, overrides_of, recipes), problems)
+    targets = choose_targets(spec, list_targets(spec, source, overrides_of, recipes), problems)
     if problems:
         raise RecipeError(problems, source=name)
     recipes, alone, notes = _with_networks_alone(spec, source, of_recipe, recipes)
@@ -138,7 +138,7 @@ def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSp
 
 
 def _recipe_path(recipe: str, experiment: Path) -> Path:
-    """The recipe beside the experiment, or the shipped one of that name."""
+    """Finds the recipe beside the experiment, or the shipped one of that name."""
     try:
         return find_beside(recipe, experiment)
     except RecipeError as error:

@@ -37,7 +37,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name by which messages call it."""
         return f"{self.variant}, {self.fold}, seed {self.seed}"
 
     @property

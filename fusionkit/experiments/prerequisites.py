@@ -1,4 +1,4 @@
-"""What must be there before runs begin: prepared films, pretrained encoders, and networks that can be built."""
+"""Things that must be there before runs begin: prepared films, pretrained encoders, networks that can be built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from fusionkit.config.documents import read_document
-from fusionkit.config.initial_weights import weight_files
+from fusionkit.config.initial_weights import list_weight_files
 from fusionkit.config.library import find_beside
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import PrepareSpec, Recipe
@@ -45,7 +45,7 @@ class Pretraining:
     without: tuple[str, ...] = ()
 
     def find_recipe(self) -> Path:
-        """The recipe's file.
+        """Finds the recipe's file.
 
         Raises:
             RecipeError: There is none.
@@ -53,8 +53,8 @@ class Pretraining:
         return find_beside(self.recipe, self.experiment)
 
 
-def recipes_of(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
-    """The recipe of a file, or every recipe of an experiment or comparison.
+def load_recipes(path: Path, overrides: Sequence[str] = ()) -> tuple[Recipe, ...]:
+    """Loads the recipe of a file, or every recipe of an experiment or comparison.
 
     Raises:
         RecipeError: Every problem of the file.
@@ -104,7 +104,7 @@ def prepare_films(
     ]
 
 
-def films_that_wait(recipes: Iterable[Recipe], datasets: Datasets, *, timed: int = 3) -> list[PreparationCost]:
+def estimate_films(recipes: Iterable[Recipe], datasets: Datasets, *, timed: int = 3) -> list[PreparationCost]:
     """Tells what preparing the films of recipes will cost, of those datasets of which some are not prepared.
 
     Args:
@@ -129,7 +129,7 @@ def films_that_wait(recipes: Iterable[Recipe], datasets: Datasets, *, timed: int
 
 
 def _of_films(recipes: Iterable[Recipe], datasets: Datasets) -> Iterator[tuple[Recipe, Dataset]]:
-    """The recipes whose datasets are of films, those of the same dataset and settings once."""
+    """Yields the recipes whose datasets are of films, those of the same dataset and settings once."""
     wanted = {recipe.data.model_dump_json(include={"dataset", "prepare"}): recipe for recipe in recipes}
     for recipe in wanted.values():
         dataset = datasets.source(recipe.data)
@@ -137,9 +137,9 @@ def _of_films(recipes: Iterable[Recipe], datasets: Datasets) -> Iterator[tuple[R
             yield recipe, dataset
 
 
-def missing_pretraining(experiment: Experiment) -> list[Pretraining]:
-    """The trainings of ``pretraining`` that have to be done before the experiment's own."""
-    wanted = {path for recipe in experiment.recipes.values() for path in weight_files(recipe) if not path.exists()}
+def find_missing_pretraining(experiment: Experiment) -> list[Pretraining]:
+    """Finds the trainings of ``pretraining`` that have to be done before the experiment's own."""
+    wanted = {path for recipe in experiment.recipes.values() for path in list_weight_files(recipe) if not path.exists()}
     found = []
     for folder, recipe in experiment.spec.pretraining.items():
         own = tuple(sorted(path for path in wanted if path.parent == Path(os.path.expanduser(folder))))
@@ -210,7 +210,7 @@ def check_networks(jobs: Sequence[Job]) -> None:
 
 
 def _overrides_without(experiment: Experiment, files: Collection[Path]) -> tuple[str, ...]:
-    """What to add to the command where files of weights are not to be had."""
+    """Writes what to add to the command where files of weights are not to be had."""
     source = find_beside(experiment.spec.recipe, experiment.path)
     written = read_document(source, experiment.spec.overrides)[0].value["model"]["modalities"]
     found: dict[str, bool] = {}

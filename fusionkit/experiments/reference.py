@@ -47,7 +47,7 @@ class ReferenceSpec(Record):
         return self
 
     def numbers(self) -> Iterator[tuple[str, str, float]]:
-        """Every number with its place in the file and its variant."""
+        """Yields every number with its place in the file and its variant."""
         for variant, value in self.values.items():
             yield f"paper.values.{variant}", variant, value
         for variant, by_fold in self.folds.items():
@@ -58,8 +58,8 @@ class ReferenceSpec(Record):
                 yield f"paper.also[{position}].values.{variant}", variant, value
 
 
-def misnamed(reference: ReferenceSpec, variants: Collection[str]) -> list[Problem]:
-    """What is wrong with the names of variants."""
+def find_misnamed(reference: ReferenceSpec, variants: Collection[str]) -> list[Problem]:
+    """Lists what is wrong with the names of variants."""
     places: dict[str, Mapping[str, object]] = {
         "paper.values": reference.values,
         "paper.folds": reference.folds,
@@ -75,8 +75,8 @@ def misnamed(reference: ReferenceSpec, variants: Collection[str]) -> list[Proble
     return problems + [Problem(f"paper.folds.{name}", "no fold is given", "fold: number") for name in empty]
 
 
-def implausible(reference: ReferenceSpec, folds: Collection[str], metric: Metric) -> list[Problem]:
-    """What does not fit the folds and the metric: no fold in common, and shares that are not between 0 and 1.
+def find_implausible(reference: ReferenceSpec, folds: Collection[str], metric: Metric) -> list[Problem]:
+    """Lists what does not fit folds and metric: no fold in common, and shares that are not between 0 and 1.
 
     Single folds may be unknown: a paper's data may hold actors that the data lack.
     """

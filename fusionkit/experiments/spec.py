@@ -1,4 +1,4 @@
-"""What an experiment file may say."""
+"""The format of experiment files."""
 
 from __future__ import annotations
 

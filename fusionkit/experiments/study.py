@@ -15,17 +15,16 @@ from fusionkit.data.films import Preparation, PreparationCost
 from fusionkit.data.sources import Datasets
 from fusionkit.execution.workers import count_processors, show_progress
 from fusionkit.experiments.agenda import UNCHANGED, Agenda, Tuned, make_agenda
-from fusionkit.experiments.completed import compared_metric
+from fusionkit.experiments.completed import find_compared_metric
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.experiment import Experiment, load_experiment
 from fusionkit.experiments.job import Failure, Job, is_finished, run_jobs
 from fusionkit.experiments.place import refuse_no_place, sole_experiment
 from fusionkit.experiments.prerequisites import (
-    Pretraining,
     check_networks,
     check_pretraining,
-    films_that_wait,
-    missing_pretraining,
+    estimate_films,
+    find_missing_pretraining,
     prepare_films,
     pretrain,
 )
@@ -57,20 +56,15 @@ class Study(ABC):
         if self._of_films:  # what is wrong is said by what datasets list, before films are prepared for hours
             listed = self.datasets.with_films("listed")
             self._listed = make_agenda(experiment, out, listed, check_data=False, tuned=tuned)
-            list(by_target(self._listed, listed))
+            list(split_by_target(self._listed, listed))
         else:
             self._listed = self.agenda
-            list(by_target(self.agenda, self.datasets))
+            list(split_by_target(self.agenda, self.datasets))
 
     @cached_property
     def agenda(self) -> Agenda:
-        """What is run; the films of its recipes must be prepared."""
+        """The runs; the films of its recipes must be prepared."""
         return make_agenda(self.experiment, self.out, self.datasets, tuned=self._tuned)
-
-    @property
-    def missing_pretraining(self) -> list[Pretraining]:
-        """The trainings that encoders start from, where they have still to be done."""
-        return missing_pretraining(self.experiment)
 
     def check_pretraining(self) -> None:
         """Makes sure that what encoders start from is there, or can be trained.
@@ -78,9 +72,9 @@ class Study(ABC):
         Raises:
             RecipeError: A pretraining cannot be done.
         """
-        check_pretraining(self.missing_pretraining, self.datasets)
+        check_pretraining(find_missing_pretraining(self.experiment), self.datasets)
 
-    def films_that_wait(self, *, timed: int = 3) -> list[PreparationCost]:
+    def estimate_films(self, *, timed: int = 3) -> list[PreparationCost]:
         """Tells what preparing the films of the experiment will cost, of datasets of which some are not prepared.
 
         Args:
@@ -89,7 +83,7 @@ class Study(ABC):
         Raises:
             DataError: A dataset cannot be opened.
         """
-        return films_that_wait(self.experiment.recipes.values(), self.datasets, timed=timed) if self._of_films else []
+        return estimate_films(self.experiment.recipes.values(), self.datasets, timed=timed) if self._of_films else []
 
     def prepare(self, *, processes: int | None = None, progress: bool = False) -> list[Preparation]:
         """Prepares the films that are not prepared yet; before that it checks the pretraining.
@@ -122,11 +116,11 @@ class Study(ABC):
             RunError: The folder holds runs of other recipes.
         """
         agenda, datasets = self._listed, self.datasets.with_films("foreseen")
-        if not self.films_that_wait(timed=0):
+        if not self.estimate_films(timed=0):
             agenda, datasets = self.agenda, self.datasets
         agenda, jobs = self._foreseen(agenda, datasets)
         waiting = [job for job in jobs if not is_finished(job)]
-        return estimate_cost(agenda, waiting, datasets, processes or runs_at_a_time())
+        return estimate_cost(agenda, waiting, datasets, processes or count_runs_at_a_time())
 
     def run(self, *, processes: int | None = None, progress: bool = False) -> Results:
         """Does the runs that are left, and compares the variants.
@@ -174,7 +168,7 @@ class _OpenExperiment(Study):
     def _run(self, processes: int | None, *, progress: bool) -> Results:
         begin(self.agenda, self.datasets, progress=progress)
         failures = run_waiting("runs", self.agenda.jobs, self.datasets, processes, progress=progress)
-        agendas = by_target(self.agenda, self.datasets)
+        agendas = split_by_target(self.agenda, self.datasets)
         first, *_ = [write_results(make_results(each, failures), self.out) for each in agendas]
         return first
 
@@ -197,7 +191,7 @@ def open_experiment(path: str | Path, out: str | Path, overrides: Sequence[str] 
     return _OpenExperiment(load_experiment(path, overrides), Path(out))
 
 
-def by_target(agenda: Agenda, datasets: Datasets) -> Iterator[Agenda]:
+def split_by_target(agenda: Agenda, datasets: Datasets) -> Iterator[Agenda]:
     """Yields the same agenda for every target that is compared.
 
     Raises:
@@ -205,12 +199,12 @@ def by_target(agenda: Agenda, datasets: Datasets) -> Iterator[Agenda]:
     """
     for target in agenda.experiment.targets:
         experiment = agenda.experiment.of_target(target)
-        yield replace(agenda, experiment=experiment, compared=compared_metric(experiment, datasets))
+        yield replace(agenda, experiment=experiment, compared=find_compared_metric(experiment, datasets))
 
 
 def begin(agenda: Agenda, datasets: Datasets, *, progress: bool) -> None:
     """Trains what encoders start from, and builds every network once."""
-    for todo in missing_pretraining(agenda.experiment):
+    for todo in find_missing_pretraining(agenda.experiment):
         pretrain(todo, datasets, progress=progress)
     check_networks([job for job in agenda.jobs if not is_finished(job)])
 
@@ -225,10 +219,10 @@ def run_waiting(
         def report(job: Job, failure: Failure | None) -> None:
             advance(f"{job.name}: {failure.error}" if failure else "")
 
-        return run_jobs(waiting, datasets, processes or runs_at_a_time(), report)
+        return run_jobs(waiting, datasets, processes or count_runs_at_a_time(), report)
 
 
-def runs_at_a_time() -> int:
+def count_runs_at_a_time() -> int:
     """Counts how many runs go on at a time where nobody says it: one per processor, or one on a GPU."""
     on_gpu = torch.cuda.is_available() and os.environ.get(DEVICE) != "cpu"
     return 1 if on_gpu else count_processors()

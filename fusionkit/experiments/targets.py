@@ -1,4 +1,4 @@
-"""Which targets an experiment compares: known by name before a recipe is valid, so that a wrong one is told at once."""
+"""The targets that an experiment compares: known by name before a recipe is valid, so that a wrong one is told."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from fusionkit.experiments.spec import ExperimentSpec
 
 
-def targets_of_variants(
+def list_targets(
     spec: ExperimentSpec, source: Path, overrides: Mapping[str, Sequence[str]], recipes: Mapping[str, Recipe]
 ) -> list[list[str]]:
-    """The names of every trained variant's targets, as far as they can be read.
+    """Lists the names of every trained variant's targets, as far as they can be read.
 
     Args:
         spec: What the experiment's file says.
@@ -38,8 +38,8 @@ def targets_of_variants(
     return known
 
 
-def compared_targets(spec: ExperimentSpec, known: Sequence[Sequence[str]], problems: list[Problem]) -> tuple[str, ...]:
-    """The targets that are compared: those that are asked for, or else all that the variants share.
+def choose_targets(spec: ExperimentSpec, known: Sequence[Sequence[str]], problems: list[Problem]) -> tuple[str, ...]:
+    """Chooses the targets that are compared: those that are asked for, or else all that the variants share.
 
     Args:
         spec: What the experiment's file says.

@@ -42,7 +42,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Choice:
-    """What the trials of a variant chose for a fold.
+    """The choice of a variant's trials for a fold.
 
     Args:
         trial: The trial that was best.
@@ -99,7 +99,7 @@ def plan_trials(agenda: Agenda, tuning: TuningSpec, datasets: Datasets) -> tuple
 
 
 def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure]) -> dict[tuple[str, str], Choice]:
-    """By variant and fold, the trial that is best in the mean over inner folds; of equal ones the first.
+    """Chooses by variant and fold the trial that is best in the mean over inner folds; of equal ones the first.
 
     It is judged by the branch that the variant's own column reads, which is its main branch unless the file says
     another. A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.

@@ -22,7 +22,7 @@ import fusionkit
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import count_processors
-from fusionkit.experiments.study import runs_at_a_time
+from fusionkit.experiments.study import count_runs_at_a_time
 from fusionkit.storage.card import Card
 from fusionkit.storage.environment import choose_device, use_device
 from fusionkit.storage.run_folder import RunFolder
@@ -208,7 +208,7 @@ def test_a_device_is_that_of_the_command_alone_and_of_its_training_evaluation_an
     with use_device("cpu"):
         assert choose_device(None) == torch.device("cpu")
         assert make_fabric(load_recipe(tiny)).device == torch.device("cpu")
-        assert runs_at_a_time() == count_processors()
+        assert count_runs_at_a_time() == count_processors()
     assert choose_device(None) == torch.device("cuda")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fusionkit.config.completion import is_complete
-from fusionkit.config.initial_weights import without_weights
+from fusionkit.config.initial_weights import drop_weights
 from fusionkit.config.library import (
     COMPARISON_SCHEMA,
     EXPERIMENT_SCHEMA,
@@ -53,7 +53,7 @@ def test_recipe_states_its_shapes_and_classes_so_that_it_is_checked_without_data
     recipe = load_recipe(path)
 
     assert is_complete(recipe.model)
-    model = build(without_weights(recipe))
+    model = build(drop_weights(recipe))
     cost = measure(recipe, model, {name: 16_000 if not of.shape else 8 for name, of in recipe.model.modalities.items()})
     assert set(cost.modalities) == set(recipe.model.modalities)
     assert all(part.shape for of in cost.modalities.values() for part in of.parts)

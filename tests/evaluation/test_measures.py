@@ -21,7 +21,7 @@ from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
 from fusionkit.evaluation.verification import verify
-from fusionkit.experiments.completed import compared_metric
+from fusionkit.experiments.completed import find_compared_metric
 from fusionkit.experiments.experiment import load_experiment
 from fusionkit.interfaces import LOSS, LossHead, Metric
 from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
@@ -165,7 +165,7 @@ def test_an_experiment_compares_a_plugins_metric_in_its_own_direction(proper, tm
 
     def compared(metric):
         (tmp_path / "experiment.yaml").write_text(text.replace("METRIC", metric))
-        return compared_metric(load_experiment(tmp_path / "experiment.yaml"), Datasets())
+        return find_compared_metric(load_experiment(tmp_path / "experiment.yaml"), Datasets())
 
     assert compared("brier").metric == BRIER
     assert compared("area").metric.higher_is_better

@@ -23,7 +23,7 @@ from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.comparison import compare_columns
 from fusionkit.experiments.comparison_spec import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.job import Failure
-from fusionkit.experiments.prerequisites import recipes_of
+from fusionkit.experiments.prerequisites import load_recipes
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
 from fusionkit.report.text.comparison import conditions, heading, in_order, last_line, ranking_rows
@@ -223,7 +223,7 @@ def test_a_range_without_room_is_one_problem(comparison) -> None:
 
 
 def test_films_of_a_comparison_are_found_like_those_of_an_experiment(comparison) -> None:
-    assert len(recipes_of(comparison())) == 3
+    assert len(load_recipes(comparison())) == 3
 
 
 # Trials and what they choose
@@ -392,10 +392,10 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     comparison, tmp_path, monkeypatch
 ) -> None:
     seconds = {"concat": 2.0, "mrpn": 5.0}
-    monkeypatch.setattr(budgets, "seconds_of_epoch", lambda of, _: seconds.get(of.model.fusion.type, 1.0))
+    monkeypatch.setattr(budgets, "time_epoch", lambda of, _: seconds.get(of.model.fusion.type, 1.0))
     experiment, spec = load_comparison(comparison(budget={"minutes": 0.5}))
 
-    timed = budgets.with_budget(experiment, spec, tmp_path, Datasets())
+    timed = budgets.apply_budget(experiment, spec, tmp_path, Datasets())
     assert {name: recipe.train.epochs for name, recipe in timed.recipes.items()} == {
         "ensemble": 15,  # its fusion is concat as well
         "concat": 15,
@@ -403,19 +403,19 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
     }
 
     seconds["mrpn"] = 1.0  # a quicker day changes nothing that was begun
-    assert budgets.with_budget(experiment, spec, tmp_path, Datasets()).recipes["mrpn"].train.epochs == 6
+    assert budgets.apply_budget(experiment, spec, tmp_path, Datasets()).recipes["mrpn"].train.epochs == 6
     with pytest.raises(RunError, match=r"is of 0\.5 minutes, now 1; choose another folder"):
-        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 1.0})), tmp_path, Datasets())
+        budgets.apply_budget(*load_comparison(comparison(budget={"minutes": 1.0})), tmp_path, Datasets())
     seconds["mrpn"] = 40.0
     with pytest.raises(RecipeError, match=r"one epoch of 'mrpn' takes 0\.67 minutes, more than the 0\.5 of a run"):
-        budgets.with_budget(experiment, spec, tmp_path / "other", Datasets())
+        budgets.apply_budget(experiment, spec, tmp_path / "other", Datasets())
 
 
 @pytest.mark.parametrize("text", ['{"minutes": 0.5}', '{"minutes": 0.5, "epochs": {"concat": "many"}}'])
 def test_a_damaged_budget_is_told(comparison, tmp_path: Path, text: str) -> None:
     (tmp_path / "budget.json").write_text(text)
     with pytest.raises(RunError, match=r"budget\.json: is damaged; remove it, or choose another folder"):
-        budgets.with_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path, Datasets())
+        budgets.apply_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path, Datasets())
 
 
 # Statistics

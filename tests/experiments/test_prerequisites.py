@@ -18,8 +18,8 @@ from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.execution.workers import count_processors
 from fusionkit.experiments import load_experiment, open_experiment
-from fusionkit.experiments.prerequisites import missing_pretraining, prepare_films
-from fusionkit.experiments.study import runs_at_a_time
+from fusionkit.experiments.prerequisites import find_missing_pretraining, prepare_films
+from fusionkit.experiments.study import count_runs_at_a_time
 from fusionkit.report.text.paper import starts_sentence
 from fusionkit.storage.files import as_json
 
@@ -73,7 +73,7 @@ def test_the_encoders_that_an_experiment_starts_from_are_trained_first_and_only_
 ) -> None:
     path = written(tmp_path, faces, export=["face"])
     weights = tmp_path / "runs" / "first" / "encoder_face.safetensors"
-    (todo,) = missing_pretraining(load_experiment(path))
+    (todo,) = find_missing_pretraining(load_experiment(path))
     assert todo.wanted == (weights,)
     cost = open_experiment(path, tmp_path / "out").cost(processes=1)
     assert cost.pretraining == (str(tmp_path / "first.yaml"),)
@@ -83,7 +83,7 @@ def test_the_encoders_that_an_experiment_starts_from_are_trained_first_and_only_
 
     assert not results["failures"]
     made = weights.stat().st_mtime_ns
-    assert not missing_pretraining(load_experiment(path))
+    assert not find_missing_pretraining(load_experiment(path))
     open_experiment(path, tmp_path / "out").run(processes=1)
     assert weights.stat().st_mtime_ns == made
 
@@ -140,7 +140,7 @@ def test_the_papers_tables_name_overrides_that_start_them_from_nothing_or_from_t
 
     def missing(*overrides: str) -> dict[str, tuple[str, ...]]:
         experiment = load_experiment(find_recipe("aver/ravdess_table_2"), overrides)
-        return {todo.folder.name: todo.without for todo in missing_pretraining(experiment)}
+        return {todo.folder.name: todo.without for todo in find_missing_pretraining(experiment)}
 
     assert missing() == {
         f"pretrain_{data}": (
@@ -267,6 +267,6 @@ def test_lengths_are_foreseen_from_headers_and_a_film_that_cannot_be_opened_lack
 
 def test_runs_share_no_gpu_unless_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert runs_at_a_time() == 1
+    assert count_runs_at_a_time() == 1
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert runs_at_a_time() == count_processors()
+    assert count_runs_at_a_time() == count_processors()

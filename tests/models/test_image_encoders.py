@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import fusionkit
 from fusionkit import build, load_recipe
-from fusionkit.config.initial_weights import weight_files, without_weights
+from fusionkit.config.initial_weights import drop_weights, list_weight_files
 from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.models.encoders import Conv2d
@@ -157,9 +157,9 @@ def test_a_network_whose_own_weights_are_loaded_at_once_needs_no_file_of_pretrai
             },
         }
     )
-    assert list(weight_files(recipe)) == [file, file]
-    build(without_weights(recipe))  # and nothing is fetched
-    kept = without_weights(recipe, [file]).model.modalities
+    assert list(list_weight_files(recipe)) == [file, file]
+    build(drop_weights(recipe))  # and nothing is fetched
+    kept = drop_weights(recipe, [file]).model.modalities
     assert [kept[name].encoder[0].options["weights"] for name in starts] == [None, None, None]
     assert kept["page"].encoder[0].options["pretrained"]  # a file is wanted, not timm's own weights
     with pytest.raises(RecipeError, match="do not exist"):

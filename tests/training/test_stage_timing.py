@@ -17,7 +17,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.experiments import open_experiment
-from fusionkit.experiments.budget import seconds_of_epoch
+from fusionkit.experiments.budget import time_epoch
 from fusionkit.interfaces import Batch, Stage
 from fusionkit.models.build import build
 from fusionkit.storage.files import as_json
@@ -84,8 +84,8 @@ def test_the_run_of_a_recipe_with_teachers_is_the_sum_of_all_its_stages_and_shar
     cost = open_experiment(experiment, tmp_path, ["train.balancer=umt", "train.strategy=end_to_end"]).cost()
 
     assert {each.run_hours for each in cost.variants if each.variant == "joint"} == {3 * 2 * 6 / 3600}
-    assert seconds_of_epoch(load_recipe(recipe(epochs=2), ["train.balancer=umt"]), Datasets()) == 3 * 6
-    assert seconds_of_epoch(load_recipe(recipe(epochs=2)), Datasets()) == 6
+    assert time_epoch(load_recipe(recipe(epochs=2), ["train.balancer=umt"]), Datasets()) == 3 * 6
+    assert time_epoch(load_recipe(recipe(epochs=2)), Datasets()) == 6
 
 
 def test_a_long_step_is_timed_once_on_few_samples_and_scaled_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
