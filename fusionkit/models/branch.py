@@ -167,6 +167,17 @@ def apply_dropout(features: Mapping[str, Tensor], dropout: Mapping[str, Tensor])
 
 
 @contextmanager
+def name_modality(name: str) -> Iterator[None]:
+    """Names the modality in errors of elements that an encoder cannot take."""
+    try:
+        yield
+    except ElementError as error:
+        raise ElementError(error.message, error.value, name) from error.__cause__
+    except ShapeError as error:
+        raise ShapeError(f"{name}: {error}") from error.__cause__
+
+
+@contextmanager
 def _explain_elements(encoder: nn.Module, elements: Jagged) -> Iterator[None]:
     """Explains the failure of an encoder that is given numbers of another kind, and says what would be right.
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from operator import call
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusionkit.errors import ElementError, ShapeError, TrainingError, did_you_mean
+from fusionkit.errors import ShapeError, TrainingError, did_you_mean
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
-from fusionkit.models.branch import Branch, ByName, apply_dropout
+from fusionkit.models.branch import Branch, ByName, apply_dropout, name_modality
 from fusionkit.models.inputs import Inputs, pack_inputs, refuse_unknown
 from fusionkit.models.losses import compute_losses, compute_sample_losses
 from fusionkit.nn.activation_checkpointing import call_beside_statistics
@@ -139,7 +138,7 @@ class FusionModel(nn.Module):
             # Its samples are empty then, so its branch computes nothing and the fusion is given placeholders.
             if name not in wanted:
                 elements = Jagged.empty(len(elements), elements.element_shape, like=elements.values)
-            with _name_modality(name):
+            with name_modality(name):
                 features[name], dropout[name], sequences[name] = branches[name](elements)
         scored = wanted if (self.training if unimodal is None else unimodal) else ()
         return self._make_output(features, sequences, dropout, scored, fused=fused, replace=replace)
@@ -284,17 +283,7 @@ class FusionModel(nn.Module):
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
         first = filled[self.modalities[0]]
         # Attention, also that of others' fusions, raises for a batch of nobody.
-        nobody = first.new_zeros(0, self.fusion.out_features)
-        vector = run(self.fusion, filled, masks, **extra) if len(first) else nobody
+        vector = first.new_zeros(0, self.fusion.out_features)
+        if len(first):
+            vector = run(self.fusion, filled, masks, **extra)
         return {target: run(head, vector) for target, head in self.heads.items()}
-
-
-@contextmanager
-def _name_modality(name: str) -> Iterator[None]:
-    """Names the modality in errors of elements that an encoder cannot take."""
-    try:
-        yield
-    except ElementError as error:
-        raise ElementError(error.message, error.value, name) from error.__cause__
-    except ShapeError as error:
-        raise ShapeError(f"{name}: {error}") from error.__cause__

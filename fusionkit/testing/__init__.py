@@ -4,9 +4,10 @@ Each builds the component from example options, checks the promises of its kind 
 sentence that says which one broke. fusionkit's own tests run them on every registered component.
 """
 
+from fusionkit.testing.balancers import check_balancer
 from fusionkit.testing.components import check_aggregator, check_encoder, check_fusion
 from fusionkit.testing.data import check_dataset, check_detector, check_folds, check_transform
-from fusionkit.testing.losses import check_balancer, check_loss_head
+from fusionkit.testing.loss_heads import check_loss_head
 from fusionkit.testing.promises import ContractError
 
 __all__ = [
