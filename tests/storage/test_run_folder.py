@@ -288,3 +288,18 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     assert run.checkpoints.load() is not None
     train(recipe(), run.path, resume=False)
     assert run.finished
+
+
+def test_the_log_is_on_the_disk_before_the_checkpoint_that_counts_its_lines(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    monkeypatch.setattr("fusionkit.storage.run_log.sync", lambda file: happened.append(file.name))
+    monkeypatch.setattr(
+        "fusionkit.storage.checkpoints.write_tensors", lambda file, *_, **__: happened.append(file.name)
+    )
+    run.checkpoints.save({}, {})
+    run.log.append([{"step": 0}])
+    run.checkpoints.save({}, {})
+
+    assert happened == ["checkpoint.safetensors", "log.jsonl", "checkpoint.safetensors"]

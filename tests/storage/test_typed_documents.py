@@ -14,6 +14,7 @@ from fusionkit.storage.card import Card
 from fusionkit.storage.comparison import Comparison
 from fusionkit.storage.diagnosis import DiagnosedTarget, Gradients
 from fusionkit.storage.documents import figure, load_document, save_document
+from fusionkit.storage.files import as_json
 from fusionkit.storage.results import Results
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -96,3 +97,12 @@ def test_what_an_earlier_version_did_not_say_stays_unsaid(tmp_path):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_not_finite_is_no_figure(value):
     assert figure(value).plain() == {"value": None, "low": None, "high": None}
+
+
+def test_json_holds_no_number_that_is_not_finite_and_names_what_is_no_text():
+    written = as_json({"a": [float("nan"), float("-inf"), 1e-7], "b": (1, None)}, indent=None)
+    assert json.loads(written, parse_constant=pytest.fail) == {"a": [None, None, 1e-7], "b": [1, None]}
+    assert written.endswith(b"\n")
+
+    with pytest.raises(RunError, match=r"cannot be written as JSON .*; give file names in UTF-8"):
+        as_json({"file": "\udcff.wav"})
