@@ -104,5 +104,5 @@ def test_json_holds_no_number_that_is_not_finite_and_names_what_is_no_text():
     assert json.loads(written, parse_constant=pytest.fail) == {"a": [None, None, 1e-7], "b": [1, None]}
     assert written.endswith(b"\n")
 
-    with pytest.raises(RunError, match=r"cannot be written as JSON .*; give file names in UTF-8"):
+    with pytest.raises(RunError, match=r"cannot be written as JSON .*; give files names in UTF-8"):
         as_json({"file": "\udcff.wav"})

@@ -27,6 +27,7 @@ NOISE = (
     "(Nadeau and Bengio), {counted}."
 )
 EACH = "each test for itself"
+COUNTS = dict(enumerate(("three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"), 3))
 CORRECTED = (
     "corrected for the number of tests (Holm): of fused networks with one modality alone, of columns with the first, "
     "and elsewhere of all pairs of columns"
@@ -152,7 +153,7 @@ def _how_many(judged: Collection[str], gained: Sequence[str], lost: Sequence[str
         (unclear, "within noise of {}"),
     ):
         if len(names) == len(judged):
-            every = "Both" if len(names) == 2 else f"All {len(names)}"
+            every = "Both" if len(names) == 2 else f"All {COUNTS.get(len(names), len(names))}"
             return f"{every} fused networks are {said.format(single)}."
         if names:
             parts.append(f"{list_names(names)} {'is' if len(names) == 1 else 'are'} {said.format(single)}")
