@@ -17,7 +17,7 @@ from fusionkit.cli import main
 from fusionkit.errors import RunError
 from fusionkit.report.figures import features, style
 from fusionkit.report.pages.experiment import title_of, write_report
-from fusionkit.report.text.verdict import verdict
+from fusionkit.report.text.verdict import _how_many, verdict
 
 FIGURES = {
     "calibration",
@@ -366,6 +366,11 @@ def test_it_is_unclear_where_no_difference_is_larger_than_noise():
     first, _ = told({**ALONE, "late fusion": [0.7, 0.5, 0.66, 0.55], "N2": [0.65, 0.55, 0.68, 0.57]})
     assert first.startswith("Whether fusing helps is unclear: N2")
     assert first.endswith("Both fused networks are within noise of the best single modality.")
+
+
+def test_networks_of_one_answer_are_counted_in_words():
+    assert _how_many(list("abcd"), [], []) == "All four fused networks are within noise of the best single modality."
+    assert _how_many(list("ab"), list("ab"), []).startswith("Both fused networks are better than the best single")
 
 
 def test_one_fold_is_never_enough():
