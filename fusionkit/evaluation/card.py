@@ -33,9 +33,8 @@ from fusionkit.storage.card import (
     Selection,
     Training,
 )
-from fusionkit.storage.documents import figure
+from fusionkit.storage.documents import describe_measures, figure
 from fusionkit.storage.environment import choose_device, describe_environment
-from fusionkit.storage.measures import describe_measures
 from fusionkit.storage.run_folder import RunFolder
 
 

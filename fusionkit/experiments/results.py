@@ -15,9 +15,8 @@ from fusionkit.experiments.job import Failure, read_card
 from fusionkit.experiments.summary import Cards, Key, summarise
 from fusionkit.interfaces import Split
 from fusionkit.storage.card import Card
-from fusionkit.storage.documents import Figure
+from fusionkit.storage.documents import Figure, describe_measures
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.measures import describe_measures
 from fusionkit.storage.results import (
     Confusion,
     FailedRun,

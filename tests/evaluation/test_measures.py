@@ -28,7 +28,7 @@ from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Or
 from fusionkit.report.text.diagnosis_scores import points
 from fusionkit.report.text.tables import format_value, table_text
 from fusionkit.report.text.verdict import verdict
-from fusionkit.storage.measures import Measured, describe_measures
+from fusionkit.storage.documents import Measured, describe_measures
 from fusionkit.storage.stress import StressTarget
 from fusionkit.testing import ContractError, check_loss_head
 

@@ -18,9 +18,8 @@ from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.execution.workers import show_progress
 from fusionkit.interfaces import Metric
-from fusionkit.storage.documents import Figure, figure, save_document
+from fusionkit.storage.documents import Figure, describe_measures, figure, save_document
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.measures import describe_measures
 from fusionkit.storage.stress import Stress, StressCurve, StressedInput, StressedWeights, StressPoint, StressTarget
 
 UNITS = {"missing": "share", "noise": "standard deviations", "shift": "seconds", "swap": "share"}
