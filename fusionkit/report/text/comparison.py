@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fusionkit.evaluation.branches import CONSTANT
+from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.report.text.tables import NOTHING, format_p, format_value
 from fusionkit.report.text.units import in_bytes, in_thousands, in_time
-from fusionkit.report.text.wording import LEVEL
 from fusionkit.storage.comparison import Comparison, Pair
 from fusionkit.storage.results import Results
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.report.text.tables import format_value
 from fusionkit.storage.results import Difference, Gain, Results
 
-LEVEL = 0.05
 MOST_LISTED = 6
 
 
