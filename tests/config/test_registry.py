@@ -18,7 +18,8 @@ from fusionkit.config.component_spec import EncoderSpec
 from fusionkit.config.json_schema import make_json_schema
 from fusionkit.config.plugins import load_entry_points
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import ENCODERS, REGISTRIES, SCHEDULERS
+from fusionkit.config.registry import ENCODERS, REGISTRIES, SCHEDULERS, Component
+from fusionkit.config.signature import make_options
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Encoder, Schedule
 from fusionkit.nn.jagged import Jagged
@@ -333,3 +334,29 @@ def test_every_kind_has_components_whose_options_are_described():
         for component in registry:
             assert component.summary
             assert set(component.options.model_fields) <= set(component.descriptions), component.name
+
+
+class Keeper:
+    """Keeps what it is given, for somebody to change."""
+
+    wired = ()
+
+    def __init__(self, *, values: list[int]) -> None:
+        self.values = values
+
+
+def test_components_of_the_same_options_share_nothing_that_one_of_them_may_change():
+    component = Component("keeper", Keeper, make_options("optimizer", "keeper", Keeper))
+
+    first, second = component.build(values=[1]), component.build(values=[1])
+    first.values.append(2)
+
+    assert second.values == [1]
+    assert component.build(values=[1]).values == [1]
+
+
+def test_a_kind_is_called_as_its_record_in_recipes():
+    kinds = "encoder aggregator fusion loss_head balancer strategy transform dataset folds detector optimizer scheduler"
+
+    assert list(REGISTRIES) == kinds.split()
+    assert {kind: registry.kind for kind, registry in REGISTRIES.items()} == {kind: kind for kind in kinds.split()}

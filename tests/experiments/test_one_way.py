@@ -19,6 +19,7 @@ from fusionkit.data.sources import Datasets
 from fusionkit.experiments import agenda as agendas
 from fusionkit.experiments import load_experiment, study
 from fusionkit.experiments.agenda import make_agenda
+from fusionkit.experiments.job import Job, do
 from fusionkit.models import build as networks
 
 RECIPE = """
@@ -156,3 +157,28 @@ def test_a_dataset_is_opened_once_for_the_same_options_and_anew_in_another_proce
     assert kept is datasets.open(spec.model_copy(update={"cache": True}))
     kind, given = listed.__reduce__()
     assert kind(*given).open(spec) is not datasets.open(spec)
+
+
+def test_the_recipe_of_a_run_is_that_of_its_variant_with_its_fold_and_seed(tmp_path: Path) -> None:
+    experiment = load_experiment(written(tmp_path, folds=3, seeds=2))
+
+    for job in make_agenda(experiment, tmp_path / "out", Datasets()).jobs:
+        written_out = ["model.targets.label.classes=[rest, walk]", "model.modalities.motion.shape=[3]"]
+        changes = [
+            *written_out,
+            "model.modalities.posture.shape=[2]",
+            f"data.fold={job.fold}",
+            f"train.seed={job.seed}",
+        ]
+        assert job.recipe == recipes.load_recipe(experiment.recipes[job.variant], changes)
+
+
+def test_a_worker_imports_the_plugins_of_its_recipe_before_it_trains(tmp_path: Path) -> None:
+    experiment = load_experiment(written(tmp_path, folds=3, seeds=1))
+    recipe = experiment.first_recipe.model_copy(update={"plugins": ("nowhere_to_be_found",)})
+
+    failure = do(Job("late fusion", "fold1", 0, recipe, str(tmp_path / "run")), Datasets())
+
+    assert failure is not None
+    assert "cannot import 'nowhere_to_be_found'" in failure.error
+    assert not (tmp_path / "run").exists()
