@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from small_runs import recipe, same_bits, weights_of
 
-from fusionkit.storage import run_folder
+from fusionkit.storage import checkpoints
 from fusionkit.training import Interrupted, train
 from fusionkit.training.loop import _Fit
 
@@ -40,7 +40,7 @@ def third_call_of(function: Callable[..., Any], then: Callable[[], None]) -> Cal
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(_Fit, "_validate"), (run_folder, "write_tensors")],
+    [(_Fit, "_validate"), (checkpoints, "write_tensors")],
     ids=["while it validates", "while it saves"],
 )
 def test_a_request_to_end_leaves_a_run_that_goes_on_to_the_same_bits(
