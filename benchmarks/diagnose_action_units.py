@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.library import find_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.evaluation.diagnosis import Diagnosis, diagnose, merge, open_separate
 from fusionkit.storage.environment import describe_environment

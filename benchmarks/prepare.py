@@ -27,9 +27,9 @@ import av
 import numpy as np
 import torch
 
-from fusionkit.config.component_spec import DetectorSpec
+from fusionkit.config.components.registry import DATASETS
+from fusionkit.config.components.specs import DetectorSpec
 from fusionkit.config.recipe import build_component
-from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import FaceSpec, PrepareSpec
 from fusionkit.data.films import prepare
 from fusionkit.data.films.cache import describe_sources, write_clip

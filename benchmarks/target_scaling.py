@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.synthetic import Synthetic, SyntheticModality
 from fusionkit.evaluation import evaluate
 from fusionkit.storage.environment import describe_environment

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 import fusionkit
-from fusionkit.config.registry import ENCODERS, TRANSFORMS
+from fusionkit.config.components.registry import ENCODERS, TRANSFORMS
 from fusionkit.nn.jagged import Jagged
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.layouts import make_ravdess_scene
-from fusionkit.rendering.performance import Take
+from fusionkit.rendering.take import Take
 from fusionkit.report.figures.style import COLOURS, FAINT, INK, canvas, save_figure
 
 if TYPE_CHECKING:

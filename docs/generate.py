@@ -11,17 +11,17 @@ from literature import comparison_lines, diagnosis_lines, peers_lines, write_lit
 from pydantic import BaseModel
 from speed import write_speed
 
-from fusionkit.config.registry import REGISTRIES, Component
+from fusionkit.config.components.registry import REGISTRIES, Component
 from fusionkit.config.schema import DataSpec, ModalitySpec, ModelSpec, Recipe, TrainSpec
-from fusionkit.experiments.comparison_spec import BudgetSpec, RangeSpec, TuningSpec
-from fusionkit.experiments.reference import ReferenceSpec, SourceSpec
-from fusionkit.experiments.spec import ExperimentSpec, VariantSpec
+from fusionkit.experiments.specs.comparison import BudgetSpec, RangeSpec, TuningSpec
+from fusionkit.experiments.specs.experiment import ExperimentSpec, VariantSpec
+from fusionkit.experiments.specs.published import ReferenceSpec, SourceSpec
 from fusionkit.interfaces import Metric
 from fusionkit.report.figures.folds import draw_folds
 from fusionkit.report.figures.style import save_figure
 from fusionkit.report.text.tables import SHARE, format_p, format_value, markdown
-from fusionkit.storage.documents import load_document
-from fusionkit.storage.results import Difference, Results
+from fusionkit.storage.records.document import load_document
+from fusionkit.storage.records.results import Difference, Results
 
 
 def write_pages(docs: Path) -> None:

@@ -12,7 +12,7 @@ from fusionkit.report.figures.comparison import draw_comparison
 from fusionkit.report.figures.style import save_figure
 from fusionkit.report.text.comparison import HEADER, conditions, cost_rows, last_line, ranking_rows
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value, markdown_heading, markdown_line, p_in_words
-from fusionkit.storage import results as documents
+from fusionkit.storage.records import results as documents
 
 Results = Mapping[str, Any]
 

@@ -13,16 +13,16 @@ from house import save_house, write_table
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from PIL import Image
 
-from fusionkit.config.component_spec import FusionSpec
-from fusionkit.config.library import find_recipe
+from fusionkit.config.components.specs import FusionSpec
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import ModelSpec
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.sheet import draw_contact_sheet
 from fusionkit.report.figures.folds import draw_folds
 from fusionkit.report.figures.style import COLOURS, INK, canvas, save_figure
-from fusionkit.storage.documents import load_document
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.document import load_document
+from fusionkit.storage.records.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

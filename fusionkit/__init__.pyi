@@ -1,16 +1,16 @@
 # The public names, each spelt once: type checkers read them here, and `__init__.py` loads them from here.
+from fusionkit.config.components.registry import AGGREGATORS as AGGREGATORS
+from fusionkit.config.components.registry import BALANCERS as BALANCERS
+from fusionkit.config.components.registry import DATASETS as DATASETS
+from fusionkit.config.components.registry import ENCODERS as ENCODERS
+from fusionkit.config.components.registry import FOLDS as FOLDS
+from fusionkit.config.components.registry import FUSIONS as FUSIONS
+from fusionkit.config.components.registry import LOSS_HEADS as LOSS_HEADS
+from fusionkit.config.components.registry import OPTIMIZERS as OPTIMIZERS
+from fusionkit.config.components.registry import SCHEDULERS as SCHEDULERS
+from fusionkit.config.components.registry import STRATEGIES as STRATEGIES
+from fusionkit.config.components.registry import TRANSFORMS as TRANSFORMS
 from fusionkit.config.recipe import load_recipe as load_recipe
-from fusionkit.config.registry import AGGREGATORS as AGGREGATORS
-from fusionkit.config.registry import BALANCERS as BALANCERS
-from fusionkit.config.registry import DATASETS as DATASETS
-from fusionkit.config.registry import ENCODERS as ENCODERS
-from fusionkit.config.registry import FOLDS as FOLDS
-from fusionkit.config.registry import FUSIONS as FUSIONS
-from fusionkit.config.registry import LOSS_HEADS as LOSS_HEADS
-from fusionkit.config.registry import OPTIMIZERS as OPTIMIZERS
-from fusionkit.config.registry import SCHEDULERS as SCHEDULERS
-from fusionkit.config.registry import STRATEGIES as STRATEGIES
-from fusionkit.config.registry import TRANSFORMS as TRANSFORMS
 from fusionkit.config.trust import allow as allow
 from fusionkit.data.loading.collation import collate as collate
 from fusionkit.errors import DataError as DataError

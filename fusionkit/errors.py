@@ -18,7 +18,7 @@ class FusionKitError(Exception):
     """The common class of every error that a user can cause and mend; printed, it fills a screen at most."""
 
     def __str__(self) -> str:
-        return shortened(super().__str__(), SCREENFUL)
+        return shorten(super().__str__(), SCREENFUL)
 
 
 class ShapeError(FusionKitError, ValueError):
@@ -69,7 +69,7 @@ class Problem:
     remedy: str = ""
 
     def __str__(self) -> str:
-        place, message, remedy = (shortened(text, _LONGEST) for text in (self.place, self.message, self.remedy))
+        place, message, remedy = (shorten(text, _LONGEST) for text in (self.place, self.message, self.remedy))
         text = f"{place}: {message}" if place else message
         return f"{text}; {remedy}" if remedy else text
 
@@ -119,17 +119,17 @@ class DataError(_ProblemsError):
     """Data are missing, damaged or contradict the recipe; every problem that was found is listed."""
 
 
-def shortened(text: str, most: int) -> str:
-    """A text that is cut where it is long: a list behind one of its entries, with how many more there are.
+def shorten(text: str, most: int) -> str:
+    """Cuts a text where it is long: a list behind one of its entries, with how many more there are.
 
     Args:
         text: The text.
         most: So many characters are kept at most.
 
     Example:
-        >>> shortened("known: gru, lstm, mlp, stft", 20)
+        >>> shorten("known: gru, lstm, mlp, stft", 20)
         'known: gru, lstm and 2 more'
-        >>> shortened("x" * 100, 5)
+        >>> shorten("x" * 100, 5)
         'xxxxx... (95 more characters)'
     """
     if len(text) <= most:

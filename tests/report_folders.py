@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from fusionkit.evaluation.statistics import compare, estimate_mean
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 from fusionkit.storage.tensor_files import write_tensors
 
 COLUMNS = {"late fusion": "fused", "AM": "audio", "VM": "video", "ensemble": "ensemble", "N2": "fused"}

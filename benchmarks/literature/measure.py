@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.experiments import open_comparison
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage.files import replace_file

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.experiments.prerequisites import prepare_films
 from fusionkit.rendering import render_ravdess

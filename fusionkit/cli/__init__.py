@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from fusionkit.cli import (
+    catalog,
     check,
     compare,
     demo,
@@ -23,14 +24,13 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
-    inspect,
     prepare,
     report,
     stress,
     train,
     verify,
 )
-from fusionkit.cli.output import count_processes, speaks
+from fusionkit.cli.terminal.output import count_processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
 
@@ -43,21 +43,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (
-    demo,
-    prepare,
-    train,
-    evaluate,
-    experiment,
-    verify,
-    compare,
-    report,
-    diagnose,
-    stress,
-    check,
-    inspect,
-    doctor,
-):  # as --help lists them
+_IN_ORDER_OF_HELP = (
+    *(demo, prepare, train, evaluate, experiment, verify),
+    *(compare, report, diagnose, stress, check, catalog, doctor),
+)
+for command in _IN_ORDER_OF_HELP:
     command.add_to(app)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import (
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
     DeviceOption,
     JsonOption,
     OverridesArgument,
@@ -17,7 +18,6 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.signals import say_when_stopped
 from fusionkit.errors import DataError, FusionKitError, Problem, RecipeError, TrainingError
 from fusionkit.report.text.units import in_bytes, in_rate, in_seconds, in_thousands
 
@@ -56,10 +56,10 @@ def check(
     are assumed then. Where it does not, its data must be such as a training could divide, and the lengths are measured
     on some of the training samples. Files of pretrained weights need not be there yet.
     """
-    from fusionkit.config.completion import is_complete
     from fusionkit.config.initial_weights import drop_weights, list_weight_files
-    from fusionkit.config.library import find_recipe
+    from fusionkit.config.model_completion import is_complete
     from fusionkit.config.recipe import load_recipe
+    from fusionkit.config.shipped_recipes import find_recipe
     from fusionkit.data.assembly import assemble
     from fusionkit.data.loading.lengths import measure_lengths
     from fusionkit.data.sources import Datasets

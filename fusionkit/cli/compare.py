@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.experiment import exit_if_runs_failed, perform
-from fusionkit.cli.output import (
+from fusionkit.cli.report import print_report
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
     DeviceOption,
     JsonOption,
     OutOption,
@@ -18,8 +20,6 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.report import print_report
-from fusionkit.cli.signals import say_when_stopped
 
 
 def add_to(app: typer.Typer) -> None:
@@ -42,7 +42,7 @@ def compare(
     In every fold each variant is tuned inside the training part. Started again it goes on where it was stopped; with
     variants added it runs those alone.
     """
-    from fusionkit.config.library import find_recipe
+    from fusionkit.config.shipped_recipes import find_recipe
     from fusionkit.experiments import open_comparison
     from fusionkit.report.text.comparison import HEADER, conditions, heading, last_line, ranking_rows
     from fusionkit.report.text.tables import NONE_FINISHED

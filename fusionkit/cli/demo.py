@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.experiment import perform, print_results
-from fusionkit.cli.output import DeviceOption, JsonOption, OutOption, OverridesArgument, ProcessesOption
-from fusionkit.cli.signals import say_when_stopped
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import DeviceOption, JsonOption, OutOption, OverridesArgument, ProcessesOption
 
 EXPERIMENT = "quickstart/films_experiment"
 FOLDS = 3
@@ -37,7 +37,7 @@ def demo(
     which neither face nor voice gives away alone. What follows is what real films go through: up to three pairs of
     actors are held out, one after another, from networks that learn from all others.
     """
-    from fusionkit.config.library import find_recipe
+    from fusionkit.config.shipped_recipes import find_recipe
     from fusionkit.execution.workers import count_processors, show_progress
     from fusionkit.experiments import load_experiment, open_experiment
     from fusionkit.rendering import draw_contact_sheet, render_ravdess

@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, open_console, print_json, print_paragraph
-from fusionkit.cli.signals import say_when_stopped
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
+    DeviceOption,
+    JsonOption,
+    TrustOption,
+    open_console,
+    print_json,
+    print_paragraph,
+)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fusionkit.cli.output import JsonOption
+from fusionkit.cli.terminal.output import JsonOption
 
 
 def add_to(app: typer.Typer) -> None:

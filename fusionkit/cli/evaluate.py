@@ -7,12 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, print_json, print_paragraph, print_table
-from fusionkit.cli.signals import say_when_stopped
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
+    DeviceOption,
+    JsonOption,
+    TrustOption,
+    print_json,
+    print_paragraph,
+    print_table,
+)
 
 if TYPE_CHECKING:
-    from fusionkit.storage.card import Card
-    from fusionkit.storage.documents import Figure
+    from fusionkit.storage.records.card import Card
+    from fusionkit.storage.records.document import Figure
 
 
 def add_to(app: typer.Typer) -> None:
@@ -84,7 +91,7 @@ def print_card(card: Card, file: Path, as_json: bool) -> None:
 def _of_intervals(groups: int) -> str:
     """Says what the intervals of a card are worth."""
     from fusionkit.evaluation.bootstrap import FEW_GROUPS
-    from fusionkit.report.text.noise import TOO_FEW
+    from fusionkit.report.text.significance import TOO_FEW
 
     if groups < 2:
         return f"There are no intervals: the test part has one group, {TOO_FEW} what is noise."
@@ -97,7 +104,7 @@ def _of_intervals(groups: int) -> str:
 
 
 def _figure(figure: Figure | None, with_interval: bool) -> str:
-    from fusionkit.report.text.noise import has_interval
+    from fusionkit.report.text.significance import has_interval
 
     if figure is None or figure.value is None:
         return "-"

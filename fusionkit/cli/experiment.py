@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.costs import print_cost, print_dry_run
-from fusionkit.cli.output import (
+from fusionkit.cli.report import print_report
+from fusionkit.cli.terminal.costs import print_cost, print_dry_run
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
     DeviceOption,
     JsonOption,
     OutOption,
@@ -20,14 +22,12 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.report import print_report
-from fusionkit.cli.signals import say_when_stopped
 
 if TYPE_CHECKING:
     from fusionkit.experiments import Study
     from fusionkit.report.pages.experiment import Report
     from fusionkit.report.text.tables import TableText
-    from fusionkit.storage.results import Results
+    from fusionkit.storage.records.results import Results
 
 RUNS_FAILED = 1
 
@@ -52,7 +52,7 @@ def experiment(
     What it will cost is printed first, from timed steps. Started again it goes on where it was stopped: finished runs
     are kept.
     """
-    from fusionkit.config.library import find_recipe
+    from fusionkit.config.shipped_recipes import find_recipe
     from fusionkit.experiments import open_experiment
 
     with say_when_stopped():

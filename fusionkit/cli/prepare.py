@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import (
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
     JsonOption,
     OverridesArgument,
     ProcessesOption,
@@ -17,7 +18,6 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.signals import say_when_stopped
 
 if TYPE_CHECKING:
     from fusionkit.data.films import Preparation
@@ -45,7 +45,7 @@ def prepare(
 
     Started again it does what is missing or has changed. The status is 1 where clips failed.
     """
-    from fusionkit.config.library import find_recipe
+    from fusionkit.config.shipped_recipes import find_recipe
     from fusionkit.data.sources import Datasets
     from fusionkit.experiments.prerequisites import load_recipes, prepare_films
 

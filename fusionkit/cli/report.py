@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import JsonOption, open_console, print_json, print_paragraph
+from fusionkit.cli.terminal.output import JsonOption, open_console, print_json, print_paragraph
 
 if TYPE_CHECKING:
     from fusionkit.report.pages.experiment import Report

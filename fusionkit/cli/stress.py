@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.output import (
+from fusionkit.cli.report import print_report
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
     DeviceOption,
     JsonOption,
     TrustOption,
@@ -17,13 +19,11 @@ from fusionkit.cli.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.report import print_report
-from fusionkit.cli.signals import say_when_stopped
 from fusionkit.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
     from fusionkit.interfaces import Metric
-    from fusionkit.storage.stress import Stress, StressCurve
+    from fusionkit.storage.records.stress import Stress, StressCurve
 
 MOST_LEVELS = 7
 """So many columns of levels fit into 80 columns of text."""

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.evaluate import print_card
-from fusionkit.cli.output import (
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
     DeviceOption,
     JsonOption,
     OutOption,
@@ -17,8 +18,7 @@ from fusionkit.cli.output import (
     open_console,
     print_paragraph,
 )
-from fusionkit.cli.profile import make_profile
-from fusionkit.cli.signals import say_when_stopped
+from fusionkit.cli.terminal.profile import make_profile
 
 
 def add_to(app: typer.Typer) -> None:
@@ -46,7 +46,7 @@ def train(
     The folder holds the run afterwards: weights, log, metrics.json and all that it takes to make it again.
     """
     from fusionkit import evaluation, training
-    from fusionkit.config.library import find_recipe
+    from fusionkit.config.shipped_recipes import find_recipe
     from fusionkit.data.sources import Datasets
     from fusionkit.nn.distributed import part_from_others
     from fusionkit.report.figures.curves import draw_learning_curves

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.output import DeviceOption, JsonOption, TrustOption, print_json, print_table
-from fusionkit.cli.signals import say_when_stopped
-from fusionkit.errors import shortened
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, print_json, print_table
+from fusionkit.errors import shorten
 
 DOES_NOT_HOLD = 1
 MOST_BROKEN = 30
@@ -42,7 +42,7 @@ def verify(
         typer.echo(f"{verification.card}: all {len(verification.findings)} statements hold")
     else:
         broken = verification.broken
-        rows = [[shortened(str(cell), 200) for cell in (each.what, each.stated, each.found)] for each in broken]
+        rows = [[shorten(str(cell), 200) for cell in (each.what, each.stated, each.found)] for each in broken]
         print_table("Statements that do not hold", ["what", "stated", "found"], [rows[:MOST_BROKEN]], whole=(0,))
         if len(rows) > MOST_BROKEN:
             typer.echo(f"and {len(rows) - MOST_BROKEN} more; --json lists all of them")

@@ -10,10 +10,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from fusionkit.config.component_spec import ComponentSpec
-from fusionkit.config.marks import ANY_ORDER, NO_RESULT, Mark
+from fusionkit.config.components.registry import REGISTRIES
+from fusionkit.config.components.specs import ComponentSpec
+from fusionkit.config.field_marks import ANY_ORDER, NO_RESULT, Mark
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import REGISTRIES
 from fusionkit.config.schema import Recipe
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fusionkit.config.component_spec import ComponentSpec
-from fusionkit.config.registry import REGISTRIES, Component
+from fusionkit.config.components.registry import REGISTRIES, Component
+from fusionkit.config.components.specs import ComponentSpec
 from fusionkit.config.schema import Recipe
 
 

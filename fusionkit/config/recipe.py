@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from fusionkit.config.component_spec import ComponentSpec, LossHeadSpec
+from fusionkit.config.components.registry import REGISTRIES, check_component
+from fusionkit.config.components.specs import ComponentSpec, LossHeadSpec
 from fusionkit.config.documents import find_fields, parse, read_document, written_place
 from fusionkit.config.plugins import import_plugins
-from fusionkit.config.registry import REGISTRIES, check_component
 from fusionkit.config.schema import Recipe
 from fusionkit.config.trust import refuse_plugins
 from fusionkit.config.validation import Place, find_value

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fusionkit.config.component_spec import (
+from fusionkit.config.components.specs import (
     AggregatorSpec,
     BalancerSpec,
     DatasetSpec,
@@ -21,7 +21,7 @@ from fusionkit.config.component_spec import (
     StrategySpec,
     TransformSpec,
 )
-from fusionkit.config.marks import NO_RESULT
+from fusionkit.config.field_marks import NO_RESULT
 
 
 def _as_tuple(value: Any) -> Any:

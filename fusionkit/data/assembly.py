@@ -9,12 +9,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fusionkit.config.completion import complete_model
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.documents import read_document
+from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import build_component, build_head, check_document
-from fusionkit.config.registry import ENCODERS
 from fusionkit.config.schema import PrepareSpec, Recipe
-from fusionkit.data.copies import Copies, describe_copies, find_copies
+from fusionkit.data.duplicates import Copies, describe_copies, find_copies
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples, TargetEncoder, check_targets, encode_targets

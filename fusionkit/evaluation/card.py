@@ -23,7 +23,8 @@ from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.interfaces import LOSS, LossHead
 from fusionkit.models.build import FusionModel, build
-from fusionkit.storage.card import (
+from fusionkit.storage.environment import choose_device, describe_environment
+from fusionkit.storage.records.card import (
     Card,
     CardBranch,
     CardProtocol,
@@ -33,8 +34,7 @@ from fusionkit.storage.card import (
     Selection,
     Training,
 )
-from fusionkit.storage.documents import describe_measures, figure
-from fusionkit.storage.environment import choose_device, describe_environment
+from fusionkit.storage.records.document import describe_measures, figure
 from fusionkit.storage.run_folder import RunFolder
 
 

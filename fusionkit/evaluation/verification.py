@@ -17,9 +17,9 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES
 from fusionkit.evaluation.card import make_card
 from fusionkit.evaluation.predictions import Predictions
-from fusionkit.storage.card import Card
-from fusionkit.storage.documents import check_format
 from fusionkit.storage.files import read_json
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.document import check_format
 from fusionkit.storage.run_folder import RunFolder
 
 TOLERANCE = 1e-5

@@ -1,9 +1,9 @@
 """Variants, folds and seeds; comparisons with equal tuning; what they cost and what follows from them."""
 
 from fusionkit.experiments.comparison import open_comparison
-from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
 from fusionkit.experiments.experiment import Experiment, load_experiment
-from fusionkit.experiments.spec import ExperimentSpec
+from fusionkit.experiments.specs.comparison import ComparisonSpec, load_comparison
+from fusionkit.experiments.specs.experiment import ExperimentSpec
 from fusionkit.experiments.study import Study, open_experiment
 
 __all__ = [

@@ -14,10 +14,10 @@ from fusionkit.data.assembly import complete_recipe, pick_fold
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_data
 from fusionkit.errors import Problem, RecipeError, RunError, did_you_mean
-from fusionkit.experiments.completed import Compared, find_compared_metric
+from fusionkit.experiments.compared_metric import Compared, find_compared_metric
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.experiments.job import Job
-from fusionkit.experiments.reference import find_implausible
+from fusionkit.experiments.specs.published import find_implausible
 from fusionkit.interfaces import Folds, Metric, Split
 from fusionkit.storage.files import folder_name
 

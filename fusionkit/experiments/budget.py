@@ -16,8 +16,8 @@ from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.execution.workers import use_one_thread
-from fusionkit.experiments.comparison_spec import ComparisonSpec
 from fusionkit.experiments.experiment import Experiment
+from fusionkit.experiments.specs.comparison import ComparisonSpec
 from fusionkit.storage.files import read_json, replace_file
 
 FILE = "budget.json"

@@ -20,17 +20,17 @@ from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, 
 from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.agenda import Agenda, plan_jobs
 from fusionkit.experiments.budget import apply_budget
-from fusionkit.experiments.comparison_spec import ComparisonSpec, load_comparison
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.experiments.job import Failure, Job
 from fusionkit.experiments.result_files import write_results
 from fusionkit.experiments.results import make_results
+from fusionkit.experiments.specs.comparison import ComparisonSpec, load_comparison
 from fusionkit.experiments.study import Study, begin, run_waiting
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
-from fusionkit.storage.comparison import Budget, Comparison, Pair, Ranks, Tuning, VariantCost
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.comparison import Budget, Comparison, Pair, Ranks, Tuning, VariantCost
+from fusionkit.storage.records.results import Results
 
 
 class _OpenComparison(Study):

@@ -12,8 +12,8 @@ from fusionkit.config.schema import Recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitError, RecipeError, RunError
 from fusionkit.execution import workers
-from fusionkit.storage.card import Card
 from fusionkit.storage.locks import refuse_if_taken
+from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 
 

@@ -11,17 +11,17 @@ import torch
 
 from fusionkit.config.documents import read_document
 from fusionkit.config.initial_weights import list_weight_files
-from fusionkit.config.library import find_beside
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import PrepareSpec, Recipe
+from fusionkit.config.shipped_recipes import find_beside
 from fusionkit.data.assembly import pick_fold
 from fusionkit.data.films import Preparation, PreparationCost, estimate_preparation, prepare
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitError, Problem, RecipeError
-from fusionkit.experiments.comparison_spec import ComparisonSpec
 from fusionkit.experiments.experiment import Experiment, load_experiment
 from fusionkit.experiments.job import Job
-from fusionkit.experiments.spec import ExperimentSpec
+from fusionkit.experiments.specs.comparison import ComparisonSpec
+from fusionkit.experiments.specs.experiment import ExperimentSpec
 from fusionkit.interfaces import Dataset
 from fusionkit.models.build import build
 

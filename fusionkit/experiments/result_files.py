@@ -14,7 +14,7 @@ from fusionkit.report.figures.folds import draw_figures
 from fusionkit.report.text.tables import markdown
 from fusionkit.storage.experiment_folder import further_results
 from fusionkit.storage.files import as_json, folder_name, read_json, replace_file
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 
 def write_results(results: Results, out: Path) -> Results:

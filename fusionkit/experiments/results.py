@@ -14,10 +14,10 @@ from fusionkit.experiments.experiment import Column, Experiment
 from fusionkit.experiments.job import Failure, read_card
 from fusionkit.experiments.summary import Cards, Key, summarise
 from fusionkit.interfaces import Split
-from fusionkit.storage.card import Card
-from fusionkit.storage.documents import Figure, describe_measures
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.results import (
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.document import Figure, describe_measures
+from fusionkit.storage.records.results import (
     Confusion,
     FailedRun,
     Fold,

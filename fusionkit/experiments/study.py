@@ -15,11 +15,11 @@ from fusionkit.data.films import Preparation, PreparationCost
 from fusionkit.data.sources import Datasets
 from fusionkit.execution.workers import count_processors, show_progress
 from fusionkit.experiments.agenda import UNCHANGED, Agenda, Tuned, make_agenda
-from fusionkit.experiments.completed import find_compared_metric
+from fusionkit.experiments.compared_metric import find_compared_metric
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.experiment import Experiment, load_experiment
 from fusionkit.experiments.job import Failure, Job, is_finished, run_jobs
-from fusionkit.experiments.place import refuse_no_place, sole_experiment
+from fusionkit.experiments.out_folder import refuse_no_place, sole_experiment
 from fusionkit.experiments.prerequisites import (
     check_networks,
     check_pretraining,
@@ -31,7 +31,7 @@ from fusionkit.experiments.prerequisites import (
 from fusionkit.experiments.result_files import write_results
 from fusionkit.experiments.results import make_results
 from fusionkit.storage.environment import DEVICE
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 
 class Study(ABC):

@@ -12,8 +12,8 @@ from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.evaluation.statistics import compare, estimate_mean
 from fusionkit.experiments.agenda import Agenda
 from fusionkit.experiments.experiment import Column
-from fusionkit.storage.card import Card
-from fusionkit.storage.results import (
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.results import (
     Difference,
     OverAlone,
     OverConstant,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from fusionkit.config.component_spec import FoldsSpec
+from fusionkit.config.components.specs import FoldsSpec
 from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import build_component, check_document, load_recipe
 from fusionkit.config.schema import Recipe
@@ -14,11 +14,11 @@ from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.agenda import Agenda, complete_recipes, refuse_foreign_runs
-from fusionkit.experiments.comparison_spec import TuningSpec, draw_trial
 from fusionkit.experiments.job import Failure, Job, read_card
+from fusionkit.experiments.specs.comparison import TuningSpec, draw_trial
 from fusionkit.interfaces import LOSS, Folds
-from fusionkit.storage.comparison import ChosenTrial
 from fusionkit.storage.files import folder_name
+from fusionkit.storage.records.comparison import ChosenTrial
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fusionkit.config.completion import complete_model, is_complete
+from fusionkit.config.components.registry import REGISTRIES
 from fusionkit.config.documents import read_document
+from fusionkit.config.model_completion import complete_model, is_complete
 from fusionkit.config.recipe import build_component, build_head, check_document, load_recipe
-from fusionkit.config.registry import REGISTRIES
 from fusionkit.config.schema import ModalitySpec, ModelSpec, Recipe
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Aggregator, Dataset, ElementEncoder, Encoder, Fusion, LossHead

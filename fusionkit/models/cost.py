@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.hooks import RemovableHandle
 
-from fusionkit.config.component_spec import ComponentSpec
+from fusionkit.config.components.specs import ComponentSpec
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.build import FusionModel
-from fusionkit.models.noise import WAVE_LENGTH, assume_lengths, count_samples, draw_noise
+from fusionkit.models.random_inputs import WAVE_LENGTH, assume_lengths, count_samples, draw_noise
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.memory import explain_full_memory
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fusionkit.errors import Problem
 from fusionkit.rendering.actors import Actor
 from fusionkit.rendering.codecs import encode_film, encode_wave
-from fusionkit.rendering.performance import Take, perform
 from fusionkit.rendering.statements import pronounce
+from fusionkit.rendering.take import Take, perform
 
 
 @dataclass(frozen=True)

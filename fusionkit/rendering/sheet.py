@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fusionkit.rendering.emotions import EMOTIONS
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.layouts import make_ravdess_scene
-from fusionkit.rendering.performance import Take
+from fusionkit.rendering.take import Take
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.storage.card import CardTarget
-from fusionkit.storage.documents import load_document
 from fusionkit.storage.files import folder_name, read_json
-from fusionkit.storage.results import Results, Row
+from fusionkit.storage.records.card import CardTarget
+from fusionkit.storage.records.document import load_document
+from fusionkit.storage.records.results import Results, Row
 from fusionkit.storage.run_folder import RunFolder
 
 

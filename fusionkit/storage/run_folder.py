@@ -16,16 +16,16 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
-from fusionkit.storage.card import Card
 from fusionkit.storage.checkpoints import Checkpoints
-from fusionkit.storage.diagnosis import Diagnosis
-from fusionkit.storage.documents import load_document, save_document
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, guard_write, read_json, write_file
 from fusionkit.storage.locks import LOCK, sole_worker
-from fusionkit.storage.own_runs import is_noted, note_run
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.diagnosis import Diagnosis
+from fusionkit.storage.records.document import load_document, save_document
 from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
+from fusionkit.storage.trusted_runs import is_noted, note_run
 
 
 class RunFolder:

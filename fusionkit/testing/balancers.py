@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import (
     Balancer,
     EpochPlan,

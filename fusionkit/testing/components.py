@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusionkit.config.registry import AGGREGATORS, ENCODERS, FUSIONS
+from fusionkit.config.components.registry import AGGREGATORS, ENCODERS, FUSIONS
 from fusionkit.interfaces import Aggregator, Encoder, Fusion
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.nn.jagged import Jagged

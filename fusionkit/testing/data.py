@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS, DETECTORS, FOLDS, TRANSFORMS
+from fusionkit.config.components.registry import DATASETS, DETECTORS, FOLDS, TRANSFORMS
 from fusionkit.interfaces import Box, Dataset, DeviceTransform, FaceDetector, Folds, Row, Transform
 from fusionkit.interfaces.written_numbers import class_names
 from fusionkit.testing.promises import SEED, build, draw_normal, find_component, promise

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.interfaces import (
     LossHead,
     RawTarget,

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusionkit.config.registry import Component, Registry
+from fusionkit.config.components.registry import Component, Registry
 
 SEED = 20210816
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from fusionkit.config.registry import ENCODERS
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.storage.run_folder import RunFolder

@@ -26,12 +26,12 @@ from fusionkit.nn.distributed import world_size
 from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.nn.timer import label_nothing
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.training.balancer_review import Reviewer, group_batches
 from fusionkit.training.checkpoint import Checkpoint, load_module
+from fusionkit.training.interruption import Interrupted, Listener
 from fusionkit.training.log import Journal, describe_epoch, describe_step
 from fusionkit.training.placement import make_feed, move_batch, place_network, seed_draws
-from fusionkit.training.profiling.records import MOVE
-from fusionkit.training.review import Reviewer, group_batches
-from fusionkit.training.signals import Interrupted, Listener
+from fusionkit.training.profiling.step_profile import MOVE
 from fusionkit.training.stages import list_stages, make_balancer
 from fusionkit.training.state import TrainingState
 from fusionkit.training.step.learner import Learner, Moment

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.config.registry import OPTIMIZERS, SCHEDULERS
+from fusionkit.config.components.registry import OPTIMIZERS, SCHEDULERS
 from fusionkit.interfaces import OptimizerRecipe, Schedule
 
 Positive = Annotated[float, Field(gt=0.0)]

@@ -9,8 +9,8 @@ from lightning_fabric import Fabric
 
 from fusionkit.config.schema import TrainSpec
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.generators import derive_seed
 from fusionkit.data.loading.feed import Feed
+from fusionkit.data.seeds import derive_seed
 from fusionkit.interfaces import Balancer, Batch, Stage
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.memory import explain_full_memory, make_network_error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.recipe import build_component
-from fusionkit.config.registry import BALANCERS
 from fusionkit.config.schema import Recipe
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Balancer, Stage, Strategy

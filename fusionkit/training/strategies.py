@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionkit.config.registry import STRATEGIES
+from fusionkit.config.components.registry import STRATEGIES
 from fusionkit.errors import RecipeError, did_you_mean
 from fusionkit.interfaces import Stage, Strategy
 

@@ -20,7 +20,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
-from fusionkit.models.noise import draw_noise
+from fusionkit.models.random_inputs import draw_noise
 from fusionkit.training.profiling.speed import RecipeSpeed, StageSpeed
 from fusionkit.training.trainer import make_fabric
 

@@ -19,12 +19,12 @@ import torch
 from report_folders import card_of
 
 import fusionkit
+from fusionkit.config.components.registry import REGISTRIES
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import REGISTRIES
 from fusionkit.execution.workers import count_processors
 from fusionkit.experiments.study import count_runs_at_a_time
-from fusionkit.storage.card import Card
 from fusionkit.storage.environment import choose_device, use_device
+from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.trainer import make_fabric
 

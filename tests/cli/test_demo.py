@@ -51,7 +51,8 @@ def test_the_demonstration_renders_prepares_learns_and_ends_with_the_page_to_ope
     assert (out / "films.png").is_file()
     assert len(list((out / "films").rglob("*.mp4"))) == 90
     results = json.loads((out / "results.json").read_text())
-    assert list(results["summary"]) == ["ensemble", "AM", "VM", "late fusion", "N0", "N1", "N2"]
+    trained = ["AM", "VM", "late fusion", "N0", "N1", "N2"]
+    assert list(results["summary"]) == ["ensemble", *trained, "ensemble (log)", "constant"]
     assert [fold["name"] for fold in results["folds"]] == ["A1,2", "A3"]
 
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".mp4", ".safetensors")}

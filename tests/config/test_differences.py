@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel
 from small_runs import recipe
 
+from fusionkit.config.components.registry import BALANCERS, REGISTRIES
 from fusionkit.config.differences import find_differences
-from fusionkit.config.marks import ANY_ORDER, NO_RESULT
+from fusionkit.config.field_marks import ANY_ORDER, NO_RESULT
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import BALANCERS, REGISTRIES
 from fusionkit.config.schema import Recipe
 from fusionkit.interfaces import Balancer, Step
 

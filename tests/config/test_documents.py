@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.config.component_spec import FusionSpec
+from fusionkit.config.components.specs import FusionSpec
 from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import check_document
 from fusionkit.config.schema import ModelSpec, TrainSpec

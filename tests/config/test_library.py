@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from fusionkit.config.completion import is_complete
 from fusionkit.config.initial_weights import drop_weights
-from fusionkit.config.library import (
+from fusionkit.config.model_completion import is_complete
+from fusionkit.config.recipe import load_recipe
+from fusionkit.config.shipped_recipes import (
     COMPARISON_SCHEMA,
     EXPERIMENT_SCHEMA,
     RECIPE_SCHEMA,
@@ -20,7 +21,6 @@ from fusionkit.config.library import (
     list_shipped_recipes,
     read_summary,
 )
-from fusionkit.config.recipe import load_recipe
 from fusionkit.config.yaml import read_yaml
 from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_experiment
@@ -196,7 +196,7 @@ def nested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr("fusionkit.config.library.find_recipes_folder", lambda: folder)
+    monkeypatch.setattr("fusionkit.config.shipped_recipes.find_recipes_folder", lambda: folder)
     return tmp_path / "mine"
 
 

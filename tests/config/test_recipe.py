@@ -10,11 +10,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fusionkit.config.component_spec import ComponentSpec, EncoderSpec, OptimizerSpec
+from fusionkit.config.components.registry import REGISTRIES
+from fusionkit.config.components.specs import ComponentSpec, EncoderSpec, OptimizerSpec
 from fusionkit.config.documents import read_document
 from fusionkit.config.json_schema import make_json_schema
 from fusionkit.config.recipe import check_document, load_recipe
-from fusionkit.config.registry import REGISTRIES
 from fusionkit.config.schema import ModelSpec, PrepareSpec, Recipe
 from fusionkit.config.yaml import read_yaml, write_yaml
 from fusionkit.errors import RecipeError

@@ -13,13 +13,13 @@ import torch
 from pydantic import BaseModel, Field, create_model
 
 from fusionkit.config import plugins
-from fusionkit.config import registry as registries
-from fusionkit.config.component_spec import EncoderSpec
+from fusionkit.config.components import registry as registries
+from fusionkit.config.components.registry import ENCODERS, REGISTRIES, SCHEDULERS, Component
+from fusionkit.config.components.signature import make_options
+from fusionkit.config.components.specs import EncoderSpec
 from fusionkit.config.json_schema import make_json_schema
 from fusionkit.config.plugins import load_entry_points
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import ENCODERS, REGISTRIES, SCHEDULERS, Component
-from fusionkit.config.signature import make_options
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Encoder, Schedule
 from fusionkit.nn.jagged import Jagged
@@ -286,7 +286,7 @@ def test_a_plugin_that_takes_a_name_of_the_library_is_a_problem_of_the_recipe(pl
 
 def test_a_name_of_the_library_is_taken_before_the_library_has_loaded_it(plugin, monkeypatch):
     home = PLUGIN.format(name="own").replace(
-        "from fusionkit import ENCODERS", "from fusionkit.config.registry import ENCODERS"
+        "from fusionkit import ENCODERS", "from fusionkit.config.components.registry import ENCODERS"
     )
     unread = registries.Registry(EncoderSpec, Encoder, plugin("not_loaded_yet", home))
     monkeypatch.setattr(registries, "ENCODERS", unread)

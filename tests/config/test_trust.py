@@ -19,14 +19,14 @@ from small_runs import recipe
 import fusionkit
 from fusionkit.cli import app, main
 from fusionkit.config import trust
-from fusionkit.config.library import list_shipped_recipes
 from fusionkit.config.recipe import load_recipe
+from fusionkit.config.shipped_recipes import list_shipped_recipes
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments.agenda import refuse_foreign_runs
 from fusionkit.experiments.job import Job, do
-from fusionkit.storage import own_runs
+from fusionkit.storage import trusted_runs
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
@@ -303,7 +303,7 @@ def test_the_list_is_in_the_users_state_folder_and_none_but_the_user_may_read_it
     monkeypatch.setenv("XDG_STATE_HOME", "not/absolute")
     monkeypatch.setattr(Path, "home", lambda: tmp_path)
 
-    own_runs.note_run(trained.path, trained.path / "recipe.yaml")
+    trusted_runs.note_run(trained.path, trained.path / "recipe.yaml")
 
     folder = tmp_path / ".local" / "state" / "fusionkit" / "own_runs"
     (entry,) = folder.iterdir()
@@ -319,21 +319,21 @@ def test_runs_that_are_noted_at_the_same_time_are_all_noted(tmp_path, monkeypatc
         (run / "recipe.yaml").write_text(run.name)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda run: own_runs.note_run(run, run / "recipe.yaml"), runs))
+        list(pool.map(lambda run: trusted_runs.note_run(run, run / "recipe.yaml"), runs))
 
-    assert all(own_runs.is_noted(run, run / "recipe.yaml") for run in runs)
-    assert not own_runs.is_noted(runs[0], runs[1] / "recipe.yaml")
+    assert all(trusted_runs.is_noted(run, run / "recipe.yaml") for run in runs)
+    assert not trusted_runs.is_noted(runs[0], runs[1] / "recipe.yaml")
 
 
 @pytest.mark.parametrize("content", [b"", b"null", b"\xff\x00", b"[" * 100_000, b"{}"])
 def test_an_entry_of_the_list_that_is_damaged_trusts_nothing(content, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     (tmp_path / "recipe.yaml").write_text("")
-    own_runs.note_run(tmp_path, tmp_path / "recipe.yaml")
+    trusted_runs.note_run(tmp_path, tmp_path / "recipe.yaml")
     (entry,) = (tmp_path / "state" / "fusionkit" / "own_runs").iterdir()
     entry.write_bytes(content)
 
-    assert not own_runs.is_noted(tmp_path, tmp_path / "recipe.yaml")
+    assert not trusted_runs.is_noted(tmp_path, tmp_path / "recipe.yaml")
 
 
 def test_a_run_without_plugins_is_not_noted_and_opens_wherever_it_lies(own_without_plugins, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from written_sounds import RATE, encode, level_at, sine
 
-from fusionkit.config.registry import DATASETS, FOLDS
+from fusionkit.config.components.registry import DATASETS, FOLDS
 from fusionkit.data.datasets.voxceleb import VoxCeleb
 from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import read_audio, read_header

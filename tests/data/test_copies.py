@@ -15,7 +15,7 @@ import soundfile
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import Assembly, assemble
-from fusionkit.data.copies import find_copies
+from fusionkit.data.duplicates import find_copies
 from fusionkit.errors import DataError
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments import open_experiment

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.ravdess_names import RavdessName
 from fusionkit.data.datasets.synthetic import SyntheticModality
 from fusionkit.errors import DataError

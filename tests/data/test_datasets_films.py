@@ -14,9 +14,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit.config.component_spec import DatasetSpec, DetectorSpec, FoldsSpec
+from fusionkit.config.components.registry import FOLDS
+from fusionkit.config.components.specs import DatasetSpec, DetectorSpec, FoldsSpec
 from fusionkit.config.recipe import build_component
-from fusionkit.config.registry import FOLDS
 from fusionkit.config.schema import DataSpec, FaceSpec, PrepareSpec
 from fusionkit.config.yaml import read_yaml
 from fusionkit.data.datasets.crema_d_names import BROKEN, SENTENCES, SILENT, CremaDName, list_distributed_clips

@@ -12,7 +12,7 @@ import soundfile
 import torch
 from written_faces import USAGES, jpeg, picture, write_faces
 
-from fusionkit.config.registry import DATASETS, FOLDS
+from fusionkit.config.components.registry import DATASETS, FOLDS
 from fusionkit.data.datasets.fer2013_files import EMOTIONS
 from fusionkit.data.datasets.ravdess_fer2013 import FACE_OF, RavdessFer2013, deal
 from fusionkit.data.datasets.ravdess_names import EMOTIONS as VOICES

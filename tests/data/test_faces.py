@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fusionkit.config.registry import DETECTORS
+from fusionkit.config.components.registry import DETECTORS
 from fusionkit.config.schema import FaceSpec
 from fusionkit.data.films.detectors import dlib_hog, packages
 from fusionkit.data.films.face_track import follow_face

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fusionkit.config.component_spec import DetectorSpec
+from fusionkit.config.components.registry import DATASETS
+from fusionkit.config.components.specs import DetectorSpec
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import DataSpec, FaceSpec, PrepareSpec
 from fusionkit.data.films import prepare
 from fusionkit.data.sources import Datasets

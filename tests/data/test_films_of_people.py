@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fusionkit.config.registry import DATASETS, DETECTORS
+from fusionkit.config.components.registry import DATASETS, DETECTORS
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films import Preparation, PreparedDataset, prepare
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit.config.registry import DATASETS, FOLDS
+from fusionkit.config.components.registry import DATASETS, FOLDS
 from fusionkit.data.splits import check_split, find_overlapping_groups, hash_split, split_inner
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Row, Split

@@ -10,9 +10,9 @@ import torch
 from scipy.stats import norm
 
 from fusionkit.cli import main
-from fusionkit.config.library import find_recipe
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.config.recipe import build_component, load_recipe
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.data.datasets.gaussian_optimum import Warp, compute_equidistant_accuracy
 from fusionkit.data.datasets.gaussian_views import GaussianView, GaussianViews
 from fusionkit.errors import DataError

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS, TRANSFORMS
-from fusionkit.data.generators import make_generator
+from fusionkit.config.components.registry import DATASETS, TRANSFORMS
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.loader import make_loader
 from fusionkit.data.loading.samples import Samples, encode_targets
+from fusionkit.data.seeds import make_generator
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Batch, Dataset, DeviceTransform, ModalityInfo, Row, Transform
 

@@ -23,9 +23,9 @@ from fusionkit.data.datasets.synthetic import Synthetic
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.data.loading.failures import Failure
 from fusionkit.data.loading.loader import make_loader
+from fusionkit.data.loading.processes import describe_death
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.loading.transfer import Parcel
-from fusionkit.data.loading.workers import describe_death
 from fusionkit.errors import DataError, FusionKitError, TrainingError
 from fusionkit.interfaces import Batch, Dataset, ModalityInfo, Row, Transform
 from fusionkit.nn.jagged import Jagged

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.fer2013_files import find_faces
 from fusionkit.data.datasets.film_files import find_media
 from fusionkit.data.datasets.manifest import Manifest

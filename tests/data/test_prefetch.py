@@ -23,7 +23,7 @@ from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Profile, train
 from fusionkit.training.log import Journal
-from fusionkit.training.profiling.records import DATA, MOVE
+from fusionkit.training.profiling.step_profile import DATA, MOVE
 
 
 class Notes:

@@ -28,7 +28,7 @@ def said(outcome: Outcome) -> str:
     return " | ".join(f"{departure.kind}: {departure.text}" for departure in outcome.departures)
 
 
-def shortened(path: Path) -> Clip:
+def shorten(path: Path) -> Clip:
     write_film(path, NOISE, wave=tone(2), movflags="faststart")
     return Clip(cut_short(path))
 
@@ -110,10 +110,10 @@ def with_nan(wave: np.ndarray) -> np.ndarray:
 
 CASES: dict[str, tuple[Callable[[Path], Clip], dict[str, str], str, str, str]] = {
     # what it is: how it is made, policies, status, modalities that remain, words
-    "shorter than its header": (shortened, LENIENT, "prepared", "audio video", "of 20 frames that its header promises"),
-    "shorter, dropped": (shortened, {}, "dropped", "", "of 20 frames that its header promises"),
-    "shorter, missing": (shortened, {"incomplete": "missing"}, "dropped", "", "of 20 frames that its header promises"),
-    "shorter, failed": (shortened, {"incomplete": "fail"}, "failed", "", "of 20 frames that its header promises"),
+    "shorter than its header": (shorten, LENIENT, "prepared", "audio video", "of 20 frames that its header promises"),
+    "shorter, dropped": (shorten, {}, "dropped", "", "of 20 frames that its header promises"),
+    "shorter, missing": (shorten, {"incomplete": "missing"}, "dropped", "", "of 20 frames that its header promises"),
+    "shorter, failed": (shorten, {"incomplete": "fail"}, "failed", "", "of 20 frames that its header promises"),
     "half an mpeg": (shortened_mpeg, LENIENT, "prepared", "video", "damaged"),
     "half an mpeg, dropped": (shortened_mpeg, {}, "dropped", "", "damaged"),
     "without its index": (without_end, {}, "dropped", "", "cannot be read as a film or sound"),
@@ -188,7 +188,7 @@ def test_the_sound_that_is_not_finite_leaves_the_film(tmp_path: Path) -> None:
 
 def test_a_damaged_film_leaves_the_sound_that_is_a_file_of_its_own(tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "a.wav", tone(1.2))
-    for clip in (empty(tmp_path / "a.mp4"), shortened(tmp_path / "b.mp4")):
+    for clip in (empty(tmp_path / "a.mp4"), shorten(tmp_path / "b.mp4")):
         outcome = made(Clip(clip.film, sound), tmp_path, damaged="missing", incomplete="missing")
 
         assert list(outcome.tensors) == ["audio"]

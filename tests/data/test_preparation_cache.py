@@ -25,7 +25,7 @@ PLUGIN = '''
 from pathlib import Path
 from written_films import Films
 from fusionkit.interfaces import Clip
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 
 
 @DATASETS.register("folder_of_films")

@@ -176,7 +176,7 @@ def test_elements_that_are_no_images_are_refused_in_words() -> None:
 
 
 def test_an_option_out_of_its_range_is_refused() -> None:
-    from fusionkit.config.registry import TRANSFORMS
+    from fusionkit.config.components.registry import TRANSFORMS
 
     with pytest.raises(RecipeError, match="scale"):
         TRANSFORMS.build("spatial", (3, 8, 8), None, scale=1.0)

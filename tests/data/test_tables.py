@@ -14,10 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionkit.config.completion import complete_model
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.config.documents import read_document
+from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import check_document
-from fusionkit.config.registry import DATASETS
 from fusionkit.config.schema import ModelSpec
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset

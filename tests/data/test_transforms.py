@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_runs import recipe
 
+from fusionkit.config.components.registry import TRANSFORMS
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import TRANSFORMS
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import DataError
 

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import fusionkit
 from fusionkit.cli import main
+from fusionkit.config.components.registry import DATASETS, ENCODERS
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import DATASETS, ENCODERS
 from fusionkit.data.assembly import assemble
 from fusionkit.data.loading.collation import Sample, fit_numbers, make_batch
 from fusionkit.data.loading.lengths import measure_lengths

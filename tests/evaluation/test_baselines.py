@@ -23,10 +23,10 @@ from fusionkit.report.text.baselines import targets_no_better_than_constant as w
 from fusionkit.report.text.diagnosis_scores import against_constant as diagnosed_against_constant
 from fusionkit.report.text.verdict import verdict
 from fusionkit.report.text.wording import interval_words, noise_words_of
-from fusionkit.storage.card import Card
-from fusionkit.storage.diagnosis import Constant
-from fusionkit.storage.documents import figure
-from fusionkit.storage.results import Difference, Gain
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.diagnosis import Constant
+from fusionkit.storage.records.document import figure
+from fusionkit.storage.records.results import Difference, Gain
 
 
 def drawn(*shape, seed=0):

@@ -17,7 +17,7 @@ import torch
 from small_runs import recipe, run_of
 from torch import Tensor
 
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
@@ -34,7 +34,7 @@ from fusionkit.interfaces import RawTarget
 from fusionkit.models.loss_heads import Classification, Multilabel, Regression
 from fusionkit.nn.layers import make_scoring
 from fusionkit.report.pages.diagnosis import write_diagnosis
-from fusionkit.storage.documents import figure
+from fusionkit.storage.records.document import figure
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.testing import check_loss_head
 from fusionkit.training import train

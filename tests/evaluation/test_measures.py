@@ -14,22 +14,22 @@ import torch
 from report_folders import record_of, results_of
 from small_runs import run_of
 
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.config.documents import check_shape
-from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
 from fusionkit.evaluation.verification import verify
-from fusionkit.experiments.completed import find_compared_metric
+from fusionkit.experiments.compared_metric import find_compared_metric
 from fusionkit.experiments.experiment import load_experiment
 from fusionkit.interfaces import LOSS, LossHead, Metric
 from fusionkit.models.loss_heads import Classification, MMCosine, Multilabel, Ordinal, Regression
 from fusionkit.report.text.diagnosis_scores import points
 from fusionkit.report.text.tables import format_value, table_text
 from fusionkit.report.text.verdict import verdict
-from fusionkit.storage.documents import Measured, describe_measures
-from fusionkit.storage.stress import StressTarget
+from fusionkit.storage.records.document import Measured, describe_measures
+from fusionkit.storage.records.stress import StressTarget
 from fusionkit.testing import ContractError, check_loss_head
 
 CLASSES = ("calm", "happy", "sad")

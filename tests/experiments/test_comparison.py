@@ -12,7 +12,7 @@ from report_folders import card_of, comparison_of, pair_of, record_of
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
-from fusionkit.config.component_spec import FoldsSpec
+from fusionkit.config.components.specs import FoldsSpec
 from fusionkit.config.recipe import build_component, load_recipe
 from fusionkit.data.folds import ActorPairs, Nested
 from fusionkit.data.sources import Datasets
@@ -21,13 +21,13 @@ from fusionkit.experiments import budget as budgets
 from fusionkit.experiments import load_comparison, load_experiment, open_comparison
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.comparison import compare_columns
-from fusionkit.experiments.comparison_spec import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.job import Failure
 from fusionkit.experiments.prerequisites import load_recipes
+from fusionkit.experiments.specs.comparison import RangeSpec, TuningSpec, draw_trial
 from fusionkit.experiments.tuning import choose, describe_choices, plan_trials
 from fusionkit.interfaces import Row
 from fusionkit.report.text.comparison import conditions, heading, in_order, last_line, ranking_rows
-from fusionkit.storage.card import Card
+from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 
 RECIPE = """

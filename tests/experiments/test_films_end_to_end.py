@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusionkit.config.library import find_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.experiments import open_experiment
 from fusionkit.rendering import FilmSettings, render_crema_d, render_ravdess
 from fusionkit.report.pages.experiment import write_report

@@ -12,8 +12,8 @@ import pytest
 
 from fusionkit.cli import main
 from fusionkit.config import recipe as recipes
-from fusionkit.config import registry as registries
-from fusionkit.config.component_spec import DatasetSpec
+from fusionkit.config.components import registry as registries
+from fusionkit.config.components.specs import DatasetSpec
 from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.experiments import agenda as agendas

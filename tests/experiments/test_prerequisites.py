@@ -13,7 +13,7 @@ import torch
 from written_films import steps, tone, write_film
 
 from fusionkit.cli import main
-from fusionkit.config.library import find_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import DataError, RecipeError, RunError
 from fusionkit.execution.workers import count_processors

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from written_faces import write_faces
 
-from fusionkit.config.library import find_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.evaluation import evaluate
 from fusionkit.models.encoders import TimmImage
 from fusionkit.storage.run_folder import RunFolder

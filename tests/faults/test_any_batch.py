@@ -15,9 +15,9 @@ from small_runs import recipe, steps_of
 from torch import Tensor
 
 from fusionkit import Jagged, build
-from fusionkit.config import registry
+from fusionkit.config.components import registry
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import LOSS_HEADS
 from fusionkit.models.build import FusionModel
 from fusionkit.training import train
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, weights_of
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.errors import DataError, TrainingError
 from fusionkit.models.branch import Branch
 from fusionkit.nn.jagged import Jagged

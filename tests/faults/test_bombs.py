@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from small_runs import recipe
 
-from fusionkit.data.readers.promises import _is_matroska_stated
+from fusionkit.data.readers.promised_lengths import _is_matroska_stated
 
 
 def png(width: int, height: int) -> bytes:

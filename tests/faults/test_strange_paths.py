@@ -12,7 +12,7 @@ import pytest
 from small_runs import recipe
 from written_films import Films, spec_for, tone, write_sound
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.films import PreparedDataset, prepare
 from fusionkit.data.readers.archives import open_member
 from fusionkit.errors import DataError

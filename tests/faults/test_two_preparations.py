@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from written_films import Films, spec_for, tone, write_film, write_sound
 
+from fusionkit.config.components.registry import DETECTORS
 from fusionkit.config.plugins import import_plugins
-from fusionkit.config.registry import DETECTORS
 from fusionkit.data.films import PreparedDataset, clips, preparation, prepare
 from fusionkit.errors import DataError, RunError
 from fusionkit.interfaces import Clip
@@ -47,7 +47,7 @@ import os
 import signal
 
 from fusionkit.interfaces import FaceDetector
-from fusionkit.config.registry import DETECTORS
+from fusionkit.config.components.registry import DETECTORS
 
 
 @DETECTORS.register("crashing")

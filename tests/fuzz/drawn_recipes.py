@@ -7,8 +7,8 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from fusionkit.config.components.registry import REGISTRIES
 from fusionkit.config.json_schema import make_json_schema
-from fusionkit.config.registry import REGISTRIES
 
 WORDS = ("a", "b", "calm", "happy", "audio", "video", "emotion", "label")
 

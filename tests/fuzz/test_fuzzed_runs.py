@@ -29,7 +29,7 @@ from fusionkit.models.encoders.weights import load_weights
 from fusionkit.report.pages import comparison, experiment, gallery
 from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
-from fusionkit.storage import own_runs
+from fusionkit.storage import trusted_runs
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import read_tensors, write_tensors
@@ -140,7 +140,7 @@ def test_a_note_of_an_own_run_is_believed_as_it_was_written_alone(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("schema: 1\n")
-    own_runs.note_run(tmp_path, recipe)
+    trusted_runs.note_run(tmp_path, recipe)
     (file,) = (tmp_path / "state").rglob("*.json")
     whole = file.read_bytes()
 
@@ -149,9 +149,9 @@ def test_a_note_of_an_own_run_is_believed_as_it_was_written_alone(
             same = json.loads(content) == json.loads(whole)
         except ValueError:
             same = False
-        assert own_runs.is_noted(tmp_path, recipe) == same
+        assert trusted_runs.is_noted(tmp_path, recipe) == same
 
-    assert own_runs.is_noted(tmp_path, recipe)
+    assert trusted_runs.is_noted(tmp_path, recipe)
     for chance in trials.cases(60):
         content = damaged(whole, chance) if chance.random() < 0.5 else as_text(altered(json.loads(whole), chance))
         file.write_bytes(content)

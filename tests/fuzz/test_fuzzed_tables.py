@@ -18,7 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 from trials import Trials
 
-from fusionkit.config.registry import DATASETS, FOLDS
+from fusionkit.config.components.registry import DATASETS, FOLDS
 from fusionkit.data.datasets.fer2013_files import EMOTIONS, USAGES
 from fusionkit.data.readers.archives import open_member
 from fusionkit.interfaces import Dataset, Row

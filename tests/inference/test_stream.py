@@ -13,7 +13,7 @@ from torch import Tensor
 
 import fusionkit
 from fusionkit import DataError, FusionKitError, FusionModel, Jagged, ShapeError, Stream
-from fusionkit.config.registry import OPTIMIZERS, TRANSFORMS
+from fusionkit.config.components.registry import OPTIMIZERS, TRANSFORMS
 from fusionkit.interfaces import ModelOutput
 
 #: By modality the shape of an element, its chain, and how many encoders of it take every element by itself.

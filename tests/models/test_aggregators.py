@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fusionkit.config.registry import AGGREGATORS
+from fusionkit.config.components.registry import AGGREGATORS
 from fusionkit.errors import RecipeError
 from fusionkit.models.aggregators import AttentionPooling, BiLstm, Gru, Lstm, Transformer
 from fusionkit.models.aggregators.final_state import FinalState

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recipe
-from fusionkit.config.registry import ENCODERS, FUSIONS
+from fusionkit.config.components.registry import ENCODERS, FUSIONS
 from fusionkit.config.schema import ModelSpec
 from fusionkit.config.yaml import write_yaml
 from fusionkit.interfaces import Encoder, Fusion
 from fusionkit.models.build import FusionModel
 from fusionkit.models.inputs import refuse_other_numbers
 from fusionkit.models.loss_heads.target_scale import TargetScale
-from fusionkit.models.noise import assume_lengths
+from fusionkit.models.random_inputs import assume_lengths
 
 EPS = 1e-5
 CLASSES = ("calm", "happy", "sad")

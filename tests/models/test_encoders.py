@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from fusionkit.config.registry import ENCODERS
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.models.encoders import Conv1d, LogMel, Mlp, Spectrogram, TimmImage
 from fusionkit.models.encoders.gaps import lay_out

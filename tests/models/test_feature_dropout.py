@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import ModelOutput, Step
 from fusionkit.models.build import FusionModel, build
 from fusionkit.nn.jagged import Jagged

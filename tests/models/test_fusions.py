@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionkit.config.registry import FUSIONS
+from fusionkit.config.components.registry import FUSIONS
 from fusionkit.errors import RecipeError
 from fusionkit.models.fusions import Concat, Mrpn
 from fusionkit.nn.jagged import Jagged

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 
 import fusionkit
 from fusionkit import build, load_recipe
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.initial_weights import drop_weights, list_weight_files
-from fusionkit.config.registry import ENCODERS
 from fusionkit.errors import RecipeError, RunError, ShapeError
 from fusionkit.models.encoders import Conv2d
 from fusionkit.models.encoders.pixels import Pixels

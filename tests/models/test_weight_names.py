@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fusionkit.config.registry import AGGREGATORS, FUSIONS, LOSS_HEADS
+from fusionkit.config.components.registry import AGGREGATORS, FUSIONS, LOSS_HEADS
 
 WIDTHS = {"audio": 2, "video": 3}
 NAMES = ("a", "b", "c")

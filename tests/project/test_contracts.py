@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionkit.config.registry import (
+from fusionkit.config.components.registry import (
     AGGREGATORS,
     BALANCERS,
     DATASETS,

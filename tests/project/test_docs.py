@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fusionkit.config.library import find_recipe
 from fusionkit.config.recipe import load_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))  # scripts of the documentation import each other
@@ -133,7 +133,7 @@ def test_the_results_in_the_readme_are_those_that_were_measured():
 
 
 def test_every_component_has_a_place_in_the_reference(tmp_path):
-    from fusionkit.config.registry import REGISTRIES
+    from fusionkit.config.components.registry import REGISTRIES
 
     docs = tmp_path / "docs"
     docs.mkdir()
@@ -241,7 +241,7 @@ def test_the_overview_of_methods_ranks_them_over_sets_and_says_what_is_clear_and
 
 
 def test_the_comparisons_of_the_literature_hold_every_fusion_and_balancer_that_a_recipe_can_name_alone():
-    from fusionkit.config.registry import BALANCERS, FUSIONS
+    from fusionkit.config.components.registry import BALANCERS, FUSIONS
     from fusionkit.experiments import load_comparison
 
     elsewhere = {

@@ -16,24 +16,7 @@ PACKAGE = Path(__file__).parents[2] / "fusionkit"
 QUESTIONS = {"How", "What", "When", "Where", "Whether", "Which", "Who", "Whose", "Why"}
 #: First words that end like a verb in the third person and are none.
 NO_VERBS = {"Always", "As", "Classes", "Its", "Less", "Numbers", "Sometimes", "This", "Thus", "Towards"}
-#: Rooms whose functions all begin with a verb.
-ROOMS: tuple[str, ...] = (
-    "cli",
-    "config",
-    "data",
-    "evaluation",
-    "execution",
-    "experiments",
-    "inference",
-    "interfaces",
-    "models",
-    "nn",
-    "rendering",
-    "report",
-    "storage",
-    "testing",
-    "training",
-)
+ROOMS = sorted(each.name for each in PACKAGE.iterdir() if each.suffix == ".py" or (each / "__init__.py").is_file())
 
 
 def docstrings(room: str) -> Iterator[tuple[str, ast.AST, str]]:

@@ -156,7 +156,7 @@ def test_wheel_holds_the_recipes_and_the_marker_of_types_and_finds_them(tmp_path
         [
             sys.executable,
             "-c",
-            "from fusionkit.config.library import list_shipped_recipes; print(*list_shipped_recipes().values())",
+            "import fusionkit.config.shipped_recipes as shipped; print(*shipped.list_shipped_recipes().values())",
         ],
         env={**os.environ, "PYTHONPATH": str(tmp_path / "installed")},
         capture_output=True,

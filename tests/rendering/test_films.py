@@ -33,8 +33,8 @@ from fusionkit.rendering.emotions import (
 from fusionkit.rendering.expressions import Manner, express
 from fusionkit.rendering.films import Scene, record
 from fusionkit.rendering.layouts import make_ravdess_scene
-from fusionkit.rendering.performance import Take, perform
 from fusionkit.rendering.statements import CREMA_D_STATEMENTS, RAVDESS_STATEMENTS, pronounce
+from fusionkit.rendering.take import Take, perform
 
 SMALL = FilmSettings(size=(64, 48), frame_rate=10, seconds=0.6, sound_rate=16000)
 TINY = {"emotions": ["happy", "neutral"], "statements": [1], "repetitions": [1], "settings": SMALL}

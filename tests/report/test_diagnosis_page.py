@@ -13,7 +13,7 @@ from small_runs import recipe, run_of
 from fusionkit.cli import main
 from fusionkit.report.pages.diagnosis import write_diagnosis
 from fusionkit.report.text.diagnosis import diagnosis_words
-from fusionkit.storage.diagnosis import Diagnosis
+from fusionkit.storage.records.diagnosis import Diagnosis
 
 FOLDS = {"folds": {"type": "group_kfold", "folds": 2}, "batch_size": 4}
 

@@ -17,7 +17,7 @@ from fusionkit.experiments.agenda import make_agenda
 from fusionkit.report.pages.sections import paper_section
 from fusionkit.report.text.paper import better_singles_of_paper, contradictions, fold_table, mean_table, paper_sentences
 from fusionkit.report.text.published import published
-from fusionkit.storage.results import StatedExperiment
+from fusionkit.storage.records.results import StatedExperiment
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "aver"
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 from report_folders import record_of, results_of
 
-from fusionkit.cli.output import print_table
+from fusionkit.cli.terminal.output import print_table
 from fusionkit.errors import RunError
 from fusionkit.report.figures.confusion import draw_confusions
 from fusionkit.report.figures.curves import draw_learning_curves

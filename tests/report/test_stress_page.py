@@ -12,7 +12,7 @@ from fusionkit.interfaces import share
 from fusionkit.report.figures.stress import draw_stress
 from fusionkit.report.pages.stress import write_stress_page
 from fusionkit.report.text.stress import curves_of, evidence, level_text, rows_of, sentences
-from fusionkit.storage.stress import Stress, StressCurve
+from fusionkit.storage.records.stress import Stress, StressCurve
 
 
 def curve(column, branch, means, **other):

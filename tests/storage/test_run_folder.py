@@ -19,8 +19,8 @@ from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RunError
-from fusionkit.storage.card import Card
 from fusionkit.storage.locks import refuse_if_taken, sole_worker
+from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import content_hash, read_tensors, write_tensors
 from fusionkit.training import train

@@ -10,12 +10,12 @@ from report_folders import card_of, results_of, write_results
 
 from fusionkit.config.documents import check_shape
 from fusionkit.errors import RunError
-from fusionkit.storage.card import Card
-from fusionkit.storage.comparison import Comparison
-from fusionkit.storage.diagnosis import DiagnosedTarget, Gradients
-from fusionkit.storage.documents import figure, load_document, save_document
 from fusionkit.storage.files import as_json
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.comparison import Comparison
+from fusionkit.storage.records.diagnosis import DiagnosedTarget, Gradients
+from fusionkit.storage.records.document import figure, load_document, save_document
+from fusionkit.storage.records.results import Results
 
 MEASURED = Path(__file__).parents[2] / "benchmarks" / "results"
 BY_KIND: dict[str, list[Path]] = {}

@@ -10,7 +10,7 @@ from small_runs import recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.nn.timer import REST
 from fusionkit.training.profiling.advice import advise_on
-from fusionkit.training.profiling.records import (
+from fusionkit.training.profiling.step_profile import (
     BACKWARD,
     DATA,
     ENCODERS,

@@ -11,7 +11,7 @@ import torch
 from small_runs import same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.transforms import Spatial, TimeSlice
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.training import train

@@ -16,8 +16,8 @@ from lightning_fabric import Fabric
 from small_runs import recipe, run_of, steps_of
 from torch import Tensor
 
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import BALANCERS
 from fusionkit.data.assembly import assemble
 from fusionkit.interfaces import Balancer, Batch, GradientScale, Plan, Stage, Step
 from fusionkit.models.build import FusionModel, build

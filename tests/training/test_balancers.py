@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Step
 from fusionkit.training.balancers import MultiTerm

@@ -13,7 +13,7 @@ import torch
 from balancer_steps import numbers, step_of, tensor, terms_of
 from small_runs import run_of
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.errors import RecipeError
 from fusionkit.training import loop
 from fusionkit.training.stages import make_balancer

@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_runs import recipe, same_bits, steps_of, weights_of
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.evaluation import evaluate
 from fusionkit.training import train
 from fusionkit.training.log import Journal

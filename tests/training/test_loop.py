@@ -13,9 +13,9 @@ import torch
 from small_runs import epochs_of, recipe, run_of, same_bits, steps_of, weights_of
 from torch import Tensor
 
-from fusionkit.config.component_spec import DatasetSpec
+from fusionkit.config.components.registry import BALANCERS
+from fusionkit.config.components.specs import DatasetSpec
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import BALANCERS
 from fusionkit.config.schema import DataSpec
 from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets

@@ -14,8 +14,8 @@ from lightning_fabric.plugins import MixedPrecision
 from small_runs import recipe
 from torch import Tensor, nn
 
+from fusionkit.config.components.registry import OPTIMIZERS
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import OPTIMIZERS
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.interfaces import OptimizerRecipe, Stage
 from fusionkit.models.build import FusionModel, build

@@ -25,7 +25,7 @@ from fusionkit.models.build import build
 from fusionkit.nn.timer import REST, Timer
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
-from fusionkit.training.profiling.records import (
+from fusionkit.training.profiling.step_profile import (
     BACKWARD,
     DATA,
     FUSION,

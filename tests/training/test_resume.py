@@ -19,8 +19,8 @@ from small_runs import recipe, same_bits, steps_of, weights_of
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.recipe import load_recipe
-from fusionkit.config.registry import BALANCERS
 from fusionkit.data.loading.loader import _begin_worker
 from fusionkit.errors import FusionKitWarning, RunError
 from fusionkit.execution.workers import STOPPING
@@ -29,9 +29,9 @@ from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import read_tensors, write_tensors
 from fusionkit.training import Interrupted, train
 from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, pack_optimizer_state
+from fusionkit.training.interruption import Listener
 from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
-from fusionkit.training.signals import Listener
 from fusionkit.training.state import TrainingState
 
 CASES: dict[str, dict[str, Any]] = {
@@ -454,7 +454,7 @@ def test_a_second_request_to_end_takes_its_usual_course_and_an_echo_or_a_notice_
             for signum in (signal.SIGUSR1, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGTERM):
                 signal.raise_signal(signum)  # a notice, again and again, and what it announced, on two ways at once
             assert (listener.received, course) == (signal.SIGUSR1, [])
-            monkeypatch.setattr("fusionkit.training.signals.ECHO_SECONDS", 0.0)
+            monkeypatch.setattr("fusionkit.training.interruption.ECHO_SECONDS", 0.0)
             signal.raise_signal(signal.SIGINT)
             assert course == [signal.SIGINT]
             signal.raise_signal(signal.SIGTERM)

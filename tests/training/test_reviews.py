@@ -21,9 +21,9 @@ from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 from fusionkit.training.balancers import GBlendOnline
+from fusionkit.training.interruption import Interrupted
 from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
-from fusionkit.training.signals import Interrupted
 from fusionkit.training.step.learner import Learner
 from fusionkit.training.step.parts import Parts
 

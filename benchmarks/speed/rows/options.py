@@ -28,7 +28,7 @@ from rounds import Work, compare
 from torch import nn
 from torch._dynamo.utils import counters
 
-from fusionkit.config.registry import OPTIMIZERS
+from fusionkit.config.components.registry import OPTIMIZERS
 from fusionkit.data.loading.batching import EpochBatches
 from fusionkit.inference.stream import Stream
 from fusionkit.interfaces import count_at_once

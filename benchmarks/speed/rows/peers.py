@@ -14,7 +14,7 @@ from records import Measurement, Number, Target
 from rounds import compare
 from torch import Tensor, nn
 
-from fusionkit.config.registry import OPTIMIZERS
+from fusionkit.config.components.registry import OPTIMIZERS
 from fusionkit.interfaces import OptimizerRecipe
 from rows.registry import NotMeasuredError, Place, row
 

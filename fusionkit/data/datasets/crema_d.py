@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.crema_d_names import (
     BROKEN,
     EMOTIONS,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.fer2013_files import EMOTIONS, SIDE, USAGES, find_faces
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row

@@ -11,11 +11,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.config.schema import Seed
 from fusionkit.data.datasets.gaussian_optimum import Warp, compute_equidistant_accuracy
 from fusionkit.data.datasets.synthetic import refuse_too_many
-from fusionkit.data.generators import make_generator
+from fusionkit.data.seeds import make_generator
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.data.datasets.film_columns import FilmColumns
 from fusionkit.data.datasets.film_files import refuse_unprepared
 from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, make_modality

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.config.schema import Seed
 from fusionkit.data.datasets.fer2013 import Fer2013
 from fusionkit.data.datasets.ravdess_names import EMOTIONS, INTENSITIES, STATEMENTS, RavdessName

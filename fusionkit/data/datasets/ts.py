@@ -10,8 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.data.readers.ts import TsCase, TsFile, read_ts
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import DATASETS
+from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.readers.files import expand_path, place_error
 from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, read_audio, read_header
 from fusionkit.errors import DataError, Problem

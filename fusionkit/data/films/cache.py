@@ -15,7 +15,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from fusionkit.config.registry import check_component
+from fusionkit.config.components.registry import check_component
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.records import ClipRecord, Source
 from fusionkit.data.readers.archives import open_member, read_fingerprint

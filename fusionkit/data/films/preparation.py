@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from fusionkit.config.component_spec import DetectorSpec
+from fusionkit.config.components.specs import DetectorSpec
 from fusionkit.config.plugins import import_plugins
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import PrepareSpec

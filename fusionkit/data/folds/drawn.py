@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from fusionkit.config.registry import FOLDS
+from fusionkit.config.components.registry import FOLDS
 from fusionkit.config.schema import Seed
 from fusionkit.data.splits import draw_units, split_off
 from fusionkit.errors import DataError, Problem

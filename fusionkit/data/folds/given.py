@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fusionkit.config.registry import FOLDS
+from fusionkit.config.components.registry import FOLDS
 from fusionkit.data.readers.files import find_existing, read_text
 from fusionkit.data.splits import make_sort_key, refuse_unknown_samples, split_off
 from fusionkit.errors import DataError, Problem

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field
 
-from fusionkit.config.registry import FOLDS
+from fusionkit.config.components.registry import FOLDS
 from fusionkit.config.schema import Seed
 from fusionkit.data.splits import group_ids, make_sort_key, split_off
 from fusionkit.errors import DataError, Problem, did_you_mean

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusionkit.config.component_spec import FoldsSpec
-from fusionkit.config.registry import FOLDS
+from fusionkit.config.components.registry import FOLDS
+from fusionkit.config.components.specs import FoldsSpec
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Folds, Row, Split
 

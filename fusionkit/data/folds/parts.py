@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import FOLDS
+from fusionkit.config.components.registry import FOLDS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Folds, Row, Split
 

@@ -14,9 +14,9 @@ from torch.utils.data import Dataset as TorchDataset
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.failures import Failure, find_place
+from fusionkit.data.loading.processes import Crew, Watch, describe_death, describe_hang, wait_for_workers
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.loading.transfer import Parcel, prepare_worker
-from fusionkit.data.loading.workers import Crew, Watch, describe_death, describe_hang, wait_for_workers
 from fusionkit.errors import FusionKitError, TrainingError
 from fusionkit.execution.workers import leave_signals_to_parent
 from fusionkit.interfaces import Batch, DeviceTransform, Transform

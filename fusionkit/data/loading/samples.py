@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from fusionkit.data.generators import make_generator
 from fusionkit.data.loading.batching import Draw
 from fusionkit.data.loading.collation import Sample, fit_numbers
 from fusionkit.data.loading.failures import measure_length, name_sample
+from fusionkit.data.seeds import make_generator
 from fusionkit.data.splits import refuse_unknown_samples
 from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform

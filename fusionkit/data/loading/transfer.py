@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.loading.failures import Failure
-from fusionkit.data.loading.workers import describe_shared_memory
+from fusionkit.data.loading.processes import describe_shared_memory
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from fusionkit.data.readers.files import is_file, name_errors
 from fusionkit.data.readers.limits import check_size, read_limits
-from fusionkit.data.readers.promises import find_promise
+from fusionkit.data.readers.promised_lengths import find_promise
 from fusionkit.data.readers.sound.tracks import count_in_words
 from fusionkit.errors import DataError, Problem
 

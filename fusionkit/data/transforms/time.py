@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import TRANSFORMS
+from fusionkit.config.components.registry import TRANSFORMS
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Transform
 

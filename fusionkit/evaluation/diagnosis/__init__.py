@@ -3,7 +3,7 @@
 from fusionkit.evaluation.diagnosis.diagnosis import diagnose
 from fusionkit.evaluation.diagnosis.folds import check_recipes, merge
 from fusionkit.evaluation.diagnosis.separate import Separate, open_separate
-from fusionkit.storage.diagnosis import Diagnosis
 from fusionkit.storage.experiment_folder import find_runs
+from fusionkit.storage.records.diagnosis import Diagnosis
 
 __all__ = ["Diagnosis", "Separate", "check_recipes", "diagnose", "find_runs", "merge", "open_separate"]

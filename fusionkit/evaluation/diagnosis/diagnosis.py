@@ -21,9 +21,9 @@ from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
 from fusionkit.models.build import FusionModel
-from fusionkit.storage.diagnosis import Cost, DiagnosedProtocol, Diagnosis
-from fusionkit.storage.documents import figure
 from fusionkit.storage.environment import choose_device, describe_environment
+from fusionkit.storage.records.diagnosis import Cost, DiagnosedProtocol, Diagnosis
+from fusionkit.storage.records.document import figure
 from fusionkit.storage.run_folder import RunFolder
 
 OF_FEW_GROUPS = (

@@ -9,8 +9,8 @@ from typing import Any
 from fusionkit.errors import RunError
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.statistics import estimate_mean
-from fusionkit.storage.diagnosis import Diagnosis
 from fusionkit.storage.files import guard_write
+from fusionkit.storage.records.diagnosis import Diagnosis
 from fusionkit.storage.run_folder import RunFolder
 
 KEPT = ("format", "modalities", "commit", "device", "platform", "command", "versions", "time")

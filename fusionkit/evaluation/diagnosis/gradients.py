@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionkit.storage.diagnosis import Gradients
-from fusionkit.storage.documents import Figure, figure
+from fusionkit.storage.records.diagnosis import Gradients
+from fusionkit.storage.records.document import Figure, figure
 
 THIRDS = ("first", "middle", "last")
 BINS = 20

@@ -10,8 +10,8 @@ from torch import Tensor
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.models.loss_heads.class_metrics import expected_calibration_error
 from fusionkit.models.loss_heads.number_metrics import as_columns
-from fusionkit.storage.diagnosis import Calibration, Disagreement, Rescued
-from fusionkit.storage.documents import figure
+from fusionkit.storage.records.diagnosis import Calibration, Disagreement, Rescued
+from fusionkit.storage.records.document import figure
 
 MOST_NAMED = 20
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from fusionkit.evaluation.bootstrap import SEED, draw_counts, resample_metrics
 from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.models.loss_heads.number_metrics import as_columns
-from fusionkit.storage.diagnosis import ClassGain
-from fusionkit.storage.documents import Figure, figure
+from fusionkit.storage.records.diagnosis import ClassGain
+from fusionkit.storage.records.document import Figure, figure
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from fusionkit.evaluation.diagnosis.shapley import shapley_shares
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, name_of, without
 from fusionkit.evaluation.predictions import average_of_present, product_of_present
 from fusionkit.models.build import FusionModel
-from fusionkit.storage.diagnosis import Constant, DiagnosedTarget, Fusing, Probe, Shapley, Single
-from fusionkit.storage.documents import describe_measures, figure
+from fusionkit.storage.records.diagnosis import Constant, DiagnosedTarget, Fusing, Probe, Shapley, Single
+from fusionkit.storage.records.document import describe_measures, figure
 
 ALONE, OWN_HEAD, PROBE = "trained alone", "its own head", "linear head on its frozen encoder"
 """Where the answer of a single modality comes from, the best first."""

@@ -12,15 +12,22 @@ from statistics import fmean
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.evaluation.bootstrap import RESAMPLES
+from fusionkit.evaluation.robustness.folders import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
-from fusionkit.evaluation.robustness.sources import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.execution.workers import show_progress
 from fusionkit.interfaces import Metric
-from fusionkit.storage.documents import Figure, describe_measures, figure, save_document
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.stress import Stress, StressCurve, StressedInput, StressedWeights, StressPoint, StressTarget
+from fusionkit.storage.records.document import Figure, describe_measures, figure, save_document
+from fusionkit.storage.records.stress import (
+    Stress,
+    StressCurve,
+    StressedInput,
+    StressedWeights,
+    StressPoint,
+    StressTarget,
+)
 
 UNITS = {"missing": "share", "noise": "standard deviations", "shift": "seconds", "swap": "share"}
 

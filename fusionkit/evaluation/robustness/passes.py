@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.assembly import Assembly
-from fusionkit.data.generators import make_generator
 from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.seeds import make_generator
 from fusionkit.evaluation.branches import TrainedBranches
 from fusionkit.evaluation.predictions import said_of
 from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted

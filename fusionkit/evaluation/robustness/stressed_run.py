@@ -19,8 +19,8 @@ from fusionkit.evaluation.robustness.passes import UNTOUCHED, Passes
 from fusionkit.evaluation.robustness.spread import Measured, measure
 from fusionkit.interfaces import Metric
 from fusionkit.models.build import FusionModel
-from fusionkit.storage.documents import Figure
 from fusionkit.storage.environment import choose_device
+from fusionkit.storage.records.document import Figure
 from fusionkit.storage.run_folder import RunFolder
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.config.registry import AGGREGATORS
+from fusionkit.config.components.registry import AGGREGATORS
 from fusionkit.interfaces import Aggregator
 from fusionkit.nn.jagged import Jagged
 

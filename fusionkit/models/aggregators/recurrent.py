@@ -8,7 +8,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import AGGREGATORS
+from fusionkit.config.components.registry import AGGREGATORS
 from fusionkit.interfaces import Aggregator
 from fusionkit.models.aggregators.final_state import Cell, FinalState
 from fusionkit.nn.jagged import Jagged

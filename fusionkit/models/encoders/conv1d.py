@@ -9,7 +9,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.config.registry import ENCODERS
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.interfaces import Encoder
 from fusionkit.models.encoders.activations import ActivationName, NormName, make_activation, make_norm

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import ENCODERS
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.errors import ShapeError
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.nn.layers import FeatureNorm

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.config.registry import ENCODERS
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.encoders.activations import ActivationName, NormName, make_activation, make_norm
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import ENCODERS
+from fusionkit.config.components.registry import ENCODERS
 from fusionkit.interfaces import Encoder, count_at_once
 from fusionkit.models.encoders.stft import SegmentMode, WaveSegments
 from fusionkit.nn.jagged import Jagged

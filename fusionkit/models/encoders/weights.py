@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from fusionkit.config.library import list_shipped_recipes
+from fusionkit.config.shipped_recipes import list_shipped_recipes
 from fusionkit.errors import FusionKitError, RunError, ShapeError
 from fusionkit.storage.tensor_files import read_tensors
 

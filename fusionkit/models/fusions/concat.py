@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusionkit.config.registry import FUSIONS
+from fusionkit.config.components.registry import FUSIONS
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.layers import FeatureNorm

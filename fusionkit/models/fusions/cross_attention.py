@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.config.registry import FUSIONS
+from fusionkit.config.components.registry import FUSIONS
 from fusionkit.errors import RecipeError
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from fusionkit.config.registry import FUSIONS
+from fusionkit.config.components.registry import FUSIONS
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged

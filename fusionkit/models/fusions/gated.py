@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionkit.config.registry import FUSIONS
+from fusionkit.config.components.registry import FUSIONS
 from fusionkit.interfaces import Fusion
 from fusionkit.models.fusions.projections import Projections
 from fusionkit.nn.jagged import Jagged

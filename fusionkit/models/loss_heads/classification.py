@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.models.loss_heads.class_head import SoftmaxHead
 from fusionkit.models.loss_heads.class_metrics import order_weights
 from fusionkit.nn.layers import make_scoring

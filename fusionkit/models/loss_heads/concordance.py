@@ -9,7 +9,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.models.loss_heads.number_head import NumberHead
 from fusionkit.models.loss_heads.target_scale import mean
 from fusionkit.nn.distributed import sum_over_processes

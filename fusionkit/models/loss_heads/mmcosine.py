@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.errors import ShapeError
 from fusionkit.models.loss_heads.class_head import SoftmaxHead
 

@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import did_you_mean
 from fusionkit.interfaces import LossHead, RawTarget, share
 from fusionkit.models.loss_heads.class_metrics import F1, check_names, order_weights

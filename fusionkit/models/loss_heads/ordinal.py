@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.interfaces import Metric
 from fusionkit.models.loss_heads.class_head import ClassHead
 from fusionkit.models.loss_heads.class_metrics import (

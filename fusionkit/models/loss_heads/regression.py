@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.config.registry import LOSS_HEADS
+from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.models.loss_heads.number_head import NumberHead
 from fusionkit.models.loss_heads.target_scale import Center, huber_center, mean, median
 

@@ -9,7 +9,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import FUSED
 from fusionkit.report.figures.features import Cloud, class_indices
 from fusionkit.storage.experiment_folder import ExperimentFolder, Said
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 Runs = Mapping[tuple[str, int], str]
 """The run folder by fold and seed."""

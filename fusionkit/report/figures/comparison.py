@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fusionkit.report.figures.folds import KINDS, kind_of
 from fusionkit.report.figures.style import COLOURS, FAINT, INK, canvas, fitting
 from fusionkit.report.text.comparison import compared, in_order, is_sure
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

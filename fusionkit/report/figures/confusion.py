@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import ENSEMBLES
 from fusionkit.report.figures.style import INK, WIDEST, canvas, fitting
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

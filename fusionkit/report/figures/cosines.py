@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
 from fusionkit.report.figures.style import FAINT, INK, canvas, fitting, style_of
-from fusionkit.storage.diagnosis import Gradients
+from fusionkit.storage.records.diagnosis import Gradients
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.report.figures.confusion import draw_confusions
 from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
-from fusionkit.storage.results import ResultColumn, Results, Summary
+from fusionkit.storage.records.results import ResultColumn, Results, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fusionkit.errors import RunError
 from fusionkit.report.figures.style import FAINT, WIDEST, canvas, fitting, style_of
 from fusionkit.report.text.stress import PER_CENT, curves_of, measure_in_words, reads_it
-from fusionkit.storage.stress import Stress, StressCurve
+from fusionkit.storage.records.stress import Stress, StressCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fusionkit.report.figures.style import FAINT, INK, canvas, fitting
 from fusionkit.report.text.tables import table_text
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ from fusionkit.report.text.comparison import (
     ranking_rows,
 )
 from fusionkit.report.text.tables import format_p, format_value, p_in_words
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 
 FILES = ("comparison.png", "cost.png")
 PAIRS_HEADER = ("", "against", "difference", "p", "p Holm")

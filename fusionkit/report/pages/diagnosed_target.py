@@ -6,11 +6,11 @@ from fusionkit.evaluation.diagnosis.subsets import name_of
 from fusionkit.interfaces import Metric
 from fusionkit.report.pages.blocks import Block, Paragraph, Section, Table, section
 from fusionkit.report.text.diagnosis_scores import HOW
-from fusionkit.report.text.noise import TOO_FEW, has_few_groups, has_interval, spared_words
+from fusionkit.report.text.significance import TOO_FEW, has_few_groups, has_interval, spared_words
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
 from fusionkit.report.text.wording import list_names
-from fusionkit.storage.diagnosis import DiagnosedTarget, Diagnosis
-from fusionkit.storage.documents import Figure
+from fusionkit.storage.records.diagnosis import DiagnosedTarget, Diagnosis
+from fusionkit.storage.records.document import Figure
 
 RIVALS = {"best_single": "best single modality"} | {name: f"{how} of single modalities" for name, how in HOW.items()}
 """By name in a diagnosis, what fusing is held against."""

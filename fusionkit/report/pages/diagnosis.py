@@ -33,8 +33,8 @@ from fusionkit.report.pages.experiment import Report, write_pages
 from fusionkit.report.text.diagnosis import diagnosis_words, one_modality
 from fusionkit.report.text.tables import NOTHING, SHARE
 from fusionkit.report.text.wording import list_names
-from fusionkit.storage.diagnosis import Diagnosis
-from fusionkit.storage.documents import Figure
+from fusionkit.storage.records.diagnosis import Diagnosis
+from fusionkit.storage.records.document import Figure
 
 MOST_RUNS = 8
 

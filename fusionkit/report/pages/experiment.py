@@ -17,7 +17,7 @@ from fusionkit.report.pages.gallery import FILES, Gallery
 from fusionkit.report.pages.sections import notes_section, paper_section, recipe_section, short_section, table_section
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.files import replace_file
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.results import Results
 from fusionkit.version import __version__
 
 

@@ -23,7 +23,7 @@ from fusionkit.report.figures.numbers import Pairs, draw_numbers
 from fusionkit.report.pages.blocks import Block, Missing, Paragraph, Section, Table, picture, section
 from fusionkit.report.text.tables import NOTHING, format_value
 from fusionkit.storage.experiment_folder import ExperimentFolder, Said
-from fusionkit.storage.results import ResultColumn
+from fusionkit.storage.records.results import ResultColumn
 
 MOST_MATRICES = 9
 FILES = tuple(

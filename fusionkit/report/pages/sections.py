@@ -9,7 +9,7 @@ from fusionkit.report.text.paper import contradictions, fold_table, mean_table, 
 from fusionkit.report.text.published import published
 from fusionkit.report.text.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.text.verdict import verdict
-from fusionkit.storage.results import Difference, Results, Variant
+from fusionkit.storage.records.results import Difference, Results, Variant
 
 
 def short_section(results: Results) -> Section:

@@ -23,7 +23,7 @@ from fusionkit.report.text.stress import (
     sentences,
 )
 from fusionkit.report.text.tables import NOTHING
-from fusionkit.storage.stress import Stress
+from fusionkit.storage.records.stress import Stress
 
 
 def write_stress_page(document: Stress, out: str | Path) -> Report:

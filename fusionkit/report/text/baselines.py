@@ -13,8 +13,8 @@ from fusionkit.report.text.wording import (
     noise_words_of,
     sign_of,
 )
-from fusionkit.storage.card import Card
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.card import Card
+from fusionkit.storage.records.results import Results
 
 WAYS = {ENSEMBLE: "by averaging their answers", ENSEMBLE_LOG: "by averaging the logarithms"}
 """By branch, how an ensemble is made."""

@@ -8,8 +8,8 @@ from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.report.text.tables import NOTHING, format_p, format_value
 from fusionkit.report.text.units import in_bytes, in_thousands, in_time
-from fusionkit.storage.comparison import Comparison, Pair
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.comparison import Comparison, Pair
+from fusionkit.storage.records.results import Results
 
 HEADER = ("", "mean", "difference", "from", "to", "p", "p Holm", "rank")
 COST_HEADER = ("", "parameters", "memory", "an epoch", "a run")

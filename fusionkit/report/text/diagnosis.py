@@ -9,7 +9,7 @@ from fusionkit.report.text.diagnosis_scores import (
     points,
     with_interval,
 )
-from fusionkit.report.text.noise import (
+from fusionkit.report.text.significance import (
     NO_TIME,
     TOO_FEW,
     has_few_groups,
@@ -20,8 +20,8 @@ from fusionkit.report.text.noise import (
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
 from fusionkit.report.text.verdict import nothing_to_fuse
 from fusionkit.report.text.wording import MOST_LISTED, list_names
-from fusionkit.storage.diagnosis import DiagnosedTarget, Diagnosis
-from fusionkit.storage.documents import Figure
+from fusionkit.storage.records.diagnosis import DiagnosedTarget, Diagnosis
+from fusionkit.storage.records.document import Figure
 
 ROUNDING = 1e-6
 """Differences of scores below this are of rounding, such as of two optimisations of the same linear head."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric
-from fusionkit.report.text.noise import has_interval
+from fusionkit.report.text.significance import has_interval
 from fusionkit.report.text.tables import format_value
-from fusionkit.storage.diagnosis import DiagnosedTarget, Diagnosis
-from fusionkit.storage.documents import Figure
+from fusionkit.storage.records.diagnosis import DiagnosedTarget, Diagnosis
+from fusionkit.storage.records.document import Figure
 
 HOW = {ENSEMBLE: "average", ENSEMBLE_LOG: "average of the logarithms"}
 """By ensemble, how single modalities are put together."""

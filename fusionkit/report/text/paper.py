@@ -12,7 +12,7 @@ from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.published import Published, short_source
 from fusionkit.report.text.tables import format_value
-from fusionkit.storage.results import ResultColumn, Results
+from fusionkit.storage.records.results import ResultColumn, Results
 
 FUSING = (FUSED, *ENSEMBLES, CONSTANT)
 NOT_MEASURED = "not measured"

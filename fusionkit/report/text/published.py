@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
-from fusionkit.storage.results import StatedExperiment
+from fusionkit.storage.records.results import StatedExperiment
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
 from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
-from fusionkit.report.text.noise import TOO_FEW, noise_words
+from fusionkit.report.text.significance import TOO_FEW, noise_words
 from fusionkit.report.text.tables import NOTHING, format_value
-from fusionkit.storage.stress import Stress, StressCurve, StressPoint, StressTarget
+from fusionkit.storage.records.stress import Stress, StressCurve, StressPoint, StressTarget
 
 HEADINGS = {"missing": "Missing", "noise": "Noisy", "shift": "Shifted in time", "swap": "Of someone else"}
 MEANINGS = {

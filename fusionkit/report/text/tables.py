@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.text.published import published
-from fusionkit.storage.results import Results, Summary
+from fusionkit.storage.records.results import Results, Summary
 
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"

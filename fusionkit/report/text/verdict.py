@@ -19,8 +19,8 @@ from fusionkit.report.text.wording import (
     sign_of,
     surely,
 )
-from fusionkit.storage.comparison import Comparison
-from fusionkit.storage.results import Results
+from fusionkit.storage.records.comparison import Comparison
+from fusionkit.storage.records.results import Results
 
 NOISE = (
     "Larger than noise means p < 0.05 in the paired t-test over folds that allows for training parts that overlap "

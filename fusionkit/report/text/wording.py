@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.report.text.tables import format_value
-from fusionkit.storage.results import Difference, Gain, Results
+from fusionkit.storage.records.results import Difference, Gain, Results
 
 MOST_LISTED = 6
 

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.training.balancers.separate_gradients import MergedGradients
 
 SWEEPS = 200

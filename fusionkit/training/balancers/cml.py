@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union
 from fusionkit.training.balancers.terms import find_classes, split_terms

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.training.balancers.separate_gradients import ChosenGradients
 
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import Balancer, Plan, Step
 from fusionkit.nn.distributed import sum_over_processes, world_size
 from fusionkit.training.balancers.separate_gradients import find_blocks, flatten

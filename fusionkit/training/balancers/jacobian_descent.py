@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.training.balancers.separate_gradients import MergedGradients
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.nn.distributed import mean_over_union

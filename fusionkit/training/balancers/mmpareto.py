@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import Step
 from fusionkit.training.balancers.separate_gradients import MergedGradients
 from fusionkit.training.balancers.terms import sum_branches

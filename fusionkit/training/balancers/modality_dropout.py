@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.training.balancers.presence import drop_modalities

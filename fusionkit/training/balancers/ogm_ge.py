@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import Balancer, GradientScale, Step
 from fusionkit.training.balancers.likelihood import estimate_likelihoods
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import Balancer, EpochPlan, Review, Step
 from fusionkit.training.balancers.terms import find_classes
 

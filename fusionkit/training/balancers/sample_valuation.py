@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
 from fusionkit.interfaces import Balancer, EpochPlan, Repeat, Review, Step
 from fusionkit.training.balancers.terms import find_classes
 

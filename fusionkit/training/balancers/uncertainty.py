@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor, nn
 
-from fusionkit.config.marks import ANY_ORDER
-from fusionkit.config.registry import BALANCERS
+from fusionkit.config.components.registry import BALANCERS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Balancer, Step
 

@@ -7,7 +7,7 @@ import torch
 from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.execution.workers import count_processors
 from fusionkit.nn.timer import REST
-from fusionkit.training.profiling.records import (
+from fusionkit.training.profiling.step_profile import (
     AGGREGATOR,
     DATA,
     ENCODERS,

@@ -14,7 +14,7 @@ from fusionkit.models.build import FusionModel
 from fusionkit.nn.timer import label_nothing
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.profiling.advice import advise_on
-from fusionkit.training.profiling.records import StageProfile
+from fusionkit.training.profiling.step_profile import StageProfile
 from fusionkit.training.profiling.watch import Watch
 
 

@@ -13,7 +13,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.errors import TrainingError
 from fusionkit.interfaces import Batch, LossHead, RawTarget, Stage
 from fusionkit.models.build import FusionModel
-from fusionkit.models.noise import count_samples, draw_noise
+from fusionkit.models.random_inputs import count_samples, draw_noise
 from fusionkit.nn.memory import FEWER_SAMPLES, SMALLER_BATCHES, explain_full_memory, make_batch_error
 from fusionkit.nn.timer import time_work, wait_for
 from fusionkit.training.placement import list_modalities

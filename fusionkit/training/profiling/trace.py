@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from fusionkit.training.profiling.records import LONG_CALL, Calls, Operator
+from fusionkit.training.profiling.step_profile import LONG_CALL, Calls, Operator
 
 
 class Trace:

@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.timer import REST, Timer, label_nothing
-from fusionkit.training.profiling.records import (
+from fusionkit.training.profiling.step_profile import (
     AGGREGATOR,
     BACKWARD,
     DATA,

@@ -17,7 +17,7 @@ from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.nn.timer import REST, Label, label_nothing
-from fusionkit.training.profiling.records import BACKWARD, LOSSES, OPTIMIZER
+from fusionkit.training.profiling.step_profile import BACKWARD, LOSSES, OPTIMIZER
 from fusionkit.training.step.gradients import (
     accumulate,
     apply_scale,

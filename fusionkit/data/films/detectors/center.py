@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from fusionkit.config.registry import DETECTORS
+from fusionkit.config.components.registry import DETECTORS
 from fusionkit.interfaces import Box, FaceDetector
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import DETECTORS
+from fusionkit.config.components.registry import DETECTORS
 from fusionkit.data.films.detectors.packages import DETECTOR_KEY, find_network, require_dlib
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import Box, FaceDetector

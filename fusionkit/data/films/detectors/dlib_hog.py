@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from torch import Tensor
 
-from fusionkit.config.registry import DETECTORS
+from fusionkit.config.components.registry import DETECTORS
 from fusionkit.data.films.detectors.packages import require_dlib
 from fusionkit.interfaces import Box, FaceDetector
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.files import name_errors, refuse_no_file
-from fusionkit.data.readers.promises import split_mov
+from fusionkit.data.readers.promised_lengths import split_mov
 from fusionkit.data.readers.sound.flac import is_flac, skip_tags, split_flac
 from fusionkit.data.readers.sound.headers import UNSTATED_LENGTH
 from fusionkit.data.readers.sound.mp3 import split_mp3

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict, model_validator
 
-from fusionkit.storage.documents import Interval, Part
+from fusionkit.storage.records.document import Interval, Part
 
 
 class Budget(Part):

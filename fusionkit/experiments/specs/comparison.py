@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal, Self
 import torch
 from pydantic import Field, model_validator
 
-from fusionkit.config.component_spec import FoldsSpec, Record
+from fusionkit.config.components.specs import FoldsSpec, Record
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe, Seed
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.experiments.experiment import Experiment, load_experiment
-from fusionkit.experiments.spec import ExperimentSpec
+from fusionkit.experiments.specs.experiment import ExperimentSpec
 
 Value = bool | int | float | str | None
 

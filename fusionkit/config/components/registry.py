@@ -15,7 +15,8 @@ from typing import Any, Generic, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from fusionkit import interfaces
-from fusionkit.config.component_spec import (
+from fusionkit.config.components.signature import make_options, read_arguments
+from fusionkit.config.components.specs import (
     AggregatorSpec,
     BalancerSpec,
     ComponentSpec,
@@ -31,7 +32,6 @@ from fusionkit.config.component_spec import (
     TransformSpec,
 )
 from fusionkit.config.plugins import load_entry_points
-from fusionkit.config.signature import make_options, read_arguments
 from fusionkit.config.validation import Finding, list_findings
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
-from fusionkit.storage.diagnosis import DiagnosedTarget, Diagnosis
-from fusionkit.storage.documents import Figure
+from fusionkit.storage.records.diagnosis import DiagnosedTarget, Diagnosis
+from fusionkit.storage.records.document import Figure
 
 NO_WIDTH = 1e-6
 """An interval that is narrower than this is none: every resample gave the same."""

@@ -1,7 +1,7 @@
 """Components as a recipe names them, a record per kind: a name, and options as plain data.
 
-Nothing here knows a component: `fusionkit.config.registry` does. So a recipe can be read and printed without building
-anything.
+Nothing here knows a component: `fusionkit.config.components.registry` does. So a recipe can be read and printed
+without building anything.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fusionkit.config.registry import REGISTRIES, Component
+from fusionkit.config.components.registry import REGISTRIES, Component
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}

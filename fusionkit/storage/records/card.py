@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from fusionkit.config.validation import find_value
 from fusionkit.interfaces import Metric, TargetKind
-from fusionkit.storage.documents import Document, Figure, Measured, Part
+from fusionkit.storage.records.document import Document, Figure, Measured, Part
 
 
 class CardProtocol(Part):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fusionkit.config.completion import complete_model
+from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import build_head
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, did_you_mean

@@ -6,13 +6,13 @@ import sys
 from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
-from fusionkit.cli.output import open_console, print_paragraph, print_table
+from fusionkit.cli.terminal.output import open_console, print_paragraph, print_table
 from fusionkit.report.text.units import in_rate, in_seconds
 
 if TYPE_CHECKING:
     from fusionkit.storage.run_folder import RunFolder
     from fusionkit.training import Profile
-    from fusionkit.training.profiling.records import StageProfile
+    from fusionkit.training.profiling.step_profile import StageProfile
 
 
 def make_profile(run: RunFolder, as_json: bool) -> Profile:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionkit.config.component_spec import LossHeadSpec
+from fusionkit.config.components.specs import LossHeadSpec
 from fusionkit.config.schema import ModalitySpec, ModelSpec
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 from fusionkit.interfaces import Dataset

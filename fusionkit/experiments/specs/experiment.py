@@ -7,10 +7,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fusionkit.config.component_spec import Record
+from fusionkit.config.components.specs import Record
 from fusionkit.config.schema import Name, Seed
 from fusionkit.errors import did_you_mean
-from fusionkit.experiments.reference import ReferenceSpec
+from fusionkit.experiments.specs.published import ReferenceSpec
 from fusionkit.storage.files import folder_name
 
 VariantName = str

@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from fusionkit.cli.output import speaks
+from fusionkit.cli.terminal.output import speaks
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from fusionkit.interfaces import Metric, TargetKind
-from fusionkit.storage.documents import Document, Figure, Measured, Part
+from fusionkit.storage.records.document import Document, Figure, Measured, Part
 
 Third = Literal["first", "middle", "last"]
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from fusionkit.config.component_spec import Record
+from fusionkit.config.components.specs import Record
 from fusionkit.errors import Problem, did_you_mean
 from fusionkit.interfaces import Metric
 

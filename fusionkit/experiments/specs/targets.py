@@ -12,7 +12,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.errors import Problem, RecipeError, did_you_mean
 
 if TYPE_CHECKING:
-    from fusionkit.experiments.spec import ExperimentSpec
+    from fusionkit.experiments.specs.experiment import ExperimentSpec
 
 
 def list_targets(

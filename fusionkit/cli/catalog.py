@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionkit.cli.output import (
+from fusionkit.cli.terminal.output import (
     JsonOption,
     PluginOption,
     make_shipped_argument,
@@ -21,7 +21,7 @@ from fusionkit.cli.output import (
 from fusionkit.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
-    from fusionkit.config.reference import ComponentPage, Option
+    from fusionkit.config.components.reference import ComponentPage, Option
 
 LONGEST_DEFAULT = 60
 
@@ -51,8 +51,8 @@ def list_components(
 ) -> None:
     """List the components that a recipe may name."""
     _import(plugins)
-    from fusionkit.config.reference import find_kind
-    from fusionkit.config.registry import REGISTRIES
+    from fusionkit.config.components.reference import find_kind
+    from fusionkit.config.components.registry import REGISTRIES
 
     kinds = [find_kind(kind)] if kind else list(REGISTRIES)
     found = {name: {component.name: component.summary for component in REGISTRIES[name]} for name in kinds}
@@ -77,7 +77,7 @@ def show(
 ) -> None:
     """Show a component's formula, options and source."""
     _import(plugins)
-    from fusionkit.config.reference import read_component
+    from fusionkit.config.components.reference import read_component
 
     page = read_component(kind, name)
     if as_json:
@@ -104,7 +104,7 @@ def schema(
 @recipes_app.command("list")
 def list_recipes(as_json: JsonOption = False) -> None:
     """List the recipes, experiments and comparisons that come with the library."""
-    from fusionkit.config.library import list_shipped_recipes, read_summary
+    from fusionkit.config.shipped_recipes import list_shipped_recipes, read_summary
 
     found = {name: read_summary(path) for name, path in list_shipped_recipes().items()}
     if as_json:
@@ -126,7 +126,7 @@ def copy(
     An experiment brings the recipes that it names. The schemas that their first lines name for editors are written
     beside them where they are not there yet.
     """
-    from fusionkit.config.library import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
+    from fusionkit.config.shipped_recipes import COMPARISON_SCHEMA, EXPERIMENT_SCHEMA, RECIPE_SCHEMA, copy_recipes
     from fusionkit.storage.files import write_file
 
     copies = copy_recipes(name, to)
@@ -162,7 +162,7 @@ def _experiment_schema() -> dict[str, Any]:
 
 
 def _comparison_schema() -> dict[str, Any]:
-    from fusionkit.experiments.comparison_spec import ComparisonSpec
+    from fusionkit.experiments.specs.comparison import ComparisonSpec
 
     return {**ComparisonSpec.model_json_schema(by_alias=True), "title": "fusionkit comparison"}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fusionkit.cli.output import print_json, print_paragraph, print_table
+from fusionkit.cli.terminal.output import print_json, print_paragraph, print_table
 from fusionkit.report.text.units import in_time
 
 if TYPE_CHECKING:

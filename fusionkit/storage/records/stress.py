@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from fusionkit.interfaces import Metric
-from fusionkit.storage.documents import Document, Figure, Interval, Measured, Part
+from fusionkit.storage.records.document import Document, Figure, Interval, Measured, Part
 
 
 class StressTarget(Measured):

@@ -9,8 +9,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from fusionkit.config.validation import find_value
 from fusionkit.interfaces import Metric, TargetKind
-from fusionkit.storage.comparison import Comparison
-from fusionkit.storage.documents import Document, Interval, Measured, Part
+from fusionkit.storage.records.comparison import Comparison
+from fusionkit.storage.records.document import Document, Interval, Measured, Part
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number of samples. Larger numbers are none of ours, and NumPy's do not hold them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from pydantic_core import to_json
 
-from fusionkit.cli.columns import GAP, allot_widths, split_columns
+from fusionkit.cli.terminal.columns import GAP, allot_widths, split_columns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,7 +58,7 @@ def make_shipped_argument(metavar: str, said: str) -> Any:
     """Makes an argument that may be the name of a shipped recipe, which the shell completes."""
 
     def complete(typed: str) -> list[str]:
-        from fusionkit.config.library import list_shipped_recipes
+        from fusionkit.config.shipped_recipes import list_shipped_recipes
 
         return [name for name in list_shipped_recipes() if name.startswith(typed)]
 

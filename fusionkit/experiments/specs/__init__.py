@@ -1,0 +1,1 @@
+"""The words of experiment files: variants, tuning, published numbers and compared targets."""
