@@ -7,11 +7,17 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "docs"))  # scripts of the documentation import each other
 PACKAGE = ROOT / "fusionkit"
 
 import house  # noqa: E402 - it lies there
+
+FOLDERS = sorted(file.parent for file in PACKAGE.rglob("__init__.py"))
+#: A registry has as many files as it has components.
+REGISTRIES = {"training/balancers", "data/datasets"}
 
 
 def rooms() -> list[str]:
@@ -40,6 +46,25 @@ def test_the_contract_hides_no_cycle() -> None:
 
     assert " : " not in contract
     assert "ignore_imports" not in contract
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_a_folder_holds_more_than_one_file_and_no_more_than_fifteen(folder: Path) -> None:
+    files = [file for file in folder.glob("*.py") if file.name != "__init__.py"]
+    within = [file.parent for file in folder.glob("*/__init__.py")]
+
+    assert len(files) + len(within) > 1
+    assert len(files) <= 15 or folder.relative_to(PACKAGE).as_posix() in REGISTRIES
+
+
+def test_no_module_is_longer_than_300_lines() -> None:
+    long = {
+        file.relative_to(ROOT).as_posix(): lines
+        for file in PACKAGE.rglob("*.py")
+        if (lines := file.read_text(encoding="utf-8").count("\n")) > 300
+    }
+
+    assert not long
 
 
 def test_the_picture_shows_the_house_as_it_is() -> None:
