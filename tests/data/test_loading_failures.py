@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -213,6 +214,25 @@ def test_the_death_of_a_worker_is_raised_where_a_batch_is_waited_for_and_not_in_
     os.waitid(os.P_PID, worker.pid or 0, os.WEXITED | os.WNOWAIT)  # a step, in which PyTorch's handler would raise
     with pytest.raises(TrainingError, match=rf"the worker process {worker.pid} was ended by signal 9 \(SIGKILL\)"):
         next(batches)
+
+
+def test_a_worker_that_dies_with_the_lock_of_the_others_keeps_nobody_waiting() -> None:
+    dataset = Faulty(lambda: os._exit(3))
+    samples = Samples(dataset, [row.id for row in dataset.rows])
+    loader: Any = make_loader(samples, EpochBatches(samples.indices, seed=0, batch_size=1, shuffle=False), workers=1)
+    batches = iter(loader)
+    for _ in range(BAD - 1):  # the next one but one is loaded ahead, and ends the worker
+        next(batches)
+    while not loader.crew.list_dead():
+        time.sleep(0.01)
+    loader._iterator._workers_done_event._cond.acquire(timeout=1)  # as a process that was killed within it
+    with pytest.raises(DataError, match="ended with exit status 3"):
+        next(batches)
+    thrown_away = threading.Thread(target=loader._iterator._shutdown_workers, daemon=True)
+    thrown_away.start()
+    thrown_away.join(30)
+
+    assert not thrown_away.is_alive()
 
 
 def test_a_batch_without_room_in_shared_memory_is_told_and_nobody_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -97,13 +98,26 @@ class _Loader(DataLoader[Sample]):
         dataset = self.samples.dataset
         begun = {pid: (find_place(dataset, index), since) for pid, (index, since) in self.watch.list_begun().items()}
         if dead := self.crew.list_dead():
+            self._end_workers()
             return describe_death(dead, begun)
         if str(error).startswith("DataLoader timed out"):
-            self.crew.end(self.watch.list_begun())
+            self._end_workers()
             return describe_hang(self.seconds, begun)
         if is_full(error):
             return TrainingError(f"data.workers: batches that wait do not fit into memory; {FEWER_AHEAD}")
         return None
+
+    def _end_workers(self) -> None:
+        """Ends all workers, where one of them is dead or hangs.
+
+        One that is killed may hold the lock of the event by which PyTorch tells the others to end, and would be waited
+        for without end when the loader is thrown away. So the event is one that nobody else holds.
+        """
+        assert self.crew is not None
+        self.crew.end()
+        iterator: Any = self._iterator
+        if iterator is not None:
+            iterator._workers_done_event = threading.Event()
 
 
 class _Batches(Iterator[Batch]):

@@ -12,7 +12,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -76,11 +76,10 @@ class Crew:
         found = {process.pid: process.exitcode for process in self._processes or ()}
         return {pid: status for pid, status in found.items() if pid is not None and status is not None}
 
-    def end(self, pids: Collection[int]) -> None:
-        """Ends processes that hang: they would not listen to anything else."""
+    def end(self) -> None:
+        """Ends all of them: those that hang would not listen to anything else."""
         for process in self._processes or ():
-            if process.pid in pids:
-                process.kill()
+            process.kill()
 
 
 class _Handler:
