@@ -50,6 +50,7 @@ def write_pages(docs: Path) -> None:
     _write(folder / "comparison_keys.md", "\n".join(_keys(place, record) for place, record in places.items()))
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
+    generated.mkdir(parents=True, exist_ok=True)  # figures are saved into it before any page is written
     tables = [_section(path, generated) for path in sorted(results.glob("*.json")) if "speed_" not in path.name]
     _write(generated / "tables.md", "\n".join(tables))
     write_literature(results, generated)
