@@ -24,7 +24,7 @@ ACTIONS = (
     "lid_droop",  # 43, partly
     "head_down",  # 54
 )
-"""What a face does, from 0 to 1: the action units of Ekman and Friesen's FACS that the drawn face knows."""
+"""The actions of a face, from 0 to 1: the action units of Ekman and Friesen's FACS that the drawn face knows."""
 
 CUES = (
     "pitch",  # semitones above the speaker's base
@@ -39,7 +39,7 @@ CUES = (
     "attack",  # 0 to 1: how abruptly syllables begin
     "smile",  # natural logarithm of the shift of formants: spread lips shorten the vocal tract
 )
-"""What a voice does, relative to the speaker's neutral voice."""
+"""The cues of a voice, relative to the speaker's neutral voice."""
 
 FACES: Mapping[str, Mapping[str, float]] = {
     "neutral": {},
@@ -157,7 +157,7 @@ FACE_CONFUSIONS: Mapping[str, Mapping[str, float]] = {
     "disgust": {"angry": 0.22, "sad": 0.04},
     "surprised": {"fearful": 0.19, "happy": 0.03},
 }
-"""How often a face leans towards another emotion: the share of clips, by the emotion that was meant."""
+"""Faces that lean towards another emotion: the share of clips, by the emotion that was meant."""
 
 VOICE_CONFUSIONS: Mapping[str, Mapping[str, float]] = {
     "neutral": {"calm": 0.16, "sad": 0.10, "disgust": 0.05},
@@ -188,4 +188,4 @@ CUE_SPREAD: Mapping[str, float] = {
 
 ACTION_SPREAD = 0.08
 STRENGTHS: Mapping[str, float] = {"low": 0.55, "normal": 0.85, "strong": 1.2}
-"""How far the prototype is gone towards, by intensity."""
+"""The share of the way to the prototype, by intensity."""

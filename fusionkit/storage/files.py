@@ -15,7 +15,7 @@ from fusionkit.errors import RunError
 
 MAX_JSON_BYTES = 2**28
 MAX_JSON_DEPTH = 100
-"""What a JSON document may hold: a quarter of a GiB, which takes several in memory, and so many levels."""
+"""The limits of a JSON document: a quarter of a GiB, which takes several in memory, and so many levels."""
 
 _AT_ONCE = 2**24
 """Bytes of a file that are read at once."""

@@ -15,7 +15,7 @@ LOCK = ".lock"
 """The file by which a process says that it works in a folder."""
 
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL})
-"""What a file system answers that knows no locks."""
+"""The answers of a file system that knows no locks."""
 
 
 @contextmanager

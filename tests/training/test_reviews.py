@@ -298,4 +298,6 @@ def test_a_balancer_without_the_hook_is_never_asked(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(_Fit, "_make_reviewer", refuse)
     monkeypatch.setattr(FusionModel, "loss_of", refuse)
-    train(recipe(epochs=1), tmp_path / "run", accelerator="cpu")
+    run = train(recipe(epochs=1), tmp_path / "run", accelerator="cpu")
+
+    assert run.finished

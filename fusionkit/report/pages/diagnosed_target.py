@@ -15,7 +15,7 @@ from fusionkit.storage.records.document import Figure
 RIVALS = {"best_single": "best single modality"} | {name: f"{how} of single modalities" for name, how in HOW.items()}
 """By name in a diagnosis, what fusing is held against."""
 DISTANCE = Metric("distance", higher_is_better=False, has_unit=True)
-"""How a distance between numbers is shown."""
+"""The format of a distance between numbers."""
 
 
 def cells(figure: Figure | None, score: Metric, *, signed: bool = False) -> tuple[str, str]:
