@@ -9,7 +9,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.documents import read_document
 from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import build_component, build_head, check_document
@@ -20,8 +19,9 @@ from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples, TargetEncoder, check_targets, encode_targets
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import SplitLabel, check_split, hash_data, split_inner
+from fusionkit.data.transforms.chain import build_transforms, find_whole_numbers
 from fusionkit.errors import DataError, Problem, RecipeError
-from fusionkit.interfaces import Batch, Dataset, Encoder, Folds, LossHead, Split, Transform
+from fusionkit.interfaces import Batch, Dataset, Folds, LossHead, Split, Transform
 from fusionkit.interfaces.written_numbers import find_class
 
 SELECTION_LABELS: Mapping[str, str] = {
@@ -140,7 +140,7 @@ class Assembly:
             training=training,
             seed=self.recipe.train.seed,
             cache=self.recipe.data.cache,
-            whole_numbers={name: self._whole_numbers(name) for name in names},
+            whole_numbers={name: find_whole_numbers(self.recipe.model.modalities[name]) for name in names},
         )
 
     def feed(
@@ -184,17 +184,8 @@ class Assembly:
             rate = None if rate is None else rate / transform.keeps_every
         return rate
 
-    def _whole_numbers(self, modality: str) -> tuple[torch.dtype, ...] | None:
-        first: type[Encoder] = ENCODERS.get(self.recipe.model.modalities[modality].encoder[0].type).cls
-        return first.whole_numbers
-
     def _transforms(self, modality: str) -> list[Transform]:
-        info = self.dataset.modalities[modality]
-        transforms, rate = list[Transform](), info.rate
-        for spec in self.recipe.model.modalities[modality].transforms:
-            transforms.append(build_component(spec, info.shape, rate))
-            rate = None if rate is None else rate / transforms[-1].keeps_every
-        return transforms
+        return build_transforms(self.recipe.model.modalities[modality], self.dataset.modalities[modality])
 
 
 def assemble(recipe: Recipe, datasets: Datasets | None = None) -> Assembly:

@@ -87,7 +87,7 @@ class InMemory(Dataset):
         self.modalities, self.rows, self.classes = dataset.modalities, dataset.rows, dataset.classes
         self.clips, self.notes, self.contents = dataset.clips, dataset.notes, dataset.contents
         self.origins, self.cautions, self.sources = dataset.origins, dataset.cautions, dataset.sources
-        self.group_name = dataset.group_name
+        self.group_name, self.columns = dataset.group_name, dataset.columns
         self._dataset = dataset
         self._loaded: dict[int, Mapping[str, Tensor]] = {}
 

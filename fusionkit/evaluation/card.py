@@ -10,19 +10,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from fusionkit.config.initial_weights import drop_weights, find_starts
+from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
-from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
-from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
+from fusionkit.inference.branches import trained_branches
+from fusionkit.inference.trained import load_network
 from fusionkit.interfaces import LOSS, LossHead
-from fusionkit.models.build import FusionModel, build
+from fusionkit.models.build import FusionModel
 from fusionkit.storage.environment import choose_device, describe_environment
 from fusionkit.storage.records.card import (
     Card,
@@ -90,7 +89,7 @@ def make_card(
     branches = trained_branches(recipe)
     assembly = assemble(recipe, datasets)
     chosen = choose_device(device)
-    model = trained_model(run, assembly)
+    model = load_network(run, assembly.recipe)
     predictions = predict_test_part(model, assembly, branches, chosen)
     environment = describe_environment(str(chosen))
     card = Card(
@@ -122,25 +121,6 @@ def make_card(
         },
     )
     return card, predictions
-
-
-def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
-    """Builds the network of a run with its final weights.
-
-    Raises:
-        RunError: There are none, or they are of another network.
-    """
-    # The weights that are drawn here are replaced at once, and so would be those that the training started from.
-    with torch.random.fork_rng(devices=[]):
-        model = build(drop_weights(assembly.recipe))
-    if assembly.recipe.train.precision == "64-true":
-        model = model.double()
-    weights, _ = run.load_weights()
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{run.path}: the weights are of another network ({error})") from None
-    return model
 
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:

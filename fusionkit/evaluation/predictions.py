@@ -11,11 +11,11 @@ from torch import Tensor
 
 from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
 from fusionkit.evaluation.features import overheard, stored_features
-from fusionkit.interfaces import Batch, ModelOutput, TargetKind
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, FUSED, TrainedBranches
+from fusionkit.inference.scoring import collect_scores, distribute, find_spoken, score_batch
+from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.models.build import FusionModel
-from fusionkit.nn.jagged import Jagged
 
 LABELS: Mapping[str, str] = {
     FUSED: "fused",
@@ -52,11 +52,7 @@ class Predictions:
 
     def spoken(self, branch: str) -> Tensor:
         """Tells which samples a branch speaks of: those with its modality, ensembles of any, all others of all."""
-        if branch in (FUSED, CONSTANT):
-            return torch.ones(len(self.sample_ids), dtype=torch.bool)
-        if branch in ENSEMBLES:
-            return torch.stack(list(self.present.values())).any(dim=0)
-        return self.present[branch]
+        return find_spoken(branch, self.present)
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the tensors for the run folder.
@@ -88,7 +84,7 @@ def predict_test_part(
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
             with name_batch("evaluation", batch, device):
-                outputs.append(said_of(model, branches, batch.to(device).inputs))
+                outputs.append(score_batch(model, branches, batch.to(device).inputs))
         predictions = gather_predictions(model, assembly, branches, outputs, batches)
     features = stored_features(
         {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in predictions.present},
@@ -96,18 +92,6 @@ def predict_test_part(
         predictions.present,
     )
     return replace(predictions, features=features)
-
-
-def said_of(model: FusionModel, branches: TrainedBranches, inputs: Mapping[str, Jagged]) -> ModelOutput:
-    """Runs the trained branches of a network in evaluation mode on a batch that is on its device."""
-    dtype = next(model.parameters()).dtype
-    said: ModelOutput = model(
-        {name: converted(value, dtype) for name, value in inputs.items()},
-        unimodal=bool(branches.unimodal),
-        fused=branches.fused,
-        modalities=None if branches.fused else tuple(branches.unimodal),
-    )
-    return said
 
 
 def gather_predictions(
@@ -129,37 +113,18 @@ def gather_predictions(
     sample_ids = tuple(name for batch in batches for name in batch.sample_ids)
     group_of = {row.id: row.group if row.group is not None else row.id for row in assembly.dataset.rows}
     labels = {**LABELS, **branches.unimodal}
-    scores = {
-        branch: {
-            target: torch.cat([_of_branch(output, branch)[target] for output in outputs]).cpu()
-            for target in model.targets
-        }
-        for branch in branches.names
-        if branch not in (*ENSEMBLES, CONSTANT)
-    }
+    scores = collect_scores(branches, outputs)
     present = {name: torch.cat([output.present[name] for output in outputs]).cpu() for name in model.modalities}
     model = model.cpu()
     constant = constant_scores(model, assembly)
     scores[CONSTANT] = {target: constant[target].expand(len(sample_ids), -1) for target in model.targets}
-    distributions = {
-        branch: {
-            target: model.head(target, branch if branch in branches.unimodal else None).distribution(values)
-            for target, values in of.items()
-        }
-        for branch, of in scores.items()
-    }
-    if branches.ensemble:
-        for target in model.targets:
-            said, kind = {name: distributions[name][target] for name in branches.alone}, model.head(target).kind
-            distributions.setdefault(ENSEMBLE, {})[target] = average_of_present(said, present)
-            distributions.setdefault(ENSEMBLE_LOG, {})[target] = product_of_present(said, present, kind)
     return Predictions(
         sample_ids=sample_ids,
         groups=tuple(group_of[name] for name in sample_ids),
         present=present,
         targets={name: torch.cat([batch.targets[name] for batch in batches]) for name in model.targets},
         scores=scores,
-        distributions=distributions,
+        distributions=distribute(model.head, branches, scores, present),
         trained={name: labels[name] for name in branches.names},
         features={},
     )
@@ -174,69 +139,3 @@ def constant_scores(model: FusionModel, assembly: Assembly) -> dict[str, Tensor]
         for target, head in heads.items()
         for wanted in (assembly.training_targets[target],)
     }
-
-
-def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
-    r"""Returns the ensemble: the mean of the distributions of the modalities that a sample has; zero where it has none.
-
-    .. math::
-        p_i = \frac{\sum_{m \in M_i} p_{m,i}}{|M_i|}
-
-    Example:
-        >>> said = {"a": torch.tensor([[1.0], [3.0]]), "b": torch.tensor([[3.0], [0.0]])}
-        >>> average_of_present(said, {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])})
-        tensor([[2.],
-                [3.]])
-    """
-    masks = torch.stack([present[name] for name in distributions])[..., None]
-    said = torch.stack(list(distributions.values())).masked_fill(~masks, 0.0)
-    return said.sum(dim=0) / masks.sum(dim=0).clamp(min=1)
-
-
-def product_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: TargetKind) -> Tensor:
-    r"""Returns the ensemble by logarithms: the geometric mean of probabilities, renormalised.
-
-    .. math::
-        p_{i,c} = \frac{\exp \frac{1}{|M_i|} \sum_{m \in M_i} \ln p_{m,i,c}}
-        {\sum_{c'} \exp \frac{1}{|M_i|} \sum_{m \in M_i} \ln p_{m,i,c'}}
-
-    over the modalities M that a sample has; zero where it has none. Where modalities are nearly independent evidence of
-    the class, logarithms of what they say add up, and their mean is too timid. Of labels each is renormalised against
-    its absence; of numbers the geometric mean means nothing, and this is their mean.
-
-    Args:
-        distributions: By modality, as loss heads give them.
-        present: By modality, which samples have it.
-        kind: What the target is.
-
-    Source:
-        Hinton 2002, https://doi.org/10.1162/089976602760128018 (products of experts); Kittler et al. 1998,
-        https://doi.org/10.1109/34.667881, section 2 (the product rule; there without the root).
-
-    Example:
-        >>> said = {"a": torch.tensor([[0.9, 0.1]]), "b": torch.tensor([[0.5, 0.5]])}
-        >>> product_of_present(said, dict.fromkeys(said, torch.tensor([True])), "classes")
-        tensor([[0.7500, 0.2500]])
-    """
-    if kind == "numbers":
-        return average_of_present(distributions, present)
-    least = {name: torch.finfo(said.dtype).tiny for name, said in distributions.items()}
-    logs = {name: said.clamp(min=least[name]).log() for name, said in distributions.items()}
-    if kind == "classes":
-        pooled = average_of_present(logs, present).softmax(dim=1)
-    else:
-        absent = {name: (1 - said).clamp(min=least[name]).log() for name, said in distributions.items()}
-        pooled = (average_of_present(logs, present) - average_of_present(absent, present)).sigmoid()
-    anyone = torch.stack([present[name] for name in distributions]).any(dim=0)
-    return pooled.masked_fill(~anyone[:, None], 0.0)
-
-
-def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:
-    return output.fused if branch == FUSED else output.unimodal[branch]
-
-
-def converted(value: Jagged, dtype: torch.dtype) -> Jagged:
-    """Inputs in double precision for a network in double precision; whole numbers are the encoders' business."""
-    if dtype != torch.float64 or not value.values.is_floating_point():
-        return value
-    return Jagged.from_sizes(value.values.to(dtype), value.sizes)

@@ -14,7 +14,6 @@ from fusionkit.config.initial_weights import drop_weights
 from fusionkit.data.assembly import assemble
 from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.sources import Datasets
-from fusionkit.evaluation.branches import CONSTANT, FUSED
 from fusionkit.evaluation.ranking import Pair as ComparedPair
 from fusionkit.evaluation.ranking import compare_all_pairs, compare_with_first, correct_p_values, rank
 from fusionkit.execution.workers import use_one_thread
@@ -27,6 +26,7 @@ from fusionkit.experiments.results import make_results
 from fusionkit.experiments.specs.comparison import ComparisonSpec, load_comparison
 from fusionkit.experiments.study import Study, begin, run_waiting
 from fusionkit.experiments.tuning import Choice, choose, describe_choices, plan_trials
+from fusionkit.inference.branches import CONSTANT, FUSED
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
 from fusionkit.storage.records.comparison import Budget, Comparison, Pair, Ranks, Tuning, VariantCost

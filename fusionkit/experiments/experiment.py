@@ -11,10 +11,10 @@ from fusionkit.config.recipe import check_document, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.shipped_recipes import find_beside
 from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 from fusionkit.experiments.specs.experiment import ExperimentSpec
 from fusionkit.experiments.specs.published import find_misnamed
 from fusionkit.experiments.specs.targets import choose_targets, list_targets
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.experiments.agenda import Agenda
 from fusionkit.experiments.experiment import Column, Experiment
 from fusionkit.experiments.job import Failure, read_card
 from fusionkit.experiments.summary import Cards, Key, summarise
+from fusionkit.inference.branches import CONSTANT
 from fusionkit.interfaces import Split
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.records.card import Card

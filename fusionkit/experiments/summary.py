@@ -7,11 +7,11 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.evaluation.ranking import LEVEL
 from fusionkit.evaluation.statistics import compare, estimate_mean
 from fusionkit.experiments.agenda import Agenda
 from fusionkit.experiments.experiment import Column
+from fusionkit.inference.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.results import (
     Difference,

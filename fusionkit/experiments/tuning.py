@@ -12,10 +12,10 @@ from fusionkit.config.recipe import build_component, check_document, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.evaluation.branches import ENSEMBLE, trained_branches
 from fusionkit.experiments.agenda import Agenda, complete_recipes, refuse_foreign_runs
 from fusionkit.experiments.job import Failure, Job, read_card
 from fusionkit.experiments.specs.comparison import TuningSpec, draw_trial
+from fusionkit.inference.branches import ENSEMBLE, trained_branches
 from fusionkit.interfaces import LOSS, Folds
 from fusionkit.storage.files import folder_name
 from fusionkit.storage.records.comparison import ChosenTrial

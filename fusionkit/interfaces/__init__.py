@@ -15,10 +15,12 @@ from fusionkit.interfaces.data import (
     DeviceTransform,
     FaceDetector,
     Folds,
+    ModalityColumns,
     ModalityInfo,
     RawTarget,
     Row,
     Split,
+    TableColumns,
     Transform,
 )
 from fusionkit.interfaces.elements import ElementEncoder
@@ -57,6 +59,7 @@ __all__ = [
     "GradientScale",
     "LossHead",
     "Metric",
+    "ModalityColumns",
     "ModalityInfo",
     "ModelOutput",
     "OptimizerRecipe",
@@ -70,6 +73,7 @@ __all__ = [
     "Stage",
     "Step",
     "Strategy",
+    "TableColumns",
     "TargetKind",
     "Transform",
     "count_at_once",

@@ -51,6 +51,42 @@ class Row:
 
 
 @dataclass(frozen=True)
+class ModalityColumns:
+    """The columns of a table that hold one modality.
+
+    Args:
+        columns: The column of its files, or the columns of its numbers.
+        of_numbers: Whether they hold numbers, one static vector.
+        whole: Whether all of these numbers are whole, and so given as such.
+        tensor: Which tensor of a safetensors file; None where it holds only one.
+    """
+
+    columns: tuple[str, ...]
+    of_numbers: bool = False
+    whole: bool = False
+    tensor: str | None = None
+
+
+@dataclass(frozen=True)
+class TableColumns:
+    """The columns of a dataset's table, by which a table of new samples is read as well.
+
+    Args:
+        modalities: By modality, its columns.
+        film: The column of films.
+        sound: The column of their sounds.
+        id: The column of names.
+        missing: Texts that mark a missing value; None for the usual ones.
+    """
+
+    modalities: Mapping[str, ModalityColumns] = field(default_factory=dict)
+    film: str | None = None
+    sound: str | None = None
+    id: str | None = None
+    missing: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
 class Clip:
     """The films and sounds of one sample, which are prepared once before anything is trained.
 
@@ -90,6 +126,8 @@ class Dataset(ABC):
     group_name: str = "group"
     #: What every reader of results must know of the samples, such as files without an element; cards repeat it.
     cautions: Sequence[str] = ()
+    #: Where its samples stand in a table, the columns; a trained network reads tables of new samples by them.
+    columns: TableColumns = TableColumns()
 
     @abstractmethod
     def load(self, index: int) -> Mapping[str, Tensor]:
@@ -221,12 +259,14 @@ class Batch:
         targets: By target, the encoded values.
         sample_ids: The samples.
         pending: By modality, transforms that are still to be computed, each with its drawn parameters; `to` does it.
+        said: By sample of which there is something to say, remarks, and why it could not be used or an empty text.
     """
 
     inputs: Mapping[str, Jagged]
     targets: Mapping[str, Tensor]
     sample_ids: tuple[str, ...]
     pending: Mapping[str, tuple[tuple[DeviceTransform, Tensor], ...]] = field(default_factory=dict)
+    said: Mapping[str, tuple[tuple[str, ...], str]] = field(default_factory=dict)
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Moves inputs and targets to a device and computes there what is pending."""
@@ -235,7 +275,7 @@ class Batch:
         for name, steps in moved.pending.items():
             for transform, parameters in steps:
                 inputs[name] = inputs[name].with_values(transform.apply(inputs[name].values, parameters))
-        return Batch(inputs, moved.targets, moved.sample_ids)
+        return Batch(inputs, moved.targets, moved.sample_ids, said=moved.said)
 
     def copy_to(self, device: torch.device | str, *, non_blocking: bool = False) -> Batch:
         """Moves all of it to a device; what is pending stays so."""
@@ -247,6 +287,7 @@ class Batch:
                 name: tuple((each, parameters.to(device, non_blocking=non_blocking)) for each, parameters in steps)
                 for name, steps in self.pending.items()
             },
+            self.said,
         )
 
     def pin_memory(self) -> Batch:
@@ -259,4 +300,5 @@ class Batch:
                 name: tuple((transform, parameters.pin_memory()) for transform, parameters in steps)
                 for name, steps in self.pending.items()
             },
+            self.said,
         )

@@ -47,6 +47,7 @@ class RunFolder:
         curves_file: The file of the learning curves.
         stress_file: The file of the figures under corruptions.
         card_file: The file of the card.
+        inputs_file: The file that says what the network is given.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, plugins: Collection[str] = ()) -> None:
@@ -62,6 +63,7 @@ class RunFolder:
         self.curves_file = self.path / "learning_curves.png"
         self.stress_file = self.path / "stress.json"
         self.card_file = self.path / "metrics.json"
+        self.inputs_file = self.path / "inputs.json"
         self._recipe_file = self.path / "recipe.yaml"
         self._weights_file = self.path / "weights.safetensors"
         self._predictions_file = self.path / "predictions.safetensors"

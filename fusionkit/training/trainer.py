@@ -18,12 +18,14 @@ from lightning_fabric import Fabric
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.recordings import describe_inputs
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.execution.doctor.machine import find_compiler, list_compilers
 from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.environment import DEVICE, choose_device
 from fusionkit.storage.locks import sole_worker
+from fusionkit.storage.records.document import save_document
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.export import check_exports, export_encoders
 from fusionkit.training.loop import fit
@@ -90,6 +92,7 @@ def train(
     with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero and not run.finished:
             run.rewrite_recipe(assembly.recipe)
+            save_document(run.inputs_file, describe_inputs(assembly.dataset, assembly.recipe.model.modalities))
             run.note_as_own()
             if resume is False:
                 run.checkpoints.discard()

@@ -14,9 +14,9 @@ from small_runs import recipe, run_of
 from fusionkit.config.recipe import load_recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
-from fusionkit.evaluation.predictions import product_of_present
 from fusionkit.experiments import open_experiment
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
+from fusionkit.inference.scoring import product_of_present
 from fusionkit.interfaces import share
 from fusionkit.report.text.baselines import against_constant, against_ensembles, best_ensemble
 from fusionkit.report.text.baselines import targets_no_better_than_constant as weak_targets

@@ -16,7 +16,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate, trained_branches, verify
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
-from fusionkit.evaluation.predictions import average_of_present
+from fusionkit.inference.scoring import average_of_present
 from fusionkit.models.loss_heads import Classification, Multilabel, Ordinal, Regression
 from fusionkit.storage.run_folder import RunFolder
 

@@ -131,10 +131,10 @@ def test_subsets_are_what_the_network_says_of_samples_that_lack_the_rest(
     runs: dict[str, RunFolder], found: dict[str, Any]
 ) -> None:
     from fusionkit.data.assembly import assemble
-    from fusionkit.evaluation.card import trained_model
+    from fusionkit.inference.trained import load_network
 
     assembly = assemble(runs["joint"].recipe)
-    model = trained_model(runs["joint"], assembly).eval()
+    model = load_network(runs["joint"], assembly.recipe).eval()
     of, right = found["targets"]["label"], dict.fromkeys(("none", "motion", "posture"), 0)
     for batch in assembly.loader(assembly.test_ids, training=False):
         for name in right:

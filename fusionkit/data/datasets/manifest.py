@@ -19,7 +19,7 @@ from fusionkit.data.readers.length_notes import note_length
 from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
-from fusionkit.interfaces import Dataset, ModalityInfo, Row
+from fusionkit.interfaces import Dataset, ModalityInfo, Row, TableColumns
 from fusionkit.interfaces.written_numbers import is_number
 
 _NAMED = 5
@@ -102,6 +102,13 @@ class Manifest(Dataset):
         if problems:
             raise DataError(problems, source=str(table.path))
         self.modalities = _describe_modalities(table, self._sources)
+        self.columns = TableColumns(
+            modalities={name: source.describe_columns() for name, source in self._sources.items()},
+            film=film,
+            sound=sound,
+            id=id,
+            missing=None if missing is None else tuple(missing),
+        )
         self.classes = classes
         self.origins = {
             name: f"{table.path}, column {given!r}"

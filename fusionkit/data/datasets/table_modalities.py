@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from fusionkit.data.readers.media import SOUND_SUFFIXES, Layout, MediaInfo, Read
 from fusionkit.data.readers.sound.audio import PLAIN_SUFFIXES, read_stated_header
 from fusionkit.data.readers.tables import TableRow, read_number
 from fusionkit.errors import DataError, Problem
-from fusionkit.interfaces import ModalityInfo
+from fusionkit.interfaces import ModalityColumns, ModalityInfo
 
 _SMALL = 4096
 """Bytes of a compressed sound that may hold a header and nothing else; no larger one is decoded to be counted."""
@@ -54,6 +55,10 @@ class TableModality(ABC):
     def has(self, row: TableRow) -> bool:
         """Says whether a row states it."""
         return any(column in row.cells for column in self.columns)
+
+    @abstractmethod
+    def describe_columns(self) -> ModalityColumns:
+        """Describes where it stands, for tables of new samples."""
 
     @abstractmethod
     def find_problems(self, row: TableRow) -> list[Problem]:
@@ -96,7 +101,10 @@ class NumberColumns(TableModality):
     def __init__(self, name: str, columns: Sequence[str], rows: Sequence[TableRow]) -> None:
         self.name, self.columns = name, tuple(columns)
         self._rows = rows
-        self._dtype: torch.dtype | None = None
+
+    def describe_columns(self) -> ModalityColumns:
+        """Describes where it stands, for tables of new samples."""
+        return ModalityColumns(self.columns, of_numbers=True, whole=self._whole)
 
     def find_problems(self, row: TableRow) -> list[Problem]:
         """Finds cells that hold no finite number, and vectors that are not complete."""
@@ -115,13 +123,16 @@ class NumberColumns(TableModality):
 
     def load(self, row: TableRow) -> Tensor:
         """Loads the vector ``(1, columns)``."""
-        if self._dtype is None:
-            self._dtype = torch.int64 if all(map(self._is_whole, self._rows)) else torch.float32
-        return torch.tensor([[read_number(row.cells[column]) for column in self.columns]], dtype=self._dtype)
+        dtype = torch.int64 if self._whole else torch.float32
+        return torch.tensor([[read_number(row.cells[column]) for column in self.columns]], dtype=dtype)
 
     def length(self, row: TableRow) -> int:
         """Returns one."""
         return 1
+
+    @cached_property
+    def _whole(self) -> bool:
+        return all(map(self._is_whole, self._rows))
 
     def _is_whole(self, row: TableRow) -> bool:
         given = [read_number(row.cells[column]) for column in self.columns if column in row.cells]
@@ -142,6 +153,10 @@ class FileNames(TableModality):
         self.name, self.columns, self._root = name, (source.column,), root
         self._options = ReadOptions(sample_rate, source.rate, source.layout, source.tensor)
         self._expected: ModalityInfo | None = None
+
+    def describe_columns(self) -> ModalityColumns:
+        """Describes where it stands, for tables of new samples."""
+        return ModalityColumns(self.columns, tensor=self._options.tensor)
 
     def locate(self, row: TableRow) -> Path:
         """Finds the file that a row names, as it is written there: neither ``~`` nor ``$NAME`` is replaced."""

@@ -37,6 +37,7 @@ class Forecast(Dataset):
         self.modalities, self.rows, self.classes = prepared.modalities, prepared.rows, prepared.classes
         self.clips, self.notes, self.contents = prepared.clips, prepared.notes, prepared.contents
         self.origins, self.cautions, self.sources = prepared.origins, prepared.cautions, prepared.sources
+        self.columns = prepared.columns
         self.group_name = prepared.group_name
         known = {name: record.lengths for name, record in prepared.records.items()}
         waiting = {row.id: prepared.clips[row.id] for row in self.rows if row.id not in known}

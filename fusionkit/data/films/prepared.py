@@ -53,6 +53,7 @@ class PreparedDataset(Dataset):
         self.rows = [row for row in dataset.rows if row.id not in gone]
         self.contents = {row.id: self.records[row.id].sha256 for row in self.rows if row.id in self.records}
         self.notes, self.cautions = (*dataset.notes, *_note_dropped(dropped)), dataset.cautions
+        self.columns = dataset.columns
         self.group_name = dataset.group_name
         channels = 1 if spec.face.grey else 3
         self.modalities = {

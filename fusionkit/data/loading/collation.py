@@ -23,12 +23,16 @@ class Sample:
         inputs: By modality, its elements.
         targets: By target, the encoded value.
         drawn: By modality, what each `DeviceTransform` of it drew, in order; empty in evaluation.
+        remarks: What a user should know of it.
+        failure: Why it cannot be used; then it has no inputs. Empty where it can.
     """
 
     id: str
     inputs: Mapping[str, Tensor]
     targets: Mapping[str, Tensor]
     drawn: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    failure: str = ""
 
 
 def collate(
@@ -90,7 +94,8 @@ def make_batch(samples: Sequence[Sample], element_shapes: Mapping[str, tuple[int
         for name, shape in element_shapes.items()
     }
     targets = {name: torch.stack([sample.targets[name] for sample in samples]) for name in samples[0].targets}
-    return Batch(inputs, targets, tuple(sample.id for sample in samples))
+    said = {sample.id: (sample.remarks, sample.failure) for sample in samples if sample.remarks or sample.failure}
+    return Batch(inputs, targets, tuple(sample.id for sample in samples), said=said)
 
 
 def fit_numbers(values: Tensor, whole_numbers: tuple[torch.dtype, ...] | None) -> Tensor:

@@ -42,7 +42,7 @@ class Parcel:
             # A thread of the queue pickles: what is raised there is printed, and the receiver waits for ever.
             size = sum(value.values.nbytes for value in batch.inputs.values())
             return Failure, (describe_shared_memory(len(batch.sample_ids), size, str(error)),)
-        return _unpack_batch, (inputs, targets, batch.sample_ids, pending)
+        return _unpack_batch, (inputs, targets, batch.sample_ids, pending, dict(batch.said))
 
 
 def prepare_worker() -> None:
@@ -55,12 +55,14 @@ def _unpack_batch(
     targets: dict[str, _Packed],
     sample_ids: tuple[str, ...],
     pending: dict[str, tuple[tuple[Any, _Packed], ...]],
+    said: dict[str, tuple[tuple[str, ...], str]],
 ) -> Batch:
     return Batch(
         {name: Jagged.from_sizes(_unpack(values), sizes) for name, (values, sizes) in inputs.items()},
         {name: _unpack(values) for name, values in targets.items()},
         sample_ids,
         {name: tuple((each, _unpack(parameters)) for each, parameters in steps) for name, steps in pending.items()},
+        said,
     )
 
 

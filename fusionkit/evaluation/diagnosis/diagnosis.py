@@ -12,14 +12,15 @@ from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS, RESAMPLES
-from fusionkit.evaluation.branches import trained_branches
-from fusionkit.evaluation.card import describe_protocol, trained_model
+from fusionkit.evaluation.card import describe_protocol
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.latency import time_subsets
 from fusionkit.evaluation.diagnosis.outputs import inputs_of, observe
 from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_finished, require_same_data
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
+from fusionkit.inference.branches import trained_branches
+from fusionkit.inference.trained import load_network
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.environment import choose_device, describe_environment
 from fusionkit.storage.records.diagnosis import Cost, DiagnosedProtocol, Diagnosis
@@ -66,11 +67,11 @@ def diagnose(
     chosen = choose_device(device)
     own = Separate(run, assembly, branches.alone)
     separate = matching(run, assembly, alone) or dict.fromkeys(branches.alone, own)
-    model = trained_model(run, assembly)
+    model = load_network(run, assembly.recipe)
     subsets = subsets_of(model.modalities)
     seen = _see(model, assembly, chosen, subsets, tuple(branches.unimodal))
     elsewhere = {
-        each.run.path: _see(trained_model(each.run, each.assembly), each.assembly, chosen, (), each.modalities)
+        each.run.path: _see(load_network(each.run, each.assembly.recipe), each.assembly, chosen, (), each.modalities)
         for each in separate.values()
         if each is not own
     }

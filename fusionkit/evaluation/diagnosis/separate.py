@@ -9,7 +9,7 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import trained_branches
+from fusionkit.inference.branches import trained_branches
 from fusionkit.storage.run_folder import RunFolder
 
 

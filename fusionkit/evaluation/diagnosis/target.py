@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED
 from fusionkit.evaluation.diagnosis.outputs import Observed
 from fusionkit.evaluation.diagnosis.probe import probe
 from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, rescued_and_hurt
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.diagnosis.shapley import shapley_shares
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, name_of, without
-from fusionkit.evaluation.predictions import average_of_present, product_of_present
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED
+from fusionkit.inference.scoring import average_of_present, product_of_present
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.records.diagnosis import Constant, DiagnosedTarget, Fusing, Probe, Shapley, Single
 from fusionkit.storage.records.document import describe_measures, figure

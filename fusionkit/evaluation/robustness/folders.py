@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import CONSTANT, trained_branches
+from fusionkit.inference.branches import CONSTANT, trained_branches
 from fusionkit.interfaces import Metric
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.run_folder import RunFolder

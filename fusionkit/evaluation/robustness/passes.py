@@ -11,11 +11,11 @@ from torch import Tensor
 from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.seeds import make_generator
-from fusionkit.evaluation.branches import TrainedBranches
-from fusionkit.evaluation.predictions import said_of
 from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
 from fusionkit.evaluation.robustness.levels import Levels
 from fusionkit.evaluation.robustness.spread import Measured
+from fusionkit.inference.branches import TrainedBranches
+from fusionkit.inference.scoring import score_batch
 from fusionkit.interfaces import Batch, ModelOutput
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
@@ -104,7 +104,7 @@ class Passes:
                     whole = batch.to(device).inputs
                     for key, changed in self._changed(batch, swapped):
                         inputs = whole if changed is None else {**whole, key[1]: changed.to(device)}
-                        said = said_of(model, self._branches, inputs)
+                        said = score_batch(model, self._branches, inputs)
                         outputs.setdefault(key, []).append(replace(said, features={}))
         return {key: _joined(said) for key, said in outputs.items()}, batches
 

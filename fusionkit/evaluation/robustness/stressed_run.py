@@ -10,13 +10,14 @@ import torch
 from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import trained_branches
-from fusionkit.evaluation.card import judge_branch, trained_model
+from fusionkit.evaluation.card import judge_branch
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.evaluation.robustness.levels import Levels
 from fusionkit.evaluation.robustness.passes import UNTOUCHED, Passes
 from fusionkit.evaluation.robustness.spread import Measured, measure
+from fusionkit.inference.branches import trained_branches
+from fusionkit.inference.trained import load_network
 from fusionkit.interfaces import Metric
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.environment import choose_device
@@ -112,7 +113,7 @@ def stress_run(
     branches, assembly = trained_branches(run.recipe), assemble(run.recipe, datasets)
     if run.is_of_other_data(assembly.data_hash):
         raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
-    model = trained_model(run, assembly)
+    model = load_network(run, assembly.recipe)
     used = model.modalities if branches.fused else tuple(branches.unimodal)
     names = tuple(name for name in used if name in modalities)
     measured = measure(assembly, names)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import FUSED
+from fusionkit.inference.branches import FUSED
 from fusionkit.report.figures.features import Cloud, class_indices
 from fusionkit.storage.experiment_folder import ExperimentFolder, Said
 from fusionkit.storage.records.results import Results

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import ENSEMBLES
+from fusionkit.inference.branches import ENSEMBLES
 from fusionkit.report.figures.style import INK, WIDEST, canvas, fitting
 from fusionkit.storage.records.results import Results
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLES, FUSED
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.report.figures.confusion import draw_confusions
 from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
 from fusionkit.storage.records.results import ResultColumn, Results, Summary

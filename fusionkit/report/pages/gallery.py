@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.evaluation.branches import CONSTANT
+from fusionkit.inference.branches import CONSTANT
 from fusionkit.interfaces import TargetKind
 from fusionkit.report.figures.calibration import Calibration, draw_calibration, pooled
 from fusionkit.report.figures.clouds import gather_clouds

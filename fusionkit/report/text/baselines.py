@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.report.text.wording import (
     amount,
     best_column,

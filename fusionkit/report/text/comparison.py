@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fusionkit.evaluation.branches import CONSTANT
 from fusionkit.evaluation.ranking import LEVEL
+from fusionkit.inference.branches import CONSTANT
 from fusionkit.report.text.tables import NOTHING, format_p, format_value
 from fusionkit.report.text.units import in_bytes, in_thousands, in_time
 from fusionkit.storage.records.comparison import Comparison, Pair

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLE_LOG
+from fusionkit.inference.branches import ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.significance import has_interval
 from fusionkit.report.text.tables import format_value

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from fusionkit.config.initial_weights import describe_starts, find_starts
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLES, FUSED
+from fusionkit.inference.branches import CONSTANT, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.published import Published, short_source
 from fusionkit.report.text.tables import format_value

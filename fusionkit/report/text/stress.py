@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
-from fusionkit.evaluation.branches import ENSEMBLE, ENSEMBLES, FUSED
+from fusionkit.inference.branches import ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
 from fusionkit.report.text.significance import TOO_FEW, noise_words
 from fusionkit.report.text.tables import NOTHING, format_value

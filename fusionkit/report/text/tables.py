@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric, share
 from fusionkit.report.text.published import published
 from fusionkit.storage.records.results import Results, Summary

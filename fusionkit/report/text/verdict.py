@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from fusionkit.evaluation.branches import CONSTANT
+from fusionkit.inference.branches import CONSTANT
 from fusionkit.report.text.baselines import against_constant, against_ensembles
 from fusionkit.report.text.tables import NONE_FINISHED
 from fusionkit.report.text.wording import (

@@ -1,0 +1,142 @@
+"""The rows of a table as recordings: files and numbers in the columns of the training's table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fusionkit.data.readers.tables import MISSING, TableRow, read_number, read_table
+from fusionkit.data.recordings.recording import Given, Recording
+from fusionkit.data.recordings.values import convert_to_elements
+from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.interfaces import Clip
+from fusionkit.storage.records.inputs import InputModality, Inputs
+
+TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
+"""Endings of files that are tables of samples."""
+
+
+def list_table(path: Path, inputs: Inputs, root: Path) -> list[Recording]:
+    """Lists the samples of a table; columns of targets, groups and others are passed over.
+
+    Args:
+        path: The table.
+        inputs: What the network is given.
+        root: The folder that relative paths start from.
+
+    Raises:
+        DataError: It cannot be read, or holds no column of any modality.
+    """
+    table = read_table(str(path), MISSING if inputs.missing is None else inputs.missing)
+    return _list_rows(table.rows, table.columns, inputs, root, path.name)
+
+
+def list_records(records: Sequence[Mapping[str, Any]], inputs: Inputs, root: Path) -> list[Recording]:
+    """Lists the samples of a table in memory; a cell may hold an array as well.
+
+    Args:
+        records: Its rows.
+        inputs: What the network is given.
+        root: The folder that relative paths start from.
+
+    Raises:
+        DataError: It has no row, or no column of any modality.
+    """
+    marks = frozenset(MISSING if inputs.missing is None else inputs.missing)
+    rows = [
+        TableRow(f"row {position}", {str(name): cell for name, cell in record.items() if not _is_empty(cell, marks)})
+        for position, record in enumerate(records)
+    ]
+    if not rows:
+        raise DataError([Problem("table", "has no rows")])
+    return _list_rows(rows, tuple(map(str, records[0])), inputs, root, "the table")
+
+
+def _list_rows(
+    rows: Sequence[TableRow], columns: Sequence[str], inputs: Inputs, root: Path, name: str
+) -> list[Recording]:
+    held = {modality: of.columns for modality, of in inputs.modalities.items()}
+    if inputs.films:
+        held = {"film": [inputs.film], "sound": [inputs.sound]}
+    _check_columns(held, columns, inputs, name)
+    recordings = []
+    for position, row in enumerate(rows, start=1):
+        own = str(row.cells.get(inputs.id or "", position))
+        problems: list[str] = []
+        if inputs.films:
+            files = {role: root / str(row.cells[of[0]]) for role, of in held.items() if of[0] in row.cells}
+            clip = Clip(files.get("film"), files.get("sound")) if files else None
+            recordings.append(Recording(own, row.place, clip=clip))
+            continue
+        given = {
+            modality: found
+            for modality, of in inputs.modalities.items()
+            if (found := _read_cells(modality, of, row, root, problems)) is not None
+        }
+        recordings.append(Recording(own, row.place, given, wrong="; ".join(problems)))
+    return recordings
+
+
+def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], inputs: Inputs, name: str) -> None:
+    """Refuses a table without a column of any modality, or with some numbers of a vector only."""
+    absent = {modality: [of for of in own if of not in columns] for modality, own in held.items()}
+    if all(len(of) == len(tuple(held[modality])) for modality, of in absent.items()):
+        wanted = [column for own in held.values() for column in own]
+        problems = [Problem(name, f"has no column {column!r}", did_you_mean(column, columns)) for column in wanted]
+        raise DataError(problems)
+    problems = [
+        Problem(f"{name}: {modality}", f"no column {column!r}", did_you_mean(column, columns))
+        for modality, of in absent.items()
+        if modality in inputs.modalities and len(of) < len(tuple(held[modality]))
+        for column in of
+    ]
+    if problems:
+        raise DataError(problems)
+
+
+def _read_cells(modality: str, stated: InputModality, row: TableRow, root: Path, problems: list[str]) -> Given | None:
+    """Reads a modality of a row; None where it is missing, or wrong, which `problems` is told."""
+    cells = {column: row.cells[column] for column in stated.columns if column in row.cells}
+    if not cells:
+        return None
+    if not stated.of_numbers:
+        cell: Any = next(iter(cells.values()))
+        if isinstance(cell, (str, Path)):
+            return root / str(cell)
+        try:
+            return convert_to_elements(cell, modality, stated)
+        except DataError as error:
+            problems += [str(problem) for problem in error.problems]
+            return None
+    if len(cells) < len(stated.columns):
+        empty = ", ".join(column for column in stated.columns if column not in cells)
+        problems.append(f"{modality}: empty columns: {empty}; give every number of the vector, or none of them")
+        return None
+    return _read_numbers(modality, stated, cells, problems)
+
+
+def _read_numbers(modality: str, stated: InputModality, cells: Mapping[str, Any], problems: list[str]) -> Tensor | None:
+    values = []
+    for column, cell in cells.items():
+        try:
+            values.append(read_number(cell))
+        except ValueError as error:
+            problems.append(f"{modality}: column {column!r}: {error}")
+    if len(values) < len(cells):
+        return None
+    if stated.whole and all(isinstance(value, int) for value in values):
+        return torch.tensor([values], dtype=torch.int64)
+    return torch.tensor([values], dtype=torch.float32)
+
+
+def _is_empty(cell: object, marks: frozenset[str]) -> bool:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return True
+    if isinstance(cell, str):
+        return not cell.strip() or cell.strip() in marks
+    return type(cell).__name__ in ("NAType", "NaTType")

@@ -1,0 +1,96 @@
+"""From a folder to a predictor: one run, or all runs of an experiment's variant together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusionkit.config.schema import Recipe
+from fusionkit.config.trust import allow
+from fusionkit.data.readers.files import expand_path
+from fusionkit.errors import FusionKitError, RunError, did_you_mean
+from fusionkit.inference.branches import trained_branches
+from fusionkit.inference.predictor import Precision, Predictor
+from fusionkit.inference.trained import find_inputs, load_network
+from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.run_folder import RunFolder
+
+
+def load(
+    where: str | os.PathLike[str],
+    *,
+    variant: str | None = None,
+    fold: str | None = None,
+    seed: int | None = None,
+    branch: str | None = None,
+    device: str | None = None,
+    precision: Precision = "32",
+    plugins: Sequence[str] = (),
+) -> Predictor:
+    """Loads trained networks for use.
+
+    Args:
+        where: A run folder, or the folder of an experiment.
+        variant: Which variant of an experiment, or which column of its table, such as ``ensemble (log)``.
+        fold: Which fold of it; those of all folds answer together when left out.
+        seed: Which seed of it; those of all seeds answer together when left out.
+        branch: Which trained branch answers: ``fused``, a modality, ``ensemble`` or ``ensemble (log)``; the one that
+            stands for the run when left out.
+        device: Where to compute; a GPU where there is one, when left out.
+        precision: ``32``, or ``bf16`` for products of bfloat16.
+        plugins: Modules of the recipe that may be imported, whoever trained the run.
+
+    Raises:
+        RunError: The folder holds no run, none of that variant, fold or seed, or one that has not finished or is
+            damaged, or that branch is not trained.
+        PluginError: The recipe lists plugins that are not allowed, since somebody else may have trained the run.
+
+    Example:
+        >>> predictor = fusionkit.load("runs/first")  # doctest: +SKIP
+        >>> predictor.predict({"motion": array, "sound": "clip.wav"})[0].targets["act"].prediction  # doctest: +SKIP
+        'walking'
+    """
+    allow(*plugins)
+    folder = expand_path(where)
+    runs, own = _find_runs(folder, variant, fold, seed)
+    recipe, inputs = runs[0].recipe, find_inputs(runs[0])
+    for run in runs[1:]:
+        if _describe_network(run.recipe) != _describe_network(recipe):
+            raise RunError(f"{run.path}: is of another network than {runs[0].path}; load one of them by itself")
+    networks = [load_network(run, run.recipe) for run in runs]
+    branches = trained_branches(recipe)
+    main = branch or own
+    if main is not None and main not in branches.names:
+        raise RunError(f"{runs[0].path}: the branch {main!r} is not trained; {did_you_mean(main, branches.names)}")
+    return Predictor(networks, branches, recipe, inputs, main=main, device=device, precision=precision)
+
+
+def _find_runs(
+    folder: Path, variant: str | None, fold: str | None, seed: int | None
+) -> tuple[list[RunFolder], str | None]:
+    """Finds the runs that are meant, and the branch of them where a column of the experiment says it."""
+    if RunFolder(folder).begun:
+        if named := [name for name, of in (("variant", variant), ("fold", fold), ("seed", seed)) if of is not None]:
+            raise FusionKitError(f"{folder}: is one run, not an experiment; leave out {' and '.join(named)}")
+        return [RunFolder.open(folder)], None
+    if not os.path.isdir(folder):
+        raise RunError(f"{folder}: is no folder; name a run or an experiment")
+    if not os.path.exists(folder / "results.json"):
+        raise RunError(f"{folder}: holds neither a run (recipe.yaml) nor an experiment (results.json)")
+    experiment = ExperimentFolder.open(folder)
+    columns = {column.name: column for column in experiment.results.columns}
+    if variant not in columns:
+        asked = f"no variant {variant!r}" if variant is not None else "is an experiment; name a variant"
+        raise RunError(f"{folder}: {asked}; {did_you_mean(variant or '', columns)}")
+    chosen = experiment.rows(variant)
+    for name, wanted in (("fold", fold), ("seed", seed)):
+        known = list(dict.fromkeys(str(getattr(row, name)) for row in chosen))
+        chosen = [row for row in chosen if wanted is None or str(getattr(row, name)) == str(wanted)]
+        if not chosen:
+            raise RunError(f"{folder}: no run of {name} {wanted!r}; {did_you_mean(str(wanted), known)}")
+    return [experiment.run(row.run) for row in chosen], columns[variant].branch
+
+
+def _describe_network(recipe: Recipe) -> object:
+    return recipe.model.model_dump(mode="json"), recipe.train.precision == "64-true"

@@ -1,0 +1,288 @@
+"""A trained network in use: whatever a sample is given as, the answer is the one of its evaluation."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from fusionkit.config.schema import Recipe
+from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.recordings import Recording, find_recordings
+from fusionkit.data.recordings.search import describe_problems, is_one_sample
+from fusionkit.errors import DataError, Problem, ShapeError
+from fusionkit.inference.answers import Answer, Answers, TargetAnswer, Value
+from fusionkit.inference.branches import TrainedBranches
+from fusionkit.inference.requests import Requests
+from fusionkit.inference.scoring import ByBranch, collect_scores, distribute, find_spoken, score_batch
+from fusionkit.interfaces import Batch, LossHead
+from fusionkit.models.network import FusionModel
+from fusionkit.nn.jagged import Jagged
+from fusionkit.storage.environment import choose_device
+from fusionkit.storage.records.inputs import Inputs
+
+Precision = Literal["32", "bf16"]
+"""The precision of the computation: that of the weights, or products of bfloat16."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the networks of a predictor say of a batch, on the CPU.
+
+    Args:
+        distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
+            sample means nothing.
+        present: By modality, which samples have it.
+    """
+
+    distributions: ByBranch
+    present: Mapping[str, Tensor]
+
+
+class Predictor:
+    """Trained networks of one recipe, with everything between a user's sample and an answer in the user's unit.
+
+    Make one with `fusionkit.load`. It has the preparation of films, the transforms as in evaluation, the network, the
+    scale of its targets and the names of its classes; it needs neither the data nor the table of the training. Several
+    networks, of folds and seeds, answer by the mean of their probabilities or numbers. Answers do not depend on what
+    else is in a batch, but to rounding.
+
+    Args:
+        networks: The networks, all of the same recipe but for fold and seed.
+        branches: The branches that are trained.
+        recipe: Their recipe, with shapes and classes.
+        inputs: What they are given.
+        main: The branch that answers; the one that stands for a run when left out.
+        device: Where to compute; a GPU where there is one, when left out.
+        precision: The precision of the computation.
+
+    Attributes:
+        networks: The networks, in evaluation mode.
+        branches: The branches that are trained.
+        recipe: Their recipe.
+        inputs: What they are given.
+        main: The branch that answers.
+        device: Where they compute.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[FusionModel],
+        branches: TrainedBranches,
+        recipe: Recipe,
+        inputs: Inputs,
+        *,
+        main: str | None = None,
+        device: str | None = None,
+        precision: Precision = "32",
+    ) -> None:
+        self.device, self.precision = choose_device(device), precision
+        self.networks = tuple(network.to(self.device).channels_last().eval() for network in networks)
+        self.branches, self.recipe, self.inputs = branches, recipe, inputs
+        self.main = branches.main if main is None else main
+        self._heads = [_Heads(network, branches) for network in self.networks]
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities, in the order of the network."""
+        return self.networks[0].modalities
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets."""
+        return self.networks[0].targets
+
+    def head(self, target: str) -> LossHead:
+        """Returns the loss head of a target, for what it says of classes and kind."""
+        return self._heads[0].find(target, None)
+
+    def predict(
+        self,
+        inputs: object,
+        *,
+        branches: bool = False,
+        batch_size: int | None = None,
+        budget: int | None = None,
+        workers: int = 0,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Answers:
+        """Answers to samples; to one that cannot be used with the reason, unless it is the only one.
+
+        Args:
+            inputs: A sample: a mapping of modalities to arrays, tensors or paths (those left out are missing), or the
+                path of a film, sound, image or array. Many samples: a list of these, a pandas or polars table, or the
+                path of a table or of a folder. Packed sequences (`Jagged`) are as many samples as they hold.
+            branches: Answer by every trained branch as well: each modality by itself, and the ensembles.
+            batch_size: Samples of a batch; the recipe's when left out.
+            budget: Instead, elements of the longest modality of a batch.
+            workers: Processes that read and prepare ahead.
+            root: The folder that relative paths in tables start from; without it that of the table.
+
+        Raises:
+            DataError: The inputs are no samples, a path leads nowhere, or the only sample cannot be used.
+        """
+        requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
+        answers = [answer for batch in self.answer(requests, branches=branches) for answer in batch]
+        if len(answers) == 1 and answers[0].failure and is_one_sample(inputs):
+            raise DataError([Problem(requests.places[0], answers[0].failure)])
+        return Answers(answers, self.list_columns(branches=branches))
+
+    def request(
+        self,
+        inputs: object,
+        *,
+        batch_size: int | None = None,
+        budget: int | None = None,
+        workers: int = 0,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Requests:
+        """Finds the samples of `predict` and plans their batches, without reading them.
+
+        Raises:
+            DataError: The inputs are no samples, or a path leads nowhere.
+        """
+        found = [inputs] if isinstance(inputs, Recording) else find_recordings(inputs, self.inputs, root=root)
+        if not found:
+            raise DataError([Problem("inputs", "hold no sample")])
+        return Requests(found, self.inputs, self.recipe, batch_size=batch_size, budget=budget, workers=workers)
+
+    def answer(self, requests: Requests, *, branches: bool = False, start: int = 0) -> Iterator[list[Answer]]:
+        """Answers batch by batch, so that memory does not grow with the number of samples.
+
+        Args:
+            requests: What `request` planned.
+            branches: Answer by every trained branch as well.
+            start: The batch to begin with.
+        """
+        for batch in requests.read(start):
+            yield self.answer_batch(batch, branches=branches)
+
+    def answer_batch(self, batch: Batch, *, branches: bool = False) -> list[Answer]:
+        """Answers to a batch; where the network cannot take one of its samples, to each by itself."""
+        try:
+            said = self.say(batch)
+        except (DataError, ShapeError) as error:
+            if len(batch.sample_ids) == 1:
+                remarks, _ = batch.said.get(batch.sample_ids[0], ((), ""))
+                problems = getattr(error, "problems", ()) or [Problem("", str(error))]
+                return [Answer(batch.sample_ids[0], notes=remarks, failure=describe_problems(problems))]
+            return [answer for one in _split(batch) for answer in self.answer_batch(one, branches=branches)]
+        return self.describe(batch, said, branches=branches)
+
+    def say(self, batch: Batch) -> Said:
+        """Computes what the networks say of a batch."""
+        remedy = "give a smaller batch_size or budget, or shorter samples"
+        with torch.inference_mode(), self._autocast(), name_batch("prediction", batch, self.device, remedy):
+            inputs = batch.to(self.device).inputs
+            outputs = [score_batch(network, self.branches, inputs) for network in self.networks]
+        present = {name: mask.cpu() for name, mask in outputs[0].present.items()}
+        with torch.inference_mode():
+            each = [
+                distribute(heads.find, self.branches, collect_scores(self.branches, [output]), present)
+                for heads, output in zip(self._heads, outputs, strict=True)
+            ]
+        return Said(each[0] if len(each) == 1 else _average(each), present)
+
+    def describe(self, batch: Batch, said: Said, *, branches: bool = False) -> list[Answer]:
+        """Describes what is said of a batch as records."""
+        main = self.main
+        spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
+        by_branch = {branch: self._describe_branch(of) for branch, of in said.distributions.items()}
+        masks = {name: mask.tolist() for name, mask in said.present.items()}
+        answers = []
+        for row, name in enumerate(batch.sample_ids):
+            remarks, failure = batch.said.get(name, ((), ""))
+            present = tuple(modality for modality, mask in masks.items() if mask[row])
+            if not failure and not (present and spoken[main][row]):
+                failure = f"holds nothing that the network answers by ({', '.join(self.modalities)})"
+            if failure:
+                answers.append(Answer(name, present=present, notes=remarks, failure=failure))
+                continue
+            others = {
+                branch: {target: of[row] for target, of in described.items()}
+                for branch, described in by_branch.items()
+                if branches and branch != main and spoken[branch][row]
+            }
+            own = {target: of[row] for target, of in by_branch[main].items()}
+            answers.append(Answer(name, own, present, others, remarks))
+        return answers
+
+    def list_columns(self, *, branches: bool = False) -> list[str]:
+        """Lists the columns of a table of answers, see `Answer.row`."""
+        names = [name for name in self.branches.names if name != "constant"]
+        prefixes = ["", *(f"{name}/" for name in names if branches and name != self.main)]
+        columns = ["id"]
+        for prefix in prefixes:
+            for target in self.targets:
+                head = self.head(target)
+                numbers = () if head.kind != "numbers" or _count_numbers(head) == 1 else range(_count_numbers(head))
+                columns += [] if numbers else [f"{prefix}{target}"]
+                columns += [f"{prefix}{target}.{label}" for label in (*head.classes, *numbers)]
+        return [*columns, "present", "notes", "failure"]
+
+    def _describe_branch(self, said: Mapping[str, Tensor]) -> dict[str, list[TargetAnswer]]:
+        described = {}
+        for target, values in said.items():
+            head = self.head(target)
+            predicted, rows = head.predict(values).tolist(), values.double().tolist()
+            described[target] = [
+                TargetAnswer(
+                    _describe_value(head, value), dict(zip(head.classes, row, strict=False)) if head.classes else {}
+                )
+                for value, row in zip(predicted, rows, strict=True)
+            ]
+        return described
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.precision == "32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+class _Heads:
+    """Copies of a network's loss heads on the CPU, where distributions are computed as in evaluation."""
+
+    def __init__(self, network: FusionModel, branches: TrainedBranches) -> None:
+        self._copies = {
+            (target, owner): copy.deepcopy(network.head(target, owner)).cpu()
+            for target in network.targets
+            for owner in (None, *branches.unimodal)
+        }
+
+    def find(self, target: str, owner: str | None) -> LossHead:
+        return self._copies[target, owner]
+
+
+def _average(each: Sequence[ByBranch]) -> ByBranch:
+    return {
+        branch: {target: torch.stack([of[branch][target] for of in each]).mean(dim=0) for target in targets}
+        for branch, targets in each[0].items()
+    }
+
+
+def _describe_value(head: LossHead, value: Any) -> Value:
+    """Describes a prediction in the words of the target."""
+    if head.kind == "classes":
+        return head.classes[int(value)]
+    values = value if isinstance(value, list) else [value]
+    if head.kind == "labels":
+        return tuple(label for label, on in zip(head.classes, values, strict=True) if on)
+    return float(values[0]) if len(values) == 1 else tuple(map(float, values))
+
+
+def _count_numbers(head: LossHead) -> int:
+    return head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
+
+
+def _split(batch: Batch) -> Iterator[Batch]:
+    """Yields a batch of each sample."""
+    values = {name: packed.unbind() for name, packed in batch.inputs.items()}
+    for row, name in enumerate(batch.sample_ids):
+        inputs = {modality: Jagged.from_list([of[row]]) for modality, of in values.items()}
+        yield Batch(inputs, {}, (name,), said={name: batch.said[name]} if name in batch.said else {})

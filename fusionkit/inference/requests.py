@@ -1,0 +1,110 @@
+"""New samples in the batches in which a network is given them: transformed as in evaluation, each for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from fusionkit.config.schema import Recipe
+from fusionkit.data.loading.batching import Draw, EpochBatches
+from fusionkit.data.loading.collation import Sample
+from fusionkit.data.loading.feed import Feed
+from fusionkit.data.loading.samples import Samples
+from fusionkit.data.recordings import Recording, Recordings
+from fusionkit.data.recordings.search import describe_problems
+from fusionkit.data.transforms.chain import build_transforms, find_whole_numbers
+from fusionkit.errors import DataError
+from fusionkit.interfaces import Batch
+from fusionkit.storage.records.inputs import Inputs
+
+
+class Requests:
+    """New samples, in order, as batches; one that cannot be used is in its batch, with the reason in place of inputs.
+
+    Args:
+        recordings: The samples.
+        inputs: What the network is given.
+        recipe: The recipe of the network.
+        batch_size: Samples of a batch; with `budget` left out too, the recipe's size or budget.
+        budget: Instead, elements of the longest modality of a batch.
+        workers: Processes that read and prepare ahead; answers do not depend on it.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        inputs: Inputs,
+        recipe: Recipe,
+        *,
+        batch_size: int | None = None,
+        budget: int | None = None,
+        workers: int = 0,
+    ) -> None:
+        self.places = [each.place for each in recordings]
+        self._recipe, self._workers = recipe, workers
+        self._samples = _Readable(Recordings(recordings, inputs, recipe.data.prepare), recipe)
+        if batch_size is None and budget is None:
+            batch_size, budget = (None, recipe.data.budget) if recipe.data.budget else (recipe.data.batch_size, None)
+        self._batches = EpochBatches(
+            self._samples.indices,
+            seed=recipe.train.seed,
+            batch_size=batch_size,
+            budget=budget,
+            lengths=self._samples.count_elements() if budget else None,
+            shuffle=False,
+        )
+
+    def __len__(self) -> int:
+        """Samples."""
+        return len(self._samples)
+
+    def count_batches(self, samples: int) -> int:
+        """Counts the batches that the first so many samples fill; the last of them may be cut short."""
+        whole = 0
+        for batch in self._batches.plan(0):
+            if len(batch) > samples:
+                break
+            samples -= len(batch)
+            whole += 1
+        return whole
+
+    def count_samples(self, batches: int) -> int:
+        """Counts the samples of the first so many batches."""
+        return sum(map(len, self._batches.plan(0)[:batches]))
+
+    def read(self, start: int = 0) -> Iterator[Batch]:
+        """Reads the batches, from one of them on.
+
+        Raises:
+            DataError: A process that reads has died, or hangs.
+        """
+        workers, seconds = self._workers, self._recipe.data.timeout_seconds
+        feed = Feed(self._samples, self._batches, workers=workers, timeout_seconds=seconds)
+        return feed.read_epoch(0, start)
+
+
+class _Readable(Samples):
+    """Samples of which one that cannot be read says why."""
+
+    def __init__(self, dataset: Recordings, recipe: Recipe) -> None:
+        specs = recipe.model.modalities
+        super().__init__(
+            dataset,
+            [row.id for row in dataset.rows],
+            modalities=tuple(specs),
+            transforms={name: build_transforms(spec, dataset.modalities[name]) for name, spec in specs.items()},
+            seed=recipe.train.seed,
+            whole_numbers={name: find_whole_numbers(spec) for name, spec in specs.items()},
+        )
+        self._recordings = dataset
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        try:
+            sample = super().__getitem__(draw)
+        except DataError as error:
+            return self._make_failure(draw.index, describe_problems(error.problems) or str(error))
+        return replace(sample, remarks=self._recordings.take_remarks(draw.index))
+
+    def _make_failure(self, index: int, reason: str) -> Sample:
+        remarks = self._recordings.take_remarks(index)
+        return Sample(self._recordings.rows[index].id, {}, {}, remarks=remarks, failure=reason)

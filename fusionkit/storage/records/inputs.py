@@ -1,0 +1,51 @@
+"""The inputs of a trained network, ``inputs.json``: all that has to be known of them where its dataset is not."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from fusionkit.storage.records.document import Document, Part
+
+
+class InputModality(Part):
+    """One modality, as the network is given it before its transforms.
+
+    Args:
+        shape: The shape of an element.
+        rate: Elements per second; None where they are no samples of time.
+        columns: The columns that held it in the table of the training: one of files, or those of its numbers.
+        of_numbers: Whether these hold numbers.
+        whole: Whether all of these numbers were whole, and were given as such.
+        tensor: Which tensor of a safetensors file; None where it holds only one.
+    """
+
+    shape: list[int]
+    rate: float | None = None
+    columns: list[str] = Field([])
+    of_numbers: bool = False
+    whole: bool = False
+    tensor: str | None = None
+
+
+class Inputs(Document):
+    """The modalities of a network, and how samples of them stand in files and tables.
+
+    Args:
+        modalities: By modality, in the order of the network.
+        films: Whether ``video`` and ``audio`` are prepared from films and sounds, by the recipe's ``data.prepare``.
+        film: The column of films in a table.
+        sound: The column of sounds in a table.
+        id: The column of names in a table; None where rows are numbered.
+        missing: Texts that mark a missing value in a table; None for the usual ones.
+    """
+
+    title: ClassVar[str] = "a description of inputs"
+
+    modalities: dict[str, InputModality] = Field(min_length=1)
+    films: bool = False
+    film: str = "film"
+    sound: str = "sound"
+    id: str | None = None
+    missing: list[str] | None = None
