@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +28,7 @@ from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.environment import choose_device
 from fusionkit.storage.records.inputs import Inputs
+from fusionkit.storage.tensor_files import content_hash
 
 Precision = Literal["32", "bf16"]
 """The precision of the computation: that of the weights, or products of bfloat16."""
@@ -97,6 +100,12 @@ class Predictor:
     def targets(self) -> tuple[str, ...]:
         """The targets."""
         return self.networks[0].targets
+
+    @property
+    def identity(self) -> str:
+        """A hash of the networks and of the branch that answers."""
+        weights = [content_hash(network.state_dict(), {}) for network in self.networks]
+        return hashlib.sha256(json.dumps([weights, self.main, self.precision]).encode()).hexdigest()
 
     def head(self, target: str) -> LossHead:
         """Returns the loss head of a target, for what it says of classes and kind."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -28,6 +29,10 @@ class Requests:
         batch_size: Samples of a batch; with `budget` left out too, the recipe's size or budget.
         budget: Instead, elements of the longest modality of a batch.
         workers: Processes that read and prepare ahead; answers do not depend on it.
+
+    Attributes:
+        places: Where the samples are stated.
+        identity: A hash of what is asked.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Requests:
         workers: int = 0,
     ) -> None:
         self.places = [each.place for each in recordings]
+        described = [recordings, batch_size, budget, inputs.plain()]
+        self.identity = hashlib.sha256(repr(described).encode(errors="surrogateescape")).hexdigest()
         self._recipe, self._workers = recipe, workers
         self._samples = _Readable(Recordings(recordings, inputs, recipe.data.prepare), recipe)
         if batch_size is None and budget is None:
