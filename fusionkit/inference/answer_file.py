@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 10_000
 class AnswerFile:
     """Answers on their way to a file.
 
-    Until all are there they stand beside it, in a file whose name ends in ``.partial``: a first line that says what
+    Until all are there they stand beside it, in a file whose name ends in ``.unfinished``: a first line that says what
     they answer, and a line for each. A process that is killed loses what it had not written; the same command goes on.
 
     Args:
@@ -38,21 +38,21 @@ class AnswerFile:
     def __init__(self, path: Path, columns: Sequence[str], identity: Mapping[str, Any]) -> None:
         check_answer_path(path)
         self.path, self._columns = path, list(columns)
-        self._partial = path.with_name(f".{path.name}.partial")
+        self._unfinished = path.with_name(f".{path.name}.unfinished")
         self._first = json.dumps({"answers_to": identity}, sort_keys=True) + "\n"
         self._as_lines = path.suffix.lower() == ".jsonl"
 
     def count_kept(self) -> int:
         """Counts the whole answers of a command that was stopped; none where it answered to something else."""
         try:
-            with self._partial.open("rb") as file:
+            with self._unfinished.open("rb") as file:
                 if file.readline() != self._first.encode():
                     return 0
                 return sum(line.endswith(b"\n") for line in file)
         except FileNotFoundError:
             return 0
         except OSError as error:
-            raise RunError(f"{self._partial}: cannot be read ({error.strerror}); remove it") from error
+            raise RunError(f"{self._unfinished}: cannot be read ({error.strerror}); remove it") from error
 
     def begin(self, keep: int) -> None:
         """Keeps the first so many answers, and forgets those behind them.
@@ -60,7 +60,7 @@ class AnswerFile:
         Raises:
             RunError: It cannot be written.
         """
-        guard_write(self._partial, partial(self._cut, keep))
+        guard_write(self._unfinished, partial(self._cut, keep))
 
     def append(self, answers: Sequence[Answer]) -> None:
         """Appends answers.
@@ -71,10 +71,10 @@ class AnswerFile:
         text = "".join(map(self._make_line, answers)).encode()
 
         def write() -> None:
-            with self._partial.open("ab") as file:
+            with self._unfinished.open("ab") as file:
                 file.write(text)
 
-        guard_write(self._partial, write)
+        guard_write(self._unfinished, write)
 
     def finish(self) -> int:
         """Writes the file in one piece, and returns how many samples could not be used.
@@ -82,19 +82,19 @@ class AnswerFile:
         Raises:
             RunError: It cannot be written; the answers are kept.
         """
-        sync(self._partial)
+        sync(self._unfinished)
         makers: dict[str, Callable[[Path], None]] = {".csv": self._write_csv, ".parquet": self._write_parquet}
         make = makers.get(self.path.suffix.lower(), self._write_lines)
         guard_write(self.path, lambda: put_in_place(self.path, make))
         failed = sum(map(self._is_failure, self._read_lines()))
-        self._partial.unlink()
+        self._unfinished.unlink()
         return failed
 
     def _cut(self, keep: int) -> None:
         if not keep:
-            self._partial.write_text(self._first, encoding="utf-8")
+            self._unfinished.write_text(self._first, encoding="utf-8")
             return
-        with self._partial.open("r+b") as file:
+        with self._unfinished.open("r+b") as file:
             for _ in range(keep + 1):
                 file.readline()
             file.truncate(file.tell())
@@ -111,7 +111,7 @@ class AnswerFile:
         return bool(answer["failure"] if self._as_lines else answer[self._columns.index("failure")])
 
     def _read_lines(self) -> Iterator[str]:
-        with self._partial.open(encoding="utf-8") as file:
+        with self._unfinished.open(encoding="utf-8") as file:
             yield from islice(file, 1, None)
 
     def _write_lines(self, path: Path) -> None:
