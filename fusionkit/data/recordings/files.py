@@ -121,7 +121,10 @@ def _find_roles(file: Path, inputs: Inputs) -> list[str]:
         shapes = {name: (read_shape(file, of.tensor), tuple(of.shape)) for name, of in inputs.modalities.items()}
     except DataError:
         return list(inputs.modalities) if len(inputs.modalities) == 1 else []
-    return [name for name, (found, shape) in shapes.items() if shape in (found, found[1:])]
+    static = {name for name, of in inputs.modalities.items() if of.of_numbers}
+    return [
+        name for name, (found, shape) in shapes.items() if found == shape or (found[1:] == shape and name not in static)
+    ]
 
 
 def _describe_choice(file: Path, roles: Sequence[str], free: Sequence[str], inputs: Inputs) -> str:
