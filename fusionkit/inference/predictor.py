@@ -139,7 +139,8 @@ class Predictor:
         requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
         answers = [answer for batch in self.answer(requests, branches=branches) for answer in batch]
         if len(answers) == 1 and answers[0].failure and is_one_sample(inputs):
-            raise DataError([Problem(requests.places[0], answers[0].failure)])
+            place = "" if requests.places[0] in answers[0].failure else requests.places[0]
+            raise DataError([Problem(place, answers[0].failure)])
         return Answers(answers, self.list_columns(branches=branches))
 
     def request(

@@ -262,7 +262,7 @@ def test_files_of_one_kind_find_their_modality(predictor: Predictor, run: RunFol
     assert [(answer.id, answer.present) for answer in answers] == [("a", ("motion", "sound")), ("b", ())]
     assert "of no modality of the network" in answers[1].failure
     np.save(tmp_path / "c.npy", np.zeros(2, "float32"))  # one element of motion, or the vector of the room
-    with pytest.raises(DataError, match=r"may be motion or room; say which: motion=c\.npy"):
+    with pytest.raises(DataError, match=r"may be motion, sound or room; say which: motion=c\.npy"):
         predictor.predict(tmp_path / "c.npy")
 
 

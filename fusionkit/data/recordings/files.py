@@ -129,7 +129,8 @@ def _find_roles(file: Path, inputs: Inputs) -> list[str]:
 
 def _describe_choice(file: Path, roles: Sequence[str], free: Sequence[str], inputs: Inputs) -> str:
     if len(free) > 1:
-        return f"{file.name} may be {' or '.join(free)}; say which: {free[0]}={file.name}"
+        which = f"{', '.join(free[:-1])} or {free[-1]}"
+        return f"{file.name} may be {which}; say which: {free[0]}={file.name}"
     if roles:
         return f"{file.name} is a second {roles[0]}; give each sample by itself"
     shapes = ", ".join(f"{name} {tuple(of.shape)}" for name, of in inputs.modalities.items())
