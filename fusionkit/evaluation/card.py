@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -85,18 +85,41 @@ def make_card(
     Raises:
         RunError: The run has not finished, or its weights are damaged or of another network.
     """
+    assembly = assemble(run.recipe, datasets)
+    return describe_run(run, assembly, describe_protocol(assembly), device=device, resamples=resamples)
+
+
+def describe_run(
+    run: RunFolder,
+    assembly: Assembly,
+    protocol: CardProtocol,
+    *,
+    notes: Sequence[str] | None = None,
+    trained_on: Mapping[str, Tensor] | None = None,
+    device: str | None = None,
+    resamples: int = RESAMPLES,
+) -> tuple[Card, Predictions]:
+    """Evaluates a run on the test part of an assembly, which may be of other data than those of its training.
+
+    Args:
+        run: The run.
+        assembly: Its recipe and the data.
+        protocol: What the card says of them.
+        notes: What a reader must know of the samples; those of the assembly when left out.
+        trained_on: See `predict_test_part`.
+        device: Where to compute; a GPU where there is one, when left out.
+        resamples: Resamples of the bootstrap intervals.
+    """
     recipe = run.recipe
-    branches = trained_branches(recipe)
-    assembly = assemble(recipe, datasets)
     chosen = choose_device(device)
     model = load_network(run, assembly.recipe)
-    predictions = predict_test_part(model, assembly, branches, chosen)
+    predictions = predict_test_part(model, assembly, trained_branches(recipe), chosen, trained_on)
     environment = describe_environment(str(chosen))
     card = Card(
         format=Card.formats[-1],
-        protocol=describe_protocol(assembly),
+        protocol=protocol,
         selection=Selection(rule=recipe.train.select, label=assembly.selection_label),
-        notes=list(assembly.notes),
+        notes=list(assembly.notes if notes is None else notes),
         starts=find_starts(recipe.plain()),
         seed=recipe.train.seed,
         recipe=run.written_recipe,  # not `recipe`, in which a later version's options stand too

@@ -76,6 +76,8 @@ class TableColumns:
         film: The column of films.
         sound: The column of their sounds.
         id: The column of names.
+        group: The column of groups.
+        targets: By target, its columns.
         missing: Texts that mark a missing value; None for the usual ones.
     """
 
@@ -83,6 +85,8 @@ class TableColumns:
     film: str | None = None
     sound: str | None = None
     id: str | None = None
+    group: str | None = None
+    targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: tuple[str, ...] | None = None
 
 

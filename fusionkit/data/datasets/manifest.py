@@ -107,6 +107,8 @@ class Manifest(Dataset):
             film=film,
             sound=sound,
             id=id,
+            group=group,
+            targets={name: (given,) if isinstance(given, str) else tuple(given) for name, given in named.items()},
             missing=None if missing is None else tuple(missing),
         )
         self.classes = classes

@@ -33,5 +33,7 @@ def describe_inputs(dataset: Dataset, modalities: Iterable[str]) -> Inputs:
         film=columns.film or "film",
         sound=columns.sound or "sound",
         id=columns.id,
+        group=columns.group,
+        targets={name: list(of) for name, of in columns.targets.items()},
         missing=None if columns.missing is None else list(columns.missing),
     )
