@@ -36,7 +36,7 @@ Precision = Literal["32", "bf16"]
 
 @dataclass(frozen=True)
 class Said:
-    """What the networks of a predictor say of a batch, on the CPU.
+    """Answers of the networks of a predictor to a batch, on the CPU.
 
     Args:
         distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a

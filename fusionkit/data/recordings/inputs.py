@@ -1,4 +1,4 @@
-"""What a network's inputs are, for use where the dataset of its training is not."""
+"""The description of a network's inputs, for use where the dataset of its training is not."""
 
 from __future__ import annotations
 
