@@ -124,6 +124,16 @@ def make_card(
     return card, predictions
 
 
+def require_same_data(run: RunFolder, assembly: Assembly) -> None:
+    """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
+
+    Raises:
+        RunError: They are.
+    """
+    if run.is_of_other_data(assembly.data_hash):
+        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+
+
 def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:
     """Builds the network of a run with its final weights.
 

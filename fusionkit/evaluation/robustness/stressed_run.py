@@ -9,9 +9,8 @@ import torch
 
 from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
-from fusionkit.errors import RunError
 from fusionkit.evaluation.branches import trained_branches
-from fusionkit.evaluation.card import judge_branch, trained_model
+from fusionkit.evaluation.card import judge_branch, require_same_data, trained_model
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.evaluation.robustness.levels import Levels
@@ -110,8 +109,7 @@ def stress_run(
         RunError: The run has not finished, or its weights or data are others than when it was trained.
     """
     branches, assembly = trained_branches(run.recipe), assemble(run.recipe, datasets)
-    if run.is_of_other_data(assembly.data_hash):
-        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+    require_same_data(run, assembly)
     model = trained_model(run, assembly)
     used = model.modalities if branches.fused else tuple(branches.unimodal)
     names = tuple(name for name in used if name in modalities)
