@@ -146,6 +146,16 @@ def describe_run(
     return card, predictions
 
 
+def require_same_data(run: RunFolder, assembly: Assembly) -> None:
+    """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
+
+    Raises:
+        RunError: They are.
+    """
+    if run.is_of_other_data(assembly.data_hash):
+        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+
+
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
     """Returns the sha256 of a complete recipe as plain data, as 64 hexadecimal digits."""
     text = json.dumps(recipe, sort_keys=True, separators=(",", ":"))
