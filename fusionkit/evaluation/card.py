@@ -16,6 +16,7 @@ from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
+from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.inference.branches import trained_branches
