@@ -14,7 +14,7 @@ from fusionkit.errors import Problem, RecipeError, did_you_mean
 
 RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
 COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
-"""What the first lines of shipped files name for editors: the schemas that `fusionkit schema` prints."""
+"""Schemas that `fusionkit schema` prints; the first lines of shipped files name them for editors."""
 
 
 def find_recipes_folder() -> Path:

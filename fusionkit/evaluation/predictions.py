@@ -23,7 +23,7 @@ LABELS: Mapping[str, str] = {
     ENSEMBLE_LOG: "product of networks trained alone",
     CONSTANT: "constant answer of the training part",
 }
-"""How what is no single modality came about."""
+"""Origin of every branch that is not a single modality."""
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ _OTHER_NAMES = {
     ENSEMBLE_LOG: "product of networks alone",
     CONSTANT: "constant of the training part",
 }
-"""What columns that are added are called where a variant has their name."""
+"""Names of added columns where a variant already has the usual name."""
 
 
 def _contradictions(recipes: Mapping[str, Recipe]) -> list[Problem]:

@@ -21,7 +21,7 @@ OfWindow = Callable[[Tensor], Tensor]
 """Elements of a window, ``(kept, *element)``, to what the network is given of them."""
 
 _State = tuple[str, tuple[tuple[int, int], ...]]
-"""What elements were encoded by: precision and device; where each weight is, and how often it was changed."""
+"""State of the encoder: precision and device, then address and number of changes of each weight."""
 
 
 class Stream:

@@ -16,7 +16,7 @@ from torch.utils._pytree import register_pytree_node
 from fusionkit.nn.jagged import Jagged
 
 NUMBERS_AT_ONCE = 2**23
-"""What an encoder is given at once in evaluation where nobody says, in numbers: 668 images of 112 x 112."""
+"""Numbers that an encoder is given at once in evaluation by default: 668 images of 112 x 112."""
 
 
 def count_at_once(shape: tuple[int, ...]) -> int:

@@ -25,7 +25,7 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """The classes in Kaggle's order, which is that of the numbers in its table."""
 
 USAGES: Mapping[str, str] = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
-"""What a face was for in the competition, and the part that it is in."""
+"""Parts by the use that a face had in the competition."""
 
 SIDE = 48
 _SHOWN = 20

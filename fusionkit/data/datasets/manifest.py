@@ -23,7 +23,7 @@ from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.interfaces.written_numbers import is_number
 
 _NAMED = 5
-"""How many rows a note names."""
+"""Largest number of rows that a note names."""
 
 
 @DATASETS.register("manifest")

@@ -27,13 +27,13 @@ _CHUNKED = frozenset({"wav", "w64"})
 
 _OPEN_SIZES = (0, 1 << 31, 1 << 32)
 _NEAR = 1 << 16
-"""What was written into a pipe, or never finished, states no size or nearly the largest that there is."""
+"""Largest distance of an open size from those above; files from pipes and unfinished files state such sizes."""
 
 _TRIFLE = 8
 """Bytes that may be missing: some programs count the header of a file, others do not."""
 
 _BELIEVED = 1.5
-"""How much longer than its picture the sound of an avi may be stated; some programs state its bytes there."""
+"""Largest believed ratio of an avi's stated sound to its picture; some programs state bytes there."""
 
 
 @dataclass(frozen=True)

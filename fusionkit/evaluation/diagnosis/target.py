@@ -22,7 +22,7 @@ from fusionkit.storage.records.diagnosis import Constant, DiagnosedTarget, Fusin
 from fusionkit.storage.records.document import describe_measures, figure
 
 ALONE, OWN_HEAD, PROBE = "trained alone", "its own head", "linear head on its frozen encoder"
-"""Where the answer of a single modality comes from, the best first."""
+"""Sources of the answer of a single modality, the best first."""
 
 
 @dataclass(frozen=True)

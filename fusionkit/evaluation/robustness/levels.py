@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from fusionkit.errors import Problem, RecipeError
 
 CORRUPTIONS = ("missing", "noise", "shift", "swap")
-"""What can befall a modality, in the order in which it is reported."""
+"""Corruptions of a modality, in the order of reports."""
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 BOUNDS = {"missing": (0.0, 1.0), "noise": (0.0, math.inf), "shift_share": (-1.0, 1.0), "swap": (0.0, 1.0)}

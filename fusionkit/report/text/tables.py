@@ -19,7 +19,7 @@ NOTHING = "-"
 NONE_FINISHED = "No run has finished"
 
 SHARE = share("share")
-"""How a share is shown that is no metric of its own."""
+"""Format of a share that is not a metric itself."""
 
 
 @dataclass(frozen=True)
