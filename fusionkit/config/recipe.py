@@ -73,7 +73,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
 
 
 def _name_defaults(record: type[BaseModel], document: Document) -> None:
-    """Writes down a component that the document leaves out and of which an override says an option."""
+    """Writes down a component that the document leaves out where an override sets one of its options."""
     for place, text in document.overridden.items():
         given = find_value(document.value, place)
         says_option = len(place) < len(text.partition("=")[0].split("."))

@@ -105,7 +105,7 @@ def prepare_films(
 
 
 def estimate_films(recipes: Iterable[Recipe], datasets: Datasets, *, timed: int = 3) -> list[PreparationCost]:
-    """Tells what preparing the films of recipes will cost, of those datasets of which some are not prepared.
+    """Estimates the cost of preparing the films of recipes, for every dataset with unprepared films.
 
     Args:
         recipes: The recipes.

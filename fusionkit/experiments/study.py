@@ -75,7 +75,7 @@ class Study(ABC):
         check_pretraining(find_missing_pretraining(self.experiment), self.datasets)
 
     def estimate_films(self, *, timed: int = 3) -> list[PreparationCost]:
-        """Tells what preparing the films of the experiment will cost, of datasets of which some are not prepared.
+        """Estimates the cost of preparing the films of the experiment, for every dataset with unprepared films.
 
         Args:
             timed: How many clips of each are prepared for the clock.

@@ -102,7 +102,7 @@ def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure])
     """Chooses by variant and fold the trial that is best in the mean over inner folds; of equal ones the first.
 
     It is judged by the branch that the variant's own column reads, which is its main branch unless the file says
-    another. A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.
+    another. A trial with a failed run is not chosen; where all failed it is the first, the recipe as it stands.
     """
     failed, sign = {failure.job.folder for failure in failures}, agenda.metric.sign
     by_cell: dict[tuple[str, str], list[Trial]] = {}

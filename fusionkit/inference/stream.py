@@ -30,10 +30,10 @@ class Stream:
     .. math::
         \mathrm{predict}() = \mathrm{model}(\{m: x_m[-w_m:]\})
 
-    to rounding, however the elements :math:`x_m` were portioned; :math:`w_m` is the window. A modality of which nothing
-    was pushed is missing, as in the model. What encoders that take every element by itself (`ElementEncoder`) say of an
-    element is computed once and kept as long as the window holds the element, so a prediction costs what aggregators,
-    fusion and heads cost.
+    to rounding, however the elements :math:`x_m` were portioned; :math:`w_m` is the window. A modality without
+    pushed elements is missing, as in the model. What encoders that take every element by itself (`ElementEncoder`) say
+    of an element is computed once and kept as long as the window holds the element, so a prediction costs what
+    aggregators, fusion and heads cost.
 
     **Which encoders run when.** Of a chain, the encoders before the first that sees neighbours (`conv1d`, `log_mel`,
     `spectrogram`) run at a push. That one and all behind it run at every prediction, over what is kept before it: of a

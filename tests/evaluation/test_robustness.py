@@ -184,7 +184,7 @@ def test_at_level_0_every_curve_is_the_cards_figure_to_the_last_bit(stressed):
         assert point["mean"] == branch["metrics"][result["targets"][curve["target"]]["metric"]]["value"]
         assert point["samples"] == branch["samples"]
         checked += 1
-    assert checked == 2 * 5 * 7  # targets, branches, corruptions of two modalities of which one cannot be shifted
+    assert checked == 2 * 5 * 7  # targets, branches, corruptions of two modalities; one cannot be shifted
 
 
 def test_metrics_and_which_way_is_better_are_the_loss_heads(stressed):

@@ -1,4 +1,4 @@
-"""Experiments: what a file may say, statistics over folds, inferior cases, and runs that are kept, fail and resume."""
+"""Experiments: what a file may say, statistics over folds, and runs that are kept, fail and resume."""
 
 from __future__ import annotations
 

@@ -206,7 +206,7 @@ def test_the_networks_of_the_films_page_can_be_built():
 
 
 def compared(means, best=None):
-    """Results of a comparison of methods with these means, of which the first is the ensemble."""
+    """Results of a comparison of methods with these means; the first is the ensemble."""
     first, *others = means
     pairs = [
         {"column": name, "difference": means[name] - means[first], "holm_p": 0.01 if name == "clear" else 0.5}

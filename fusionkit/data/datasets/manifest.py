@@ -242,7 +242,7 @@ def _caution_marks(table: Table, used: Sequence[str]) -> list[str]:
 
 
 def _holds_numbers(table: Table, column: str) -> bool:
-    """Tells whether all values of a column are numbers, of which a text such as ``nan`` can be none."""
+    """Tells whether all values of a column are numbers; a text such as ``nan`` is not one."""
     cells = [row.cells[column] for row in table.rows if row.cells.get(column) is not None]
     return bool(cells) and all(not isinstance(cell, str) or is_number(cell) for cell in cells)
 

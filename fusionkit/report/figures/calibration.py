@@ -58,7 +58,7 @@ class Calibration:
 
 
 def calibrate(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Calibration:
-    """Bins the predictions of samples whose class is known and of which the branch says something.
+    """Bins the predictions of samples whose class is known and that the branch answers.
 
     Args:
         probabilities: ``(samples, classes)``; NaN where the branch says nothing.

@@ -187,7 +187,7 @@ def _is_overrun(sound: SoundBytes) -> bool:
 
 
 class _CorrectedFile:
-    """An open file some bytes of which read as others, up to an end; libsndfile asks it what it asks of a file."""
+    """An open file that ends at a given byte and replaces some bytes; libsndfile reads it like any file."""
 
     def __init__(self, file: BinaryIO, corrections: Mapping[int, bytes], end: int) -> None:
         self._file, self._end = file, end
