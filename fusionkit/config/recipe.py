@@ -49,7 +49,7 @@ def load_recipe(
     if "variants" in document.value and "model" not in document.value:
         kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")
         raise RecipeError(f"is {kind}, not a recipe; run it with `fusionkit {command}`", source=name)
-    refused = [] if plugins is None else refuse_plugins(_listed_plugins(document), plugins)
+    refused = [] if plugins is None else refuse_plugins(_list_plugins(document), plugins)
     if refused:
         raise PluginError(_placed(refused, document), source=name)
     return check_document(Recipe, document, name)
@@ -61,7 +61,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
     Raises:
         RecipeError: Every problem of the document, with place, value and remedy.
     """
-    problems = _placed(import_plugins(_listed_plugins(document)), document)
+    problems = _placed(import_plugins(_list_plugins(document)), document)
     _name_defaults(record, document)
     try:
         checked = parse(record, document, name, check_component)
@@ -118,7 +118,7 @@ def build_head(spec: LossHeadSpec, in_features: int = 1, hidden: int | None = No
     return head
 
 
-def _listed_plugins(document: Document) -> list[Any]:
+def _list_plugins(document: Document) -> list[Any]:
     plugins = document.value.get("plugins", [])
     return plugins if isinstance(plugins, list) else []
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fusionkit.config.yaml import read_yaml
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 
 RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
 COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
@@ -47,7 +47,7 @@ def find_recipe(name: str | Path) -> Path:
             within = sorted(path.glob("*.yaml"))
             remedy = f"name a file, such as {within[0]}" if within else "it holds no .yaml file"
             raise RecipeError([Problem(str(name), "is a folder, not a recipe", remedy)])
-        close = did_you_mean(str(name), shipped)
+        close = suggest_names(str(name), shipped)
         remedy = "`fusionkit recipes list` names the shipped recipes" if close.startswith("known") else close
         raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])
     return found
@@ -96,7 +96,7 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
     wanted = [shipped[name], *of_folder] if name in shipped else of_folder
     if not wanted:
         known = {*shipped, *(key.rsplit("/", 1)[0] for key in shipped)}
-        raise RecipeError([Problem(name, "is no shipped recipe", did_you_mean(name, known))])
+        raise RecipeError([Problem(name, "is no shipped recipe", suggest_names(name, known))])
     copies = _plan_copies(wanted, find_recipes_folder() / name if of_folder else wanted[0].parent, folder)
     # Everything is refused before the first folder is made.
     _refuse_taken(copies, wanted)

@@ -13,7 +13,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import complete_recipe, pick_fold
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_data
-from fusionkit.errors import Problem, RecipeError, RunError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, RunError, suggest_names
 from fusionkit.experiments.compared_metric import Compared, find_compared_metric
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.experiments.job import Job
@@ -79,7 +79,7 @@ def make_agenda(
     ) is not None:
         raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
     splits = protocol_splits(experiment, datasets)
-    folds = _chosen_folds(experiment, splits)
+    folds = _choose_folds(experiment, splits)
     jobs = plan_jobs(experiment, folds, out, datasets, check_data=check_data, tuned=tuned)
     compared = find_compared_metric(experiment, datasets)
     names = [split.name for split in splits]
@@ -96,7 +96,7 @@ def protocol_splits(experiment: Experiment, datasets: Datasets) -> tuple[Split, 
     return folds.split(datasets.open(recipe.data).rows)
 
 
-def _chosen_folds(experiment: Experiment, splits: Sequence[Split]) -> tuple[Split, ...]:
+def _choose_folds(experiment: Experiment, splits: Sequence[Split]) -> tuple[Split, ...]:
     """Returns the folds that an experiment runs over, in its order.
 
     Raises:
@@ -112,7 +112,7 @@ def _chosen_folds(experiment: Experiment, splits: Sequence[Split]) -> tuple[Spli
         elif wanted in by_name:
             chosen.append(by_name[str(wanted)])
         else:
-            remedy = f"a position from 0 to {len(splits) - 1}, or a name; {did_you_mean(str(wanted), by_name)}"
+            remedy = f"a position from 0 to {len(splits) - 1}, or a name; {suggest_names(str(wanted), by_name)}"
             problems.append(Problem(f"folds[{index}]", f"no fold {wanted!r}", remedy))
             continue
         if chosen[-1] in chosen[:-1]:

@@ -10,7 +10,7 @@ from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import check_document, load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.shipped_recipes import find_beside
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 from fusionkit.experiments.specs.experiment import ExperimentSpec
 from fusionkit.experiments.specs.published import find_misnamed
@@ -183,12 +183,12 @@ def _columns(
         branch = variant.branch or trained.main
         if branch not in trained.names:
             place = f"variants.{name}.branch"
-            problems.append(Problem(place, f"{source!r} trains no {branch!r}", did_you_mean(branch, trained.names)))
+            problems.append(Problem(place, f"{source!r} trains no {branch!r}", suggest_names(branch, trained.names)))
         judge = variant.alone or alone
         if judge not in recipes or not trained_branches(recipes[judge]).ensemble:
             able = [each for each, recipe in recipes.items() if trained_branches(recipe).ensemble]
             message = f"{judge!r} trains no uni-modal networks alone"
-            problems.append(Problem(f"variants.{name}.alone", message, did_you_mean(judge, able)))
+            problems.append(Problem(f"variants.{name}.alone", message, suggest_names(judge, able)))
         columns.append(Column(name, source, branch, judge))
     # Of one modality alone an ensemble is that modality.
     pooled = ENSEMBLES if len(recipes[alone].model.modalities) > 1 else ()

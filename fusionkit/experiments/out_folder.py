@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.storage.locks import LOCK, sole_worker
+from fusionkit.storage.locks import LOCK, lock_folder
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every common file system allows."""
 
 
 @contextmanager
-def sole_experiment(out: Path) -> Iterator[None]:
+def claim_out_folder(out: Path) -> Iterator[None]:
     """Makes the folder of the runs; within it no other experiment works there.
 
     A folder that it has made goes again where an error leaves nothing in it.
@@ -27,7 +27,7 @@ def sole_experiment(out: Path) -> Iterator[None]:
     """
     is_new = not out.exists()
     _make_folder(out)
-    with sole_worker(out):
+    with lock_folder(out):
         try:
             yield
         except BaseException:

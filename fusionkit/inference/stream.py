@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
+from fusionkit.errors import FusionKitError, ShapeError, suggest_names
 from fusionkit.inference.ring import Ring
 from fusionkit.interfaces import ModelOutput, Transform
 from fusionkit.models.branch import Branch
@@ -154,7 +154,7 @@ class Stream:
             return self._lines[modality]
         if modality in self._model.branches:
             raise ShapeError(f"{where}: {modality!r} has no window; state one when the stream is made")
-        raise ShapeError(f"{where}: unknown modality {modality!r}; {did_you_mean(modality, self._lines)}")
+        raise ShapeError(f"{where}: unknown modality {modality!r}; {suggest_names(modality, self._lines)}")
 
     def _refuse_training(self, running: Iterable[nn.Module]) -> None:
         parts = chain.from_iterable(module.modules() for module in running)

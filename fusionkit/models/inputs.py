@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.errors import ShapeError, suggest_names
 from fusionkit.models.branch import Branch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tensor_checks import refuse_odd_kind
@@ -54,7 +54,7 @@ def refuse_unknown(where: str, names: Iterable[str], known: Iterable[str]) -> No
     known = tuple(known)
     for name in names:
         if name not in known:
-            raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, known)}")
+            raise ShapeError(f"{where}: unknown modality {name!r}; {suggest_names(name, known)}")
 
 
 def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusionkit.errors import ShapeError, TrainingError, did_you_mean
+from fusionkit.errors import ShapeError, TrainingError, suggest_names
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.models.branch import Branch, ByName, apply_dropout, name_modality
 from fusionkit.models.inputs import Inputs, pack_inputs, refuse_unknown
@@ -193,7 +193,7 @@ class FusionModel(nn.Module):
         """
         for name, given in targets.items():
             if name not in self.heads:
-                raise ShapeError(f"targets: unknown target {name!r}; {did_you_mean(name, self.targets)}")
+                raise ShapeError(f"targets: unknown target {name!r}; {suggest_names(name, self.targets)}")
             known = given[self.head(name).find_known(given)]
             unimodal = [self.head(name, each) for each in self.modalities if name in self.branch(each).heads]
             for head in (self.head(name), *unimodal) if len(known) else ():

@@ -75,7 +75,7 @@ class ExperimentFolder:
             RunError: It holds no results, or they are damaged or of another format.
         """
         first = cls.open(path)
-        others = further_results(first.path)
+        others = find_further_results(first.path)
         return [first, *(cls(first.path, load_document(Results, file), part) for part, file in others.items())]
 
     def rows(self, column: str) -> list[Row]:
@@ -150,7 +150,7 @@ class ExperimentFolder:
         return RunFolder.open(self.path / run)
 
 
-def further_results(folder: Path) -> dict[str, Path]:
+def find_further_results(folder: Path) -> dict[str, Path]:
     """Finds the results of all targets of an experiment but the first, by what their files have in their names.
 
     A copy that a user keeps beside them, such as ``results.backup.json``, is none of them.

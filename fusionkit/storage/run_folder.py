@@ -19,7 +19,7 @@ from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.storage.checkpoints import Checkpoints
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, guard_write, read_json, write_file
-from fusionkit.storage.locks import LOCK, sole_worker
+from fusionkit.storage.locks import LOCK, lock_folder
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.diagnosis import Diagnosis
 from fusionkit.storage.records.document import load_document, save_document
@@ -94,7 +94,7 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made ({error.strerror})") from error
-        with sole_worker(run.path):
+        with lock_folder(run.path):
             if run.begun:  # by another process, in this very moment
                 run._refuse_another(recipe, data)
                 return run

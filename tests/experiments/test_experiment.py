@@ -29,7 +29,7 @@ from fusionkit.experiments import load_experiment, open_experiment
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.job import Failure, do
 from fusionkit.experiments.results import make_results
-from fusionkit.storage.locks import sole_worker
+from fusionkit.storage.locks import lock_folder
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
@@ -496,7 +496,7 @@ def test_a_run_that_a_killed_experiment_left_in_work_is_waited_for(experiment, t
     monkeypatch.setattr("fusionkit.training.train", lambda *_, **__: happened.append("trained") or run)
     monkeypatch.setattr("fusionkit.evaluation.evaluate", lambda run, **_: None)
     held = ExitStack()
-    held.enter_context(sole_worker(run.path))
+    held.enter_context(lock_folder(run.path))
     held.callback(happened.append, "left")
     threading.Timer(0.2, held.close).start()
 

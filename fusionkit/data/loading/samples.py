@@ -17,7 +17,7 @@ from fusionkit.data.loading.collation import Sample, fit_numbers
 from fusionkit.data.loading.failures import measure_length, name_sample
 from fusionkit.data.seeds import make_generator
 from fusionkit.data.splits import refuse_unknown_samples
-from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
+from fusionkit.errors import DataError, Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
 from fusionkit.nn.tensor_checks import check_finite, describe_odd_kind
 
@@ -170,7 +170,7 @@ def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -
     known = {name for row in rows for name in row.targets}
     for target, encode in encoders.items():
         if rows and target not in known:
-            problems.append(Problem("targets", f"the dataset has no target {target!r}", did_you_mean(target, known)))
+            problems.append(Problem("targets", f"the dataset has no target {target!r}", suggest_names(target, known)))
             continue
         values = []
         for row in rows:
@@ -217,7 +217,7 @@ def _check_order(transforms: Mapping[str, Sequence[Transform]]) -> None:
 def _find_positions(dataset: Dataset, ids: Sequence[str], modalities: Sequence[str]) -> tuple[int, ...]:
     position_of = {row.id: position for position, row in enumerate(dataset.rows)}
     problems = [
-        Problem("modalities", f"the dataset has no modality {name!r}", did_you_mean(name, dataset.modalities))
+        Problem("modalities", f"the dataset has no modality {name!r}", suggest_names(name, dataset.modalities))
         for name in modalities
         if name not in dataset.modalities
     ]

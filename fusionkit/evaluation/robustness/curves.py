@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from fusionkit.data.sources import Datasets
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.evaluation.bootstrap import RESAMPLES
 from fusionkit.evaluation.robustness.folders import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
@@ -220,7 +220,7 @@ def _describe_run(source: Source, key: Key, stressed: Stressed) -> StressedWeigh
 
 def _check_names(modalities: Sequence[str], known: Sequence[str], corruptions: Sequence[str]) -> None:
     problems = [
-        Problem(what, f"unknown {kind} {name!r}", did_you_mean(name, names))
+        Problem(what, f"unknown {kind} {name!r}", suggest_names(name, names))
         for what, kind, given, names in (
             ("modalities", "modality", modalities, known),
             ("corruptions", "corruption", corruptions, CORRUPTIONS),

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from fusionkit.config.components.specs import Record
 from fusionkit.config.schema import Name, Seed
-from fusionkit.errors import did_you_mean
+from fusionkit.errors import suggest_names
 from fusionkit.experiments.specs.published import ReferenceSpec
 from fusionkit.storage.files import folder_name
 
@@ -84,7 +84,7 @@ class ExperimentSpec(Record):
             if variant.of is None:
                 continue
             if variant.of not in self.variants:
-                raise ValueError(f"variant {name!r} reads {variant.of!r}: {did_you_mean(variant.of, self.variants)}")
+                raise ValueError(f"variant {name!r} reads {variant.of!r}: {suggest_names(variant.of, self.variants)}")
             if self.variants[variant.of].of is not None:
                 raise ValueError(f"variant {name!r} reads {variant.of!r}, which reads another; name that one")
         if len(set(self.seeds)) != len(self.seeds):

@@ -6,7 +6,7 @@ from fusionkit.config.yaml import write_yaml
 from fusionkit.interfaces import Metric
 from fusionkit.report.pages.blocks import Block, Code, Paragraph, Points, Section, Table, section
 from fusionkit.report.text.paper import contradictions, fold_table, mean_table, paper_sentences, starts_sentence
-from fusionkit.report.text.published import published
+from fusionkit.report.text.published import read_published
 from fusionkit.report.text.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.text.verdict import verdict
 from fusionkit.storage.records.results import Difference, Results, Variant
@@ -59,7 +59,7 @@ def _cells(comparison: Difference, metric: Metric) -> tuple[str, ...]:
 
 def paper_section(results: Results) -> Section | None:
     """Sets published numbers beside ours; None where the experiment states none."""
-    paper = published(results.experiment)
+    paper = read_published(results.experiment)
     if paper is None:
         return None
     means = mean_table(results, paper)

@@ -18,7 +18,7 @@ from fusionkit.report.text.significance import (
     spared_words,
 )
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
-from fusionkit.report.text.verdict import nothing_to_fuse
+from fusionkit.report.text.verdict import say_nothing_to_fuse
 from fusionkit.report.text.wording import MOST_LISTED, list_names
 from fusionkit.storage.records.diagnosis import DiagnosedTarget, Diagnosis
 from fusionkit.storage.records.document import Figure
@@ -35,7 +35,7 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
     several = len(diagnosis.targets) > 1
     single = one_modality(diagnosis)
     for target, of in diagnosis.targets.items():
-        answer, *more = [nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
+        answer, *more = [say_nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
         reached = f"{_reached(diagnosis, of)} {answer}"
         own = [*against_constant(diagnosis, of), reached, *more, *_encoders(diagnosis, of)]
         if not single:
@@ -84,7 +84,7 @@ def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]
         verb = "gains" if over.value > 0 else "loses"
         here = f"{verb} {points(abs(over.value), score)}{of_score}" if over.value else "gains nothing"
         sentences.append(
-            f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis, of)} cannot tell a gain from noise: "
+            f"Whether fusing helps is unclear, for {_name_unclear(diagnosis, of)} cannot tell a gain from noise: "
             f"here it {here} against {rival}."
         )
     elif low > 0:
@@ -123,7 +123,7 @@ def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]
     return sentences
 
 
-def _what_tells_nothing(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
+def _name_unclear(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
     """Says why a gain has no interval."""
     if diagnosis.each is None:
         return "one group" if of.groups < 2 else f"the same gain in all {of.groups} groups"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric, share
-from fusionkit.report.text.published import published
+from fusionkit.report.text.published import read_published
 from fusionkit.storage.records.results import Results, Summary
 
 NOTHING = "-"
@@ -130,7 +130,7 @@ def _summary(results: Results, columns: Sequence[Summary]) -> list[tuple[str, li
         ("p corrected", [format_p(None if each is None else each.corrected_t_p) for each in compared]),
         ("single better", [_single_better(column) for column in columns]),
     ]
-    paper = published(results.experiment)
+    paper = read_published(results.experiment)
     if paper:
         rows.append(("paper", [format_value(paper.means.get(column.name), metric) for column in results.columns]))
     return rows
@@ -163,7 +163,7 @@ def _captions(results: Results) -> list[str]:
     limits = [limit for of in results.summary.values() for limit in (of.low, of.high) if limit is not None]
     if results.main_metric.share and any(not 0 <= limit <= 1 for limit in limits):
         captions.append("An interval that reaches beyond 0 or 100 % says that there are too few folds to tell.")
-    paper = published(results.experiment)
+    paper = read_published(results.experiment)
     captions += [f"Paper: {paper.source}."] if paper else []
     captions += _coverage(results)
     return captions + _notes_and_failures(results)
