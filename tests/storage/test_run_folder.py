@@ -18,6 +18,7 @@ from report_folders import card_of
 from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
+from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import RunError
 from fusionkit.storage.locks import lock_folder, refuse_if_taken
 from fusionkit.storage.records.card import Card
@@ -37,6 +38,22 @@ TENSORS = {
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "run", load_recipe(recipe()))
+
+
+def test_a_folder_with_a_copied_recipe_alone_is_no_run(tmp_path: Path) -> None:
+    given = load_recipe(recipe())
+    (tmp_path / "recipe.yaml").write_text(write_yaml(given.plain()))
+    with pytest.raises(RunError, match="exists and is no run; take a new or empty folder"):
+        RunFolder.create(tmp_path, given)
+    with pytest.raises(RunError, match=r"is no run; a run holds recipe\.yaml and environment\.json"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_run_that_was_killed_before_its_recipe_was_written_is_begun_anew(tmp_path: Path) -> None:
+    given = load_recipe(recipe())
+    RunFolder.create(tmp_path, given)
+    (tmp_path / "recipe.yaml").unlink()
+    assert RunFolder.create(tmp_path, given).begun
 
 
 def test_tensors_and_text_come_back_as_they_were_written(tmp_path: Path) -> None:
