@@ -13,6 +13,7 @@ from fusionkit.config.components.specs import ComponentSpec, LossHeadSpec
 from fusionkit.config.documents import find_fields, parse, read_document, written_place
 from fusionkit.config.plugins import import_plugins
 from fusionkit.config.schema import Recipe
+from fusionkit.config.shipped_recipes import locate_recipe
 from fusionkit.config.trust import refuse_plugins
 from fusionkit.config.validation import Place, find_value
 from fusionkit.config.yaml import Document
@@ -33,7 +34,7 @@ def load_recipe(
     A `Recipe` comes from here and is trusted: without overrides it is returned as it is.
 
     Args:
-        source: A YAML file, a mapping, or a `Recipe`.
+        source: A YAML file, the name of a shipped recipe, a mapping, or a `Recipe`.
         overrides: ``key.path=value``, applied before anything is checked.
         plugins: Of a recipe that is not the user's own, the modules that it may import, beside installed plugins and
             those of `fusionkit.allow`. Left out, it imports all that it lists, for importing is running.
@@ -45,6 +46,8 @@ def load_recipe(
     if isinstance(source, Recipe) and not overrides:
         return source
     plain = source.plain() if isinstance(source, Recipe) else source
+    if not isinstance(plain, Mapping):
+        plain = locate_recipe(plain)
     document, name = read_document(plain, overrides)
     if "variants" in document.value and "model" not in document.value:
         kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fusionkit.config.validation import quote
 from fusionkit.config.yaml import read_yaml
 from fusionkit.errors import Problem, RecipeError, suggest_names
 
@@ -37,6 +38,9 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         RecipeError: There is neither.
     """
+    if not isinstance(name, str | os.PathLike):
+        message = f"a path or the name of a shipped recipe is expected, given {quote(name)}"
+        raise RecipeError([Problem("", message, "`fusionkit recipes list` names the shipped recipes")])
     path = Path(os.path.expanduser(name))  # an unknown user in it is left as it stands
     if os.path.isfile(path):
         return path
@@ -51,6 +55,16 @@ def find_recipe(name: str | Path) -> Path:
         remedy = "`fusionkit recipes list` names the shipped recipes" if close.startswith("known") else close
         raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])
     return found
+
+
+def locate_recipe(name: str | Path) -> Path:
+    """Finds a file as `find_recipe` does; whatever is at the path already is left to who reads it, also a folder.
+
+    Raises:
+        RecipeError: There is neither such a path nor such a name.
+    """
+    there = isinstance(name, str | os.PathLike) and os.path.lexists(name)
+    return Path(name) if there else find_recipe(name)
 
 
 def find_beside(name: str, file: Path) -> Path:
