@@ -21,7 +21,7 @@ from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.diagnosis import Diagnosis, Separate, diagnose, find_runs, merge, open_separate
+from fusionkit.evaluation.diagnosis import Diagnosis, Separate, check_recipes, diagnose, find_runs, merge, open_separate
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.probe import probe
@@ -540,3 +540,9 @@ def test_a_run_without_fused_branch_is_no_run_to_diagnose(tmp_path: Path) -> Non
     with pytest.raises(RunError, match=r"has no fused branch \(its strategy is unimodal\)"):
         diagnose(run, device="cpu")
     assert isinstance(open_separate(run), Separate)
+
+
+def test_runs_of_several_variants_are_refused_with_the_folder_of_each():
+    of = {name: {"data": {}, "model": {"fusion": {"type": name}}, "train": {"seed": 0}} for name in ("concat", "mrpn")}
+    with pytest.raises(RunError, match=r"name the runs of one variant: out/runs/N1 or out/runs/N2$"):
+        check_recipes({"out/runs/N1/fold1/0": of["concat"], "out/runs/N2/fold1/0": of["mrpn"]})

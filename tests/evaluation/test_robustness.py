@@ -340,7 +340,7 @@ def test_a_run_that_has_not_finished_and_a_folder_that_is_none_are_refused(tmp_p
     run = RunFolder.create(tmp_path / "run", load_recipe(document()))
     with pytest.raises(RunError, match=r"run: the training has not finished, there are no weights"):
         stress(run.path)
-    with pytest.raises(RunError, match=r"holds neither a recipe.yaml nor a results.json; name a finished run"):
+    with pytest.raises(RunError, match=r"holds neither a run nor a results.json; name a finished run"):
         stress(tmp_path)
     with pytest.raises(RunError, match=r"nowhere: is no folder"):
         stress(tmp_path / "nowhere")
