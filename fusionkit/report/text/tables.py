@@ -70,19 +70,21 @@ def markdown(results: Results) -> str:
 
 
 def format_value(value: float | None, metric: Metric, *, signed: bool = False) -> str:
-    """Writes a value of a metric: shares in per cent with one decimal, others with three significant digits.
+    """Writes a value of a metric: shares in per cent with one decimal, others with three significant digits, zeros too.
 
     Example:
         >>> mae = Metric("mae", higher_is_better=False)
         >>> format_value(0.9147, SHARE), format_value(-0.02, SHARE, signed=True), format_value(1.23456, mae)
         ('91.5', '-2.0', '1.23')
+        >>> format_value(2.0, mae), format_value(250.0, mae), format_value(12345.0, mae)
+        ('2.00', '250', '1.23e+04')
         >>> format_value(-1e-9, SHARE)
         '0.0'
     """
     if value is None:
         return NOTHING
     sign = "+z" if signed else "z"  # z: what rounds to zero has no minus
-    return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}.3g}"
+    return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}#.3g}".removesuffix(".")
 
 
 def format_p(p: float | None) -> str:
