@@ -364,3 +364,10 @@ def test_what_is_said_of_the_ten_folds_was_measured():
     assert longer["summary"]["ensemble"]["mean"] > bar["summary"]["ensemble"]["mean"]
     long = {pair["column"]: pair for pair in longer["comparison"]["against_first"]}
     assert round(long[taught]["holm_p"], 1) == round(long["N1"]["holm_p"], 1) == 0.1
+
+
+def test_whoever_reads_pages_in_the_repository_is_told_that_figures_come_with_the_build() -> None:
+    for file in ("README.md", "docs/README.md"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert "`make docs`" in text
+        assert "{{ a_name }}" in text
