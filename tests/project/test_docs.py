@@ -370,4 +370,4 @@ def test_whoever_reads_pages_in_the_repository_is_told_that_figures_come_with_th
     for file in ("README.md", "docs/README.md"):
         text = (ROOT / file).read_text(encoding="utf-8")
         assert "`make docs`" in text
-        assert "{{ a_name }}" in text
+        assert "{{name}}" in text
