@@ -17,7 +17,7 @@ from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, Tabl
 from fusionkit.data.datasets.table_targets import read_targets
 from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Dataset, ModalityInfo, Row, TableColumns
 
 
@@ -198,7 +198,7 @@ def _check_columns(
     wanted += [(option, [column]) for option, column in others.items() if column is not None]
     problems = [Problem(place, "names no column", "name at least one") for place, columns in wanted if not columns]
     problems += [
-        Problem(place, f"{table.path.name} has no column {column!r}", did_you_mean(column, table.columns))
+        Problem(place, f"{table.path.name} has no column {column!r}", suggest_names(column, table.columns))
         for place, columns in wanted
         for column in columns
         if column not in table.columns

@@ -13,7 +13,7 @@ from torch import Tensor
 from fusionkit.data.readers.tables import MISSING, TableRow, read_number, read_table
 from fusionkit.data.recordings.recording import Given, Recording
 from fusionkit.data.recordings.values import convert_to_elements
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.storage.records.inputs import InputModality, Inputs
 
@@ -87,10 +87,10 @@ def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], in
     absent = {modality: [of for of in own if of not in columns] for modality, own in held.items()}
     if all(len(of) == len(tuple(held[modality])) for modality, of in absent.items()):
         wanted = [column for own in held.values() for column in own]
-        problems = [Problem(name, f"has no column {column!r}", did_you_mean(column, columns)) for column in wanted]
+        problems = [Problem(name, f"has no column {column!r}", suggest_names(column, columns)) for column in wanted]
         raise DataError(problems)
     problems = [
-        Problem(f"{name}: {modality}", f"no column {column!r}", did_you_mean(column, columns))
+        Problem(f"{name}: {modality}", f"no column {column!r}", suggest_names(column, columns))
         for modality, of in absent.items()
         if modality in inputs.modalities and len(of) < len(tuple(held[modality]))
         for column in of

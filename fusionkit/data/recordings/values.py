@@ -15,7 +15,7 @@ from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
 from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
 from fusionkit.data.recordings.recording import Given, Recording
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.records.inputs import InputModality, Inputs
@@ -38,7 +38,7 @@ def take_sample(given: Mapping[str, Any], inputs: Inputs, name: str) -> list[Rec
     unknown = [each for each in given if each not in known]
     if unknown:
         raise DataError(
-            [Problem("inputs", f"no modality {each!r}", did_you_mean(str(each), known)) for each in unknown]
+            [Problem("inputs", f"no modality {each!r}", suggest_names(str(each), known)) for each in unknown]
         )
     packed = {each: value for each, value in given.items() if isinstance(value, Jagged)}
     if packed:
