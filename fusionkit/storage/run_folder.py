@@ -21,7 +21,6 @@ from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, guard_write, read_json, write_file
 from fusionkit.storage.locks import LOCK, lock_folder
 from fusionkit.storage.records.card import Card
-from fusionkit.storage.records.diagnosis import Diagnosis
 from fusionkit.storage.records.document import load_document, save_document
 from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
@@ -42,8 +41,8 @@ class RunFolder:
         checkpoints: The states that its training may be resumed from.
         tensorboard: The folder of TensorBoard's event files.
         diagnosis_file: The file of the diagnosis.
-        profile_file: The file that says where the time of watched steps went.
-        trace_file: The file of the trace of watched steps, for Perfetto or chrome://tracing.
+        profile_file: The file of the times of watched steps.
+        trace_file: The file of their trace, for Perfetto or chrome://tracing.
         curves_file: The file of the learning curves.
         stress_file: The file of the figures under corruptions.
         card_file: The file of the card.
@@ -268,14 +267,6 @@ class RunFolder:
             RunError: The run has not been evaluated, or the file is damaged.
         """
         return read_tensors(self._predictions_file)
-
-    def write_diagnosis(self, diagnosis: Diagnosis) -> None:
-        """Writes what a diagnosis found.
-
-        Raises:
-            RunError: It cannot be written.
-        """
-        save_document(self.diagnosis_file, diagnosis)
 
     def write_profile(self, summary: Mapping[str, Any], trace: Mapping[str, Any]) -> None:
         """Writes where the time of watched steps went, and a trace of some in Chrome's format.

@@ -11,6 +11,7 @@ from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.storage.files import guard_write
 from fusionkit.storage.records.diagnosis import Diagnosis
+from fusionkit.storage.records.document import save_document
 from fusionkit.storage.run_folder import RunFolder
 
 KEPT = ("format", "modalities", "commit", "device", "platform", "command", "versions", "time")
@@ -109,7 +110,7 @@ def write_merged(folder: Path, diagnosis: Diagnosis) -> Path:
     """
     run = RunFolder(folder)
     guard_write(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
-    run.write_diagnosis(diagnosis)
+    save_document(run.diagnosis_file, diagnosis)
     return run.diagnosis_file
 
 
