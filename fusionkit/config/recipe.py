@@ -49,7 +49,7 @@ def load_recipe(
     if not isinstance(plain, Mapping):
         plain = locate_recipe(plain)
     document, name = read_document(plain, overrides)
-    if "variants" in document.value and "model" not in document.value:
+    if {"variants", "recipe"} & set(document.value) and "model" not in document.value:
         kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")
         raise RecipeError(f"is {kind}, not a recipe; run it with `fusionkit {command}`", source=name)
     refused = [] if plugins is None else refuse_plugins(_list_plugins(document), plugins)

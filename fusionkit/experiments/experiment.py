@@ -16,6 +16,7 @@ from fusionkit.experiments.folds import find_wrong_folds
 from fusionkit.experiments.specs.experiment import ExperimentSpec, find_misread
 from fusionkit.experiments.specs.published import find_misnamed
 from fusionkit.experiments.specs.targets import choose_targets, list_targets
+from fusionkit.experiments.specs.usual_variants import make_usual_variants
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 
 
@@ -117,8 +118,14 @@ def load_experiment(
             raise RecipeError(problems, source=name) from None
         spec = valid
     source = _recipe_path(spec.recipe, path, problems)
+    listed = document.value.get("variants") or {}
+    if not listed:
+        try:
+            listed = make_usual_variants(load_recipe(source, [*spec.overrides, *of_recipe]))
+        except RecipeError as error:  # told once, not in every variant
+            raise RecipeError([*problems, *error.within(spec.recipe)], source=name) from None
+        spec = spec.model_copy(update={"variants": listed})
     recipes, wrong = _recipes(spec, source, of_recipe)
-    listed = document.value.get("variants", {})
     problems += [*wrong, *find_misread(spec.variants, listed)]
     problems += find_misnamed(spec.paper, listed) if spec.paper else []
     overrides_of = {name: (*spec.overrides, *variant.overrides, *of_recipe) for name, variant in spec.variants.items()}
@@ -148,7 +155,7 @@ def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSp
         raise RecipeError(f"is a recipe, not {wanted}; run it with `fusionkit train`", source=name)
     if has_budget and not compares:
         raise RecipeError("is a comparison, not an experiment; run it with `fusionkit compare`", source=name)
-    if compares and "variants" in given and not has_budget:
+    if compares and {"variants", "recipe"} & set(given) and not has_budget:
         remedy = "run it with `fusionkit experiment`, or give it a budget, which every comparison has"
         raise RecipeError(f"is an experiment, not a comparison; {remedy}", source=name)
 

@@ -358,3 +358,20 @@ def test_single_words_among_numbers_are_told_by_their_rows(tmp_path: Path) -> No
     data = table(tmp_path, "sad", "1", "happy")
     with pytest.raises(DataError, match="line 4: y: 'happy' is no number"):
         encode_targets(data.rows, {"y": lambda value: encode_numbers(value, 1)})
+
+
+def test_empty_cells_of_numbers_are_filled_and_marked_where_the_recipe_says_with_what(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n,3\n,\n4,\n")
+    filled = {"n": {"column": ["a", "b"], "fill": [2, 2.5]}}
+    table = DATASETS.build("manifest", path=str(tmp_path / "t.csv"), modalities=filled)
+
+    assert table.modalities["n"].shape == (4,)
+    assert [table.load(row)["n"][0].tolist() for row in (0, 1, 3)] == [[1, 2, 0, 0], [2, 3, 1, 0], [4, 2.5, 0, 1]]
+    assert not table.has(2, "n")
+    for wrong, said in (
+        ({"column": ["a", "b"], "fill": [1]}, "modalities.n.fill: 1 numbers for 2 columns; give one number for each"),
+        ({"column": "a", "fill": [1]}, "modalities.n.fill: is of columns of numbers, not of files"),
+        ({"column": ["a"], "rate": 4}, "modalities.n: rate, layout and tensor are of files"),
+    ):
+        with pytest.raises(DataError, match=said):
+            DATASETS.build("manifest", path=str(tmp_path / "t.csv"), modalities={"n": wrong})

@@ -165,3 +165,17 @@ def test_the_page_on_streams_does_what_it_shows() -> None:
     with torch.inference_mode():
         expected = model({"audio": (wave - wave.mean())[None] / wave.std(correction=0)}).fused["emotion"]
     torch.testing.assert_close(known["stream"].predict().fused["emotion"], expected)
+
+
+def test_the_page_on_tables_of_ones_own_drafts_and_fits_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (FOLDER.parent / "docs" / "how_to" / "init.md").read_text()
+    known: dict[str, Any] = {}
+
+    for program in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(program, "init.md", "exec"), known)
+
+    said = capsys.readouterr().out
+    assert "Groups are those of column machine (4), by its name" in said
+    assert "Modality shake: the numbers shake_x, shake_y, one vector." in said
+    assert known["done"].run.finished
+    assert known["done"].experiment_file.is_file()

@@ -56,7 +56,9 @@ class ExperimentSpec(Record):
         "there yet.",
     )
     variants: dict[VariantName, VariantSpec] = Field(
-        min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
+        {},
+        description="Columns of the table, in order; the first is what the others are compared with. Left out, they "
+        "are the usual ones: the ensemble, each modality alone, late fusion, N0, N1, N2, of the recipe's own fusion.",
     )
     folds: Literal["all"] | tuple[int | str, ...] = Field("all", description="Folds by position or name.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Seeds of every fold.")
