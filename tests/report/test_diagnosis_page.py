@@ -313,7 +313,7 @@ def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
     given["targets"]["mood"]["shapley"]["shares"] = {"audio": figure(-0.3), "video": figure(0.1)}
     words = diagnosis_words(Diagnosis.model_validate(given))
     assert words[0].endswith("). Fusing helps by 0.0410 ± 0.0120 mae over the best single modality of each fold.")
-    assert "What each modality adds to the fused score (Shapley share): audio +0.3 mae, video -0.1 mae." in words
+    assert "What each modality adds to the fused score (Shapley share): audio +0.300 mae, video -0.100 mae." in words
     assert any("is nearer to the truth than the best single modality in 15, farther in 5" in each for each in words)
 
 
@@ -337,7 +337,7 @@ def test_several_targets_are_told_apart() -> None:
         each["fusing"]["age"] = each["fusing"]["mood"]
     words = diagnosis_words(Diagnosis.model_validate(given))
     assert words[0].startswith("mood: the fused network reaches 80.0 % (")
-    assert any(each.startswith("age: fused it reaches 80.0 % (") for each in words)
+    assert any(each.startswith("age: the fused network reaches 80.0 % (") for each in words)
 
 
 # The page
