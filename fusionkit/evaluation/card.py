@@ -32,10 +32,13 @@ from fusionkit.storage.records.card import (
     Intervals,
     PresentBranch,
     Selection,
-    Training,
 )
 from fusionkit.storage.records.document import describe_measures, figure
 from fusionkit.storage.run_folder import RunFolder
+
+
+class OtherDataError(RunError):
+    """The data of a run are others than when it was trained."""
 
 
 def evaluate(
@@ -53,7 +56,8 @@ def evaluate(
         The card.
 
     Raises:
-        RunError: The run has not finished, or its weights are damaged or of another network.
+        RunError: The run has not finished, its data have changed since it was trained, or its weights are damaged or
+            of another network.
     """
     card, predictions = make_card(run, device=device, resamples=resamples, datasets=datasets)
     run.write_predictions(predictions.tensors(), predictions.metadata())
@@ -84,11 +88,13 @@ def make_card(
         datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
-        RunError: The run has not finished, or its weights are damaged or of another network.
+        RunError: The run has not finished, its data have changed since it was trained, or its weights are damaged or
+            of another network.
     """
     recipe = run.recipe
     branches = trained_branches(recipe)
     assembly = assemble(recipe, datasets)
+    require_same_data(run, assembly)
     chosen = choose_device(device)
     model = trained_model(run, assembly)
     predictions = predict_test_part(model, assembly, branches, chosen)
@@ -108,7 +114,7 @@ def make_card(
         device=environment["device"],
         platform=environment["platform"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        training=Training(**run.environment),
+        training=run.environment,
         intervals=Intervals(
             method="percentile bootstrap over groups, or over samples that have none",
             level=0.95,
@@ -128,10 +134,10 @@ def require_same_data(run: RunFolder, assembly: Assembly) -> None:
     """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
 
     Raises:
-        RunError: They are.
+        OtherDataError: They are.
     """
     if run.is_of_other_data(assembly.data_hash):
-        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+        raise OtherDataError(f"{run.path}: its data have changed since it was trained; train it again")
 
 
 def trained_model(run: RunFolder, assembly: Assembly) -> FusionModel:

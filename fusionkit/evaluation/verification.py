@@ -15,7 +15,7 @@ from torch import Tensor
 from fusionkit.config.validation import find_value
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES
-from fusionkit.evaluation.card import make_card
+from fusionkit.evaluation.card import OtherDataError, make_card
 from fusionkit.evaluation.predictions import Predictions
 from fusionkit.storage.files import read_json
 from fusionkit.storage.records.card import Card
@@ -121,6 +121,9 @@ def verify(
     check_format(Card, stated, str(path))
     try:
         found, predictions = make_card(folder, device=device, resamples=_resamples(stated))
+    except OtherDataError as error:
+        damage = Finding("training.data", find_value(stated, ("training", "data")), str(error), holds=False)
+        return Verification(path, folder.path, tolerance, (damage,))
     except RunError as error:
         damage = Finding("weights", stated.get("weights_sha256"), str(error), holds=False)
         return Verification(path, folder.path, tolerance, (damage,))

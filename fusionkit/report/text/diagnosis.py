@@ -244,7 +244,9 @@ def _gradients(diagnosis: Diagnosis) -> list[str]:
         cosine = of.cosine.value or 0.0
         way = "pull apart" if cosine < -ASIDE else "pull together" if cosine > ASIDE else "hardly touch"
         thirds = ", ".join(
-            f"{figure.value:+.2f} in the {third} third" for third, figure in of.thirds.items() if third != "middle"
+            f"{NOTHING if figure.value is None else f'{figure.value:+.2f}'} in the {third} third"
+            for third, figure in of.thirds.items()
+            if third != "middle"
         )
         parts.append(
             f"in the {name} encoder they {way} (mean cosine {cosine:+.2f}; {thirds} of the training; negative in "

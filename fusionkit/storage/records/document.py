@@ -125,7 +125,7 @@ def check_format(kind: type[Document], value: dict[str, Any], place: str) -> Non
     Raises:
         RunError: They are of one.
     """
-    if value.get("format") not in kind.formats:
+    if type(value.get("format")) is not int or value["format"] not in kind.formats:  # true and 1.0 are no 1
         known = f"format{'s' if len(kind.formats) > 1 else ''} {' and '.join(map(str, kind.formats))}"
         raise RunError(f"{place}: {kind.title} of format {value.get('format')!r}; this version reads {known}")
 
