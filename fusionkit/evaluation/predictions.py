@@ -12,7 +12,7 @@ from torch import Tensor
 from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
 from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED, TrainedBranches
-from fusionkit.evaluation.features import overheard, stored_features
+from fusionkit.evaluation.features import record_fusion, select_stored_features
 from fusionkit.interfaces import Batch, ModelOutput, TargetKind
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
@@ -23,7 +23,7 @@ LABELS: Mapping[str, str] = {
     ENSEMBLE_LOG: "product of networks trained alone",
     CONSTANT: "constant answer of the training part",
 }
-"""How what is no single modality came about."""
+"""Origin of every branch that is not a single modality."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Predictions:
         scores: By branch and target, ``(samples, out_features)``; for branches that have scores.
         distributions: By branch and target; a row of a branch that is not `spoken` means nothing.
         trained: By branch, how it was trained.
-        features: What figures of features are drawn from, as `stored_features` names it.
+        features: What figures of features are drawn from, as `select_stored_features` names it.
     """
 
     sample_ids: tuple[str, ...]
@@ -62,7 +62,7 @@ class Predictions:
         """Returns the tensors for the run folder.
 
         ``distribution/<target>/<branch>``, ``target/<target>``, ``present/<modality>``, and the features that
-        `stored_features` names.
+        `select_stored_features` names.
         """
         stored = {f"target/{name}": values for name, values in self.targets.items()} | dict(self.features)
         stored |= {f"present/{name}": mask for name, mask in self.present.items()}
@@ -84,13 +84,13 @@ def predict_test_part(
     model = model.to(device).channels_last().eval()
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
-    with torch.inference_mode(), overheard(model.fusion) as heard:
+    with torch.inference_mode(), record_fusion(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
             with name_batch("evaluation", batch, device):
-                outputs.append(said_of(model, branches, batch.to(device).inputs))
+                outputs.append(run_branches(model, branches, batch.to(device).inputs))
         predictions = gather_predictions(model, assembly, branches, outputs, batches)
-    features = stored_features(
+    features = select_stored_features(
         {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in predictions.present},
         {name: torch.cat(parts) for name, parts in heard.items()},
         predictions.present,
@@ -98,11 +98,11 @@ def predict_test_part(
     return replace(predictions, features=features)
 
 
-def said_of(model: FusionModel, branches: TrainedBranches, inputs: Mapping[str, Jagged]) -> ModelOutput:
+def run_branches(model: FusionModel, branches: TrainedBranches, inputs: Mapping[str, Jagged]) -> ModelOutput:
     """Runs the trained branches of a network in evaluation mode on a batch that is on its device."""
     dtype = next(model.parameters()).dtype
     said: ModelOutput = model(
-        {name: converted(value, dtype) for name, value in inputs.items()},
+        {name: convert_inputs(value, dtype) for name, value in inputs.items()},
         unimodal=bool(branches.unimodal),
         fused=branches.fused,
         modalities=None if branches.fused else tuple(branches.unimodal),
@@ -151,8 +151,8 @@ def gather_predictions(
     if branches.ensemble:
         for target in model.targets:
             said, kind = {name: distributions[name][target] for name in branches.alone}, model.head(target).kind
-            distributions.setdefault(ENSEMBLE, {})[target] = average_of_present(said, present)
-            distributions.setdefault(ENSEMBLE_LOG, {})[target] = product_of_present(said, present, kind)
+            distributions.setdefault(ENSEMBLE, {})[target] = average_present(said, present)
+            distributions.setdefault(ENSEMBLE_LOG, {})[target] = multiply_present(said, present, kind)
     return Predictions(
         sample_ids=sample_ids,
         groups=tuple(group_of[name] for name in sample_ids),
@@ -176,7 +176,7 @@ def constant_scores(model: FusionModel, assembly: Assembly) -> dict[str, Tensor]
     }
 
 
-def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+def average_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
     r"""Returns the ensemble: the mean of the distributions of the modalities that a sample has; zero where it has none.
 
     .. math::
@@ -184,7 +184,7 @@ def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
 
     Example:
         >>> said = {"a": torch.tensor([[1.0], [3.0]]), "b": torch.tensor([[3.0], [0.0]])}
-        >>> average_of_present(said, {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])})
+        >>> average_present(said, {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])})
         tensor([[2.],
                 [3.]])
     """
@@ -193,7 +193,7 @@ def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
     return said.sum(dim=0) / masks.sum(dim=0).clamp(min=1)
 
 
-def product_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: TargetKind) -> Tensor:
+def multiply_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: TargetKind) -> Tensor:
     r"""Returns the ensemble by logarithms: the geometric mean of probabilities, renormalised.
 
     .. math::
@@ -215,18 +215,18 @@ def product_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
 
     Example:
         >>> said = {"a": torch.tensor([[0.9, 0.1]]), "b": torch.tensor([[0.5, 0.5]])}
-        >>> product_of_present(said, dict.fromkeys(said, torch.tensor([True])), "classes")
+        >>> multiply_present(said, dict.fromkeys(said, torch.tensor([True])), "classes")
         tensor([[0.7500, 0.2500]])
     """
     if kind == "numbers":
-        return average_of_present(distributions, present)
+        return average_present(distributions, present)
     least = {name: torch.finfo(said.dtype).tiny for name, said in distributions.items()}
     logs = {name: said.clamp(min=least[name]).log() for name, said in distributions.items()}
     if kind == "classes":
-        pooled = average_of_present(logs, present).softmax(dim=1)
+        pooled = average_present(logs, present).softmax(dim=1)
     else:
         absent = {name: (1 - said).clamp(min=least[name]).log() for name, said in distributions.items()}
-        pooled = (average_of_present(logs, present) - average_of_present(absent, present)).sigmoid()
+        pooled = (average_present(logs, present) - average_present(absent, present)).sigmoid()
     anyone = torch.stack([present[name] for name in distributions]).any(dim=0)
     return pooled.masked_fill(~anyone[:, None], 0.0)
 
@@ -235,7 +235,7 @@ def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:
     return output.fused if branch == FUSED else output.unimodal[branch]
 
 
-def converted(value: Jagged, dtype: torch.dtype) -> Jagged:
+def convert_inputs(value: Jagged, dtype: torch.dtype) -> Jagged:
     """Inputs in double precision for a network in double precision; whole numbers are the encoders' business."""
     if dtype != torch.float64 or not value.values.is_floating_point():
         return value

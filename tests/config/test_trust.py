@@ -235,6 +235,7 @@ def test_a_received_run_in_the_place_of_ones_own_with_other_modules_is_refused(t
     own.note_as_own()
     shutil.rmtree(own.path)
     own.path.mkdir()
+    (own.path / "environment.json").write_text("{}")
     (own.path / "recipe.yaml").write_text("schema: 1\nplugins: [antigravity]\n")
 
     with pytest.raises(PluginError, match="'antigravity'"):

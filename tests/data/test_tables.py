@@ -19,6 +19,7 @@ from fusionkit.config.documents import read_document
 from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import check_document
 from fusionkit.config.schema import ModelSpec
+from fusionkit.data.loading.samples import encode_targets
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset
 from fusionkit.interfaces.written_numbers import WrittenNumber, class_names, is_number, is_whole
@@ -338,3 +339,22 @@ def test_names_of_classes_are_those_that_stand_there() -> None:
     assert class_names("1.0") == ("1.0",)
     assert class_names(WrittenNumber("-0.0")) == ("-0.0", "0")
     assert class_names(math.pi) == ("3.141592653589793",)
+
+
+def test_a_column_of_words_that_is_a_target_of_numbers_is_told_once_with_its_rows(tmp_path: Path) -> None:
+    words = ["sad", "happy"] * 20
+    data = table(tmp_path, *words)
+    with pytest.raises(DataError) as told:
+        encode_targets(data.rows, {"y": lambda value: encode_numbers(value, 1)})
+    assert str(told.value) == (
+        "target y: holds words, such as 'sad', in 40 of 40 rows, where numbers are wanted; "
+        "make it a classification: model.targets.y=classification"
+    )
+    with pytest.raises(DataError, match=r"target y: column 'y' holds words, such as 'sad', in 40 of 40 rows; make"):
+        table(tmp_path, *words, targets={"y": ["y"]})
+
+
+def test_single_words_among_numbers_are_told_by_their_rows(tmp_path: Path) -> None:
+    data = table(tmp_path, "sad", "1", "happy")
+    with pytest.raises(DataError, match="line 4: y: 'happy' is no number"):
+        encode_targets(data.rows, {"y": lambda value: encode_numbers(value, 1)})

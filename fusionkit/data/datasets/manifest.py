@@ -18,12 +18,12 @@ from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.length_notes import note_length
 from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.interfaces.written_numbers import is_number
 
 _NAMED = 5
-"""How many rows a note names."""
+"""Largest number of rows that a note names."""
 
 
 @DATASETS.register("manifest")
@@ -242,7 +242,7 @@ def _caution_marks(table: Table, used: Sequence[str]) -> list[str]:
 
 
 def _holds_numbers(table: Table, column: str) -> bool:
-    """Tells whether all values of a column are numbers, of which a text such as ``nan`` can be none."""
+    """Tells whether all values of a column are numbers; a text such as ``nan`` is not one."""
     cells = [row.cells[column] for row in table.rows if row.cells.get(column) is not None]
     return bool(cells) and all(not isinstance(cell, str) or is_number(cell) for cell in cells)
 
@@ -259,7 +259,7 @@ def _check_columns(
     wanted += [(option, [column]) for option, column in others.items() if column is not None]
     problems = [Problem(place, "names no column", "name at least one") for place, columns in wanted if not columns]
     problems += [
-        Problem(place, f"{table.path.name} has no column {column!r}", did_you_mean(column, table.columns))
+        Problem(place, f"{table.path.name} has no column {column!r}", suggest_names(column, table.columns))
         for place, columns in wanted
         for column in columns
         if column not in table.columns

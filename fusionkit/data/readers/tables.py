@@ -19,10 +19,10 @@ from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces.written_numbers import WrittenNumber, is_whole
 
 Cell = str | int | float | bool
-"""What a cell holds; an empty one is left out of its row."""
+"""Value of a cell; an empty one is left out of its row."""
 
 MISSING = ("NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "-nan", "NaN", "NAN", "null", "NULL")
-"""What R, pandas, spreadsheets and databases write into a cell that has no value."""
+"""Marks of a missing value, as R, pandas, spreadsheets and databases write them."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
 from fusionkit.evaluation.diagnosis.subsets import Subset
-from fusionkit.evaluation.predictions import converted
+from fusionkit.evaluation.predictions import convert_inputs
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.jagged import Jagged
@@ -97,4 +97,4 @@ def observe(
 def inputs_of(batch: Batch, model: FusionModel, device: torch.device) -> dict[str, Jagged]:
     """Returns a batch's inputs as the network takes them."""
     dtype = next(model.parameters()).dtype
-    return {name: converted(value, dtype) for name, value in batch.to(device).inputs.items()}
+    return {name: convert_inputs(value, dtype) for name, value in batch.to(device).inputs.items()}

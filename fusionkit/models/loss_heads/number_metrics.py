@@ -19,7 +19,7 @@ NUMBER_METRICS = (
     Metric("r2", higher_is_better=True, high=1.0),
     Metric("ccc", higher_is_better=True, low=-1.0, high=1.0),
 )
-"""What `number_metrics` gives."""
+"""Metrics that `number_metrics` returns."""
 
 _COARSE = 0.01
 """Standard deviations between two numbers of single precision from which on a target is too coarse to learn."""
