@@ -17,7 +17,7 @@ from fusionkit.config.initial_weights import drop_weights, find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
-from fusionkit.errors import RunError
+from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.branches import trained_branches
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
@@ -33,7 +33,7 @@ from fusionkit.storage.records.card import (
     PresentBranch,
     Selection,
 )
-from fusionkit.storage.records.document import describe_measures, figure
+from fusionkit.storage.records.document import describe_measures, figure, refuse_newer
 from fusionkit.storage.run_folder import RunFolder
 
 
@@ -59,6 +59,7 @@ def evaluate(
         RunError: The run has not finished, its data have changed since it was trained, or its weights are damaged or
             of another network.
     """
+    refuse_newer(Card, run.card_file)
     card, predictions = make_card(run, device=device, resamples=resamples, datasets=datasets)
     run.write_predictions(predictions.tensors(), predictions.metadata())
     run.write_card(card)
@@ -93,7 +94,7 @@ def make_card(
     """
     recipe = run.recipe
     branches = trained_branches(recipe)
-    assembly = assemble(recipe, datasets)
+    assembly = assemble_run(run, datasets)
     require_same_data(run, assembly)
     chosen = choose_device(device)
     model = trained_model(run, assembly)
@@ -128,6 +129,24 @@ def make_card(
         },
     )
     return card, predictions
+
+
+def assemble_run(run: RunFolder, datasets: Datasets | None = None) -> Assembly:
+    """Opens the data of a run, and divides them.
+
+    Args:
+        run: The run.
+        datasets: Datasets that are open; when left out it opens its own.
+
+    Raises:
+        RecipeError: The recipe of the run does not fit its data; the run is named.
+        DataError: As for `assemble`.
+    """
+    recipe = run.recipe
+    try:
+        return assemble(recipe, datasets)
+    except RecipeError as error:
+        raise RecipeError(error.problems, source=error.source or str(run.path / "recipe.yaml")) from None
 
 
 def require_same_data(run: RunFolder, assembly: Assembly) -> None:
