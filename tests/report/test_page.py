@@ -240,7 +240,9 @@ def test_a_damaged_card_is_named_with_the_command_that_makes_it_anew(tmp_path, d
     file = folder / results_of()["rows"][0]["run"] / "metrics.json"
     file.write_text(damage)
     written = write_report(folder)
-    said = f"{file}: the card is damaged; the experiment's command, `fusionkit experiment`, makes it anew"
+    said = (
+        f"{file}: the card is damaged; the same command, `fusionkit experiment` or `fusionkit compare`, makes it anew"
+    )
     assert any(said in sentence for sentence in written.missing)
 
 

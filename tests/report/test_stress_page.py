@@ -91,7 +91,7 @@ def test_the_strongest_level_is_told_also_where_all_are_below_zero_and_level_0_t
 @pytest.mark.parametrize(
     ("corruption", "unit", "said"),
     [
-        ("noise", "standard deviations", "With noise of 1 standard deviations on audio N2"),
+        ("noise", "standard deviations", "With noise of 1 standard deviations on audio, N2"),
         ("shift", "seconds", "With audio 1 s late, N2"),
         ("shift", "share of the length", "With audio 100 % of its length late, N2"),
         ("swap", "share", "With the audio of another sample, N2"),

@@ -59,7 +59,7 @@ def comparison_table(results: Results) -> Block:
 
 
 def _columns_of_the_best(results: Results) -> dict[str, str]:
-    """Returns, by fused column, the column of the best network of one modality, where it is compared with one."""
+    """Returns by fused column the column of the best network of one modality, where that network is a column."""
     named = {(column.runs, column.branch): column.name for column in results.columns}
     found = {}
     for column in results.columns:
