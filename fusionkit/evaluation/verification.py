@@ -16,9 +16,9 @@ from torch import Tensor
 from fusionkit.config.validation import find_value
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES
-from fusionkit.evaluation.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.evaluation.card import OtherDataError, make_card
 from fusionkit.evaluation.predictions import Predictions
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.interfaces import LOSS
 from fusionkit.storage.files import read_json
 from fusionkit.storage.records.card import Card
