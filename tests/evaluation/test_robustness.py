@@ -409,7 +409,7 @@ def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(exp
         ),
         (
             lambda of: of | {"columns": [each | {"branch": "voice"} for each in of["columns"]]},
-            "it names the branch 'voice', and the run .* has motion",
+            "it names the branch 'voice', and the run .* has fused, motion",
         ),
     ],
 )
