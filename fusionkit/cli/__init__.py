@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from fusionkit.cli import (
+    calibrate,
     catalog,
     check,
     compare,
@@ -45,7 +46,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, prepare, train, evaluate, predict, experiment, verify),
+    *(demo, prepare, train, evaluate, predict, calibrate, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

@@ -11,6 +11,7 @@ from fusionkit.config.trust import allow
 from fusionkit.data.readers.files import expand_path
 from fusionkit.errors import FusionKitError, RunError, did_you_mean
 from fusionkit.inference.branches import trained_branches
+from fusionkit.inference.calibration.calibrator import find_calibrator
 from fusionkit.inference.predictor import Precision, Predictor
 from fusionkit.inference.trained import find_inputs, load_network
 from fusionkit.storage.experiment_folder import ExperimentFolder
@@ -63,7 +64,15 @@ def load(
     main = branch or own
     if main is not None and main not in branches.names:
         raise RunError(f"{runs[0].path}: the branch {main!r} is not trained; {did_you_mean(main, branches.names)}")
-    return Predictor(networks, branches, recipe, inputs, main=main, device=device, precision=precision)
+    calibrator = find_calibrator(runs)
+    return Predictor(
+        *(networks, branches, recipe, inputs),
+        main=main,
+        device=device,
+        precision=precision,
+        calibrator=calibrator,
+        runs=runs,
+    )
 
 
 def _find_runs(
