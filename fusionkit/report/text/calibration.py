@@ -64,7 +64,8 @@ def sentences(calibration: Calibration) -> list[str]:
 
 
 def _judge_coverage(target: str, of: Held, level: float) -> str:
-    said = f"{target}: {'sets' if of.nll else 'intervals'} of {100 * level:g} % hold {100 * (of.coverage.value or 0):.1f} % of the truth in new groups"
+    what, share = "sets" if of.nll else "intervals", 100 * (of.coverage.value or 0)
+    said = f"{target}: {what} of {100 * level:g} % hold {share:.1f} % of the truth in new groups"
     if of.groups < FEW_GROUPS:
         return f"{said}; {TOO_FEW}."
     if of.coverage.high is not None and of.coverage.high < level:
