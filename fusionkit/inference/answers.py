@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
+import torch
+
 from fusionkit.errors import FusionKitError
 from fusionkit.interfaces import LossHead
 from fusionkit.storage.files import write_file
@@ -200,17 +202,17 @@ def describe_value(head: LossHead, value: Any) -> Value:
     return float(values[0]) if len(values) == 1 else tuple(map(float, values))
 
 
-def name_columns(name: str, head: LossHead, numbers: int, *, level: bool) -> list[str]:
+def name_columns(name: str, head: LossHead, *, level: bool) -> list[str]:
     """Names the columns of a target in a table, see `Answer.row`.
 
     Args:
         name: The target, behind its branch.
         head: Its loss head.
-        numbers: How many numbers it has, if it has any.
         level: Whether a level is asked for.
     """
     if head.kind != "numbers":
         return [name, *(f"{name}.{label}" for label in head.classes), *([f"{name}.set"] if level else [])]
+    numbers = head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
     each = [name] if numbers == 1 else [f"{name}.{position}" for position in range(numbers)]
     return [*each, *(f"{number}.{side}" for number in each for side in ("low", "high") if level)]
 

@@ -15,12 +15,15 @@ from torch import Tensor
 
 from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.readers.files import expand_path
 from fusionkit.data.recordings import Recording, find_recordings
 from fusionkit.data.recordings.search import describe_problems, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
 from fusionkit.inference.answers import Answer, Answers, TargetAnswer, describe_value, name_columns
 from fusionkit.inference.branches import TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
+from fusionkit.inference.publication.folder import write_publication
+from fusionkit.inference.publication.hub import SCHEME, publish
 from fusionkit.inference.requests import Requests, split_batch
 from fusionkit.inference.scoring import (
     ByBranch,
@@ -157,9 +160,8 @@ class Predictor:
         """
         requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
         answers = [answer for batch in self.answer(requests, branches=branches, level=level) for answer in batch]
-        if len(answers) == 1 and answers[0].failure and is_one_sample(inputs):
-            place = "" if requests.places[0] in answers[0].failure else requests.places[0]
-            raise DataError([Problem(place, answers[0].failure)])
+        if len(answers) == 1 and (failure := answers[0].failure) and is_one_sample(inputs):
+            raise DataError([Problem("" if requests.places[0] in failure else requests.places[0], failure)])
         return Answers(answers, self.list_columns(branches=branches, level=level))
 
     def request(
@@ -261,9 +263,16 @@ class Predictor:
         columns = ["id"]
         for prefix in prefixes:
             for target in self.targets:
-                head = self.head(target)
-                columns += name_columns(f"{prefix}{target}", head, _count_numbers(head), level=level is not None)
+                columns += name_columns(f"{prefix}{target}", self.head(target), level=level is not None)
         return [*columns, "present", "notes", "failure"]
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the networks into a new folder for others, see `write_publication`."""
+        write_publication(self, expand_path(folder))
+
+    def push_to_hub(self, repository: str, *, public: bool = False, token: str | None = None) -> str:
+        """Sends them to ``owner/name`` (or ``owner/name@branch``) of the hub, see `upload`; returns the commit."""
+        return publish(self, f"{SCHEME}{repository.removeprefix(SCHEME)}", public=public, token=token)
 
     def _describe_branch(
         self, branch: str, said: Mapping[str, Tensor], present: Mapping[str, Tensor], level: float | None
@@ -289,7 +298,3 @@ class Predictor:
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def _count_numbers(head: LossHead) -> int:
-    return head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
