@@ -24,7 +24,9 @@ def find_private_folders(recipe: Mapping[str, Any]) -> list[str]:
         recipe: The recipe as plain data: where its data lie is private.
     """
     named = [os.path.expandvars(os.path.expanduser(text)) for text in _list_texts(recipe.get("data"))]
-    folders = {str(Path.home()), os.getcwd(), *(text.rstrip("/\\") for text in named if os.path.isabs(text))}
+    absolute = [text.rstrip("/\\") for text in named if os.path.isabs(text)]
+    # Beside a table lie the files that its rows name.
+    folders = {str(Path.home()), os.getcwd(), *absolute, *(os.path.dirname(text) for text in absolute)}
     return sorted((folder for folder in folders if len(folder) > 1), key=len, reverse=True)
 
 
@@ -40,7 +42,7 @@ def hide_paths(text: str, private: Iterable[str] = ()) -> str:
         'no face in a.mp4; see https://doi.org/10.3390/s21165452'
     """
     for folder in private:
-        text = text.replace(f"{folder}{os.sep}", f"{os.sep}_{os.sep}").replace(folder, _take_name(folder))
+        text = text.replace(f"{folder}{os.sep}", "").replace(folder, _take_name(folder))
     return _PATH.sub(lambda found: _take_name(found[0]), text)
 
 
@@ -65,6 +67,10 @@ def scrub_card(card: Mapping[str, Any]) -> dict[str, Any]:
         key: of if key == "recipe" else _hide_within(of, of_data=False, private=private) for key, of in card.items()
     }
     scrubbed["recipe"] = scrub_recipe(card["recipe"])
+    scrubbed["starts"] = {
+        name: ", ".join(_hide_within(each, of_data=True, private=()) for each in start.split(", "))
+        for name, start in card.get("starts", {}).items()
+    }
     scrubbed["protocol"] = {**scrubbed["protocol"], "test_groups": []}
     scrubbed["training"] = {key: of for key, of in card["training"].items() if key in _KEPT_OF_TRAINING}
     return scrubbed
