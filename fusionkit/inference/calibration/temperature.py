@@ -6,7 +6,6 @@ import math
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from fusionkit.interfaces import TargetKind
@@ -72,6 +71,7 @@ def fit_temperature(kind: TargetKind, said: Tensor, targets: Tensor) -> float:
     Returns:
         The temperature, between 0.01 and 100: the ends are reached where every sample is right, or wrong.
     """
+    from scipy.optimize import minimize_scalar  # using a calibration does not need it
 
     def loss(log_temperature: float) -> float:
         return float(find_losses(kind, apply_temperature(kind, said, math.exp(log_temperature)), targets).mean())
