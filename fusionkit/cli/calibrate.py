@@ -32,6 +32,9 @@ def calibrate(
     level: Annotated[
         float, typer.Option("--level", help="How often sets and intervals shall hold the truth, between 0 and 1.")
     ] = 0.9,
+    novelty: Annotated[
+        bool, typer.Option("--novelty/--no-novelty", help="Learn what samples of the training are like, too.")
+    ] = True,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -48,7 +51,7 @@ def calibrate(
 
     allow(*(plugins or ()))
     folder = RunFolder.open(run)
-    calibration = calibrate_run(folder, level)
+    calibration = calibrate_run(folder, level, novelty=novelty)
     if as_json:
         print_json(calibration.plain())
         return

@@ -53,10 +53,12 @@ class Said:
         distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
             sample means nothing.
         present: By modality, which samples have it.
+        features: By modality the normalised features, of the first network.
     """
 
     distributions: ByBranch
     present: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
 
 
 class Predictor:
@@ -228,7 +230,7 @@ class Predictor:
                 distribute(heads.find, self.branches, collect_scores(self.branches, [output]), present)
                 for heads, output in zip(self._heads, outputs, strict=True)
             ]
-        return Said(each[0] if len(each) == 1 else average_networks(each), present)
+        return Said(each[0] if len(each) == 1 else average_networks(each), present, outputs[0].features)
 
     def describe(self, batch: Batch, said: Said, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Describes what is said of a batch as records."""
@@ -236,7 +238,7 @@ class Predictor:
         spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
         wanted = {branch: of for branch, of in said.distributions.items() if branches or branch == main}
         by_branch = {branch: self._describe_branch(branch, of, said.present, level) for branch, of in wanted.items()}
-        further = self.calibrator.remark(main, said.present, level)
+        further = self.calibrator.remark(main, said.present, said.features, level)
         masks = {name: mask.tolist() for name, mask in said.present.items()}
         answers = []
         for row, name in enumerate(batch.sample_ids):
@@ -295,6 +297,4 @@ class Predictor:
         return described
 
     def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext() if self.precision == "32" else torch.autocast(self.device.type, torch.bfloat16)

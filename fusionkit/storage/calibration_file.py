@@ -16,6 +16,11 @@ def locate_calibration(run: RunFolder) -> Path:
     return run.path / "calibration.json"
 
 
+def locate_novelty(run: RunFolder) -> Path:
+    """Returns the file of what a run is familiar with."""
+    return run.path / "novelty.safetensors"
+
+
 def write_calibration(run: RunFolder, calibration: Calibration) -> None:
     """Writes what was calibrated into the folder of a run.
 

@@ -17,10 +17,12 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.calibration import calibrate
+from fusionkit.inference.calibration.novelty import fit_familiar
 from fusionkit.report.text.calibration import rows_of, sentences
-from fusionkit.storage.calibration_file import locate_calibration, read_calibration
+from fusionkit.storage.calibration_file import locate_calibration, locate_novelty, read_calibration
 from fusionkit.storage.records.calibration import Calibration
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.storage.tensor_files import read_tensors, write_tensors
 
 MODALITIES = {
     "motion": {"features": 3, "min_length": 2, "max_length": 5, "missing": 0.4, "noise": 1.5},
@@ -232,3 +234,44 @@ def test_too_low_a_coverage_is_said(calibration: Calibration) -> None:
     assert "too few groups to tell" in text
     assert "* Of samples with posture alone too few groups were set aside" in text
     assert [row[0] for row in rows_of(changed, "label")] == ["all", "motion+posture", "posture *"]
+
+
+def test_a_sample_unlike_the_training_is_told_and_those_set_aside_are_not(run: RunFolder) -> None:
+    predictor = fusionkit.load(run.path, device="cpu")
+    assembly = assemble(run.recipe)
+
+    (strange,) = predictor.predict({"posture": torch.full((4,), 1e4)}, level=0.9)
+    aside = predictor.predict(values_of(run, assembly.validation_ids), level=0.9)
+
+    assert strange.notes == ("posture: unlike the training, farther than every sample set aside",)
+    assert not [note for answer in aside for note in answer.notes if "unlike" in note]
+    assert predictor.predict({"posture": torch.full((4,), 1e4)})[0].notes == ()
+
+
+def test_distances_are_those_of_the_formula(run: RunFolder, calibration: Calibration) -> None:
+    draw = np.random.default_rng(0)
+    known, others = draw.normal(2, 3, (400, 3)) @ draw.normal(0, 1, (3, 3)), draw.normal(0, 4, (5, 3))
+    familiar = fit_familiar(torch.from_numpy(known), torch.from_numpy(others))
+    assert familiar is not None
+
+    covariance = familiar.root.double().numpy() @ familiar.root.double().numpy().T
+    offsets = others.astype(np.float16).astype(np.float64) - known.mean(0)
+    restated = np.sqrt(np.einsum("ij,jk,ik->i", offsets, np.linalg.inv(covariance), offsets))
+    assert familiar.measure(torch.from_numpy(others)).tolist() == pytest.approx(restated, rel=1e-4)
+    assert familiar.farthest == pytest.approx(restated.max(), rel=1e-4)
+    assert np.allclose(covariance, np.cov(known.T, bias=True), rtol=0.1, atol=0.3)  # shrunk, of many samples a little
+    assert set(calibration.unfamiliar) == {"motion", "posture"}
+
+
+def test_novelty_of_other_weights_or_damaged_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    copied = RunFolder(shutil.copytree(run.path, tmp_path / "copied"))
+    kept, about = read_tensors(locate_novelty(run))
+    write_tensors(locate_novelty(copied), {**kept, "root/posture": torch.eye(3)}, about)
+    with pytest.raises(RunError, match="the tensors of posture do not fit each other"):
+        fusionkit.load(copied.path, device="cpu")
+    write_tensors(locate_novelty(copied), kept, {"weights_sha256": "0"})
+    with pytest.raises(RunError, match=r"novelty.safetensors: is of other weights than those beside it"):
+        fusionkit.load(copied.path, device="cpu")
+    calibrate(copied, device="cpu", novelty=False)
+    (answer,) = fusionkit.load(copied.path, device="cpu").predict({"posture": torch.full((4,), 1e4)}, level=0.9)
+    assert answer.notes == ()

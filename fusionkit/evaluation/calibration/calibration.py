@@ -17,11 +17,13 @@ from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
 from fusionkit.evaluation.calibration.coverage import judge_coverage
+from fusionkit.evaluation.calibration.novelty import count_unfamiliar, learn_familiar
 from fusionkit.evaluation.card import require_same_data
 from fusionkit.evaluation.predictions import Predictions, predict_samples
 from fusionkit.inference.branches import CONSTANT, trained_branches
 from fusionkit.inference.calibration.calibrator import name_subsets, order_subsets, refuse_no_level
 from fusionkit.inference.calibration.conformal import count_needed_groups, score_samples, weigh_samples
+from fusionkit.inference.calibration.novelty import write_novelty
 from fusionkit.inference.calibration.temperature import LEAST_GROUPS, LEAST_SAMPLES, fit_temperature
 from fusionkit.inference.trained import load_network
 from fusionkit.interfaces import LossHead
@@ -34,7 +36,12 @@ from fusionkit.storage.run_folder import RunFolder
 
 
 def calibrate(
-    run: RunFolder, level: float = 0.9, *, device: str | None = None, datasets: Datasets | None = None
+    run: RunFolder,
+    level: float = 0.9,
+    *,
+    novelty: bool = True,
+    device: str | None = None,
+    datasets: Datasets | None = None,
 ) -> Calibration:
     """Calibrates a finished run, and leaves the calibration in its folder.
 
@@ -44,6 +51,7 @@ def calibrate(
     Args:
         run: The run.
         level: The level of sets and intervals, whose coverage is measured.
+        novelty: Whether to learn what samples of the training are like, for which they are read once more.
         device: Where to compute; a GPU where there is one, when left out.
         datasets: Datasets that are open; when left out it opens its own.
 
@@ -76,6 +84,10 @@ def calibrate(
         for branch in aside.trained
         if branch != CONSTANT
     }
+    familiar = {}
+    if novelty:
+        training = predict_samples(model, assembly, assembly.train_ids, branches, chosen)
+        familiar = learn_familiar(training, aside)
     environment = describe_environment(str(chosen))
     calibration = Calibration(
         format=Calibration.formats[-1],
@@ -99,8 +111,10 @@ def calibrate(
             }
             for branch, targets in learned.items()
         },
+        unfamiliar=count_unfamiliar(familiar, test),
     )
     write_calibration(run, calibration)
+    write_novelty(run, familiar)
     return calibration
 
 

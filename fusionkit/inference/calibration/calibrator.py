@@ -12,6 +12,7 @@ from torch import Tensor
 from fusionkit.errors import RunError
 from fusionkit.inference.answers import TargetAnswer
 from fusionkit.inference.calibration.conformal import count_needed_groups, find_threshold
+from fusionkit.inference.calibration.novelty import Familiar, find_unfamiliar, read_novelty
 from fusionkit.inference.calibration.temperature import apply_temperature
 from fusionkit.interfaces import LossHead
 from fusionkit.storage.calibration_file import read_calibration
@@ -21,7 +22,7 @@ from fusionkit.storage.run_folder import RunFolder
 
 @dataclass(frozen=True)
 class Refined:
-    """What a calibration makes of what is said of samples.
+    """Calibrated answers to samples.
 
     Args:
         probabilities: Calibrated ones; numbers as they are.
@@ -90,10 +91,17 @@ class Calibrator:
         calibration: What was learned; None of a run that was not calibrated.
         place: The run, for messages.
         why_none: Why there is none; where that is left out, the run was not calibrated.
+        familiar: By modality what its features were like in training.
     """
 
-    def __init__(self, calibration: Calibration | None, place: str, why_none: str = "") -> None:
-        self.calibration, self._place = calibration, place
+    def __init__(
+        self,
+        calibration: Calibration | None,
+        place: str,
+        why_none: str = "",
+        familiar: Mapping[str, Familiar] | None = None,
+    ) -> None:
+        self.calibration, self._place, self._familiar = calibration, place, familiar or {}
         self._why_none = why_none or "was not calibrated; `fusionkit calibrate` does it"
 
     def require_level(self, branch: str, level: float) -> None:
@@ -154,16 +162,28 @@ class Calibrator:
             for answer, row, mask in zip(answers, refined.probabilities.tolist(), masks.tolist(), strict=True)
         ]
 
-    def remark(self, branch: str, present: Mapping[str, Tensor], level: float | None) -> list[tuple[str, ...]]:
-        """Says of every sample which of its sets were learned on samples of other modalities as well."""
+    def remark(
+        self, branch: str, present: Mapping[str, Tensor], features: Mapping[str, Tensor], level: float | None
+    ) -> list[tuple[str, ...]]:
+        """Says of every sample which sets were learned on other modalities as well, and where it is unlike all others.
+
+        Args:
+            branch: The branch that answers.
+            present: By modality, which samples have it.
+            features: By modality, the normalised features.
+            level: The level; nothing is said where none is asked for.
+        """
         if self.calibration is None or level is None:
             return [()] * len(next(iter(present.values())))
-        remarks: list[tuple[str, ...]] = []
-        for subset in name_subsets(branch, present):
-            targets = self.calibration.branches[branch].items()
+        remarks, targets = list[tuple[str, ...]](), self.calibration.branches[branch].items()
+        strange = find_unfamiliar(self._familiar, features, present)
+        for subset, modalities in zip(name_subsets(branch, present), strange, strict=True):
             of_all = [target for target, of in targets if find_learned(of, subset, level) is of.everything]
-            said = f"{', '.join(of_all)}: calibrated over all modalities together, not for {subset} alone"
-            remarks.append((said,) if of_all else ())
+            said = [f"{', '.join(of_all)}: calibrated over all modalities together, not for {subset} alone"] * bool(
+                of_all
+            )
+            said += [f"{name}: unlike the training, farther than every sample set aside" for name in modalities]
+            remarks.append(tuple(said))
         return remarks
 
     def _find(self, branch: str, target: str) -> CalibratedTarget:
@@ -181,7 +201,7 @@ def find_calibrator(runs: Sequence[RunFolder]) -> Calibrator:
     if len(runs) > 1:
         why = "several networks answer together, whose mean nobody calibrated; load one run by fold and seed"
         return Calibrator(None, str(runs[0].path), why)
-    return Calibrator(read_calibration(runs[0]), str(runs[0].path))
+    return Calibrator(read_calibration(runs[0]), str(runs[0].path), familiar=read_novelty(runs[0]))
 
 
 def refuse_no_level(level: float) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import RunError
+from fusionkit.inference.calibration.novelty import read_novelty, write_novelty
 from fusionkit.inference.publication.privacy import find_private_folders, refuse_private_texts, scrub_card, scrub_recipe
 from fusionkit.inference.publication.readme import Shared, write_readme
 from fusionkit.storage.calibration_file import locate_calibration, read_calibration
@@ -96,6 +97,7 @@ def is_publication(folder: Path) -> bool:
 def list_files(networks: Sequence[str] = (".", "network_*")) -> list[str]:
     """Lists the patterns of the files that a shared folder may hold; all else is not downloaded."""
     own = ["recipe.yaml", "weights.safetensors", "inputs.json", "metrics.json", "calibration.json"]
+    own += ["novelty.safetensors"]
     return [LIST, "README.md", *(file if name == "." else f"{name}/{file}" for name in networks for file in own)]
 
 
@@ -115,6 +117,7 @@ def _write_member(run: RunFolder, predictor: Predictor, folder: Path) -> tuple[M
         new.write_card(card)
     if calibration is not None:
         save_document(locate_calibration(new), calibration)
+        write_novelty(new, read_novelty(run))
     fold = card.protocol.fold if card is not None else str(run.recipe.data.fold)
     return Member(weights_sha256=new.sha256_of_weights(), fold=fold, seed=run.recipe.train.seed), card
 

@@ -15,12 +15,12 @@ from fusionkit.storage.records.document import Figure
 from fusionkit.storage.records.inputs import Inputs
 
 TO_FILL_IN = "*to be filled in by the author*"
-"""What only the author knows."""
+"""The mark of a fact that only the author knows."""
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What a README is written from.
+    """The facts that a README is written from.
 
     Args:
         recipe: The recipe as plain data, without paths.

@@ -54,6 +54,13 @@ def sentences(calibration: Calibration) -> list[str]:
             f"* Of samples with {names} alone too few groups were set aside: their sets are those of all samples, and "
             "hold on average over all, not for them."
         )
+    if calibration.unfamiliar:
+        shares = ", ".join(f"{100 * (of.value or 0):.1f} % by {name}" for name, of in calibration.unfamiliar.items())
+        chance = 100 / (calibration.aside.groups + 1)
+        said.append(
+            f"Unlike the training, farther than every sample set aside, are {shares} of the test samples; "
+            f"of groups like those set aside at most {chance:.0f} % are by chance."
+        )
     low, high = calibration.expected.limits or (0.0, 1.0)
     said.append(
         f"Learned on {calibration.aside.samples} samples of {calibration.aside.groups} groups. A calibration on so "

@@ -105,6 +105,8 @@ class Calibration(Document):
         notes: What a reader must know.
         branches: By branch and target, what was learned.
         held: By branch, target and modalities (``all`` for all samples), how well it holds.
+        unfamiliar: By modality the share of test samples, the mean over groups, that lie farther from the training
+            than every sample set aside.
     """
 
     title: ClassVar[str] = "a calibration"
@@ -123,3 +125,4 @@ class Calibration(Document):
     time: str
     branches: dict[str, dict[str, CalibratedTarget]]
     held: dict[str, dict[str, dict[str, Held]]]
+    unfamiliar: dict[str, Figure] = Field({})
