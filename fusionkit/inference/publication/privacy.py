@@ -18,7 +18,7 @@ _KEPT_OF_TRAINING = ("fusionkit", "torch", "python", "commit", "uncommitted_chan
 
 
 def find_private_folders(recipe: Mapping[str, Any]) -> list[str]:
-    """Finds the folders of this machine that a text of a run may name, longest first.
+    """Finds the folders of this machine that a text of a run may name, longest first; not such as ``/data``.
 
     Args:
         recipe: The recipe as plain data: where its data lie is private.
@@ -27,7 +27,7 @@ def find_private_folders(recipe: Mapping[str, Any]) -> list[str]:
     absolute = [text.rstrip("/\\") for text in named if os.path.isabs(text)]
     # Beside a table lie the files that its rows name.
     folders = {str(Path.home()), os.getcwd(), *absolute, *(os.path.dirname(text) for text in absolute)}
-    return sorted((folder for folder in folders if len(folder) > 1), key=len, reverse=True)
+    return sorted((folder for folder in folders if len(Path(folder).parts) > 2), key=len, reverse=True)
 
 
 def hide_paths(text: str, private: Iterable[str] = ()) -> str:
@@ -83,10 +83,18 @@ def refuse_private_texts(folder: Path, private: Iterable[str]) -> None:
         RunError: A file does; it is removed.
     """
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        content = file.read_bytes()
+        content = _read_texts(file)
         if found := [each for each in private if each.encode() in content]:
             file.unlink()
             raise RunError(f"{file}: was not shared, for it names {found[0]}; take that out of the recipe or the data")
+
+
+def _read_texts(file: Path) -> bytes:
+    """Reads a file, of tensors only their names and the texts beside them."""
+    with file.open("rb") as stream:
+        if file.suffix != ".safetensors":
+            return stream.read()
+        return stream.read(int.from_bytes(stream.read(8), "little"))
 
 
 def _hide_within(value: Any, *, of_data: bool, private: Iterable[str]) -> Any:
