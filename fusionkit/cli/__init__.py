@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 
 from fusionkit.cli import (
-    calibrate,
     catalog,
     check,
     compare,
@@ -28,12 +27,12 @@ from fusionkit.cli import (
     predict,
     prepare,
     report,
-    share,
     stress,
     train,
     verify,
 )
 from fusionkit.cli.terminal.output import count_processes, speaks
+from fusionkit.cli.trained import calibrate, share
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
 

@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Learned(Part):
-    """What was learned of samples set aside: of all, or of those with the same modalities.
+    """Lessons of samples set aside: of all, or of those with the same modalities.
 
     Args:
         samples: How many there are.

@@ -27,7 +27,7 @@ class Member(Part):
 
 
 class Publication(Document):
-    """What is shared.
+    """The networks of a shared folder.
 
     Args:
         branch: The branch that answers.
