@@ -8,7 +8,7 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 
-from fusionkit.errors import FusionKitError, ShapeError, did_you_mean
+from fusionkit.errors import FusionKitError, ShapeError, suggest_names
 from fusionkit.inference.ring import Ring
 from fusionkit.interfaces import ModelOutput, Transform
 from fusionkit.models.branch import Branch
@@ -21,7 +21,7 @@ OfWindow = Callable[[Tensor], Tensor]
 """Elements of a window, ``(kept, *element)``, to what the network is given of them."""
 
 _State = tuple[str, tuple[tuple[int, int], ...]]
-"""What elements were encoded by: precision and device; where each weight is, and how often it was changed."""
+"""State of the encoder: precision and device, then address and number of changes of each weight."""
 
 
 class Stream:
@@ -30,10 +30,10 @@ class Stream:
     .. math::
         \mathrm{predict}() = \mathrm{model}(\{m: x_m[-w_m:]\})
 
-    to rounding, however the elements :math:`x_m` were portioned; :math:`w_m` is the window. A modality of which nothing
-    was pushed is missing, as in the model. What encoders that take every element by itself (`ElementEncoder`) say of an
-    element is computed once and kept as long as the window holds the element, so a prediction costs what aggregators,
-    fusion and heads cost.
+    to rounding, however the elements :math:`x_m` were portioned; :math:`w_m` is the window. A modality without
+    pushed elements is missing, as in the model. What encoders that take every element by itself (`ElementEncoder`) say
+    of an element is computed once and kept as long as the window holds the element, so a prediction costs what
+    aggregators, fusion and heads cost.
 
     **Which encoders run when.** Of a chain, the encoders before the first that sees neighbours (`conv1d`, `log_mel`,
     `spectrogram`) run at a push. That one and all behind it run at every prediction, over what is kept before it: of a
@@ -154,7 +154,7 @@ class Stream:
             return self._lines[modality]
         if modality in self._model.branches:
             raise ShapeError(f"{where}: {modality!r} has no window; state one when the stream is made")
-        raise ShapeError(f"{where}: unknown modality {modality!r}; {did_you_mean(modality, self._lines)}")
+        raise ShapeError(f"{where}: unknown modality {modality!r}; {suggest_names(modality, self._lines)}")
 
     def _refuse_training(self, running: Iterable[nn.Module]) -> None:
         parts = chain.from_iterable(module.modules() for module in running)
