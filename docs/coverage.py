@@ -8,10 +8,9 @@ from typing import Any
 
 def calibration_lines(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     """Lists by data and modalities the coverage of sets for groups that nobody saw, and the size of the sets."""
-    level = f"{100 * results['level']:g} %"
     lines = []
     for case, of in results["cases"].items():
-        runs = of["runs"]
+        runs, level = of["runs"], f"{100 * of['level']:g} %"
         aside, before = runs[0]["aside"]["groups"], of["as_trained"]
         lines += [
             f"`{of['recipe']}` ({case}), {len(runs)} runs, about {aside} groups set aside in each: sets of {level}\n",

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import RunError
 from fusionkit.inference.calibration.novelty import read_novelty, write_novelty
-from fusionkit.inference.publication.privacy import find_private_folders, refuse_private_texts, scrub_card, scrub_recipe
+from fusionkit.inference.publication.privacy import (
+    find_private_folders,
+    refuse_private_texts,
+    scrub_card,
+    scrub_environment,
+    scrub_recipe,
+)
 from fusionkit.inference.publication.readme import Shared, write_readme
 from fusionkit.storage.calibration_file import locate_calibration, read_calibration
 from fusionkit.storage.files import write_file
@@ -97,7 +103,7 @@ def is_publication(folder: Path) -> bool:
 def list_files(networks: Sequence[str] = (".", "network_*")) -> list[str]:
     """Lists the patterns of the files that a shared folder may hold; all else is not downloaded."""
     own = ["recipe.yaml", "weights.safetensors", "inputs.json", "metrics.json", "calibration.json"]
-    own += ["novelty.safetensors"]
+    own += ["environment.json", "novelty.safetensors"]
     return [LIST, "README.md", *(file if name == "." else f"{name}/{file}" for name in networks for file in own)]
 
 
@@ -111,6 +117,7 @@ def _write_member(run: RunFolder, predictor: Predictor, folder: Path) -> tuple[M
         raise RunError(f"{folder}: cannot be made ({error.strerror})") from error
     new = RunFolder(folder)
     write_file(folder / "recipe.yaml", write_yaml(recipe).encode())
+    write_file(folder / "environment.json", as_json(scrub_environment(run.environment)))
     new.save_weights(weights, about)
     save_document(new.inputs_file, predictor.inputs)
     if card is not None:

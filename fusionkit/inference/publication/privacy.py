@@ -72,8 +72,13 @@ def scrub_card(card: Mapping[str, Any]) -> dict[str, Any]:
         for name, start in card.get("starts", {}).items()
     }
     scrubbed["protocol"] = {**scrubbed["protocol"], "test_groups": []}
-    scrubbed["training"] = {key: of for key, of in card["training"].items() if key in _KEPT_OF_TRAINING}
+    scrubbed["training"] = scrub_environment(card["training"])
     return scrubbed
+
+
+def scrub_environment(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the environment of a training without its command: versions, commit, device and platform."""
+    return {key: of for key, of in environment.items() if key in _KEPT_OF_TRAINING}
 
 
 def refuse_private_texts(folder: Path, private: Iterable[str]) -> None:
