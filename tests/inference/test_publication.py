@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
+import huggingface_hub.constants
 import pytest
 import small_runs
 import small_tables

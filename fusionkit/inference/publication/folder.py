@@ -21,7 +21,7 @@ from fusionkit.inference.publication.privacy import (
 )
 from fusionkit.inference.publication.readme import Shared, write_readme
 from fusionkit.storage.calibration_file import locate_calibration, read_calibration
-from fusionkit.storage.files import write_file
+from fusionkit.storage.files import as_json, write_file
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.document import load_document, save_document
 from fusionkit.storage.records.publication import Member, Publication
