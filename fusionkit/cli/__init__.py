@@ -33,6 +33,7 @@ from fusionkit.cli import (
     verify,
 )
 from fusionkit.cli.terminal.output import count_processes, speaks
+from fusionkit.cli.trained import calibrate, share
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
 
@@ -46,7 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, init, prepare, train, evaluate, predict, experiment, verify),
+    *(demo, init, prepare, train, evaluate, predict, calibrate, share, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

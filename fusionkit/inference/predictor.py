@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.readers.files import expand_path
 from fusionkit.data.recordings import Recording, find_recordings
 from fusionkit.data.recordings.search import describe_problems, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
-from fusionkit.inference.answers import Answer, Answers, TargetAnswer, Value
+from fusionkit.inference.answers import Answer, Answers, TargetAnswer, describe_value, name_columns
 from fusionkit.inference.branches import TrainedBranches
-from fusionkit.inference.requests import Requests
-from fusionkit.inference.scoring import ByBranch, collect_scores, distribute, find_spoken, score_batch
+from fusionkit.inference.calibration.calibrator import Calibrator
+from fusionkit.inference.publication.folder import write_publication
+from fusionkit.inference.publication.hub import SCHEME, publish
+from fusionkit.inference.requests import Requests, split_batch
+from fusionkit.inference.scoring import (
+    ByBranch,
+    HeadCopies,
+    average_networks,
+    collect_scores,
+    distribute,
+    find_spoken,
+    score_batch,
+)
 from fusionkit.interfaces import Batch, LossHead
 from fusionkit.models.network import FusionModel
-from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.environment import choose_device
 from fusionkit.storage.records.inputs import Inputs
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import content_hash
 
 Precision = Literal["32", "bf16"]
@@ -42,10 +53,12 @@ class Said:
         distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
             sample means nothing.
         present: By modality, which samples have it.
+        features: By modality the normalised features, of the first network.
     """
 
     distributions: ByBranch
     present: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
 
 
 class Predictor:
@@ -64,6 +77,8 @@ class Predictor:
         main: The branch that answers; the one that stands for a run when left out.
         device: Where to compute; a GPU where there is one, when left out.
         precision: The precision of the computation.
+        calibrator: Their calibration.
+        runs: The runs that they come from, for sharing.
 
     Attributes:
         networks: The networks, in evaluation mode.
@@ -72,6 +87,8 @@ class Predictor:
         inputs: What they are given.
         main: The branch that answers.
         device: Where they compute.
+        calibrator: Their calibration.
+        runs: The runs that they come from.
     """
 
     def __init__(
@@ -84,12 +101,16 @@ class Predictor:
         main: str | None = None,
         device: str | None = None,
         precision: Precision = "32",
+        calibrator: Calibrator | None = None,
+        runs: Sequence[RunFolder] = (),
     ) -> None:
         self.device, self.precision = choose_device(device), precision
         self.networks = tuple(network.to(self.device).channels_last().eval() for network in networks)
         self.branches, self.recipe, self.inputs = branches, recipe, inputs
         self.main = branches.main if main is None else main
-        self._heads = [_Heads(network, branches) for network in self.networks]
+        self.calibrator = calibrator or Calibrator(None, "these networks")
+        self.runs = tuple(runs)
+        self._heads = [HeadCopies(network, branches) for network in self.networks]
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -116,6 +137,7 @@ class Predictor:
         inputs: object,
         *,
         branches: bool = False,
+        level: float | None = None,
         batch_size: int | None = None,
         budget: int | None = None,
         workers: int = 0,
@@ -128,6 +150,7 @@ class Predictor:
                 path of a film, sound, image or array. Many samples: a list of these, a pandas or polars table, or the
                 path of a table or of a folder. Packed sequences (`Jagged`) are as many samples as they hold.
             branches: Answer by every trained branch as well: each modality by itself, and the ensembles.
+            level: Give calibrated probabilities, and sets or intervals that hold the truth in this share of cases.
             batch_size: Samples of a batch; the recipe's when left out.
             budget: Instead, elements of the longest modality of a batch.
             workers: Processes that read and prepare ahead.
@@ -135,13 +158,13 @@ class Predictor:
 
         Raises:
             DataError: The inputs are no samples, a path leads nowhere, or the only sample cannot be used.
+            RunError: There is no calibration that gives the level.
         """
         requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
-        answers = [answer for batch in self.answer(requests, branches=branches) for answer in batch]
-        if len(answers) == 1 and answers[0].failure and is_one_sample(inputs):
-            place = "" if requests.places[0] in answers[0].failure else requests.places[0]
-            raise DataError([Problem(place, answers[0].failure)])
-        return Answers(answers, self.list_columns(branches=branches))
+        answers = [answer for batch in self.answer(requests, branches=branches, level=level) for answer in batch]
+        if len(answers) == 1 and (failure := answers[0].failure) and is_one_sample(inputs):
+            raise DataError([Problem("" if requests.places[0] in failure else requests.places[0], failure)])
+        return Answers(answers, self.list_columns(branches=branches, level=level))
 
     def request(
         self,
@@ -162,18 +185,24 @@ class Predictor:
             raise DataError([Problem("inputs", "hold no sample")])
         return Requests(found, self.inputs, self.recipe, batch_size=batch_size, budget=budget, workers=workers)
 
-    def answer(self, requests: Requests, *, branches: bool = False, start: int = 0) -> Iterator[list[Answer]]:
+    def answer(
+        self, requests: Requests, *, branches: bool = False, start: int = 0, level: float | None = None
+    ) -> Iterator[list[Answer]]:
         """Answers batch by batch, so that memory does not grow with the number of samples.
 
         Args:
             requests: What `request` planned.
             branches: Answer by every trained branch as well.
             start: The batch to begin with.
+            level: See `predict`.
         """
+        if level is not None:
+            for branch in self.branches.names[:-1] if branches else (self.main,):
+                self.calibrator.require_level(branch, level)
         for batch in requests.read(start):
-            yield self.answer_batch(batch, branches=branches)
+            yield self.answer_batch(batch, branches=branches, level=level)
 
-    def answer_batch(self, batch: Batch, *, branches: bool = False) -> list[Answer]:
+    def answer_batch(self, batch: Batch, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Answers to a batch; where the network cannot take one of its samples, to each by itself."""
         try:
             said = self.say(batch)
@@ -182,8 +211,12 @@ class Predictor:
                 remarks, _ = batch.said.get(batch.sample_ids[0], ((), ""))
                 problems = getattr(error, "problems", ()) or [Problem("", str(error))]
                 return [Answer(batch.sample_ids[0], notes=remarks, failure=describe_problems(problems))]
-            return [answer for one in _split(batch) for answer in self.answer_batch(one, branches=branches)]
-        return self.describe(batch, said, branches=branches)
+            return [
+                answer
+                for one in split_batch(batch)
+                for answer in self.answer_batch(one, branches=branches, level=level)
+            ]
+        return self.describe(batch, said, branches=branches, level=level)
 
     def say(self, batch: Batch) -> Said:
         """Computes what the networks say of a batch."""
@@ -197,13 +230,15 @@ class Predictor:
                 distribute(heads.find, self.branches, collect_scores(self.branches, [output]), present)
                 for heads, output in zip(self._heads, outputs, strict=True)
             ]
-        return Said(each[0] if len(each) == 1 else _average(each), present)
+        return Said(each[0] if len(each) == 1 else average_networks(each), present, outputs[0].features)
 
-    def describe(self, batch: Batch, said: Said, *, branches: bool = False) -> list[Answer]:
+    def describe(self, batch: Batch, said: Said, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Describes what is said of a batch as records."""
         main = self.main
         spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
-        by_branch = {branch: self._describe_branch(of) for branch, of in said.distributions.items()}
+        wanted = {branch: of for branch, of in said.distributions.items() if branches or branch == main}
+        by_branch = {branch: self._describe_branch(branch, of, said.present, level) for branch, of in wanted.items()}
+        further = self.calibrator.remark(main, said.present, said.features, level)
         masks = {name: mask.tolist() for name, mask in said.present.items()}
         answers = []
         for row, name in enumerate(batch.sample_ids):
@@ -217,82 +252,49 @@ class Predictor:
             others = {
                 branch: {target: of[row] for target, of in described.items()}
                 for branch, described in by_branch.items()
-                if branches and branch != main and spoken[branch][row]
+                if branch != main and spoken[branch][row]
             }
             own = {target: of[row] for target, of in by_branch[main].items()}
-            answers.append(Answer(name, own, present, others, remarks))
+            answers.append(Answer(name, own, present, others, (*remarks, *further[row])))
         return answers
 
-    def list_columns(self, *, branches: bool = False) -> list[str]:
+    def list_columns(self, *, branches: bool = False, level: float | None = None) -> list[str]:
         """Lists the columns of a table of answers, see `Answer.row`."""
         names = [name for name in self.branches.names if name != "constant"]
         prefixes = ["", *(f"{name}/" for name in names if branches and name != self.main)]
         columns = ["id"]
         for prefix in prefixes:
             for target in self.targets:
-                head = self.head(target)
-                numbers = () if head.kind != "numbers" or _count_numbers(head) == 1 else range(_count_numbers(head))
-                columns += [] if numbers else [f"{prefix}{target}"]
-                columns += [f"{prefix}{target}.{label}" for label in (*head.classes, *numbers)]
+                columns += name_columns(f"{prefix}{target}", self.head(target), level=level is not None)
         return [*columns, "present", "notes", "failure"]
 
-    def _describe_branch(self, said: Mapping[str, Tensor]) -> dict[str, list[TargetAnswer]]:
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the networks into a new folder for others, see `write_publication`."""
+        write_publication(self, expand_path(folder))
+
+    def push_to_hub(self, repository: str, *, public: bool = False, token: str | None = None) -> str:
+        """Sends them to ``owner/name`` (or ``owner/name@branch``) of the hub, see `upload`; returns the commit."""
+        return publish(self, f"{SCHEME}{repository.removeprefix(SCHEME)}", public=public, token=token)
+
+    def _describe_branch(
+        self, branch: str, said: Mapping[str, Tensor], present: Mapping[str, Tensor], level: float | None
+    ) -> dict[str, list[TargetAnswer]]:
         described = {}
         for target, values in said.items():
             head = self.head(target)
             predicted, rows = head.predict(values).tolist(), values.double().tolist()
             described[target] = [
                 TargetAnswer(
-                    _describe_value(head, value), dict(zip(head.classes, row, strict=False)) if head.classes else {}
+                    describe_value(head, value), dict(zip(head.classes, row, strict=False)) if head.classes else {}
                 )
                 for value, row in zip(predicted, rows, strict=True)
             ]
+            if level is not None:
+                where = {"branch": branch, "target": target}
+                described[target] = self.calibrator.refine_answers(
+                    head, described[target], values, **where, present=present, level=level
+                )
         return described
 
     def _autocast(self) -> AbstractContextManager[object]:
-        if self.precision == "32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
-
-
-class _Heads:
-    """Copies of a network's loss heads on the CPU, where distributions are computed as in evaluation."""
-
-    def __init__(self, network: FusionModel, branches: TrainedBranches) -> None:
-        self._copies = {
-            (target, owner): copy.deepcopy(network.head(target, owner)).cpu()
-            for target in network.targets
-            for owner in (None, *branches.unimodal)
-        }
-
-    def find(self, target: str, owner: str | None) -> LossHead:
-        return self._copies[target, owner]
-
-
-def _average(each: Sequence[ByBranch]) -> ByBranch:
-    return {
-        branch: {target: torch.stack([of[branch][target] for of in each]).mean(dim=0) for target in targets}
-        for branch, targets in each[0].items()
-    }
-
-
-def _describe_value(head: LossHead, value: Any) -> Value:
-    """Describes a prediction in the words of the target."""
-    if head.kind == "classes":
-        return head.classes[int(value)]
-    values = value if isinstance(value, list) else [value]
-    if head.kind == "labels":
-        return tuple(label for label, on in zip(head.classes, values, strict=True) if on)
-    return float(values[0]) if len(values) == 1 else tuple(map(float, values))
-
-
-def _count_numbers(head: LossHead) -> int:
-    return head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
-
-
-def _split(batch: Batch) -> Iterator[Batch]:
-    """Yields a batch of each sample."""
-    values = {name: packed.unbind() for name, packed in batch.inputs.items()}
-    for row, name in enumerate(batch.sample_ids):
-        inputs = {modality: Jagged.from_list([of[row]]) for modality, of in values.items()}
-        yield Batch(inputs, {}, (name,), said={name: batch.said[name]} if name in batch.said else {})
+        return nullcontext() if self.precision == "32" else torch.autocast(self.device.type, torch.bfloat16)

@@ -74,7 +74,7 @@ NOT_NAMED_AS_IMPORTED = {
 }  # may not be installed
 HOMES = packages_distributions()
 IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard"}
-FOR_USERS = ("parquet", "tables", "faces", "torchjd")
+FOR_USERS = ("parquet", "tables", "faces", "hub", "torchjd")
 
 
 def declared(*extras: str) -> set[str]:

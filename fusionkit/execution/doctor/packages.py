@@ -49,7 +49,7 @@ PACKAGES = (
     Package("av", "av", _FILMS),
     Package("soundfile", "soundfile", "wav, flac, ogg"),
     Package("PIL", "pillow", "images, demo"),
-    Package("scipy", "scipy", "experiment, compare, demo"),
+    Package("scipy", "scipy", "experiment, compare, demo, calibrate"),
     Package("sklearn", "scikit-learn", "diagnose, report, balancer relearning", beside=("scipy",)),
     Package("threadpoolctl", "threadpoolctl", "report, balancer relearning"),
     Package("matplotlib", "matplotlib", "figures: train, experiment, compare, demo, report, diagnose, stress"),
@@ -59,6 +59,7 @@ PACKAGES = (
     Package("typer", "typer", "the command fusionkit"),
     Package("dlib", "dlib-bin", "detectors dlib_hog, dlib_cnn: prepare", "faces"),
     Package("pyarrow", "pyarrow", "tables in parquet", "parquet"),
+    Package("huggingface_hub", "huggingface-hub", "share, networks of a hub", "hub"),
     Package("torchjd", "torchjd", "balancer jacobian_descent", "torchjd", _TORCH),
 )
 
