@@ -124,9 +124,10 @@ class Predictor:
 
     @property
     def identity(self) -> str:
-        """A hash of the networks and of the branch that answers."""
+        """A hash of the networks, their calibration and the branch that answers."""
         weights = [content_hash(network.state_dict(), {}) for network in self.networks]
-        return hashlib.sha256(json.dumps([weights, self.main, self.precision]).encode()).hexdigest()
+        described = [weights, self.main, self.precision, repr(self.calibrator.calibration)]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
     def head(self, target: str) -> LossHead:
         """Returns the loss head of a target, for what it says of classes and kind."""
