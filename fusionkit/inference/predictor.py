@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -19,9 +18,13 @@ from fusionkit.data.recordings.search import describe_problems, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
 from fusionkit.inference.answers import Answer, Answers, TargetAnswer, Value
 from fusionkit.inference.branches import TrainedBranches
+from fusionkit.inference.heads import Heads, average_networks
 from fusionkit.inference.requests import Requests
 from fusionkit.inference.scoring import ByBranch, collect_scores, distribute, find_spoken, score_batch
-from fusionkit.interfaces import Batch, LossHead
+from fusionkit.inference.timeline.live import LiveStream
+from fusionkit.inference.timeline.records import Timeline
+from fusionkit.inference.timeline.whole import make_timeline
+from fusionkit.interfaces import Batch, LossHead, ModelOutput
 from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.environment import choose_device
@@ -86,7 +89,7 @@ class Predictor:
         self.networks = tuple(network.to(self.device).channels_last().eval() for network in networks)
         self.branches, self.recipe, self.inputs = branches, recipe, inputs
         self.main = branches.main if main is None else main
-        self._heads = [_Heads(network, branches) for network in self.networks]
+        self._heads = [Heads(network, branches) for network in self.networks]
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -133,6 +136,14 @@ class Predictor:
             raise DataError([Problem(requests.places[0], answers[0].failure)])
         return Answers(answers, self.list_columns(branches=branches))
 
+    def stream(self, window: float | None = 3.0, *, rates: Mapping[str, float] | None = None) -> LiveStream:
+        """Makes a stream that takes what a camera, a microphone and sensors give, see `LiveStream`."""
+        return LiveStream(self, window, rates=rates)
+
+    def timeline(self, inputs: object, *, every: float = 0.2, window: float = 3.0, branches: bool = False) -> Timeline:
+        """Answers over time to one sample: every so many seconds, of the seconds before, see `make_timeline`."""
+        return make_timeline(self, inputs, every=every, window=window, branches=branches)
+
     def request(
         self,
         inputs: object,
@@ -178,16 +189,19 @@ class Predictor:
     def say(self, batch: Batch) -> Said:
         """Computes what the networks say of a batch."""
         remedy = "give a smaller batch_size or budget, or shorter samples"
-        with torch.inference_mode(), self._autocast(), name_batch("prediction", batch, self.device, remedy):
+        with torch.inference_mode(), self.autocast(), name_batch("prediction", batch, self.device, remedy):
             inputs = batch.to(self.device).inputs
-            outputs = [score_batch(network, self.branches, inputs) for network in self.networks]
+            return self.distribute([score_batch(network, self.branches, inputs) for network in self.networks])
+
+    def distribute(self, outputs: Sequence[ModelOutput]) -> Said:
+        """Makes distributions of what each of the networks returns."""
         present = {name: mask.cpu() for name, mask in outputs[0].present.items()}
         with torch.inference_mode():
             each = [
                 distribute(heads.find, self.branches, collect_scores(self.branches, [output]), present)
                 for heads, output in zip(self._heads, outputs, strict=True)
             ]
-        return Said(each[0] if len(each) == 1 else _average(each), present)
+        return Said(each[0] if len(each) == 1 else average_networks(each), present)
 
     def describe(self, batch: Batch, said: Said, *, branches: bool = False) -> list[Answer]:
         """Describes what is said of a batch as records."""
@@ -239,31 +253,11 @@ class Predictor:
             ]
         return described
 
-    def _autocast(self) -> AbstractContextManager[object]:
+    def autocast(self) -> AbstractContextManager[object]:
+        """Computes in the precision of the predictor."""
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-class _Heads:
-    """Copies of a network's loss heads on the CPU, where distributions are computed as in evaluation."""
-
-    def __init__(self, network: FusionModel, branches: TrainedBranches) -> None:
-        self._copies = {
-            (target, owner): copy.deepcopy(network.head(target, owner)).cpu()
-            for target in network.targets
-            for owner in (None, *branches.unimodal)
-        }
-
-    def find(self, target: str, owner: str | None) -> LossHead:
-        return self._copies[target, owner]
-
-
-def _average(each: Sequence[ByBranch]) -> ByBranch:
-    return {
-        branch: {target: torch.stack([of[branch][target] for of in each]).mean(dim=0) for target in targets}
-        for branch, targets in each[0].items()
-    }
 
 
 def _describe_value(head: LossHead, value: Any) -> Value:
