@@ -24,6 +24,7 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
+    predict,
     prepare,
     report,
     stress,
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, prepare, train, evaluate, experiment, verify),
+    *(demo, prepare, train, evaluate, predict, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:
