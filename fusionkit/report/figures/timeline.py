@@ -114,7 +114,16 @@ def _draw_target(axes: Axes, timeline: Timeline, target: str) -> None:
         colour, marker = style_of(place)
         # Gaps in what was answered are gaps in the line.
         xs, ys = _break_at_gaps(times, values, timeline.every)
-        axes.plot(xs, ys, color=colour, marker=marker if few else "", markersize=3.5, linewidth=1.5, label=label, clip_on=False)
+        axes.plot(
+            xs,
+            ys,
+            color=colour,
+            marker=marker if few else "",
+            markersize=3.5,
+            linewidth=1.5,
+            label=label,
+            clip_on=False,
+        )
     axes.set_ylabel(fitting([f"probability of {target}" if classes else target], 40)[0], fontsize=9)
     axes.grid(color=FAINT, linewidth=0.8)
     if len(curves) > 1:
