@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_predictors import make_film_predictor, make_predictor
 from torch import Tensor
 
 import fusionkit
 from fusionkit import DataError, FusionKitError, ShapeError, Stream
 from fusionkit.inference.timeline.elements import TimedElements
-from tests.small_predictors import make_film_predictor, make_predictor
 
 MODALITIES: dict[str, Any] = {
     "motion": {"shape": [3], "encoder": [{"type": "mlp", "out": 4}], "aggregator": "gru"},

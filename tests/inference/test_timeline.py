@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_predictors import make_film_predictor, make_predictor
 from torch import Tensor
+from written_films import steps, tone, write_film
 
 from fusionkit import DataError, Predictor, ShapeError
 from fusionkit.inference.answers import Answer, TargetAnswer
 from fusionkit.inference.timeline.records import Instant, Timeline
 from fusionkit.inference.timeline.subtitles import make_subtitles
 from fusionkit.inference.timeline.window_answers import make_windows
-from tests.small_predictors import make_film_predictor, make_predictor
-from tests.written_films import steps, tone, write_film
 
 SENSORS: dict[str, Any] = {
     "face": {

@@ -84,7 +84,10 @@ class Panel:
             draw.text((left, top), "no answer", font=_load_font(self._unit), fill=_QUIET)
         small = _load_font(round(self._unit * 0.8))
         draw.text(
-            (left, self._height - 1.4 * self._unit), _fit(draw, present, small, self._room), font=small, fill=_QUIET
+            (left, self._height - 1.4 * self._unit),
+            _fit(draw, present, small, self._room - 2 * self._unit),
+            font=small,
+            fill=_QUIET,
         )
         return np.asarray(image)
 

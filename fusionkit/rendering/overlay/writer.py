@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -34,17 +36,17 @@ class OverlayWriter:
         import av
 
         self._path, self._part = path, path.with_name(f".{path.stem}.part{path.suffix}")
-        try:
-            self._film: Any = av.open(str(self._part), "w")
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise RunError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from error
-        self._picture = self._film.add_stream("libx264", rate=max(rate, Fraction(1)), options=_OPTIONS)
-        self._picture.width, self._picture.height = size
-        self._picture.pix_fmt = "yuv420p"
-        self._picture.time_base = self._picture.codec_context.time_base = _CLOCK
         self._sound: Any = None
-        if sound_rate is not None:
-            self._sound = self._film.add_stream("aac", rate=_choose_rate(sound_rate), layout="mono")
+        with self._name_errors():
+            self._film: Any = av.open(str(self._part), "w")
+            self._picture = self._film.add_stream("libx264", rate=max(rate, Fraction(1)), options=_OPTIONS)
+            self._picture.width, self._picture.height = size
+            self._picture.pix_fmt = "yuv420p"
+            self._picture.time_base = self._picture.codec_context.time_base = _CLOCK
+            if sound_rate is not None:
+                self._sound = self._film.add_stream("aac", rate=_choose_rate(sound_rate), layout="mono")
+            self._film.start_encoding()
+        if self._sound is not None:
             self._resampler = av.AudioResampler("fltp", "mono", self._sound.codec_context.sample_rate)
             self._waiting = av.AudioFifo()
         self._last, self._heard = -1, 0
@@ -55,18 +57,25 @@ class OverlayWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            with self._name_errors():
+                if kind is None:
+                    self._finish()
+                self._film.close()
+                if kind is None:
+                    self._part.replace(self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _name_errors(self) -> Iterator[None]:
         import av
 
         try:
-            if kind is None:
-                self._finish()
-            self._film.close()
-            if kind is None:
-                self._part.replace(self._path)
-        except (av.FFmpegError, OSError) as failure:
-            raise RunError(f"{self._path}: cannot be written ({getattr(failure, 'strerror', failure)})") from failure
-        finally:
-            self._part.unlink(missing_ok=True)
+            yield
+        except (av.FFmpegError, OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise RunError(f"{self._path}: cannot be written ({reason})") from error
 
     def add_frame(self, image: np.ndarray, at: float) -> None:
         """Adds a frame ``(height, width, 3)`` uint8 at its seconds; one that is not later than the last is left out."""
@@ -77,7 +86,8 @@ class OverlayWriter:
             return
         frame = av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base, self._last = tick, _CLOCK, tick
-        self._film.mux(self._picture.encode(frame))
+        with self._name_errors():
+            self._film.mux(self._picture.encode(frame))
 
     def add_sound(self, frame: Any, at: float) -> None:
         """Adds a decoded frame of sound; what lies before the picture is cut, and time without sound is silence."""
@@ -94,7 +104,8 @@ class OverlayWriter:
         for part in self._resampler.resample(frame):
             part.pts = None
             self._waiting.write(part)
-        self._encode_waiting(whole=False)
+        with self._name_errors():
+            self._encode_waiting(whole=False)
 
     def _finish(self) -> None:
         self._film.mux(self._picture.encode(None))

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from written_films import steps, write_film
 
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import FaceSpec, PrepareSpec
@@ -23,7 +24,6 @@ from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.sound.tracks import resample
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip
-from tests.written_films import steps, write_film
 
 RATES = [(48000, 16000), (44100, 16000), (8000, 16000), (22050, 16000), (16000, 16000), (44101, 16000), (96000, 16000)]
 
