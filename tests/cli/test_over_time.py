@@ -127,7 +127,7 @@ def test_mistakes_are_sentences_before_anything_is_computed(
 def test_a_sound_has_a_timeline_but_no_overlay(command: Command, tmp_path: Path) -> None:
     sound = write_sound(tmp_path / "voice.wav", tone(1.0))
 
-    status, out, _ = command("timeline", "run", str(sound), "--figure", str(tmp_path / "said.svg"))
+    status, _, _ = command("timeline", "run", str(sound), "--figure", str(tmp_path / "said.svg"))
     assert status == 0
     assert (tmp_path / "said.svg").read_text().count("<svg") == 1
 

@@ -23,7 +23,7 @@ _LABEL, _SHARE, _MOST_ROWS = 16, 6, 20
 
 
 class View(Protocol):
-    """Where live answers are shown."""
+    """A place where live answers are shown."""
 
     def show(self, instant: Instant, counts: Mapping[str, int], dropped: Mapping[str, int]) -> None:
         """Shows an answer, what it is of, and what was dropped."""

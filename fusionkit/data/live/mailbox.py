@@ -1,4 +1,4 @@
-"""Where signals wait for who works on them: the newest, never more than so many."""
+"""The mailbox of a source: the newest signals wait in it, never more than so many."""
 
 from __future__ import annotations
 

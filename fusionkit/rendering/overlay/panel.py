@@ -28,7 +28,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Said:
-    """What is said of a target at an instant.
+    """The words and bars of a target at an instant.
 
     Args:
         target: The target.
