@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +26,7 @@ from fusionkit.errors import DataError
 from fusionkit.inference.answers import Answer, TargetAnswer
 from fusionkit.inference.timeline.records import Instant
 from fusionkit.inference.timeline.session import LiveSession
+from fusionkit.storage.records.inputs import InputModality
 
 SENSORS: dict[str, Any] = {
     "motion": {"shape": [2], "encoder": "mlp", "aggregator": "mean"},
@@ -220,7 +222,9 @@ def test_lines_have_the_times_of_their_own_clock() -> None:
         '{"t": 1}',
     ]
 
-    found = list(read_lines(lines, ["motion"], Clock(), Event(), told.append))
+    stated = {"motion": InputModality(shape=[1], rate=20.0)}
+
+    found = list(read_lines(lines, stated, Clock(), Event(), told.append))
 
     assert found[1].at - found[0].at == pytest.approx(0.1, abs=1e-6)
     assert found[0].at < 1
@@ -229,6 +233,47 @@ def test_lines_have_the_times_of_their_own_clock() -> None:
         'line 4: is no object; a row is {"t": 0.1, "motion": [...]}; passed over',
         'line 5: holds no modality; a row is {"t": 0.1, "motion": [...]}; passed over',
     ]
+
+
+def test_lines_without_times_follow_each_other_at_their_rate() -> None:
+    lines = [
+        '{"motion": [1, 1]}',
+        '{"motion": [[2, 2], [3, 3]]}',
+        '{"motion": [4, 4]}',
+        '{"level": [1, 2]}',
+        '{"level": 3}',
+    ]
+    stated = {"motion": InputModality(shape=[2], rate=20.0), "level": InputModality(shape=[], rate=100.0)}
+
+    found = list(read_lines(lines, stated, Clock(), Event(), print))
+
+    assert [round(b.at - a.at, 2) for a, b in pairwise(found[:3])] == [0.05, 0.1]
+    assert found[4].at - found[3].at == pytest.approx(0.02, abs=0.005)
+
+
+def test_a_busy_network_drops_what_waits_too_long_and_does_not_fall_behind() -> None:
+    predictor, clock = make_predictor(SENSORS, RATES), Clock()
+    stream = predictor.stream(1.0)
+    push = stream.push
+
+    def push_slowly(modality: str, elements: Any, *, at: float | None = None) -> None:
+        time.sleep(0.02)
+        push(modality, elements, at=at)
+
+    stream.push = push_slowly  # type: ignore[method-assign]
+    session = LiveSession(stream, 0.1, clock, print)
+
+    def hurry() -> Iterator[Signal]:
+        for place in range(300):
+            session.stop.wait(0.001)
+            yield Signal("motion", place * 0.05, [[1.0, 2.0]], "a")
+
+    instants = list(session.run([Reading("a", hurry, 5)]))
+
+    assert session.dropped["a"] > 200
+    assert session.problems == 0
+    assert instants
+    assert clock.now() < 5
 
 
 def test_what_waits_is_bounded_and_what_is_dropped_is_counted() -> None:

@@ -138,7 +138,8 @@ def list_readings(predictor: Predictor, devices: list[Device], clock: Clock, ses
         def tell(sentence: str) -> None:
             session.tell_problem("standard input", sentence)
 
-        read = partial(read_lines, sys.stdin, sensors, clock, session.stop, tell)
+        stated = {name: predictor.inputs.modalities[name] for name in sensors}
+        read = partial(read_lines, sys.stdin, stated, clock, session.stop, tell)
         readings.append(Reading("standard input", read, _MOST_WAITING["sensors"]))
     if not readings:
         if predictor.inputs.films:
