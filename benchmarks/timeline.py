@@ -70,9 +70,10 @@ def measure_step(model: fusionkit.FusionModel, rates: Mapping[str, float], input
         ratios.append(stepped / (0.5 * (before + after)))
         steps.append(stepped)
     return {
-        "step / window anew": round(statistics.median(ratios), 4),
-        "of rounds": [round(min(ratios), 4), round(max(ratios), 4)],
-        "step, ms": round(1000 * statistics.median(steps), 2),
+        "step_by_window_anew": round(statistics.median(ratios), 4),
+        "low": round(min(ratios), 4),
+        "high": round(max(ratios), 4),
+        "step_milliseconds": round(1000 * statistics.median(steps), 2),
     }
 
 
@@ -106,9 +107,9 @@ def measure_timeline(predictor: fusionkit.Predictor, film: Path) -> Any:
     anew = measure(lambda: apart.extend(answer_each()))
     return {
         "instants": len(made),
-        "timeline / predict of each window": round(whole / anew, 3),
-        "an instant, ms": round(1000 * whole / len(made), 2),
-        "largest difference of a probability": max(apart),
+        "timeline_by_predict_of_each_window": round(whole / anew, 3),
+        "instant_milliseconds": round(1000 * whole / len(made), 2),
+        "largest_difference_of_a_probability": max(apart),
     }
 
 
@@ -157,17 +158,17 @@ def compare_films(predictor: fusionkit.Predictor, films: Sequence[Path]) -> Any:
     return {
         "films": len(films),
         "frames": len(each),
-        "frames without a box": missing,
-        "edges apart, share of the side": {
+        "frames_without_a_box": missing,
+        "edges_apart_by_side": {
             "mean": round(float(each.mean()), 4),
-            "95 %": round(float(np.quantile(each, 0.95)), 4),
+            "95_per_cent": round(float(np.quantile(each, 0.95)), 4),
             "largest": round(float(each.max()), 4),
         },
-        "difference of a probability at the end": {
+        "difference_of_a_probability_at_the_end": {
             "median": round(statistics.median(answers), 4),
             "largest": round(max(answers), 4),
         },
-        "same winner": sum(winners),
+        "same_winner": sum(winners),
     }
 
 
@@ -228,20 +229,30 @@ def main(run: str, folder: str, out: str) -> None:
     sample = read_sample(predictor, find_recordings(rendered[0], predictor.inputs)[0])
     rates = {name: float(predictor.inputs.modalities[name].rate or 0) for name in sample.inputs}
     longer = {name: torch.cat([values] * 4) for name, values in sample.inputs.items()}
+    environment = describe_environment("cpu")
+    beside = {"rendered films": compare_films(predictor, rendered)}
+    if people:
+        beside["films of people"] = compare_films(predictor, people)
     results = {
-        "environment": describe_environment("cpu"),
-        "window, s": WINDOW,
-        "every, s": EVERY,
-        "step of a stream": {
+        "format": 1,
+        "kind": "timeline",
+        "command": "python benchmarks/timeline.py RUN FILMS benchmarks/results/timeline.json",
+        "device": "cpu",
+        "platform": environment["platform"],
+        "commit": environment["commit"],
+        "uncommitted_changes": environment.get("uncommitted_changes"),
+        "versions": {name: environment[name] for name in ("fusionkit", "torch", "python")},
+        "window_seconds": WINDOW,
+        "every_seconds": EVERY,
+        "steps": {
             "demonstration": measure_step(predictor.networks[0], rates, longer),
             "ResNet-18 and log-mel": measure_step(*make_residual_network()),
         },
         "timeline": measure_timeline(predictor, rendered[0]),
-        "stream beside film": {"rendered films": compare_films(predictor, rendered)},
-        "resampling in blocks, largest difference": measure_resampling(),
+        "streams_beside_films": beside,
+        "resampling_in_blocks_largest_difference": measure_resampling(),
+        "failures": [],
     }
-    if people:
-        results["stream beside film"]["films of people"] = compare_films(predictor, people)
     write_file(Path(out), as_json(results))
 
 

@@ -68,11 +68,8 @@ def make_predictor(
     return fusionkit.Predictor(made, branches, recipe, inputs, device="cpu")
 
 
-def make_film_predictor(detector: str = "center", frame_rate: float = 10.0, **face: Any) -> fusionkit.Predictor:
+def make_film_predictor(target: str = "mood") -> fusionkit.Predictor:
     """A predictor of films: grey crops of 16 pixels, and sound."""
-    prepare = {
-        "frame_rate": frame_rate,
-        "sample_rate": 16000,
-        "face": {"size": 16, "grey": True, "detector": detector, **face},
-    }
-    return make_predictor(FILM_MODALITIES, {**FILM_RATES, "video": frame_rate}, prepare=prepare)
+    prepare = {"frame_rate": 10.0, "sample_rate": 16000, "face": {"size": 16, "grey": True, "detector": "center"}}
+    targets = {target: {"type": "classification", "classes": CLASSES}}
+    return make_predictor(FILM_MODALITIES, FILM_RATES, targets=targets, prepare=prepare)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.over_time.timeline import EveryOption, WindowOption
+from fusionkit.cli.over_time.files import EveryOption, WindowOption
 from fusionkit.cli.over_time.view import open_view
 from fusionkit.cli.predict import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.terminal.interruption import say_when_stopped
