@@ -159,4 +159,4 @@ def test_the_page_on_answers_over_time_does_what_it_shows(tmp_path: Path, monkey
 
     assert (tmp_path / "said.vtt").read_text().startswith("WEBVTT")
     assert known["answer"].present == ("video", "audio")
-    assert known["stream"].counts == {"video": 6, "audio": 9594}  # a resampler waits for what comes next
+    assert known["stream"].counts == {"video": 6, "audio": 9592}  # a resampler waits for what comes next
