@@ -114,7 +114,8 @@ class LiveStream:
         if at is not None:
             check_finite_time(modality, at)
         if self._takes_frames(modality, elements):
-            for begin, crops in self._find_pictures().push(elements, at):
+            frames: Any = elements.cpu().numpy() if isinstance(elements, Tensor) else elements
+            for begin, crops in self._find_pictures().push(frames, at):
                 self._keep(modality, crops, begin)
         elif self._takes_blocks(modality):
             for begin, wave in self._find_sound(modality).push(_make_tensor(elements), at):
