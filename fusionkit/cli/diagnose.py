@@ -55,6 +55,7 @@ def diagnose(
     from fusionkit.evaluation.diagnosis.folds import write_merged
     from fusionkit.report.pages.diagnosis import write_diagnosis
     from fusionkit.report.text.diagnosis import diagnosis_words
+    from fusionkit.storage.records.document import save_document
 
     allow(*(plugins or ()))
     found = find_runs(runs)
@@ -67,7 +68,7 @@ def diagnose(
     diagnoses = []
     for run in found:
         diagnoses.append(diagnose_run(run, separate, device=device, datasets=datasets))
-        run.write_diagnosis(diagnoses[-1])
+        save_document(run.diagnosis_file, diagnoses[-1])
     merged = merge(diagnoses)
     if folder != found[0].path or len(found) > 1:
         write_merged(folder, merged)

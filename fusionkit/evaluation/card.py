@@ -218,7 +218,7 @@ class Judged:
     """A branch on the samples that it is judged on, for one target.
 
     Args:
-        rows: Their positions among all: those with a known target of which the branch says something.
+        rows: Their positions among all: those whose target is known and that the branch answers.
         said: Its distributions of them.
         wanted: Their targets.
         losses: Their losses; None where the branch has no scores.

@@ -140,7 +140,7 @@ def _compare_predictions(
 ) -> list[Finding]:
     """Compares the predictions of a run folder with those of the evaluation.
 
-    A branch of which the card says nothing, as one of an older version, needs none.
+    A branch needs no predictions where the card, as one of an older version, says nothing of it.
     """
     tensors, metadata = predictions.tensors(), predictions.metadata()
     try:

@@ -12,7 +12,7 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.report.figures.folds import draw_figures
 from fusionkit.report.text.tables import markdown
-from fusionkit.storage.experiment_folder import further_results
+from fusionkit.storage.experiment_folder import find_further_results
 from fusionkit.storage.files import as_json, folder_name, read_json, replace_file
 from fusionkit.storage.records.results import Results
 
@@ -47,7 +47,7 @@ def _suffix_of(results: Results, out: Path) -> str:
     if not isinstance(there, dict):
         return ""  # it is damaged
     if not there or not all(_same_results(there[variant], given[variant]) for variant in given.keys() & there.keys()):
-        for part, stale in further_results(out).items():  # of other recipes
+        for part, stale in find_further_results(out).items():  # of other recipes
             stale.unlink()
             (out / f"table.{part}.md").unlink(missing_ok=True)
         return ""

@@ -36,8 +36,12 @@ class Said:
     feature_rows: NDArray[np.int64]
 
 
+_WRITERS = "`fusionkit experiment` or `fusionkit compare`"
+"""Commands that leave such a folder."""
+
+
 class ExperimentFolder:
-    """The folder that `fusionkit experiment` left; make one with `open`.
+    """The folder that an experiment or a comparison left; make one with `open`.
 
     Args:
         path: The folder.
@@ -58,13 +62,11 @@ class ExperimentFolder:
         folder = Path(path)
         file = folder / "results.json"
         if not os.path.isdir(folder):
-            raise RunError(f"{folder}: is no folder; name the one that `fusionkit experiment` wrote with --out")
-        if os.path.isfile(folder / "recipe.yaml") and not os.path.isfile(file):
-            raise RunError(f"{folder}: holds one run; a report is of an experiment (`fusionkit experiment`)")
+            raise RunError(f"{folder}: is no folder; name the one that {_WRITERS} wrote with --out")
+        if RunFolder(folder).begun and not os.path.isfile(file):
+            raise RunError(f"{folder}: holds one run; a report is of an experiment or a comparison ({_WRITERS})")
         if not os.path.exists(file):
-            raise RunError(
-                f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
-            )
+            raise RunError(f"{folder}: holds no results.json; {_WRITERS} writes it when the runs have ended")
         return cls(folder, load_document(Results, file))
 
     @classmethod
@@ -75,7 +77,7 @@ class ExperimentFolder:
             RunError: It holds no results, or they are damaged or of another format.
         """
         first = cls.open(path)
-        others = further_results(first.path)
+        others = find_further_results(first.path)
         return [first, *(cls(first.path, load_document(Results, file), part) for part, file in others.items())]
 
     def rows(self, column: str) -> list[Row]:
@@ -102,7 +104,7 @@ class ExperimentFolder:
         try:
             return run.read_card().targets[self.results.target]
         except (RunError, KeyError) as error:
-            remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
+            remedy = f"the same command, {_WRITERS}, makes it anew"
             raise RunError(f"{run.card_file}: the card is damaged; {remedy}") from error
 
     def said(self, run: str) -> Said:
@@ -150,7 +152,7 @@ class ExperimentFolder:
         return RunFolder.open(self.path / run)
 
 
-def further_results(folder: Path) -> dict[str, Path]:
+def find_further_results(folder: Path) -> dict[str, Path]:
     """Finds the results of all targets of an experiment but the first, by what their files have in their names.
 
     A copy that a user keeps beside them, such as ``results.backup.json``, is none of them.

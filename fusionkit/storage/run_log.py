@@ -39,7 +39,7 @@ class _Record(BaseModel):
     def _says_where_it_belongs(self) -> Self:
         told = self.model_fields_set & {"stage", "epoch", "terms", "training", "validation", "validation_terms"}
         if told and None in (self.stage, self.epoch):
-            raise ValueError(f"it tells of {', '.join(sorted(told))}, and not of which stage and epoch")
+            raise ValueError(f"it gives {', '.join(sorted(told))} without stage and epoch")
         return self
 
 

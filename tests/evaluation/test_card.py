@@ -16,7 +16,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate, trained_branches, verify
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
-from fusionkit.inference.scoring import average_of_present
+from fusionkit.inference.scoring import average_present
 from fusionkit.models.loss_heads import Classification, Multilabel, Ordinal, Regression
 from fusionkit.storage.run_folder import RunFolder
 
@@ -165,7 +165,7 @@ def test_the_ensemble_averages_the_modalities_that_a_sample_has(evaluated):
 def test_a_sample_without_any_modality_gives_the_ensemble_nothing_to_average():
     said = {"a": torch.tensor([[0.2, 0.8]]), "b": torch.tensor([[0.6, 0.4]])}
     nobody = {"a": torch.tensor([False]), "b": torch.tensor([False])}
-    assert average_of_present(said, nobody).tolist() == [[0.0, 0.0]]
+    assert average_present(said, nobody).tolist() == [[0.0, 0.0]]
 
 
 def test_the_fused_branch_is_also_judged_on_the_samples_of_each_modality_that_some_lack(evaluated):

@@ -38,7 +38,7 @@ AREA = Metric("area", higher_is_better=True)
 
 
 class Proper(Classification):
-    """A plugin's head: classification with one more metric, of which less is better, and one that is no share.
+    """A plugin's head: classification with one more metric where less is better, and one that is no share.
 
     Args:
         in_features: Width of the features.

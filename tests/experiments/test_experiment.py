@@ -1,4 +1,4 @@
-"""Experiments: what a file may say, statistics over folds, inferior cases, and runs that are kept, fail and resume."""
+"""Experiments: what a file may say, statistics over folds, and runs that are kept, fail and resume."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from scipy import stats
 from small_experiments import EXPERIMENT, write_experiment_file
 
 from fusionkit import load_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation.statistics import (
     compute_corrected_t_p,
 )
-from fusionkit.experiments import load_experiment, open_experiment
+from fusionkit.experiments import load_experiment, open_comparison, open_experiment
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.job import Failure, do
 from fusionkit.experiments.results import make_results
-from fusionkit.storage.locks import sole_worker
+from fusionkit.storage.locks import lock_folder
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
@@ -96,10 +97,56 @@ def test_every_problem_of_every_variant_is_reported_at_once(experiment):
     assert "variants.three: override 'train'" in message
 
 
+def test_mistakes_of_keys_references_recipes_and_folds_are_told_at_once(experiment):
+    text = """
+    schema: 1
+    recipe: recipe.yaml
+    fold: all
+    variants:
+      one: {overides: [train.epochs=1], overrides: [model.fusion=concatt]}
+      two: {of: onee, branch: motion}
+      three: {of: four, branch: motoin}
+      four: {}
+      five: {of: three, branch: motion}
+    folds: [99]
+    seeds: [1, 1]
+    target: lable
+    """
+    with pytest.raises(RecipeError) as caught:
+        load_experiment(experiment(text))
+    told = {
+        problem.place.rpartition("line ")[2].rpartition(": ")[2]: problem.message for problem in caught.value.problems
+    }
+    assert told.keys() == {
+        "fold",
+        "variants.one.overides",
+        "seeds",
+        "model.fusion",
+        "variants.two.of",
+        "variants.five.of",
+        "variants.three.branch",
+        "target",
+        "folds[0]",
+    }
+
+
+def test_a_run_of_a_single_training_is_no_place_for_an_experiment(experiment, tmp_path):
+    run = RunFolder.create(tmp_path / "first", load_experiment(experiment()).first_recipe)
+    with pytest.raises(RunError, match="first: is a run of `fusionkit train`; take a new folder"):
+        open_experiment(experiment(), run.path)
+    comparison = experiment(f"{EXPERIMENT}budget: {{epochs: 1}}\n")
+    with pytest.raises(RunError, match="first: is a run of `fusionkit train`; take a new folder"):
+        open_comparison(comparison, run.path)
+
+
+def test_a_shipped_experiment_is_loaded_by_its_name():
+    assert load_experiment("quickstart/experiment").path == find_recipe("quickstart/experiment")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("variants: {a: {}, b: {of: c, branch: motion}}", "'b' reads 'c'"),
+        ("variants: {a: {}, b: {of: c, branch: motion}}", "variants.b.of: no variant 'c' to read; known: a, b"),
         ("variants: {a: {}, b: {of: a}}", "says which branch"),
         ("variants: {a: {}, b: {of: a, branch: motion, overrides: [train.epochs=1]}}", "not both"),
         ("variants: {a: {}, b: {of: a, branch: motoin}}", "did you mean 'motion'"),
@@ -200,6 +247,7 @@ def agenda(experiment, tmp_path):
 def write_card(job, content):
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "environment.json").write_text("{}")
     (folder / "recipe.yaml").write_text("{}")
     (folder / "metrics.json").write_text(json.dumps(content))
 
@@ -459,7 +507,7 @@ def test_a_run_that_a_killed_experiment_left_in_work_is_waited_for(experiment, t
     monkeypatch.setattr("fusionkit.training.train", lambda *_, **__: happened.append("trained") or run)
     monkeypatch.setattr("fusionkit.evaluation.evaluate", lambda run, **_: None)
     held = ExitStack()
-    held.enter_context(sole_worker(run.path))
+    held.enter_context(lock_folder(run.path))
     held.callback(happened.append, "left")
     threading.Timer(0.2, held.close).start()
 

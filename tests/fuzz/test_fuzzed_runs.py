@@ -195,6 +195,7 @@ def test_the_card_of_an_experiment_s_run_is_read_or_refused_with_its_name(
     folder = ExperimentFolder(tmp_path, record_of({**results, "target": "label"}))
     run = tmp_path / results["rows"][0]["run"]
     run.mkdir(parents=True)
+    (run / "environment.json").write_text("{}")
     (run / "recipe.yaml").write_text("schema: 1\n")
     for chance in trials.cases(100):
         (run / "metrics.json").write_bytes(as_text(altered(evaluated.card, chance, 3)))

@@ -252,7 +252,7 @@ def test_the_constant_answer_is_the_number_of_the_least_loss(loss, scale_targets
         np.testing.assert_allclose(said, best, rtol=1e-12)
     for output in (0, 1) if loss != "concordance" else ():
         alone = y.clone()
-        alone[:, 1 - output] = NAN  # its own loss, of which no other constant has less
+        alone[:, 1 - output] = NAN  # its own loss; no other constant has less
         known = alone[head.find_known(alone)]
         nearby = head.constant(y) + torch.linspace(-0.01, 0.01, 21, dtype=torch.float64)[:, None]
         losses = [float(head.loss(each.expand(len(known), -1), known).mean()) for each in nearby]

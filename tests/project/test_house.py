@@ -92,3 +92,19 @@ def test_every_place_for_a_new_thing_is_there() -> None:
     for place in set(places) - {"serving"}:
         folders = (PACKAGE, ROOT, *(PACKAGE / each for each in places if "/" in each and not each.endswith(".py")))
         assert any((folder / place).exists() for folder in folders), place
+
+
+@pytest.mark.slow
+def test_the_script_of_the_pictures_draws_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pictures
+
+    page = tmp_path / "CONTRIBUTING.md"
+    page.write_text(f"before\n{house.BEGINS}\nold\n{house.ENDS}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(pictures, "ROOT", tmp_path)  # the page that it writes, and no other, lies there
+
+    written = pictures.main(tmp_path / "pictures")
+
+    assert [path.name for path in written] == ["faces.png", "network.png", "folds.png", "house.svg", page.name]
+    assert all(path.is_relative_to(tmp_path) and path.stat().st_size > 0 for path in written)
+    text = page.read_text(encoding="utf-8")
+    assert text == f"before\n{house.BEGINS}\n{house.table_of_rooms()}{house.ENDS}\nafter\n"

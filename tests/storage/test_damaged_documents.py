@@ -17,7 +17,7 @@ from small_runs import recipe
 
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
-from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, did_you_mean
+from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, suggest_names
 from fusionkit.report.pages import comparison, experiment, gallery
 from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
@@ -187,7 +187,7 @@ def test_problems_that_are_each_long_are_as_many_as_fit_a_screen_and_at_least_on
 
 def test_a_list_within_a_sentence_is_cut_behind_an_entry_and_counted():
     names = [f"modality{number}" for number in range(1000)]
-    known = did_you_mean("zzz", names)
+    known = suggest_names("zzz", names)
 
     told = str(RunError(f"run: a run of another recipe; different: {'; '.join(names)}"))
 

@@ -16,7 +16,7 @@ from fusionkit.evaluation.card import describe_protocol, require_same_data
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.latency import time_subsets
 from fusionkit.evaluation.diagnosis.outputs import inputs_of, observe
-from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_finished
+from fusionkit.evaluation.diagnosis.separate import Separate, find_matching, require_finished
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
 from fusionkit.inference.branches import trained_branches
@@ -66,7 +66,7 @@ def diagnose(
     require_same_data(run, assembly)
     chosen = choose_device(device)
     own = Separate(run, assembly, branches.alone)
-    separate = matching(run, assembly, alone) or dict.fromkeys(branches.alone, own)
+    separate = find_matching(run, assembly, alone) or dict.fromkeys(branches.alone, own)
     model = load_network(run, assembly.recipe)
     subsets = subsets_of(model.modalities)
     seen = _see(model, assembly, chosen, subsets, tuple(branches.unimodal))

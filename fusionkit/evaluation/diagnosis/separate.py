@@ -52,7 +52,7 @@ def open_separate(run: RunFolder, datasets: Datasets | None = None) -> Separate:
     return Separate(run, assembly, alone)
 
 
-def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
+def find_matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
     """Finds by modality of a run the network trained alone on the same split; of several, that of the same seed.
 
     Raises:

@@ -65,9 +65,10 @@ def open_source(path: Path) -> Source:
     run = RunFolder(path)
     if run.begun:
         source = _of_run(run)
-    elif os.path.isdir(path) and not os.path.exists(path / "results.json"):
-        wanted = "name a finished run, or the folder that `fusionkit experiment` wrote with --out when its runs ended"
-        raise RunError(f"{path}: holds neither a recipe.yaml nor a results.json; {wanted}")
+    elif not os.path.exists(path / "results.json"):
+        found = "holds neither a run nor a results.json" if os.path.isdir(path) else "is no folder"
+        wanted = "a finished run of `fusionkit train`, or what `fusionkit experiment` or `fusionkit compare` wrote"
+        raise RunError(f"{path}: {found}; name {wanted}")
     else:
         source = _of_experiment(ExperimentFolder.open(path))
     waiting = [str(run.path) for run in source.runs.values() if not run.finished]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Mapping
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fusionkit.config.components.specs import Record
 from fusionkit.config.schema import Name, Seed
-from fusionkit.errors import did_you_mean
+from fusionkit.errors import Problem, suggest_names
 from fusionkit.experiments.specs.published import ReferenceSpec
 from fusionkit.storage.files import folder_name
 
@@ -55,7 +56,9 @@ class ExperimentSpec(Record):
         "there yet.",
     )
     variants: dict[VariantName, VariantSpec] = Field(
-        min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
+        {},
+        description="Columns of the table, in order; the first is what the others are compared with. Left out, they "
+        "are the usual ones: the ensemble, each modality alone, late fusion, N0, N1, N2, of the recipe's own fusion.",
     )
     folds: Literal["all"] | tuple[int | str, ...] = Field("all", description="Folds by position or name.")
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Seeds of every fold.")
@@ -78,15 +81,29 @@ class ExperimentSpec(Record):
                 raise ValueError(f"variant {name!r}: another one would share its folder {folder!r}; rename one")
         return self
 
-    @model_validator(mode="after")
-    def _variants_that_are_read_exist(self) -> Self:
-        for name, variant in self.variants.items():
-            if variant.of is None:
-                continue
-            if variant.of not in self.variants:
-                raise ValueError(f"variant {name!r} reads {variant.of!r}: {did_you_mean(variant.of, self.variants)}")
-            if self.variants[variant.of].of is not None:
-                raise ValueError(f"variant {name!r} reads {variant.of!r}, which reads another; name that one")
-        if len(set(self.seeds)) != len(self.seeds):
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[Seed, ...]) -> tuple[Seed, ...]:
+        if len(set(seeds)) != len(seeds):
             raise ValueError("a seed stands twice")
-        return self
+        return seeds
+
+
+def find_misread(variants: Mapping[str, VariantSpec], listed: Collection[str]) -> list[Problem]:
+    """Lists variants that read the runs of another that there is not, or that trains nothing itself.
+
+    Args:
+        variants: The variants.
+        listed: Names of all variants of the file, those among them with mistakes of their own.
+    """
+    problems = []
+    for name, variant in variants.items():
+        if variant.of is None:
+            continue
+        if variant.of not in listed:
+            remedy = suggest_names(variant.of, listed)
+            problems.append(Problem(f"variants.{name}.of", f"no variant {variant.of!r} to read", remedy))
+        elif variant.of in variants and variants[variant.of].of is not None:
+            message = f"{variant.of!r} reads the runs of another itself"
+            problems.append(Problem(f"variants.{name}.of", message, f"name {variants[variant.of].of!r}"))
+    return problems
