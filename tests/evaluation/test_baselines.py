@@ -162,7 +162,7 @@ def test_a_page_begins_with_the_constant_answer_where_no_network_beats_it():
 def test_columns_that_do_not_beat_the_constant_answer_are_named_and_others_are_not():
     results = with_constant(AGES, 41.5, surely=lambda name: name not in ("AM", "VM"), metric="mae", higher=False)
     assert against_constant(record_of(results)) == [
-        "AM, VM are not better than a constant answer by more than noise: the best of them, AM, reaches 41 (mae of "
+        "AM, VM are not better than a constant answer by more than noise: the best of them, AM, reaches 41.0 (mae of "
         "emotion), and the constant answer of the training part reaches 41.5."
     ]
     assert (
@@ -231,7 +231,7 @@ def test_a_diagnosis_says_first_that_a_network_is_no_better_than_the_constant_an
     (said,) = diagnosed_against_constant(one_run, of(0.02, -0.03, 0.07))
     assert said == (
         "The network is not better than a constant answer by more than noise: the best one of the training part "
-        "reaches 50.0 %, a gain of +2.0 points (95 % interval -3.0 to +7.0)."
+        "reaches 50.0 %, against which the network gains 2.0 points (95 % interval -3.0 to +7.0)."
     )
     assert diagnosed_against_constant(one_run, of(0.2, 0.1, 0.3)) == []
     assert diagnosed_against_constant(one_run, SimpleNamespace(constant=None)) == []
@@ -247,7 +247,7 @@ def test_a_modality_may_not_take_the_name_of_the_constant_answer():
 def test_the_interval_of_a_gain_has_the_direction_of_its_sentence():
     difference = Gain(mean=-0.5, low=-2.0, high=0.25)
     less = record_of({"metric": "mae", "higher_is_better": False})
-    assert interval_words(difference, less) == "-0.25 to +2"
+    assert interval_words(difference, less) == "-0.250 to +2.00"
     assert interval_words(Gain(mean=0.05, low=-0.02, high=0.1), record_of({"metric": "accuracy"})) == (
         "-2.0 to +10.0 points"
     )

@@ -516,7 +516,7 @@ def test_where_less_is_better_the_verdict_and_the_heading_say_so() -> None:
     ]
     results = {**told(pairs), "metric": "mae", "higher_is_better": False, "target": "age"}
 
-    assert "allowed for: mrpn (-0.041, better), sum (+0.02, worse)." in last_line(record_of(results))
+    assert "allowed for: mrpn (-0.0410, better), sum (+0.0200, worse)." in last_line(record_of(results))
     assert heading(record_of(results)) == "mae of age; lower is better, differences are from ensemble"
     assert heading(record_of({**results, "metric": "accuracy", "higher_is_better": True})).startswith(
         "accuracy of age, %; higher"

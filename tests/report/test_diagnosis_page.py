@@ -312,8 +312,8 @@ def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
     given = diagnosis_of(score="mae", higher_is_better=False, kind="numbers", classes={})
     given["targets"]["mood"]["shapley"]["shares"] = {"audio": figure(-0.3), "video": figure(0.1)}
     words = diagnosis_words(Diagnosis.model_validate(given))
-    assert words[0].endswith("). Fusing helps by 0.041 ± 0.012 mae over the best single modality of each fold.")
-    assert "What each modality adds to the fused score (Shapley share): audio +0.3 mae, video -0.1 mae." in words
+    assert words[0].endswith("). Fusing helps by 0.0410 ± 0.0120 mae over the best single modality of each fold.")
+    assert "What each modality adds to the fused score (Shapley share): audio +0.300 mae, video -0.100 mae." in words
     assert any("is nearer to the truth than the best single modality in 15, farther in 5" in each for each in words)
 
 
@@ -330,14 +330,26 @@ def test_gradients_are_told_by_how_they_pull() -> None:
     )
 
 
+def test_a_third_of_the_training_without_a_mean_cosine_is_told_so() -> None:
+    given = diagnosis_of()
+    nothing = {"value": None, "low": None, "high": None}
+    given["gradients"] = {
+        "audio": {"steps": 9, "cosine": nothing, "thirds": {"first": nothing, "last": figure(-0.5)}}
+        | {"negative": nothing, "norm_ratio": nothing, "bins": {}}
+    }
+    words = diagnosis_words(Diagnosis.model_validate(given))[-1]
+    assert "mean cosine -; - in the first third, -0.50 in the last third" in words
+    assert "they hardly touch" not in words
+
+
 def test_several_targets_are_told_apart() -> None:
     given = diagnosis_of()
     given["targets"]["age"] = copy.deepcopy(given["targets"]["mood"])
     for each in given["each"]:
         each["fusing"]["age"] = each["fusing"]["mood"]
     words = diagnosis_words(Diagnosis.model_validate(given))
-    assert words[0].startswith("mood: fused it reaches 80.0 % (")
-    assert any(each.startswith("age: fused it reaches 80.0 % (") for each in words)
+    assert words[0].startswith("mood: the fused network reaches 80.0 % (")
+    assert any(each.startswith("age: the fused network reaches 80.0 % (") for each in words)
 
 
 # The page
