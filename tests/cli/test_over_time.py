@@ -100,6 +100,20 @@ def test_without_files_it_is_printed_and_with_json_it_is_data(command: Command, 
     assert set(rows[0]["targets"]["mood"]["probabilities"]) == {"calm", "happy", "sad"}
 
 
+def test_predict_answers_over_time_when_it_is_asked_to(command: Command, film: Path, tmp_path: Path) -> None:
+    status, out, _ = command("predict", "run", str(film), "--every", "0.6", "--json")
+    assert status == 0
+    assert json.loads(out) == json.loads(command("timeline", "run", str(film), "--every", "0.6", "--json")[1])
+
+    status, out, _ = command("predict", "run", str(film), "--vtt", str(tmp_path / "said.vtt"))
+    assert (status, (tmp_path / "said.vtt").exists()) == (0, True)
+    status, _, err = command("predict", "run", str(film), "--window", "3", "--batch-size", "4")
+    assert (status, err) == (
+        2,
+        "fusionkit: --batch-size: means nothing for answers over time, which are of one sample\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.over_time.files import EveryOption, WindowOption
+from fusionkit.cli.over_time.files import EVERY, WINDOW, EveryOption, WindowOption
 from fusionkit.cli.over_time.view import open_view
 from fusionkit.cli.predict import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.terminal.interruption import say_when_stopped
@@ -45,8 +45,8 @@ def live(
     microphone: Annotated[
         str | None, typer.Option("--microphone", metavar="NAME", help="A microphone, file or address; 'none' for none.")
     ] = None,
-    every: EveryOption = 0.2,
-    window: WindowOption = 3.0,
+    every: EveryOption = EVERY,
+    window: WindowOption = WINDOW,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="Stop after so long.")] = None,
     variant: VariantOption = None,
     fold: FoldOption = None,

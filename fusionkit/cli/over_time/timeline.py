@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionkit.cli.over_time.files import (
+    EVERY,
+    WINDOW,
     EveryOption,
     FigureOption,
     OverlayOption,
@@ -51,8 +53,8 @@ def timeline(
         list[str], typer.Argument(metavar="INPUT...", help="A film or another file, or one sample as MODALITY=FILE ...")
     ],
     *,
-    every: EveryOption = 0.2,
-    window: WindowOption = 3.0,
+    every: EveryOption = EVERY,
+    window: WindowOption = WINDOW,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Receives the answers: .csv or .jsonl.")
     ] = None,
