@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import torch
@@ -146,9 +147,15 @@ class Predictor:
             raise DataError([Problem(place, answers[0].failure)])
         return Answers(answers, self.list_columns(branches=branches))
 
-    def stream(self, window: float | None = 3.0, *, rates: Mapping[str, float] | None = None) -> LiveStream:
+    def stream(
+        self,
+        window: float | None = 3.0,
+        *,
+        rates: Mapping[str, float] | None = None,
+        pixel_aspect: float | Fraction = 1,
+    ) -> LiveStream:
         """Makes a stream that takes what a camera, a microphone and sensors give, see `LiveStream`."""
-        return LiveStream(self, window, rates=rates)
+        return LiveStream(self, window, rates=rates, pixel_aspect=pixel_aspect)
 
     def timeline(self, inputs: object, *, every: float = 0.2, window: float = 3.0, branches: bool = False) -> Timeline:
         """Answers over time to one sample: every so many seconds, of the seconds before, see `make_timeline`."""

@@ -71,7 +71,9 @@ def live(
     with say_when_stopped(goes_on=False):
         predictor = load(run, variant=variant, fold=fold, seed=seed, branch=branch, plugins=tuple(plugins or ()))
         devices = open_devices(predictor, camera, microphone)
-        stream = predictor.stream(window, rates={each.modality: each.rate for each in devices})
+        aspect = next((each.pixel_aspect for each in devices if each.kind == "camera"), 1)
+        rates = {each.modality: each.rate for each in devices}
+        stream = predictor.stream(window, rates=rates, pixel_aspect=aspect)
         clock = Clock()
         with open_view(as_json=as_json) as view:
             session = LiveSession(stream, every, clock, view.tell)
