@@ -249,6 +249,19 @@ def test_lines_have_the_times_of_their_own_clock() -> None:
     ]
 
 
+def test_a_line_that_is_waited_for_long_is_told() -> None:
+    told, stop = list[str](), Event()
+    lines = ['{"t": 1000, "motion": [1]}', '{"t": 61000, "motion": [1]}']
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        stop.set()
+
+    list(read_lines(lines, {"motion": InputModality(shape=[1], rate=20.0)}, Clock(), stop, tell))
+
+    assert told == ["line 2: by its t it comes in 60,000 s, and is waited for; t are seconds"]
+
+
 def test_lines_without_times_follow_each_other_at_their_rate() -> None:
     lines = [
         '{"motion": [1, 1]}',
