@@ -32,6 +32,7 @@ from fusionkit.cli import (
     train,
     verify,
 )
+from fusionkit.cli.over_time import live, timeline
 from fusionkit.cli.terminal.output import count_processes, speaks
 from fusionkit.cli.trained import calibrate, share
 from fusionkit.errors import FusionKitError, FusionKitWarning
@@ -47,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, init, prepare, train, evaluate, predict, calibrate, share, experiment, verify),
+    *(demo, init, prepare, train, evaluate, predict, timeline, live, calibrate, share, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

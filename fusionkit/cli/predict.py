@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fusionkit.cli.over_time.files import EVERY, WINDOW, FigureOption, OverlayOption, SubtitlesOption
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import (
     DeviceOption,
@@ -71,7 +72,14 @@ def predict(
     processes: Annotated[
         int | None, typer.Option("--processes", min=0, help="Processes that read and prepare; 0 for none beside.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file of answers that is there.")] = False,
+    every: Annotated[
+        float | None, typer.Option("--every", help="Answer over time instead, every so many seconds; see timeline.")
+    ] = None,
+    window: Annotated[float | None, typer.Option("--window", help="Seconds that each of these answers is of.")] = None,
+    figure: FigureOption = None,
+    vtt: SubtitlesOption = None,
+    overlay: OverlayOption = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
@@ -79,12 +87,36 @@ def predict(
     """Predict for new samples: a table, a folder of files, or single files.
 
     A sample that cannot be used is a row with the reason, and the status is 1 then. Started again with the same
-    options it goes on where it was stopped.
+    options it goes on where it was stopped. With --every, --window, --figure, --vtt or --overlay it answers over time,
+    as `fusionkit timeline` does.
     """
     from fusionkit.errors import RunError
     from fusionkit.inference.answer_file import check_answer_path
     from fusionkit.inference.load import load
 
+    if any(each is not None for each in (every, window, figure, vtt, overlay)):
+        from fusionkit.cli.over_time.timeline import timeline
+
+        _refuse_beside_every({"--root": root, "--batch-size": batch_size, "--processes": processes})
+        timeline(
+            run,
+            inputs,
+            every=EVERY if every is None else every,
+            window=WINDOW if window is None else window,
+            out=out,
+            figure=figure,
+            vtt=vtt,
+            overlay=overlay,
+            variant=variant,
+            fold=fold,
+            seed=seed,
+            branch=branch,
+            branches=branches,
+            overwrite=overwrite,
+            plugins=plugins,
+            as_json=as_json,
+        )
+        return
     with say_when_stopped(goes_on=out is not None):
         if out is not None:
             check_answer_path(out)
@@ -105,6 +137,14 @@ def predict(
                 typer.echo(f"{out}: {len(requests)} answers{f', {failed} without one' if failed else ''}")
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _refuse_beside_every(options: Mapping[str, object]) -> None:
+    """Refuses options that mean nothing of one recording over time."""
+    from fusionkit.errors import FusionKitError
+
+    if given := [name for name, value in options.items() if value is not None]:
+        raise FusionKitError(f"{', '.join(given)}: means nothing for answers over time, which are of one sample")
 
 
 def collect_inputs(given: Sequence[str]) -> object:
