@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -84,35 +86,40 @@ class NetworkGraph(nn.Module):
                     spoken = _distribute(head, features[name])
                     said[name, target] = torch.where(present[name][:, None], spoken, torch.nan)
         if self.network.ensemble:
-            said |= self._pool(said, present)
+            said |= pool_answers(said, present, self.network)
         chosen = [said[branch, target] for branch, target in self.outputs]
         predicted = [self._predict(target, said[branch, target]) for branch, target in self.outputs]
         return (*chosen, *predicted)
-
-    def _pool(self, said: dict[tuple[str, str], Tensor], present: dict[str, Tensor]) -> dict[tuple[str, str], Tensor]:
-        """Returns the mean of what the modalities say that a sample has, of probabilities or their logarithms."""
-        found = {}
-        names = [name for name in self.modalities if name in self.network.unimodal]
-        masks = torch.stack([present[name] for name in names])[..., None]
-        for target, head in self.heads.items():
-            assert isinstance(head, LossHead)
-            each = torch.stack([said[name, target] for name in names])
-            mean = _average(each, masks)
-            found[ENSEMBLE, target] = mean
-            tiny = torch.finfo(each.dtype).tiny
-            if head.kind == "classes":
-                found[ENSEMBLE_LOG, target] = _average(each.clamp(min=tiny).log(), masks).softmax(dim=1)
-            elif head.kind == "labels":
-                odds = each.clamp(min=tiny).log() - (1 - each).clamp(min=tiny).log()
-                found[ENSEMBLE_LOG, target] = _average(odds, masks).sigmoid()
-            else:
-                found[ENSEMBLE_LOG, target] = mean
-        return found
 
     def _predict(self, target: str, distribution: Tensor) -> Tensor:
         head = self.heads[target]
         assert isinstance(head, LossHead)
         return head.predict(distribution)
+
+
+def pool_answers(
+    said: Mapping[tuple[str, str], Tensor], present: Mapping[str, Tensor], network: TrainedNetwork
+) -> dict[tuple[str, str], Tensor]:
+    """Returns the ensembles: the means of what the modalities of a sample say, and of the logarithms of that.
+
+    Args:
+        said: By modality and target, probabilities or numbers.
+        present: By modality, which samples have it.
+        network: The network.
+    """
+    found = {}
+    masks = torch.stack([present[name] for name in network.unimodal])[..., None]
+    for target, head in network.model.heads.items():
+        assert isinstance(head, LossHead)
+        each = torch.stack([said[name, target] for name in network.unimodal])
+        found[ENSEMBLE, target] = found[ENSEMBLE_LOG, target] = _average(each, masks)
+        tiny = torch.finfo(each.dtype).tiny
+        if head.kind == "classes":
+            found[ENSEMBLE_LOG, target] = _average(each.clamp(min=tiny).log(), masks).softmax(dim=1)
+        elif head.kind == "labels":
+            odds = each.clamp(min=tiny).log() - (1 - each).clamp(min=tiny).log()
+            found[ENSEMBLE_LOG, target] = _average(odds, masks).sigmoid()
+    return found
 
 
 def _distribute(head: nn.Module, features: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ def trace_network(network: TrainedNetwork, engine: Engine) -> ExportedProgram:
     arrays, shapes = list[Tensor](), list[dict[int, object]]()
     batch = Dim("batch")
     for place, name in enumerate(network.model.modalities):
-        time = _choose_length(network, name)
-        arrays.append(draw_elements(network, name, _BATCH * time).unflatten(0, (_BATCH, time)))
+        time, shape = _choose_length(network, name), network.modalities[name].shape
+        arrays.append(draw_elements(network, name, _BATCH * time).reshape(_BATCH, time, *shape))
         arrays.append(torch.tensor([time, 0, time // 2]))
         shapes += [{0: batch, 1: Dim(f"time_{place}")}, {0: batch}]
     with torch.no_grad(), refuse_what_fails("traced"), without_fast_paths():
@@ -44,8 +44,15 @@ def trace_network(network: TrainedNetwork, engine: Engine) -> ExportedProgram:
 
 
 def name_arrays(network: TrainedNetwork) -> list[str]:
-    """Names the inputs of a graph, in order."""
-    return [f"{name}{suffix}" for name in network.model.modalities for suffix in ("", "_length")]
+    """Names the inputs of a graph, in order.
+
+    Raises:
+        ExportError: Two of them would have one name.
+    """
+    names = [f"{name}{suffix}" for name in network.model.modalities for suffix in ("", "_length")]
+    if len(set(names)) < len(names):
+        raise ExportError(f"two inputs of the graph would have one name ({', '.join(names)}); rename a modality")
+    return names
 
 
 @contextmanager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fusionkit.data.loading.collation import Sample
 from fusionkit.interfaces import Encoder, ModalityInfo, Transform
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.models.network import FusionModel
@@ -33,7 +34,10 @@ class TrainedNetwork:
         longest: By modality, the elements of the longest sample that the network has seen; assumed where left out.
         examples: Samples by modality, such as the network may be given, which an export is tried on; noise if empty.
         preparation: How films and sounds are prepared before the network is given them; None where there are none.
-        about: What else a reader of the export should know, such as hashes; plain data.
+        transform_specs: By modality, the transforms as the recipe states them, for readers.
+        test_part: Reads the samples of the test part, raw and with their targets; None where they are not at hand.
+        weights_sha256: The hash of the run's weights.
+        about: What else a reader of the export should know; plain data.
     """
 
     model: FusionModel
@@ -46,6 +50,9 @@ class TrainedNetwork:
     longest: Mapping[str, int] = field(default_factory=dict)
     examples: Sequence[Mapping[str, Tensor]] = ()
     preparation: Mapping[str, Any] | None = None
+    transform_specs: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    test_part: Callable[[], Iterator[Sample]] | None = None
+    weights_sha256: str | None = None
     about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -86,5 +93,6 @@ class TrainedNetwork:
         model = copy.deepcopy(self.model).cpu().float().eval()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        values = {name: value for name, value in vars(self).items() if name != "model"}
-        return TrainedNetwork(model=model, **values)
+        halves = (torch.float16, torch.bfloat16, torch.float64)
+        dtypes = {name: torch.float32 if of in halves else of for name, of in self.dtypes.items()}
+        return replace(self, model=model, dtypes=dtypes)
