@@ -24,6 +24,7 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
+    export,
     prepare,
     report,
     stress,
@@ -45,7 +46,7 @@ app = typer.Typer(
 )
 _IN_ORDER_OF_HELP = (
     *(demo, prepare, train, evaluate, experiment, verify),
-    *(compare, report, diagnose, stress, check, catalog, doctor),
+    *(compare, report, diagnose, stress, export, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:
     command.add_to(app)

@@ -59,6 +59,9 @@ PACKAGES = (
     Package("typer", "typer", "the command fusionkit"),
     Package("dlib", "dlib-bin", "detectors dlib_hog, dlib_cnn: prepare", "faces"),
     Package("pyarrow", "pyarrow", "tables in parquet", "parquet"),
+    Package("onnx", "onnx", "export", "export"),
+    Package("onnxscript", "onnxscript", "export", "export", ("onnx",)),
+    Package("onnxruntime", "onnxruntime", "export", "export"),
     Package("torchjd", "torchjd", "balancer jacobian_descent", "torchjd", _TORCH),
 )
 

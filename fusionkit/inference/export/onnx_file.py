@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.export import ExportedProgram
 
 from fusionkit.errors import ExportError
 from fusionkit.inference.export.tracing import name_arrays, refuse_what_fails, trace_network
@@ -32,20 +33,36 @@ def write_onnx(network: TrainedNetwork, file: Path) -> None:
     Raises:
         ExportError: A component has no form, or the exporter fails.
     """
-    program = trace_network(network, "onnx")
     names = [f"{branch}/{target}" for branch, target in network.outputs]
+    outputs = [*names, *(f"{name}/prediction" for name in names)]
+    write_graph(trace_network(network, "onnx"), file, name_arrays(network), outputs)
+
+
+def write_graph(program: ExportedProgram, file: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Writes what was traced as a graph of ONNX, with these names of its inputs and outputs.
+
+    Raises:
+        ExportError: The exporter fails, or two names are the same.
+    """
+    names = [*inputs, *outputs]
+    if len(set(names)) < len(names):
+        twice = ", ".join(sorted({name for name in names if names.count(name) > 1}))
+        raise ExportError(
+            f"inputs and outputs of the graph would have one name: {twice}; rename a modality or a target"
+        )
     with refuse_what_fails("written as ONNX"), _quiet():
         converted = torch.onnx.export(
             program,
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=name_arrays(network),
-            output_names=[*names, *(f"{name}/prediction" for name in names)],
+            input_names=inputs,
+            output_names=outputs,
         )
         assert converted is not None
         model = converted.model_proto
-    _name_axes(model, name_arrays(network))
+    _name_axes(model, inputs)
+    _forget_source(model)
     file.write_bytes(model.SerializeToString())
 
 
@@ -61,6 +78,14 @@ def _name_axes(model: object, inputs: Sequence[str]) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.dim_param in names:
                 size.dim_param = names[size.dim_param]
+
+
+def _forget_source(model: object) -> None:
+    """Removes what torch notes of every node, such as lines of source: it is a quarter of a small graph."""
+    graph = model.graph  # type: ignore[attr-defined]
+    for part in (model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+    del graph.value_info[:]
 
 
 @contextlib.contextmanager

@@ -25,6 +25,9 @@ def write_program(network: TrainedNetwork, file: Path) -> ExportedProgram:
         ExportError: A component has no form, or torch cannot trace it.
     """
     program = trace_network(network, "torch")
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # lines of source, with the folders of this machine
     with refuse_what_fails("written as a program of torch.export"), without_fast_paths():
         torch.export.save(program, file)
         return torch.export.load(file)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from fusionkit.errors import ExportError, FusionKitError
@@ -31,28 +31,33 @@ def trace_network(network: TrainedNetwork, engine: Engine) -> ExportedProgram:
     Raises:
         ExportError: A component has no form, or torch cannot trace it.
     """
-    graph = NetworkGraph(network, engine).eval()
-    arrays, shapes = list[Tensor](), list[dict[int, object]]()
-    batch = Dim("batch")
-    for place, name in enumerate(network.model.modalities):
+    arrays = list[Tensor]()
+    for name in network.model.modalities:
         time, shape = _choose_length(network, name), network.modalities[name].shape
         arrays.append(draw_elements(network, name, _BATCH * time).reshape(_BATCH, time, *shape))
         arrays.append(torch.tensor([time, 0, time // 2]))
-        shapes += [{0: batch, 1: Dim(f"time_{place}")}, {0: batch}]
+    return trace(NetworkGraph(network, engine), arrays)
+
+
+def trace(graph: nn.Module, arrays: Sequence[Tensor]) -> ExportedProgram:
+    """Traces a module of padded elements and lengths in turn; batch and times stay open.
+
+    Args:
+        graph: The module, which takes all of them as arguments.
+        arrays: An example, no axis of which has length 1 that may have another.
+
+    Raises:
+        ExportError: Torch cannot trace it.
+    """
+    batch = Dim("batch")
+    shapes = [{0: batch} if place % 2 else {0: batch, 1: Dim(f"time_{place // 2}")} for place in range(len(arrays))]
     with torch.no_grad(), refuse_what_fails("traced"), without_fast_paths():
-        return export(graph, tuple(arrays), dynamic_shapes=(tuple(shapes),))
+        return export(graph.eval(), tuple(arrays), dynamic_shapes=(tuple(shapes),))
 
 
 def name_arrays(network: TrainedNetwork) -> list[str]:
-    """Names the inputs of a graph, in order.
-
-    Raises:
-        ExportError: Two of them would have one name.
-    """
-    names = [f"{name}{suffix}" for name in network.model.modalities for suffix in ("", "_length")]
-    if len(set(names)) < len(names):
-        raise ExportError(f"two inputs of the graph would have one name ({', '.join(names)}); rename a modality")
-    return names
+    """Names the inputs of a graph, in order."""
+    return [f"{name}{suffix}" for name in network.model.modalities for suffix in ("", "_length")]
 
 
 @contextmanager

@@ -31,13 +31,16 @@ class Trial:
 
 
 def choose_lengths(longest: int) -> tuple[int, ...]:
-    """Chooses lengths to try: one, an odd one, a middle one, the longest that was seen, and a longer one.
+    """Chooses five lengths to try: one, an odd one, a middle one, the longest that was seen, and longer ones.
 
     Example:
-        >>> choose_lengths(100)
-        (1, 33, 51, 100, 151)
+        >>> choose_lengths(100), choose_lengths(1)
+        ((1, 33, 51, 100, 151), (1, 2, 3, 4, 5))
     """
-    return (1, max(3, longest // 3 | 1), longest // 2 + 1, longest, longest + longest // 2 + 1)
+    chosen = {1, max(3, longest // 3 | 1), longest // 2 + 1, longest, longest + longest // 2 + 1}
+    while len(chosen) < 5:
+        chosen.add(max(chosen) + 1)
+    return tuple(sorted(chosen))
 
 
 def choose_subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
