@@ -133,7 +133,7 @@ def _replace(partial: Path, out: Path) -> None:
 def _describe(network: TrainedNetwork, engine: Engine, graph: str) -> ExportedModel:
     modalities = {
         name: ExportedModality(
-            shape=network.modalities[name].shape,
+            shape=list(network.modalities[name].shape),
             rate=network.modalities[name].rate,
             dtype=numpy_name(network.dtype(name)),
             input=name,

@@ -61,12 +61,13 @@ def draw_trials(network: TrainedNetwork) -> Iterator[Trial]:
     """Draws the batches: for every subset one of each size, through which every modality takes every length."""
     lengths = {name: choose_lengths(network.longest_of(name)) for name in network.model.modalities}
     for subset in choose_subsets(network.model.modalities):
-        count = 0
+        count, lacks = 0, 0
         for size in BATCH_SIZES:
             samples = []
             for row in range(size):
                 # The first sample of a batch has all of the subset; every second one lacks one modality of it.
-                lacking = subset[count % len(subset)] if row % 2 and len(subset) > 1 else None
+                lacking = subset[lacks % len(subset)] if row % 2 and len(subset) > 1 else None
+                lacks += row % 2
                 sample = {}
                 for place, name in enumerate(subset):
                     if name != lacking:

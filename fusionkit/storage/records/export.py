@@ -22,7 +22,7 @@ class ExportedModality(Part):
         transforms: The transforms inside the graph, with their options.
     """
 
-    shape: tuple[int, ...]
+    shape: list[int]
     rate: float | None
     dtype: str
     input: str
