@@ -61,7 +61,7 @@ def export(
     if to is Goal.ONNX:
         require_onnx()  # before anything is read that takes time
     allow(*(plugins or ()))
-    network = _open_network(RunFolder.open(run))
+    network = open_network(RunFolder.open(run))
     if to is Goal.ONNX:
         card = export_onnx(network, out, quantized="int8" if quantize else None)
     else:
@@ -72,7 +72,8 @@ def export(
         _print_card(card, out)
 
 
-def _open_network(folder: RunFolder) -> TrainedNetwork:
+def open_network(folder: RunFolder) -> TrainedNetwork:
+    """Reads the network of a finished run, with its data."""
     from fusionkit.data.assembly import assemble
     from fusionkit.evaluation.branches import trained_branches
     from fusionkit.evaluation.card import trained_model

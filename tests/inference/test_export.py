@@ -246,9 +246,9 @@ def test_numbers_come_in_their_own_unit_and_films_as_bytes(tmp_path: Path) -> No
 def test_networks_that_were_trained_alone_answer_by_their_ensemble(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run", strategy="unimodal")
     evaluate(folder)
-    from fusionkit.cli.export import _open_network
+    from fusionkit.cli.export import open_network
 
-    card = export_onnx(_open_network(folder), tmp_path / "out")
+    card = export_onnx(open_network(folder), tmp_path / "out")
     about = load_document(ExportedModel, tmp_path / "out" / "model.json")
 
     assert about.main == "ensemble"
