@@ -17,6 +17,7 @@ from torch.export import ExportedProgram
 from fusionkit.errors import ExportError
 from fusionkit.inference.export.tracing import name_arrays, refuse_what_fails, trace_network
 from fusionkit.inference.export.trained import TrainedNetwork
+from fusionkit.storage.files import write_file
 
 OPSET = 20
 """The version of ONNX's operators."""
@@ -61,9 +62,10 @@ def write_graph(program: ExportedProgram, file: Path, inputs: Sequence[str], out
         )
         assert converted is not None
         model = converted.model_proto
-    _name_axes(model, inputs)
-    _forget_source(model)
-    file.write_bytes(model.SerializeToString())
+        _name_axes(model, inputs)
+        _forget_source(model)
+        content = model.SerializeToString()  # fails above two gigabytes
+    write_file(file, content)
 
 
 def _name_axes(model: object, inputs: Sequence[str]) -> None:

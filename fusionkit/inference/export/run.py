@@ -19,7 +19,8 @@ from fusionkit.inference.export.trained import TrainedNetwork
 from fusionkit.interfaces import ModalityInfo, Transform
 from fusionkit.models.network import FusionModel
 
-_MOST_EXAMPLES = 5
+_EXAMPLES, _MOST_READ = 5, 48
+"""Samples that an export is tried on, and so many are read to find one of every modality."""
 
 
 class Branches(Protocol):
@@ -105,11 +106,11 @@ def build_transforms(spec: ModalitySpec, info: ModalityInfo) -> tuple[Transform,
 
 
 def _choose_examples(samples: Samples, names: tuple[str, ...]) -> list[Mapping[str, Tensor]]:
-    """Reads a few samples, spread over all of them, and goes on until each modality was met if any sample has it."""
+    """Reads a few samples, spread over all of them, and goes on for a while until each modality was met."""
     chosen: list[Mapping[str, Tensor]] = []
     count = len(samples)
-    spread = [samples.indices[place * count // _MOST_EXAMPLES] for place in range(min(_MOST_EXAMPLES, count))]
-    for index in dict.fromkeys([*spread, *samples.indices]):
+    spread = [samples.indices[place * count // _EXAMPLES] for place in range(min(_EXAMPLES, count))]
+    for index in list(dict.fromkeys([*spread, *samples.indices]))[:_MOST_READ]:
         met = {name for sample in chosen for name in sample}
         if len(chosen) >= len(spread) and met >= set(names):
             break

@@ -69,7 +69,7 @@ def refuse_what_fails(done: str) -> Iterator[None]:
     """
     try:
         yield
-    except FusionKitError:
+    except (FusionKitError, MemoryError):
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
