@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 class Goal(StrEnum):
-    """What a network is exported to."""
+    """The format of an export."""
 
     ONNX = "onnx"
     TORCH = "torch"
 
 
 class Weights(StrEnum):
-    """How weights are quantized."""
+    """A kind of quantized weights."""
 
     INT8 = "int8"
 

@@ -42,7 +42,16 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
         return
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
-    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling", "fuzz"):
+    if results.get("kind") in (
+        "preparation",
+        "demonstration",
+        "diagnosis",
+        "peers",
+        "comparison",
+        "scaling",
+        "fuzz",
+        "export",
+    ):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]

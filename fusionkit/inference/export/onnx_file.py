@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
@@ -51,8 +50,10 @@ def write_graph(program: ExportedProgram, file: Path, inputs: Sequence[str], out
         raise ExportError(
             f"inputs and outputs of the graph would have one name: {twice}; rename a modality or a target"
         )
+    from torch.onnx import export  # which imports onnxscript
+
     with refuse_what_fails("written as ONNX"), _quiet():
-        converted = torch.onnx.export(
+        converted = export(
             program,
             dynamo=True,
             verbose=False,

@@ -1,4 +1,4 @@
-"""What weights of 8 bits save and cost: size, time, and the metrics of the test part."""
+"""Weights of 8 bits, and the price of them: size, time, and the metrics of the test part."""
 
 from __future__ import annotations
 

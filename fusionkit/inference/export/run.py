@@ -28,7 +28,7 @@ class Branches(Protocol):
 
     @property
     def fused(self) -> bool:
-        """Whether the fused branch is trained."""
+        """True if the fused branch is trained."""
 
     @property
     def unimodal(self) -> Mapping[str, str]:
@@ -36,7 +36,7 @@ class Branches(Protocol):
 
     @property
     def ensemble(self) -> bool:
-        """Whether every modality was trained alone."""
+        """True if every modality was trained alone."""
 
 
 def describe_network(

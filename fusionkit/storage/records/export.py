@@ -59,7 +59,7 @@ class ExportedOutput(Part):
 
 
 class ExportedModel(Document):
-    """What a program has to know of an exported network, ``model.json``.
+    """The facts that a program has to know of an exported network, ``model.json``.
 
     Args:
         fusionkit: The version that exported it.
@@ -103,7 +103,7 @@ class Difference(Part):
 
 
 class Proof(Part):
-    """How an exported file was compared with the network.
+    """The comparison of an exported file with the network.
 
     A relative difference is over the largest probability of a sample's classes, over the more probable of a label and
     its absence, or over the larger of a number and its spread in training.
@@ -153,7 +153,7 @@ class QuantizedMetrics(Part):
 
 
 class Quantization(Part):
-    """What weights of 8 bits save and cost.
+    """The price of weights of 8 bits.
 
     Args:
         bytes_exact: The size of the graph with weights of 32 bits.
