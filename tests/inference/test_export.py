@@ -221,6 +221,22 @@ def test_a_form_that_is_wrong_is_found_and_nothing_is_left(tmp_path: Path, monke
     assert not list(tmp_path.iterdir())
 
 
+def test_powers_of_sound_are_not_quantized(tmp_path: Path) -> None:
+    import onnx
+
+    spectrum = {"type": "log_mel", "bands": 4, "window": 32, "hop": 8, "sample_rate": 800}
+    sound = {"shape": [], "encoder": [spectrum, "mlp"], "aggregator": "mean"}
+    export_onnx(network({"sound": sound}), tmp_path / "out", quantized="int8")
+    nodes = onnx.load(tmp_path / "out" / "model.int8.onnx").graph.node
+    exact = {
+        node.op_type: name.rpartition(".")[2] for node in nodes for name in node.input if name.endswith(".filters")
+    }
+    exact |= {node.op_type: name.rpartition(".")[2] for node in nodes for name in node.input if "fourier" in name}
+
+    assert exact == {"MatMul": "filters", "Conv": "fourier"}
+    assert any(node.op_type == "MatMulInteger" for node in nodes)
+
+
 def test_numbers_come_in_their_own_unit_and_films_as_bytes(tmp_path: Path) -> None:
     film = {
         "shape": [1, 8, 8],

@@ -21,8 +21,8 @@ from fusionkit.storage.files import write_file
 OPSET = 20
 """The version of ONNX's operators."""
 
-_EXACT = "fourier"
-"""Weights of this name are no weights: what is computed by them is never quantized."""
+_EXACT = (".fourier", ".filters")
+"""Weights of these names are no weights: powers of sound span more digits than 8 bits have."""
 
 Array = NDArray[np.generic]
 
@@ -141,7 +141,7 @@ class OnnxSession:
 
 
 def quantize_onnx(file: Path, out: Path) -> None:
-    """Writes a graph whose weights have 8 bits; sines and cosines of Fourier transforms stay as they are.
+    """Writes a graph whose weights have 8 bits; Fourier transforms and filters of sound stay as they are.
 
     Raises:
         ExportError: onnxruntime cannot quantize it.
@@ -150,6 +150,6 @@ def quantize_onnx(file: Path, out: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     graph = onnx.load(file).graph
-    exact = [node.name for node in graph.node if any(_EXACT in name for name in node.input)]
+    exact = [node.name for node in graph.node if any(name.endswith(_EXACT) for name in node.input)]
     with refuse_what_fails("quantized"), _quiet():
         quantize_dynamic(file, out, weight_type=QuantType.QInt8, nodes_to_exclude=exact, per_channel=True)

@@ -20,7 +20,7 @@ from fusionkit.inference.export.trials import Trial, draw_trials
 from fusionkit.storage.records.export import Quantization, QuantizedMetrics
 
 _ROUNDS, _BATCH = 15, 8
-_SMALL = "The graph is small: weights of 8 bits save little of it, and converting to them costs time."
+_SMALL = "They save little here: few weights of this graph can have 8 bits."
 _NO_TEST_PART = "The test part is not at hand, so the loss of accuracy was not measured."
 
 
