@@ -231,8 +231,8 @@ def transforms() -> Kind:
 KINDS = {each.__name__: each for each in (encoders, aggregators, fusions, fusions_of_sequences, heads, transforms)}
 
 
-#: Torch takes half a minute to trace the attention of so many of them.
-SLOW = pytest.param("fusions_of_sequences", marks=pytest.mark.slow)
+#: Torch takes a minute for so many; some of them stand in the networks of `test_export`.
+SLOW = ("fusions", "fusions_of_sequences")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -244,7 +244,9 @@ def test_the_form_of_every_component_answers_as_the_component_does(kind: str) ->
         check(of, lambda arrays: graph(*arrays))
 
 
-@pytest.mark.parametrize("kind", [SLOW if kind == "fusions_of_sequences" else kind for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in KINDS]
+)
 def test_a_graph_of_onnx_of_every_component_answers_as_the_component_does(kind: str, tmp_path: Path) -> None:
     of = KINDS[kind]()
     graph = Graph(of.forms("onnx"), of.kind)

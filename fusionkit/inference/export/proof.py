@@ -47,10 +47,11 @@ def prove(network: TrainedNetwork, run: RunFile, *, file: str, runs_on: str, lim
     for trial in draw_trials(network):
         given = run(pad_for(network, trial.samples))
         expected = answer(network, trial.samples)
+        outputs = [torch.from_numpy(np.asarray(each)) for each in given]
         for place, (name, key) in enumerate(zip(names, network.outputs, strict=True)):
-            found = _compare(network, key, expected[key], torch.from_numpy(np.asarray(given[place])))
-            if found is None:
-                what = f"{file}: {name} is {list(given[place].shape)} or NaN where the network answers"
+            found = _compare(network, key, expected[key], outputs[place])
+            if found is None or not _predicts(network, key, outputs[place], outputs[len(names) + place]):
+                what = f"{file}: {name} is {list(outputs[place].shape)}, not finite, or predicts something else"
                 raise ExportError(f"{what}; given were {'+'.join(trial.subset)}; nothing was exported")
             differences[name] = Difference(
                 largest=max(found.largest, differences[name].largest),
@@ -132,8 +133,8 @@ def numpy_name(dtype: torch.dtype) -> str:
 
 
 def _compare(network: TrainedNetwork, key: tuple[str, str], expected: Tensor, given: Tensor) -> Difference | None:
-    """Measures how far an answer is from the network's; None where it is none."""
-    if given.shape != expected.shape or not torch.equal(given.isnan(), expected.isnan()):
+    """Measures how far an answer is from the network's; None where it is none, or not finite."""
+    if given.shape != expected.shape or not torch.equal(given.isfinite(), expected.isfinite()):
         return None
     rows = ~expected.isnan().any(dim=1)
     if not rows.any():
@@ -144,9 +145,20 @@ def _compare(network: TrainedNetwork, key: tuple[str, str], expected: Tensor, gi
     return Difference(largest=float(error.max()), relative=float((error / scale).max()))
 
 
-def _find_scale(network: TrainedNetwork, key: tuple[str, str], expected: Tensor) -> Tensor:
+def _predicts(network: TrainedNetwork, key: tuple[str, str], distribution: Tensor, prediction: Tensor) -> bool:
+    """Says whether a prediction is the one of the distribution beside it, which leaves ties out of the comparison."""
+    wanted = _find_head(network, key).predict(distribution)
+    rows = ~distribution.isnan().any(dim=1)
+    return wanted.shape == prediction.shape and torch.equal(wanted[rows], prediction[rows].to(wanted.dtype))
+
+
+def _find_head(network: TrainedNetwork, key: tuple[str, str]) -> LossHead:
     branch, target = key
-    head: LossHead = network.model.head(target, branch if branch in network.unimodal else None)
+    return network.model.head(target, branch if branch in network.unimodal else None)
+
+
+def _find_scale(network: TrainedNetwork, key: tuple[str, str], expected: Tensor) -> Tensor:
+    head = _find_head(network, key)
     if head.kind == "classes":
         return expected.abs().amax(dim=1, keepdim=True)
     if head.kind == "labels":
