@@ -22,6 +22,8 @@ from fusionkit.evaluation import evaluate
 from fusionkit.inference.export import TrainedNetwork, export_onnx, export_torch
 from fusionkit.inference.export.forms import aggregators
 from fusionkit.inference.export.fusionkit_runtime import InputError, Model, read_file
+from fusionkit.inference.export.graph import NetworkGraph
+from fusionkit.inference.export.proof import prove
 from fusionkit.inference.export.trials import choose_lengths, choose_subsets, draw_trials
 from fusionkit.interfaces import ModalityInfo
 from fusionkit.storage.records.document import load_document
@@ -219,6 +221,43 @@ def test_a_form_that_is_wrong_is_found_and_nothing_is_left(tmp_path: Path, monke
     with pytest.raises(ExportError, match=r"model.onnx does not answer as the network does: .* differs by"):
         export_onnx(network(), tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def _leave(outputs: list[Any]) -> list[Any]:
+    return outputs
+
+
+def _shift(outputs: list[Any]) -> list[Any]:
+    return [outputs[0], outputs[1] + 0.1, *outputs[2:]]  # numbers of a spread of 16
+
+
+def _forget(outputs: list[Any]) -> list[Any]:
+    return [np.where(outputs[0] > 0.5, np.nan, outputs[0]), *outputs[1:]]
+
+
+def _turn(outputs: list[Any]) -> list[Any]:
+    return [*outputs[:2], 1 - outputs[2], *outputs[3:]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_shift, r"x does not answer as the network does: fused/age differs by 0\.00"),
+        (_forget, "x: fused/mood is .* not finite"),
+        (_turn, "x: fused/mood is .* predicts something else"),
+    ],
+)
+def test_numbers_probabilities_and_predictions_are_all_compared(change: Any, message: str) -> None:
+    trained = network().freeze()
+    graph = NetworkGraph(trained, "torch").eval()
+
+    def run(arrays: Any, change: Any) -> list[Any]:
+        with torch.no_grad():
+            return change([each.numpy() for each in graph(*(torch.from_numpy(arrays[name]) for name in arrays))])
+
+    assert prove(trained, lambda arrays: run(arrays, _leave), file="x", runs_on="torch").largest < 1e-6
+    with pytest.raises(ExportError, match=message):
+        prove(trained, lambda arrays: run(arrays, change), file="x", runs_on="torch")
 
 
 def test_powers_of_sound_are_not_quantized(tmp_path: Path) -> None:
