@@ -24,6 +24,7 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
+    export,
     init,
     predict,
     prepare,
@@ -48,7 +49,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, init, prepare, train, evaluate, predict, timeline, live, calibrate, share, experiment, verify),
+    *(demo, init, prepare, train, evaluate, predict, timeline, live, calibrate, export, share, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

@@ -71,10 +71,12 @@ NOT_NAMED_AS_IMPORTED = {
     "torchjd": "torchjd",
     "pyarrow": "pyarrow",
     "pandas": "pandas",
-}  # may not be installed
+    "onnxruntime": "onnxruntime",
+    "onnx": "onnx",
+}
 HOMES = packages_distributions()
-IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard"}
-FOR_USERS = ("parquet", "tables", "faces", "hub", "torchjd")
+IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard", "onnxscript": "torch.onnx"}
+FOR_USERS = ("parquet", "tables", "faces", "hub", "torchjd", "export")
 
 
 def declared(*extras: str) -> set[str]:

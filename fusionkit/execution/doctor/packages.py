@@ -60,6 +60,9 @@ PACKAGES = (
     Package("dlib", "dlib-bin", "detectors dlib_hog, dlib_cnn: prepare", "faces"),
     Package("pyarrow", "pyarrow", "tables in parquet", "parquet"),
     Package("huggingface_hub", "huggingface-hub", "share, networks of a hub", "hub"),
+    Package("onnx", "onnx", "export", "export"),
+    Package("onnxscript", "onnxscript", "export", "export", ("onnx",)),
+    Package("onnxruntime", "onnxruntime", "export", "export"),
     Package("torchjd", "torchjd", "balancer jacobian_descent", "torchjd", _TORCH),
 )
 
