@@ -53,7 +53,7 @@ def find_recipe(name: str | Path) -> Path:
             raise RecipeError([Problem(str(name), "is a folder, not a recipe", remedy)])
         close = suggest_names(str(name), shipped)
         remedy = "`fusionkit recipes list` names the shipped recipes" if close.startswith("known") else close
-        raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])
+        raise RecipeError([Problem(str(name) or "''", "is neither a file nor a shipped recipe", remedy)])
     return found
 
 

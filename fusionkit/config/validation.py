@@ -136,6 +136,8 @@ def _find_remedy(item: Any) -> str:
     if item["type"] not in ("literal_error", "enum") or not isinstance(item["input"], str):
         return ""
     words = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+    if item["input"] in words:  # a number that is written as text
+        return "write it without quotation marks"
     remedy = suggest_names(item["input"], words)
     return remedy if remedy.startswith("did") else ""
 

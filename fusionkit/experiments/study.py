@@ -28,7 +28,7 @@ from fusionkit.experiments.prerequisites import (
     prepare_films,
     pretrain,
 )
-from fusionkit.experiments.result_files import write_results
+from fusionkit.experiments.result_files import refuse_newer_results, write_results
 from fusionkit.experiments.results import make_results
 from fusionkit.storage.environment import DEVICE
 from fusionkit.storage.records.results import Results
@@ -51,6 +51,7 @@ class Study(ABC):
 
     def __init__(self, experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED) -> None:
         refuse_no_place(out)
+        refuse_newer_results(out, experiment.targets)
         self.experiment, self.out, self.datasets, self._tuned = experiment, out, Datasets(), tuned
         self._of_films = any(self.datasets.source(recipe.data).clips for recipe in experiment.recipes.values())
         if self._of_films:  # what is wrong is said by what datasets list, before films are prepared for hours

@@ -7,11 +7,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.failures import name_batch
@@ -19,22 +18,24 @@ from fusionkit.data.readers.files import expand_path
 from fusionkit.data.recordings import Recording, find_recordings
 from fusionkit.data.recordings.search import describe_problems, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
-from fusionkit.inference.answers import Answer, Answers, TargetAnswer, describe_value, name_columns
+from fusionkit.inference.answers import Answer, Answers
 from fusionkit.inference.branches import TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
+from fusionkit.inference.description import Description, Said
 from fusionkit.inference.publication.folder import write_publication
 from fusionkit.inference.publication.hub import SCHEME, publish
 from fusionkit.inference.requests import Requests, split_batch
 from fusionkit.inference.scoring import (
-    ByBranch,
     HeadCopies,
     average_networks,
     collect_scores,
     distribute,
-    find_spoken,
     score_batch,
 )
-from fusionkit.interfaces import Batch, LossHead
+from fusionkit.inference.timeline.live import LiveStream
+from fusionkit.inference.timeline.records import Timeline
+from fusionkit.inference.timeline.whole import make_timeline
+from fusionkit.interfaces import Batch, LossHead, ModelOutput
 from fusionkit.models.network import FusionModel
 from fusionkit.storage.environment import choose_device
 from fusionkit.storage.records.inputs import Inputs
@@ -43,22 +44,6 @@ from fusionkit.storage.tensor_files import content_hash
 
 Precision = Literal["32", "bf16"]
 """The precision of the computation: that of the weights, or products of bfloat16."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """Answers of the networks of a predictor to a batch, on the CPU.
-
-    Args:
-        distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
-            sample means nothing.
-        present: By modality, which samples have it.
-        features: By modality the normalised features, of the first network.
-    """
-
-    distributions: ByBranch
-    present: Mapping[str, Tensor]
-    features: Mapping[str, Tensor]
 
 
 class Predictor:
@@ -111,6 +96,7 @@ class Predictor:
         self.calibrator = calibrator or Calibrator(None, "these networks")
         self.runs = tuple(runs)
         self._heads = [HeadCopies(network, branches) for network in self.networks]
+        self._description = Description(self._heads[0], branches, self.main, self.modalities, self.calibrator)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -124,9 +110,10 @@ class Predictor:
 
     @property
     def identity(self) -> str:
-        """A hash of the networks and of the branch that answers."""
+        """A hash of the networks, their calibration and the branch that answers."""
         weights = [content_hash(network.state_dict(), {}) for network in self.networks]
-        return hashlib.sha256(json.dumps([weights, self.main, self.precision]).encode()).hexdigest()
+        described = [weights, self.main, self.precision, repr(self.calibrator.calibration)]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
     def head(self, target: str) -> LossHead:
         """Returns the loss head of a target, for what it says of classes and kind."""
@@ -165,6 +152,20 @@ class Predictor:
         if len(answers) == 1 and (failure := answers[0].failure) and is_one_sample(inputs):
             raise DataError([Problem("" if requests.places[0] in failure else requests.places[0], failure)])
         return Answers(answers, self.list_columns(branches=branches, level=level))
+
+    def stream(
+        self,
+        window: float | None = 3.0,
+        *,
+        rates: Mapping[str, float] | None = None,
+        pixel_aspect: float | Fraction = 1,
+    ) -> LiveStream:
+        """Makes a stream that takes what a camera, a microphone and sensors give, see `LiveStream`."""
+        return LiveStream(self, window, rates=rates, pixel_aspect=pixel_aspect)
+
+    def timeline(self, inputs: object, *, every: float = 0.2, window: float = 3.0, branches: bool = False) -> Timeline:
+        """Answers over time to one sample: every so many seconds, of the seconds before, see `make_timeline`."""
+        return make_timeline(self, inputs, every=every, window=window, branches=branches)
 
     def request(
         self,
@@ -221,9 +222,12 @@ class Predictor:
     def say(self, batch: Batch) -> Said:
         """Computes what the networks say of a batch."""
         remedy = "give a smaller batch_size or budget, or shorter samples"
-        with torch.inference_mode(), self._autocast(), name_batch("prediction", batch, self.device, remedy):
+        with torch.inference_mode(), self.autocast(), name_batch("prediction", batch, self.device, remedy):
             inputs = batch.to(self.device).inputs
-            outputs = [score_batch(network, self.branches, inputs) for network in self.networks]
+            return self.distribute([score_batch(network, self.branches, inputs) for network in self.networks])
+
+    def distribute(self, outputs: Sequence[ModelOutput]) -> Said:
+        """Makes distributions of what each of the networks returns."""
         present = {name: mask.cpu() for name, mask in outputs[0].present.items()}
         with torch.inference_mode():
             each = [
@@ -234,39 +238,11 @@ class Predictor:
 
     def describe(self, batch: Batch, said: Said, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Describes what is said of a batch as records."""
-        main = self.main
-        spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
-        wanted = {branch: of for branch, of in said.distributions.items() if branches or branch == main}
-        by_branch = {branch: self._describe_branch(branch, of, said.present, level) for branch, of in wanted.items()}
-        further = self.calibrator.remark(main, said.present, said.features, level)
-        masks = {name: mask.tolist() for name, mask in said.present.items()}
-        answers = []
-        for row, name in enumerate(batch.sample_ids):
-            remarks, failure = batch.said.get(name, ((), ""))
-            present = tuple(modality for modality, mask in masks.items() if mask[row])
-            if not failure and not (present and spoken[main][row]):
-                failure = f"holds nothing that the network answers by ({', '.join(self.modalities)})"
-            if failure:
-                answers.append(Answer(name, present=present, notes=remarks, failure=failure))
-                continue
-            others = {
-                branch: {target: of[row] for target, of in described.items()}
-                for branch, described in by_branch.items()
-                if branch != main and spoken[branch][row]
-            }
-            own = {target: of[row] for target, of in by_branch[main].items()}
-            answers.append(Answer(name, own, present, others, (*remarks, *further[row])))
-        return answers
+        return self._description.describe(batch, said, branches=branches, level=level)
 
     def list_columns(self, *, branches: bool = False, level: float | None = None) -> list[str]:
         """Lists the columns of a table of answers, see `Answer.row`."""
-        names = [name for name in self.branches.names if name != "constant"]
-        prefixes = ["", *(f"{name}/" for name in names if branches and name != self.main)]
-        columns = ["id"]
-        for prefix in prefixes:
-            for target in self.targets:
-                columns += name_columns(f"{prefix}{target}", self.head(target), level=level is not None)
-        return [*columns, "present", "notes", "failure"]
+        return self._description.list_columns(branches=branches, level=level is not None)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Writes the networks into a new folder for others, see `write_publication`."""
@@ -276,25 +252,8 @@ class Predictor:
         """Sends them to ``owner/name`` (or ``owner/name@branch``) of the hub, see `upload`; returns the commit."""
         return publish(self, f"{SCHEME}{repository.removeprefix(SCHEME)}", public=public, token=token)
 
-    def _describe_branch(
-        self, branch: str, said: Mapping[str, Tensor], present: Mapping[str, Tensor], level: float | None
-    ) -> dict[str, list[TargetAnswer]]:
-        described = {}
-        for target, values in said.items():
-            head = self.head(target)
-            predicted, rows = head.predict(values).tolist(), values.double().tolist()
-            described[target] = [
-                TargetAnswer(
-                    describe_value(head, value), dict(zip(head.classes, row, strict=False)) if head.classes else {}
-                )
-                for value, row in zip(predicted, rows, strict=True)
-            ]
-            if level is not None:
-                where = {"branch": branch, "target": target}
-                described[target] = self.calibrator.refine_answers(
-                    head, described[target], values, **where, present=present, level=level
-                )
-        return described
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.precision == "32" else torch.autocast(self.device.type, torch.bfloat16)
+    def autocast(self) -> AbstractContextManager[object]:
+        """Computes in the precision of the predictor."""
+        if self.precision == "32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)

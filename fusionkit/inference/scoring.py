@@ -142,6 +142,7 @@ class HeadCopies:
     """Copies of a network's loss heads on the CPU, where distributions are computed as in evaluation."""
 
     def __init__(self, network: FusionModel, branches: TrainedBranches) -> None:
+        self.targets = network.targets
         self._copies = {
             (target, owner): copy.deepcopy(network.head(target, owner)).cpu()
             for target in network.targets

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fusionkit.errors import FusionKitError, ShapeError, suggest_names
+from fusionkit.errors import ShapeError, suggest_names
+from fusionkit.inference.element_checks import (
+    NEVER,
+    State,
+    check_dtype,
+    check_numbers,
+    check_shape,
+    check_state,
+    pack_alone,
+    read_state,
+    refuse_training,
+)
 from fusionkit.inference.ring import Ring
-from fusionkit.interfaces import ModelOutput, Transform
+from fusionkit.inference.stream_options import check_options
+from fusionkit.inference.timeline.windows import OfWindow, Windows
+from fusionkit.interfaces import ModelOutput
 from fusionkit.models.branch import Branch
-from fusionkit.models.inputs import refuse_other_numbers, refuse_unknown
 from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tensor_checks import check_finite
-
-OfWindow = Callable[[Tensor], Tensor]
-"""Elements of a window, ``(kept, *element)``, to what the network is given of them."""
-
-_State = tuple[str, tuple[tuple[int, int], ...]]
-"""State of the encoder: precision and device, then address and number of changes of each weight."""
 
 
 class Stream:
@@ -50,12 +55,18 @@ class Stream:
     noticed is what torch itself does not count: steps of torch's fused optimizers that you made yourself, writing
     into ``parameter.data``, and any change of weights that were made in ``torch.inference_mode``.
 
+    **Seconds.** With a window in seconds and `rates`, elements have times: `push` is told those of the first, and the
+    scores are of all that lies in the last seconds before the newest element of any modality. A modality that stopped
+    falls out of the window and is missing. Elements are encoded at the prediction that first reads them.
+
     Calls from several threads, such as a camera's and a microphone's, need a lock of yours around each.
 
     Args:
         model: The network.
         window: By modality, of how many last elements the scores are; None for all since the last `reset`, which keep
-            growing. A modality that is left out is missing.
+            growing. A modality that is left out is missing. Or one number: seconds.
+        rates: By modality, elements per second, where the window is in seconds; None of a static vector, of which the
+            last one stands. A modality that is left out is missing.
         transforms: By modality, what is done to the elements of the window, ``(kept, *element)``, at each prediction,
             on the device of the network; of such a modality the elements are kept, in whatever dtype they are pushed,
             and nothing is encoded ahead.
@@ -84,24 +95,38 @@ class Stream:
         self,
         model: FusionModel,
         *,
-        window: Mapping[str, int | None],
+        window: Mapping[str, int | None] | float,
+        rates: Mapping[str, float | None] | None = None,
         transforms: Mapping[str, OfWindow] | None = None,
     ) -> None:
         transforms = {} if transforms is None else transforms
-        _check(model, window, transforms)
+        check_options(model, window, rates, transforms)
         self._model = model
-        self._lines = {
-            name: _Line(name, model.branch(name), most, transforms.get(name)) for name, most in window.items()
-        }
+        self._lines: dict[str, _Line] = {}
+        self._windows: Windows | None = None
+        if isinstance(window, Mapping):
+            self._lines = {
+                name: _Line(name, model.branch(name), most, transforms.get(name)) for name, most in window.items()
+            }
+        else:
+            assert rates is not None
+            self._windows = Windows([model], rates, float(window), transforms)
         for name in transforms:
-            self._find_line("transforms", name)
+            self._check_name("transforms", name)
 
     @property
     def counts(self) -> dict[str, int]:
         """The number of elements that the next prediction reads, by modality."""
+        if self._windows is not None:
+            return self._windows.count()
         return {name: line.kept.count for name, line in self._lines.items()}
 
-    def push(self, modality: str, elements: Tensor) -> None:
+    @property
+    def cut(self) -> dict[str, int]:
+        """The number of elements that were cut off since others of their time had been pushed, by modality."""
+        return {} if self._windows is None else self._windows.cut
+
+    def push(self, modality: str, elements: Tensor, *, at: float | None = None) -> None:
         """Takes the next elements of a modality; of more than its window only the last are moved and encoded.
 
         Args:
@@ -109,34 +134,51 @@ class Stream:
             elements: ``(new, *element)`` in the order of time, on any device; copied, so that a buffer may be reused.
                 Those on a GPU are not looked at for NaN, which would wait for it: one such number spoils every score
                 as long as the window holds it.
+            at: Seconds of the first of them, where the window is in seconds; the end of those before when left out.
+                Stamps may be wrong by a twentieth of a second or half an element: elements so near to the end of those
+                before follow them. Later ones leave a gap. Of those that reach back, what is there already is cut
+                off.
 
         Raises:
             ShapeError: An unknown modality or one without a window, or elements of another shape or dtype than the
                 network takes, or of another dtype than those before.
-            DataError: Numbers that will be in the window are NaN or infinite, of elements on the CPU.
+            DataError: Numbers that will be in the window are NaN or infinite, of elements on the CPU; or all elements
+                lie before the end of those that were pushed.
             FusionKitError: The network, or an encoder that would run, is in training mode, or its weights, precision
                 or device changed since elements were encoded.
         """
         line = self._find_line("push", modality)
-        self._refuse_training(line.ahead)
+        if line is None:
+            assert self._windows is not None
+            self._windows.push(modality, elements, at)
+            return
+        if at is not None:
+            remedy = "give the stream window=3.0 and the rates of its modalities for windows in seconds"
+            raise ShapeError(f"push: at is given, but the window of {modality!r} is in elements; {remedy}")
+        refuse_training(self._model, line.ahead)
         with torch.inference_mode():
             line.take(elements)
 
-    def predict(self, *, unimodal: bool = False) -> ModelOutput:
+    def predict(self, *, unimodal: bool = False, at: float | None = None) -> ModelOutput:
         """Scores what is in the windows now, as a batch of one; `FusionModel.head` makes distributions of it.
 
         Args:
             unimodal: Score the uni-modal branches as well.
+            at: The end of a window in seconds; the end of the newest element when left out.
 
         Raises:
-            ShapeError: Nothing was pushed yet, or a transform returns elements that the network was not built for.
+            ShapeError: Nothing was pushed yet, nothing lies in the window, or a transform returns elements that the
+                network was not built for.
             FusionKitError: The network or a part of it is in training mode, or its weights, precision or device
                 changed since elements were encoded.
         """
-        self._refuse_training([self._model])
+        refuse_training(self._model, [self._model])
         if not any(self.counts.values()):
-            raise ShapeError(f"predict: nothing was pushed yet; push elements of any of {', '.join(self._lines)}")
+            known = ", ".join(self._names)
+            raise ShapeError(f"predict: nothing was pushed yet; push elements of any of {known}")
         with torch.inference_mode():
+            if self._windows is not None:
+                return self._model.score_sequences(self._windows.encode(at)[0], unimodal=unimodal)
             sequences = {name: self._encode_sequence(name) for name in self._model.modalities}
             return self._model.score_sequences(sequences, unimodal=unimodal)
 
@@ -146,22 +188,28 @@ class Stream:
         Raises:
             ShapeError: An unknown modality, or one without a window.
         """
-        for line in [self._find_line("reset", name) for name in modalities or self._lines]:
-            line.forget()
+        lines = [self._find_line("reset", name) for name in modalities or self._names]
+        if self._windows is not None:
+            self._windows.reset(*modalities)
+        for line in lines:
+            if line is not None:
+                line.forget()
 
-    def _find_line(self, where: str, modality: str) -> _Line:
-        if modality in self._lines:
-            return self._lines[modality]
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.counts)
+
+    def _find_line(self, where: str, modality: str) -> _Line | None:
+        """Finds the line of a modality; None where windows are in seconds."""
+        self._check_name(where, modality)
+        return self._lines.get(modality)
+
+    def _check_name(self, where: str, modality: str) -> None:
+        if modality in self._names:
+            return
         if modality in self._model.branches:
             raise ShapeError(f"{where}: {modality!r} has no window; state one when the stream is made")
-        raise ShapeError(f"{where}: unknown modality {modality!r}; {suggest_names(modality, self._lines)}")
-
-    def _refuse_training(self, running: Iterable[nn.Module]) -> None:
-        parts = chain.from_iterable(module.modules() for module in running)
-        if self._model.training or any(part.training for part in parts):
-            where = next(name for name, part in self._model.named_modules() if part.training)
-            part = f"{where} of the network is" if where else "the network is"
-            raise FusionKitError(f"{part} in training mode; call its eval() before you use it in a stream")
+        raise ShapeError(f"{where}: unknown modality {modality!r}; {suggest_names(modality, self._names)}")
 
     def _encode_sequence(self, modality: str) -> Jagged:
         if modality in self._lines and self._lines[modality].kept.count:
@@ -188,24 +236,22 @@ class _Line:
     def forget(self) -> None:
         self.kept = Ring(self._most)
         self._dtype: torch.dtype | None = None
-        self._state: _State = ("", ())
+        self._state = NEVER
 
     def take(self, elements: Tensor) -> None:
         # All checks come before the elements are kept: a refused push leaves the stream as it was.
-        self._check_shape(elements)
+        check_shape(self._name, elements, self._branch)
         state = self._check_state()
         if self._transform is None:
-            self._check_numbers(elements)
-        if self._dtype not in (None, elements.dtype):
-            remedy = "push elements of one dtype, or reset the stream first"
-            raise ShapeError(f"{self._name}: elements are {elements.dtype}, those before {self._dtype}; {remedy}")
+            check_numbers(self._name, elements, self._branch)
+        check_dtype(self._name, elements, self._dtype)
         newest = elements if self._most is None else elements[-self._most :]
         if newest.is_floating_point() and newest.is_cpu:
             check_finite(newest, self._name)
         newest = newest.to(self._branch.norm.weight.device)
         if not len(newest):
             return
-        encoded = self._branch.encode(_pack_alone(newest), stop=len(self.ahead))
+        encoded = self._branch.encode(pack_alone(newest), stop=len(self.ahead))
         self.kept.append(encoded.values)
         self._dtype, self._state = elements.dtype, state
 
@@ -214,68 +260,12 @@ class _Line:
         elements = self.kept.elements()
         if self._transform is not None:
             elements = self._transform(elements)
-            self._check_shape(elements)
-            self._check_numbers(elements)
-        return self._branch.encode(_pack_alone(elements), start=len(self.ahead))
+            check_shape(self._name, elements, self._branch)
+            check_numbers(self._name, elements, self._branch)
+        return self._branch.encode(pack_alone(elements), start=len(self.ahead))
 
-    def _check_shape(self, elements: Tensor) -> None:
-        shape = self._branch.in_shape
-        if not isinstance(elements, Tensor):
-            raise ShapeError(f"{self._name}: a tensor is expected, given {type(elements).__name__}")
-        if elements.ndim != len(shape) + 1 or tuple(elements.shape[1:]) != shape:
-            expected = f"(new, {', '.join(map(str, shape))})" if shape else "(new,)"
-            one = "; a single element is given as element[None]" if tuple(elements.shape) == shape else ""
-            raise ShapeError(f"{self._name}: elements of shape {tuple(elements.shape)} are not {expected}{one}")
-
-    def _check_numbers(self, elements: Tensor) -> None:
-        refuse_other_numbers(self._name, elements.dtype, self._branch.whole_numbers, self._branch.norm.weight)
-
-    def _check_state(self) -> _State:
-        weight = self._branch.norm.weight
-        home, weights = f"{weight.dtype} on {weight.device}", _read_versions(self.ahead)
-        if self.ahead and torch.is_autocast_enabled(weight.device.type):
-            home += f" under autocast to {torch.get_autocast_dtype(weight.device.type)}"
+    def _check_state(self) -> State:
+        state = read_state(self._branch, self.ahead)
         if self.kept.count:
-            home_before, weights_before = self._state
-            remedy = "reset the stream and push anew"
-            if home != home_before:
-                was = f"the network was {home_before} when elements were pushed, now it is {home}"
-                raise FusionKitError(f"{self._name}: {was}; {remedy}")
-            if weights != weights_before:
-                was = "the weights of its encoders changed since elements were encoded by them"
-                raise FusionKitError(f"{self._name}: {was}; {remedy}")
-        return home, weights
-
-
-def _check(model: object, window: object, transforms: object) -> None:
-    if not isinstance(model, FusionModel):
-        remedy = "build one from the recipe of a run with fusionkit.build, and load its weights with load_state_dict"
-        raise FusionKitError(f"model: a FusionModel is expected, given {type(model).__name__}; {remedy}")
-    for what, given, example in (("window", window, "90"), ("transforms", transforms, "function")):
-        if not isinstance(given, Mapping):
-            remedy = f"give one by modality: {{{model.modalities[0]!r}: {example}}}"
-            raise ShapeError(f"{what}: a mapping is expected, given {given!r}; {remedy}")
-    assert isinstance(window, Mapping)
-    assert isinstance(transforms, Mapping)
-    if not window:
-        raise ShapeError(f"window: no modality is given; known: {', '.join(model.modalities)}")
-    refuse_unknown("window", window, model.modalities)
-    for name, most in window.items():
-        if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-            remedy = "a whole number of at least 1, or None for all elements"
-            raise ShapeError(f"window: {name!r} has {most!r} elements; give {remedy}")
-    for name, transform in transforms.items():
-        if isinstance(transform, Transform):  # which needs a generator beside the window
-            remedy = "give lambda window: transform(window, torch.Generator(), training=False)"
-            raise ShapeError(f"transforms: {name!r} is the {type(transform).__name__} of a recipe itself; {remedy}")
-        if not callable(transform):
-            raise ShapeError(f"transforms: {name!r} is {transform!r}; give a function of the window's elements")
-
-
-def _pack_alone(elements: Tensor) -> Jagged:
-    return Jagged.from_sizes(elements, (len(elements),))
-
-
-def _read_versions(encoders: Iterable[nn.Module]) -> tuple[tuple[int, int], ...]:
-    tensors = chain.from_iterable(chain(encoder.parameters(), encoder.buffers()) for encoder in encoders)
-    return tuple((each.data_ptr(), 0 if each.is_inference() else each._version) for each in tensors)
+            check_state(self._name, self._state, state)
+        return state

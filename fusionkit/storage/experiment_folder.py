@@ -77,7 +77,7 @@ class ExperimentFolder:
             RunError: It holds no results, or they are damaged or of another format.
         """
         first = cls.open(path)
-        others = find_further_results(first.path)
+        others = find_further_results(first.path, first.results)
         return [first, *(cls(first.path, load_document(Results, file), part) for part, file in others.items())]
 
     def rows(self, column: str) -> list[Row]:
@@ -147,25 +147,28 @@ class ExperimentFolder:
         """
         if Path(run).is_absolute() or ".." in Path(run).parts:
             raise RunError(f"{self.path / 'results.json'}: the run {run} is outside of the experiment's folder")
-        if not (self.path / run).is_dir():
+        if not os.path.isdir(self.path / run):  # False too where a name is too long
             raise RunError(f"the folder {run} is not beside results.json any more")
         return RunFolder.open(self.path / run)
 
 
-def find_further_results(folder: Path) -> dict[str, Path]:
+def find_further_results(folder: Path, first: Results) -> dict[str, Path]:
     """Finds the results of all targets of an experiment but the first, by what their files have in their names.
 
-    A copy that a user keeps beside them, such as ``results.backup.json``, is none of them.
+    A file that is named after no target of the recipes, such as a copy that a user keeps as ``results.backup.json``, is
+    none of them, nor is one of another target. A damaged one is: who reads it is told.
     """
     found = {}
-    for file in sorted(folder.glob("results.*.json")):
-        part = file.name.removeprefix("results.").removesuffix(".json")
-        try:
-            document = read_json(file)
-        except RunError:
-            found[part] = file  # who reads it is told that it is damaged
+    for target in first.targets:
+        part = folder_name(target)
+        file = folder / f"results.{part}.json"
+        if target == first.target or not os.path.isfile(file):
             continue
-        if isinstance(document, dict) and folder_name(str(document.get("target"))) == part:
+        try:
+            stated = read_json(file).get("target", target)
+        except RunError:
+            stated = target
+        if stated == target:
             found[part] = file
     return found
 

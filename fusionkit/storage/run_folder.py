@@ -18,10 +18,11 @@ from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.storage.checkpoints import Checkpoints
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.files import as_json, guard_write, read_json, write_file
+from fusionkit.storage.files import as_json, guard_write, write_file
 from fusionkit.storage.locks import LOCK, lock_folder
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.document import load_document, save_document
+from fusionkit.storage.records.environment import Environment, load_environment
 from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
 from fusionkit.storage.trusted_runs import is_noted, note_run
@@ -99,7 +100,8 @@ class RunFolder:
             if run.begun:  # by another process, in this very moment
                 run._refuse_another(recipe, data)
                 return run
-            write_file(run.path / "environment.json", as_json({**describe_environment(device), "data": data}))
+            environment = Environment(**describe_environment(device), data=data)
+            write_file(run.path / "environment.json", as_json(environment.plain()))
             run.rewrite_recipe(recipe)  # last: it is what makes the folder a run
         return run
 
@@ -165,13 +167,12 @@ class RunFolder:
     @property
     def written_recipe(self) -> dict[str, Any]:
         """The recipe as it stands in the folder: complete by the version that wrote it, without later options."""
-        written: dict[str, Any] = read_document(self._recipe_file)[0].value
-        return written
+        return dict(read_document(self._recipe_file)[0].value)
 
     @property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Versions, commit, device, platform and command of the training."""
-        return read_json(self.path / "environment.json")
+        return load_environment(self.path / "environment.json")
 
     def _refuse_another(self, recipe: Recipe, data: str | None) -> None:
         if different := self.differences_from(recipe):
@@ -183,8 +184,7 @@ class RunFolder:
 
     def is_of_other_data(self, data: str | None) -> bool:
         """Says whether it began with data of another hash than this one; what is not known differs from nothing."""
-        own = self.environment.get("data")
-        return own is not None and data is not None and own != data
+        return self.environment.data not in (None, data) and data is not None
 
     @property
     def begun(self) -> bool:

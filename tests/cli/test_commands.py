@@ -396,6 +396,12 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("experiment", "quickstart/recipe", "--out", "x"), "is a recipe, not an experiment"),
         (("check", "quickstart/recipe", f"train.seed={10**23}"), "train.seed: a number below 4294967296 is expected"),
         (("check", "quickstart/recipe", f"data.folds.seed={10**23}"), "data.folds.seed: a number below 4294967296"),
+        (("train", "", "--out", "x"), "an argument: is empty; give a value or leave it out"),
+        (("train", "quickstart/recipe", "--out", ""), "--out: is empty; give a value or leave it out"),
+        (("train", "quickstart/recipe", "--out="), "--out: is empty; give a value or leave it out"),
+        (("evaluate", ""), "an argument: is empty"),
+        (("report", "x", "--out", ""), "--out: is empty"),
+        (("recipes", "copy", "quickstart", "--to", ""), "--to: is empty"),
         (("trian",), "trian"),
     ],
 )

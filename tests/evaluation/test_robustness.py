@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from drawn_runs import document, drawn_run
 from small_experiments import EXPERIMENT
 
 from fusionkit import build, load_recipe
+from fusionkit.cli import main
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
@@ -336,6 +338,29 @@ def test_a_run_that_has_not_finished_and_a_folder_that_is_none_are_refused(tmp_p
         stress(tmp_path / "nowhere")
 
 
+def test_a_fold_that_there_is_not_is_told_with_the_run_and_its_recipe(tmp_path):
+    run = drawn_run(tmp_path / "run")
+    file = run.path / "recipe.yaml"
+    file.write_text(file.read_text().replace("fold: 0", "fold: 9"))
+    for command in (stress, lambda path, **_: evaluate(RunFolder.open(path), device="cpu")):
+        with pytest.raises(RecipeError, match=r"run/recipe\.yaml: data\.fold: no fold 9; a position from 0 to 1"):
+            command(run.path, device="cpu")
+
+
+def test_figures_of_a_later_version_are_kept_and_nothing_is_computed(tmp_path, capsys, monkeypatch):
+    for computed in ("robustness.curves.stress_run", "card.make_card"):
+        monkeypatch.setattr(f"fusionkit.evaluation.{computed}", lambda *_, **__: pytest.fail("it is computed"))
+    run = drawn_run(tmp_path / "run")
+    for file in (run.stress_file, run.card_file, run.diagnosis_file):
+        file.write_text('{"format": 99}')
+    for command in (stress, lambda path, **_: evaluate(RunFolder.open(path), device="cpu")):
+        with pytest.raises(RunError, match="of format 99, which a later version wrote, is kept"):
+            command(run.path, device="cpu")
+    with pytest.raises(SystemExit):
+        main(["diagnose", str(run.path)])
+    assert "diagnosis.json: a diagnosis of format 99, which a later version wrote" in capsys.readouterr().err
+
+
 def test_a_run_whose_data_have_changed_is_refused(tmp_path):
     run = drawn_run(tmp_path / "run")
     file = run.path / "environment.json"
@@ -375,6 +400,27 @@ def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(exp
         assert point["by_fold"] == pytest.approx(summary["by_fold"], abs=1e-12)
         for key in ("mean", "low", "high"):
             assert point[key] == pytest.approx(summary[key], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda of: of | {"target": "label", "recipes": {}},
+            "it names the target 'label', and the run .* has strength",
+        ),
+        (
+            lambda of: of | {"columns": [each | {"branch": "voice"} for each in of["columns"]]},
+            "it names the branch 'voice', and the run .* has fused, motion",
+        ),
+    ],
+)
+def test_results_that_do_not_fit_their_runs_are_refused(experiment, tmp_path, change, told):
+    folder, results = experiment
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "results.json").write_text(json.dumps(change(results)))
+    with pytest.raises(RunError, match=rf"results\.json: does not fit its runs; {told}"):
+        stress(tmp_path, device="cpu")
 
 
 def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds(experiment):

@@ -31,6 +31,7 @@ from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage import trusted_runs
 from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import read_tensors, write_tensors
 
@@ -168,6 +169,25 @@ def test_a_run_in_which_a_document_is_damaged_is_gone_on_with_or_refused_with_it
     for chance in trials.cases(60):
         file.write_bytes(damaged(whole, chance))
         trials.attempt(lambda: RunFolder.create(tmp_path / "run", recipe, data="a"), names=tmp_path / "run")
+    assert 0 < trials.refused < trials.tried
+
+
+def test_an_environment_in_which_anything_is_altered_stands_in_a_card_or_is_refused_with_its_name(
+    trials: Trials, tmp_path: Path, evaluated: SimpleNamespace
+) -> None:
+    run = RunFolder.create(tmp_path / "run", load_recipe(small_recipe()), data="a")
+    file = run.path / "environment.json"
+    whole = json.loads(file.read_bytes())
+
+    def read() -> None:
+        run.is_of_other_data("a")
+        made = Card.model_validate({**evaluated.card, "training": run.environment.plain()}, strict=True)
+        run.write_card(made)
+        assert run.read_card().training.device == made.training.device
+
+    for chance in trials.cases(100):
+        file.write_bytes(as_text(altered(whole, chance, chance.choice((1, 1, 3)))))
+        trials.attempt(read, names=file)
     assert 0 < trials.refused < trials.tried
 
 

@@ -477,7 +477,7 @@ def test_a_training_that_an_earlier_version_began_goes_on_unscaled(tmp_path, mon
 def test_a_run_of_an_earlier_version_is_evaluated_as_before_and_its_card_still_holds(tmp_path, unscaled):
     options, whole = unscaled
     card = evaluate(whole, device="cpu", resamples=2).plain()
-    run = RunFolder.create(tmp_path / "run", assemble(load_recipe(options)).recipe, data=whole.environment["data"])
+    run = RunFolder.create(tmp_path / "run", assemble(load_recipe(options)).recipe, data=whole.environment.data)
     run.save_weights(*whole.load_weights())
     make_older(run)
     text = json.dumps(run.written_recipe, sort_keys=True, separators=(",", ":"))

@@ -43,7 +43,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
     scripts = ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling", "calibration", "fuzz")
-    if results.get("kind") in scripts:
+    if results.get("kind") in (*scripts, "timeline"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -129,6 +129,23 @@ def test_what_is_said_of_damaged_files_was_tried_by_the_tests_that_are_there():
     assert {test["file"] for test in results["tests"]} == {
         path.name for path in (ROOT / "tests" / "fuzz").glob("test_*.py")
     }
+
+
+def test_what_is_said_of_streams_was_measured():
+    results = json.loads((ROOT / "benchmarks" / "results" / "timeline.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "how_to" / "live.md").read_text(encoding="utf-8")
+    of = results["streams_beside_films"]
+    assert of["rendered films"]["films"] == of["rendered films"]["same_winner"] == 20
+    assert of["films of people"]["films"] == of["films of people"]["same_winner"] == 6
+    for films in of.values():
+        assert films["frames_without_a_box"] == 0
+        apart = films["edges_apart_by_side"]
+        assert f"{100 * apart['mean']:.1f} %" in text
+        assert f"{100 * apart['largest']:.0f} %" in text
+        assert f"{films['difference_of_a_probability_at_the_end']['largest']:.3f}" in text
+    assert results["timeline"]["largest_difference_of_a_probability"] < 1e-5
+    assert max(results["resampling_in_blocks_largest_difference"].values()) < 1e-6
+    assert results["steps"]["ResNet-18 and log-mel"]["high"] < 0.25
 
 
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():

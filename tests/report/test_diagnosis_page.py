@@ -330,6 +330,18 @@ def test_gradients_are_told_by_how_they_pull() -> None:
     )
 
 
+def test_a_third_of_the_training_without_a_mean_cosine_is_told_so() -> None:
+    given = diagnosis_of()
+    nothing = {"value": None, "low": None, "high": None}
+    given["gradients"] = {
+        "audio": {"steps": 9, "cosine": nothing, "thirds": {"first": nothing, "last": figure(-0.5)}}
+        | {"negative": nothing, "norm_ratio": nothing, "bins": {}}
+    }
+    words = diagnosis_words(Diagnosis.model_validate(given))[-1]
+    assert "mean cosine -; - in the first third, -0.50 in the last third" in words
+    assert "they hardly touch" not in words
+
+
 def test_several_targets_are_told_apart() -> None:
     given = diagnosis_of()
     given["targets"]["age"] = copy.deepcopy(given["targets"]["mood"])

@@ -184,7 +184,7 @@ def test_a_write_that_stops_half_way_leaves_the_previous_file(tmp_path: Path) ->
 def test_a_new_run_holds_the_complete_recipe_and_its_environment(run: RunFolder) -> None:
     assert run.recipe == load_recipe(recipe())
     assert "patience" in (run.path / "recipe.yaml").read_text(encoding="utf-8")
-    assert {"fusionkit", "torch", "python", "commit", "device", "platform", "command"} <= run.environment.keys()
+    assert {"fusionkit", "torch", "python", "commit", "device", "platform", "command"} <= run.environment.plain().keys()
     assert not run.finished
 
 

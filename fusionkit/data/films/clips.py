@@ -50,12 +50,15 @@ class Outcome:
         reason: Why not.
         tensors: ``video`` uint8 ``(frames, channels, size, size)`` and ``audio`` int16 ``(samples,)``, those it has.
         departures: Everything that departs from a plain film and sound.
+        boxes: Left, top, right and bottom of the face in every frame of ``video``, ``(frames, 4)``, where it was
+            looked for.
     """
 
     status: Status
     reason: str = ""
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
     departures: tuple[Departure, ...] = ()
+    boxes: Tensor | None = None
 
 
 def prepare_clip(clip: Clip, spec: PrepareSpec, detector: FaceDetector) -> Outcome:
@@ -71,7 +74,7 @@ def prepare_clip(clip: Clip, spec: PrepareSpec, detector: FaceDetector) -> Outco
         work.read(clip)
     except ClipRefusal as refused:
         return Outcome(refused.status, refused.reason, {}, tuple(work.departures))
-    return Outcome("prepared", "", work.tensors, tuple(work.departures))
+    return Outcome("prepared", "", work.tensors, tuple(work.departures), work.boxes)
 
 
 class _Work:
@@ -81,6 +84,7 @@ class _Work:
         self.spec, self.detector = spec, detector
         self.tensors: dict[str, Tensor] = {}
         self.departures: list[Departure] = []
+        self.boxes: Tensor | None = None
 
     def read(self, clip: Clip) -> None:
         """Reads film and sound.
@@ -127,7 +131,7 @@ class _Work:
             raise ClipRefusal(status, f"{what}: {text}")
         if picture.crops is None:
             return
-        self.tensors["video"] = picture.crops
+        self.tensors["video"], self.boxes = picture.crops, picture.boxes
         if picture.decoded == 1:
             self._note("one frame", f"{what} is one frame")
         self._note_if_short(len(picture.crops) / self.spec.frame_rate, what)

@@ -48,7 +48,7 @@ def cut_fixed(
     def read(frame: Any) -> tuple[Pixels, ...]:
         nonlocal cut
         if cut is None:
-            cut = _make_cutter(box_of(frame), frame, size=size, grey=grey, aspect=aspect)
+            cut = make_cutter(box_of(frame), frame, size=size, grey=grey, aspect=aspect)
         return cut(frame)
 
     crops = _Crops(size, grey=grey)
@@ -75,12 +75,12 @@ def cut_moving(
     """
     edges = boxes.tolist()
     around = Box(*boxes.min(dim=0).values[:2].tolist(), *boxes.max(dim=0).values[2:].tolist())
-    cutter: _Cutter | None = None
+    cutter: Cutter | None = None
 
-    def read(frame: Any) -> tuple[_Cutter, tuple[Pixels, ...]]:
+    def read(frame: Any) -> tuple[Cutter, tuple[Pixels, ...]]:
         nonlocal cutter
         if cutter is None:
-            cutter = _Cutter(around, frame, size=size, grey=grey, aspect=aspect)
+            cutter = Cutter(around, frame, size=size, grey=grey, aspect=aspect)
         return cutter, cutter.read(frame)
 
     crops = _Crops(size, grey=grey)
@@ -119,19 +119,20 @@ class _Crops:
         self._crops.resize((crops, *self._shape), refcheck=False)  # in place where the system can
 
 
-def _make_cutter(
+def make_cutter(
     box: Box, frame: Any, *, size: int, grey: bool, aspect: Fraction
 ) -> Callable[[Any], tuple[Pixels, ...]]:
+    """Makes what cuts one box out of frames of one size: in whole pixels where the image holds it."""
     height, width = find_upright_size(frame, aspect)
     left, top = round(box.left), round(box.top)
     side = max(1, round(max(box.right - box.left, box.bottom - box.top)))
     if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
         return Reader("grey" if grey else "planes", Region(left, top, side, side), size, aspect)
-    cutter = _Cutter(box, frame, size=size, grey=grey, aspect=aspect)
+    cutter = Cutter(box, frame, size=size, grey=grey, aspect=aspect)
     return lambda frame: cutter.cut(cutter.read(frame), box)
 
 
-class _Cutter:
+class Cutter:
     """Crops by boxes that are no whole pixels or reach over the edge, where the image is continued by its border.
 
     Only what all boxes of a film cover is converted; Pillow scales with a filter as wide as the scale asks for.

@@ -36,7 +36,7 @@ class Track:
 
 
 @dataclass(frozen=True)
-class _Square:
+class Square:
     """A face in one frame: its centre and the larger side of its box, in pixels."""
 
     x: float
@@ -44,7 +44,7 @@ class _Square:
     side: float
 
 
-_Sightings = dict[int, _Square]
+_Sightings = dict[int, Square]
 """One face by frame, in the order of time."""
 
 
@@ -85,7 +85,7 @@ def follow_face(
     Raises:
         DataError: A policy is ``fail`` and applies, or a detector returned a box that is none.
     """
-    found = {frame: _make_squares(detections[frame], frame) for frame in sorted(detections)}
+    found = {frame: make_squares(detections[frame], frame) for frame in sorted(detections)}
     followed, jumps = _follow(found, height, width, central=spec.several == "central")
     looked, seen = len(found), len(followed)
     # First of the policies: gaps and crowds mean nothing where the face is hardly there.
@@ -132,7 +132,7 @@ def _refuse(sentence: str, policy: str, key: str) -> Track:
     )
 
 
-def _make_squares(boxes: Iterable[Box], frame: int) -> list[_Square]:
+def make_squares(boxes: Iterable[Box], frame: int) -> list[Square]:
     """Makes squares of boxes, in an order that does not depend on the detector's."""
     squares = []
     for box in boxes:
@@ -140,12 +140,12 @@ def _make_squares(boxes: Iterable[Box], frame: int) -> list[_Square]:
         if not finite or box.left >= box.right or box.top >= box.bottom:
             raise DataError([Problem(f"frame {frame}", f"the detector returned {box}, which has no area")])
         side = max(box.right - box.left, box.bottom - box.top)
-        squares.append(_Square((box.left + box.right) / 2, (box.top + box.bottom) / 2, side))
+        squares.append(Square((box.left + box.right) / 2, (box.top + box.bottom) / 2, side))
     return sorted(squares, key=lambda square: (square.x, square.y, square.side))
 
 
 def _follow(
-    found: Mapping[int, Sequence[_Square]], height: int, width: int, *, central: bool
+    found: Mapping[int, Sequence[Square]], height: int, width: int, *, central: bool
 ) -> tuple[_Sightings, list[tuple[int, int]]]:
     """Follows the one face through its sightings, and says where it was lost and taken up elsewhere."""
 
@@ -167,13 +167,13 @@ def _follow(
     return {frame: square for sightings in taken for frame, square in sightings.items()}, jumps
 
 
-def _link(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
+def _link(found: Mapping[int, Sequence[Square]]) -> list[_Sightings]:
     """Links faces of successive frames that are one face: each to at most one, the most alike first."""
     faces = list[_Sightings]()
     for frame, squares in found.items():
         last = [face[max(face)] for face in faces]
         pairs = [
-            (_measure_unlikeness(before, now), i, j) for i, before in enumerate(last) for j, now in enumerate(squares)
+            (measure_unlikeness(before, now), i, j) for i, before in enumerate(last) for j, now in enumerate(squares)
         ]
         continued, placed = set[int](), set[int]()
         for unlike, i, j in sorted(pairs):
@@ -185,7 +185,7 @@ def _link(found: Mapping[int, Sequence[_Square]]) -> list[_Sightings]:
     return faces
 
 
-def _measure_unlikeness(before: _Square, now: _Square) -> float:
+def measure_unlikeness(before: Square, now: Square) -> float:
     """Measures how unlike two squares are; above 1 they are not one face, which moves by its side at most."""
     moved = math.hypot(now.x - before.x, now.y - before.y) / max(now.side, before.side)
     return max(moved, abs(math.log2(now.side / before.side)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,8 @@ class Picture:
         departures: Everything that departs from a plain picture, each with its kind.
         refusal: ``dropped`` or ``failed`` by a policy of faces, or ``unusable``, with the reason; None where nothing is
             refused.
+        boxes: Left, top, right and bottom of the crop of every frame, ``(frames, 4)``; None where there are no crops,
+            or the detector does not look.
     """
 
     crops: Tensor | None
@@ -44,6 +46,7 @@ class Picture:
     start: float | None
     departures: tuple[tuple[str, str], ...] = ()
     refusal: tuple[Refusal, str] | None = None
+    boxes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ def _follow(path: Path, spec: PrepareSpec, pace: Pace, found: _Found) -> Picture
     if again.frames != pace.frames:
         message = f"decoded to {pace.frames} frames when its face was looked for, and to {again.frames} afterwards"
         raise DataError([Problem(str(path), message, "prepare it again once nothing writes to it")])
-    return _make_picture(pace, crops, departures)
+    return replace(_make_picture(pace, crops, departures), boxes=track.boxes)
 
 
 def _make_picture(

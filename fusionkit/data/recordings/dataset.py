@@ -33,6 +33,9 @@ class Recordings(Dataset):
         recordings: The samples; those whose name is taken are named with a number behind it.
         inputs: What the network is given.
         prepare: How films are prepared; needed where the inputs are films.
+
+    Attributes:
+        boxes: Where the face is in every frame of the film that was prepared last, see `Outcome`.
     """
 
     def __init__(self, recordings: Sequence[Recording], inputs: Inputs, prepare: PrepareSpec | None = None) -> None:
@@ -44,6 +47,7 @@ class Recordings(Dataset):
             for name, each in zip(_make_unique([each.id for each in recordings]), recordings, strict=True)
         ]
         self._remarks: dict[int, tuple[str, ...]] = {}
+        self.boxes: Tensor | None = None
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Reads what is given of a sample.
@@ -120,7 +124,7 @@ class Recordings(Dataset):
         remarks += [departure.text for departure in outcome.departures]
         if outcome.status != "prepared":
             raise DataError([Problem(recording.place, outcome.reason)])
-        tensors = dict(outcome.tensors)
+        tensors, self.boxes = dict(outcome.tensors), outcome.boxes
         if "audio" in tensors:
             tensors["audio"] = convert_to_float(tensors["audio"])
         return tensors

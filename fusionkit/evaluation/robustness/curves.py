@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
-from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.evaluation.bootstrap import RESAMPLES
+from fusionkit.evaluation.card import assemble_run
 from fusionkit.evaluation.robustness.folders import Column, Key, Source, open_source
 from fusionkit.evaluation.robustness.levels import CORRUPTIONS, OPTIONS, Levels, corruption_of
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
@@ -20,7 +20,7 @@ from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.execution.workers import show_progress
 from fusionkit.interfaces import Metric
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.records.document import Figure, describe_measures, figure, save_document
+from fusionkit.storage.records.document import Figure, describe_measures, figure, refuse_newer, save_document
 from fusionkit.storage.records.stress import (
     Stress,
     StressCurve,
@@ -71,6 +71,7 @@ def stress(
     """
     levels = levels or Levels()
     source = open_source(Path(path))
+    refuse_newer(Stress, source.file)
     _check_names(modalities, source.modalities, corruptions)
     wanted = tuple(modalities) or source.modalities
     kinds = tuple(name for name in CORRUPTIONS if name in corruptions)
@@ -268,5 +269,5 @@ def _refuse_idle_levels(
 
 
 def _rates(run: RunFolder, modalities: Collection[str], datasets: Datasets) -> list[float | None]:
-    assembly = assemble(run.recipe, datasets)
+    assembly = assemble_run(run, datasets)
     return [assembly.rate(name) for name in run.recipe.model.modalities if name in modalities]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,5 +95,22 @@ def _of_experiment(experiment: ExperimentFolder) -> Source:
     }
     if not runs:
         raise RunError(f"{experiment.path}: no run of the experiment has finished, so there is nothing to stress")
+    for (variant, *_), run in runs.items():
+        read = {each.branch for each in columns if each.runs == variant}
+        _require_named(experiment, run, "target", {results.target}, run.recipe.model.targets)
+        _require_named(experiment, run, "branch", read, trained_branches(run.recipe).names)
     scores = {results.target: results.main_metric}
     return Source("experiment", RunFolder(experiment.path).stress_file, columns, runs, scores)
+
+
+def _require_named(
+    experiment: ExperimentFolder, run: RunFolder, what: str, named: set[str], has: Collection[str]
+) -> None:
+    """Refuses an experiment whose results name what one of its runs lacks.
+
+    Raises:
+        RunError: They do.
+    """
+    if lacking := sorted(named - set(has)):
+        told = f"it names the {what} {lacking[0]!r}, and the run {run.path} has {', '.join(has)}"
+        raise RunError(f"{experiment.path / 'results.json'}: does not fit its runs; {told}")

@@ -117,7 +117,7 @@ def _write_member(run: RunFolder, predictor: Predictor, folder: Path) -> tuple[M
         raise RunError(f"{folder}: cannot be made ({error.strerror})") from error
     new = RunFolder(folder)
     write_file(folder / "recipe.yaml", write_yaml(recipe).encode())
-    write_file(folder / "environment.json", as_json(scrub_environment(run.environment)))
+    write_file(folder / "environment.json", as_json(scrub_environment(run.environment.plain())))
     new.save_weights(weights, about)
     save_document(new.inputs_file, predictor.inputs)
     if card is not None:

@@ -236,16 +236,22 @@ def _gradients(diagnosis: Diagnosis) -> list[str]:
         ]
     parts = []
     for name, of in gradients.items():
-        cosine = of.cosine.value or 0.0
-        way = "pull apart" if cosine < -ASIDE else "pull together" if cosine > ASIDE else "hardly touch"
+        cosine = of.cosine.value
+        way = "are unknown" if cosine is None else "hardly touch"
+        if cosine is not None and abs(cosine) > ASIDE:
+            way = "pull apart" if cosine < 0 else "pull together"
         thirds = ", ".join(
-            f"{figure.value:+.2f} in the {third} third" for third, figure in of.thirds.items() if third != "middle"
+            f"{_signed(figure)} in the {third} third" for third, figure in of.thirds.items() if third != "middle"
         )
         parts.append(
-            f"in the {name} encoder they {way} (mean cosine {cosine:+.2f}; {thirds} of the training; negative in "
-            f"{_percent(of.negative)} of the steps)"
+            f"in the {name} encoder they {way} (mean cosine {_signed(of.cosine)}; {thirds} of the training; negative "
+            f"in {_percent(of.negative)} of the steps)"
         )
     return [f"Gradients of the uni-modal and the fused loss: {'; '.join(parts)}."]
+
+
+def _signed(figure: Figure) -> str:
+    return NOTHING if figure.value is None else f"{figure.value:+.2f}"
 
 
 def _percent(figure: Figure) -> str:

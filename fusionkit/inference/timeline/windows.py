@@ -1,0 +1,153 @@
+"""The last seconds of all modalities, whatever their rates and clocks, as encoded sequences for networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from fusionkit.errors import ShapeError, suggest_names
+from fusionkit.inference.element_checks import check_dtype, check_numbers, check_shape, refuse_training
+from fusionkit.inference.timeline.elements import TimedElements
+from fusionkit.inference.timeline.encoded import EncodedElements
+from fusionkit.models.network import FusionModel
+from fusionkit.nn.jagged import Jagged
+from fusionkit.nn.tensor_checks import check_finite
+
+OfWindow = Callable[[Tensor], Tensor]
+"""Elements of a window, ``(kept, *element)``, to what the network is given of them."""
+
+
+class Windows:
+    r"""Elements of several modalities by their times, and what networks make of those in a window.
+
+    .. math::
+        W_m(T) = \{x_{m,i} : T - w \le t_{m,i} < T\}
+
+    Args:
+        networks: The networks, all of the same modalities.
+        rates: By modality, elements per second; None of a static vector. A modality that is left out is missing.
+        seconds: The window w; None for all since the last reset, which keep growing.
+        transforms: By modality, what is done to the elements of a window.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[FusionModel],
+        rates: Mapping[str, float | None],
+        seconds: float | None,
+        transforms: Mapping[str, OfWindow],
+    ) -> None:
+        self._networks, self._rates, self._seconds, self._transforms = networks, rates, seconds, transforms
+        self._dtypes: dict[str, torch.dtype] = {}
+        # An element may end behind the end of the window that holds it, by as much as it lasts.
+        self._longest = max((1 / rate for rate in rates.values() if rate is not None), default=0.0)
+        self._elements = {name: TimedElements(name, rate) for name, rate in rates.items()}
+        self.encoded = {
+            name: [EncodedElements(name, network.branch(name)) for network in networks] for name in self._elements
+        }
+
+    @property
+    def newest(self) -> float | None:
+        """The end of the newest element of any modality, in seconds; None before the first."""
+        return max((each.end for each in self._elements.values() if each.end is not None), default=None)
+
+    @property
+    def cut(self) -> dict[str, int]:
+        """Elements that were cut off since others of their time had been pushed, by modality."""
+        return {name: each.cut for name, each in self._elements.items()}
+
+    def count(self, at: float | None = None) -> dict[str, int]:
+        """Counts the elements of the window, by modality."""
+        start, stop = self._find_edges(at)
+        return {name: each.count(start, stop) for name, each in self._elements.items()}
+
+    def push(self, modality: str, elements: Tensor, at: float | None) -> None:
+        """Takes elements of a modality.
+
+        Raises:
+            ShapeError: An unknown modality, or elements of another shape or dtype than the network takes, or than
+                those before.
+            DataError: Numbers on the CPU are NaN or infinite, or all elements lie before those pushed.
+        """
+        line, branch = self._find("push", modality), self._networks[0].branch(modality)
+        check_shape(modality, elements, branch)
+        if modality not in self._transforms:
+            check_numbers(modality, elements, branch)
+        check_dtype(modality, elements, self._dtypes.get(modality))
+        if at is not None and not math.isfinite(at):
+            raise ShapeError(f"{modality}: at is {at}; give the seconds of the first element")
+        if elements.is_floating_point() and elements.is_cpu:
+            check_finite(elements, modality)
+        line.push(elements, at)
+        self._dtypes[modality] = elements.dtype
+        if self._seconds is not None and self.newest is not None:
+            line.drop_before(self.newest - self._seconds - self._longest)
+
+    def encode(self, at: float | None = None) -> list[dict[str, Jagged]]:
+        """Encodes the window for each network.
+
+        Args:
+            at: Its end in seconds; the end of the newest element when left out.
+
+        Raises:
+            ShapeError: A transform returns elements that the network was not built for.
+            FusionKitError: A network is in training mode, or changed since elements were encoded.
+        """
+        for network in self._networks:
+            refuse_training(network, [network])
+        start, stop = self._find_edges(at)
+        sequences: list[dict[str, Jagged]] = [{} for _ in self._networks]
+        with torch.inference_mode():
+            for name in self._networks[0].modalities:
+                found = self._elements[name].read(start, stop) if name in self._elements else None
+                for position, network in enumerate(self._networks):
+                    branch = network.branch(name)
+                    if found is None:
+                        empty = Jagged.empty(1, branch.encoded_shape, like=branch.norm.weight)
+                        sequences[position][name] = empty
+                        continue
+                    chosen = self._transform(name, found[1])
+                    sequences[position][name] = self.encoded[name][position].encode(*found, chosen)
+        return sequences
+
+    def reset(self, *modalities: str) -> None:
+        """Forgets all elements, or those of some modalities."""
+        for name in modalities or tuple(self._elements):
+            self._find("reset", name)
+            self._elements[name] = TimedElements(name, self._rates[name])
+            self._dtypes.pop(name, None)
+            for encoded in self.encoded[name]:
+                encoded.forget()
+
+    def _transform(self, name: str, elements: Tensor) -> Tensor:
+        if name not in self._transforms:
+            return elements
+        chosen, branch = self._transforms[name](elements), self._networks[0].branch(name)
+        check_shape(name, chosen, branch)
+        if branch.norm.weight.dtype != torch.float64:
+            check_numbers(name, chosen, branch)
+        return chosen
+
+    def _find_edges(self, at: float | None) -> tuple[float, float]:
+        newest = self.newest
+        stop = at if at is not None else math.inf if newest is None else newest
+        return (-math.inf if self._seconds is None or stop == math.inf else stop - self._seconds), stop
+
+    def _find(self, where: str, modality: str) -> TimedElements:
+        if modality not in self._elements:
+            raise ShapeError(f"{where}: no window for {modality!r}; {suggest_names(modality, self._elements)}")
+        return self._elements[modality]
+
+
+def check_seconds(what: str, given: object, meaning: str = "seconds") -> None:
+    """Refuses what is no number above 0.
+
+    Raises:
+        ShapeError: It is none.
+    """
+    fine = isinstance(given, (int, float)) and not isinstance(given, bool) and math.isfinite(given) and given > 0
+    if not fine:
+        raise ShapeError(f"{what} is {given!r}; give a number above 0: {meaning}")
