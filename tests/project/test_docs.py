@@ -100,6 +100,28 @@ def test_what_is_said_of_scaling_a_target_was_measured_in_three_folds():
     assert scaled["accuracy"] > own["accuracy"]
 
 
+def test_what_is_said_of_the_coverage_of_sets_was_measured():
+    results = json.loads((ROOT / "benchmarks" / "results" / "calibration.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "how_to" / "calibrate.md").read_text(encoding="utf-8")
+    for of in results["cases"].values():
+        everything, before = of["subsets"]["all"], of["as_trained"]
+        assert everything["low"] > of["level"]
+        assert (
+            f"| {100 * of['level']:.0f} % | {100 * everything['coverage']:.1f} % | {everything['size']:.2f} of" in page
+        )
+        assert f"| {100 * before['coverage']:.1f} % | {before['size']:.2f} |" in page
+        assert f"{of['nll'][0]:.3f} to {of['nll'][1]:.3f}" in page
+    made, speech = results["cases"]["synthetic"], results["cases"]["action_units"]
+    own = [100 * held["coverage"] for name, held in made["subsets"].items() if name != "all"]
+    assert f"{min(own):.1f} to {max(own):.1f} %" in page
+    alone = speech["subsets"]["action_units"]
+    assert alone["runs_with_a_threshold_of_their_own"] == 0
+    assert f"{100 * alone['coverage']:.0f} % of them are covered" in page
+    by_fold = [100 * run["held"]["all"]["coverage"]["value"] for run in speech["runs"]]
+    assert f"{min(by_fold):.1f} and {max(by_fold):.1f} % are covered" in page
+    assert f"{100 * speech['ece'][0]:.1f} to {100 * speech['ece'][1]:.1f} %" in page
+
+
 def test_what_is_said_of_damaged_files_was_tried_by_the_tests_that_are_there():
     results = json.loads((ROOT / "benchmarks" / "results" / "fuzz.json").read_text(encoding="utf-8"))
     assert results["uncommitted_changes"] is False
