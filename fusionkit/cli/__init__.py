@@ -26,6 +26,7 @@ from fusionkit.cli import (
     experiment,
     prepare,
     report,
+    serve,
     stress,
     train,
     verify,
@@ -44,7 +45,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, prepare, train, evaluate, experiment, verify),
+    *(demo, prepare, train, evaluate, experiment, verify, serve),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

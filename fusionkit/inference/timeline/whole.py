@@ -73,8 +73,8 @@ def make_timeline(
             if end > done:
                 windows.push(name, values[done:end], None if rate is None else done / rate)
                 pushed[name] = end
-        end = min(time, duration)
-        answer = answer_window(predictor, windows, sample.name, end, branches=branches, without=without)
+        stop = min(time, duration)
+        answer = answer_window(predictor, windows, sample.name, stop, branches=branches, without=without)
         instants.append(Instant(time, answer))
     return Timeline(
         sample.name,
