@@ -205,7 +205,7 @@ class Conversation:
         rate = _read_number("rate", given, *_RATES[kind])
         if self._stream is None:
             self._rates[modality] = rate
-        elif self._rates.get(modality) != rate and (modality in self._rates or rate != stated.rate):
+        elif self._rates.get(modality) != rate:
             # A microphone may begin after the camera: what came so far is soon of the past anyway.
             self._rates[modality], self._stream = rate, None
             self._answered_at = -math.inf
