@@ -27,6 +27,10 @@ def tensor(values: Any) -> Tensor:
     return torch.as_tensor(np.asarray(values))
 
 
+def exact(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=1e-12)
+
+
 def step_of(
     targets: Mapping[str, Any],
     *,

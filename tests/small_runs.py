@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
+from fusionkit.training.log import Journal
 
 RECIPE: dict[str, Any] = {
     "schema": 1,
@@ -49,6 +51,38 @@ def recipe(*, data: Mapping[str, Any] | None = None, model: Mapping[str, Any] | 
 def run_of(out: Path, *, data: Any = None, model: Any = None, **options: Any) -> RunFolder:
     """A finished training of it."""
     return train(recipe(data=data, model=model, **options), out, accelerator="cpu")
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone: nothing of what it has begun is tidied up."""
+
+
+def train_until(monkeypatch: pytest.MonkeyPatch, step: int, options: Any, out: Path) -> None:
+    """Trains until a step is in the log; then the process is gone, before anything else can happen."""
+    told = Journal.step
+
+    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
+        told(journal, record)
+        if record["step"] == step:
+            journal.flush()
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "step", tell)
+        with pytest.raises(Killed):
+            train(options, out, accelerator="cpu")
+
+
+def told_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The steps that trainings tell from now on."""
+    told, steps = Journal.step, list[int]()
+
+    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
+        steps.append(record["step"])
+        told(journal, record)
+
+    monkeypatch.setattr(Journal, "step", tell)
+    return steps
 
 
 def steps_of(run: RunFolder) -> list[dict[str, Any]]:

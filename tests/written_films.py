@@ -12,7 +12,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import PrepareSpec
+from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.interfaces import Clip, Dataset, Row
 
 WIDTH, HEIGHT, RATE, SOUND_RATE = 64, 48, 10, 16000
@@ -155,6 +157,12 @@ def spec_for(
             **keys,
         }
     )
+
+
+def made(clip: Clip, cache: Path, **keys: Any) -> Outcome:
+    """What becomes of a clip by itself."""
+    spec = spec_for(cache, **keys)
+    return prepare_clip(clip, spec, build_component(spec.face.detector))
 
 
 def greys(crops: Tensor) -> np.ndarray:

@@ -24,6 +24,7 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
+    predict,
     prepare,
     report,
     serve,
@@ -31,6 +32,7 @@ from fusionkit.cli import (
     train,
     verify,
 )
+from fusionkit.cli.over_time import live, timeline
 from fusionkit.cli.terminal.output import count_processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
@@ -45,7 +47,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, prepare, train, evaluate, experiment, verify, serve),
+    *(demo, prepare, train, evaluate, predict, timeline, live, serve, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

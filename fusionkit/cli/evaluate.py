@@ -29,18 +29,42 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    *,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="TABLE", help="A new labelled table, in place of the test part.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="COLUMN", help="With --data, its groups; the training's if not.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="With --data, where its relative paths start; its own folder if not.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --data, the card; metrics.TABLE.json if not.")
+    ] = None,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a finished run, and write its metrics.json."""
+    """Evaluate a finished run, and write its metrics.json; or measure it on new data."""
     from fusionkit import evaluation
     from fusionkit.config.trust import allow
+    from fusionkit.errors import FusionKitError
+    from fusionkit.storage.files import folder_name
+    from fusionkit.storage.records.document import save_document
     from fusionkit.storage.run_folder import RunFolder
 
     allow(*(plugins or ()))
     folder = RunFolder.open(run)
-    print_card(evaluation.evaluate(folder), folder.card_file, as_json)
+    if data is None:
+        if given := [name for name, of in (("--group", group), ("--root", root), ("--out", out)) if of is not None]:
+            raise FusionKitError(f"{', '.join(given)}: only with --data")
+        print_card(evaluation.evaluate(folder), folder.card_file, as_json)
+        return
+    card, _ = evaluation.evaluate_on(folder, data, group=group, root=root)
+    file = folder.path / f"metrics.{folder_name(data.stem)}.json" if out is None else out
+    save_document(file, card)
+    print_card(card, file, as_json)
 
 
 def print_card(card: Card, file: Path, as_json: bool) -> None:

@@ -208,7 +208,7 @@ def assemble(recipe: Recipe, datasets: Datasets | None = None) -> Assembly:
     copies = find_copies(split, dataset.sources)
     if copies and label.endswith("-independent"):
         label = _label_copies(split, copies, recipe.data.allow_group_overlap, dataset.group_name)
-    heads = _heads(complete)
+    heads = build_heads(complete)
     encoders = {name: head.encode for name, head in heads.items()}
     chosen = {*split.train, *split.test}
     rows = [row for row in dataset.rows if row.id in chosen]
@@ -283,7 +283,7 @@ def pick_fold(recipe: Recipe, dataset: Dataset) -> Split:
     raise RecipeError([Problem("data.fold", message, f"a position from 0 to {len(splits) - 1}, or one of: {names}")])
 
 
-def _heads(recipe: Recipe) -> dict[str, LossHead]:
+def build_heads(recipe: Recipe) -> dict[str, LossHead]:
     """Builds the loss heads, for what they say of targets; it depends on their options alone, so any width serves."""
     with torch.random.fork_rng(devices=[]):  # the weights of these heads are drawn in vain
         return {name: build_head(target) for name, target in recipe.model.targets.items()}

@@ -58,13 +58,17 @@ def bootstrap_limits(
         sums = _sum_by_group(losses.double(), group_of, len(names))
         sizes = _sum_by_group(torch.ones_like(losses, dtype=torch.float64), group_of, len(names))
         values["loss"] = (counts @ sums) / (counts @ sizes)
-    limits = {}
-    for name, drawn in values.items():
-        defined = drawn[~drawn.isnan()]
-        if len(defined):
-            low, high = torch.quantile(defined, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-            limits[name] = (low, high)
-    return limits
+    found = {name: find_limits(drawn) for name, drawn in values.items()}
+    return {name: limits for name, limits in found.items() if limits is not None}
+
+
+def find_limits(drawn: Tensor) -> Limits | None:
+    """Finds the limits of a 95 % interval in the values of all resamples; None where it is defined in none."""
+    defined = drawn[~drawn.isnan()].double()
+    if not len(defined):
+        return None
+    low, high = torch.quantile(defined, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    return low, high
 
 
 def draw_counts(groups: int, resamples: int, seed: int) -> Float[Tensor, "resamples groups"]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
+from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.inference.branches import trained_branches
@@ -85,18 +86,41 @@ def make_card(
     Raises:
         RunError: The run has not finished, or its weights are damaged or of another network.
     """
+    assembly = assemble(run.recipe, datasets)
+    return describe_run(run, assembly, describe_protocol(assembly), device=device, resamples=resamples)
+
+
+def describe_run(
+    run: RunFolder,
+    assembly: Assembly,
+    protocol: CardProtocol,
+    *,
+    notes: Sequence[str] | None = None,
+    trained_on: Mapping[str, Tensor] | None = None,
+    device: str | None = None,
+    resamples: int = RESAMPLES,
+) -> tuple[Card, Predictions]:
+    """Evaluates a run on the test part of an assembly, which may be of other data than those of its training.
+
+    Args:
+        run: The run.
+        assembly: Its recipe and the data.
+        protocol: What the card says of them.
+        notes: What a reader must know of the samples; those of the assembly when left out.
+        trained_on: See `predict_test_part`.
+        device: Where to compute; a GPU where there is one, when left out.
+        resamples: Resamples of the bootstrap intervals.
+    """
     recipe = run.recipe
-    branches = trained_branches(recipe)
-    assembly = assemble(recipe, datasets)
     chosen = choose_device(device)
     model = load_network(run, assembly.recipe)
-    predictions = predict_test_part(model, assembly, branches, chosen)
+    predictions = predict_test_part(model, assembly, trained_branches(recipe), chosen, trained_on)
     environment = describe_environment(str(chosen))
     card = Card(
         format=Card.formats[-1],
-        protocol=describe_protocol(assembly),
+        protocol=protocol,
         selection=Selection(rule=recipe.train.select, label=assembly.selection_label),
-        notes=list(assembly.notes),
+        notes=list(assembly.notes if notes is None else notes),
         starts=find_starts(recipe.plain()),
         seed=recipe.train.seed,
         recipe=run.written_recipe,  # not `recipe`, in which a later version's options stand too
@@ -121,6 +145,16 @@ def make_card(
         },
     )
     return card, predictions
+
+
+def require_same_data(run: RunFolder, assembly: Assembly) -> None:
+    """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
+
+    Raises:
+        RunError: They are.
+    """
+    if run.is_of_other_data(assembly.data_hash):
+        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
 
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:

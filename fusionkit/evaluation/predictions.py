@@ -74,9 +74,21 @@ class Predictions:
 
 
 def predict_test_part(
-    model: FusionModel, assembly: Assembly, branches: TrainedBranches, device: torch.device
+    model: FusionModel,
+    assembly: Assembly,
+    branches: TrainedBranches,
+    device: torch.device,
+    trained_on: Mapping[str, Tensor] | None = None,
 ) -> Predictions:
-    """Runs the network over the test part, every sample once, in evaluation mode."""
+    """Runs the network over the test part, every sample once, in evaluation mode.
+
+    Args:
+        model: The network.
+        assembly: The recipe and its data.
+        branches: The branches that are trained.
+        device: Where to compute.
+        trained_on: Encoded targets of the training, for the constant answer; those of the assembly when left out.
+    """
     model = model.to(device).channels_last().eval()
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
@@ -85,7 +97,7 @@ def predict_test_part(
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
             with name_batch("evaluation", batch, device):
                 outputs.append(score_batch(model, branches, batch.to(device).inputs))
-        predictions = gather_predictions(model, assembly, branches, outputs, batches)
+        predictions = gather_predictions(model, assembly, branches, outputs, batches, trained_on=trained_on)
     features = stored_features(
         {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in predictions.present},
         {name: torch.cat(parts) for name, parts in heard.items()},
@@ -100,6 +112,8 @@ def gather_predictions(
     branches: TrainedBranches,
     outputs: Sequence[ModelOutput],
     batches: Sequence[Batch],
+    *,
+    trained_on: Mapping[str, Tensor] | None = None,
 ) -> Predictions:
     """Predictions, without features, from what was said of all batches; the network is on the CPU afterwards.
 
@@ -109,6 +123,8 @@ def gather_predictions(
         branches: The branches that the outputs hold.
         outputs: What was said, of the samples of `batches` in their order.
         batches: The batches; their inputs are not read.
+        trained_on: Encoded targets of the training, for the constant answer, none where they are not known; those of
+            the assembly when left out.
     """
     sample_ids = tuple(name for batch in batches for name in batch.sample_ids)
     group_of = {row.id: row.group if row.group is not None else row.id for row in assembly.dataset.rows}
@@ -116,8 +132,11 @@ def gather_predictions(
     scores = collect_scores(branches, outputs)
     present = {name: torch.cat([output.present[name] for output in outputs]).cpu() for name in model.modalities}
     model = model.cpu()
-    constant = constant_scores(model, assembly)
-    scores[CONSTANT] = {target: constant[target].expand(len(sample_ids), -1) for target in model.targets}
+    if trained_on is None:
+        trained_on = assembly.training_targets
+    if trained_on:
+        constant = constant_scores(model, trained_on)
+        scores[CONSTANT] = {target: constant[target].expand(len(sample_ids), -1) for target in model.targets}
     return Predictions(
         sample_ids=sample_ids,
         groups=tuple(group_of[name] for name in sample_ids),
@@ -125,17 +144,17 @@ def gather_predictions(
         targets={name: torch.cat([batch.targets[name] for batch in batches]) for name in model.targets},
         scores=scores,
         distributions=distribute(model.head, branches, scores, present),
-        trained={name: labels[name] for name in branches.names},
+        trained={name: labels[name] for name in branches.names if name != CONSTANT or trained_on},
         features={},
     )
 
 
-def constant_scores(model: FusionModel, assembly: Assembly) -> dict[str, Tensor]:
+def constant_scores(model: FusionModel, trained_on: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Returns by target the scores of the best answer that looks at no sample, from the training part alone."""
     heads = {target: model.head(target) for target in model.targets}
     dtype = next(model.parameters()).dtype
     return {
         target: head.constant(wanted[head.find_known(wanted)]).to(dtype)
         for target, head in heads.items()
-        for wanted in (assembly.training_targets[target],)
+        for wanted in (trained_on[target],)
     }

@@ -119,6 +119,9 @@ def verify(
     stated = _read(path)
     folder = RunFolder.open(path.parent if run is None else run)
     check_format(Card, stated, str(path))
+    if find_value(stated, ("protocol", "new_data")) is True:
+        remedy = "`fusionkit evaluate RUN --data TABLE` makes it again"
+        raise RunError(f"{path}: is a card of new data, which no run folder names; {remedy}")
     try:
         found, predictions = make_card(folder, device=device, resamples=_resamples(stated))
     except RunError as error:

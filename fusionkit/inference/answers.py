@@ -142,7 +142,7 @@ def make_csv_line(cells: Sequence[object]) -> str:
 
     Example:
         >>> make_csv_line(["a", 0.5, None])
-        'a,0.5,\\n'
+        'a,0.5,\n'
     """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(["" if cell is None else _write(cell) for cell in cells])

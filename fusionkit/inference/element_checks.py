@@ -1,4 +1,4 @@
-"""What is asked of elements before a stream keeps them, and of what it keeps before it is used."""
+"""Checks of elements before a stream keeps them, and of what it keeps before it is used."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -29,6 +31,7 @@ from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.environment import choose_device
 from fusionkit.storage.records.inputs import Inputs
+from fusionkit.storage.tensor_files import content_hash
 
 Precision = Literal["32", "bf16"]
 """The precision of the computation: that of the weights, or products of bfloat16."""
@@ -36,7 +39,7 @@ Precision = Literal["32", "bf16"]
 
 @dataclass(frozen=True)
 class Said:
-    """What the networks of a predictor say of a batch, on the CPU.
+    """Answers of the networks of a predictor to a batch, on the CPU.
 
     Args:
         distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
@@ -101,6 +104,12 @@ class Predictor:
         """The targets."""
         return self.networks[0].targets
 
+    @property
+    def identity(self) -> str:
+        """A hash of the networks and of the branch that answers."""
+        weights = [content_hash(network.state_dict(), {}) for network in self.networks]
+        return hashlib.sha256(json.dumps([weights, self.main, self.precision]).encode()).hexdigest()
+
     def head(self, target: str) -> LossHead:
         """Returns the loss head of a target, for what it says of classes and kind."""
         return self._heads[0].find(target, None)
@@ -133,7 +142,8 @@ class Predictor:
         requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
         answers = [answer for batch in self.answer(requests, branches=branches) for answer in batch]
         if len(answers) == 1 and answers[0].failure and is_one_sample(inputs):
-            raise DataError([Problem(requests.places[0], answers[0].failure)])
+            place = "" if requests.places[0] in answers[0].failure else requests.places[0]
+            raise DataError([Problem(place, answers[0].failure)])
         return Answers(answers, self.list_columns(branches=branches))
 
     def stream(self, window: float | None = 3.0, *, rates: Mapping[str, float] | None = None) -> LiveStream:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.batching import Draw, EpochBatches
-from fusionkit.data.loading.collation import Sample
+from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.recordings import Recording, Recordings
@@ -28,6 +29,10 @@ class Requests:
         batch_size: Samples of a batch; with `budget` left out too, the recipe's size or budget.
         budget: Instead, elements of the longest modality of a batch.
         workers: Processes that read and prepare ahead; answers do not depend on it.
+
+    Attributes:
+        places: Where the samples are stated.
+        identity: A hash of what is asked.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Requests:
         workers: int = 0,
     ) -> None:
         self.places = [each.place for each in recordings]
+        described = [recordings, batch_size, budget, inputs.plain()]
+        self.identity = hashlib.sha256(repr(described).encode(errors="surrogateescape")).hexdigest()
         self._recipe, self._workers = recipe, workers
         self._samples = _Readable(Recordings(recordings, inputs, recipe.data.prepare), recipe)
         if batch_size is None and budget is None:
@@ -75,12 +82,32 @@ class Requests:
     def read(self, start: int = 0) -> Iterator[Batch]:
         """Reads the batches, from one of them on.
 
-        Raises:
-            DataError: A process that reads has died, or hangs.
+        Where a process that reads dies or hangs, the samples of its batch are read one by one, each by a process of its
+        own: the one that does it again is told, and the others go on.
         """
+        while start < len(self._batches.plan(0)):
+            try:
+                for batch in self._feed(self._batches, start):
+                    yield batch
+                    start += 1
+                return
+            except DataError:
+                for index in self._batches.plan(0)[start]:
+                    yield self._read_alone(index)
+                start += 1
+
+    def _feed(self, batches: EpochBatches, start: int = 0) -> Iterator[Batch]:
         workers, seconds = self._workers, self._recipe.data.timeout_seconds
-        feed = Feed(self._samples, self._batches, workers=workers, timeout_seconds=seconds)
-        return feed.read_epoch(0, start)
+        return Feed(self._samples, batches, workers=workers, timeout_seconds=seconds).read_epoch(0, start)
+
+    def _read_alone(self, index: int) -> Batch:
+        alone = EpochBatches([index], seed=0, batch_size=1, shuffle=False)
+        try:
+            return next(self._feed(alone))
+        except DataError as error:
+            return make_batch(
+                [self._samples.make_failure(index, describe_problems(error.problems))], self._samples.element_shapes
+            )
 
 
 class _Readable(Samples):
@@ -102,9 +129,10 @@ class _Readable(Samples):
         try:
             sample = super().__getitem__(draw)
         except DataError as error:
-            return self._make_failure(draw.index, describe_problems(error.problems) or str(error))
+            return self.make_failure(draw.index, describe_problems(error.problems) or str(error))
         return replace(sample, remarks=self._recordings.take_remarks(draw.index))
 
-    def _make_failure(self, index: int, reason: str) -> Sample:
+    def make_failure(self, index: int, reason: str) -> Sample:
+        """Makes the sample in place of one that cannot be used."""
         remarks = self._recordings.take_remarks(index)
         return Sample(self._recordings.rows[index].id, {}, {}, remarks=remarks, failure=reason)

@@ -1,4 +1,4 @@
-"""What a trained network says of a batch, branch by branch: the one way from inputs to probabilities and numbers."""
+"""The one way from a batch to probabilities and numbers: a trained network's answers, branch by branch."""
 
 from __future__ import annotations
 

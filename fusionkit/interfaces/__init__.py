@@ -7,6 +7,7 @@ is negative (integers) or NaN (floats).
 Constructor parameters before ``*`` are wired by the model (`wired`), those after it are what a recipe may set.
 """
 
+from fusionkit.interfaces.columns import ModalityColumns, TableColumns
 from fusionkit.interfaces.data import (
     Batch,
     Box,
@@ -15,12 +16,10 @@ from fusionkit.interfaces.data import (
     DeviceTransform,
     FaceDetector,
     Folds,
-    ModalityColumns,
     ModalityInfo,
     RawTarget,
     Row,
     Split,
-    TableColumns,
     Transform,
 )
 from fusionkit.interfaces.elements import ElementEncoder

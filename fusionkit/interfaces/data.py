@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from fusionkit.interfaces.columns import TableColumns
 from fusionkit.nn.jagged import Jagged
 
 RawTarget = str | int | float | tuple[float, ...] | tuple[str, ...]
@@ -48,42 +49,6 @@ class Row:
     part: str | None
     targets: Mapping[str, RawTarget | None]
     place: str
-
-
-@dataclass(frozen=True)
-class ModalityColumns:
-    """The columns of a table that hold one modality.
-
-    Args:
-        columns: The column of its files, or the columns of its numbers.
-        of_numbers: Whether they hold numbers, one static vector.
-        whole: Whether all of these numbers are whole, and so given as such.
-        tensor: Which tensor of a safetensors file; None where it holds only one.
-    """
-
-    columns: tuple[str, ...]
-    of_numbers: bool = False
-    whole: bool = False
-    tensor: str | None = None
-
-
-@dataclass(frozen=True)
-class TableColumns:
-    """The columns of a dataset's table, by which a table of new samples is read as well.
-
-    Args:
-        modalities: By modality, its columns.
-        film: The column of films.
-        sound: The column of their sounds.
-        id: The column of names.
-        missing: Texts that mark a missing value; None for the usual ones.
-    """
-
-    modalities: Mapping[str, ModalityColumns] = field(default_factory=dict)
-    film: str | None = None
-    sound: str | None = None
-    id: str | None = None
-    missing: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+from repository_scripts import load_script
 from small_runs import recipe
 
 from fusionkit.config.yaml import write_yaml
@@ -21,16 +20,6 @@ MEASURED = [
     for path in sorted((ROOT / "benchmarks" / "results").glob("*.json"))
     if json.loads(path.read_text(encoding="utf-8")).get("kind") == "diagnosis"
 ]
-
-
-def script(folder: str, name: str) -> ModuleType:
-    """A script of the repository as a module."""
-    spec = importlib.util.spec_from_file_location(f"{folder}_{name}", ROOT / folder / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def check(results: dict[str, Any], generated: Path) -> None:
@@ -51,7 +40,7 @@ def check(results: dict[str, Any], generated: Path) -> None:
             probe = target["probe"][modality]
             expected = probe["score"]["value"] - probe["alone_probe"]["value"]
             assert probe["kept"]["value"] == pytest.approx(expected)
-    lines = script("docs", "literature").diagnosis_lines(results, "diagnosis", generated)
+    lines = load_script("docs/literature").diagnosis_lines(results, "diagnosis", generated)
     for variant in JOINT:
         for modality in results["variants"][variant]["gradients"]:
             assert sum(line.startswith(f"| {variant} | {modality} |") for line in lines) == 2
@@ -67,7 +56,7 @@ def test_a_measured_diagnosis_says_of_every_joint_network_whether_its_gradients_
 def test_the_benchmark_trains_what_is_missing_and_keeps_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    benchmark = script("benchmarks", "diagnose_action_units")
+    benchmark = load_script("benchmarks/diagnose_action_units")
     small = tmp_path / "small.yaml"
     folds = {"folds": {"type": "group_kfold", "folds": 2}, "batch_size": 4}
     small.write_text(write_yaml(recipe(data=folds, epochs=2)))

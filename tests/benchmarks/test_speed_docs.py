@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from repository_scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 MADE = {
@@ -25,12 +25,7 @@ MADE = {
 
 @pytest.fixture(scope="module")
 def speed() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_speed", ROOT / "docs" / "speed.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs/speed")
 
 
 def measurement(**changed: Any) -> dict[str, Any]:

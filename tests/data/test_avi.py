@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written_films import B_FRAMES, RATE, greys, spec_for, steps, tone, write_film
+from written_films import B_FRAMES, RATE, greys, made, steps, tone, write_film
 
-from fusionkit.config.recipe import build_component
-from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.data.readers.decoder import Film
 from fusionkit.interfaces import Clip
 
@@ -23,11 +21,6 @@ CODECS = [("libx264", B_FRAMES), ("libx264", {"bf": "0"}), ("mpeg4", {"bf": "2"}
 def film_of(folder: Path, codec: str = "libx264", encoder: dict[str, str] = B_FRAMES) -> Path:
     wave = tone(COUNT / RATE)
     return write_film(folder / "a.avi", steps(COUNT), wave=wave, codec=codec, encoder=encoder, sound_codec="pcm_s16le")
-
-
-def made(clip: Clip, folder: Path, **keys: str) -> Outcome:
-    spec = spec_for(folder, **keys)
-    return prepare_clip(clip, spec, build_component(spec.face.detector))
 
 
 @pytest.mark.parametrize(("codec", "encoder"), CODECS)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from torch import Tensor
-from written_films import spec_for, write_film
+from written_films import made, spec_for, write_film
 
 from fusionkit.config.recipe import build_component
 from fusionkit.data.films.clips import prepare_clip
@@ -88,8 +88,7 @@ def test_an_angle_that_is_no_quarter_turn_is_refused_with_the_angle(tmp_path: Pa
     with pytest.raises(DataError, match="its picture is to be shown turned by 37 degrees, which is not done; turn"):
         first_picture(path)
 
-    spec = spec_for(tmp_path)
-    outcome = prepare_clip(Clip(path), spec, build_component(spec.face.detector))
+    outcome = made(Clip(path), tmp_path)
     assert (outcome.status, "turned by 37 degrees" in outcome.reason) == ("dropped", True)
 
 

@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from written_films import spec_for, write_film
+from written_films import made, write_film
 from written_sounds import RATE, encode, join, level_at, sine
 
-from fusionkit.config.recipe import build_component
-from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.readers.sound import tracks as sound_tracks
 from fusionkit.data.readers.sound.audio import decode_audio, read_audio, read_header
 from fusionkit.data.readers.sound.tracks import Sound, resample
@@ -131,9 +129,8 @@ def test_joined_m4a_are_read_one_after_the_other(options: dict[str, str], tmp_pa
 
 def test_a_film_that_was_joined_of_two_mp4_is_incomplete(tmp_path: Path) -> None:
     parts = [write_film(tmp_path / f"{i}.mp4", wave=sine(1.0, LOW, 16_000)) for i in (1, 2)]
-    spec = spec_for(tmp_path)
 
-    outcome = prepare_clip(Clip(join(tmp_path / "film.mp4", *parts)), spec, build_component(spec.face.detector))
+    outcome = made(Clip(join(tmp_path / "film.mp4", *parts)), tmp_path)
 
     assert outcome.status == "dropped"
     assert "film film.mp4 goes on with another film or sound, which is not read" in outcome.reason
@@ -145,9 +142,8 @@ def test_the_sound_of_a_film_and_a_sound_of_its_own_follow_one_rule(tmp_path: Pa
         tmp_path / "film.ts",
         *(write_film(tmp_path / f"{i}.ts", wave=sine(1.0, hertz, 16_000)) for i, hertz in ((1, LOW), (2, HIGH))),
     )
-    spec = spec_for(tmp_path, damaged="missing")
     for clip in (Clip(None, joined), Clip(None, streamed), Clip(streamed)):
-        outcome = prepare_clip(clip, spec, build_component(spec.face.detector))
+        outcome = made(clip, tmp_path, damaged="missing")
 
         wave = outcome.tensors["audio"].double() / 32768
         assert abs(len(wave) / 16_000 - 2) < 0.2

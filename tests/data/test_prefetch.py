@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from small_runs import recipe, same_bits, steps_of, weights_of
+from small_runs import recipe, same_bits, steps_of, train_until, weights_of
 from torch import Tensor
 
 from fusionkit.config.recipe import load_recipe
@@ -22,7 +22,6 @@ from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Profile, train
-from fusionkit.training.log import Journal
 from fusionkit.training.profiling.step_profile import DATA, MOVE
 
 
@@ -175,28 +174,13 @@ def test_a_training_whose_batches_are_copied_ahead_is_bit_for_bit_the_same(
     assert [bool(lane.notes) for lane in lanes] == [True, True]  # training and validation
 
 
-class Killed(BaseException):
-    """Stands for a process that is gone."""
-
-
 @pytest.mark.parametrize("stop", [1, 2, 4])
 def test_stopped_with_a_batch_ahead_and_resumed_none_is_lost_or_repeated(
     stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_lanes(monkeypatch)
     whole = train(recipe(**OPTIONS), tmp_path / "whole", accelerator="cpu")
-    told = Journal.step
-
-    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
-        told(journal, record)
-        if record["step"] == stop:
-            journal.flush()
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Journal, "step", tell)
-        with pytest.raises(Killed):
-            train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
+    train_until(monkeypatch, stop, recipe(**OPTIONS), tmp_path / "run")
     resumed = train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
 
     assert len(steps_of(whole)) > stop

@@ -8,20 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written_films import Films, cut_short, flat, greys, spec_for, steps, tone, write_film, write_sound
+from written_films import Films, cut_short, flat, greys, made, spec_for, steps, tone, write_film, write_sound
 
-from fusionkit.config.recipe import build_component
 from fusionkit.data.films import prepare
-from fusionkit.data.films.clips import Outcome, prepare_clip
+from fusionkit.data.films.clips import Outcome
 from fusionkit.interfaces import Clip
 
 NOISE = [np.random.default_rng(i).integers(0, 255, (48, 64, 3), dtype=np.uint8) for i in range(20)]
 LENIENT = {"damaged": "missing", "incomplete": "keep"}
-
-
-def made(clip: Clip, folder: Path, **keys: str) -> Outcome:
-    spec = spec_for(folder, **keys)
-    return prepare_clip(clip, spec, build_component(spec.face.detector))
 
 
 def said(outcome: Outcome) -> str:

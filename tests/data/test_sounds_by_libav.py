@@ -8,12 +8,10 @@ import av
 import numpy as np
 import pytest
 import soundfile
-from written_films import cut_short, spec_for, steps, write_film
+from written_films import cut_short, made, steps, write_film
 from written_sounds import RATE, encode, level_at, sine
 
-from fusionkit.config.recipe import build_component
 from fusionkit.data.datasets.manifest import Manifest
-from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import decode_audio, read_audio, read_header
@@ -36,11 +34,6 @@ def noise(folder: Path, suffix: str) -> Path:
     if suffix in (".ogg", ".opus"):  # in pages of a tenth of a second
         return encode(file, NOISE[None], page_duration="100000")
     return encode(file, NOISE[None], **OPTIONS.get(suffix, {}))
-
-
-def made(clip: Clip, folder: Path, **keys: str) -> Outcome:
-    spec = spec_for(folder, **keys)
-    return prepare_clip(clip, spec, build_component(spec.face.detector))
 
 
 @pytest.mark.parametrize("suffix", CUT)

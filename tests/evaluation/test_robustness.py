@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_runs import document, drawn_run
+from small_experiments import EXPERIMENT
 
 from fusionkit import build, load_recipe
 from fusionkit.data.assembly import assemble
@@ -25,17 +26,6 @@ from fusionkit.storage.run_folder import RunFolder
 
 NAMES = [f"s{place}" for place in range(50)]
 EVERYONE = torch.ones(50, dtype=torch.bool)
-
-EXPERIMENT = """
-schema: 1
-recipe: recipe.yaml
-variants:
-  late fusion: {overrides: [train.strategy=late_fusion]}
-  N2: {overrides: [model.fusion=mrpn]}
-  motion: {of: late fusion, branch: motion}
-target: strength
-seeds: [0, 1]
-"""
 
 
 def curve_of(result, corruption, modality, column, target="label"):
@@ -364,7 +354,7 @@ def experiment(tmp_path_factory):
     recipe["train"] = {"epochs": 1}
     del recipe["model"]["targets"]["label"]
     (folder / "recipe.yaml").write_text(json.dumps(recipe))
-    (folder / "experiment.yaml").write_text(EXPERIMENT)
+    (folder / "experiment.yaml").write_text(EXPERIMENT + "target: strength\n")
     with pytest.MonkeyPatch.context() as patch:  # intervals of single runs are not looked at, and take most of the time
         patch.setattr("fusionkit.evaluation.card.bootstrap_limits", lambda *_, **__: {})
         results = open_experiment(folder / "experiment.yaml", folder / "out").run(processes=1).plain()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from report_folders import card_of, comparison_of, pair_of, record_of
+from small_experiments import recipe_text
 from typer.testing import CliRunner
 
 from fusionkit.cli import app
@@ -29,26 +30,6 @@ from fusionkit.interfaces import Row
 from fusionkit.report.text.comparison import conditions, heading, in_order, last_line, ranking_rows
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
-
-RECIPE = """
-schema: 1
-data:
-  dataset:
-    type: synthetic
-    classes: [rest, walk]
-    modalities:
-      motion: {features: 3, min_length: 1, max_length: 1}
-      posture: {features: 2, min_length: 1, max_length: 1}
-    groups: 6
-    samples: 2
-  folds: {type: group_kfold, folds: 3}
-model:
-  modalities: {motion: {}, posture: {}}
-  fusion: concat
-  targets: {label: classification}
-  fused_hidden: 4
-train: {epochs: 9}
-"""
 
 COMPARISON: dict[str, Any] = {
     "schema": 1,
@@ -72,7 +53,7 @@ def comparison(tmp_path: Path):
     """Writes the recipe and a comparison with other keys, and gives the path of the latter."""
 
     def write(**changes: Any) -> Path:
-        (tmp_path / "recipe.yaml").write_text(RECIPE)
+        (tmp_path / "recipe.yaml").write_text(recipe_text(epochs=9))
         path = tmp_path / "comparison.yaml"
         kept = {key: value for key, value in (COMPARISON | changes).items() if value is not None}
         path.write_text(json.dumps(kept))
@@ -85,7 +66,7 @@ def comparison(tmp_path: Path):
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
     """A comparison that has run: its file, its folder and its results."""
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "recipe.yaml").write_text(recipe_text(epochs=9))
     path = folder / "comparison.yaml"
     path.write_text(json.dumps(COMPARISON))
     return path, folder / "out", open_comparison(path, folder / "out").run(processes=1).plain()

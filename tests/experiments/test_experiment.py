@@ -8,16 +8,17 @@ import shutil
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report_folders import card_of
 from scipy import stats
+from small_experiments import EXPERIMENT, write_experiment_file
 
 from fusionkit import load_recipe
 from fusionkit.data.sources import Datasets
@@ -33,48 +34,12 @@ from fusionkit.storage.locks import sole_worker
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
-RECIPE = """
-schema: 1
-data:
-  dataset:
-    type: synthetic
-    classes: [rest, walk]
-    modalities:
-      motion: {features: 3, min_length: 1, max_length: 1}
-      posture: {features: 2, min_length: 1, max_length: 1}
-    groups: 6
-    samples: 2
-  folds: {type: group_kfold, folds: 3}
-model:
-  modalities: {motion: {}, posture: {}}
-  fusion: concat
-  targets: {label: classification}
-  fused_hidden: 4
-train: {epochs: 2}
-"""
-
-EXPERIMENT = """
-schema: 1
-recipe: recipe.yaml
-variants:
-  late fusion: {overrides: [train.strategy=late_fusion]}
-  N2: {overrides: [model.fusion=mrpn]}
-  motion: {of: late fusion, branch: motion}
-seeds: [0, 1]
-"""
-
 
 @pytest.fixture
 def experiment(tmp_path):
     """Writes the recipe and an experiment file, and gives the path of the latter."""
 
-    def write(text=EXPERIMENT, recipe=RECIPE):
-        (tmp_path / "recipe.yaml").write_text(recipe)
-        path = tmp_path / "experiment.yaml"
-        path.write_text(textwrap.dedent(text))
-        return path
-
-    return write
+    return partial(write_experiment_file, tmp_path)
 
 
 # What a file may say
@@ -322,9 +287,7 @@ def figures(results):
 def done(tmp_path_factory):
     """An experiment that has been run in this process."""
     folder = tmp_path_factory.mktemp("experiment")
-    (folder / "recipe.yaml").write_text(RECIPE)
-    (folder / "experiment.yaml").write_text(EXPERIMENT)
-    return folder, quick(folder / "experiment.yaml", folder / "out", processes=1)
+    return folder, quick(write_experiment_file(folder), folder / "out", processes=1)
 
 
 def test_an_experiment_leaves_results_a_table_and_figures(done):

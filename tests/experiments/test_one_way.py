@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_experiments import recipe_text, write_experiment_file
 
 from fusionkit.cli import main
 from fusionkit.config import recipe as recipes
@@ -22,34 +23,13 @@ from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.job import Job, do
 from fusionkit.models import build as networks
 
-RECIPE = """
-schema: 1
-data:
-  dataset:
-    type: synthetic
-    classes: [rest, walk]
-    modalities:
-      motion: {{features: 3, min_length: 1, max_length: 1}}
-      posture: {{features: 2, min_length: 1, max_length: 1}}
-    groups: {groups}
-    samples: 1
-  folds: {{type: group_kfold, folds: {folds}}}
-model:
-  modalities: {{motion: {{}}, posture: {{}}}}
-  fusion: concat
-  targets: {{label: classification}}
-  fused_hidden: 4
-train: {{epochs: 1}}
-"""
-
 EXPERIMENT = """
 schema: 1
 recipe: recipe.yaml
 variants:
-  late fusion: {{overrides: [train.strategy=late_fusion]}}
-  N2: {{overrides: [model.fusion=mrpn]}}
-seeds: {seeds}
-"""
+  late fusion: {overrides: [train.strategy=late_fusion]}
+  N2: {overrides: [model.fusion=mrpn]}
+seeds: """
 
 
 @pytest.fixture
@@ -83,10 +63,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def written(folder: Path, *, folds: int, seeds: int) -> Path:
-    (folder / "recipe.yaml").write_text(RECIPE.format(folds=folds, groups=max(folds, 6)))
-    path = folder / "experiment.yaml"
-    path.write_text(EXPERIMENT.format(seeds=list(range(seeds))))
-    return path
+    recipe = recipe_text(groups=max(folds, 6), samples=1, folds=folds, epochs=1)
+    return write_experiment_file(folder, f"{EXPERIMENT}{list(range(seeds))}", recipe)
 
 
 def run(*arguments: str) -> None:

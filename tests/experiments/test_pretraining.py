@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from repository_scripts import load_script
 from written_faces import write_faces
 
 from fusionkit.config.shipped_recipes import find_recipe
@@ -20,15 +19,6 @@ from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
 ROOT = Path(__file__).parents[2]
-
-
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fer2013_figures", ROOT / "benchmarks" / "fer2013.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +72,7 @@ def test_the_voxceleb_recipe_leaves_an_encoder_of_spectrograms(tmp_path: Path) -
 
 
 def test_a_result_counts_both_test_sets_apart_and_without_faces_that_were_trained_on(run: RunFolder) -> None:
-    result = script().result_of(run)
+    result = load_script("benchmarks/fer2013").result_of(run)
     tests = result["tests"]
     assert {name: of["samples"] for name, of in tests.items()} == {"PublicTest": 14, "PrivateTest": 14}
     assert {name: of["without_twins"]["samples"] for name, of in tests.items()} == {"PublicTest": 13, "PrivateTest": 14}
@@ -93,6 +83,6 @@ def test_a_result_counts_both_test_sets_apart_and_without_faces_that_were_traine
 
 
 def test_the_interval_of_a_share_is_where_the_score_test_does_not_reject() -> None:
-    limits = script().wilson(30, 40)
+    limits = load_script("benchmarks/fer2013").wilson(30, 40)
     for bound in (limits["low"], limits["high"]):
         assert abs(0.75 - bound) / math.sqrt(bound * (1 - bound) / 40) == pytest.approx(1.959963984540054)

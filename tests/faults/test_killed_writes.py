@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from small_runs import recipe, same_bits, steps_of, weights_of
+from small_runs import Killed, recipe, same_bits, steps_of, told_steps, weights_of
 
 from fusionkit.storage import files, tensor_files
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import loop, train
-from fusionkit.training.log import Journal
 
 OPTIONS: dict[str, Any] = {"checkpoint_seconds": 0.0}
 CHECKPOINT = "checkpoint.safetensors"
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone: nothing of what it has begun is tidied up."""
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +77,7 @@ def test_a_kill_while_a_checkpoint_is_written_loses_no_step_but_the_last(
         with pytest.raises(Killed):
             train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
 
-    told, steps = Journal.step, list[int]()
-
-    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
-        steps.append(record["step"])
-        told(journal, record)
-
-    monkeypatch.setattr(Journal, "step", tell)
+    steps = told_steps(monkeypatch)
     resumed = train(recipe(**OPTIONS), tmp_path / "run", accelerator="cpu")
     assert steps[0] >= save - 1
     assert same_bits(weights_of(resumed), weights_of(whole))

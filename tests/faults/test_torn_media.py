@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from written_films import WIDTH, Films, cut_short, spec_for, tone, write_film
+from written_films import WIDTH, Films, cut_short, made, spec_for, tone, write_film
 
 from fusionkit import build
-from fusionkit.config.recipe import build_component
 from fusionkit.data.films import PreparedDataset, prepare
-from fusionkit.data.films.clips import Outcome, prepare_clip
 from fusionkit.data.films.sounds import convert_to_float
 from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.data.readers.sound.tracks import SoundTrack
@@ -24,11 +22,6 @@ from fusionkit.errors import DataError
 from fusionkit.interfaces import Box, Clip, FaceDetector
 
 NOISE = [np.random.default_rng(i).integers(0, 255, (48, WIDTH, 3), dtype=np.uint8) for i in range(30)]
-
-
-def made(clip: Clip, folder: Path, **keys: str) -> Outcome:
-    spec = spec_for(folder, **keys)
-    return prepare_clip(clip, spec, build_component(spec.face.detector))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])

@@ -12,11 +12,9 @@ import soundfile
 from damage import damaged
 from PIL import Image
 from trials import Trials
-from written_films import B_FRAMES, spec_for, steps, tone, write_film
+from written_films import B_FRAMES, made, steps, tone, write_film
 from written_sounds import CODECS, encode, sine
 
-from fusionkit.config.recipe import build_component
-from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.media import ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import decode_audio
@@ -81,8 +79,7 @@ def read_film(file: Path) -> None:
     """What a preparation does with a film."""
     with Film(file) as opened:
         assert opened.stated_seconds >= 0
-    spec = spec_for(file.parent)
-    outcome = prepare_clip(Clip(file), spec, build_component(spec.face.detector))
+    outcome = made(Clip(file), file.parent)
     if outcome.status != "prepared":
         raise DataError(f"{file}: {outcome.reason}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from repository_scripts import load_script
 
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.shipped_recipes import find_recipe
@@ -24,16 +24,8 @@ COMMANDS = {
 RESULTS = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
 
 
-def module_of(name):
-    """A script of the documentation as a module."""
-    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def generate():
-    return module_of("generate")
+    return load_script("docs/generate")
 
 
 def test_there_are_results():
@@ -50,7 +42,16 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
         return
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
-    if results.get("kind") in ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling", "fuzz"):
+    if results.get("kind") in (
+        "preparation",
+        "demonstration",
+        "diagnosis",
+        "peers",
+        "comparison",
+        "scaling",
+        "fuzz",
+        "timeline",
+    ):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -116,6 +117,23 @@ def test_what_is_said_of_damaged_files_was_tried_by_the_tests_that_are_there():
     }
 
 
+def test_what_is_said_of_streams_was_measured():
+    results = json.loads((ROOT / "benchmarks" / "results" / "timeline.json").read_text(encoding="utf-8"))
+    text = (ROOT / "docs" / "how_to" / "live.md").read_text(encoding="utf-8")
+    of = results["streams_beside_films"]
+    assert of["rendered films"]["films"] == of["rendered films"]["same_winner"] == 20
+    assert of["films of people"]["films"] == of["films of people"]["same_winner"] == 6
+    for films in of.values():
+        assert films["frames_without_a_box"] == 0
+        apart = films["edges_apart_by_side"]
+        assert f"{100 * apart['mean']:.1f} %" in text
+        assert f"{100 * apart['largest']:.0f} %" in text
+        assert f"{films['difference_of_a_probability_at_the_end']['largest']:.3f}" in text
+    assert results["timeline"]["largest_difference_of_a_probability"] < 1e-5
+    assert max(results["resampling_in_blocks_largest_difference"].values()) < 1e-6
+    assert results["steps"]["ResNet-18 and log-mel"]["high"] < 0.25
+
+
 def test_a_training_is_reported_on_whole_sets_and_its_accuracy_is_that_of_its_confusion():
     results = json.loads((ROOT / "benchmarks" / "results" / "pretrain_fer2013.json").read_text(encoding="utf-8"))
     assert list(results["tests"]) == ["PublicTest", "PrivateTest"]
@@ -161,12 +179,12 @@ def test_links_between_pages_lead_somewhere():
 def test_every_figure_of_augmentation_is_shown_and_made():
     page = (ROOT / "docs" / "explanation" / "augmentation.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"\]\(generated/(\w+)\.png\)", page))
-    assert shown == set(module_of("figures").DRAWINGS)
+    assert shown == set(load_script("docs/figures").DRAWINGS)
 
 
 @pytest.mark.slow
 def test_figures_are_drawn_and_drawn_again_only_where_what_they_show_changed(tmp_path):
-    figures = module_of("figures")
+    figures = load_script("docs/figures")
     figures.draw_figures(tmp_path)
     made = {path.stem: path.stat() for path in tmp_path.glob("*.png")}
     assert set(made) == set(figures.DRAWINGS)
@@ -226,7 +244,7 @@ def test_the_overview_of_methods_ranks_them_over_sets_and_says_what_is_clear_and
         "real_one": compared({"ensemble": 0.60, "clear": 0.66, "unclear": 0.61, "elsewhere": 0.9}),
         "made_two": compared({"ensemble": 0.70, "clear": 0.72, "unclear": 0.75}, best=0.80),
     }
-    literature = module_of("literature")
+    literature = load_script("docs/literature")
 
     lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in literature.overview(sets).splitlines()]
 
@@ -264,7 +282,7 @@ PAGE = ROOT / "docs" / "explanation" / "which_fusion.md"
 
 
 def test_every_figure_in_a_sentence_is_computed_and_every_computed_one_is_told():
-    figures = module_of("sentences").figures_of_pages(ROOT / "benchmarks" / "results")
+    figures = load_script("docs/sentences").figures_of_pages(ROOT / "benchmarks" / "results")
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts]
     told = [name for page in pages for name in re.findall(r"\{\{ (\w+) \}\}", page)]
 
@@ -282,7 +300,7 @@ def test_a_figure_on_which_fusion_follows_what_was_measured(tmp_path):
     results["summary"]["N1"]["mean"] = 0.125
     altered.write_text(json.dumps(results), encoding="utf-8")
 
-    assert module_of("which_fusion").figures_of_page(tmp_path)["long_n1"] == "12.5"
+    assert load_script("docs/which_fusion").figures_of_page(tmp_path)["long_n1"] == "12.5"
 
 
 def test_what_is_said_of_gradients_and_encoders_was_measured():
@@ -298,7 +316,7 @@ def test_what_is_said_of_gradients_and_encoders_was_measured():
 
 
 def test_what_is_said_of_methods_over_all_sets_was_measured():
-    literature, points = module_of("literature"), module_of("which_fusion").points
+    literature, points = load_script("docs/literature"), load_script("docs/which_fusion").points
     sets = literature.literature_results(ROOT / "benchmarks" / "results")
     for name in literature.BARS:
         del sets[name]
@@ -345,7 +363,7 @@ def test_what_is_said_of_methods_over_all_sets_was_measured():
 
 
 def test_what_is_said_of_the_ten_folds_was_measured():
-    literature, points = module_of("literature"), module_of("which_fusion").points
+    literature, points = load_script("docs/literature"), load_script("docs/which_fusion").points
     sets = literature.literature_results(ROOT / "benchmarks" / "results")
     bar, longer = (sets[name] for name in literature.BARS)
     taught = "umt with heads + concat"

@@ -10,8 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from small_predictors import make_film_predictor
+from written_films import steps, tone, write_film
 
 import fusionkit
 from fusionkit.config.recipe import load_recipe
@@ -129,7 +132,7 @@ def test_the_page_on_streams_does_what_it_shows() -> None:
     page = (FOLDER.parent / "docs" / "how_to" / "streams.md").read_text()
     known: dict[str, Any] = {"model": model, "recording": [(torch.rand(6, 3, 112, 112), torch.randn(3200))] * 2}
 
-    first, second = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    first, second, timed = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
     exec(compile(first, "streams.md", "exec"), known)
     assert known["probabilities"].shape == (2,)
     assert known["stream"].counts == {"video": 12, "audio": 6400}
@@ -139,3 +142,21 @@ def test_the_page_on_streams_does_what_it_shows() -> None:
     with torch.inference_mode():
         expected = model({"audio": (wave - wave.mean())[None] / wave.std(correction=0)}).fused["emotion"]
     torch.testing.assert_close(known["stream"].predict().fused["emotion"], expected)
+    exec(compile(timed, "streams.md", "exec"), known)
+    assert known["stream"].counts == {"video": 12, "audio": 3200}
+
+
+def test_the_page_on_answers_over_time_does_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_film(tmp_path / "film.mp4", steps(12), wave=tone(1.2))
+    frames, block = np.zeros((6, 24, 32, 3), np.uint8), np.zeros(9600, np.int16)
+    given = [(place * 0.2, frames, block) for place in range(3)]
+    known: dict[str, Any] = {"predictor": make_film_predictor("emotion"), "camera_and_microphone": given}
+    page = (FOLDER.parent / "docs" / "how_to" / "live.md").read_text()
+
+    for program in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(program, "live.md", "exec"), known)
+
+    assert (tmp_path / "said.vtt").read_text().startswith("WEBVTT")
+    assert known["answer"].present == ("video", "audio")
+    assert known["stream"].counts == {"video": 6, "audio": 9592}  # a resampler waits for what comes next

@@ -65,10 +65,15 @@ def test_the_package_lightning_is_never_depended_on() -> None:
     assert not [each for each in PROJECT["dependencies"] if each.startswith("pytorch-lightning")]
 
 
-NOT_NAMED_AS_IMPORTED = {"dlib": "dlib-bin", "torchjd": "torchjd", "pyarrow": "pyarrow"}  # may not be installed
+NOT_NAMED_AS_IMPORTED = {
+    "dlib": "dlib-bin",
+    "torchjd": "torchjd",
+    "pyarrow": "pyarrow",
+    "pandas": "pandas",
+}  # may not be installed
 HOMES = packages_distributions()
 IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard"}
-FOR_USERS = ("parquet", "faces", "torchjd")
+FOR_USERS = ("parquet", "tables", "faces", "torchjd")
 
 
 def declared(*extras: str) -> set[str]:

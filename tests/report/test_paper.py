@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from report_folders import record_of, results_of
+from small_experiments import write_experiment_file
 
 from fusionkit.config.yaml import read_yaml
 from fusionkit.data.sources import Datasets
@@ -155,38 +156,18 @@ def test_only_means_are_published():
 
 # What a file may say
 
-RECIPE = """
-schema: 1
-data:
-  dataset:
-    type: synthetic
-    classes: [rest, walk]
-    modalities: {motion: {features: 3, max_length: 1, min_length: 1}, sound: {features: 2}}
-    groups: 6
-    samples: 2
-  folds: {type: group_kfold, folds: 3}
-model: {modalities: {motion: {}, sound: {}}, fusion: concat, targets: {label: classification}}
-"""
-
 EXPERIMENT = """
 schema: 1
 recipe: recipe.yaml
 variants:
   late fusion: {overrides: [train.strategy=late_fusion]}
   N2: {}
-paper: %s
-"""
+paper: """
 
 
 @pytest.fixture
 def experiment(tmp_path):
-    def write(paper):
-        (tmp_path / "recipe.yaml").write_text(RECIPE)
-        path = tmp_path / "experiment.yaml"
-        path.write_text(EXPERIMENT % paper)
-        return path
-
-    return write
+    return lambda paper: write_experiment_file(tmp_path, EXPERIMENT + paper)
 
 
 def test_all_wrong_names_are_told_at_once(experiment):

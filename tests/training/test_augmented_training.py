@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import same_bits, steps_of, weights_of
+from small_runs import same_bits, steps_of, train_until, weights_of
 from torch import Tensor
 
 from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.transforms import Spatial, TimeSlice
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 from fusionkit.training import train
-from fusionkit.training.log import Journal
 
 FRAMES_PER_SECOND, SAMPLES_PER_SECOND = 10, 50
 RECIPE: dict[str, Any] = {
@@ -40,10 +39,6 @@ RECIPE: dict[str, Any] = {
     },
     "train": {"epochs": 2, "checkpoint_seconds": 0.0, "optimizer": {"type": "adamw", "lr": 0.01}},
 }
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,18 +75,7 @@ def test_killed_and_resumed_the_augmentation_draws_what_it_would_have_drawn(
 ) -> None:
     whole = train(RECIPE, tmp_path / "whole", accelerator="cpu")
     assert len(steps_of(whole)) > stop
-    told = Journal.step
-
-    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
-        told(journal, record)
-        if record["step"] == stop:
-            journal.flush()
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Journal, "step", tell)
-        with pytest.raises(Killed):
-            train(RECIPE, tmp_path / "run", accelerator="cpu")
+    train_until(monkeypatch, stop, RECIPE, tmp_path / "run")
     resumed = train(RECIPE, tmp_path / "run", accelerator="cpu")
 
     assert same_bits(weights_of(resumed), weights_of(whole))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from balancer_steps import balancer_of, numbers, softmax, step_of, tensor, terms_of
+from balancer_steps import balancer_of, exact, numbers, softmax, step_of, tensor, terms_of
 from small_runs import run_of, steps_of
 from torch import Tensor
 
@@ -20,10 +20,6 @@ MOODS = [0, 1, 0]
 AUDIO = np.array([[2.0, -1.0], [0.5, -0.2], [0.3, 0.4]])
 VIDEO = np.array([[-0.7, 0.8], [0.9, 0.1], [1.0, -1.5]])
 TEXT = np.array([[0.2, 0.1], [-0.4, 1.1], [-0.6, 0.1]])
-
-
-def exact(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=1e-12)
 
 
 def adding(target: str = "mood") -> Any:

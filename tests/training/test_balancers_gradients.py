@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from balancer_steps import balancer_of, step_of, tensor, terms_of
+from balancer_steps import balancer_of, exact, step_of, tensor, terms_of
 from scipy.optimize import minimize
 from test_balancer_hooks import MODALITIES, Case, of
 
@@ -23,10 +23,6 @@ FRIEND = np.array([2.0, 0.0, -1.0])  # agrees with FUSED
 @pytest.fixture(scope="module")
 def case() -> Case:
     return Case()
-
-
-def exact(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=1e-12)
 
 
 def merged(name: str, columns: dict[str, list[Any]], **options: Any) -> list[np.ndarray | None]:

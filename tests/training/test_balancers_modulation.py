@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from balancer_steps import balancer_of, numbers, softmax, step_of, tensor, terms_of
+from balancer_steps import balancer_of, exact, numbers, softmax, step_of, tensor, terms_of
 
 from fusionkit.errors import TrainingError
 
@@ -18,10 +18,6 @@ F = {  # fused scores of three samples by what is present
     ("video",): np.array([[0.3, 0.0], [0.4, 0.1], [0.0, 0.5]]),
     ("audio", "video"): np.array([[3.0, -0.5], [0.1, 2.0], [0.9, 0.1]]),
 }
-
-
-def exact(found: Any, expected: Any) -> None:
-    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=0, atol=1e-12)
 
 
 def fused_scores(table: dict[tuple[str, ...], np.ndarray], target: str = "mood") -> Any:

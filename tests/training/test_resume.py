@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from small_runs import recipe, same_bits, steps_of, weights_of
+from small_runs import recipe, same_bits, steps_of, told_steps, train_until, weights_of
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -30,7 +30,6 @@ from fusionkit.storage.tensor_files import read_tensors, write_tensors
 from fusionkit.training import Interrupted, train
 from fusionkit.training.checkpoint import Checkpoint, Position, load_optimizer_state, pack_optimizer_state
 from fusionkit.training.interruption import Listener
-from fusionkit.training.log import Journal
 from fusionkit.training.loop import _Fit
 from fusionkit.training.state import TrainingState
 
@@ -50,10 +49,6 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "teachers, a balancer with a memory, and noise": {"balancer": "remembering", "select": "best", "patience": 2},
 }
-
-
-class Killed(BaseException):
-    """Stands for a process that is gone."""
 
 
 @pytest.fixture(autouse=True)
@@ -83,34 +78,6 @@ def remembering() -> Iterator[None]:
     BALANCERS.register("remembering")(Remembering)
     yield
     del BALANCERS._components["remembering"]
-
-
-def train_until(monkeypatch: pytest.MonkeyPatch, step: int, options: Any, out: Path) -> None:
-    """Trains until a step is in the log; then the process is gone, before anything else can happen."""
-    told = Journal.step
-
-    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
-        told(journal, record)
-        if record["step"] == step:
-            journal.flush()
-            raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Journal, "step", tell)
-        with pytest.raises(Killed):
-            train(options, out, accelerator="cpu")
-
-
-def told_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The steps that trainings tell from now on."""
-    told, steps = Journal.step, list[int]()
-
-    def tell(journal: Journal, record: Mapping[str, Any]) -> None:
-        steps.append(record["step"])
-        told(journal, record)
-
-    monkeypatch.setattr(Journal, "step", tell)
-    return steps
 
 
 @pytest.mark.parametrize("case", CASES)

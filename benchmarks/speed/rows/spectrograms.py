@@ -43,7 +43,7 @@ def spectrogram_time(place: Place) -> Sequence[Measurement]:
         place.device,
         rounds=place.rounds,
     )
-    what = f"{CLIPS} clips of {SECONDS} s, window {sliced.waves.window}, hop {sliced.waves.hop}, 1 s every 0.2 s"
+    what = f"{CLIPS} clips of {SECONDS} s, window {sliced.window}, hop {sliced.hop}, 1 s every 0.2 s"
     same = equal_columns(sliced(clips[0]).values, alone(clips[0]).values, inner_columns(sliced))
     return [
         Measurement(what=what, measured=measured, target=Target(figure="median", sign="<=", limit=0.30)),
@@ -58,7 +58,7 @@ def spectrogram_time(place: Place) -> Sequence[Measurement]:
 
 def inner_columns(encoder: Spectrogram) -> list[int]:
     """Lists the columns of a segment whose window lies wholly inside it."""
-    columns, half, hop = encoder.waves.columns, encoder.waves.window // 2, encoder.waves.hop
+    columns, half, hop = encoder.columns, encoder.window // 2, encoder.hop
     assert columns is not None
     return [place for place in range(columns) if half <= place * hop <= columns * hop - half]
 

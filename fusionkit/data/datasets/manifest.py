@@ -12,18 +12,13 @@ from fusionkit.config.components.registry import DATASETS
 from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.data.datasets.film_columns import FilmColumns
 from fusionkit.data.datasets.film_files import refuse_unprepared
-from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, list_columns, make_modality
+from fusionkit.data.datasets.table_cautions import describe_cautions
+from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, make_modality
 from fusionkit.data.datasets.table_targets import read_targets
 from fusionkit.data.readers.files import expand_path
-from fusionkit.data.readers.length_notes import note_length
-from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
 from fusionkit.errors import DataError, Problem, did_you_mean
 from fusionkit.interfaces import Dataset, ModalityInfo, Row, TableColumns
-from fusionkit.interfaces.written_numbers import is_number
-
-_NAMED = 5
-"""How many rows a note names."""
 
 
 @DATASETS.register("manifest")
@@ -107,6 +102,8 @@ class Manifest(Dataset):
             film=film,
             sound=sound,
             id=id,
+            group=group,
+            targets={name: (given,) if isinstance(given, str) else tuple(given) for name, given in named.items()},
             missing=None if missing is None else tuple(missing),
         )
         self.classes = classes
@@ -137,12 +134,7 @@ class Manifest(Dataset):
             ]
             for position, (row, stated) in enumerate(zip(self.rows, table.rows, strict=True))
         }
-        self.cautions = (
-            *_caution_columns(table, self._sources),
-            *_caution_files(table, self._sources, self._empty),
-            *_caution_lengths(table, self._sources),
-            *_caution_marks(table, used),
-        )
+        self.cautions = describe_cautions(table, self._sources, self._empty, used)
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Reads the files and numbers of one row; refuses clips, which are prepared before they are loaded."""
@@ -192,66 +184,6 @@ def _find_empty_files(rows: Sequence[TableRow], sources: Mapping[str, TableModal
         for name, source in sources.items()
         if isinstance(source, FileNames)
     }
-
-
-def _caution_columns(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
-    return [
-        f"Every sample lacks {name}: {list_columns(source.columns)} empty in all {len(table.rows)} rows of "
-        f"{table.path.name}."
-        for name, source in sources.items()
-        if not any(source.has(row) for row in table.rows)
-    ]
-
-
-def _caution_files(
-    table: Table, sources: Mapping[str, TableModality], empty: Mapping[str, frozenset[int]]
-) -> list[str]:
-    found = []
-    for name, positions in empty.items():
-        source = sources[name]
-        if positions and isinstance(source, FileNames):
-            rows = [table.rows[position] for position in sorted(positions)]
-            stated = sum(source.has(row) for row in table.rows)
-            files = "; ".join(f"{row.place}: {source.locate(row)}" for row in rows[:_NAMED])
-            more = f"; and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
-            found.append(
-                f"{len(rows)} of {stated} files of {name} hold a header and no element: {files}{more}. "
-                f"Their samples count as without {name}."
-            )
-    return found
-
-
-def _caution_lengths(table: Table, sources: Mapping[str, TableModality]) -> list[str]:
-    found = []
-    for name, source in sources.items():
-        if not isinstance(source, FileNames):
-            continue
-        files = [(row.place, source.locate(row)) for row in table.rows if source.has(row)]
-        sounds = [(place, file) for place, file in files if file.suffix.lower() in SOUND_SUFFIXES]
-        noted = [f"{place}: {file} {note}" for place, file in sounds if (note := note_length(file))]
-        if noted:
-            more = f"; and {len(noted) - _NAMED} more" if len(noted) > _NAMED else ""
-            wrong = f"{len(noted)} of {len(files)} files of {name} do not state their length, or a wrong one"
-            found.append(f"{wrong}: {'; '.join(noted[:_NAMED])}{more}.")
-    return found
-
-
-def _caution_marks(table: Table, used: Sequence[str]) -> list[str]:
-    found = []
-    for (column, mark), count in sorted(table.marks.items()):
-        if column in used:
-            place = f"Column {column!r} of {table.path.name}"
-            note = f"{place} marks {count} of {len(table.rows)} values as missing by {mark!r}."
-            if not _holds_numbers(table, column):
-                note += " Where this is a value, such as a class, say which texts mark missing ones: missing: []."
-            found.append(note)
-    return found
-
-
-def _holds_numbers(table: Table, column: str) -> bool:
-    """Tells whether all values of a column are numbers, of which a text such as ``nan`` can be none."""
-    cells = [row.cells[column] for row in table.rows if row.cells.get(column) is not None]
-    return bool(cells) and all(not isinstance(cell, str) or is_number(cell) for cell in cells)
 
 
 def _check_columns(

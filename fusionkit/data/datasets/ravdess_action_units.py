@@ -12,12 +12,11 @@ from torch import Tensor
 
 from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
-from fusionkit.data.readers.files import expand_path, place_error
-from fusionkit.data.readers.sound.audio import read_audio, read_header
+from fusionkit.data.readers.files import expand_path
+from fusionkit.data.readers.sound.audio import load_audio, read_header
 from fusionkit.data.readers.tables import read_float, read_table
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.nn.tensor_checks import check_finite
 
 
 @DATASETS.register("ravdess_action_units")
@@ -65,12 +64,7 @@ class RavdessActionUnits(Dataset):
         row = self.rows[index]
         loaded = {}
         if row.id in self._waves:
-            path = self._waves[row.id]
-            try:
-                loaded["audio"] = read_audio(path, rate=self.sample_rate)
-            except DataError as error:
-                raise place_error(error, f"{row.place}: audio") from error
-            check_finite(loaded["audio"], f"{row.place}: audio: {path}")
+            loaded["audio"] = load_audio(self._waves[row.id], f"{row.place}: audio", rate=self.sample_rate)
         if row.id in self._units:
             loaded["action_units"] = self._units[row.id][None]
         return loaded

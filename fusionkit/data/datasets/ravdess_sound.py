@@ -11,11 +11,9 @@ from torch import Tensor
 from fusionkit.config.components.registry import DATASETS
 from fusionkit.data.datasets.film_files import MediaFile, MediaTree, find_media
 from fusionkit.data.datasets.ravdess_names import EMOTIONS, INTENSITIES, SEXES, STATEMENTS, RavdessName, parse_name
-from fusionkit.data.readers.files import place_error
-from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, read_audio, read_header
+from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, load_audio, read_header
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.nn.tensor_checks import check_finite
 
 _WANTED = "03-01-EE-II-SS-RR-AA.wav, or is above it"
 _CHANNELS = {"speech": (1,), "song": (2,), "both": (1, 2)}
@@ -63,13 +61,8 @@ class RavdessSound(Dataset):
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Loads the wave ``(length,)``."""
-        path, place = self._files[index], f"{self.rows[index].place}: audio"
-        try:
-            wave = read_audio(path, rate=self.sample_rate)
-        except DataError as error:
-            raise place_error(error, place) from error
-        check_finite(wave, f"{place}: {path}")
-        return {"audio": wave}
+        place = f"{self.rows[index].place}: audio"
+        return {"audio": load_audio(self._files[index], place, rate=self.sample_rate)}
 
     def length(self, index: int, modality: str) -> int:
         """Elements of a wave, read from the header of its file."""

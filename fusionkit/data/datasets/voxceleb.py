@@ -10,11 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.components.registry import DATASETS
-from fusionkit.data.readers.files import expand_path, place_error
-from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, read_audio, read_header
+from fusionkit.data.readers.files import expand_path
+from fusionkit.data.readers.sound.audio import AUDIO_SUFFIXES, load_audio, read_header
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
-from fusionkit.nn.tensor_checks import check_finite
 
 _SHOWN = 20
 
@@ -73,13 +72,8 @@ class VoxCeleb(Dataset):
 
     def load(self, index: int) -> Mapping[str, Tensor]:
         """Loads the wave ``(length,)``."""
-        path, place = self._files[index], f"{self.rows[index].place}: audio"
-        try:
-            wave = read_audio(path, rate=self.sample_rate)
-        except DataError as error:
-            raise place_error(error, place) from error
-        check_finite(wave, f"{place}: {path}")
-        return {"audio": wave}
+        place = f"{self.rows[index].place}: audio"
+        return {"audio": load_audio(self._files[index], place, rate=self.sample_rate)}
 
     def length(self, index: int, modality: str) -> int:
         """Elements of a wave, read from the header of its file; compressed files are decoded for it."""

@@ -129,7 +129,9 @@ class PictureStream:
             return tuple(plane.copy() for plane in self._cut(frame))
         if self._cutter is None:
             height, width = find_upright_size(frame)
-            self._cutter = Cutter(Box(0, 0, width, height), frame, size=face.size, grey=face.grey, aspect=_SQUARE)
+            self._cutter = Cutter(
+                Box(0.0, 0.0, float(width), float(height)), frame, size=face.size, grey=face.grey, aspect=_SQUARE
+            )
         return tuple(plane.copy() for plane in self._cutter.read(frame))
 
     def _cut_face(self, pixels: tuple[Pixels, ...], frame: Any) -> tuple[Pixels, ...] | None:

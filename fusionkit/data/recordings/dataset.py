@@ -14,6 +14,7 @@ from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.films.sounds import convert_to_float
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_shape
+from fusionkit.data.readers.files import refuse_no_file
 from fusionkit.data.readers.media import SOUND_SUFFIXES, ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import read_stated_header
 from fusionkit.data.recordings.recording import Given, Recording
@@ -108,6 +109,7 @@ class Recordings(Dataset):
         return self._inputs.films and wave and not values.is_floating_point()
 
     def _options(self, file: Path, modality: str) -> ReadOptions:
+        refuse_no_file(file)
         stated = self._inputs.modalities[modality]
         layout = "auto"
         if file.suffix.lower() in ARRAY_SUFFIXES:

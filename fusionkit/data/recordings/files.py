@@ -121,12 +121,16 @@ def _find_roles(file: Path, inputs: Inputs) -> list[str]:
         shapes = {name: (read_shape(file, of.tensor), tuple(of.shape)) for name, of in inputs.modalities.items()}
     except DataError:
         return list(inputs.modalities) if len(inputs.modalities) == 1 else []
-    return [name for name, (found, shape) in shapes.items() if shape in (found, found[1:])]
+    static = {name for name, of in inputs.modalities.items() if of.of_numbers}
+    return [
+        name for name, (found, shape) in shapes.items() if found == shape or (found[1:] == shape and name not in static)
+    ]
 
 
 def _describe_choice(file: Path, roles: Sequence[str], free: Sequence[str], inputs: Inputs) -> str:
     if len(free) > 1:
-        return f"{file.name} may be {' or '.join(free)}; say which: {free[0]}={file.name}"
+        which = f"{', '.join(free[:-1])} or {free[-1]}"
+        return f"{file.name} may be {which}; say which: {free[0]}={file.name}"
     if roles:
         return f"{file.name} is a second {roles[0]}; give each sample by itself"
     shapes = ", ".join(f"{name} {tuple(of.shape)}" for name, of in inputs.modalities.items())

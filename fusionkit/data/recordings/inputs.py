@@ -1,4 +1,4 @@
-"""What a network's inputs are, for use where the dataset of its training is not."""
+"""The description of a network's inputs, for use where the dataset of its training is not."""
 
 from __future__ import annotations
 
@@ -33,5 +33,7 @@ def describe_inputs(dataset: Dataset, modalities: Iterable[str]) -> Inputs:
         film=columns.film or "film",
         sound=columns.sound or "sound",
         id=columns.id,
+        group=columns.group,
+        targets={name: list(of) for name, of in columns.targets.items()},
         missing=None if columns.missing is None else list(columns.missing),
     )

@@ -1,4 +1,4 @@
-"""What a recipe says of a modality before its branch: the transforms in order, and the numbers that it takes."""
+"""A modality before its branch, as a recipe says it: the transforms in order, and the numbers that it takes."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS, RESAMPLES
-from fusionkit.evaluation.card import describe_protocol
+from fusionkit.evaluation.card import describe_protocol, require_same_data
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.latency import time_subsets
 from fusionkit.evaluation.diagnosis.outputs import inputs_of, observe
-from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_finished, require_same_data
+from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_finished
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
 from fusionkit.inference.branches import trained_branches

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fusionkit.evaluation.bootstrap import SEED, draw_counts, resample_metrics
+from fusionkit.evaluation.bootstrap import SEED, draw_counts, find_limits, resample_metrics
 from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.models.loss_heads.number_metrics import as_columns
 from fusionkit.storage.records.diagnosis import ClassGain
@@ -76,7 +76,7 @@ class Judge:
         """
         rows = self.rows(first, second)
         value = self.sign * (self._score(first, rows) - self._score(second, rows))
-        return figure(value, self._limits(self._drawn(first, second, rows)))
+        return figure(value, find_limits(self._drawn(first, second, rows)))
 
     def class_gains(self, first: Answer, second: Answer) -> dict[str, ClassGain]:
         """Returns by class the recall of two answers and by how much the first is better, over what both speak of."""
@@ -101,7 +101,7 @@ class Judge:
                 samples=int(of.sum()),
                 first=figure(recalls[0]),
                 second=figure(recalls[1]),
-                gain=figure(recalls[0] - recalls[1], self._limits(drawn)),
+                gain=figure(recalls[0] - recalls[1], find_limits(drawn)),
             )
         return found
 
@@ -151,10 +151,3 @@ class Judge:
         if len(place) < 2:
             return None
         return draw_counts(len(place), self.resamples, SEED), torch.tensor([place[group] for group in groups])
-
-    def _limits(self, drawn: Tensor) -> tuple[float, float] | None:
-        defined = drawn[~drawn.isnan()].double()
-        if not len(defined):
-            return None
-        low, high = torch.quantile(defined, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-        return low, high

@@ -9,6 +9,7 @@ from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
+from fusionkit.evaluation.card import require_same_data
 from fusionkit.inference.branches import trained_branches
 from fusionkit.storage.run_folder import RunFolder
 
@@ -86,16 +87,6 @@ def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> d
         modalities = ", ".join(assembly.recipe.model.modalities)
         raise RunError(f"{fitting[0].run.path}: trained none of the modalities of {run.path} alone: {modalities}")
     return found
-
-
-def require_same_data(run: RunFolder, assembly: Assembly) -> None:
-    """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
-
-    Raises:
-        RunError: They are.
-    """
-    if run.is_of_other_data(assembly.data_hash):
-        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
 
 
 def require_finished(run: RunFolder) -> None:

@@ -9,8 +9,7 @@ import torch
 
 from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
-from fusionkit.errors import RunError
-from fusionkit.evaluation.card import judge_branch
+from fusionkit.evaluation.card import judge_branch, require_same_data
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.evaluation.robustness.levels import Levels
@@ -111,8 +110,7 @@ def stress_run(
         RunError: The run has not finished, or its weights or data are others than when it was trained.
     """
     branches, assembly = trained_branches(run.recipe), assemble(run.recipe, datasets)
-    if run.is_of_other_data(assembly.data_hash):
-        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+    require_same_data(run, assembly)
     model = load_network(run, assembly.recipe)
     used = model.modalities if branches.fused else tuple(branches.unimodal)
     names = tuple(name for name in used if name in modalities)

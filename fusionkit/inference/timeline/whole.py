@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MOST_INSTANTS = 1_000_000
 
+_ALMOST = 0.1
+"""Share of a step: a sound is often a little longer than its picture, which is worth no answer of its own."""
+
 _NEARLY = 1e-3
 """Elements, as in windows; seconds that a rounding adds are none."""
 
@@ -131,7 +134,7 @@ def read_sample(predictor: Predictor, recording: Recording) -> PreparedSample:
 
 
 def list_instants(duration: float, every: float) -> list[float]:
-    """Lists the instants of a recording: every so many seconds, and its end.
+    """Lists the instants of a recording: every so many seconds, and its end; one that is all but the end is the end.
 
     Raises:
         DataError: There are more than a million.
@@ -145,7 +148,8 @@ def list_instants(duration: float, every: float) -> list[float]:
         raise DataError([Problem("every", message, f"give {duration / MOST_INSTANTS:.2g} or more")])
     # A sum of many steps would drift; what is shown is rounded to microseconds.
     whole = [round(place * every, 6) for place in range(1, math.floor(duration / every + 1e-9) + 1)]
-    return whole if whole and duration - whole[-1] < 1e-6 else [*whole, duration]
+    rest = duration - whole[-1] if whole else duration
+    return [*(whole[:-1] if whole and rest < _ALMOST * every else whole), duration]
 
 
 def _find_one(predictor: Predictor, inputs: object) -> Recording:

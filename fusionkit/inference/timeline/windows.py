@@ -42,6 +42,8 @@ class Windows:
     ) -> None:
         self._networks, self._rates, self._seconds, self._transforms = networks, rates, seconds, transforms
         self._dtypes: dict[str, torch.dtype] = {}
+        # An element may end behind the end of the window that holds it, by as much as it lasts.
+        self._longest = max((1 / rate for rate in rates.values() if rate is not None), default=0.0)
         self._elements = {name: TimedElements(name, rate) for name, rate in rates.items()}
         self.encoded = {
             name: [EncodedElements(name, network.branch(name)) for network in networks] for name in self._elements
@@ -82,7 +84,7 @@ class Windows:
         line.push(elements, at)
         self._dtypes[modality] = elements.dtype
         if self._seconds is not None and self.newest is not None:
-            line.drop_before(self.newest - self._seconds)
+            line.drop_before(self.newest - self._seconds - self._longest)
 
     def encode(self, at: float | None = None, without: Collection[str] = ()) -> list[dict[str, Jagged]]:
         """Encodes the window for each network.

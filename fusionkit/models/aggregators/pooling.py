@@ -14,8 +14,18 @@ from fusionkit.interfaces import Aggregator
 from fusionkit.nn.jagged import Jagged
 
 
+class Pooling(Aggregator):
+    """A summary as wide as the elements, without a parameter; a subclass says how elements become one."""
+
+    suits_one_element = True
+
+    def __init__(self, in_features: int) -> None:
+        super().__init__()
+        self.out_features = in_features
+
+
 @AGGREGATORS.register("mean")
-class MeanPooling(Aggregator):
+class MeanPooling(Pooling):
     r"""The mean of the elements.
 
     .. math::
@@ -36,19 +46,13 @@ class MeanPooling(Aggregator):
         tensor([2., 5.])
     """
 
-    suits_one_element = True
-
-    def __init__(self, in_features: int) -> None:
-        super().__init__()
-        self.out_features = in_features
-
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Averages every sample's elements."""
         return _reduce(sequence.values, sequence, "mean")
 
 
 @AGGREGATORS.register("max")
-class MaxPooling(Aggregator):
+class MaxPooling(Pooling):
     r"""The largest value of every feature.
 
     .. math::
@@ -67,12 +71,6 @@ class MaxPooling(Aggregator):
         >>> MaxPooling(1)(Jagged(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 1]))).flatten()
         tensor([3., 5.])
     """
-
-    suits_one_element = True
-
-    def __init__(self, in_features: int) -> None:
-        super().__init__()
-        self.out_features = in_features
 
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Takes the maximum over every sample's elements."""
@@ -124,7 +122,7 @@ class AttentionPooling(Aggregator):
 
 
 @AGGREGATORS.register("last")
-class LastElement(Aggregator):
+class LastElement(Pooling):
     r"""The last element.
 
     .. math::
@@ -143,12 +141,6 @@ class LastElement(Aggregator):
         >>> LastElement(1)(Jagged(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([2, 1]))).flatten()
         tensor([3., 5.])
     """
-
-    suits_one_element = True
-
-    def __init__(self, in_features: int) -> None:
-        super().__init__()
-        self.out_features = in_features
 
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Picks every sample's last element."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from typing import Annotated
 
 import torch
@@ -12,13 +11,11 @@ from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.interfaces import Encoder, count_at_once
-from fusionkit.models.encoders.stft import SegmentMode, WaveSegments
-from fusionkit.nn.jagged import Jagged
+from fusionkit.models.encoders.stft import SegmentMode, WaveEncoder
 
 
 @ENCODERS.register("log_mel")
-class LogMel(Encoder):
+class LogMel(WaveEncoder):
     r"""A wave to its log-mel spectrogram: segments as images, or columns as vectors.
 
     .. math::
@@ -55,12 +52,12 @@ class LogMel(Encoder):
         torchaudio's ``melscale_fbanks`` with the HTK scale and no area normalisation.
 
     Example:
+        >>> from fusionkit.nn.jagged import Jagged
         >>> wave = Jagged(torch.randn(16_000), torch.tensor([16_000]))
         >>> LogMel((), bands=40, hop=512)(wave).values.shape
         torch.Size([32, 40])
     """
 
-    whole_numbers = ()
     filters: Tensor
 
     def __init__(
@@ -79,10 +76,9 @@ class LogMel(Encoder):
         floor: Annotated[float, Field(gt=0)] = 1e-6,
         standardize: bool = True,
     ) -> None:
-        super().__init__()
-        self.floor = floor
-        self.waves = WaveSegments(
+        super().__init__(
             in_shape,
+            bins=bands,
             sample_rate=sample_rate,
             window=window,
             hop=hop,
@@ -91,21 +87,11 @@ class LogMel(Encoder):
             mode=mode,
             standardize=standardize,
         )
+        self.floor = floor
         self.register_buffer("filters", _mel_filters(bands, sample_rate, window, low, high), persistent=False)
-        self.out_shape = self.waves.shape(bands)
 
-    def forward(self, elements: Jagged) -> Jagged:
-        """Transforms every clip."""
-        spectra: Jagged = self.waves(elements, self._describe)
-        return spectra
-
-    def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
-        """Transforms long clips part by part."""
-        return self.waves.encode_pieces(
-            elements, self._describe, count_at_once(self.out_shape) if most is None else most
-        )
-
-    def _describe(self, columns: Tensor) -> Tensor:
+    def describe(self, columns: Tensor) -> Tensor:
+        """Takes the logarithm of the power in every mel band."""
         power = columns.real.square() + columns.imag.square()
         return torch.log((power @ self.filters).clamp(min=self.floor))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -10,13 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
-from fusionkit.interfaces import Encoder, count_at_once
-from fusionkit.models.encoders.stft import SegmentMode, WaveSegments
-from fusionkit.nn.jagged import Jagged
+from fusionkit.models.encoders.stft import SegmentMode, WaveEncoder
 
 
 @ENCODERS.register("spectrogram")
-class Spectrogram(Encoder):
+class Spectrogram(WaveEncoder):
     r"""A wave to the segments of its spectrogram, as images, or to its columns, as vectors.
 
     .. math::
@@ -53,12 +50,11 @@ class Spectrogram(Encoder):
         does not say how 257 x 251 becomes 256 x 250, nor the scale; slices of one transform are our choice.
 
     Example:
+        >>> from fusionkit.nn.jagged import Jagged
         >>> wave = Jagged(torch.randn(24_000), torch.tensor([24_000]))
         >>> Spectrogram(())(wave).values.shape
         torch.Size([3, 1, 256, 250])
     """
-
-    whole_numbers = ()
 
     def __init__(
         self,
@@ -74,10 +70,9 @@ class Spectrogram(Encoder):
         floor: Annotated[float, Field(gt=0)] = 1e-6,
         standardize: bool = True,
     ) -> None:
-        super().__init__()
-        self.bins, self.scale, self.floor = window // 2, scale, floor
-        self.waves = WaveSegments(
+        super().__init__(
             in_shape,
+            bins=window // 2,
             sample_rate=sample_rate,
             window=window,
             hop=hop,
@@ -86,20 +81,10 @@ class Spectrogram(Encoder):
             mode=mode,
             standardize=standardize,
         )
-        self.out_shape = self.waves.shape(self.bins)
+        self.bins, self.scale, self.floor = window // 2, scale, floor
 
-    def forward(self, elements: Jagged) -> Jagged:
-        """Transforms every clip."""
-        spectra: Jagged = self.waves(elements, self._describe)
-        return spectra
-
-    def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
-        """Transforms long clips part by part."""
-        return self.waves.encode_pieces(
-            elements, self._describe, count_at_once(self.out_shape) if most is None else most
-        )
-
-    def _describe(self, columns: Tensor) -> Tensor:
+    def describe(self, columns: Tensor) -> Tensor:
+        """Takes magnitude, power or its logarithm of all bins but the last."""
         kept = columns[:, : self.bins]
         if self.scale == "magnitude":
             return kept.abs()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from abc import abstractmethod
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -10,13 +11,14 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fusionkit.errors import Problem, RecipeError, ShapeError
+from fusionkit.interfaces import Encoder, count_at_once
 from fusionkit.models.encoders.gaps import lay_out
 from fusionkit.nn.jagged import Jagged, make_indices
 
 SegmentMode = Literal["slice", "per_segment"]
 
 
-class WaveSegments(nn.Module):
+class WaveEncoder(Encoder):
     r"""Waves to columns of a centred short-time Fourier transform, or to segments of such columns.
 
     .. math::
@@ -25,10 +27,12 @@ class WaveSegments(nn.Module):
 
     h is the periodic Hann window of w samples, n the length of the clip; x is zero outside the clip. So every column
     is centred on a sample of the clip: a second has sample_rate / hop columns. A clip's segments are all that lie
-    wholly inside it; a clip shorter than one segment is padded with zeros to one.
+    wholly inside it; a clip shorter than one segment is padded with zeros to one. A subclass says what stands in a
+    column.
 
     Args:
         in_shape: Shape of an element of the wave, ``()`` or ``(1,)``.
+        bins: Numbers per column that `describe` makes.
         sample_rate: Samples per second.
         window: Samples of the window.
         hop: Samples from one column to the next.
@@ -42,10 +46,13 @@ class WaveSegments(nn.Module):
         RecipeError: The hop exceeds the window, or a segment or its hop is no whole number of columns.
     """
 
+    whole_numbers = ()
+
     def __init__(
         self,
         in_shape: tuple[int, ...],
         *,
+        bins: int,
         sample_rate: int,
         window: int,
         hop: int,
@@ -64,32 +71,34 @@ class WaveSegments(nn.Module):
         if segment_seconds is not None:
             self.columns = _count_columns("segment_seconds", segment_seconds, sample_rate, hop)
             self.columns_hop = _count_columns("segment_hop_seconds", segment_hop_seconds, sample_rate, hop)
+        self.out_shape = (bins,) if self.columns is None else (1, bins, self.columns)
 
-    def shape(self, bins: int) -> tuple[int, ...]:
-        """Returns the shape of an element of the output, given the numbers per column."""
-        return (bins,) if self.columns is None else (1, bins, self.columns)
+    @abstractmethod
+    def describe(self, columns: Tensor) -> Tensor:
+        """Makes complex columns ``(columns, window // 2 + 1)`` real ones ``(columns, bins)``."""
 
-    def forward(self, waves: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        """Returns columns ``(bins,)`` or segments ``(1, bins, columns)``; `describe` makes complex columns real."""
+    def forward(self, elements: Jagged) -> Jagged:
+        """Transforms every clip to columns ``(bins,)`` or segments ``(1, bins, columns)``."""
         # There is nothing to learn here, so no graph is kept unless somebody wants the gradient of the wave; and
         # powers span more digits than the half precision that autocast would put filters into.
-        graph = torch.set_grad_enabled(torch.is_grad_enabled() and waves.values.requires_grad)
-        with graph, torch.autocast(waves.device.type, enabled=False):
-            return self._encode_clips(self._prepare_clips(waves), describe)
+        graph = torch.set_grad_enabled(torch.is_grad_enabled() and elements.values.requires_grad)
+        with graph, torch.autocast(elements.device.type, enabled=False):
+            return self._encode_clips(self._prepare_clips(elements))
 
-    def encode_pieces(self, waves: Jagged, describe: Callable[[Tensor], Tensor], most: int) -> Iterator[Jagged]:
+    def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
         """Yields the output, without a graph, in parts of at most so many segments, or columns if there are none."""
-        with torch.no_grad(), torch.autocast(waves.device.type, enabled=False):
-            clips = self._prepare_clips(waves)
+        most = count_at_once(self.out_shape) if most is None else most
+        with torch.no_grad(), torch.autocast(elements.device.type, enabled=False):
+            clips = self._prepare_clips(elements)
             for first, last in self._group_clips(clips.sizes, most):
                 if last - first > 1 or self._count_segments(clips.sizes[first]) <= most:
                     sizes = [size if first <= row < last else 0 for row, size in enumerate(clips.sizes)]
                     start = sum(clips.sizes[:first])
                     values = clips.values[start : start + sum(sizes)]
                     if len(values):
-                        yield self._encode_clips(Jagged.from_sizes(values, sizes), describe)
+                        yield self._encode_clips(Jagged.from_sizes(values, sizes))
                     continue
-                for values in self._encode_parts(clips[first], most, describe):
+                for values in self._encode_parts(clips[first], most):
                     yield Jagged.from_sizes(values, [len(values) if row == first else 0 for row in range(len(clips))])
 
     def _prepare_clips(self, waves: Jagged) -> Jagged:
@@ -99,11 +108,11 @@ class WaveSegments(nn.Module):
             clips = _standardize(clips)
         return clips if self.columns is None else _lengthen(clips, self.columns * self.hop)
 
-    def _encode_clips(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
+    def _encode_clips(self, clips: Jagged) -> Jagged:
         if self.columns is None:
-            return self._transform(clips, describe)
+            return self._transform(clips)
         segments = self._slice_segments if self.mode == "slice" else self._transform_segments
-        return segments(clips, self.columns, describe)
+        return segments(clips, self.columns)
 
     def _count_segments(self, size: int) -> int:
         """Counts the elements that a clip of so many samples becomes: segments, or columns."""
@@ -122,7 +131,7 @@ class WaveSegments(nn.Module):
             held += count
         yield first, len(sizes)
 
-    def _encode_parts(self, clip: Tensor, most: int, describe: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+    def _encode_parts(self, clip: Tensor, most: int) -> Iterator[Tensor]:
         """Encodes a long clip, at most so many elements at a time, each with the samples around it."""
         count = self._count_segments(len(clip))
         step, width = (1, 1) if self.columns is None else (self.columns_hop, self.columns)
@@ -133,11 +142,11 @@ class WaveSegments(nn.Module):
             begin, columns = start * step * self.hop, (some - 1) * step + width
             if not around:
                 piece = Jagged.from_sizes(clip[begin : begin + columns * self.hop], [columns * self.hop])
-                yield self._encode_clips(piece, describe).values
+                yield self._encode_clips(piece).values
                 continue
             low, high = begin - self.window // 2, begin + (columns - 1) * self.hop + self.window - self.window // 2
             samples = nn.functional.pad(clip[max(0, low) : high], (max(0, -low), max(0, high - len(clip))))
-            values = describe(
+            values = self.describe(
                 torch.stft(samples, self.window, self.hop, window=hann, center=False, return_complex=True).T
             )
             if self.columns is None:
@@ -145,16 +154,16 @@ class WaveSegments(nn.Module):
                 continue
             yield _cut_images(values.T.contiguous(), width, step)
 
-    def _transform(self, clips: Jagged, describe: Callable[[Tensor], Tensor]) -> Jagged:
+    def _transform(self, clips: Jagged) -> Jagged:
         layout = lay_out(clips.sizes, self.window, self.window // 2, self.hop)
         hann = torch.hann_window(self.window, dtype=clips.dtype, device=clips.device)
         spectrum = torch.stft(
             layout.spread(clips), self.window, self.hop, window=hann, center=False, return_complex=True
         )
-        return Jagged.from_sizes(describe(layout.keep(spectrum.T)), layout.windows)
+        return Jagged.from_sizes(self.describe(layout.keep(spectrum.T)), layout.windows)
 
-    def _slice_segments(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
-        columns = self._transform(clips, describe)
+    def _slice_segments(self, clips: Jagged, width: int) -> Jagged:
+        columns = self._transform(clips)
         described = columns.values.T.contiguous()  # windows of rows are copied faster than of columns
         parts = [
             _cut_images(part[:, : size // self.hop], width, self.columns_hop)
@@ -163,12 +172,12 @@ class WaveSegments(nn.Module):
         ]
         return Jagged.from_sizes(torch.cat(parts), [self._count_segments(size) for size in clips.sizes])
 
-    def _transform_segments(self, clips: Jagged, width: int, describe: Callable[[Tensor], Tensor]) -> Jagged:
+    def _transform_segments(self, clips: Jagged, width: int) -> Jagged:
         starts, counts = self._find_starts(clips.sizes, width)
         samples = width * self.hop
         index = make_indices(starts, clips.device)[:, None] + torch.arange(samples, device=clips.device)
         packed = rearrange(clips.values[index], "segments samples -> (segments samples)")
-        columns = self._transform(Jagged.from_sizes(packed, [samples] * len(starts)), describe).values
+        columns = self._transform(Jagged.from_sizes(packed, [samples] * len(starts))).values
         images = rearrange(columns, "(segments time) bins -> segments 1 bins time", time=width)
         return Jagged.from_sizes(images.contiguous(), counts)
 

@@ -13,7 +13,10 @@ from fusionkit.storage.records.document import Document, Figure, Measured, Part
 
 
 class CardProtocol(Part):
-    """The samples that were trained on and reported, and what the result may be called."""
+    """The samples that were trained on and reported, and what the result may be called.
+
+    A card of `new_data` is of samples that no protocol of the training names; its fold is the name of their table.
+    """
 
     folds: dict[str, Any]
     fold: str
@@ -23,6 +26,7 @@ class CardProtocol(Part):
     validation: int
     test: int
     test_groups: list[str] = Field([])
+    new_data: bool = False
 
 
 class Selection(Part):

@@ -38,6 +38,8 @@ class Inputs(Document):
         film: The column of films in a table.
         sound: The column of sounds in a table.
         id: The column of names in a table; None where rows are numbered.
+        group: The column of groups in a table of labelled samples.
+        targets: By target, its columns in such a table.
         missing: Texts that mark a missing value in a table; None for the usual ones.
     """
 
@@ -48,4 +50,6 @@ class Inputs(Document):
     film: str = "film"
     sound: str = "sound"
     id: str | None = None
+    group: str | None = None
+    targets: dict[str, list[str]] = Field({})
     missing: list[str] | None = None

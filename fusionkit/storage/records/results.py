@@ -115,11 +115,6 @@ class Protocol(Part):
     label: str
     folds: dict[str, Any] | None
 
-    @property
-    def kind_of_folds(self) -> str | None:
-        """The component that makes the folds."""
-        return None if self.folds is None else self.folds.get("type")
-
     @field_validator("folds")
     @classmethod
     def _have_a_type(cls, folds: dict[str, Any] | None) -> dict[str, Any] | None:

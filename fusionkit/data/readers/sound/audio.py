@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fusionkit.data.readers.files import name_errors, refuse_no_file
+from fusionkit.data.readers.files import name_errors, place_error, refuse_no_file
 from fusionkit.data.readers.limits import check_size
 from fusionkit.data.readers.sound.compressed import COMPRESSED_SUFFIXES, decode_compressed, is_compressed
 from fusionkit.data.readers.sound.flac import FlacLength, find_flac
 from fusionkit.data.readers.sound.headers import UNCHECKED_LENGTH, SoundBytes, find_sound, open_corrected
 from fusionkit.data.readers.sound.tracks import Sound, resample
 from fusionkit.errors import DataError, Problem
+from fusionkit.nn.tensor_checks import check_finite
 
 PLAIN_SUFFIXES = frozenset({".wav", ".flac", ".rf64", ".w64", ".aif", ".aiff", ".aifc"})
 """Endings of what libsndfile reads."""
@@ -112,6 +113,20 @@ def read_audio(path: Path, *, rate: int | None = None) -> Tensor:
     sound = decode_audio(path, rate=rate)
     _refuse(path, sound.losses)
     return sound.wave
+
+
+def load_audio(path: Path, place: str, *, rate: int) -> Tensor:
+    """Reads the sound of a sample with `read_audio`; errors say the place that it is for, such as a row.
+
+    Raises:
+        DataError: It cannot be read, or holds numbers that are not finite.
+    """
+    try:
+        wave = read_audio(path, rate=rate)
+    except DataError as error:
+        raise place_error(error, place) from error
+    check_finite(wave, f"{place}: {path}")
+    return wave
 
 
 def decode_audio(path: Path, *, rate: int | None = None) -> Sound:

@@ -1,0 +1,1 @@
+"""Commands that answer over time: of a whole recording, and live."""

@@ -1,0 +1,120 @@
+"""A film with the answers to it drawn beside, frame by frame."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from fusionkit.data.films.frames import Reader, read_pixel_aspect
+from fusionkit.data.readers.archives import unpack_to_disk
+from fusionkit.data.readers.decoder import Film
+from fusionkit.errors import RunError
+from fusionkit.inference.answers import Answer
+from fusionkit.inference.timeline.records import Faces, Timeline
+from fusionkit.inference.timeline.subtitles import describe_answer
+from fusionkit.rendering.overlay import Bar, OverlayWriter, Panel, Said
+
+OVERLAY_SUFFIXES = (".mp4", ".mov", ".mkv")
+
+
+def write_overlay(timeline: Timeline, path: str | Path, progress: Callable[[float], None] | None = None) -> None:
+    """Writes the film of a timeline with boxes, bars and the winner's name, and with its sound.
+
+    Every frame shows the last answer before it. Nothing is kept but the frame in work.
+
+    Args:
+        timeline: The answers to a film.
+        path: The film that is written.
+        progress: Told the seconds that are done.
+
+    Raises:
+        RunError: The recording has no film, or the film cannot be written.
+        DataError: The film cannot be read any more.
+    """
+    path = Path(path)
+    check_overlay_path(path)
+    if timeline.film is None:
+        raise RunError(f"{path}: {timeline.id} has no film to be drawn on")
+    with unpack_to_disk(timeline.film) as file, Film(file) as film:
+        if film.picture is None:
+            raise RunError(f"{path}: {timeline.film} holds no picture to be drawn on")
+        _write(timeline, film, path, progress)
+
+
+def check_overlay_path(path: str | Path) -> None:
+    """Refuses an overlay of an ending that is not written.
+
+    Raises:
+        RunError: It is not.
+    """
+    if Path(path).suffix.lower() not in OVERLAY_SUFFIXES:
+        raise RunError(f"{path}: an overlay ends in {', '.join(OVERLAY_SUFFIXES)}")
+
+
+def _write(timeline: Timeline, film: Film, path: Path, progress: Callable[[float], None] | None) -> None:
+    rate = film.picture.average_rate or Fraction(25)
+    read = Reader("image", aspect=read_pixel_aspect(film.picture))
+    sound_rate = None if film.sound is None else int(film.sound.codec_context.sample_rate)
+    times = [instant.time for instant in timeline]
+    writer: OverlayWriter | None = None
+    panel: Panel | None = None
+    start, frames, early = None, 0, list[tuple[Any, float]]()
+    try:
+        for frame in film.decode(picture=True, sound=True):
+            at = None if frame.pts is None else frame.pts * float(frame.time_base or 0)
+            if hasattr(frame, "sample_rate"):
+                if writer is None or start is None:
+                    early += [] if at is None else [(frame, at)]
+                elif at is not None and at >= start - _NEARLY:
+                    writer.add_sound(frame, at - start)
+                continue
+            pixels = read(frame)[0]
+            if writer is None or panel is None:
+                panel, start = Panel(*pixels.shape[:2]), at or 0.0
+                writer = OverlayWriter(path, panel.size, rate, sound_rate)
+                writer.__enter__()
+                for sound, then in early:
+                    if then >= start - _NEARLY:
+                        writer.add_sound(sound, then - start)
+            seconds = frames / float(rate) if at is None or start is None else at - start
+            frames += 1
+            place = bisect_right(times, seconds + 1e-6) - 1
+            answer = timeline[place].answer if place >= 0 else None
+            box = _find_box(timeline.faces, seconds)
+            writer.add_frame(panel.draw(pixels, box, *_describe(timeline, answer)), seconds)
+            if progress is not None:
+                progress(seconds)
+    except BaseException as error:
+        if writer is not None:
+            writer.__exit__(type(error), error, error.__traceback__)
+        raise
+    if writer is None:
+        raise RunError(f"{path}: {timeline.film} holds no frame that can be decoded")
+    writer.__exit__(None, None, None)
+
+
+_NEARLY = 0.1
+"""Seconds by which a block of sound may begin before the picture; the first that is kept is not cut."""
+
+
+def _describe(timeline: Timeline, answer: Answer | None) -> tuple[list[Said], str, str]:
+    if answer is None:
+        return [], "", "before the first answer"
+    if answer.failure:
+        return [], "", answer.failure
+    said = []
+    for target, classes in timeline.targets.items():
+        of = answer.targets[target]
+        bars = [Bar(name, float(of.probabilities[name])) for name in classes if name in of.probabilities]
+        said.append(Said(target, describe_answer(of), bars))
+    return said, f"of {' and '.join(answer.present)}", ""
+
+
+def _find_box(faces: Faces | None, seconds: float) -> list[float] | None:
+    if faces is None or faces.boxes is None:
+        return None
+    boxes: list[float] = faces.boxes[min(len(faces.boxes) - 1, round(seconds * faces.rate))].tolist()
+    return boxes
