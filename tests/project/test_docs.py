@@ -51,6 +51,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
         "scaling",
         "fuzz",
         "timeline",
+        "serving",
     ):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
