@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from fusionkit.data.readers.media import SUFFIXES
@@ -63,7 +63,7 @@ async def receive_uploads(content_type: bytes, parts: AsyncIterator[bytes], fold
                 if part:
                     parser.write(part)
             parser.finalize()
-        except (MultipartParseError, UnicodeDecodeError) as error:
+        except (FormParserError, UnicodeDecodeError) as error:
             raise Refusal(400, f"the body is no multipart/form-data ({error})", closes=True) from None
         if not receiver.is_whole:
             raise Refusal(400, "the body ends before its last boundary: a part of it is missing")
