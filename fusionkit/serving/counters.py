@@ -1,4 +1,4 @@
-"""What a server did so far, as Prometheus reads it."""
+"""Counts of what a server did so far, as Prometheus reads them."""
 
 from __future__ import annotations
 

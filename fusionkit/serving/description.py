@@ -1,4 +1,4 @@
-"""What a network is, as its card tells the page and other clients."""
+"""A network in plain data, as its card tells the page and other clients."""
 
 from __future__ import annotations
 

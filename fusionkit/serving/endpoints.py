@@ -1,4 +1,4 @@
-"""What the endpoints take: their options, and how their documentation describes them."""
+"""The options of the endpoints, and their documentation."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ _log = logging.getLogger("fusionkit.serving")
 
 @dataclass(frozen=True)
 class _Job:
-    """What waits for the thread: samples, or a function that is called."""
+    """One thing that waits for the thread: samples, or a function that is called."""
 
     future: asyncio.Future[Any]
     arrived: float

@@ -224,6 +224,7 @@ def test_ten_thousand_malformed_and_a_thousand_oversized_or_slow_requests(tmp_pa
             found = asyncio.run(fight())
         finally:
             process.terminate()
+            process.communicate(timeout=60)
 
     assert process.returncode == 0
     for name in ("warm", "malformed", "oversized"):
@@ -242,6 +243,7 @@ def test_the_messages_are_wrong_each_in_its_way_and_known_by_their_status(tmp_pa
             statuses = [asyncio.run(send(port, message)) for message in MALFORMED]
         finally:
             process.terminate()
+            process.communicate(timeout=60)
 
     assert all(status == 0 or 400 <= status < 500 or status == 200 for status in statuses), list(enumerate(statuses))
     assert statuses.count(422) > 20

@@ -233,3 +233,83 @@ def test_sigterm_under_load_loses_nothing_that_was_accepted(tmp_path: Path) -> N
     assert answered[200] > 20
     taken, done = (int(word) for word in said.split() if word.isdigit())
     assert taken == done >= answered[200]
+
+
+def test_without_its_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+    without = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("fastapi", "starlette", "uvicorn"):
+            raise ModuleNotFoundError(f"no module {name}", name=name)
+sys.meta_path.insert(0, Missing())
+from fusionkit.cli import main
+main(sys.argv[1:])
+"""
+    command = [sys.executable, "-c", without, "serve", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    assert done.returncode == 2
+    assert "pip install 'fusionkit-multimodal[serve]'" in done.stderr
+
+
+def test_help_and_the_library_import_nothing_of_it() -> None:
+    look = "print([each for each in ('fastapi', 'starlette', 'uvicorn', 'fusionkit.serving') if each in sys.modules])"
+    script = f"import sys, fusionkit, fusionkit.cli; fusionkit.load; {look}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "0.0.0.0"], "needs a token"),
+        (["--token-file", "nowhere"], "nowhere: cannot be read"),
+        (["--tls-cert", "nowhere"], "both --tls-cert and --tls-key"),
+        ([], "is no folder"),
+    ],
+)
+def test_a_mistake_ends_the_command_with_its_message(
+    command: Any, tmp_path: Path, options: list[str], said: str
+) -> None:
+    ended = command("serve", tmp_path / "nothing", *options)
+
+    assert ended.status == 2
+    assert said in ended.err
+
+
+def test_a_port_that_is_taken_is_told(command: Any, tmp_path: Path) -> None:
+    run = drawn_run(tmp_path / "run").path
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        ended = command("serve", run, "--port", taken.getsockname()[1])
+
+    assert ended.status == 2
+    assert "cannot listen there" in ended.err
+
+
+def test_a_certificate_is_used(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    options = [
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command = ["openssl", "req", *options, "-keyout", str(key), "-out", str(certificate)]
+    made = subprocess.run(command, capture_output=True, check=False)
+    if made.returncode:
+        pytest.skip("no openssl that makes a certificate")
+    with (
+        served(draw_sensor_network(), certificate=certificate, key=key) as running,
+        httpx.Client(base_url=f"https://127.0.0.1:{running.port}", verify=False, trust_env=False) as client,
+    ):
+        assert client.post("/predict", json=sample()).status_code == 200

@@ -60,6 +60,10 @@ PACKAGES = (
     Package("dlib", "dlib-bin", "detectors dlib_hog, dlib_cnn: prepare", "faces"),
     Package("pyarrow", "pyarrow", "tables in parquet", "parquet"),
     Package("torchjd", "torchjd", "balancer jacobian_descent", "torchjd", _TORCH),
+    Package("fastapi", "fastapi", "serve", "serve"),
+    Package("starlette", "starlette", "serve", "serve"),
+    Package("uvicorn", "uvicorn", "serve", "serve"),
+    Package("python_multipart", "python-multipart", "serve", "serve"),
 )
 
 

@@ -1,4 +1,4 @@
-"""Who may ask: the token, and the Host and Origin that a browser states."""
+"""Access to the server: the token, and the Host and Origin that a browser states."""
 
 from __future__ import annotations
 
