@@ -20,7 +20,7 @@ version = release = fusionkit.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 # The last two are included in other pages.
-exclude_patterns = ["_build", "reference/generated/*_keys.md", "results/generated"]
+exclude_patterns = ["_build", "README.md", "reference/generated/*_keys.md", "results/generated"]
 html_theme = "furo"
 html_title = f"fusionkit {version}"
 

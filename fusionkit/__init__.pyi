@@ -19,6 +19,8 @@ from fusionkit.errors import RecipeError as RecipeError
 from fusionkit.errors import RunError as RunError
 from fusionkit.errors import ShapeError as ShapeError
 from fusionkit.errors import TrainingError as TrainingError
+from fusionkit.experiments.drafts.fit import Fit as Fit
+from fusionkit.experiments.drafts.fit import fit as fit
 from fusionkit.inference.load import load as load
 from fusionkit.inference.predictor import Predictor as Predictor
 from fusionkit.inference.stream import Stream as Stream

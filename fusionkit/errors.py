@@ -142,13 +142,13 @@ def shorten(text: str, most: int) -> str:
     return f"{text[:end]} and {text.count(separator, end)} more"
 
 
-def did_you_mean(given: str, known: Iterable[str]) -> str:
+def suggest_names(given: str, known: Iterable[str]) -> str:
     """Names the closest known words, or all of them when none is close.
 
     Example:
-        >>> did_you_mean("lsmt", ["lstm", "gru"])
+        >>> suggest_names("lsmt", ["lstm", "gru"])
         "did you mean 'lstm'?"
-        >>> did_you_mean("xyz", ["lstm", "gru"])
+        >>> suggest_names("xyz", ["lstm", "gru"])
         'known: gru, lstm'
     """
     words = sorted(set(known))

@@ -230,6 +230,7 @@ def write_experiment(
                 tensors[f"adapted/{name}"] = torch.from_numpy(values + 0.1).half()
         tensors["feature/fused"] = torch.from_numpy(rng.normal(size=(samples, 2 * width))).half()
         write_tensors(run / "predictions.safetensors", tensors, {})
+        (run / "environment.json").write_text("{}")
         (run / "recipe.yaml").write_text("plugins: [a_module_that_a_report_would_have_to_import]\n")
         kind = "numbers" if outputs else "classes"
         (run / "metrics.json").write_text(json.dumps(card_of("emotion", kind=kind, classes=list(classes) or None)))

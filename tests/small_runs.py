@@ -1,4 +1,4 @@
-"""A training that takes a fraction of a second: two modalities, one of which some samples lack."""
+"""A training that takes a fraction of a second: two modalities; some samples lack one."""
 
 from __future__ import annotations
 

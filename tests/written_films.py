@@ -29,7 +29,7 @@ def flat(colour: Sequence[int], count: int = 12) -> list[np.ndarray]:
 
 
 def steps(count: int = 12) -> list[np.ndarray]:
-    """Images each of which is of one grey, a step brighter than the one before."""
+    """Images of one grey each, a step brighter than the one before."""
     return [np.full((HEIGHT, WIDTH, 3), 40 + 12 * (i % 16), np.uint8) for i in range(count)]
 
 

@@ -24,6 +24,7 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
+    init,
     predict,
     prepare,
     report,
@@ -47,7 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, prepare, train, evaluate, predict, timeline, live, serve, experiment, verify),
+    *(demo, init, prepare, train, evaluate, predict, timeline, live, serve, experiment, verify),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:
@@ -84,6 +85,16 @@ def _refuse_odd_bytes(arguments: Iterable[str]) -> None:
             raise FusionKitError(f"{shown}: is no UTF-8 text; give a name in UTF-8") from None
 
 
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuses an empty argument. Python would take it for the working folder, and a command would write there."""
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        option = argument[:-1] if argument.startswith("--") and argument.endswith("=") else ""
+        if not argument or option:
+            where = option or (before if before.startswith("--") and len(before) > 2 else "an argument")
+            remedy = "give a value or leave it out; a variable of the shell that is not set gives none"
+            raise FusionKitError(f"{where}: is empty; {remedy}")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command; a user's mistake ends with its message and status 2, never with a traceback.
 
@@ -95,8 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     try:
         with _warnings_as_sentences():
-            _refuse_odd_bytes(sys.argv[1:] if arguments is None else arguments)
-            app(args=None if arguments is None else list(arguments), prog_name="fusionkit")
+            given = sys.argv[1:] if arguments is None else list(arguments)
+            _refuse_odd_bytes(given)
+            _refuse_empty(given)
+            app(args=given, prog_name="fusionkit")
     except FusionKitError as error:
         sys.stdout.flush()
         if speaks():

@@ -125,7 +125,7 @@ def _speed_of(recipe: Recipe, model: FusionModel, cost: ModelCost, device: torch
 def _length(text: str) -> tuple[str, int]:
     name, _, number = text.partition("=")
     if not name or not number.isdecimal():
-        raise RecipeError([Problem(f"--length {text!r}", "is not modality=n", "for example --length audio=48000")])
+        raise RecipeError([Problem(f"--length {text!r}", "is not MODALITY=N", "for example --length audio=48000")])
     return name, int(number)
 
 
@@ -141,10 +141,10 @@ def _dataset_for_shapes(recipe: Recipe, datasets: Datasets) -> Dataset:
             for key in ("classes", "labels")
             if of.options.get(key) == []
         ]
-        message = f"does not state {', '.join(absent)}, and its dataset, which would, cannot be opened"
+        message = f"leaves {', '.join(absent)} to the dataset, which cannot be opened"
         wrong = error.problems if isinstance(error, DataError | RecipeError) else [Problem("", str(error))]
-        stated = Problem("the recipe", message, "mend what follows, or state these keys to check it without data")
-        raise RecipeError([stated, *wrong]) from error
+        stated = Problem("the recipe", message, "state these keys to check it without data")
+        raise RecipeError([*wrong, stated]) from error  # the fault first, then how to do without
 
 
 def _cost_record(cost: ModelCost) -> Mapping[str, object]:

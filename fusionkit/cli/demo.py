@@ -42,7 +42,7 @@ def demo(
     from fusionkit.experiments import load_experiment, open_experiment
     from fusionkit.rendering import draw_contact_sheet, render_ravdess
     from fusionkit.storage.files import write_file
-    from fusionkit.storage.locks import sole_worker
+    from fusionkit.storage.locks import lock_folder
 
     experiment, films, sheet = find_recipe(EXPERIMENT), out / "films", out / "films.png"
     pairs = (actors + 1) // 2
@@ -55,7 +55,7 @@ def demo(
     load_experiment(experiment, settings)  # what is wrong with the overrides is said before films are rendered
     clips = 30 * actors  # eight emotions, two intensities and two statements; neutral has one intensity
     shown = 0
-    with say_when_stopped(), sole_worker(out), show_progress("films", clips, 0, shown=not as_json) as advance:
+    with say_when_stopped(), lock_folder(out), show_progress("films", clips, 0, shown=not as_json) as advance:
 
         def reached(done: int, _total: int) -> None:
             nonlocal shown

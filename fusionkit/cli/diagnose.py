@@ -55,6 +55,9 @@ def diagnose(
     from fusionkit.evaluation.diagnosis.folds import write_merged
     from fusionkit.report.pages.diagnosis import write_diagnosis
     from fusionkit.report.text.diagnosis import diagnosis_words
+    from fusionkit.storage.records.diagnosis import Diagnosis
+    from fusionkit.storage.records.document import refuse_newer, save_document
+    from fusionkit.storage.run_folder import RunFolder
 
     allow(*(plugins or ()))
     found = find_runs(runs)
@@ -62,12 +65,14 @@ def diagnose(
     if folder is None:
         raise RunError(f"{len(found)} runs: say with --out FOLDER where the page of all of them goes")
     check_recipes({str(run.path): run.recipe.plain() for run in found})
+    for each in {*(run.path for run in found), folder}:
+        refuse_newer(Diagnosis, RunFolder(each).diagnosis_file)
     datasets = Datasets()
     separate = [open_separate(run, datasets) for run in find_runs(alone or ())]
     diagnoses = []
     for run in found:
         diagnoses.append(diagnose_run(run, separate, device=device, datasets=datasets))
-        run.write_diagnosis(diagnoses[-1])
+        save_document(run.diagnosis_file, diagnoses[-1])
     merged = merge(diagnoses)
     if folder != found[0].path or len(found) > 1:
         write_merged(folder, merged)

@@ -85,7 +85,7 @@ def perform(
     refuse_if_taken(study.out)
     for done in study.prepare(processes=processes, progress=not as_json):
         if not as_json and done.kept < len(done.records):
-            print_paragraph(f"{len(done.records)} clips are prepared; what was not plain: {done.report}\n")
+            print_paragraph(f"{len(done.records)} clips are prepared; {done.report} lists every departure\n")
     if not as_json:
         print_cost(study.cost(processes=processes))
     results = study.run(processes=processes, progress=not as_json)

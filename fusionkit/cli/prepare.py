@@ -31,7 +31,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def prepare(
-    recipe: Annotated[str, make_shipped_argument("RECIPE", "A recipe or an experiment, shipped or a path.")],
+    recipe: Annotated[
+        str, make_shipped_argument("RECIPE", "A recipe, experiment or comparison: path or shipped name.")
+    ],
     overrides: OverridesArgument = None,
     processes: ProcessesOption = None,
     *,

@@ -19,7 +19,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `fusionkit experiment` wrote with --out.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="What `fusionkit experiment` or `compare` wrote with --out.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Where the report goes; beside the results if not.")
     ] = None,

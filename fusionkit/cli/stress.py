@@ -36,7 +36,8 @@ def add_to(app: typer.Typer) -> None:
 
 def stress(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A finished run's folder, or what `fusionkit experiment` wrote.")
+        Path,
+        typer.Argument(metavar="RUN", help="A finished run, or what `fusionkit experiment` or `compare` wrote."),
     ],
     *,
     modality: Annotated[
@@ -75,21 +76,25 @@ def stress(
     figure as it stands. What is found goes to stress.json in the folder, with a page and figures.
     """
     from fusionkit.config.trust import allow
-    from fusionkit.evaluation.robustness import CORRUPTIONS, Levels
+    from fusionkit.evaluation.robustness import CORRUPTIONS, OPTIONS, Levels
     from fusionkit.evaluation.robustness import stress as stress_folder
     from fusionkit.report.pages.stress import write_stress_page
 
-    given = {
-        "missing": _levels("--missing", missing, per_cent=True),
-        "noise": _levels("--noise", noise),
-        "shift": _levels("--shift", shift),
-        "shift_share": _levels("--shift-percent", shift_percent, per_cent=True),
-        "swap": _levels("--swap", swap, per_cent=True),
+    texts = {"missing": missing, "noise": noise, "shift": shift, "shift_share": shift_percent, "swap": swap}
+    asked = {
+        name: _levels(OPTIONS[name], text, per_cent=name not in ("noise", "shift"))
+        for name, text in texts.items()
+        if text is not None
     }
     allow(*(plugins or ()))
-    levels = Levels(**{name: of for name, of in given.items() if of is not None})
     document = stress_folder(
-        run, levels, modalities=modality or (), corruptions=only or CORRUPTIONS, seed=seed, progress=not as_json
+        run,
+        Levels(**asked),
+        modalities=modality or (),
+        corruptions=only or CORRUPTIONS,
+        asked=tuple(asked),
+        seed=seed,
+        progress=not as_json,
     )
     written = write_stress_page(document, run if out is None else out)
     if as_json:
@@ -100,9 +105,7 @@ def stress(
     print_report(written)
 
 
-def _levels(option: str, text: str | None, *, per_cent: bool = False) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+def _levels(option: str, text: str, *, per_cent: bool) -> tuple[float, ...]:
     try:
         numbers = [float(each) for each in text.split(",")]
     except ValueError:
@@ -120,7 +123,7 @@ def _print_document(document: Stress) -> None:
     print_paragraph(evidence(document))
     for target, of in document.targets.items():
         print_paragraph(
-            f"\nIn the tables: {measure_in_words(document, target)}. The first column is what it is untouched."
+            f"\nIn the tables: {measure_in_words(document, target)}. The first column is without corruption."
         )
         for corruption in corruptions_of(document):
             for modality, curves in curves_of(document, corruption, target).items():

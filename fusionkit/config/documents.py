@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fusionkit.config.validation import Finding, Place, list_findings, quote
+from fusionkit.config.validation import Finding, Place, find_value, list_findings, quote
 from fusionkit.config.yaml import MAX_DEPTH, Document, read_yaml, read_yaml_file
 from fusionkit.errors import Problem, RecipeError, RunError
 
@@ -49,12 +50,64 @@ def parse(record: type[R], document: Document, name: str, check: ComponentCheck 
     Raises:
         RecipeError: Every problem of the data, with place, value and remedy.
     """
+    made, found = _validate(record, document, check)
+    if made is None:
+        raise RecipeError(_placed(found, document), source=name)
+    return made
+
+
+def parse_valid_part(
+    record: type[R], document: Document, check: ComponentCheck | None = None
+) -> tuple[R | None, list[Problem]]:
+    """Makes a record of what is right in plain data, so that more can be checked than what is wrong with its keys.
+
+    What is wrong is left out, again and again until the rest is valid.
+
+    Returns:
+        The record, None where nothing valid is left without what is wrong; and every problem.
+    """
+    left = replace(document, value=copy.deepcopy(document.value))
+    problems, left_out = list[Problem](), set[Place]()
+    made, found = _validate(record, left, check)
+    while made is None:
+        # What is missing now because it was left out is no mistake of the file.
+        own = [each for each in found if not any(place[: len(each[0])] == each[0] for place in left_out)]
+        problems += _placed(own, document)
+        places = {path for path, *_ in found}
+        for path in sorted(places, key=_place_in_order, reverse=True):  # later positions of a list go first
+            if not _leave_out(left.value, path):
+                return None, problems
+        left_out |= places
+        made, found = _validate(record, left, check)
+    return made, problems
+
+
+def _validate(record: type[R], document: Document, check: ComponentCheck | None) -> tuple[R | None, Sequence[Finding]]:
     try:
-        return record.model_validate_json(json.dumps(document.value), context={"check": check})
+        return record.model_validate_json(json.dumps(document.value), context={"check": check}), ()
     except ValidationError as error:
-        found = list_findings(error, document.value, lambda place: _known_keys(record, place))
-        problems = [Problem(written_place(path, document), message, remedy) for path, message, remedy in found]
-        raise RecipeError(problems, source=name) from None
+        return None, list_findings(error, document.value, lambda place: _known_keys(record, place))
+
+
+def _placed(found: Sequence[Finding], document: Document) -> list[Problem]:
+    return [Problem(written_place(path, document), message, remedy) for path, message, remedy in found]
+
+
+def _place_in_order(place: Place) -> tuple[tuple[bool, int, str], ...]:
+    """Orders places, positions in lists by number."""
+    return tuple((isinstance(p, str), p if isinstance(p, int) else 0, str(p)) for p in place)
+
+
+def _leave_out(tree: Any, place: Place) -> bool:
+    """Removes what stands at a place of plain data, or the nearest thing around it; never all of them."""
+    for end in range(len(place), 0, -1):
+        *above, last = place[:end]
+        home = find_value(tree, tuple(above))
+        inside = isinstance(home, dict) and last in home
+        if inside or (isinstance(home, list) and isinstance(last, int) and last < len(home)):
+            del home[last]
+            return True
+    return False
 
 
 def check_shape(shape: type[R], value: Any, place: str) -> R:

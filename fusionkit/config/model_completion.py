@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fusionkit.config.components.specs import LossHeadSpec
 from fusionkit.config.schema import ModalitySpec, ModelSpec
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Dataset
 from fusionkit.interfaces.written_numbers import class_names
 
@@ -29,7 +29,7 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
         place = f"model.modalities.{name}"
         info = dataset.modalities.get(name)
         if info is None:
-            remedy = did_you_mean(name, dataset.modalities)
+            remedy = suggest_names(name, dataset.modalities)
             problems.append(Problem(place, f"the dataset has no modality {name!r}", remedy))
             continue
         if modality.shape is not None and modality.shape != info.shape:
@@ -39,7 +39,7 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
     targets = {}
     for name, target in spec.targets.items():
         if name not in stated:
-            remedy = did_you_mean(name, stated)
+            remedy = suggest_names(name, stated)
             problems.append(Problem(f"model.targets.{name}", f"the dataset has no target {name!r}", remedy))
         elif _lacks_classes(target) and name in dataset.classes:
             key = _lacks_classes(target)

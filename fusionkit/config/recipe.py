@@ -13,6 +13,7 @@ from fusionkit.config.components.specs import ComponentSpec, LossHeadSpec
 from fusionkit.config.documents import find_fields, parse, read_document, written_place
 from fusionkit.config.plugins import import_plugins
 from fusionkit.config.schema import Recipe
+from fusionkit.config.shipped_recipes import locate_recipe
 from fusionkit.config.trust import refuse_plugins
 from fusionkit.config.validation import Place, find_value
 from fusionkit.config.yaml import Document
@@ -33,7 +34,7 @@ def load_recipe(
     A `Recipe` comes from here and is trusted: without overrides it is returned as it is.
 
     Args:
-        source: A YAML file, a mapping, or a `Recipe`.
+        source: A YAML file, the name of a shipped recipe, a mapping, or a `Recipe`.
         overrides: ``key.path=value``, applied before anything is checked.
         plugins: Of a recipe that is not the user's own, the modules that it may import, beside installed plugins and
             those of `fusionkit.allow`. Left out, it imports all that it lists, for importing is running.
@@ -45,11 +46,13 @@ def load_recipe(
     if isinstance(source, Recipe) and not overrides:
         return source
     plain = source.plain() if isinstance(source, Recipe) else source
+    if not isinstance(plain, Mapping):
+        plain = locate_recipe(plain)
     document, name = read_document(plain, overrides)
-    if "variants" in document.value and "model" not in document.value:
+    if {"variants", "recipe"} & set(document.value) and "model" not in document.value:
         kind, command = ("a comparison", "compare") if "budget" in document.value else ("an experiment", "experiment")
         raise RecipeError(f"is {kind}, not a recipe; run it with `fusionkit {command}`", source=name)
-    refused = [] if plugins is None else refuse_plugins(_listed_plugins(document), plugins)
+    refused = [] if plugins is None else refuse_plugins(_list_plugins(document), plugins)
     if refused:
         raise PluginError(_placed(refused, document), source=name)
     return check_document(Recipe, document, name)
@@ -61,7 +64,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
     Raises:
         RecipeError: Every problem of the document, with place, value and remedy.
     """
-    problems = _placed(import_plugins(_listed_plugins(document)), document)
+    problems = _placed(import_plugins(_list_plugins(document)), document)
     _name_defaults(record, document)
     try:
         checked = parse(record, document, name, check_component)
@@ -73,7 +76,7 @@ def check_document(record: type[R], document: Document, name: str = "") -> R:
 
 
 def _name_defaults(record: type[BaseModel], document: Document) -> None:
-    """Writes down a component that the document leaves out and of which an override says an option."""
+    """Writes down a component that the document leaves out where an override sets one of its options."""
     for place, text in document.overridden.items():
         given = find_value(document.value, place)
         says_option = len(place) < len(text.partition("=")[0].split("."))
@@ -118,7 +121,7 @@ def build_head(spec: LossHeadSpec, in_features: int = 1, hidden: int | None = No
     return head
 
 
-def _listed_plugins(document: Document) -> list[Any]:
+def _list_plugins(document: Document) -> list[Any]:
     plugins = document.value.get("plugins", [])
     return plugins if isinstance(plugins, list) else []
 

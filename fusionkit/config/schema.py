@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from fusionkit.config.components.specs import (
     AggregatorSpec,
@@ -36,6 +37,20 @@ Transforms = Annotated[tuple[TransformSpec, ...], BeforeValidator(_as_tuple)]
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 """A name of a modality or target: it becomes part of term names and file names."""
+
+
+def _refuse_other_kinds(value: object) -> object:
+    """Refuses true and 1.0, which Python takes for 1."""
+    if type(value) is not int:
+        raise PydanticCustomError("literal_error", "", {"expected": "1"})
+    return value
+
+
+Version = Annotated[Literal[1], BeforeValidator(_refuse_other_kinds)]
+"""The version of a format of recipes, experiments and comparisons."""
+
+MOST_EPOCHS = 10_000_000
+"""The most epochs of a stage, in recipes and in logs."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 """A seed that every generator of random numbers takes: NumPy's has 32 bits."""
@@ -186,7 +201,7 @@ class TrainSpec(Record):
     optimizer: OptimizerSpec = Field(OptimizerSpec(type="adamw"), description="The optimizer.")
     scheduler: SchedulerSpec = Field(SchedulerSpec(type="constant"), description="The learning rate over time.")
     warmup: float = Field(0.0, ge=0.0, lt=1.0, description="Share of the steps in which the rate rises linearly.")
-    epochs: int = Field(60, gt=0, description="Epochs of every stage.")
+    epochs: int = Field(60, gt=0, le=MOST_EPOCHS, description="Epochs of every stage.")
     clip_norm: float | None = Field(None, gt=0.0, description="Largest norm of the gradient.")
     accumulate: int = Field(1, gt=0, description="Batches per optimizer step.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = Field(
@@ -233,7 +248,7 @@ class TrainSpec(Record):
 class Recipe(Record):
     """One experiment, complete in itself."""
 
-    version: Literal[1] = Field(alias="schema", description="Version of this format.")
+    version: Version = Field(alias="schema", description="Version of this format.")
     plugins: tuple[str, ...] = Field((), description="Modules of your own components, imported before anything else.")
     data: DataSpec
     model: ModelSpec

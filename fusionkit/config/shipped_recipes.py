@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from fusionkit.config.validation import quote
 from fusionkit.config.yaml import read_yaml
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 
 RECIPE_SCHEMA, EXPERIMENT_SCHEMA = "fusionkit.schema.json", "fusionkit.experiment.schema.json"
 COMPARISON_SCHEMA = "fusionkit.comparison.schema.json"
-"""What the first lines of shipped files name for editors: the schemas that `fusionkit schema` prints."""
+"""Schemas that `fusionkit schema` prints; the first lines of shipped files name them for editors."""
 
 
 def find_recipes_folder() -> Path:
@@ -37,6 +38,9 @@ def find_recipe(name: str | Path) -> Path:
     Raises:
         RecipeError: There is neither.
     """
+    if not isinstance(name, str | os.PathLike):
+        message = f"a path or the name of a shipped recipe is expected, given {quote(name)}"
+        raise RecipeError([Problem("", message, "`fusionkit recipes list` names the shipped recipes")])
     path = Path(os.path.expanduser(name))  # an unknown user in it is left as it stands
     if os.path.isfile(path):
         return path
@@ -47,10 +51,20 @@ def find_recipe(name: str | Path) -> Path:
             within = sorted(path.glob("*.yaml"))
             remedy = f"name a file, such as {within[0]}" if within else "it holds no .yaml file"
             raise RecipeError([Problem(str(name), "is a folder, not a recipe", remedy)])
-        close = did_you_mean(str(name), shipped)
+        close = suggest_names(str(name), shipped)
         remedy = "`fusionkit recipes list` names the shipped recipes" if close.startswith("known") else close
-        raise RecipeError([Problem(str(name), "is neither a file nor a shipped recipe", remedy)])
+        raise RecipeError([Problem(str(name) or "''", "is neither a file nor a shipped recipe", remedy)])
     return found
+
+
+def locate_recipe(name: str | Path) -> Path:
+    """Finds a file as `find_recipe` does; whatever is at the path already is left to who reads it, also a folder.
+
+    Raises:
+        RecipeError: There is neither such a path nor such a name.
+    """
+    there = isinstance(name, str | os.PathLike) and os.path.lexists(name)
+    return Path(name) if there else find_recipe(name)
 
 
 def find_beside(name: str, file: Path) -> Path:
@@ -96,7 +110,7 @@ def copy_recipes(name: str, folder: Path) -> tuple[Path, ...]:
     wanted = [shipped[name], *of_folder] if name in shipped else of_folder
     if not wanted:
         known = {*shipped, *(key.rsplit("/", 1)[0] for key in shipped)}
-        raise RecipeError([Problem(name, "is no shipped recipe", did_you_mean(name, known))])
+        raise RecipeError([Problem(name, "is no shipped recipe", suggest_names(name, known))])
     copies = _plan_copies(wanted, find_recipes_folder() / name if of_folder else wanted[0].parent, folder)
     # Everything is refused before the first folder is made.
     _refuse_taken(copies, wanted)

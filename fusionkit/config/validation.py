@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fusionkit.errors import did_you_mean
+from fusionkit.errors import suggest_names
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
@@ -136,7 +136,9 @@ def _find_remedy(item: Any) -> str:
     if item["type"] not in ("literal_error", "enum") or not isinstance(item["input"], str):
         return ""
     words = [word.strip("'") for word in item["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-    remedy = did_you_mean(item["input"], words)
+    if item["input"] in words:  # a number that is written as text
+        return "write it without quotation marks"
+    remedy = suggest_names(item["input"], words)
     return remedy if remedy.startswith("did") else ""
 
 
@@ -149,7 +151,7 @@ def _describe_other(item: Any, place: Place, known_keys: Callable[[Place], Itera
     if kind in ("component", "component_missing"):
         return context["message"], context["remedy"]
     if kind == "extra_forbidden":
-        return "unknown key", did_you_mean(str(place[-1]), known_keys(place[:-1]))
+        return "unknown key", suggest_names(str(place[-1]), known_keys(place[:-1]))
     if kind == "missing":
         return "missing", "write schema: 1" if place == ("schema",) else "this key has no default"
     if item["loc"] and item["loc"][-1] == "[key]":

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Row, Split
 
 SplitLabel = str
@@ -189,7 +189,7 @@ def refuse_unknown_samples(names: Sequence[str], known: Collection[str], place: 
     """Returns the problems of ids that no sample has: the first twenty one by one, and how many there are."""
     problems = []
     for name in names[:20]:
-        hint = did_you_mean(name, known)
+        hint = suggest_names(name, known)
         problems.append(Problem(place, f"unknown sample {name!r}", hint if hint.startswith("did") else ""))
     if len(names) > 20:
         problems.append(Problem(place, f"{len(names)} unknown samples altogether"))

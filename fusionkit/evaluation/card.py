@@ -16,7 +16,7 @@ from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
-from fusionkit.errors import RunError
+from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.inference.branches import trained_branches
@@ -32,10 +32,13 @@ from fusionkit.storage.records.card import (
     Intervals,
     PresentBranch,
     Selection,
-    Training,
 )
-from fusionkit.storage.records.document import describe_measures, figure
+from fusionkit.storage.records.document import describe_measures, figure, refuse_newer
 from fusionkit.storage.run_folder import RunFolder
+
+
+class OtherDataError(RunError):
+    """The data of a run are others than when it was trained."""
 
 
 def evaluate(
@@ -53,8 +56,10 @@ def evaluate(
         The card.
 
     Raises:
-        RunError: The run has not finished, or its weights are damaged or of another network.
+        RunError: The run has not finished, its data have changed since it was trained, or its weights are damaged or
+            of another network.
     """
+    refuse_newer(Card, run.card_file)
     card, predictions = make_card(run, device=device, resamples=resamples, datasets=datasets)
     run.write_predictions(predictions.tensors(), predictions.metadata())
     run.write_card(card)
@@ -84,9 +89,11 @@ def make_card(
         datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
-        RunError: The run has not finished, or its weights are damaged or of another network.
+        RunError: The run has not finished, its data have changed since it was trained, or its weights are damaged or
+            of another network.
     """
-    assembly = assemble(run.recipe, datasets)
+    assembly = assemble_run(run, datasets)
+    require_same_data(run, assembly)
     return describe_run(run, assembly, describe_protocol(assembly), device=device, resamples=resamples)
 
 
@@ -131,7 +138,7 @@ def describe_run(
         device=environment["device"],
         platform=environment["platform"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        training=Training(**run.environment),
+        training=run.environment,
         intervals=Intervals(
             method="percentile bootstrap over groups, or over samples that have none",
             level=0.95,
@@ -147,14 +154,32 @@ def describe_run(
     return card, predictions
 
 
+def assemble_run(run: RunFolder, datasets: Datasets | None = None) -> Assembly:
+    """Opens the data of a run, and divides them.
+
+    Args:
+        run: The run.
+        datasets: Datasets that are open; when left out it opens its own.
+
+    Raises:
+        RecipeError: The recipe of the run does not fit its data; the run is named.
+        DataError: As for `assemble`.
+    """
+    recipe = run.recipe
+    try:
+        return assemble(recipe, datasets)
+    except RecipeError as error:
+        raise RecipeError(error.problems, source=error.source or str(run.path / "recipe.yaml")) from None
+
+
 def require_same_data(run: RunFolder, assembly: Assembly) -> None:
     """Refuses a run whose data are others than when it was trained: its test part may have been trained on since.
 
     Raises:
-        RunError: They are.
+        OtherDataError: They are.
     """
     if run.is_of_other_data(assembly.data_hash):
-        raise RunError(f"{run.path}: its data have changed since it was trained; train it again")
+        raise OtherDataError(f"{run.path}: its data have changed since it was trained; train it again")
 
 
 def recipe_hash(recipe: Mapping[str, Any]) -> str:
@@ -218,7 +243,7 @@ class Judged:
     """A branch on the samples that it is judged on, for one target.
 
     Args:
-        rows: Their positions among all: those with a known target of which the branch says something.
+        rows: Their positions among all: those whose target is known and that the branch answers.
         said: Its distributions of them.
         wanted: Their targets.
         losses: Their losses; None where the branch has no scores.

@@ -18,7 +18,7 @@ FEATURE_ROWS = "feature_rows"
 
 
 @contextmanager
-def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
+def record_fusion(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
     """Keeps, while it lasts, what a fusion gives, batch by batch on the CPU.
 
     Yields:
@@ -47,14 +47,14 @@ def overheard(fusion: Fusion) -> Iterator[Mapping[str, list[Tensor]]]:
             handle.remove()
 
 
-def stored_features(
+def select_stored_features(
     features: Mapping[str, Tensor], heard: Mapping[str, Tensor], present: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
     """Selects the features that a run folder keeps, in half precision.
 
     Args:
         features: Normalised features f^_m by modality, ``(samples, features)``.
-        heard: What `overheard` kept, all batches together.
+        heard: What `record_fusion` kept, all batches together.
         present: By modality, which samples have it.
 
     Returns:
@@ -64,7 +64,7 @@ def stored_features(
 
     Example:
         >>> features, mask = {"a": torch.tensor([[1.0], [0.0]])}, {"a": torch.tensor([True, False])}
-        >>> stored_features(features, {}, mask)["feature/a"].flatten()
+        >>> select_stored_features(features, {}, mask)["feature/a"].flatten()
         tensor([1., nan], dtype=torch.float16)
     """
     samples = len(next(iter(present.values())))

@@ -103,7 +103,9 @@ def _describe_table(
     rates = {round(of.rate) for of in inputs.modalities.values() if of.rate is not None and not of.shape}
     return options | {
         "modalities": {
-            name: of.columns if of.of_numbers else {"column": of.columns[0], "rate": of.rate, "tensor": of.tensor}
+            name: {"column": of.columns, "fill": of.fill}
+            if of.of_numbers
+            else {"column": of.columns[0], "rate": of.rate, "tensor": of.tensor}
             for name, of in inputs.modalities.items()
         },
         "sample_rate": rates.pop() if len(rates) == 1 else None,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
-from fusionkit.evaluation.features import overheard, stored_features
+from fusionkit.evaluation.features import record_fusion, select_stored_features
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, FUSED, TrainedBranches
 from fusionkit.inference.scoring import collect_scores, distribute, find_spoken, score_batch
 from fusionkit.interfaces import Batch, ModelOutput
@@ -23,7 +23,7 @@ LABELS: Mapping[str, str] = {
     ENSEMBLE_LOG: "product of networks trained alone",
     CONSTANT: "constant answer of the training part",
 }
-"""How what is no single modality came about."""
+"""Origin of every branch that is not a single modality."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Predictions:
         scores: By branch and target, ``(samples, out_features)``; for branches that have scores.
         distributions: By branch and target; a row of a branch that is not `spoken` means nothing.
         trained: By branch, how it was trained.
-        features: What figures of features are drawn from, as `stored_features` names it.
+        features: What figures of features are drawn from, as `select_stored_features` names it.
     """
 
     sample_ids: tuple[str, ...]
@@ -58,7 +58,7 @@ class Predictions:
         """Returns the tensors for the run folder.
 
         ``distribution/<target>/<branch>``, ``target/<target>``, ``present/<modality>``, and the features that
-        `stored_features` names.
+        `select_stored_features` names.
         """
         stored = {f"target/{name}": values for name, values in self.targets.items()} | dict(self.features)
         stored |= {f"present/{name}": mask for name, mask in self.present.items()}
@@ -92,13 +92,13 @@ def predict_test_part(
     model = model.to(device).channels_last().eval()
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
-    with torch.inference_mode(), overheard(model.fusion) as heard:
+    with torch.inference_mode(), record_fusion(model.fusion) as heard:
         for batch in assembly.loader(assembly.test_ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
             with name_batch("evaluation", batch, device):
                 outputs.append(score_batch(model, branches, batch.to(device).inputs))
         predictions = gather_predictions(model, assembly, branches, outputs, batches, trained_on=trained_on)
-    features = stored_features(
+    features = select_stored_features(
         {name: torch.cat([output.features[name] for output in outputs]).cpu() for name in predictions.present},
         {name: torch.cat(parts) for name, parts in heard.items()},
         predictions.present,

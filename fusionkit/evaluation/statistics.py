@@ -1,4 +1,4 @@
-"""Statistics of a comparison whose units are folds: intervals, paired tests, and inferior cases.
+"""Statistics of a comparison whose units are folds: intervals, paired tests, and the folds that a single modality wins.
 
 Every fold's value is the mean over its seeds, so that seeds do not pass for independent evidence. The training parts
 of folds overlap, so values of folds are not independent either: the plain intervals and tests are a little too

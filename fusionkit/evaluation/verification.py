@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,13 @@ from torch import Tensor
 from fusionkit.config.validation import find_value
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES
-from fusionkit.evaluation.card import make_card
+from fusionkit.evaluation.card import OtherDataError, make_card
 from fusionkit.evaluation.predictions import Predictions
+from fusionkit.inference.branches import CONSTANT, ENSEMBLE_LOG
+from fusionkit.interfaces import LOSS
 from fusionkit.storage.files import read_json
 from fusionkit.storage.records.card import Card
-from fusionkit.storage.records.document import check_format
+from fusionkit.storage.records.document import EARLIER, check_format
 from fusionkit.storage.run_folder import RunFolder
 
 TOLERANCE = 1e-5
@@ -124,12 +127,15 @@ def verify(
         raise RunError(f"{path}: is a card of new data, which no run folder names; {remedy}")
     try:
         found, predictions = make_card(folder, device=device, resamples=_resamples(stated))
+    except OtherDataError as error:
+        damage = Finding("training.data", find_value(stated, ("training", "data")), str(error), holds=False)
+        return Verification(path, folder.path, tolerance, (damage,))
     except RunError as error:
         damage = Finding("weights", stated.get("weights_sha256"), str(error), holds=False)
         return Verification(path, folder.path, tolerance, (damage,))
     said, again = (dict(_statements({key: card.get(key) for key in CHECKED})) for card in (stated, found.plain()))
     if stated["format"] == Card.formats[0]:  # an earlier version made fewer statements; those that it made must hold
-        again = {what: value for what, value in again.items() if what in said}
+        again = {what: value for what, value in again.items() if what in said or _had_to_say(what, stated)}
     findings = [_compare(what, said.get(what), again.get(what), tolerance) for what in {**said, **again}]
     findings += _compare_predictions(folder, predictions, stated["targets"], tolerance)
     return Verification(path, folder.path, tolerance, tuple(findings))
@@ -140,7 +146,7 @@ def _compare_predictions(
 ) -> list[Finding]:
     """Compares the predictions of a run folder with those of the evaluation.
 
-    A branch of which the card says nothing, as one of an older version, needs none.
+    A branch needs no predictions where the card, as one of an older version, says nothing of it.
     """
     tensors, metadata = predictions.tensors(), predictions.metadata()
     try:
@@ -186,6 +192,31 @@ def _statements(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
         return
     for key, item in value.items():
         yield from _statements(item, f"{place}.{key}" if place else str(key))
+
+
+def _had_to_say(what: str, stated: Mapping[str, Any]) -> bool:
+    """Tells whether a card of format 1 had to make a statement.
+
+    Such cards state neither the groups of the test part nor kinds and measures of targets. Earlier ones of them have
+    neither the constant answer nor the ensemble by logarithms, and no metric that loss heads were given later.
+    """
+    if what == "protocol.test_groups":
+        return False
+    if not (match := _OF_TARGET.fullmatch(what)):
+        return True
+    key, branch, metric = match["key"], match["branch"], match["metric"]
+    if key != "branches":
+        return key not in ("kind", "measures")
+    if branch in (CONSTANT, ENSEMBLE_LOG) and branch not in _branches(stated["targets"], match["target"]):
+        return False
+    return metric is None or metric in (*EARLIER, LOSS.name)
+
+
+_OF_TARGET = re.compile(
+    r"targets\.(?P<target>\w+)\.(?P<key>\w+)"
+    r"(\.(?P<branch>[^.]+)(\.(where\.\w+\.)?metrics\.(?P<metric>[^.]+))?)?(\..*)?"
+)
+"""The place of a statement about a target; of a branch of it, and a metric of that, where it is about one."""
 
 
 def _compare(what: str, stated: Any, found: Any, tolerance: float) -> Finding:

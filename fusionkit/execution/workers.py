@@ -17,7 +17,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR
 """Signals that ask a process to keep what it has and leave; SLURM gives notice by the last two. Windows lacks them."""
 
 GRACE_SECONDS = 60.0
-"""How long a stopped job may take to write what it needs to go on."""
+"""Seconds that a stopped job has to write its state."""
 
 J = TypeVar("J")
 R = TypeVar("R")

@@ -8,17 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from fusionkit.config.recipe import build_component, load_recipe
+from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.data.assembly import complete_recipe, pick_fold
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_data
-from fusionkit.errors import Problem, RecipeError, RunError, did_you_mean
+from fusionkit.errors import RecipeError, RunError
 from fusionkit.experiments.compared_metric import Compared, find_compared_metric
 from fusionkit.experiments.experiment import Experiment
+from fusionkit.experiments.folds import choose_folds, protocol_splits
 from fusionkit.experiments.job import Job
 from fusionkit.experiments.specs.published import find_implausible
-from fusionkit.interfaces import Folds, Metric, Split
+from fusionkit.interfaces import Metric, Split
 from fusionkit.storage.files import folder_name
 
 Tuned = Mapping[tuple[str, str], Sequence[str]]
@@ -78,8 +79,8 @@ def make_agenda(
         file := next((path for path in (out, *out.parents) if os.path.exists(path) and not path.is_dir()), None)
     ) is not None:
         raise RunError(f"{file}: is a file, so no runs can be in it; name another folder")
-    splits = protocol_splits(experiment, datasets)
-    folds = _chosen_folds(experiment, splits)
+    splits = protocol_splits(experiment.first_recipe, datasets)
+    folds = choose_folds(experiment.spec.folds, splits)
     jobs = plan_jobs(experiment, folds, out, datasets, check_data=check_data, tuned=tuned)
     compared = find_compared_metric(experiment, datasets)
     names = [split.name for split in splits]
@@ -87,39 +88,6 @@ def make_agenda(
         raise RecipeError(problems)
     notes = tuple(datasets.open(experiment.first_recipe.data).notes)
     return Agenda(experiment, folds, compared, jobs, out, notes)
-
-
-def protocol_splits(experiment: Experiment, datasets: Datasets) -> tuple[Split, ...]:
-    """Divides the dataset into every fold of the protocol, whether the experiment runs it or not."""
-    recipe = experiment.first_recipe
-    folds: Folds = build_component(recipe.data.folds)
-    return folds.split(datasets.open(recipe.data).rows)
-
-
-def _chosen_folds(experiment: Experiment, splits: Sequence[Split]) -> tuple[Split, ...]:
-    """Returns the folds that an experiment runs over, in its order.
-
-    Raises:
-        RecipeError: It names folds that there are not, or one twice; all of them are listed.
-    """
-    if experiment.spec.folds == "all":
-        return tuple(splits)
-    chosen, problems = [], []
-    by_name = {split.name: split for split in splits}
-    for index, wanted in enumerate(experiment.spec.folds):
-        if isinstance(wanted, int) and 0 <= wanted < len(splits):
-            chosen.append(splits[wanted])
-        elif wanted in by_name:
-            chosen.append(by_name[str(wanted)])
-        else:
-            remedy = f"a position from 0 to {len(splits) - 1}, or a name; {did_you_mean(str(wanted), by_name)}"
-            problems.append(Problem(f"folds[{index}]", f"no fold {wanted!r}", remedy))
-            continue
-        if chosen[-1] in chosen[:-1]:
-            problems.append(Problem(f"folds[{index}]", f"fold {chosen[-1].name!r} stands twice", "list each once"))
-    if problems:
-        raise RecipeError(problems)
-    return tuple(chosen)
 
 
 def plan_jobs(

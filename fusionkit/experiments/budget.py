@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from fusionkit.config.initial_weights import drop_weights
 from fusionkit.config.schema import Recipe
@@ -18,7 +16,8 @@ from fusionkit.errors import Problem, RecipeError, RunError
 from fusionkit.execution.workers import use_one_thread
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.experiments.specs.comparison import ComparisonSpec
-from fusionkit.storage.files import read_json, replace_file
+from fusionkit.storage.records.document import save_document
+from fusionkit.storage.records.time_budget import TimeBudget, load_time_budget
 
 FILE = "budget.json"
 
@@ -57,12 +56,10 @@ def apply_budget(
 def _epochs_of_time(
     recipes: Mapping[str, Recipe], minutes: float, file: Path, datasets: Datasets, *, write: bool
 ) -> dict[str, int]:
-    known: dict[str, Any] = read_json(file) if os.path.exists(file) else {"minutes": minutes, "epochs": {}}
-    if not _is_whole(known):
-        raise RunError(f"{file}: is damaged; remove it, or choose another folder")
-    if known["minutes"] != minutes:
-        raise RunError(f"{file}: is of {known['minutes']} minutes, now {minutes:g}; choose another folder")
-    epochs: dict[str, int] = dict(known["epochs"])
+    known = load_time_budget(file) if os.path.exists(file) else None
+    if known is not None and known.minutes != minutes:
+        raise RunError(f"{file}: is of {known.minutes:g} minutes, now {minutes:g}; choose another folder")
+    epochs = dict(known.epochs) if known is not None else {}
     problems = []
     for variant, recipe in recipes.items():
         if variant in epochs:
@@ -77,15 +74,10 @@ def _epochs_of_time(
     if write:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(file, (json.dumps({"minutes": minutes, "epochs": epochs}, indent=2) + "\n").encode())
         except OSError as error:
             raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
+        save_document(file, TimeBudget(format=TimeBudget.formats[-1], minutes=minutes, epochs=epochs))
     return epochs
-
-
-def _is_whole(known: Mapping[str, Any]) -> bool:
-    epochs = known.get("epochs")
-    return "minutes" in known and isinstance(epochs, dict) and all(type(of) is int and of > 0 for of in epochs.values())
 
 
 def time_epoch(recipe: Recipe, datasets: Datasets) -> float:

@@ -9,7 +9,7 @@ import torch
 from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import build_head
 from fusionkit.data.sources import Datasets
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.experiments.experiment import Experiment
 from fusionkit.interfaces import LOSS, Metric, TargetKind
 
@@ -42,5 +42,5 @@ def find_compared_metric(experiment: Experiment, datasets: Datasets) -> Compared
     name = experiment.spec.metric or head.score
     known = [each.name for each in (*head.measures, LOSS)]
     if name not in known:
-        raise RecipeError([Problem("metric", f"{spec.type} has no {name!r}", did_you_mean(name, known))])
+        raise RecipeError([Problem("metric", f"{spec.type} has no {name!r}", suggest_names(name, known))])
     return Compared(head.measure(name), head.kind, head.measures)

@@ -51,7 +51,7 @@ class _OpenComparison(Study):
         jobs = plan_jobs(experiment, agenda.folds, self.out, datasets, tuned=None)
         return replace(agenda, experiment=experiment, jobs=jobs)
 
-    def _foreseen(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
+    def _foresee(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
         agenda = self._with_budget(agenda, datasets, write=False)
         trials = plan_trials(agenda, self._spec.tuning, datasets) if self._spec.tuning else ()
         return agenda, [*(job for trial in trials for job in trial.jobs), *agenda.jobs]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fusionkit.config.documents import read_document
+from fusionkit.config.components.registry import check_component
+from fusionkit.config.documents import parse_valid_part, read_document
 from fusionkit.config.recipe import check_document, load_recipe
 from fusionkit.config.schema import Recipe
-from fusionkit.config.shipped_recipes import find_beside
-from fusionkit.errors import Problem, RecipeError, did_you_mean
-from fusionkit.experiments.specs.experiment import ExperimentSpec
+from fusionkit.config.shipped_recipes import find_beside, locate_recipe
+from fusionkit.errors import Problem, RecipeError, suggest_names
+from fusionkit.experiments.folds import find_wrong_folds
+from fusionkit.experiments.specs.experiment import ExperimentSpec, find_misread
 from fusionkit.experiments.specs.published import find_misnamed
 from fusionkit.experiments.specs.targets import choose_targets, list_targets
+from fusionkit.experiments.specs.usual_variants import make_usual_variants
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, trained_branches
 
 
@@ -82,7 +85,7 @@ def load_experiment(
     """Reads an experiment file and checks the recipe of every variant.
 
     Args:
-        path: The YAML file.
+        path: The YAML file, or the name of a shipped experiment.
         overrides: ``key.path=value``; a first key of the experiment format (such as ``seeds``) changes the
             experiment, any other the recipe of every variant, after the variant's own overrides.
         kind: What the file may say.
@@ -100,28 +103,48 @@ def load_experiment(
               MRPN: {overrides: [model.fusion=mrpn]}
               audio: {of: late fusion, branch: audio}
     """
+    path = locate_recipe(path)
     own = {field.alias or name for name, field in kind.model_fields.items()}
     of_experiment = [text for text in overrides if text.partition("=")[0].split(".")[0] in own]
-    document, name = read_document(Path(path), of_experiment)
+    document, name = read_document(path, of_experiment)
     _refuse_other_documents(document.value, kind, name)
-    spec = check_document(kind, document, name)
     of_recipe = [text for text in overrides if text not in of_experiment]
-    source = _recipe_path(spec.recipe, Path(path))
-    recipes, problems = _recipes(spec, source, of_recipe)
-    problems += find_misnamed(spec.paper, spec.variants) if spec.paper else []
+    try:
+        spec, problems = check_document(kind, document, name), list[Problem]()
+    except RecipeError as error:
+        valid, found = parse_valid_part(kind, document, check_component)
+        problems = list(dict.fromkeys([*error.problems, *found]))
+        if valid is None:
+            raise RecipeError(problems, source=name) from None
+        spec = valid
+    source = _recipe_path(spec.recipe, path, problems)
+    listed = document.value.get("variants") or {}
+    if not listed:
+        try:
+            listed = make_usual_variants(load_recipe(source, [*spec.overrides, *of_recipe]))
+        except RecipeError as error:  # told once, not in every variant
+            raise RecipeError([*problems, *error.within(spec.recipe)], source=name) from None
+        spec = spec.model_copy(update={"variants": listed})
+    recipes, wrong = _recipes(spec, source, of_recipe)
+    problems += [*wrong, *find_misread(spec.variants, listed)]
+    problems += find_misnamed(spec.paper, listed) if spec.paper else []
     overrides_of = {name: (*spec.overrides, *variant.overrides, *of_recipe) for name, variant in spec.variants.items()}
     targets = choose_targets(spec, list_targets(spec, source, overrides_of, recipes), problems)
-    if problems:
+    if problems:  # what is checked below as well, as far as it can be told beside them
+        if recipes:
+            read = [name for name, variant in spec.variants.items() if (variant.of or name) in recipes]
+            problems += [*_find_wrong_branches(spec, recipes, read), *_contradictions(recipes)]
+            problems += find_wrong_folds(spec.folds, next(iter(recipes.values())))
         raise RecipeError(problems, source=name)
     recipes, alone, notes = _with_networks_alone(spec, source, of_recipe, recipes)
-    columns = _columns(spec, recipes, alone, problems)
-    problems += _contradictions(recipes)
+    problems = [*_find_wrong_branches(spec, recipes, spec.variants), *_contradictions(recipes)]
     if problems:
         raise RecipeError(problems, source=name)
+    columns = _columns(spec, recipes, alone)
     pooled = " and ".join(repr(column.name) for column in columns if column.automatic and column.branch in ENSEMBLES)
     if pooled and not notes:
         notes = (f"Added: {pooled}, of the uni-modal networks of {alone!r}.",)
-    return Experiment(Path(path), spec, recipes, columns, alone, targets, notes)
+    return Experiment(path, spec, recipes, columns, alone, targets, notes)
 
 
 def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSpec], name: str) -> None:
@@ -132,18 +155,19 @@ def _refuse_other_documents(given: Mapping[str, object], kind: type[ExperimentSp
         raise RecipeError(f"is a recipe, not {wanted}; run it with `fusionkit train`", source=name)
     if has_budget and not compares:
         raise RecipeError("is a comparison, not an experiment; run it with `fusionkit compare`", source=name)
-    if compares and "variants" in given and not has_budget:
+    if compares and {"variants", "recipe"} & set(given) and not has_budget:
         remedy = "run it with `fusionkit experiment`, or give it a budget, which every comparison has"
         raise RecipeError(f"is an experiment, not a comparison; {remedy}", source=name)
 
 
-def _recipe_path(recipe: str, experiment: Path) -> Path:
-    """Finds the recipe beside the experiment, or the shipped one of that name."""
+def _recipe_path(recipe: str, experiment: Path, problems: Sequence[Problem]) -> Path:
+    """Finds the recipe beside the experiment, or the shipped one of that name; else nothing more can be checked."""
     try:
         return find_beside(recipe, experiment)
     except RecipeError as error:
         remedy = f"a path relative to the experiment file, or a shipped recipe; {error.problems[0].remedy}"
-        raise RecipeError([Problem("recipe", f"there is no {recipe!r}", remedy)], source=str(experiment)) from None
+        absent = Problem("recipe", f"there is no {recipe!r}", remedy)
+        raise RecipeError([*problems, absent], source=str(experiment)) from None
 
 
 def _recipes(spec: ExperimentSpec, source: Path, overrides: Sequence[str]) -> tuple[dict[str, Recipe], list[Problem]]:
@@ -173,23 +197,30 @@ def _with_networks_alone(
     return {**recipes, name: added}, name, (note,)
 
 
-def _columns(
-    spec: ExperimentSpec, recipes: Mapping[str, Recipe], alone: str, problems: list[Problem]
-) -> tuple[Column, ...]:
+def _find_wrong_branches(spec: ExperimentSpec, recipes: Mapping[str, Recipe], variants: Iterable[str]) -> list[Problem]:
+    """Lists the variants that name a branch that is not trained, or a variant that trains no networks alone."""
+    problems = []
+    able = [each for each, recipe in recipes.items() if trained_branches(recipe).ensemble]
+    for name in variants:
+        variant, source = spec.variants[name], spec.variants[name].of or name
+        trained = trained_branches(recipes[source])
+        branch, judge = variant.branch or trained.main, variant.alone
+        if branch not in trained.names:
+            place = f"variants.{name}.branch"
+            problems.append(Problem(place, f"{source!r} trains no {branch!r}", suggest_names(branch, trained.names)))
+        unsure = judge in spec.variants and judge not in recipes and spec.variants[judge].of is None
+        if judge is not None and judge not in able and not unsure:  # one with mistakes of its own is told of those
+            message = f"{judge!r} trains no uni-modal networks alone"
+            problems.append(Problem(f"variants.{name}.alone", message, suggest_names(judge, able)))
+    return problems
+
+
+def _columns(spec: ExperimentSpec, recipes: Mapping[str, Recipe], alone: str) -> tuple[Column, ...]:
     columns = []
     for name, variant in spec.variants.items():
         source = variant.of or name
-        trained = trained_branches(recipes[source])
-        branch = variant.branch or trained.main
-        if branch not in trained.names:
-            place = f"variants.{name}.branch"
-            problems.append(Problem(place, f"{source!r} trains no {branch!r}", did_you_mean(branch, trained.names)))
-        judge = variant.alone or alone
-        if judge not in recipes or not trained_branches(recipes[judge]).ensemble:
-            able = [each for each, recipe in recipes.items() if trained_branches(recipe).ensemble]
-            message = f"{judge!r} trains no uni-modal networks alone"
-            problems.append(Problem(f"variants.{name}.alone", message, did_you_mean(judge, able)))
-        columns.append(Column(name, source, branch, judge))
+        branch = variant.branch or trained_branches(recipes[source]).main
+        columns.append(Column(name, source, branch, variant.alone or alone))
     # Of one modality alone an ensemble is that modality.
     pooled = ENSEMBLES if len(recipes[alone].model.modalities) > 1 else ()
     for branch in (*pooled, CONSTANT):
@@ -205,7 +236,7 @@ _OTHER_NAMES = {
     ENSEMBLE_LOG: "product of networks alone",
     CONSTANT: "constant of the training part",
 }
-"""What columns that are added are called where a variant has their name."""
+"""Names of added columns where a variant already has the usual name."""
 
 
 def _contradictions(recipes: Mapping[str, Recipe]) -> list[Problem]:

@@ -111,7 +111,7 @@ def do(job: Job, datasets: Datasets, *, progress: bool = False) -> Failure | Non
 def run_jobs(jobs: Sequence[Job], datasets: Datasets, processes: int, report: Report) -> list[Failure]:
     """Does all jobs, each on one thread, and reports every end.
 
-    With one process they run in this one; with several in workers, of which each opens its own datasets and keeps them
+    With one process they run in this one; with several in workers. Each worker opens its own datasets and keeps them
     from run to run. A worker that dies fails its run only. Ctrl-C asks the workers to write their checkpoints and waits
     for them.
 

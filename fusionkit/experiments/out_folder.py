@@ -10,14 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fusionkit.errors import RunError
-from fusionkit.storage.locks import LOCK, sole_worker
+from fusionkit.storage.locks import LOCK, lock_folder
+from fusionkit.storage.run_folder import RunFolder
 
 _LONGEST_NAME = 255
 """Bytes of a file's name that every common file system allows."""
 
 
 @contextmanager
-def sole_experiment(out: Path) -> Iterator[None]:
+def claim_out_folder(out: Path) -> Iterator[None]:
     """Makes the folder of the runs; within it no other experiment works there.
 
     A folder that it has made goes again where an error leaves nothing in it.
@@ -27,7 +28,7 @@ def sole_experiment(out: Path) -> Iterator[None]:
     """
     is_new = not out.exists()
     _make_folder(out)
-    with sole_worker(out):
+    with lock_folder(out):
         try:
             yield
         except BaseException:
@@ -47,7 +48,16 @@ def _make_folder(out: Path) -> None:
 
 
 def refuse_no_place(out: Path) -> None:
-    """Finds that the folder of the runs could not be made or written, without making it; the agenda finds a file."""
+    """Finds that the folder of the runs is a run itself, or could not be made or written, without making it.
+
+    A file in its place is found by the agenda. What else lies in the folder stays as it is: an experiment may stand
+    beside the user's own files, since it writes under names of its own.
+
+    Raises:
+        RunError: No runs can be kept there.
+    """
+    if RunFolder(out).begun:
+        raise RunError(f"{out}: is a run of `fusionkit train`; take a new folder, or that of the same experiment")
     try:
         nearest = next(place for place in (out.absolute(), *out.absolute().parents) if _is_there(place))
         longest = max(len(os.fsencode(part)) for part in out.absolute().relative_to(nearest).parts or ("",))

@@ -105,7 +105,7 @@ def prepare_films(
 
 
 def estimate_films(recipes: Iterable[Recipe], datasets: Datasets, *, timed: int = 3) -> list[PreparationCost]:
-    """Tells what preparing the films of recipes will cost, of those datasets of which some are not prepared.
+    """Estimates the cost of preparing the films of recipes, for every dataset with unprepared films.
 
     Args:
         recipes: The recipes.
@@ -144,7 +144,7 @@ def find_missing_pretraining(experiment: Experiment) -> list[Pretraining]:
     for folder, recipe in experiment.spec.pretraining.items():
         own = tuple(sorted(path for path in wanted if path.parent == Path(os.path.expanduser(folder))))
         if own:
-            without = _overrides_without(experiment, own)
+            without = _write_overrides_without(experiment, own)
             found.append(Pretraining(recipe, experiment.path, Path(os.path.expanduser(folder)), own, without))
     return found
 
@@ -209,7 +209,7 @@ def check_networks(jobs: Sequence[Job]) -> None:
         raise RecipeError(problems)
 
 
-def _overrides_without(experiment: Experiment, files: Collection[Path]) -> tuple[str, ...]:
+def _write_overrides_without(experiment: Experiment, files: Collection[Path]) -> tuple[str, ...]:
     """Writes what to add to the command where files of weights are not to be had."""
     source = find_beside(experiment.spec.recipe, experiment.path)
     written = read_document(source, experiment.spec.overrides)[0].value["model"]["modalities"]

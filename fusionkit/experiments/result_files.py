@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.report.figures.folds import draw_figures
 from fusionkit.report.text.tables import markdown
-from fusionkit.storage.experiment_folder import further_results
-from fusionkit.storage.files import as_json, folder_name, read_json, replace_file
+from fusionkit.storage.experiment_folder import find_further_results
+from fusionkit.storage.files import as_json, folder_name, replace_file
+from fusionkit.storage.records.document import load_document, refuse_newer
 from fusionkit.storage.records.results import Results
 
 
@@ -24,8 +25,9 @@ def write_results(results: Results, out: Path) -> Results:
     ``results.<target>.json``, ``table.<target>.md`` and ``figures/<target>``: none overwrites another.
 
     Raises:
-        RunError: They cannot be written.
+        RunError: They cannot be written, or a later version wrote those that are there.
     """
+    refuse_newer_results(out, [results.target])
     suffix = _suffix_of(results, out)
     try:
         replace_file(out / f"results{suffix}.json", as_json(results.plain()))
@@ -37,27 +39,42 @@ def write_results(results: Results, out: Path) -> Results:
     return results
 
 
+def refuse_newer_results(out: Path, targets: Sequence[str]) -> None:
+    """Refuses to overwrite what a later version wrote of an experiment of these targets.
+
+    Raises:
+        RunError: There are such results.
+    """
+    for suffix in ("", *(f".{folder_name(target)}" for target in targets)):
+        refuse_newer(Results, out / f"results{suffix}.json")
+
+
 def _suffix_of(results: Results, out: Path) -> str:
     """Returns what the files of a target have in their names; of the first target of these recipes nothing."""
     try:
-        first = read_json(out / "results.json")
+        first = load_document(Results, out / "results.json")
     except RunError:
         return ""  # there is none, or it is damaged
-    given, there = results.recipes, first.get("recipes", {})
-    if not isinstance(there, dict):
-        return ""  # it is damaged
+    given, there = results.recipes, first.recipes
     if not there or not all(_same_results(there[variant], given[variant]) for variant in given.keys() & there.keys()):
-        for part, stale in further_results(out).items():  # of other recipes
-            stale.unlink()
-            (out / f"table.{part}.md").unlink(missing_ok=True)
+        _remove_further_results(out, first)
         return ""
-    return "" if first.get("target") == results.target else f".{folder_name(results.target)}"
+    return "" if first.target == results.target else f".{folder_name(results.target)}"
 
 
-def _same_results(there: object, given: Mapping[str, Any]) -> bool:
+def _remove_further_results(out: Path, first: Results) -> None:
+    """Removes results of further targets, which are of other recipes. What cannot be read may be a user's own file."""
+    for part, file in find_further_results(out, first).items():
+        try:
+            load_document(Results, file)
+        except RunError:
+            continue
+        file.unlink()
+        (out / f"table.{part}.md").unlink(missing_ok=True)
+
+
+def _same_results(there: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
     """Tells whether runs of two recipes have the same results, as if they differ in ``data.workers`` alone."""
-    if not isinstance(there, dict):
-        return False
     if json.dumps(there) == json.dumps(given):
         return True
     try:

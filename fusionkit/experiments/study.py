@@ -19,7 +19,7 @@ from fusionkit.experiments.compared_metric import find_compared_metric
 from fusionkit.experiments.cost import ExperimentCost, estimate_cost
 from fusionkit.experiments.experiment import Experiment, load_experiment
 from fusionkit.experiments.job import Failure, Job, is_finished, run_jobs
-from fusionkit.experiments.out_folder import refuse_no_place, sole_experiment
+from fusionkit.experiments.out_folder import claim_out_folder, refuse_no_place
 from fusionkit.experiments.prerequisites import (
     check_networks,
     check_pretraining,
@@ -28,7 +28,7 @@ from fusionkit.experiments.prerequisites import (
     prepare_films,
     pretrain,
 )
-from fusionkit.experiments.result_files import write_results
+from fusionkit.experiments.result_files import refuse_newer_results, write_results
 from fusionkit.experiments.results import make_results
 from fusionkit.storage.environment import DEVICE
 from fusionkit.storage.records.results import Results
@@ -51,6 +51,7 @@ class Study(ABC):
 
     def __init__(self, experiment: Experiment, out: Path, *, tuned: Tuned | None = UNCHANGED) -> None:
         refuse_no_place(out)
+        refuse_newer_results(out, experiment.targets)
         self.experiment, self.out, self.datasets, self._tuned = experiment, out, Datasets(), tuned
         self._of_films = any(self.datasets.source(recipe.data).clips for recipe in experiment.recipes.values())
         if self._of_films:  # what is wrong is said by what datasets list, before films are prepared for hours
@@ -75,7 +76,7 @@ class Study(ABC):
         check_pretraining(find_missing_pretraining(self.experiment), self.datasets)
 
     def estimate_films(self, *, timed: int = 3) -> list[PreparationCost]:
-        """Tells what preparing the films of the experiment will cost, of datasets of which some are not prepared.
+        """Estimates the cost of preparing the films of the experiment, for every dataset with unprepared films.
 
         Args:
             timed: How many clips of each are prepared for the clock.
@@ -118,7 +119,7 @@ class Study(ABC):
         agenda, datasets = self._listed, self.datasets.with_films("foreseen")
         if not self.estimate_films(timed=0):
             agenda, datasets = self.agenda, self.datasets
-        agenda, jobs = self._foreseen(agenda, datasets)
+        agenda, jobs = self._foresee(agenda, datasets)
         waiting = [job for job in jobs if not is_finished(job)]
         return estimate_cost(agenda, waiting, datasets, processes or count_runs_at_a_time())
 
@@ -146,12 +147,12 @@ class Study(ABC):
             RunError: The folder cannot be written, another process works in it, or the results cannot be written.
         """
         self.check_pretraining()
-        with sole_experiment(self.out):
+        with claim_out_folder(self.out):
             self.prepare(processes=processes, progress=progress)
             return self._run(processes, progress=progress)
 
     @abstractmethod
-    def _foreseen(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
+    def _foresee(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
         """Returns the agenda and all jobs whose cost is to be estimated."""
 
     @abstractmethod
@@ -162,7 +163,7 @@ class Study(ABC):
 class _OpenExperiment(Study):
     """An experiment that is open."""
 
-    def _foreseen(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
+    def _foresee(self, agenda: Agenda, datasets: Datasets) -> tuple[Agenda, Sequence[Job]]:
         return agenda, agenda.jobs
 
     def _run(self, processes: int | None, *, progress: bool) -> Results:

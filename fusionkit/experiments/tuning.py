@@ -102,7 +102,7 @@ def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure])
     """Chooses by variant and fold the trial that is best in the mean over inner folds; of equal ones the first.
 
     It is judged by the branch that the variant's own column reads, which is its main branch unless the file says
-    another. A trial of which a run failed is not chosen; where all failed it is the first, the recipe as it stands.
+    another. A trial with a failed run is not chosen; where all failed it is the first, the recipe as it stands.
     """
     failed, sign = {failure.job.folder for failure in failures}, agenda.metric.sign
     by_cell: dict[tuple[str, str], list[Trial]] = {}
@@ -110,7 +110,7 @@ def choose(agenda: Agenda, trials: Sequence[Trial], failures: Sequence[Failure])
         by_cell.setdefault((trial.variant, trial.fold), []).append(trial)
     choices = {}
     for (variant, fold), cell in by_cell.items():
-        branch = _judged_branch(agenda, variant)
+        branch = _find_judged_branch(agenda, variant)
         values = [_value(agenda, trial, branch, failed) for trial in cell]
         known = {at: value for at, value in enumerate(values) if value is not None}
         best = cell[max(known, key=lambda at: sign * known[at], default=0)]
@@ -136,13 +136,13 @@ def describe_choices(choices: Mapping[tuple[str, str], Choice]) -> list[ChosenTr
 def _check_metric(agenda: Agenda) -> None:
     if agenda.metric != LOSS:
         return
-    averaged = [name for name in agenda.experiment.recipes if _judged_branch(agenda, name) == ENSEMBLE]
+    averaged = [name for name in agenda.experiment.recipes if _find_judged_branch(agenda, name) == ENSEMBLE]
     if averaged:
         message = f"an average of networks has no loss, so no trial of {', '.join(averaged)} could be chosen"
         raise RecipeError([Problem("metric", message, "a metric of the loss head, or no tuning")])
 
 
-def _judged_branch(agenda: Agenda, variant: str) -> str:
+def _find_judged_branch(agenda: Agenda, variant: str) -> str:
     own = (column.branch for column in agenda.experiment.columns if column.name == column.runs == variant)
     return next(own, trained_branches(agenda.experiment.recipes[variant]).main)
 

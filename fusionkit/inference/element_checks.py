@@ -14,7 +14,7 @@ from fusionkit.models.inputs import refuse_other_numbers
 from fusionkit.nn.jagged import Jagged
 
 State = tuple[str, tuple[tuple[int, int], ...]]
-"""What elements were encoded by: precision and device; where each weight is, and how often it was changed."""
+"""State of encoders: precision and device, then address and number of changes of each weight."""
 
 NEVER: State = ("", ())
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fusionkit.config.schema import Recipe
 from fusionkit.config.trust import allow
 from fusionkit.data.readers.files import expand_path
-from fusionkit.errors import FusionKitError, RunError, did_you_mean
+from fusionkit.errors import FusionKitError, RunError, suggest_names
 from fusionkit.inference.branches import trained_branches
 from fusionkit.inference.predictor import Precision, Predictor
 from fusionkit.inference.trained import find_inputs, load_network
@@ -62,7 +62,7 @@ def load(
     branches = trained_branches(recipe)
     main = branch or own
     if main is not None and main not in branches.names:
-        raise RunError(f"{runs[0].path}: the branch {main!r} is not trained; {did_you_mean(main, branches.names)}")
+        raise RunError(f"{runs[0].path}: the branch {main!r} is not trained; {suggest_names(main, branches.names)}")
     return Predictor(networks, branches, recipe, inputs, main=main, device=device, precision=precision)
 
 
@@ -82,13 +82,13 @@ def _find_runs(
     columns = {column.name: column for column in experiment.results.columns}
     if variant not in columns:
         asked = f"no variant {variant!r}" if variant is not None else "is an experiment; name a variant"
-        raise RunError(f"{folder}: {asked}; {did_you_mean(variant or '', columns)}")
+        raise RunError(f"{folder}: {asked}; {suggest_names(variant or '', columns)}")
     chosen = experiment.rows(variant)
     for name, wanted in (("fold", fold), ("seed", seed)):
         known = list(dict.fromkeys(str(getattr(row, name)) for row in chosen))
         chosen = [row for row in chosen if wanted is None or str(getattr(row, name)) == str(wanted)]
         if not chosen:
-            raise RunError(f"{folder}: no run of {name} {wanted!r}; {did_you_mean(str(wanted), known)}")
+            raise RunError(f"{folder}: no run of {name} {wanted!r}; {suggest_names(str(wanted), known)}")
     return [experiment.run(row.run) for row in chosen], columns[variant].branch
 
 

@@ -68,8 +68,8 @@ def distribute(head_of: HeadOf, branches: TrainedBranches, scores: ByBranch, pre
     if branches.ensemble:
         for target in next(iter(said.values())):
             alone, kind = {name: said[name][target] for name in branches.alone}, head_of(target, None).kind
-            said.setdefault(ENSEMBLE, {})[target] = average_of_present(alone, present)
-            said.setdefault(ENSEMBLE_LOG, {})[target] = product_of_present(alone, present, kind)
+            said.setdefault(ENSEMBLE, {})[target] = average_present(alone, present)
+            said.setdefault(ENSEMBLE_LOG, {})[target] = multiply_present(alone, present, kind)
     return said
 
 
@@ -82,7 +82,7 @@ def find_spoken(branch: str, present: Mapping[str, Tensor]) -> Tensor:
     return present[branch]
 
 
-def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
+def average_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor:
     r"""Returns the ensemble: the mean of the distributions of the modalities that a sample has; zero where it has none.
 
     .. math::
@@ -90,7 +90,7 @@ def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
 
     Example:
         >>> said = {"a": torch.tensor([[1.0], [3.0]]), "b": torch.tensor([[3.0], [0.0]])}
-        >>> average_of_present(said, {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])})
+        >>> average_present(said, {"a": torch.tensor([True, True]), "b": torch.tensor([True, False])})
         tensor([[2.],
                 [3.]])
     """
@@ -99,7 +99,7 @@ def average_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
     return said.sum(dim=0) / masks.sum(dim=0).clamp(min=1)
 
 
-def product_of_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: TargetKind) -> Tensor:
+def multiply_present(distributions: Mapping[str, Tensor], present: Mapping[str, Tensor], kind: TargetKind) -> Tensor:
     r"""Returns the ensemble by logarithms: the geometric mean of probabilities, renormalised.
 
     .. math::
@@ -121,18 +121,18 @@ def product_of_present(distributions: Mapping[str, Tensor], present: Mapping[str
 
     Example:
         >>> said = {"a": torch.tensor([[0.9, 0.1]]), "b": torch.tensor([[0.5, 0.5]])}
-        >>> product_of_present(said, dict.fromkeys(said, torch.tensor([True])), "classes")
+        >>> multiply_present(said, dict.fromkeys(said, torch.tensor([True])), "classes")
         tensor([[0.7500, 0.2500]])
     """
     if kind == "numbers":
-        return average_of_present(distributions, present)
+        return average_present(distributions, present)
     least = {name: torch.finfo(said.dtype).tiny for name, said in distributions.items()}
     logs = {name: said.clamp(min=least[name]).log() for name, said in distributions.items()}
     if kind == "classes":
-        pooled = average_of_present(logs, present).softmax(dim=1)
+        pooled = average_present(logs, present).softmax(dim=1)
     else:
         absent = {name: (1 - said).clamp(min=least[name]).log() for name, said in distributions.items()}
-        pooled = (average_of_present(logs, present) - average_of_present(absent, present)).sigmoid()
+        pooled = (average_present(logs, present) - average_present(absent, present)).sigmoid()
     anyone = torch.stack([present[name] for name in distributions]).any(dim=0)
     return pooled.masked_fill(~anyone[:, None], 0.0)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.errors import ShapeError, suggest_names
 from fusionkit.inference.element_checks import (
     NEVER,
     State,
@@ -35,10 +35,10 @@ class Stream:
     .. math::
         \mathrm{predict}() = \mathrm{model}(\{m: x_m[-w_m:]\})
 
-    to rounding, however the elements :math:`x_m` were portioned; :math:`w_m` is the window. A modality of which nothing
-    was pushed is missing, as in the model. What encoders that take every element by itself (`ElementEncoder`) say of an
-    element is computed once and kept as long as the window holds the element, so a prediction costs what aggregators,
-    fusion and heads cost.
+    to rounding, however the elements :math:`x_m` were portioned; :math:`w_m` is the window. A modality without
+    pushed elements is missing, as in the model. What encoders that take every element by itself (`ElementEncoder`) say
+    of an element is computed once and kept as long as the window holds the element, so a prediction costs what
+    aggregators, fusion and heads cost.
 
     **Which encoders run when.** Of a chain, the encoders before the first that sees neighbours (`conv1d`, `log_mel`,
     `spectrogram`) run at a push. That one and all behind it run at every prediction, over what is kept before it: of a
@@ -209,7 +209,7 @@ class Stream:
             return
         if modality in self._model.branches:
             raise ShapeError(f"{where}: {modality!r} has no window; state one when the stream is made")
-        raise ShapeError(f"{where}: unknown modality {modality!r}; {did_you_mean(modality, self._names)}")
+        raise ShapeError(f"{where}: unknown modality {modality!r}; {suggest_names(modality, self._names)}")
 
     def _encode_sequence(self, modality: str) -> Jagged:
         if modality in self._lines and self._lines[modality].kept.count:

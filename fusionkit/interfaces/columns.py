@@ -14,12 +14,14 @@ class ModalityColumns:
         columns: The column of its files, or the columns of its numbers.
         of_numbers: Whether they hold numbers, one static vector.
         whole: Whether all of these numbers are whole, and so given as such.
+        fill: By column what stands in for an empty cell of a vector; behind the numbers it has a mark for each.
         tensor: Which tensor of a safetensors file; None where it holds only one.
     """
 
     columns: tuple[str, ...]
     of_numbers: bool = False
     whole: bool = False
+    fill: tuple[float, ...] | None = None
     tensor: str | None = None
 
 

@@ -25,7 +25,7 @@ class Metric:
         name: The name under which `LossHead.metrics` gives it.
         higher_is_better: Whether more of it is better.
         share: Whether it is a share: shown in per cent, its differences in points.
-        of_samples: Whether it is the share of the samples of which something holds, so that one of n is worth 1/n.
+        of_samples: Whether it is a share of samples, so that one of n is worth 1/n.
         has_unit: Whether it is in the target's own unit, as errors of numbers are.
         low: The least value that it can have; None where there is none.
         high: The greatest value that it can have; None where there is none.

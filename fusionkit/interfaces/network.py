@@ -16,7 +16,7 @@ from torch.utils._pytree import register_pytree_node
 from fusionkit.nn.jagged import Jagged
 
 NUMBERS_AT_ONCE = 2**23
-"""What an encoder is given at once in evaluation where nobody says, in numbers: 668 images of 112 x 112."""
+"""Numbers that an encoder is given at once in evaluation by default: 668 images of 112 x 112."""
 
 
 def count_at_once(shape: tuple[int, ...]) -> int:
@@ -105,8 +105,8 @@ class ModelOutput:
     """The output of a `FusionModel`. Absent modalities have zeros in `features` and in `unimodal`.
 
     Args:
-        fused: Scores of the fused branch by target, ``(batch, out_features)``, of which `LossHead.distribution` makes
-            probabilities, or numbers in the target's unit; empty when only branches were asked for.
+        fused: Scores of the fused branch by target, ``(batch, out_features)``. `LossHead.distribution` turns them into
+            probabilities, or into numbers in the target's unit. Empty when only branches were asked for.
         unimodal: Scores by modality and target; empty in evaluation mode unless asked for.
         features: Normalised features f^_m by modality, before dropout and fusion, ``(batch, features)``.
         present: Which samples have the modality, ``(batch,)`` bool.

@@ -24,7 +24,7 @@ def build(spec: ModelSpec | Recipe | Mapping[str, Any] | str | Path, dataset: Da
     """Builds the network of a model spec or of a recipe.
 
     Args:
-        spec: A `ModelSpec` or `Recipe`, a mapping of either, or the path of a recipe.
+        spec: A `ModelSpec` or `Recipe`, a mapping of either, or a recipe's path or shipped name.
         dataset: What says shapes of elements and classes of targets where the spec leaves them out; a recipe's own
             dataset is opened where they are needed and none is given.
 

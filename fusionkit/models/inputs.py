@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.errors import ShapeError, suggest_names
 from fusionkit.models.branch import Branch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tensor_checks import refuse_odd_kind
@@ -28,6 +28,9 @@ def pack_inputs(inputs: Inputs, branches: Mapping[str, Branch], weight: Tensor) 
     Raises:
         ShapeError: No or an unknown modality, elements of another shape or dtype, or batches of different sizes.
     """
+    if not isinstance(inputs, Mapping):
+        wanted = f"a mapping from modality to tensor is expected, with keys of {', '.join(branches)}"
+        raise ShapeError(f"inputs: {wanted}; given {type(inputs).__name__}")
     refuse_unknown("inputs", inputs, branches)
     if not inputs:
         raise ShapeError(f"inputs: no modality is given; known: {', '.join(branches)}")
@@ -54,7 +57,7 @@ def refuse_unknown(where: str, names: Iterable[str], known: Iterable[str]) -> No
     known = tuple(known)
     for name in names:
         if name not in known:
-            raise ShapeError(f"{where}: unknown modality {name!r}; {did_you_mean(name, known)}")
+            raise ShapeError(f"{where}: unknown modality {name!r}; {suggest_names(str(name), known)}")
 
 
 def as_jagged(name: str, value: Jagged | Tensor, shape: tuple[int, ...]) -> Jagged:

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from fusionkit.errors import ShapeError, TrainingError, did_you_mean
+from fusionkit.errors import ShapeError, TrainingError, suggest_names
 from fusionkit.interfaces import ElementEncoder, FeatureHook, Fusion, LossHead, ModelOutput
 from fusionkit.models.branch import Branch, ByName, apply_dropout, name_modality
 from fusionkit.models.inputs import Inputs, pack_inputs, refuse_unknown
-from fusionkit.models.losses import compute_losses, compute_sample_losses
+from fusionkit.models.losses import compute_losses, compute_sample_losses, explain_absent
 from fusionkit.nn.activation_checkpointing import call_beside_statistics
 from fusionkit.nn.distributed import link_to_all
 from fusionkit.nn.jagged import Jagged
@@ -193,7 +193,7 @@ class FusionModel(nn.Module):
         """
         for name, given in targets.items():
             if name not in self.heads:
-                raise ShapeError(f"targets: unknown target {name!r}; {did_you_mean(name, self.targets)}")
+                raise ShapeError(f"targets: unknown target {name!r}; {suggest_names(name, self.targets)}")
             known = given[self.head(name).find_known(given)]
             unimodal = [self.head(name, each) for each in self.modalities if name in self.branch(each).heads]
             for head in (self.head(name), *unimodal) if len(known) else ():
@@ -219,11 +219,12 @@ class FusionModel(nn.Module):
             weights: By term, a weight per sample.
 
         Raises:
-            ShapeError: A target of the model is missing from `targets`, or has another number of samples.
+            ShapeError: A target of the model is missing from `targets`, has another number of samples, or is no tensor
+                of what its loss head encodes. A class that there is not is refused on the CPU.
         """
         absent = sorted(set(self.targets) - set(targets))
         if absent:
-            raise ShapeError(f"targets: {absent} missing; mark a sample without a target by a negative number or NaN")
+            raise ShapeError(explain_absent(absent, targets, self.targets))
         return compute_losses(self.head_of, output, {name: targets[name] for name in self.targets}, weights or {})
 
     def loss_of(

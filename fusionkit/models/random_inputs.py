@@ -11,7 +11,7 @@ from torch import nn
 
 from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import Recipe
-from fusionkit.errors import RecipeError, did_you_mean
+from fusionkit.errors import RecipeError, suggest_names
 from fusionkit.interfaces import Aggregator, Encoder, Transform
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.models.branch import Branch
@@ -45,7 +45,7 @@ def assume_lengths(model: FusionModel, given: Mapping[str, int] | None = None) -
     """
     for name, length in (given or {}).items():
         if name not in model.modalities:
-            raise RecipeError(f"length: no modality {name!r}; {did_you_mean(name, model.modalities)}")
+            raise RecipeError(f"length: no modality {name!r}; {suggest_names(name, model.modalities)}")
         if not 1 <= length <= MOST_ELEMENTS:
             raise RecipeError(f"length: {name} cannot have {length} elements; at least one, at most {MOST_ELEMENTS:,}")
     return {name: (given or {}).get(name) or assume_length(model.branch(name)) for name in model.modalities}

@@ -22,13 +22,13 @@ _SAID = (
     "ALLOC_FAILED",
     "Invalid buffer size",
 )
-"""What PyTorch says where it has no class for it: on CPUs, of sizes that no number holds, and in libraries of GPUs."""
+"""Words of PyTorch's errors without a class of their own: on CPUs, for impossible sizes, and in libraries of GPUs."""
 
 FEWER_SAMPLES = "lower data.batch_size or data.budget and raise train.accumulate instead"
-"""What lets a step of training take less memory and learn the same."""
+"""Advice for a training step: less memory, the same learning."""
 
 SMALLER_BATCHES = "lower data.batch_size or data.budget, or the chunk of a modality with long clips"
-"""What lets a forward pass take less memory."""
+"""Advice for a forward pass: less memory."""
 
 
 def is_full(error: BaseException) -> bool:

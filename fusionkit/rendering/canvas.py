@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from fusionkit.rendering.looks import Colour
 
 DETAIL = 2
-"""How many times larger than the frame everything is drawn."""
+"""Factor by which everything is drawn larger than the frame."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from fusionkit.errors import DataError, Problem, RunError, did_you_mean
+from fusionkit.errors import DataError, Problem, RunError, suggest_names
 from fusionkit.execution.workers import Death, run_jobs
 from fusionkit.rendering.actors import make_generator
 from fusionkit.rendering.emotions import EMOTIONS
@@ -225,7 +225,7 @@ def _check(
             problems.append(Problem(place, "is empty", "name one at least"))
         for value in values:
             if str(value) not in known:
-                problems.append(Problem(place, f"{value!r} is not one of them", did_you_mean(str(value), known)))
+                problems.append(Problem(place, f"{value!r} is not one of them", suggest_names(str(value), known)))
         if len(set(values)) != len(values):
             problems.append(Problem(place, "names something twice"))
     if processes < 1:

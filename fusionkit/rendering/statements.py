@@ -21,7 +21,7 @@ VOWELS: Mapping[str, tuple[float, float, float]] = {
 """The first three formants of men in Hz (Peterson and Barney 1952, table II; ``@``, a neutral tract, is ours)."""
 
 ROUNDING: Mapping[str, float] = {"i": -0.6, "I": -0.4, "E": -0.3, "a": -0.2, "O": 0.7, "U": 0.7, "u": 1.0, "R": 0.3}
-"""How rounded (1) or spread (-1) the lips are in a vowel."""
+"""Shape of the lips in a vowel: 1 is rounded, -1 spread."""
 
 CONSONANTS: Mapping[str, tuple[str, float]] = {
     "p": ("plosive", 900),

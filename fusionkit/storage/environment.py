@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from fusionkit import version
-from fusionkit.errors import FusionKitError, did_you_mean
+from fusionkit.errors import FusionKitError
 from fusionkit.version import __version__
 
 DEVICE = "FUSIONKIT_DEVICE"
@@ -62,7 +62,10 @@ def choose_device(name: str | None) -> torch.device:
     known = [*(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus)), "cpu"]
     known += ["mps"] if torch.backends.mps.is_available() else []
     if name is not None and name not in known:
-        raise FusionKitError(f"device {name!r}: this machine has none of that name; {did_you_mean(name, known)}")
+        # Names are not guessed: "gpu" is meant, "cpu" is nearest to it, and the difference is what matters.
+        unseen = "" if gpus or "mps" in known else " (PyTorch sees no GPU here)"
+        listed = ", ".join(known)
+        raise FusionKitError(f"device {name!r}: this machine has none of that name; known: {listed}{unseen}")
     return torch.device(name or ("cuda" if gpus else "cpu"))
 
 

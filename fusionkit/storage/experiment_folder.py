@@ -36,8 +36,12 @@ class Said:
     feature_rows: NDArray[np.int64]
 
 
+_WRITERS = "`fusionkit experiment` or `fusionkit compare`"
+"""Commands that leave such a folder."""
+
+
 class ExperimentFolder:
-    """The folder that `fusionkit experiment` left; make one with `open`.
+    """The folder that an experiment or a comparison left; make one with `open`.
 
     Args:
         path: The folder.
@@ -58,13 +62,11 @@ class ExperimentFolder:
         folder = Path(path)
         file = folder / "results.json"
         if not os.path.isdir(folder):
-            raise RunError(f"{folder}: is no folder; name the one that `fusionkit experiment` wrote with --out")
-        if os.path.isfile(folder / "recipe.yaml") and not os.path.isfile(file):
-            raise RunError(f"{folder}: holds one run; a report is of an experiment (`fusionkit experiment`)")
+            raise RunError(f"{folder}: is no folder; name the one that {_WRITERS} wrote with --out")
+        if RunFolder(folder).begun and not os.path.isfile(file):
+            raise RunError(f"{folder}: holds one run; a report is of an experiment or a comparison ({_WRITERS})")
         if not os.path.exists(file):
-            raise RunError(
-                f"{folder}: holds no results.json; `fusionkit experiment` writes it when its runs have ended"
-            )
+            raise RunError(f"{folder}: holds no results.json; {_WRITERS} writes it when the runs have ended")
         return cls(folder, load_document(Results, file))
 
     @classmethod
@@ -75,7 +77,7 @@ class ExperimentFolder:
             RunError: It holds no results, or they are damaged or of another format.
         """
         first = cls.open(path)
-        others = further_results(first.path)
+        others = find_further_results(first.path, first.results)
         return [first, *(cls(first.path, load_document(Results, file), part) for part, file in others.items())]
 
     def rows(self, column: str) -> list[Row]:
@@ -102,7 +104,7 @@ class ExperimentFolder:
         try:
             return run.read_card().targets[self.results.target]
         except (RunError, KeyError) as error:
-            remedy = "the experiment's command, `fusionkit experiment`, makes it anew"
+            remedy = f"the same command, {_WRITERS}, makes it anew"
             raise RunError(f"{run.card_file}: the card is damaged; {remedy}") from error
 
     def said(self, run: str) -> Said:
@@ -145,25 +147,28 @@ class ExperimentFolder:
         """
         if Path(run).is_absolute() or ".." in Path(run).parts:
             raise RunError(f"{self.path / 'results.json'}: the run {run} is outside of the experiment's folder")
-        if not (self.path / run).is_dir():
+        if not os.path.isdir(self.path / run):  # False too where a name is too long
             raise RunError(f"the folder {run} is not beside results.json any more")
         return RunFolder.open(self.path / run)
 
 
-def further_results(folder: Path) -> dict[str, Path]:
+def find_further_results(folder: Path, first: Results) -> dict[str, Path]:
     """Finds the results of all targets of an experiment but the first, by what their files have in their names.
 
-    A copy that a user keeps beside them, such as ``results.backup.json``, is none of them.
+    A file that is named after no target of the recipes, such as a copy that a user keeps as ``results.backup.json``, is
+    none of them, nor is one of another target. A damaged one is: who reads it is told.
     """
     found = {}
-    for file in sorted(folder.glob("results.*.json")):
-        part = file.name.removeprefix("results.").removesuffix(".json")
-        try:
-            document = read_json(file)
-        except RunError:
-            found[part] = file  # who reads it is told that it is damaged
+    for target in first.targets:
+        part = folder_name(target)
+        file = folder / f"results.{part}.json"
+        if target == first.target or not os.path.isfile(file):
             continue
-        if isinstance(document, dict) and folder_name(str(document.get("target"))) == part:
+        try:
+            stated = read_json(file).get("target", target)
+        except RunError:
+            stated = target
+        if stated == target:
             found[part] = file
     return found
 

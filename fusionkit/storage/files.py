@@ -164,14 +164,14 @@ def parse_json(text: bytes, place: str) -> dict[str, Any]:
     """Reads the object that a JSON text holds.
 
     Args:
-        text: The text, in UTF-8.
+        text: The text, in UTF-8, with or without a mark of byte order.
         place: Where it stands, for messages.
 
     Raises:
         RunError: It is no JSON, holds no object, or is nested deeper than `MAX_JSON_DEPTH`.
     """
     try:
-        value = json.loads(text.decode())
+        value = json.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark of byte order first
     except Exception as error:  # whatever the library raises of somebody's text is the text's fault
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
         raise RunError(f"{place}: cannot be read as JSON ({reason})") from None

@@ -19,7 +19,7 @@ _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTS
 
 
 @contextmanager
-def sole_worker(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
+def lock_folder(folder: Path, *, wait: float = 0.0) -> Iterator[None]:
     """Keeps other processes out of a folder while it lasts, as far as they ask the same.
 
     The system ends it with the process, however that dies: processes that it has forked do not hold the lock. Where a
@@ -59,5 +59,5 @@ def refuse_if_taken(folder: Path, *, wait: float = 0.0) -> None:
         RunError: Another one does.
     """
     if (folder / LOCK).is_file():
-        with sole_worker(folder, wait=wait):
+        with lock_folder(folder, wait=wait):
             pass

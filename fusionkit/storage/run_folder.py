@@ -18,11 +18,11 @@ from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import FusionKitWarning, PluginError, RunError
 from fusionkit.storage.checkpoints import Checkpoints
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.files import as_json, guard_write, read_json, write_file
-from fusionkit.storage.locks import LOCK, sole_worker
+from fusionkit.storage.files import as_json, guard_write, write_file
+from fusionkit.storage.locks import LOCK, lock_folder
 from fusionkit.storage.records.card import Card
-from fusionkit.storage.records.diagnosis import Diagnosis
 from fusionkit.storage.records.document import load_document, save_document
+from fusionkit.storage.records.environment import Environment, load_environment
 from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
 from fusionkit.storage.trusted_runs import is_noted, note_run
@@ -42,8 +42,8 @@ class RunFolder:
         checkpoints: The states that its training may be resumed from.
         tensorboard: The folder of TensorBoard's event files.
         diagnosis_file: The file of the diagnosis.
-        profile_file: The file that says where the time of watched steps went.
-        trace_file: The file of the trace of watched steps, for Perfetto or chrome://tracing.
+        profile_file: The file of the times of watched steps.
+        trace_file: The file of their trace, for Perfetto or chrome://tracing.
         curves_file: The file of the learning curves.
         stress_file: The file of the figures under corruptions.
         card_file: The file of the card.
@@ -91,16 +91,17 @@ class RunFolder:
             run._refuse_another(recipe, data)
             return run
         if os.path.exists(run.path) and not _may_become_a_run(run.path):
-            raise RunError(f"{run.path}: exists and is no run (it holds no recipe.yaml); take a new or empty folder")
+            raise RunError(f"{run.path}: exists and is no run; take a new or empty folder")
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{run.path}: cannot be made ({error.strerror})") from error
-        with sole_worker(run.path):
+        with lock_folder(run.path):
             if run.begun:  # by another process, in this very moment
                 run._refuse_another(recipe, data)
                 return run
-            write_file(run.path / "environment.json", as_json({**describe_environment(device), "data": data}))
+            environment = Environment(**describe_environment(device), data=data)
+            write_file(run.path / "environment.json", as_json(environment.plain()))
             run.rewrite_recipe(recipe)  # last: it is what makes the folder a run
         return run
 
@@ -117,7 +118,7 @@ class RunFolder:
         """
         run = cls(path, plugins=plugins)
         if not run.begun:
-            raise RunError(f"{run.path}: is no run (it holds no recipe.yaml); a run is what `fusionkit train` leaves")
+            raise RunError(f"{run.path}: is no run; a run holds recipe.yaml and environment.json (`fusionkit train`)")
         return run
 
     @property
@@ -166,32 +167,30 @@ class RunFolder:
     @property
     def written_recipe(self) -> dict[str, Any]:
         """The recipe as it stands in the folder: complete by the version that wrote it, without later options."""
-        written: dict[str, Any] = read_document(self._recipe_file)[0].value
-        return written
+        return dict(read_document(self._recipe_file)[0].value)
 
     @property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Versions, commit, device, platform and command of the training."""
-        return read_json(self.path / "environment.json")
+        return load_environment(self.path / "environment.json")
 
     def _refuse_another(self, recipe: Recipe, data: str | None) -> None:
         if different := self.differences_from(recipe):
-            raise RunError(
-                f"{self.path}: a run of another recipe; different: {'; '.join(different)}; take a new folder"
-            )
+            told = "; ".join(different)
+            raise RunError(f"{self.path}: a run of another recipe; different: {told}; take a new folder")
         if self.is_of_other_data(data):
             changed = "samples, targets or prepared clips are others than when it began"
             raise RunError(f"{self.path}: a run of other data, {changed}; take a new folder, or remove this one")
 
     def is_of_other_data(self, data: str | None) -> bool:
         """Says whether it began with data of another hash than this one; what is not known differs from nothing."""
-        own = self.environment.get("data")
-        return own is not None and data is not None and own != data
+        return self.environment.data not in (None, data) and data is not None
 
     @property
     def begun(self) -> bool:
-        """True where the folder is a run."""
-        return os.path.isfile(self._recipe_file)  # False too where a name is too long or may not be looked up
+        """True where the folder is a run. A recipe alone may be a user's own copy; the environment is written first."""
+        needed = (self.path / "environment.json", self._recipe_file)
+        return all(map(os.path.isfile, needed))  # False too where a name is too long or may not be looked up
 
     @property
     def finished(self) -> bool:
@@ -268,14 +267,6 @@ class RunFolder:
             RunError: The run has not been evaluated, or the file is damaged.
         """
         return read_tensors(self._predictions_file)
-
-    def write_diagnosis(self, diagnosis: Diagnosis) -> None:
-        """Writes what a diagnosis found.
-
-        Raises:
-            RunError: It cannot be written.
-        """
-        save_document(self.diagnosis_file, diagnosis)
 
     def write_profile(self, summary: Mapping[str, Any], trace: Mapping[str, Any]) -> None:
         """Writes where the time of watched steps went, and a trace of some in Chrome's format.

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fusionkit.config.documents import check_shape
+from fusionkit.config.schema import MOST_EPOCHS
 from fusionkit.errors import RunError
 from fusionkit.storage.files import as_json, guard_write, parse_json, read_within, sync, write_file
 
@@ -17,18 +18,24 @@ MAX_LOG_BYTES = 2**31
 """More than a log of ten million steps."""
 
 
-class _Gradient(BaseModel):
+class _Numbers(BaseModel):
+    """A part of a line. Trainings write null for what is not finite, so NaN in it is damage."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class _Gradient(_Numbers):
     cosine: float | None
     own_norm: float | None
     fused_norm: float | None
 
 
-class _Record(BaseModel):
+class _Record(_Numbers):
     """A line of the log, of a step or of an epoch, as far as it is read."""
 
     step: int
     stage: str | None = None
-    epoch: int | None = Field(None, ge=0, le=10_000_000)
+    epoch: int | None = Field(None, ge=0, le=MOST_EPOCHS)
     terms: dict[str, float | None] | None = None
     gradients: dict[str, _Gradient] | None = None
     training: float | None = None
@@ -39,7 +46,7 @@ class _Record(BaseModel):
     def _says_where_it_belongs(self) -> Self:
         told = self.model_fields_set & {"stage", "epoch", "terms", "training", "validation", "validation_terms"}
         if told and None in (self.stage, self.epoch):
-            raise ValueError(f"it tells of {', '.join(sorted(told))}, and not of which stage and epoch")
+            raise ValueError(f"it gives {', '.join(sorted(told))} without stage and epoch")
         return self
 
 

@@ -38,7 +38,7 @@ def export_encoders(run: RunFolder, recipe: Recipe) -> None:
             "encoder": json.dumps({"type": spec.encoder[-1].type, **spec.encoder[-1].options}),
             "shape": json.dumps(spec.shape),
             "recipe_sha256": hashlib.sha256(plain.encode()).hexdigest(),
-            "commit": str(run.environment.get("commit")),
+            "commit": str(run.environment.commit),
         }
         run.save_encoder(modality, tensors, about)
 

@@ -14,7 +14,7 @@ AT_ONCE = (signal.SIGINT, signal.SIGTERM)
 """Signals that end the process when they come again; the others are a scheduler's notice, which may be repeated."""
 
 ECHO_SECONDS = 1.0
-"""How long the same signal may arrive again on another way: from a scheduler and from the launcher of the process."""
+"""Seconds in which a repeated signal counts as the same one, sent by a scheduler and by the launcher of the process."""
 
 
 class Interrupted(SystemExit):

@@ -31,10 +31,10 @@ from fusionkit.training.checkpoint import Checkpoint, load_module
 from fusionkit.training.interruption import Interrupted, Listener
 from fusionkit.training.log import Journal, describe_epoch, describe_step
 from fusionkit.training.placement import make_feed, move_batch, place_network, seed_draws
-from fusionkit.training.profiling.step_profile import MOVE
 from fusionkit.training.stages import list_stages, make_balancer
 from fusionkit.training.state import TrainingState
 from fusionkit.training.step.learner import Learner, Moment
+from fusionkit.training.step.part_names import MOVE
 from fusionkit.training.step.parts import Parts
 from fusionkit.training.validation import compute_validation_losses, monitor_loss
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fusionkit.config.components.registry import STRATEGIES
-from fusionkit.errors import RecipeError, did_you_mean
+from fusionkit.errors import RecipeError, suggest_names
 from fusionkit.interfaces import Stage, Strategy
 
 
@@ -53,7 +53,7 @@ class Unimodal(Strategy):
     def __init__(self, modalities: tuple[str, ...], unimodal_heads: bool, *, modality: str | None = None) -> None:
         _need_heads("unimodal", unimodal_heads)
         if modality is not None and modality not in modalities:
-            raise RecipeError(f"unimodal: no modality {modality!r}; {did_you_mean(modality, modalities)}")
+            raise RecipeError(f"unimodal: no modality {modality!r}; {suggest_names(modality, modalities)}")
         self.modalities = modalities if modality is None else (modality,)
 
     def stages(self) -> tuple[Stage, ...]:

@@ -24,7 +24,7 @@ from fusionkit.errors import Problem, RecipeError
 from fusionkit.execution.doctor.machine import find_compiler, list_compilers
 from fusionkit.models.build import FusionModel, build
 from fusionkit.storage.environment import DEVICE, choose_device
-from fusionkit.storage.locks import sole_worker
+from fusionkit.storage.locks import lock_folder
 from fusionkit.storage.records.document import save_document
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.export import check_exports, export_encoders
@@ -89,7 +89,7 @@ def train(
             export_encoders(run, assembly.recipe)
         return run
     check_exports(assembly.recipe)
-    with sole_worker(run.path) if fabric.is_global_zero else nullcontext():
+    with lock_folder(run.path) if fabric.is_global_zero else nullcontext():
         if fabric.is_global_zero and not run.finished:
             run.rewrite_recipe(assembly.recipe)
             save_document(run.inputs_file, describe_inputs(assembly.dataset, assembly.recipe.model.modalities))

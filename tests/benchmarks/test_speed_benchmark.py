@@ -359,7 +359,7 @@ def test_the_rates_of_a_device_are_measured() -> None:
 
 
 def test_a_prediction_of_a_long_film_in_pieces_takes_no_more_than_one_of_a_short_film() -> None:
-    size = replace(TOY, video=(64, 64))  # frames of which a few outweigh the copy of weights that a CPU convolves with
+    size = replace(TOY, video=(64, 64))  # a few such frames outweigh the copy of weights that a CPU convolves with
     in_pieces = memory_rows.prediction_memory_at(size, CPU, frames=16, chunk=8)
     at_once = memory_rows.prediction_memory_at(size, CPU, frames=16, chunk=64)
     assert in_pieces.measured.value <= 1.05

@@ -394,6 +394,12 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("experiment", "quickstart/recipe", "--out", "x"), "is a recipe, not an experiment"),
         (("check", "quickstart/recipe", f"train.seed={10**23}"), "train.seed: a number below 4294967296 is expected"),
         (("check", "quickstart/recipe", f"data.folds.seed={10**23}"), "data.folds.seed: a number below 4294967296"),
+        (("train", "", "--out", "x"), "an argument: is empty; give a value or leave it out"),
+        (("train", "quickstart/recipe", "--out", ""), "--out: is empty; give a value or leave it out"),
+        (("train", "quickstart/recipe", "--out="), "--out: is empty; give a value or leave it out"),
+        (("evaluate", ""), "an argument: is empty"),
+        (("report", "x", "--out", ""), "--out: is empty"),
+        (("recipes", "copy", "quickstart", "--to", ""), "--to: is empty"),
         (("trian",), "trian"),
     ],
 )
@@ -467,6 +473,34 @@ def test_check_leaves_the_speed_out_where_it_is_not_wanted_or_not_for_this_devic
     absent = command("check", tiny, "--device", "abacus")
     assert absent.status == 2
     assert "device 'abacus': this machine has none of that name" in absent.err
+
+
+def test_a_device_that_there_is_not_is_answered_by_those_that_are(command: Any, tiny: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused = command("check", tiny, "--device", "gpu")
+    assert refused.status == 2
+    if not torch.backends.mps.is_available():
+        assert "this machine has none of that name; known: cpu (PyTorch sees no GPU here)" in refused.err
+    assert "did you mean" not in refused.err
+
+
+def test_a_length_is_asked_for_in_the_words_of_the_help(command: Any, tiny: Path) -> None:
+    assert "is not MODALITY=N; for example --length audio=48000" in command("check", tiny, "--length", "motion").err
+
+
+def test_prepare_says_that_it_takes_comparisons_too(command: Any) -> None:
+    assert "experiment or comparison" in " ".join(command("prepare", "--help").out.split())
+
+
+def test_a_table_that_is_not_there_is_the_first_thing_that_check_says(command: Any, tmp_path: Path) -> None:
+    made = tmp_path / "recipe.yaml"
+    dataset = {"type": "manifest", "path": str(tmp_path / "none.csv"), "modalities": {"a": ["x"]}, "targets": ["y"]}
+    targets = {"y": "regression"}
+    model = {"modalities": {"a": {"encoder": "mlp"}}, "targets": targets}
+    made.write_text(json.dumps({"schema": 1, "data": {"dataset": dataset}, "model": model}))
+    first, second = [line for line in command("check", made).err.splitlines() if line.startswith("  - ")]
+    assert first.endswith("none.csv: no such file")
+    assert "the recipe: leaves model.modalities.a.shape to the dataset, which cannot be opened; state" in second
 
 
 def test_check_opens_the_data_where_the_recipe_does_not_state_the_shapes(command: Any, tiny: Path) -> None:

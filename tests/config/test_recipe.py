@@ -15,7 +15,7 @@ from fusionkit.config.components.specs import ComponentSpec, EncoderSpec, Optimi
 from fusionkit.config.documents import read_document
 from fusionkit.config.json_schema import make_json_schema
 from fusionkit.config.recipe import check_document, load_recipe
-from fusionkit.config.schema import ModelSpec, PrepareSpec, Recipe
+from fusionkit.config.schema import MOST_EPOCHS, ModelSpec, PrepareSpec, Recipe
 from fusionkit.config.yaml import read_yaml, write_yaml
 from fusionkit.errors import RecipeError
 
@@ -93,6 +93,18 @@ moodel: 3
         "line 16: train.epochs: a whole number is expected, given 'ten'",
         "line 17: moodel: unknown key; did you mean 'model'?",
     ]
+
+
+@pytest.mark.parametrize("version", ["true", "1.0", "'1'", "2", "null"])
+def test_a_schema_is_the_whole_number_1(good, version):
+    (problem,) = problems_of(good, GOOD, [f"schema={version}"])
+    assert "schema: 1 is expected, given " in problem
+    assert ("write it without quotation marks" in problem) == ("'" in version)
+
+
+def test_a_recipe_and_a_log_know_the_same_most_epochs(good):
+    (problem,) = problems_of(good, GOOD, [f"train.epochs={MOST_EPOCHS + 1}"])
+    assert problem.endswith("train.epochs: a number of at most 10000000 is expected, given 10000001")
 
 
 def test_a_wrong_override_is_named_in_place_of_a_line(good):
@@ -274,6 +286,8 @@ def test_the_schema_takes_what_the_loader_takes_and_refuses_what_it_refuses(sche
         "model.modalities.audio.aggregator={type: lstm, hidden: 0}",
         "train.optimizer={lr: 1.0}",
         "train.epochs=0",
+        "train.epochs=10000001",
+        "schema=true",
         "data.dataset=manifest",
         "modl=3",
     ):

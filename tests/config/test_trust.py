@@ -94,6 +94,7 @@ OPENED = {
     "evaluate a run": ("evaluate", "{run}"),
     "verify a run": ("verify", "{run}"),
     "verify a card": ("verify", "{run}/metrics.json"),
+    "predict with a run": ("predict", "{run}", "new.csv"),
     "diagnose a run": ("diagnose", "{run}"),
     "diagnose against runs of networks trained alone": ("diagnose", "{own}", "--alone", "{run}"),
     "diagnose the runs of an experiment": ("diagnose", "{experiment}/runs"),
@@ -235,6 +236,7 @@ def test_a_received_run_in_the_place_of_ones_own_with_other_modules_is_refused(t
     own.note_as_own()
     shutil.rmtree(own.path)
     own.path.mkdir()
+    (own.path / "environment.json").write_text("{}")
     (own.path / "recipe.yaml").write_text("schema: 1\nplugins: [antigravity]\n")
 
     with pytest.raises(PluginError, match="'antigravity'"):
@@ -309,6 +311,8 @@ def test_the_list_is_in_the_users_state_folder_and_none_but_the_user_may_read_it
     (entry,) = folder.iterdir()
     assert json.loads(entry.read_text())["run"] == str(trained.path.resolve())
     assert (folder.stat().st_mode & 0o077) == 0
+    page = (Path(__file__).parents[2] / "docs" / "how_to" / "trained_network.md").read_text()
+    assert f"`~/{folder.relative_to(tmp_path).as_posix()}`" in page
 
 
 def test_runs_that_are_noted_at_the_same_time_are_all_noted(tmp_path, monkeypatch):

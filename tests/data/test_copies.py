@@ -67,7 +67,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rows(*cells: str) -> list[str]:
-    """Rows of four groups, the last of which is the test part: sound, motion and x of each as given."""
+    """Rows of four groups; the last is the test part: sound, motion and x of each as given."""
     return [
         f"{cell},{'ab'[index % 2]},g{index // 2},{'test' if index > 5 else 'train'}" for index, cell in enumerate(cells)
     ]

@@ -45,7 +45,7 @@ FORMATS = [(1, RATE, ""), (2, RATE, "from 1 to 2 channels"), (1, 32_000, f"from 
 @pytest.mark.parametrize(("channels", "rate", "told"), FORMATS)
 @pytest.mark.parametrize(
     "kind",
-    [".mp3", ".mp3 of which nothing says where the second begins", ".aac", ".ogg"],
+    [".mp3", ".mp3 without a mark where the second begins", ".aac", ".ogg"],
 )
 def test_joined_sounds_are_heard_one_after_the_other_each_at_its_own_speed(
     kind: str, channels: int, rate: int, told: str, tmp_path: Path

@@ -128,18 +128,19 @@ def test_red_green_and_blue_of_a_camera_are_what_a_film_shows(tmp_path: Path) ->
 
 def test_late_frames_are_repeated_and_long_gaps_are_gaps() -> None:
     stream = PictureStream(film_spec(), Center())
-    image = np.zeros((20, 20, 3), np.uint8)
-    times = []
-    for at in (0.0, 0.1, 0.4, 2.0, 2.1):
-        times += [
-            round(begin + place / 10, 6) for begin, crops in stream.push([image], at) for place in range(len(crops))
-        ]
+    times, shown = [], []
+    for place, at in enumerate((0.0, 0.1, 0.4, 2.0, 2.1)):
+        image = np.full((20, 20, 3), 20 * place, np.uint8)
+        for begin, crops in stream.push([image], at):
+            times += [round(begin + frame / 10, 6) for frame in range(len(crops))]
+            shown += [round(int(crop.max()) / 20) for crop in crops]
 
+    assert shown == [0, 1, 1, 2, 2, 3, 4]  # at 0.2 the frame of 0.1 is nearest, at 0.3 that of 0.4
     assert times == [0.0, 0.1, 0.2, 0.3, 0.4, 2.0, 2.1]
     with pytest.raises(DataError, match=r"video: frames from 1.000 s on come after the one of 2.100 s; push them in"):
-        stream.push([image], 1.0)
+        stream.push([np.zeros((20, 20, 3), np.uint8)], 1.0)
     with pytest.raises(DataError, match=r"a frame of shape \(20, 20\) and uint8; give"):
-        stream.push([image[..., 0]], 3.0)
+        stream.push([np.zeros((20, 20), np.uint8)], 3.0)
 
 
 def follow(looks: dict[int, list[Box]], frames: int, **face: Any) -> list[Box | None]:

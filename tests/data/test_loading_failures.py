@@ -36,7 +36,7 @@ BAD = 3
 
 
 class Faulty(Dataset):
-    """Six samples, of which one does what it is told."""
+    """Six samples; one does what it is told."""
 
     def __init__(self, fault: Any) -> None:
         self.rows = [Row(f"clip_{i}", None, None, {}, f"films.csv, row {i + 2}") for i in range(6)]

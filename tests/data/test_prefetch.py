@@ -22,7 +22,7 @@ from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Profile, train
-from fusionkit.training.profiling.step_profile import DATA, MOVE
+from fusionkit.training.step.part_names import DATA, MOVE
 
 
 class Notes:

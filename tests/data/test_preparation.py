@@ -199,7 +199,7 @@ def test_the_frames_of_a_film_are_those_that_libav_gives_of_it(
 
 def test_no_frame_of_a_whole_mp4_is_decoded_before_it_is_asked_for(tmp_path: Path) -> None:
     with Film(write_film(tmp_path / "a.mp4", steps())) as film:
-        assert film.picture.codec_context.pix_fmt is None  # of which its first frame tells
+        assert film.picture.codec_context.pix_fmt is None  # its first frame tells it
     with Film(write_film(tmp_path / "a.mkv", steps())) as film:
         assert film.picture.codec_context.pix_fmt == "yuv420p"
 

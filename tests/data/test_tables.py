@@ -19,6 +19,7 @@ from fusionkit.config.documents import read_document
 from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import check_document
 from fusionkit.config.schema import ModelSpec
+from fusionkit.data.loading.samples import encode_targets
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset
 from fusionkit.interfaces.written_numbers import WrittenNumber, class_names, is_number, is_whole
@@ -338,3 +339,39 @@ def test_names_of_classes_are_those_that_stand_there() -> None:
     assert class_names("1.0") == ("1.0",)
     assert class_names(WrittenNumber("-0.0")) == ("-0.0", "0")
     assert class_names(math.pi) == ("3.141592653589793",)
+
+
+def test_a_column_of_words_that_is_a_target_of_numbers_is_told_once_with_its_rows(tmp_path: Path) -> None:
+    words = ["sad", "happy"] * 20
+    data = table(tmp_path, *words)
+    with pytest.raises(DataError) as told:
+        encode_targets(data.rows, {"y": lambda value: encode_numbers(value, 1)})
+    assert str(told.value) == (
+        "target y: holds words, such as 'sad', in 40 of 40 rows, where numbers are wanted; "
+        "make it a classification: model.targets.y=classification"
+    )
+    with pytest.raises(DataError, match=r"target y: column 'y' holds words, such as 'sad', in 40 of 40 rows; make"):
+        table(tmp_path, *words, targets={"y": ["y"]})
+
+
+def test_single_words_among_numbers_are_told_by_their_rows(tmp_path: Path) -> None:
+    data = table(tmp_path, "sad", "1", "happy")
+    with pytest.raises(DataError, match="line 4: y: 'happy' is no number"):
+        encode_targets(data.rows, {"y": lambda value: encode_numbers(value, 1)})
+
+
+def test_empty_cells_of_numbers_are_filled_and_marked_where_the_recipe_says_with_what(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n,3\n,\n4,\n")
+    filled = {"n": {"column": ["a", "b"], "fill": [2, 2.5]}}
+    table = DATASETS.build("manifest", path=str(tmp_path / "t.csv"), modalities=filled)
+
+    assert table.modalities["n"].shape == (4,)
+    assert [table.load(row)["n"][0].tolist() for row in (0, 1, 3)] == [[1, 2, 0, 0], [2, 3, 1, 0], [4, 2.5, 0, 1]]
+    assert not table.has(2, "n")
+    for wrong, said in (
+        ({"column": ["a", "b"], "fill": [1]}, "modalities.n.fill: 1 numbers for 2 columns; give one number for each"),
+        ({"column": "a", "fill": [1]}, "modalities.n.fill: is of columns of numbers, not of files"),
+        ({"column": ["a"], "rate": 4}, "modalities.n: rate, layout and tensor are of files"),
+    ):
+        with pytest.raises(DataError, match=said):
+            DATASETS.build("manifest", path=str(tmp_path / "t.csv"), modalities={"n": wrong})

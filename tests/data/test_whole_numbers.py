@@ -24,7 +24,7 @@ from fusionkit.data.loading.lengths import measure_lengths
 from fusionkit.data.readers.media import ReadOptions, read_media
 from fusionkit.errors import DataError, ElementError, ShapeError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.robustness.corruptions import noisy
+from fusionkit.evaluation.robustness.corruptions import add_noise
 from fusionkit.interfaces import Dataset, ElementEncoder, Encoder, ModalityInfo, Row
 from fusionkit.models.build import build
 from fusionkit.models.cost import measure
@@ -430,9 +430,9 @@ def test_a_sample_without_elements_takes_the_dtype_of_the_others() -> None:
 
 def test_noise_on_ids_stays_among_the_ids_of_the_sample() -> None:
     ids = torch.tensor([4, 9, 6])
-    changed = noisy(ids, torch.tensor(100.0), 1.0, torch.tensor([-5.0, 0.01, 3.0]))
+    changed = add_noise(ids, torch.tensor(100.0), 1.0, torch.tensor([-5.0, 0.01, 3.0]))
     assert changed.tolist() == [4, 9, 9]
-    assert noisy(ids[:0], torch.tensor(1.0), 1.0, torch.empty(0)).tolist() == []
+    assert add_noise(ids[:0], torch.tensor(1.0), 1.0, torch.empty(0)).tolist() == []
 
 
 class Partly(Dataset):

@@ -16,7 +16,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.evaluation import evaluate
 from fusionkit.experiments import open_experiment
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
-from fusionkit.inference.scoring import product_of_present
+from fusionkit.inference.scoring import multiply_present
 from fusionkit.interfaces import share
 from fusionkit.report.text.baselines import against_constant, against_ensembles, best_ensemble
 from fusionkit.report.text.baselines import targets_no_better_than_constant as weak_targets
@@ -41,7 +41,7 @@ def test_the_product_is_the_geometric_mean_of_what_is_present_renormalised():
     masks = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]], dtype=torch.bool)
     present = {name: masks[:, column] for column, name in enumerate("abc")}
 
-    pooled = product_of_present(said, present, "classes").numpy()
+    pooled = multiply_present(said, present, "classes").numpy()
 
     for row in range(5):
         there = [said[name][row].numpy() for column, name in enumerate("abc") if masks[row, column]]
@@ -54,7 +54,7 @@ def test_the_product_of_labels_is_renormalised_against_the_absence_of_each():
     said = {"a": drawn(4, 2), "b": drawn(4, 2, seed=1)}
     everywhere = dict.fromkeys(said, torch.ones(4, dtype=torch.bool))
 
-    pooled = product_of_present(said, everywhere, "labels").numpy()
+    pooled = multiply_present(said, everywhere, "labels").numpy()
 
     holds = np.sqrt(said["a"].numpy() * said["b"].numpy())
     fails = np.sqrt((1 - said["a"].numpy()) * (1 - said["b"].numpy()))
@@ -64,10 +64,10 @@ def test_the_product_of_labels_is_renormalised_against_the_absence_of_each():
 def test_the_product_of_numbers_is_their_mean_and_certainty_of_both_sides_is_finite():
     there = torch.ones(1, dtype=torch.bool)
     said = {"a": torch.tensor([[2.0]]), "b": torch.tensor([[-4.0]])}
-    assert product_of_present(said, dict.fromkeys(said, there), "numbers").item() == -1.0
+    assert multiply_present(said, dict.fromkeys(said, there), "numbers").item() == -1.0
     sure = {"a": torch.tensor([[1.0, 0.0]]), "b": torch.tensor([[0.0, 1.0]])}
     for kind in ("classes", "labels"):
-        np.testing.assert_allclose(product_of_present(sure, dict.fromkeys(sure, there), kind), [[0.5, 0.5]], atol=1e-6)
+        np.testing.assert_allclose(multiply_present(sure, dict.fromkeys(sure, there), kind), [[0.5, 0.5]], atol=1e-6)
 
 
 # The constant answer in cards
@@ -162,7 +162,7 @@ def test_a_page_begins_with_the_constant_answer_where_no_network_beats_it():
 def test_columns_that_do_not_beat_the_constant_answer_are_named_and_others_are_not():
     results = with_constant(AGES, 41.5, surely=lambda name: name not in ("AM", "VM"), metric="mae", higher=False)
     assert against_constant(record_of(results)) == [
-        "AM, VM are not better than a constant answer by more than noise: the best of them, AM, reaches 41 (mae of "
+        "AM, VM are not better than a constant answer by more than noise: the best of them, AM, reaches 41.0 (mae of "
         "emotion), and the constant answer of the training part reaches 41.5."
     ]
     assert (
@@ -231,7 +231,7 @@ def test_a_diagnosis_says_first_that_a_network_is_no_better_than_the_constant_an
     (said,) = diagnosed_against_constant(one_run, of(0.02, -0.03, 0.07))
     assert said == (
         "The network is not better than a constant answer by more than noise: the best one of the training part "
-        "reaches 50.0 %, a gain of +2.0 points (95 % interval -3.0 to +7.0)."
+        "reaches 50.0 %, against which the network gains 2.0 points (95 % interval -3.0 to +7.0)."
     )
     assert diagnosed_against_constant(one_run, of(0.2, 0.1, 0.3)) == []
     assert diagnosed_against_constant(one_run, SimpleNamespace(constant=None)) == []
@@ -247,7 +247,7 @@ def test_a_modality_may_not_take_the_name_of_the_constant_answer():
 def test_the_interval_of_a_gain_has_the_direction_of_its_sentence():
     difference = Gain(mean=-0.5, low=-2.0, high=0.25)
     less = record_of({"metric": "mae", "higher_is_better": False})
-    assert interval_words(difference, less) == "-0.25 to +2"
+    assert interval_words(difference, less) == "-0.250 to +2.00"
     assert interval_words(Gain(mean=0.05, low=-0.02, high=0.1), record_of({"metric": "accuracy"})) == (
         "-2.0 to +10.0 points"
     )

@@ -16,7 +16,7 @@ from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate, trained_branches, verify
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
-from fusionkit.inference.scoring import average_of_present
+from fusionkit.inference.scoring import average_present
 from fusionkit.models.loss_heads import Classification, Multilabel, Ordinal, Regression
 from fusionkit.storage.run_folder import RunFolder
 
@@ -165,7 +165,7 @@ def test_the_ensemble_averages_the_modalities_that_a_sample_has(evaluated):
 def test_a_sample_without_any_modality_gives_the_ensemble_nothing_to_average():
     said = {"a": torch.tensor([[0.2, 0.8]]), "b": torch.tensor([[0.6, 0.4]])}
     nobody = {"a": torch.tensor([False]), "b": torch.tensor([False])}
-    assert average_of_present(said, nobody).tolist() == [[0.0, 0.0]]
+    assert average_present(said, nobody).tolist() == [[0.0, 0.0]]
 
 
 def test_the_fused_branch_is_also_judged_on_the_samples_of_each_modality_that_some_lack(evaluated):
@@ -421,12 +421,95 @@ def test_verify_tells_a_statement_that_was_removed(evaluated, tmp_path, key):
     assert all(finding.stated is None for finding in broken)
 
 
+def earlier_card(card):
+    """The card as the first version of format 1 would have been."""
+    made = json.loads(json.dumps(card)) | {"format": 1}
+    del made["protocol"]["test_groups"]
+    for target in made["targets"].values():
+        del target["kind"], target["measures"], target["branches"]["constant"], target["branches"]["ensemble (log)"]
+    return made
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        (),
+        ("protocol", "split_hash"),
+        ("targets", "label", "score"),
+        ("targets", "label", "branches", "ensemble"),
+        ("targets", "label", "branches", "ensemble", "metrics", "ece"),
+        ("targets", "label", "branches", "ensemble", "where", "motion", "metrics", "uar"),
+        ("targets", "strength"),
+        ("weights_sha256",),
+    ],
+)
+def test_a_card_of_format_1_makes_every_statement_that_the_format_had(evaluated, tmp_path, place):
+    run, card = evaluated
+    earlier = node = earlier_card(card)
+    for key in place[:-1]:
+        node = node[key]
+    if place:
+        del node[place[-1]]
+    (tmp_path / "card.json").write_text(json.dumps(earlier))
+
+    broken = verify(tmp_path / "card.json", run.path, device="cpu").broken
+
+    assert bool(broken) == bool(place)
+    of = ".".join(place)
+    assert all(each.what.startswith(of) and each.stated is None for each in broken)
+
+
+ENVIRONMENTS = [{}, {"commit": 5}, {"device": None}, {"torch": None}, {"data": 5}]
+
+
+@pytest.mark.parametrize("change", ENVIRONMENTS, ids=str)
+def test_a_damaged_environment_is_a_finding_of_verify_and_an_error_of_evaluate(evaluated, tmp_path, change):
+    run = RunFolder(shutil.copytree(evaluated[0].path, tmp_path / "run"))
+    file = run.path / "environment.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change} if change else {}))
+
+    (broken,) = verify(run.path, device="cpu").broken
+    assert f"environment.json: is damaged; {next(iter(change), 'device')}: " in broken.found
+    with pytest.raises(RunError, match=r"environment\.json: is damaged; "):
+        evaluate(run, device="cpu")
+
+
+def test_an_environment_of_an_earlier_version_says_less(evaluated, tmp_path):
+    run = RunFolder(shutil.copytree(evaluated[0].path, tmp_path / "run"))
+    (run.path / "environment.json").write_text('{"device": "cpu", "commit": null}')
+
+    assert evaluate(run, device="cpu", resamples=2).training.plain() == {"device": "cpu", "commit": None}
+
+
+def test_a_run_of_other_data_is_neither_evaluated_nor_verified(tmp_path):
+    chosen = recipe()
+    run = RunFolder.create(tmp_path / "run", chosen, data=assemble(chosen).data_hash)
+    torch.manual_seed(0)
+    run.save_weights(build(assemble(chosen).recipe).state_dict(), {})
+    evaluate(run, device="cpu", resamples=2)
+    card, file = run.card_file.read_bytes(), run.path / "recipe.yaml"
+    file.write_text(file.read_text().replace("groups: 6", "groups: 8"))
+
+    edited = RunFolder.open(run.path)
+    with pytest.raises(RunError, match="run: its data have changed since it was trained"):
+        evaluate(edited, device="cpu", resamples=2)
+    (broken,) = verify(run.path, device="cpu").broken
+
+    assert edited.recipe.data.dataset.options["groups"] == 8
+    assert run.card_file.read_bytes() == card
+    assert broken.what == "training.data"
+    assert broken.stated == run.environment.data
+
+
 def test_verify_refuses_what_is_no_card(evaluated, tmp_path):
     run, _ = evaluated
     with pytest.raises(RunError, match=r"metrics\.json: there is no card; name a run folder that holds one"):
         verify(tmp_path)
     (tmp_path / "card.json").write_text('{"accuracy": 1}')
     with pytest.raises(RunError, match=r"is no card; a card is the metrics\.json of a run"):
+        verify(tmp_path / "card.json", run.path)
+    (tmp_path / "card.json").write_text('{"format": true, "targets": {}}')
+    with pytest.raises(RunError, match="of format True"):
         verify(tmp_path / "card.json", run.path)
     (tmp_path / "card.json").write_text('{"format": 7, "targets": {}}')
     with pytest.raises(RunError, match="format 7"):

@@ -21,13 +21,13 @@ from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RunError
 from fusionkit.evaluation import evaluate
-from fusionkit.evaluation.diagnosis import Diagnosis, Separate, diagnose, find_runs, merge, open_separate
+from fusionkit.evaluation.diagnosis import Diagnosis, Separate, check_recipes, diagnose, find_runs, merge, open_separate
 from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.probe import probe
-from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, rescued_and_hurt
+from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, find_rescued_and_hurt
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
-from fusionkit.evaluation.diagnosis.separate import matching
+from fusionkit.evaluation.diagnosis.separate import find_matching
 from fusionkit.evaluation.diagnosis.shapley import shapley_shares
 from fusionkit.evaluation.diagnosis.subsets import subsets_of
 from fusionkit.interfaces import RawTarget
@@ -257,7 +257,7 @@ def test_classes_that_fusing_hurts_are_told_by_recall() -> None:
 
 
 def test_samples_are_rescued_and_hurt_by_name() -> None:
-    found = rescued_and_hurt(
+    found = find_rescued_and_hurt(
         judge_of([0, 1, 2, 0, -1]), saying([0, 1, 0, 1, 0]), saying([0, 0, 2, 1, 0]), ["a", "b", "c", "d", "e"]
     )
     assert (found.samples, found.rescued, found.hurt) == (4, 1, 1)
@@ -271,7 +271,7 @@ def test_of_numbers_nearer_and_farther_is_counted() -> None:
         Answer(torch.tensor(values)[:, None], torch.ones(3, dtype=torch.bool), "test")
         for values in ([1.0, -1.0, 0.0], [-2.0, 0.5, 0.0])
     )
-    found = rescued_and_hurt(judge, ours, theirs, ["a", "b", "c"])
+    found = find_rescued_and_hurt(judge, ours, theirs, ["a", "b", "c"])
     assert (found.rescued_samples, found.hurt_samples) == (["a"], ["b"])
     assert judge.gain(ours, theirs).value == pytest.approx(2.5 / 3 - 2 / 3)
 
@@ -317,7 +317,7 @@ def test_numbers_with_deviations_are_compared_by_the_numbers_alone() -> None:
         for values in ([[1.0, 9.0], [1.0, 9.0], [1.5, 9.0]], [[0.5, 2.0], [3.0, 2.0], [3.0, 2.0]])
     )
 
-    counted = rescued_and_hurt(judge, first, second, ["a", "b", "c"])
+    counted = find_rescued_and_hurt(judge, first, second, ["a", "b", "c"])
     apart = disagreement(judge, first, {"first": first, "second": second})
 
     assert judge.distance(first, torch.arange(3)).tolist() == [1.0, 0.0, 0.5]
@@ -505,7 +505,7 @@ def test_of_several_networks_trained_alone_that_of_the_same_seed_is_taken(
     late, other = runs["late"], run_of(tmp_path, **FOLDS, strategy="late_fusion", seed=7)
     joint = assemble(runs["joint"].recipe)
 
-    found = matching(runs["joint"], joint, [open_separate(other), open_separate(late)])
+    found = find_matching(runs["joint"], joint, [open_separate(other), open_separate(late)])
 
     assert {each.run.path for each in found.values()} == {late.path}
 
@@ -540,3 +540,9 @@ def test_a_run_without_fused_branch_is_no_run_to_diagnose(tmp_path: Path) -> Non
     with pytest.raises(RunError, match=r"has no fused branch \(its strategy is unimodal\)"):
         diagnose(run, device="cpu")
     assert isinstance(open_separate(run), Separate)
+
+
+def test_runs_of_several_variants_are_refused_with_the_folder_of_each():
+    of = {name: {"data": {}, "model": {"fusion": {"type": name}}, "train": {"seed": 0}} for name in ("concat", "mrpn")}
+    with pytest.raises(RunError, match=r"name the runs of one variant: out/runs/N1 or out/runs/N2$"):
+        check_recipes({"out/runs/N1/fold1/0": of["concat"], "out/runs/N2/fold1/0": of["mrpn"]})

@@ -10,7 +10,7 @@ from fusionkit import build, load_recipe
 from fusionkit.data.assembly import assemble
 from fusionkit.evaluation import evaluate, verify
 from fusionkit.evaluation import features as kept_features
-from fusionkit.evaluation.features import stored_features
+from fusionkit.evaluation.features import select_stored_features
 from fusionkit.storage.run_folder import RunFolder
 
 
@@ -70,6 +70,6 @@ def test_a_network_without_fused_branch_keeps_the_features_of_what_it_trained(tm
 def test_of_very_many_samples_evenly_spaced_ones_are_kept(monkeypatch):
     monkeypatch.setattr(kept_features, "MOST_SAMPLES", 5)
     features = torch.arange(41.0)[:, None]
-    kept = stored_features({"a": features}, {"feature/fused": features}, {"a": torch.ones(41, dtype=torch.bool)})
+    kept = select_stored_features({"a": features}, {"feature/fused": features}, {"a": torch.ones(41, dtype=torch.bool)})
     assert kept["feature_rows"].tolist() == [0, 10, 20, 30, 40]
     assert kept["feature/a"].flatten().tolist() == kept["feature/fused"].flatten().tolist() == [0, 10, 20, 30, 40]

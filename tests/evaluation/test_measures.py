@@ -38,7 +38,7 @@ AREA = Metric("area", higher_is_better=True)
 
 
 class Proper(Classification):
-    """A plugin's head: classification with one more metric, of which less is better, and one that is no share.
+    """A plugin's head: classification with one more metric where less is better, and one that is no share.
 
     Args:
         in_features: Width of the features.
@@ -219,7 +219,7 @@ def test_values_are_shown_as_their_metric_declares():
     assert format_value(0.915, named_like_none) == "91.5"
     assert points(0.04, named_like_none) == "4.0 points"
     assert format_value(0.915, replace(named_like_none, share=False)) == "0.915"
-    assert points(-0.25, BRIER, signed=True) == "-0.25 brier"
+    assert points(-0.25, BRIER, signed=True) == "-0.250 brier"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from drawn_runs import document, drawn_run
 from small_experiments import EXPERIMENT
 
 from fusionkit import build, load_recipe
+from fusionkit.cli import main
 from fusionkit.data.assembly import assemble
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.robustness import CORRUPTIONS, Levels, stress
-from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
+from fusionkit.evaluation.robustness.corruptions import add_noise, draw_hit, lag, partners, shift_elements
 from fusionkit.evaluation.robustness.curves import notes_of
 from fusionkit.evaluation.robustness.spread import Spread, measure
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
@@ -49,24 +51,24 @@ def stressed(tmp_path_factory):
 
 
 def test_who_is_hit_at_one_level_is_hit_at_every_higher_one_and_shares_are_met():
-    masks = [hit(NAMES, EVERYONE, share, 3, "missing/a") for share in (0.0, 0.1, 0.35, 0.7, 1.0)]
+    masks = [draw_hit(NAMES, EVERYONE, share, 3, "missing/a") for share in (0.0, 0.1, 0.35, 0.7, 1.0)]
     assert [int(mask.sum()) for mask in masks] == [0, 5, 18, 35, 50]
     for low, high in itertools.pairwise(masks):
         assert not bool((low & ~high).any())
 
 
 def test_who_is_hit_depends_on_seed_and_purpose_and_not_on_the_order_of_samples():
-    mask = hit(NAMES, EVERYONE, 0.4, 0, "missing/a")
-    back = hit(NAMES[::-1], EVERYONE, 0.4, 0, "missing/a")
+    mask = draw_hit(NAMES, EVERYONE, 0.4, 0, "missing/a")
+    back = draw_hit(NAMES[::-1], EVERYONE, 0.4, 0, "missing/a")
     assert torch.equal(mask, back.flip(0))
-    assert not torch.equal(mask, hit(NAMES, EVERYONE, 0.4, 1, "missing/a"))
-    assert not torch.equal(mask, hit(NAMES, EVERYONE, 0.4, 0, "missing/b"))
+    assert not torch.equal(mask, draw_hit(NAMES, EVERYONE, 0.4, 1, "missing/a"))
+    assert not torch.equal(mask, draw_hit(NAMES, EVERYONE, 0.4, 0, "missing/b"))
 
 
 def test_only_samples_that_have_the_modality_are_hit():
     able = torch.arange(50) % 5 != 0
-    assert torch.equal(hit(NAMES, able, 1.0, 0, "missing/a"), able)
-    assert int(hit(NAMES, able, 0.5, 0, "missing/a").sum()) == 20
+    assert torch.equal(draw_hit(NAMES, able, 1.0, 0, "missing/a"), able)
+    assert int(draw_hit(NAMES, able, 0.5, 0, "missing/a").sum()) == 20
 
 
 @pytest.mark.parametrize("sizes", [(10, 10, 10, 10, 10), (25, 25), (24, 13, 13), (1,) * 50])
@@ -101,7 +103,7 @@ def test_noise_has_the_standard_deviation_that_its_level_says_in_units_of_each_c
     spread.add(values[1500:])
     np.testing.assert_allclose(spread.deviation, values.double().numpy().std(axis=0), rtol=1e-12, atol=1e-12)
     drawn = torch.randn(values.shape, generator=generator)
-    noise = (noisy(values, spread.deviation, 0.5, drawn) - values).double().numpy()
+    noise = (add_noise(values, spread.deviation, 0.5, drawn) - values).double().numpy()
     np.testing.assert_allclose(noise.std(axis=0) / spread.deviation[:2].tolist()[0], [0.5, 25.0, 0.0], rtol=0.05)
     assert np.abs(noise[:, 2]).max() == 0
 
@@ -115,11 +117,11 @@ def test_noise_on_frames_is_by_colour_and_stays_within_bytes():
     wanted = frames.double().numpy().std(axis=(0, 2, 3))
     np.testing.assert_allclose(spread.deviation, wanted, rtol=1e-12)
     drawn = torch.randn(frames.shape, generator=generator)
-    said = noisy(frames, spread.deviation, 1.0, drawn)
+    said = add_noise(frames, spread.deviation, 1.0, drawn)
     whole = np.clip(np.rint(frames.double().numpy() + wanted[:, None, None] * drawn.double().numpy()), 0, 255)
     assert said.dtype == torch.uint8
     np.testing.assert_array_equal(said, whole)
-    assert noisy(frames, spread.deviation, 0.0, drawn) is frames
+    assert add_noise(frames, spread.deviation, 0.0, drawn) is frames
 
 
 def test_a_wave_has_one_channel():
@@ -127,16 +129,16 @@ def test_a_wave_has_one_channel():
     spread = Spread()
     spread.add(wave)
     np.testing.assert_allclose(spread.deviation, [np.arange(10).std()], rtol=1e-12)
-    assert noisy(wave, spread.deviation, 1.0, torch.ones(10)).shape == (10,)
+    assert add_noise(wave, spread.deviation, 1.0, torch.ones(10)).shape == (10,)
 
 
 def test_what_comes_late_holds_its_first_element_and_keeps_its_length():
     frames = torch.arange(5)[:, None] * torch.ones(5, 2)
-    assert shifted(frames, 2)[:, 0].tolist() == [0, 0, 0, 1, 2]
-    assert shifted(frames, -2)[:, 0].tolist() == [2, 3, 4, 4, 4]
-    assert shifted(frames, 99)[:, 0].tolist() == [0] * 5
-    assert shifted(frames, 0) is frames
-    assert shifted(frames[:0], 3).shape == (0, 2)
+    assert shift_elements(frames, 2)[:, 0].tolist() == [0, 0, 0, 1, 2]
+    assert shift_elements(frames, -2)[:, 0].tolist() == [2, 3, 4, 4, 4]
+    assert shift_elements(frames, 99)[:, 0].tolist() == [0] * 5
+    assert shift_elements(frames, 0) is frames
+    assert shift_elements(frames[:0], 3).shape == (0, 2)
 
 
 def test_a_lag_is_in_seconds_where_there_is_a_rate_and_in_shares_of_the_length_where_there_is_none():
@@ -174,7 +176,7 @@ def test_at_level_0_every_curve_is_the_cards_figure_to_the_last_bit(stressed):
         assert point["mean"] == branch["metrics"][result["targets"][curve["target"]]["metric"]]["value"]
         assert point["samples"] == branch["samples"]
         checked += 1
-    assert checked == 2 * 5 * 7  # targets, branches, corruptions of two modalities of which one cannot be shifted
+    assert checked == 2 * 5 * 7  # targets, branches, corruptions of two modalities; one cannot be shifted
 
 
 def test_metrics_and_which_way_is_better_are_the_loss_heads(stressed):
@@ -330,10 +332,31 @@ def test_a_run_that_has_not_finished_and_a_folder_that_is_none_are_refused(tmp_p
     run = RunFolder.create(tmp_path / "run", load_recipe(document()))
     with pytest.raises(RunError, match=r"run: the training has not finished, there are no weights"):
         stress(run.path)
-    with pytest.raises(RunError, match=r"holds neither a recipe.yaml nor a results.json; name a finished run"):
+    with pytest.raises(RunError, match=r"holds neither a run nor a results.json; name a finished run"):
         stress(tmp_path)
     with pytest.raises(RunError, match=r"nowhere: is no folder"):
         stress(tmp_path / "nowhere")
+
+
+def test_a_fold_that_there_is_not_is_told_with_the_run_and_its_recipe(tmp_path):
+    run = drawn_run(tmp_path / "run")
+    file = run.path / "recipe.yaml"
+    file.write_text(file.read_text().replace("fold: 0", "fold: 9"))
+    for command in (stress, lambda path, **_: evaluate(RunFolder.open(path), device="cpu")):
+        with pytest.raises(RecipeError, match=r"run/recipe\.yaml: data\.fold: no fold 9; a position from 0 to 1"):
+            command(run.path, device="cpu")
+
+
+def test_figures_of_a_later_version_are_kept_and_nothing_is_computed(tmp_path, capsys):
+    run = drawn_run(tmp_path / "run")
+    for file in (run.stress_file, run.card_file, run.diagnosis_file):
+        file.write_text('{"format": 99}')
+    for command in (stress, lambda path, **_: evaluate(RunFolder.open(path), device="cpu")):
+        with pytest.raises(RunError, match="of format 99, which a later version wrote, is kept"):
+            command(run.path, device="cpu")
+    with pytest.raises(SystemExit):
+        main(["diagnose", str(run.path)])
+    assert "diagnosis.json: a diagnosis of format 99, which a later version wrote" in capsys.readouterr().err
 
 
 def test_a_run_whose_data_have_changed_is_refused(tmp_path):
@@ -375,6 +398,27 @@ def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(exp
         assert point["by_fold"] == pytest.approx(summary["by_fold"], abs=1e-12)
         for key in ("mean", "low", "high"):
             assert point[key] == pytest.approx(summary[key], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda of: of | {"target": "label", "recipes": {}},
+            "it names the target 'label', and the run .* has strength",
+        ),
+        (
+            lambda of: of | {"columns": [each | {"branch": "voice"} for each in of["columns"]]},
+            "it names the branch 'voice', and the run .* has motion",
+        ),
+    ],
+)
+def test_results_that_do_not_fit_their_runs_are_refused(experiment, tmp_path, change, told):
+    folder, results = experiment
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    (tmp_path / "results.json").write_text(json.dumps(change(results)))
+    with pytest.raises(RunError, match=rf"results\.json: does not fit its runs; {told}"):
+        stress(tmp_path, device="cpu")
 
 
 def test_a_point_of_an_experiment_is_the_mean_over_folds_of_the_means_over_seeds(experiment):

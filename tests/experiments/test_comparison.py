@@ -392,11 +392,36 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
         budgets.apply_budget(experiment, spec, tmp_path / "other", Datasets())
 
 
-@pytest.mark.parametrize("text", ['{"minutes": 0.5}', '{"minutes": 0.5, "epochs": {"concat": "many"}}'])
-def test_a_damaged_budget_is_told(comparison, tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"minutes": 0.5}', "epochs: missing"),
+        ('{"minutes": 0.5, "epochs": {"concat": "many"}}', r"epochs\.concat"),
+        ('{"minutes": 0.5, "epochs": {"concat": 0}}', r"epochs\.concat"),
+        ('{"minutes": 0.5, "epochs": {"concat": true}}', r"epochs\.concat"),
+        ('{"format": 1, "runs": []}', "minutes: missing; epochs: missing"),
+    ],
+)
+def test_a_damaged_or_foreign_budget_is_told(comparison, tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "budget.json").write_text(text)
-    with pytest.raises(RunError, match=r"budget\.json: is damaged; remove it, or choose another folder"):
+    with pytest.raises(RunError, match=rf"budget\.json: is damaged; {told}.*; remove it, or choose another folder"):
         budgets.apply_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path, Datasets())
+
+
+def test_a_budget_of_a_newer_version_is_refused(comparison, tmp_path: Path) -> None:
+    (tmp_path / "budget.json").write_text('{"format": 2, "hours": 1}')
+    with pytest.raises(RunError, match=r"budget\.json: a budget of time of format 2; this version reads format 1"):
+        budgets.apply_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path, Datasets())
+
+
+def test_a_budget_of_an_earlier_version_is_read_and_written_with_its_format(comparison, tmp_path: Path) -> None:
+    epochs = {"ensemble": 3, "concat": 4, "mrpn": 5}
+    (tmp_path / "budget.json").write_text(json.dumps({"minutes": 0.5, "epochs": epochs}))
+
+    of = budgets.apply_budget(*load_comparison(comparison(budget={"minutes": 0.5})), tmp_path, Datasets())
+
+    assert {name: recipe.train.epochs for name, recipe in of.recipes.items()} == epochs
+    assert json.loads((tmp_path / "budget.json").read_text()) == {"format": 1, "minutes": 0.5, "epochs": epochs}
 
 
 # Statistics
@@ -491,7 +516,7 @@ def test_where_less_is_better_the_verdict_and_the_heading_say_so() -> None:
     ]
     results = {**told(pairs), "metric": "mae", "higher_is_better": False, "target": "age"}
 
-    assert "allowed for: mrpn (-0.041, better), sum (+0.02, worse)." in last_line(record_of(results))
+    assert "allowed for: mrpn (-0.0410, better), sum (+0.0200, worse)." in last_line(record_of(results))
     assert heading(record_of(results)) == "mae of age; lower is better, differences are from ensemble"
     assert heading(record_of({**results, "metric": "accuracy", "higher_is_better": True})).startswith(
         "accuracy of age, %; higher"

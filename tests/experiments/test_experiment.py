@@ -1,4 +1,4 @@
-"""Experiments: what a file may say, statistics over folds, inferior cases, and runs that are kept, fail and resume."""
+"""Experiments: what a file may say, statistics over folds, and runs that are kept, fail and resume."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_folders import card_of
+from report_folders import card_of, record_of, results_of
 from scipy import stats
 from small_experiments import EXPERIMENT, write_experiment_file
 
 from fusionkit import load_recipe
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RecipeError, RunError
 from fusionkit.evaluation.statistics import (
     compute_corrected_t_p,
 )
-from fusionkit.experiments import load_experiment, open_experiment
+from fusionkit.experiments import load_experiment, open_comparison, open_experiment
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.experiments.job import Failure, do
+from fusionkit.experiments.result_files import write_results
 from fusionkit.experiments.results import make_results
-from fusionkit.storage.locks import sole_worker
+from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.locks import lock_folder
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
 
@@ -96,10 +99,56 @@ def test_every_problem_of_every_variant_is_reported_at_once(experiment):
     assert "variants.three: override 'train'" in message
 
 
+def test_mistakes_of_keys_references_recipes_and_folds_are_told_at_once(experiment):
+    text = """
+    schema: 1
+    recipe: recipe.yaml
+    fold: all
+    variants:
+      one: {overides: [train.epochs=1], overrides: [model.fusion=concatt]}
+      two: {of: onee, branch: motion}
+      three: {of: four, branch: motoin}
+      four: {}
+      five: {of: three, branch: motion}
+    folds: [99]
+    seeds: [1, 1]
+    target: lable
+    """
+    with pytest.raises(RecipeError) as caught:
+        load_experiment(experiment(text))
+    told = {
+        problem.place.rpartition("line ")[2].rpartition(": ")[2]: problem.message for problem in caught.value.problems
+    }
+    assert told.keys() == {
+        "fold",
+        "variants.one.overides",
+        "seeds",
+        "model.fusion",
+        "variants.two.of",
+        "variants.five.of",
+        "variants.three.branch",
+        "target",
+        "folds[0]",
+    }
+
+
+def test_a_run_of_a_single_training_is_no_place_for_an_experiment(experiment, tmp_path):
+    run = RunFolder.create(tmp_path / "first", load_experiment(experiment()).first_recipe)
+    with pytest.raises(RunError, match="first: is a run of `fusionkit train`; take a new folder"):
+        open_experiment(experiment(), run.path)
+    comparison = experiment(f"{EXPERIMENT}budget: {{epochs: 1}}\n")
+    with pytest.raises(RunError, match="first: is a run of `fusionkit train`; take a new folder"):
+        open_comparison(comparison, run.path)
+
+
+def test_a_shipped_experiment_is_loaded_by_its_name():
+    assert load_experiment("quickstart/experiment").path == find_recipe("quickstart/experiment")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("variants: {a: {}, b: {of: c, branch: motion}}", "'b' reads 'c'"),
+        ("variants: {a: {}, b: {of: c, branch: motion}}", "variants.b.of: no variant 'c' to read; known: a, b"),
         ("variants: {a: {}, b: {of: a}}", "says which branch"),
         ("variants: {a: {}, b: {of: a, branch: motion, overrides: [train.epochs=1]}}", "not both"),
         ("variants: {a: {}, b: {of: a, branch: motoin}}", "did you mean 'motion'"),
@@ -110,6 +159,8 @@ def test_every_problem_of_every_variant_is_reported_at_once(experiment):
         ("variants: {a b: {}, a_b: {}}", "share its folder 'a_b'"),
         ("variants: {a: {}}\npaper: {source: x, values: {b: 1.0}}", r"paper\.values\.b: no variant of the experiment"),
         ("variants: {a: {}}\nfold: all", "did you mean 'folds'"),
+        ("variants: {a: {}}\nfolds: []", "folds: 0 entries are too few: at least 1"),
+        (f"variants: {{{'a' * 201}: {{}}}}", "a name has at most 200 characters"),
     ],
 )
 def test_a_mistake_in_an_experiment_file_says_what_would_be_right(experiment, text, said):
@@ -200,6 +251,7 @@ def agenda(experiment, tmp_path):
 def write_card(job, content):
     folder = Path(job.folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "environment.json").write_text("{}")
     (folder / "recipe.yaml").write_text("{}")
     (folder / "metrics.json").write_text(json.dumps(content))
 
@@ -459,7 +511,7 @@ def test_a_run_that_a_killed_experiment_left_in_work_is_waited_for(experiment, t
     monkeypatch.setattr("fusionkit.training.train", lambda *_, **__: happened.append("trained") or run)
     monkeypatch.setattr("fusionkit.evaluation.evaluate", lambda run, **_: None)
     held = ExitStack()
-    held.enter_context(sole_worker(run.path))
+    held.enter_context(lock_folder(run.path))
     held.callback(happened.append, "left")
     threading.Timer(0.2, held.close).start()
 
@@ -552,3 +604,64 @@ def test_results_whose_recipes_are_damaged_are_written_anew(done, tmp_path, reci
     (tmp_path / "out" / "results.json").write_text(json.dumps(damaged))
     assert quick(folder / "experiment.yaml", tmp_path / "out", processes=1)["failures"] == []
     assert json.loads((tmp_path / "out" / "results.json").read_text())["recipes"] == results["recipes"]
+
+
+@pytest.mark.parametrize("version", ["true", "1.0", "'1'", "2"])
+def test_a_schema_that_is_not_the_whole_number_1_is_refused(experiment, version):
+    with pytest.raises(RecipeError, match="schema: 1 is expected, given"):
+        load_experiment(experiment(f"schema: {version}\nrecipe: recipe.yaml\nvariants: {{a: {{}}}}\n"))
+
+
+def results_of_targets(first, recipe):
+    """Results of a recipe of two targets."""
+    made = results_of(folds=("A",))
+    (variant,) = made["recipes"]
+    made["recipes"][variant]["model"]["targets"] = {"mood": {}, "age": {}}
+    return record_of(made | {"target": first, "recipes": {variant: made["recipes"][variant] | {"train": recipe}}})
+
+
+def test_files_that_are_not_an_experiments_own_are_never_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusionkit.experiments.result_files.draw_figures", lambda *_: None)
+    for target in ("mood", "age"):
+        write_results(results_of_targets(target, 1), tmp_path)
+    own = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert own.keys() == {"results.json", "table.md", "results.age.json", "table.age.md"}
+    mine = {"results.notes.json": "my notes", "table.notes.md": "mine", "results.mood.json": "{}", "table.mood.md": ""}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "results.copy.json").write_bytes(own["results.age.json"])
+
+    assert [each.part for each in ExperimentFolder.open_targets(tmp_path)] == ["", "age"]
+    write_results(results_of_targets("mood", 2), tmp_path)
+
+    left = {file.name for file in tmp_path.iterdir()}
+    assert left == {"results.json", "table.md", "results.copy.json", *mine}
+    assert {name: (tmp_path / name).read_text() for name in mine} == mine
+
+
+@pytest.mark.parametrize("damage", ["", "my notes", '{"target": "age"}', "{}"])
+def test_damaged_results_of_a_target_are_told_and_kept(tmp_path, monkeypatch, damage):
+    monkeypatch.setattr("fusionkit.experiments.result_files.draw_figures", lambda *_: None)
+    write_results(results_of_targets("mood", 1), tmp_path)
+    for name in ("results.age.json", "table.age.md"):
+        (tmp_path / name).write_text(damage)
+
+    with pytest.raises(RunError, match=r"results\.age\.json: "):
+        ExperimentFolder.open_targets(tmp_path)
+    write_results(results_of_targets("mood", 2), tmp_path)
+
+    assert [(tmp_path / name).read_text() for name in ("results.age.json", "table.age.md")] == [damage] * 2
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.label.json"])
+def test_results_of_a_later_version_are_kept(experiment, tmp_path, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text('{"format": 2}')
+
+    with pytest.raises(RunError, match="results of format 2, which a later version wrote, is kept; update fusionkit"):
+        open_experiment(experiment(), tmp_path / "out")
+    with pytest.raises(RunError, match="which a later version wrote"):
+        write_results(record_of({**results_of(), "target": "label"}), tmp_path / "out")
+
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == '{"format": 2}'

@@ -47,14 +47,14 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, counting)
 
-    registries._checked_options.cache_clear()
-    checked = registries._checked_options.__wrapped__
+    registries._check_options.cache_clear()
+    checked = registries._check_options.__wrapped__
 
     def check(record: Any, text: str) -> Any:
         counts[f"checked {record.__name__} {text}"] += 1
         return checked(record, text)
 
-    monkeypatch.setattr(registries, "_checked_options", registries.lru_cache(check))
+    monkeypatch.setattr(registries, "_check_options", registries.lru_cache(check))
     count(recipes, "parse", lambda record, *_: "recipes" if record is Recipe else None)
     count(networks, "_wire", lambda *_: "networks")
     count(study, "make_agenda", lambda *_: "agendas")

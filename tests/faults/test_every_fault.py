@@ -218,7 +218,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     21: (
-        "a sequence of which nothing is left",
+        "a sequence with nothing left",
         (
             "faults/test_any_batch.py::test_in_training_losses_gradients_and_statistics_are_finite_whatever_is_missing",
             "models/test_build.py::test_samples_that_an_encoder_leaves_without_elements_are_absent",

@@ -33,7 +33,7 @@ main(["train", sys.argv[1], "--out", sys.argv[2]])
 
 
 def train_on_two(folder: Path, out: str, fault: str = "") -> tuple[int, str]:
-    """Trains on two processes, of which one may fail; gives the status and what was said."""
+    """Trains on two processes; one may fail. Gives the status and what was said."""
     options: Any = recipe(data={"batch_size": 2}, epochs=4, checkpoint_seconds=0.0, precision="64-true")
     (folder / "recipe.json").write_text(json.dumps(options))
     (folder / "script.py").write_text(SCRIPT)

@@ -18,7 +18,7 @@ STRANGE: tuple[Any, ...] = (
 
 
 def damaged(data: bytes, chance: Random) -> bytes:
-    """A file of which bytes are flipped, cut out, repeated, inserted, or that ends too early."""
+    """A file whose bytes are flipped, cut out, repeated or inserted, or that ends too early."""
     kind = chance.choice(("flip", "flip", "header", "cut", "remove", "repeat", "insert", "zeros", "many"))
     if kind == "cut":
         return data[: chance.randrange(len(data))]

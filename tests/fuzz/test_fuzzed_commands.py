@@ -19,7 +19,7 @@ from fusionkit.errors import FusionKitError
 
 COMMANDS = (
     *("check", "train", "evaluate", "experiment", "compare", "verify", "report", "diagnose", "stress", "prepare"),
-    *("list", "show", "recipes", "recipes show", "recipes copy", "nonsense", ""),
+    *("init", "list", "show", "recipes", "recipes show", "recipes copy", "nonsense", ""),
 )
 OPTIONS = ("--out", "--device", "--plugin", "--json", "--resume", "--fold", "--help", "--processes", "--dry-run", "--x")
 WORDS = (

@@ -31,6 +31,7 @@ from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
 from fusionkit.storage import trusted_runs
 from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import read_tensors, write_tensors
 
@@ -171,6 +172,25 @@ def test_a_run_in_which_a_document_is_damaged_is_gone_on_with_or_refused_with_it
     assert 0 < trials.refused < trials.tried
 
 
+def test_an_environment_in_which_anything_is_altered_stands_in_a_card_or_is_refused_with_its_name(
+    trials: Trials, tmp_path: Path, evaluated: SimpleNamespace
+) -> None:
+    run = RunFolder.create(tmp_path / "run", load_recipe(small_recipe()), data="a")
+    file = run.path / "environment.json"
+    whole = json.loads(file.read_bytes())
+
+    def read() -> None:
+        run.is_of_other_data("a")
+        made = Card.model_validate({**evaluated.card, "training": run.environment.plain()}, strict=True)
+        run.write_card(made)
+        assert run.read_card().training.device == made.training.device
+
+    for chance in trials.cases(100):
+        file.write_bytes(as_text(altered(whole, chance, chance.choice((1, 1, 3)))))
+        trials.attempt(read, names=file)
+    assert 0 < trials.refused < trials.tried
+
+
 def test_a_damaged_list_of_prepared_clips_changes_no_clip(trials: Trials, tmp_path: Path) -> None:
     films = Films({f"c{n}": Clip(None, write_sound(tmp_path / f"c{n}.wav", tone(1.0 + n / 10))) for n in range(2)})
     spec = spec_for(tmp_path / "cache")
@@ -195,6 +215,7 @@ def test_the_card_of_an_experiment_s_run_is_read_or_refused_with_its_name(
     folder = ExperimentFolder(tmp_path, record_of({**results, "target": "label"}))
     run = tmp_path / results["rows"][0]["run"]
     run.mkdir(parents=True)
+    (run / "environment.json").write_text("{}")
     (run / "recipe.yaml").write_text("schema: 1\n")
     for chance in trials.cases(100):
         (run / "metrics.json").write_bytes(as_text(altered(evaluated.card, chance, 3)))

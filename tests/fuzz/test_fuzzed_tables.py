@@ -9,6 +9,8 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,8 @@ from trials import Trials
 from fusionkit.config.components.registry import DATASETS, FOLDS
 from fusionkit.data.datasets.fer2013_files import EMOTIONS, USAGES
 from fusionkit.data.readers.archives import open_member
+from fusionkit.experiments.drafts.draft import make_draft
+from fusionkit.experiments.drafts.plan import Wishes
 from fusionkit.interfaces import Dataset, Row
 
 RECORDS = [
@@ -148,4 +152,47 @@ def test_rows_in_which_anything_is_altered_are_read_or_refused_with_the_table_s_
         rows = altered(RECORDS, chance, chance.choice((1, 2, 5)))
         file.write_text("\n".join(json.dumps(each) for each in rows))
         trials.attempt(lambda: manifest(file), names=file.name)
+    assert 0 < trials.refused < trials.tried
+
+
+HEADS = (
+    *("label", "y", "class_id", "id", "subject", "acc_x", "acc_y", "gyro x", "Größe (mm)", "split", "rating", "rate"),
+    *("label_a", "label_b", "date", "", "constant", "fused", "path", "年齢", "a\nb", "1", "x" * 200, "#c", "a: b"),
+)
+
+
+def drawn_column(chance: Random) -> Callable[[int], Any]:
+    """What a column holds by row: numbers, words, codes, marks, parts, paths, gaps."""
+    return chance.choice(
+        [
+            lambda row: round(chance.gauss(0, 1), 3),
+            lambda row: row,
+            lambda row: chance.choice("abc"),
+            lambda row: chance.randrange(3),
+            lambda row: "",
+            lambda row: 7,
+            lambda row: f"s{row // 3:02}",
+            lambda row: chance.choice(["1,5", "2"]),
+            lambda row: chance.choice(["?", 1.5, 2]),
+            lambda row: chance.choice(["train", "test"]),
+            lambda row: chance.choice(["", 1.5, 2.25]),
+            lambda row: chance.choice([1e30, 1e300, -5, "nan"]),
+            lambda row: f"{chance.choice('ab')}.{chance.choice(['wav', 'npy'])}",
+        ]
+    )
+
+
+def test_of_any_table_a_recipe_is_drafted_or_the_table_is_refused_with_its_name(trials: Trials, tmp_path: Path) -> None:
+    file = tmp_path / "drawn.csv"
+    for chance in trials.cases(120):
+        header = chance.sample(HEADS, chance.randint(2, 7))
+        columns = [drawn_column(chance) for _ in header]
+        with file.open("w", newline="", encoding="utf-8") as written:
+            rows = range(chance.choice([0, 1, 3, 12, 12, 30, 30, 30]))
+            csv.writer(written).writerows([header, *([column(row) for column in columns] for row in rows)])
+        wishes = Wishes(
+            (chance.choice(header),) if chance.random() < 0.5 else (),
+            chance.choice(header) if chance.random() < 0.2 else None,
+        )
+        trials.attempt(lambda wishes=wishes: make_draft(str(file), tmp_path, wishes), names=file.name)
     assert 0 < trials.refused < trials.tried

@@ -14,6 +14,7 @@ from torch import Tensor
 
 import fusionkit
 from fusionkit import DataError, FusionKitError, ShapeError, Stream
+from fusionkit.data.films.sounds import convert_to_int16
 from fusionkit.inference.timeline.elements import TimedElements
 
 MODALITIES: dict[str, Any] = {
@@ -104,13 +105,12 @@ def test_portions_play_no_part(portions: list[int], window: float) -> None:
 
 def test_memory_is_that_of_the_window() -> None:
     elements = TimedElements("motion", 100.0)
+    elements.push(torch.zeros(10_000, 3), 0.0)  # to 100 s
     for step in range(200):
-        elements.push(torch.zeros(50, 3), step * 0.5)
-        elements.drop_before(step * 0.5 - 1.0)
-
-    blocks = elements._blocks
-    assert sum(len(block.values) for block in blocks) <= 150
-    assert all(block.values.untyped_storage().nbytes() <= 50 * 3 * 4 for block in blocks)
+        elements.push(torch.zeros(50, 3), 100 + step * 0.5)
+        elements.drop_before(99.25 + step * 0.5)
+        stored = sum(block.values.untyped_storage().nbytes() for block in elements._blocks)
+        assert stored <= 175 * 3 * 4  # a second and a quarter, and the block that is just there
 
 
 @pytest.mark.parametrize(
@@ -177,6 +177,16 @@ def test_a_live_stream_at_its_end_says_what_predict_says() -> None:
     assert answer.present == expected.present == ("video", "audio")
     found, wanted = (torch.tensor(list(each.targets["mood"].probabilities.values())) for each in (answer, expected))
     assert torch.allclose(found, wanted, atol=1e-6)
+
+
+def test_sound_of_films_is_rounded_as_it_is_stored() -> None:
+    predictor = make_film_predictor()
+    wave = torch.randn(8000, generator=torch.Generator().manual_seed(0)) / 2000  # near the step of 16 bits
+    stream = predictor.stream(window=3.0)
+    stream.push("audio", wave)
+
+    expected = predictor.predict({"audio": convert_to_int16(wave)[0]})[0].targets["mood"].probabilities
+    assert stream.predict().targets["mood"].probabilities == pytest.approx(dict(expected), abs=1e-7)
 
 
 def test_what_a_live_stream_cannot_take_is_said() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import textwrap
 from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
@@ -17,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from fusionkit import Jagged, RecipeError, ShapeError, Stream, build, load_recipe
 from fusionkit.config.components.registry import ENCODERS, FUSIONS
 from fusionkit.config.schema import ModelSpec
+from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.config.yaml import write_yaml
 from fusionkit.interfaces import Encoder, Fusion
 from fusionkit.models.build import FusionModel
@@ -408,6 +413,84 @@ def test_targets_that_do_not_fit_are_refused_by_name():
         model.losses(output, {"emotion": torch.zeros(6, dtype=torch.int64)})
     with pytest.raises(ShapeError, match="targets: 'emotion' has 5 samples, the output has 6"):
         model.losses(output, {"emotion": torch.zeros(5, dtype=torch.int64), "pain": torch.zeros(6, 2)})
+    with pytest.raises(ShapeError, match="unknown target 'emotio': did you mean 'emotion'"):
+        model.losses(output, {"emotio": torch.zeros(6, dtype=torch.int64), "pain": torch.zeros(6, 2)})
+
+
+@pytest.mark.parametrize("kind", ["classification", "ordinal"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.tensor([0, 1, 2, 3, 0, 0]), "targets: 'y': 3 is no class; its 3 classes count from 0: low, mid, high"),
+        (torch.zeros(6), "targets: 'y': the numbers are torch.float32; give indices of the classes low, mid, high"),
+        (torch.zeros(6, dtype=torch.int32), "targets: 'y': the numbers are torch.int32"),
+        (torch.zeros(6, 1, dtype=torch.int64), "targets: 'y': one class per sample is expected, given shape (6, 1)"),
+        (torch.tensor(1), "targets: 'y': a number per sample is expected, given a single one"),
+    ],
+)
+def test_targets_that_are_no_classes_are_refused_by_name(kind, given, said):
+    spec = spec_of(2, "N1", {"y": {"type": kind, "classes": ["low", "mid", "high"]}})
+    model = network(spec).eval()
+    output = model(batch_of(spec))
+    with pytest.raises(ShapeError, match=re.escape(said)):
+        model.losses(output, {"y": given})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (torch.zeros(6, 2, dtype=torch.int64), "the numbers are torch.int64; convert them with .to(torch.float32)"),
+        (torch.zeros(6, 3), "2 numbers per sample are expected, given shape (6, 3)"),
+        (torch.zeros(6), "2 numbers per sample are expected, given shape (6,)"),
+    ],
+)
+def test_targets_that_are_not_the_numbers_of_a_head_are_refused_by_name(given, said):
+    spec = spec_of(2, "N1", {"y": {"type": "regression", "outputs": 2}})
+    model = network(spec).eval()
+    output = model(batch_of(spec))
+    with pytest.raises(ShapeError, match=re.escape(f"targets: 'y': {said}")):
+        model.losses(output, {"y": given})
+
+
+def test_what_is_of_another_type_than_any_input_target_or_recipe_is_refused_in_words():
+    """In a process of its own, for here types are checked before our code is reached."""
+    script = """
+        import torch
+        from fusionkit import FusionKitError, build
+
+        mood = {"type": "classification", "classes": ["calm", "happy"]}
+        model = build({"modalities": {"m": {"shape": [3], "encoder": "mlp"}}, "targets": {"y": mood}})
+        output = model({"m": torch.zeros(2, 3)})
+        tried = [lambda: model([1]), lambda: model(torch.zeros(2, 3)), lambda: model({1: torch.zeros(2, 3)})]
+        tried += [lambda: model.losses(output, {"y": [0, 1]}), lambda: build(3), lambda: build(None)]
+        for each in tried:
+            try:
+                each()
+            except FusionKitError as error:
+                print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    wanted = "inputs: a mapping from modality to tensor is expected, with keys of m; given "
+    assert lines[:3] == [f"{wanted}list", f"{wanted}Tensor", "inputs: unknown modality 1; known: m"]
+    assert lines[3] == "targets: 'y': a tensor is expected, given list"
+    expected = "a path or the name of a shipped recipe is expected, given "
+    assert [line.partition(";")[0] for line in lines[4:]] == [f"{expected}3", f"{expected}null"]
+
+
+def test_a_shipped_name_stands_for_its_recipe_unless_a_file_has_that_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_recipe("quickstart/recipe") == load_recipe(find_recipe("quickstart/recipe"))
+    assert build("quickstart/recipe").modalities == ("motion", "sound", "posture")
+    with pytest.raises(RecipeError, match="is an experiment, not a recipe; run it with `fusionkit experiment`"):
+        build("quickstart/experiment")
+    with pytest.raises(RecipeError, match="quickstart/recip: is neither a file nor a shipped recipe; did you mean"):
+        load_recipe("quickstart/recip")
+    (tmp_path / "quickstart").mkdir()
+    (tmp_path / "quickstart" / "recipe").write_text(
+        write_yaml({"schema": 1, "data": {"dataset": "synthetic"}, "model": spec_of(2)})
+    )
+    assert build("quickstart/recipe").modalities == ("m0", "m1")
 
 
 def test_uni_modal_scores_are_given_in_training_and_when_asked_for():

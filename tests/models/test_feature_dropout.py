@@ -1,4 +1,4 @@
-"""Heads and fusion read features of which dropout drops; balancers and comparisons read them whole."""
+"""Heads and fusion read features after dropout; balancers and comparisons read them whole."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def test_the_constant_answer_is_the_number_of_the_least_loss(loss, scale_targets
         np.testing.assert_allclose(said, best, rtol=1e-12)
     for output in (0, 1) if loss != "concordance" else ():
         alone = y.clone()
-        alone[:, 1 - output] = NAN  # its own loss, of which no other constant has less
+        alone[:, 1 - output] = NAN  # its own loss; no other constant has less
         known = alone[head.find_known(alone)]
         nearby = head.constant(y) + torch.linspace(-0.01, 0.01, 21, dtype=torch.float64)[:, None]
         losses = [float(head.loss(each.expand(len(known), -1), known).mean()) for each in nearby]
@@ -477,7 +477,7 @@ def test_a_training_that_an_earlier_version_began_goes_on_unscaled(tmp_path, mon
 def test_a_run_of_an_earlier_version_is_evaluated_as_before_and_its_card_still_holds(tmp_path, unscaled):
     options, whole = unscaled
     card = evaluate(whole, device="cpu", resamples=2).plain()
-    run = RunFolder.create(tmp_path / "run", assemble(load_recipe(options)).recipe, data=whole.environment["data"])
+    run = RunFolder.create(tmp_path / "run", assemble(load_recipe(options)).recipe, data=whole.environment.data)
     run.save_weights(*whole.load_weights())
     make_older(run)
     text = json.dumps(run.written_recipe, sort_keys=True, separators=(",", ":"))

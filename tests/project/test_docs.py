@@ -225,7 +225,7 @@ def test_the_networks_of_the_films_page_can_be_built():
 
 
 def compared(means, best=None):
-    """Results of a comparison of methods with these means, of which the first is the ensemble."""
+    """Results of a comparison of methods with these means; the first is the ensemble."""
     first, *others = means
     pairs = [
         {"column": name, "difference": means[name] - means[first], "holm_p": 0.01 if name == "clear" else 0.5}
@@ -383,3 +383,10 @@ def test_what_is_said_of_the_ten_folds_was_measured():
     assert longer["summary"]["ensemble"]["mean"] > bar["summary"]["ensemble"]["mean"]
     long = {pair["column"]: pair for pair in longer["comparison"]["against_first"]}
     assert round(long[taught]["holm_p"], 1) == round(long["N1"]["holm_p"], 1) == 0.1
+
+
+def test_whoever_reads_pages_in_the_repository_is_told_that_figures_come_with_the_build() -> None:
+    for file in ("README.md", "docs/README.md"):
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert "`make docs`" in text
+        assert "{{name}}" in text

@@ -1,4 +1,7 @@
-"""Docstrings are read aloud: functions say what they do, and nothing begins with a question word."""
+"""Docstrings are read aloud: functions say what they do, and nothing begins with a question word.
+
+A string below a constant or an attribute is a docstring too.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import ast
 import inspect
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -24,12 +28,24 @@ def docstrings(room: str) -> Iterator[tuple[str, ast.AST, str]]:
     files = [PACKAGE / room] if room.endswith(".py") else sorted((PACKAGE / room).rglob("*.py"))
     assert files, room
     for file in files:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-                text = ast.get_docstring(node)
-                if text:
-                    place = f"{file.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 1)}"
-                    yield place, node, text.split()[0].rstrip(".,:")
+        for node, text in documented(ast.parse(file.read_text(encoding="utf-8"))):
+            place = f"{file.relative_to(PACKAGE.parent)}:{getattr(node, 'lineno', 1)}"
+            yield place, node, text.split()[0].rstrip(".,:")
+
+
+def documented(tree: ast.AST) -> Iterator[tuple[ast.AST, str]]:
+    """Yields what has a docstring: modules, classes, functions, and assignments with a string below them."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield node, text
+        body = getattr(node, "body", None)
+        for above, below in pairwise(body if isinstance(body, list) else ()):
+            string = below.value if isinstance(below, ast.Expr) else None
+            assigned = isinstance(above, ast.Assign | ast.AnnAssign)
+            if assigned and isinstance(string, ast.Constant) and isinstance(string.value, str):
+                yield above, string.value
 
 
 def is_property(node: ast.AST) -> bool:
@@ -78,3 +94,9 @@ def test_functions_begin_with_a_verb_and_nothing_with_a_question_word(room: str)
 def test_the_rule_tells_verbs_from_what_is_none() -> None:
     assert all(map(begins_with_a_verb, ("Returns", "Draws", "Says", "Yields")))
     assert not any(map(begins_with_a_verb, ("The", "A", "What", "Class", "Return", "Numbers", "``x``s")))
+
+
+def test_strings_below_constants_and_attributes_are_seen() -> None:
+    text = 'A = 1\n"""How many."""\nclass C:\n    b: int = 2\n    """What it is."""\n    c = 3\n'
+
+    assert [below for _, below in documented(ast.parse(text))] == ["How many.", "What it is."]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_tables
 import torch
 from small_predictors import make_film_predictor
 from written_films import steps, tone, write_film
@@ -81,20 +82,9 @@ def test_a_model_trains_inside_a_lightning_trainer(example: Any) -> None:
     assert losses["fused_label"] < 0.7  # guessing among four classes has 1.39
 
 
-def test_the_python_of_the_readme_runs_and_its_recipe_is_valid() -> None:
-    readme = (FOLDER.parent / "README.md").read_text()
-    programs = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
-    recipes = re.findall(r"```yaml\n(.*?)```", readme, flags=re.DOTALL)
-
-    assert programs
-    assert recipes
-    for program in programs:
-        exec(compile(program, "README.md", "exec"), {})
-    for recipe in recipes:
-        load_recipe(read_yaml(recipe, "README.md").value)
-
-
-def test_the_page_on_trained_networks_does_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that pages speak of, in this folder."""
     monkeypatch.chdir(tmp_path)
     sensor = {"features": 3, "min_length": 8, "max_length": 12}
     modalities = {"accelerometer": sensor, "gyroscope": sensor}
@@ -108,14 +98,49 @@ def test_the_page_on_trained_networks_does_what_it_shows(tmp_path: Path, monkeyp
         "train": {"epochs": 1},
     }
     evaluate(train(recipe, "runs/first"))
-    page = (FOLDER.parent / "docs" / "how_to" / "trained_network.md").read_text()
 
-    known: dict[str, Any] = {}
-    for program in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
-        exec(compile(program, "trained_network.md", "exec"), known)
+
+def run_page(file: Path, known: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Runs the Python of a page, one block after another, and returns its names."""
+    names = dict(known or {})
+    programs = re.findall(r"```python\n(.*?)```", file.read_text(), flags=re.DOTALL)
+    assert programs
+    for program in programs:
+        exec(compile(program, file.name, "exec"), names)
+    return names
+
+
+@pytest.mark.usefixtures("first_run")
+def test_the_python_of_the_readme_runs_and_its_recipe_is_valid() -> None:
+    names = run_page(FOLDER.parent / "README.md")
+    recipes = re.findall(r"```yaml\n(.*?)```", (FOLDER.parent / "README.md").read_text(), flags=re.DOTALL)
+
+    assert names["answer"].present == ("accelerometer",)
+    assert recipes
+    for recipe in recipes:
+        load_recipe(read_yaml(recipe, "README.md").value)
+
+
+@pytest.mark.usefixtures("first_run")
+def test_the_page_on_trained_networks_does_what_it_shows() -> None:
+    known = run_page(FOLDER.parent / "docs" / "how_to" / "trained_network.md")
 
     assert known["probabilities"].shape == (2, 4)
     assert known["predictions"]["distribution/label/fused"].shape == (len(json.loads(known["about"]["samples"])), 4)
+
+
+def test_the_page_on_predictions_does_what_it_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = small_tables.write_table(tmp_path, 8)
+    small_tables.finished_run(tmp_path / "runs" / "first", table)
+    (tmp_path / "s0.wav").rename(tmp_path / "a.wav")
+    table.write_text(table.read_text().replace("s0.wav", "a.wav"))
+    table.rename(tmp_path / "new.csv")
+    monkeypatch.chdir(tmp_path)
+
+    known = run_page(FOLDER.parent / "docs" / "how_to" / "predict.md", {"motion": np.zeros((5, 2))})
+
+    assert known["answer"].present == ("motion", "sound")
+    assert len(known["answers"]) == 8
 
 
 def test_the_page_on_streams_does_what_it_shows() -> None:
@@ -160,3 +185,17 @@ def test_the_page_on_answers_over_time_does_what_it_shows(tmp_path: Path, monkey
     assert (tmp_path / "said.vtt").read_text().startswith("WEBVTT")
     assert known["answer"].present == ("video", "audio")
     assert known["stream"].counts == {"video": 6, "audio": 9592}  # a resampler waits for what comes next
+
+
+def test_the_page_on_tables_of_ones_own_drafts_and_fits_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (FOLDER.parent / "docs" / "how_to" / "init.md").read_text()
+    known: dict[str, Any] = {}
+
+    for program in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(compile(program, "init.md", "exec"), known)
+
+    said = capsys.readouterr().out
+    assert "Groups are those of column machine (4), by its name" in said
+    assert "Modality shake: the numbers shake_x, shake_y, one vector." in said
+    assert known["done"].run.finished
+    assert known["done"].experiment_file.is_file()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -46,6 +48,35 @@ def test_the_contract_hides_no_cycle() -> None:
 
     assert " : " not in contract
     assert "ignore_imports" not in contract
+
+
+def imports_of_siblings() -> dict[str, dict[str, set[str]]]:
+    """By package, which of the packages directly below it import which others there."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for file in PACKAGE.rglob("*.py"):
+        own = file.parent.relative_to(PACKAGE).parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or (node.module or "").split(".")[0] != "fusionkit":
+                continue
+            for alias in node.names:  # `from fusionkit.training import step` names a package too
+                other = (*str(node.module).split(".")[1:], alias.name)
+                depth = next((n for n, (a, b) in enumerate(zip(own, other, strict=False)) if a != b), len(own))
+                package = (*own[:depth], other[depth]) if depth < min(len(own), len(other)) else ()
+                if depth and package and PACKAGE.joinpath(*package).is_dir():
+                    found.setdefault("/".join(own[:depth]), {}).setdefault(own[depth], set()).add(other[depth])
+    return found
+
+
+def test_packages_side_by_side_in_a_room_import_each_other_in_no_circle() -> None:
+    found = imports_of_siblings()
+
+    assert found["training"]["profiling"] == {"step"}
+    assert sum(map(len, found.values())) > 5
+    for room, graph in found.items():
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            pytest.fail(f"{room}: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
@@ -92,3 +123,19 @@ def test_every_place_for_a_new_thing_is_there() -> None:
     for place in set(places):
         folders = (PACKAGE, ROOT, *(PACKAGE / each for each in places if "/" in each and not each.endswith(".py")))
         assert any((folder / place).exists() for folder in folders), place
+
+
+@pytest.mark.slow
+def test_the_script_of_the_pictures_draws_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pictures
+
+    page = tmp_path / "CONTRIBUTING.md"
+    page.write_text(f"before\n{house.BEGINS}\nold\n{house.ENDS}\nafter\n", encoding="utf-8")
+    monkeypatch.setattr(pictures, "ROOT", tmp_path)  # the page that it writes, and no other, lies there
+
+    written = pictures.main(tmp_path / "pictures")
+
+    assert [path.name for path in written] == ["faces.png", "network.png", "folds.png", "house.svg", page.name]
+    assert all(path.is_relative_to(tmp_path) and path.stat().st_size > 0 for path in written)
+    text = page.read_text(encoding="utf-8")
+    assert text == f"before\n{house.BEGINS}\n{house.table_of_rooms()}{house.ENDS}\nafter\n"

@@ -65,6 +65,7 @@ def test_the_package_lightning_is_never_depended_on() -> None:
     assert not [each for each in PROJECT["dependencies"] if each.startswith("pytorch-lightning")]
 
 
+# Those may not be installed.
 NOT_NAMED_AS_IMPORTED = {
     "dlib": "dlib-bin",
     "torchjd": "torchjd",

@@ -139,8 +139,8 @@ def fusing_of(best: str, gain: float) -> dict[str, Any]:
 def test_the_answer_comes_first_and_in_plain_words() -> None:
     words = diagnosis_words(Diagnosis.model_validate(diagnosis_of()))
     assert words[0] == (
-        "Fused it reaches 80.0 % (accuracy, mean over 2 folds). Fusing helps by 4.1 ± 1.2 points of accuracy over the "
-        "best single modality of each fold."
+        "The fused network reaches 80.0 % (accuracy, mean over 2 folds). Fusing helps by 4.1 ± 1.2 points of accuracy "
+        "over the best single modality of each fold."
     )
     assert words[1] == "In fold A9,10 video alone is better by 1.0 points."
     assert (
@@ -193,7 +193,9 @@ def test_few_groups_of_one_run_claim_nothing(groups: int, said: str) -> None:
     words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert said in words[0]
-    assert words[0].startswith(f"Fused it reaches 80.0 % (accuracy, 100 samples of {groups} groups, one sample is ")
+    assert words[0].startswith(
+        f"The fused network reaches 80.0 % (accuracy, 100 samples of {groups} groups, one sample is "
+    )
     assert words[0].endswith("the 2 groups of the test part are too few to tell a gain from noise.") == (groups == 2)
     assert any("calm -10.0 of 50 samples (beyond noise)" in each for each in words) == (groups == 6)
 
@@ -257,7 +259,7 @@ def test_of_one_modality_it_is_said_that_there_is_nothing_to_fuse_and_nothing_is
 
     words = diagnosis_words(Diagnosis.model_validate(given))
 
-    assert words[0].startswith("It reaches 80.0 % (accuracy, ")
+    assert words[0].startswith("The network reaches 80.0 % (accuracy, ")
     assert words[0].endswith(" There is one modality, audio, so there is nothing to fuse.")
     assert len(words) == 2
     assert words[1].startswith("The audio encoder lost")
@@ -274,8 +276,8 @@ def test_runs_of_several_seeds_are_named_and_their_samples_not_passed_off_as_mor
     words = diagnosis_words(Diagnosis.model_validate(given))
 
     assert words[0].startswith(
-        "Fused it reaches 80.0 % (accuracy, mean over 2 runs of one fold). Whether fusing helps is unclear, for one "
-        "fold cannot tell a gain from noise: here it gains"
+        "The fused network reaches 80.0 % (accuracy, mean over 2 runs of one fold). Whether fusing helps is unclear, "
+        "for one fold cannot tell a gain from noise: here it gains"
     )
     assert words[1] == (
         "In fold A9,10, seed 0, video alone is better by 1.0 points; in fold A9,10, seed 1, audio alone is better by "
@@ -310,8 +312,8 @@ def test_errors_that_fall_are_gains_with_their_own_unit() -> None:
     given = diagnosis_of(score="mae", higher_is_better=False, kind="numbers", classes={})
     given["targets"]["mood"]["shapley"]["shares"] = {"audio": figure(-0.3), "video": figure(0.1)}
     words = diagnosis_words(Diagnosis.model_validate(given))
-    assert words[0].endswith("). Fusing helps by 0.041 ± 0.012 mae over the best single modality of each fold.")
-    assert "What each modality adds to the fused score (Shapley share): audio +0.3 mae, video -0.1 mae." in words
+    assert words[0].endswith("). Fusing helps by 0.0410 ± 0.0120 mae over the best single modality of each fold.")
+    assert "What each modality adds to the fused score (Shapley share): audio +0.300 mae, video -0.100 mae." in words
     assert any("is nearer to the truth than the best single modality in 15, farther in 5" in each for each in words)
 
 
@@ -328,14 +330,26 @@ def test_gradients_are_told_by_how_they_pull() -> None:
     )
 
 
+def test_a_third_of_the_training_without_a_mean_cosine_is_told_so() -> None:
+    given = diagnosis_of()
+    nothing = {"value": None, "low": None, "high": None}
+    given["gradients"] = {
+        "audio": {"steps": 9, "cosine": nothing, "thirds": {"first": nothing, "last": figure(-0.5)}}
+        | {"negative": nothing, "norm_ratio": nothing, "bins": {}}
+    }
+    words = diagnosis_words(Diagnosis.model_validate(given))[-1]
+    assert "mean cosine -; - in the first third, -0.50 in the last third" in words
+    assert "they hardly touch" not in words
+
+
 def test_several_targets_are_told_apart() -> None:
     given = diagnosis_of()
     given["targets"]["age"] = copy.deepcopy(given["targets"]["mood"])
     for each in given["each"]:
         each["fusing"]["age"] = each["fusing"]["mood"]
     words = diagnosis_words(Diagnosis.model_validate(given))
-    assert words[0].startswith("mood: fused it reaches 80.0 % (")
-    assert any(each.startswith("age: fused it reaches 80.0 % (") for each in words)
+    assert words[0].startswith("mood: the fused network reaches 80.0 % (")
+    assert any(each.startswith("age: the fused network reaches 80.0 % (") for each in words)
 
 
 # The page
@@ -392,7 +406,7 @@ def test_what_cannot_be_diagnosed_is_refused_in_words(runs: Path, command: Any, 
         ((joint / "0", "--alone", begun), "begun: its training has not finished"),
         ((joint / "0", "--alone", late / "1"), "none has that split: "),
         ((joint / "0", "--alone", joint / "1"), "trained no modality alone (its strategy is end_to_end)"),
-        ((joint / "0", "--device", "cpv"), "device 'cpv': this machine has none of that name; did you mean 'cpu'"),
+        ((joint / "0", "--device", "cpv"), "device 'cpv': this machine has none of that name; known: "),
         ((joint / "0", late / "1", "--out", tmp_path), "is of another recipe than "),
         ((joint / "0", joint / "1"), "2 runs: say with --out FOLDER where the page of all of them goes"),
     ):
@@ -400,3 +414,10 @@ def test_what_cannot_be_diagnosed_is_refused_in_words(runs: Path, command: Any, 
         assert status == 2
         assert said in err
         assert "Traceback" not in err
+
+
+def test_a_loss_against_the_ensemble_is_called_a_loss_and_has_no_minus() -> None:
+    document = diagnosis_of()
+    document["targets"]["mood"]["fusing"]["over_ensemble"] = figure(-0.167, 0.02)
+    said = " ".join(diagnosis_words(Diagnosis.model_validate(document)))
+    assert "Against the average of the single modalities it loses 16.7 ± 2.0 points: beyond noise." in said

@@ -10,7 +10,7 @@ from small_runs import epochs_of, run_of, steps_of
 
 from fusionkit.errors import RunError
 from fusionkit.models.loss_heads.class_metrics import ECE_BINS, expected_calibration_error
-from fusionkit.report.figures.calibration import BINS, calibrate, draw_calibration, pooled
+from fusionkit.report.figures.calibration import BINS, calibrate, draw_calibration, pool_calibration
 from fusionkit.report.figures.clouds import gather_clouds
 from fusionkit.report.figures.confusion import draw_confusions, most_confused
 from fusionkit.report.figures.curves import draw_term_curves, term_curves
@@ -18,13 +18,13 @@ from fusionkit.report.figures.features import (
     Cloud,
     class_indices,
     draw_features,
-    in_the_plane,
-    nearest_agree,
-    usable,
+    measure_agreement,
+    project_to_plane,
+    select_usable,
 )
 from fusionkit.report.figures.folds import draw_fold_intervals
 from fusionkit.report.figures.numbers import draw_numbers
-from fusionkit.report.figures.style import fitting, save_figure, style_of
+from fusionkit.report.figures.style import fit_labels, save_figure, style_of
 from fusionkit.report.figures.table import draw_table
 from fusionkit.storage.experiment_folder import ExperimentFolder
 
@@ -83,7 +83,7 @@ def test_samples_without_prediction_or_class_do_not_count():
 def test_runs_are_pooled_sample_by_sample():
     first, second = drawn_predictions(30, seed=1), drawn_predictions(50, seed=2)
     together = calibrate(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
-    assert pooled([first, second]).ece == pytest.approx(together.ece, abs=1e-12)
+    assert pool_calibration([first, second]).ece == pytest.approx(together.ece, abs=1e-12)
 
 
 def test_a_reliability_diagram_has_a_panel_per_variant_with_its_ece():
@@ -105,18 +105,18 @@ def blobs(samples=30, width=5, seed=0):
 
 def test_the_same_features_always_give_the_same_points_that_keep_far_classes_apart():
     features, classes = blobs()
-    first = in_the_plane(features)
-    np.testing.assert_array_equal(first, in_the_plane(features.copy()))
-    assert nearest_agree(first.astype(np.float64), classes) == 1.0
-    assert not np.array_equal(first[:5], in_the_plane(features + np.random.default_rng(1).normal(size=(30, 5)))[:5])
+    first = project_to_plane(features)
+    np.testing.assert_array_equal(first, project_to_plane(features.copy()))
+    assert measure_agreement(first.astype(np.float64), classes) == 1.0
+    assert not np.array_equal(first[:5], project_to_plane(features + np.random.default_rng(1).normal(size=(30, 5)))[:5])
 
 
 @pytest.mark.parametrize(("samples", "width"), [(5, 1), (5, 40), (6, 2)])
 def test_few_samples_and_one_feature_have_a_plane(samples, width):
     features = np.random.default_rng(0).normal(size=(samples, width))
-    points = in_the_plane(features)
+    points = project_to_plane(features)
     assert points.shape == (samples, 2)
-    np.testing.assert_array_equal(points, in_the_plane(features))
+    np.testing.assert_array_equal(points, project_to_plane(features))
     assert np.isfinite(points).all()
 
 
@@ -125,7 +125,7 @@ def test_few_samples_and_one_feature_have_a_plane(samples, width):
 )
 def test_what_has_no_plane_is_said(features, said):
     with pytest.raises(RunError, match=said):
-        in_the_plane(features)
+        project_to_plane(features)
 
 
 def test_the_nearest_neighbour_is_found_in_all_features():
@@ -134,17 +134,17 @@ def test_the_nearest_neighbour_is_found_in_all_features():
     for row in range(25):
         distances = [np.inf if other == row else np.linalg.norm(features[row] - features[other]) for other in range(25)]
         agree += classes[int(np.argmin(distances))] == classes[row]
-    assert nearest_agree(features, classes) == pytest.approx(agree / 25)
+    assert measure_agreement(features, classes) == pytest.approx(agree / 25)
 
 
 def test_samples_that_lack_the_modality_or_the_class_are_left_out_and_many_are_drawn_by_a_seed():
     features, classes = np.arange(20.0)[:, None], np.arange(20) % 2
     features[3], classes[5] = np.nan, -1
-    kept = usable(Cloud("audio", features, classes))
+    kept = select_usable(Cloud("audio", features, classes))
     assert sorted({*range(20)} - {int(value) for value in kept.features[:, 0]}) == [3, 5]
-    some = usable(Cloud("audio", features, classes), most=7)
+    some = select_usable(Cloud("audio", features, classes), most=7)
     assert len(some.features) == 7
-    np.testing.assert_array_equal(some.features, usable(Cloud("audio", features, classes), most=7).features)
+    np.testing.assert_array_equal(some.features, select_usable(Cloud("audio", features, classes), most=7).features)
 
 
 def test_sets_of_labels_are_classes_and_of_several_numbers_the_first_is_shown():
@@ -273,8 +273,8 @@ def test_the_table_as_a_figure_holds_every_cell():
 
 
 def test_long_names_fit_and_stay_different():
-    first, second = fitting(["x" * 90, "x" * 90 + "y" * 3], 12)
+    first, second = fit_labels(["x" * 90, "x" * 90 + "y" * 3], 12)
     assert (len(first), len(second)) == (12, 12)
     assert first != second
-    assert len(set(fitting(["a" + "x" * 50 + "b", "a" + "y" + "x" * 49 + "b"], 8))) == 2
-    assert fitting(["two\nlines", "", "$1$"]) == ("two lines", "?", r"\$1\$")
+    assert len(set(fit_labels(["a" + "x" * 50 + "b", "a" + "y" + "x" * 49 + "b"], 8))) == 2
+    assert fit_labels(["two\nlines", "", "$1$"]) == ("two lines", "?", r"\$1\$")

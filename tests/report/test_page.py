@@ -16,7 +16,9 @@ from report_folders import comparison_of, pair_of, record_of, results_of, write_
 from fusionkit.cli import main
 from fusionkit.errors import RunError
 from fusionkit.report.figures import features, style
+from fusionkit.report.pages.blocks import Table
 from fusionkit.report.pages.experiment import title_of, write_report
+from fusionkit.report.pages.sections import comparison_table
 from fusionkit.report.text.verdict import _how_many, verdict
 
 FIGURES = {
@@ -238,7 +240,9 @@ def test_a_damaged_card_is_named_with_the_command_that_makes_it_anew(tmp_path, d
     file = folder / results_of()["rows"][0]["run"] / "metrics.json"
     file.write_text(damage)
     written = write_report(folder)
-    said = f"{file}: the card is damaged; the experiment's command, `fusionkit experiment`, makes it anew"
+    said = (
+        f"{file}: the card is damaged; the same command, `fusionkit experiment` or `fusionkit compare`, makes it anew"
+    )
     assert any(said in sentence for sentence in written.missing)
 
 
@@ -406,9 +410,15 @@ def test_what_makes_numbers_too_good_is_said():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda folder: None, "is no folder; name the one that `fusionkit experiment` wrote with --out"),
+        (
+            lambda folder: None,
+            "is no folder; name the one that `fusionkit experiment` or `fusionkit compare` wrote with --out",
+        ),
         (lambda folder: folder.mkdir(), "holds no results.json"),
-        (lambda folder: (folder.mkdir(), (folder / "recipe.yaml").touch()), "holds one run"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "recipe.yaml").touch(), (folder / "environment.json").touch()),
+            "holds one run; a report is of an experiment or a comparison",
+        ),
         (lambda folder: (folder.mkdir(), (folder / "results.json").write_text("{")), "cannot be read as JSON"),
         (lambda folder: write_results(folder, {"format": 9}), "format 9; this version reads format 1"),
         (lambda folder: write_results(folder, {"format": 1, "columns": []}), "experiment: missing; "),
@@ -442,3 +452,21 @@ def test_the_command_ends_by_naming_the_page(tmp_path, capsys):
     told_as_data = json.loads(capsys.readouterr().out)
     assert told_as_data["html"] == str(tmp_path / "there" / "report.html")
     assert (tmp_path / "there" / "report.html").is_file()
+
+
+def test_every_pair_of_variants_has_one_row() -> None:
+    table = comparison_table(record_of({}))
+    assert isinstance(table, Table)
+    pairs = [frozenset(row[:2]) for row in table.rows]
+    assert len(pairs) == len(set(pairs))
+    assert {"late fusion", "N2"} in pairs
+    assert not any("alone" in row[1] for row in table.rows)  # that network is a column, and is called like it
+
+
+def test_the_best_network_of_one_modality_has_its_own_row_where_no_column_is_known_to_be_it() -> None:
+    results = results_of()
+    for column in results["columns"]:
+        column["alone"] = None  # as in results of earlier versions
+    table = comparison_table(record_of(results))
+    assert isinstance(table, Table)
+    assert any(row[1].endswith(" alone") for row in table.rows)

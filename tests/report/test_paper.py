@@ -17,7 +17,7 @@ from fusionkit.experiments import load_experiment
 from fusionkit.experiments.agenda import make_agenda
 from fusionkit.report.pages.sections import paper_section
 from fusionkit.report.text.paper import better_singles_of_paper, contradictions, fold_table, mean_table, paper_sentences
-from fusionkit.report.text.published import published
+from fusionkit.report.text.published import read_published
 from fusionkit.storage.records.results import StatedExperiment
 
 RECIPES = Path(__file__).parents[2] / "recipes" / "aver"
@@ -38,7 +38,7 @@ PAPER = {
 
 def paper_of(**changes):
     results = results_of(paper={**PAPER, **changes})
-    return results, published(record_of(results).experiment)
+    return results, read_published(record_of(results).experiment)
 
 
 def cells(table):
@@ -51,9 +51,9 @@ def test_means_are_those_stated_or_those_of_the_folds_in_the_metrics_unit():
     assert found.means["late fusion"] == pytest.approx(0.816, abs=1e-12)
     assert found.folds["N2"]["A3,4"] == pytest.approx(0.921, abs=1e-12)
     assert found.stated == {"late fusion"}
-    as_shares = published(record_of(results_of(paper={"source": "x", "values": {"N2": 0.9147}})).experiment)
+    as_shares = read_published(record_of(results_of(paper={"source": "x", "values": {"N2": 0.9147}})).experiment)
     assert as_shares.means == {"N2": 0.9147}
-    assert published(record_of({}).experiment) is None
+    assert read_published(record_of({}).experiment) is None
 
 
 def test_the_papers_tables_have_the_means_that_are_known_of_them():
@@ -63,7 +63,7 @@ def test_the_papers_tables_have_the_means_that_are_known_of_them():
     }
     for name, means in known.items():
         stated = read_yaml((RECIPES / f"{name}.yaml").read_text(), name).value["paper"]
-        found = published(StatedExperiment(variants={}, paper=stated))
+        found = read_published(StatedExperiment(variants={}, paper=stated))
         assert {each: round(100 * value, 2) for each, value in found.means.items()} == pytest.approx(means, abs=0.006)
 
 
@@ -151,7 +151,9 @@ def test_only_means_are_published():
     results = results_of(paper={"source": "Table 4", "values": {"N2": 0.908}})
     titles = [block.kind for block in paper_section(record_of(results)).blocks]
     assert titles.count("table") == 1
-    assert cells(mean_table(record_of(results), published(record_of(results).experiment)))["N2"]["Table 4"] == "90.8"
+    assert (
+        cells(mean_table(record_of(results), read_published(record_of(results).experiment)))["N2"]["Table 4"] == "90.8"
+    )
 
 
 # What a file may say

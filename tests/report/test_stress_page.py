@@ -64,19 +64,19 @@ AUDIO, VIDEO = curve("AM", "audio", (0.5, 0.5, None)), curve("VM", "video", (0.6
 
 def test_the_best_fused_curve_and_the_ensemble_are_told_with_what_they_keep():
     (said,) = sentences(document(N0, N2, ENSEMBLE, AUDIO, VIDEO))
-    expected = "Without audio N2 keeps 61.0 of 75.0 points, the ensemble 58.0 of 70.0"
+    expected = "Without audio, N2 keeps 61.0 of 75.0 points, the ensemble 58.0 of 70.0"
     assert said == f"{expected} (accuracy of mood, %, higher is better)."
 
 
 def test_where_lower_is_better_the_best_is_the_lowest_and_no_points_are_kept():
     (said,) = sentences(document(N0, N2, metric="rmse", higher=False))
-    assert said == "Without audio N0 goes from 0.7 to 0.62 (rmse of mood, lower is better)."
+    assert said == "Without audio, N0 goes from 0.700 to 0.620 (rmse of mood, lower is better)."
 
 
 def test_what_rises_or_stays_is_not_called_kept():
     rising, same = curve("N2", "fused", (0.7, 0.7, 0.72)), curve("ensemble", "ensemble", (0.6, 0.5, 0.6))
     (said,) = sentences(document(rising, same))
-    assert said.startswith("Without audio N2 goes from 70.0 to 72.0, the ensemble stays at 60.0 (")
+    assert said.startswith("Without audio, N2 goes from 70.0 to 72.0, the ensemble stays at 60.0 (")
 
 
 def test_the_strongest_level_is_told_also_where_all_are_below_zero_and_level_0_tells_nothing():
@@ -84,17 +84,17 @@ def test_the_strongest_level_is_told_also_where_all_are_below_zero_and_level_0_t
     for point, level in zip(early["points"], (-1.0, -0.5, 0.0), strict=True):
         point["level"] = level
     (said,) = sentences(document(early))
-    assert said.startswith("With audio 1 s early N2 keeps 60.0 of 70.0 points (")
+    assert said.startswith("With audio 1 s early, N2 keeps 60.0 of 70.0 points (")
     assert sentences(document({**early, "points": early["points"][-1:]})) == ()
 
 
 @pytest.mark.parametrize(
     ("corruption", "unit", "said"),
     [
-        ("noise", "standard deviations", "With noise of 1 standard deviations on audio N2"),
-        ("shift", "seconds", "With audio 1 s late N2"),
-        ("shift", "share of the length", "With audio 100 % of its length late N2"),
-        ("swap", "share", "With the audio of another sample N2"),
+        ("noise", "standard deviations", "With noise of 1 standard deviations on audio, N2"),
+        ("shift", "seconds", "With audio 1 s late, N2"),
+        ("shift", "share of the length", "With audio 100 % of its length late, N2"),
+        ("swap", "share", "With the audio of another sample, N2"),
     ],
 )
 def test_every_corruption_has_its_words(corruption, unit, said):
@@ -111,24 +111,27 @@ def test_a_single_network_of_the_modality_speaks_for_itself_and_one_of_another_d
 @pytest.mark.parametrize(
     ("folds", "groups", "gain", "said"),
     [
-        (["f1"], 2, (0.02, 0.04), "N2 is at 61.0 instead of 75.0 (too few groups to tell) ("),
-        (["f1"], 6, (-0.2, 0.04), "N2 is at 61.0 instead of 75.0 (within noise) ("),
+        (["f1"], 2, (0.02, 0.04), "N2 reaches 61.0 instead of 75.0 (too few groups to tell) ("),
+        (["f1"], 6, (-0.2, 0.04), "N2 reaches 61.0 instead of 75.0 (within noise) ("),
         (["f1"], 6, (-0.2, -0.04), "N2 keeps 61.0 of 75.0 points ("),
-        (["f1"], 6, (None, None), "N2 is at 61.0 instead of 75.0 (with nothing to tell it from noise by) ("),
-        (["f1", "f2"], 2, (-0.2, 0.04), "N2 is at 61.0 instead of 75.0 (within noise) ("),
+        (["f1"], 6, (None, None), "N2 reaches 61.0 instead of 75.0 (no interval to judge it by) ("),
+        (["f1", "f2"], 2, (-0.2, 0.04), "N2 reaches 61.0 instead of 75.0 (within noise) ("),
         (["f1", "f2"], 2, (-0.2, -0.04), "N2 keeps 61.0 of 75.0 points ("),
     ],
 )
 def test_nothing_is_called_a_change_that_may_be_noise(folds, groups, gain, said):
     whole = {**N2, "gain": {"value": -0.14, "low": gain[0], "high": gain[1]}}
     (sentence,) = sentences(document(whole, folds=folds, groups=groups))
-    assert sentence.startswith(f"Without audio {said}")
+    assert sentence.startswith(f"Without audio, {said}")
 
 
 def test_samples_what_one_is_worth_and_the_rule_are_said():
     one = evidence(document(N2, folds=["f1"], groups=2))
-    assert one.startswith("All of it is over 40 samples of 2 groups; one sample is worth 2.5 points of accuracy. No ch")
-    assert "too few groups to tell" in one
+    assert one == (
+        "All figures are computed on 40 samples of 2 groups; one sample is worth 2.5 points of accuracy. "
+        "Fewer than 6 groups are too few to tell a change from noise."
+    )
+    assert "excludes 0" in evidence(document(N2))
     assert "interval over resampled groups" in evidence(document(N2, folds=["f1"]))
     assert "40 samples of 8 groups in 2 folds" in evidence(document(N2))
     assert "Student's 95 % interval over folds" in evidence(document(N2))
@@ -166,7 +169,7 @@ def test_the_page_holds_sentences_tables_and_a_figure_per_corruption(tmp_path):
     text, page = written.markdown.read_text(), written.html.read_text()
     assert [path.name for path in written.figures] == ["stress_missing.png", "stress_noise.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in written.figures)
-    assert "Without audio N2 keeps 61.0 of 75.0 points" in text
+    assert "Without audio, N2 keeps 61.0 of 75.0 points" in text
     assert evidence(document(N2)) in text
     assert "| N2 | 75.0 | 70.0 | 61.0 |" in text
     assert "figures/stress_missing.png" in text
@@ -202,12 +205,12 @@ def test_the_command_prints_words_first_then_tables_of_80_columns_and_the_page_l
     ended = command("stress", run, "--shift=-0.2,0.2", "--missing", "10,20,30,40,50,60,70,80,90,100")
     assert ended.status == 0, ended.err
     lines = ended.out.splitlines()
-    assert lines[0].startswith("Without motion fused ")
+    assert lines[0].startswith("Without motion, the fused network ")
     assert lines[-1] == f"Open this page: {run / 'stress.html'}"
     assert max(len(line) for line in lines if str(run) not in line) <= 80
     assert "-0.2 s" in ended.out
-    assert "All of it is over " in ended.out
-    assert "No change is called one: too few groups to tell" in " ".join(ended.out.split())
+    assert "All figures are computed on " in ended.out
+    assert "Fewer than 6 groups are too few to tell a change from noise." in " ".join(ended.out.split())
     assert "Of someone else: posture" in ended.out
     result = json.loads((run / "stress.json").read_text())
     assert result["levels"]["shift"] == [-0.2, 0.0, 0.2]
@@ -240,4 +243,32 @@ def test_a_mistake_ends_with_2_and_says_what_would_be_right(command, run, option
 def test_a_folder_that_is_no_run_ends_with_2(command, tmp_path):
     ended = command("stress", tmp_path)
     assert ended.status == 2
-    assert "holds neither a recipe.yaml nor a results.json" in ended.err
+    assert "holds neither a run nor a results.json" in ended.err
+
+
+def test_a_folder_that_there_is_not_names_every_command_whose_results_are_taken(command, tmp_path):
+    ended = command("stress", tmp_path / "none")
+    assert ended.status == 2
+    for taken in ("is no folder", "`fusionkit train`", "`fusionkit experiment`", "`fusionkit compare`"):
+        assert taken in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--only", "missing", "--noise", "1"], "--noise: says how much, but --only leaves out noise"),
+        (["--only", "missing", "--shift-percent", "5"], "--shift-percent: says how much, but --only leaves out shift"),
+        (
+            ["--only", "shift", "--modality", "motion", "--shift-percent", "5"],
+            "every one (motion) has a rate; use --shift",
+        ),
+        (
+            ["--shift", "0.1", "--modality", "posture"],
+            "no modality (posture) has a rate; use --shift-percent",
+        ),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(command, run, options, said):
+    ended = command("stress", run, *options)
+    assert ended.status == 2
+    assert said in ended.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import time
@@ -17,7 +18,7 @@ from small_runs import recipe
 
 from fusionkit.cli import main
 from fusionkit.config.recipe import load_recipe
-from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, did_you_mean
+from fusionkit.errors import SCREENFUL, DataError, Problem, RecipeError, RunError, suggest_names
 from fusionkit.report.pages import comparison, experiment, gallery
 from fusionkit.report.pages.blocks import Missing
 from fusionkit.report.pages.experiment import write_report
@@ -113,6 +114,8 @@ def test_a_damaged_line_of_a_log_is_told_by_file_and_line(content, run):
         ({"stage": 3}, "stage: text is expected, given 3"),
         ({"epoch": "0"}, "epoch: a whole number is expected, given '0'"),
         ({"epoch": 10**12}, "epoch: a number of at most 10000000 is expected, given 1000000000000"),
+        ({"training": math.nan}, "training: a finite number is expected, given nan"),
+        ({"gradients": {"a": {"cosine": math.nan, "own_norm": 1, "fused_norm": 1}}}, "gradients.a.cosine: a finite"),
         ({"terms": 3}, "terms: a mapping of keys is expected, given 3"),
         ({"terms": {"fused/label": "x"}}, "terms.fused/label: a number is expected, given 'x'"),
         ({"validation_terms": {"a": [1]}}, "validation_terms.a: a number is expected, given [1]"),
@@ -127,7 +130,7 @@ def test_a_value_of_another_kind_in_a_log_is_told_with_its_key(change, told, run
     with pytest.raises(RunError) as refused:
         run.log.read()
 
-    assert str(refused.value) == f"{run.path / 'log.jsonl'}: line 1: is damaged; {told}"
+    assert str(refused.value).startswith(f"{run.path / 'log.jsonl'}: line 1: is damaged; {told}")
 
 
 def test_a_log_as_trainings_write_it_is_read(run):
@@ -187,7 +190,7 @@ def test_problems_that_are_each_long_are_as_many_as_fit_a_screen_and_at_least_on
 
 def test_a_list_within_a_sentence_is_cut_behind_an_entry_and_counted():
     names = [f"modality{number}" for number in range(1000)]
-    known = did_you_mean("zzz", names)
+    known = suggest_names("zzz", names)
 
     told = str(RunError(f"run: a run of another recipe; different: {'; '.join(names)}"))
 
@@ -264,6 +267,23 @@ def test_a_row_of_results_that_names_a_run_outside_of_the_folder_is_refused(tmp_
             folder.run(name)
 
 
+@pytest.mark.parametrize("name", ["", ".", "/etc", "..", "runs/../../x", "a\0b", "n" * 5000], ids=lambda name: name[:9])
+def test_a_run_of_results_is_a_folder_below_theirs(name, tmp_path):
+    results = results_of(folds=("A",))
+    results["rows"][0]["run"] = name
+    write_results(tmp_path, results)
+
+    with pytest.raises(RunError, match=r"results\.json: is damaged; rows\[0\]\.run: ") as refused:
+        ExperimentFolder.open(tmp_path)
+
+    assert len(str(refused.value)) < 300
+
+
+def test_a_run_of_results_whose_name_no_file_system_has_is_not_there(tmp_path):
+    with pytest.raises(RunError, match=r"is not beside results\.json any more"):
+        ExperimentFolder(tmp_path, record_of(results_of(folds=("A",)))).run("n" * 300)
+
+
 OTHERS = [None, 3, -1.5, "x", [], {}, True, [[]], {"a": None}]
 
 
@@ -306,6 +326,11 @@ def test_results_with_a_value_of_another_kind_anywhere_are_refused_or_reported(t
         ({"confusion": {"classes": ["a"], "matrices": {"N2": [[10**30]]}}}, "confusion.matrices.N2[0][0]: "),
         ({"confusion": {"classes": ["a"], "matrices": {"N2": [[-1]]}}}, "confusion.matrices.N2[0][0]: "),
         ({"time": None}, "time: text is expected, given null"),
+        ({"target": "../x"}, "target: text of the form ^[A-Za-z][A-Za-z0-9_]*$ is expected, given '../x'"),
+        (
+            {"recipes": {"a": {"model": {"modalities": {}, "targets": {"mood": {}}}}}},
+            "target: no recipe has 'emotion'; they have mood",
+        ),
     ],
 )
 def test_what_is_wrong_with_results_is_told_with_its_key(change, told, tmp_path):

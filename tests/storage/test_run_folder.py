@@ -18,8 +18,9 @@ from report_folders import card_of
 from small_runs import recipe
 
 from fusionkit.config.recipe import load_recipe
+from fusionkit.config.yaml import write_yaml
 from fusionkit.errors import RunError
-from fusionkit.storage.locks import refuse_if_taken, sole_worker
+from fusionkit.storage.locks import lock_folder, refuse_if_taken
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import content_hash, read_tensors, write_tensors
@@ -37,6 +38,22 @@ TENSORS = {
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "run", load_recipe(recipe()))
+
+
+def test_a_folder_with_a_copied_recipe_alone_is_no_run(tmp_path: Path) -> None:
+    given = load_recipe(recipe())
+    (tmp_path / "recipe.yaml").write_text(write_yaml(given.plain()))
+    with pytest.raises(RunError, match="exists and is no run; take a new or empty folder"):
+        RunFolder.create(tmp_path, given)
+    with pytest.raises(RunError, match=r"is no run; a run holds recipe\.yaml and environment\.json"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_run_that_was_killed_before_its_recipe_was_written_is_begun_anew(tmp_path: Path) -> None:
+    given = load_recipe(recipe())
+    RunFolder.create(tmp_path, given)
+    (tmp_path / "recipe.yaml").unlink()
+    assert RunFolder.create(tmp_path, given).begun
 
 
 def test_tensors_and_text_come_back_as_they_were_written(tmp_path: Path) -> None:
@@ -167,7 +184,7 @@ def test_a_write_that_stops_half_way_leaves_the_previous_file(tmp_path: Path) ->
 def test_a_new_run_holds_the_complete_recipe_and_its_environment(run: RunFolder) -> None:
     assert run.recipe == load_recipe(recipe())
     assert "patience" in (run.path / "recipe.yaml").read_text(encoding="utf-8")
-    assert {"fusionkit", "torch", "python", "commit", "device", "platform", "command"} <= run.environment.keys()
+    assert {"fusionkit", "torch", "python", "commit", "device", "platform", "command"} <= run.environment.plain().keys()
     assert not run.finished
 
 
@@ -254,7 +271,7 @@ def test_where_a_file_system_knows_no_locks_the_work_goes_on(
 
     monkeypatch.setattr(fcntl, "flock", refuse)
 
-    with sole_worker(tmp_path):
+    with lock_folder(tmp_path):
         done = True
 
     assert done
@@ -262,7 +279,7 @@ def test_where_a_file_system_knows_no_locks_the_work_goes_on(
 
 def test_a_folder_is_waited_for_as_long_as_was_said(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as threads, ExitStack() as held:
-        held.enter_context(sole_worker(tmp_path))
+        held.enter_context(lock_folder(tmp_path))
         with pytest.raises(RunError, match="another process is working in it"):
             refuse_if_taken(tmp_path)
         waiting = threads.submit(refuse_if_taken, tmp_path, wait=30.0)
@@ -279,7 +296,7 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path) -> None:
     run.checkpoints.save({"w": torch.zeros(1)}, {})
     for resume in (True, False):
         with (
-            sole_worker(run.path),
+            lock_folder(run.path),
             pytest.raises(RunError, match="run: another process is working in it; wait until it ends"),
         ):
             train(recipe(), run.path, resume=resume)

@@ -94,6 +94,37 @@ def test_what_an_earlier_version_did_not_say_stays_unsaid(tmp_path):
     assert json.loads((tmp_path / "results.json").read_text()) == results
 
 
+def test_a_document_of_a_later_version_is_not_overwritten_and_a_damaged_one_is(tmp_path):
+    file, results = tmp_path / "results.json", Results.model_validate(results_of(folds=("A",)))
+    file.write_text('{"format": 99, "new": 1}')
+
+    with pytest.raises(RunError, match=r"results\.json: results of format 99, which a later version wrote, is kept; "):
+        save_document(file, results)
+    assert file.read_text() == '{"format": 99, "new": 1}'
+
+    for damaged in ("{", '{"format": "x"}', '{"format": true}', "[]"):
+        file.write_text(damaged)
+        save_document(file, results)
+        assert load_document(Results, file) == results
+
+
+@pytest.mark.parametrize("stated", [True, 1.0, "1", None])
+def test_a_format_is_a_whole_number(tmp_path, stated):
+    file = write_results(tmp_path, results_of(folds=("A",)) | {"format": stated}) / "results.json"
+
+    with pytest.raises(RunError, match=r"results of format .*; this version reads format 1"):
+        load_document(Results, file)
+
+
+def test_json_with_a_mark_of_byte_order_is_read(tmp_path):
+    file = write_results(tmp_path, results_of(folds=("A",))) / "results.json"
+    whole = load_document(Results, file)
+
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+
+    assert load_document(Results, file) == whole
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_number_that_is_not_finite_is_no_figure(value):
     assert figure(value).plain() == {"value": None, "low": None, "high": None}

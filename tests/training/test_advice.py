@@ -10,17 +10,8 @@ from small_runs import recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.nn.timer import REST
 from fusionkit.training.profiling.advice import advise_on
-from fusionkit.training.profiling.step_profile import (
-    BACKWARD,
-    DATA,
-    ENCODERS,
-    LOSSES,
-    MOVE,
-    OPTIMIZER,
-    Calls,
-    Share,
-    StageProfile,
-)
+from fusionkit.training.profiling.step_profile import Calls, Share, StageProfile
+from fusionkit.training.step.part_names import BACKWARD, DATA, ENCODERS, LOSSES, MOVE, OPTIMIZER
 
 
 def shares(**parts: float) -> StageProfile:

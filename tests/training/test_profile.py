@@ -25,19 +25,10 @@ from fusionkit.models.build import build
 from fusionkit.nn.timer import REST, Timer
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import Interrupted, Profile, train
-from fusionkit.training.profiling.step_profile import (
-    BACKWARD,
-    DATA,
-    FUSION,
-    LOSSES,
-    MOVE,
-    OPTIMIZER,
-    Calls,
-    Operator,
-    StageProfile,
-)
+from fusionkit.training.profiling.step_profile import Calls, Operator, StageProfile
 from fusionkit.training.profiling.watch import Watch
 from fusionkit.training.step.learner import Learner
+from fusionkit.training.step.part_names import BACKWARD, DATA, FUSION, LOSSES, MOVE, OPTIMIZER
 
 NOTHING = Batch({}, {}, tuple(map(str, range(16))))
 

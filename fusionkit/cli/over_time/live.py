@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from functools import partial
 from pathlib import Path
@@ -134,6 +135,8 @@ def list_readings(predictor: Predictor, devices: list[Device], clock: Clock, ses
     sensors = [name for name in predictor.modalities if name not in given]
     piped = sys.stdin is not None and not sys.stdin.isatty()
     if sensors and piped and not predictor.inputs.films:
+        if isinstance(sys.stdin, io.TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # a line of odd bytes is a wrong line
 
         def tell(sentence: str) -> None:
             session.tell_problem("standard input", sentence)

@@ -93,7 +93,10 @@ def draw_bars(instant: Instant, counts: Mapping[str, int], dropped: Mapping[str,
     for target, of in answer.targets.items():
         lines.append(Text(f"{target}: {describe_prediction(answer, target)}", style="bold"))
         winner = max(of.probabilities, key=lambda label: of.probabilities[label], default="")
-        for label, share in list(of.probabilities.items())[:_MOST_ROWS]:
+        shown = sorted(of.probabilities, key=lambda label: of.probabilities[label], reverse=True)[:_MOST_ROWS]
+        for label, share in of.probabilities.items():
+            if label not in shown:
+                continue
             room = max(4, width - _LABEL - _SHARE - 2)
             filled = round(share * room)
             style = "cyan" if label == winner else "default"

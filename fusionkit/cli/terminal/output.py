@@ -37,7 +37,7 @@ DeviceOption = Annotated[
         "--device", callback=_use_device, help="Where to compute, such as cpu; a GPU where there is one if not."
     ),
 ]
-"""What a command takes that computes; it takes effect where it is read, so the command does nothing with it."""
+"""Option of every command that computes; its callback sets the device, so the command itself ignores the value."""
 
 OutOption = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The folder that receives the results.")]
 ProcessesOption = Annotated[

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionkit.config.components.registry import REGISTRIES, Component
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 
 _BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
@@ -73,7 +73,7 @@ def find_kind(kind: str) -> str:
     for candidate in (word, re.sub(r"ies$", "y", word), word.removesuffix("s")):
         if candidate in REGISTRIES:
             return candidate
-    raise RecipeError([Problem("", f"unknown kind {kind!r}", did_you_mean(word, REGISTRIES))])
+    raise RecipeError([Problem("", f"unknown kind {kind!r}", suggest_names(word, REGISTRIES))])
 
 
 def read_component(kind: str, name: str) -> ComponentPage:

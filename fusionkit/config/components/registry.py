@@ -33,7 +33,7 @@ from fusionkit.config.components.specs import (
 )
 from fusionkit.config.plugins import load_entry_points
 from fusionkit.config.validation import Finding, list_findings
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 
 T = TypeVar("T", bound=ABC)
 C = TypeVar("C")
@@ -84,7 +84,7 @@ class Component(Generic[T]):
         except (TypeError, ValueError, RecursionError) as error:
             return None, [((), f"the options are no plain data ({error})", "numbers, text, lists and mappings are")]
         try:
-            return _checked_options(self.options, text), []
+            return _check_options(self.options, text), []
         except ValidationError as error:
             return None, [_finding(found) for found in list_findings(error, json.loads(text), self._known)]
 
@@ -93,7 +93,7 @@ class Component(Generic[T]):
 
 
 @lru_cache(maxsize=1024)
-def _checked_options(record: type[BaseModel], text: str) -> BaseModel:
+def _check_options(record: type[BaseModel], text: str) -> BaseModel:
     """Checks options; what has passed once is trusted, whoever builds from the same recipe again."""
     return record.model_validate_json(text, context={"check": check_component})
 
@@ -161,7 +161,7 @@ class Registry(Generic[T]):
 
     def unknown(self, name: str, place: str) -> Problem:
         """Describes the problem of a name that is not registered."""
-        return Problem(place, f"unknown {self.kind} {name!r}", did_you_mean(name, self.names()))
+        return Problem(place, f"unknown {self.kind} {name!r}", suggest_names(name, self.names()))
 
     def build(self, name: str, /, *wired: Any, **options: Any) -> T:
         """Constructs the component of a name.

@@ -18,7 +18,7 @@ EMOTIONS: Mapping[str, str] = {
 """The emotions in the words of the dataset's authors, by their code."""
 
 LEVELS: Mapping[str, str | None] = {"LO": "low", "MD": "medium", "HI": "high", "XX": None}
-"""How strong an emotion was asked for; only "It's eleven o'clock" was spoken at stated levels."""
+"""Requested strength of an emotion; only "It's eleven o'clock" was spoken at stated levels."""
 
 SENTENCES: Mapping[str, str] = {
     "IEO": "It's eleven o'clock.",
@@ -34,7 +34,7 @@ SENTENCES: Mapping[str, str] = {
     "TSI": "The surface is slick.",
     "WSI": "We'll stop in a couple of minutes.",
 }
-"""What is said, by its code."""
+"""Sentences by their code."""
 
 ACTORS = tuple(str(actor) for actor in range(1001, 1092))
 

@@ -19,13 +19,13 @@ from torch import Tensor
 from fusionkit.data.readers.files import expand_path, is_there, name_errors
 from fusionkit.data.readers.images import decode_upright, open_image
 from fusionkit.data.readers.limits import check_size
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """The classes in Kaggle's order, which is that of the numbers in its table."""
 
 USAGES: Mapping[str, str] = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}
-"""What a face was for in the competition, and the part that it is in."""
+"""Parts by the use that a face had in the competition."""
 
 SIDE = 48
 _SHOWN = 20
@@ -135,7 +135,7 @@ def _sort_out(root: Path, files: Iterator[tuple[str, Callable[[], bytes]]]) -> l
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png") or len(path.parts) != 3:
             wrong.setdefault("are no part/emotion/Usage_N.jpg", []).append(name)
         elif emotion not in EMOTIONS:
-            what = f"stand in a folder of no emotion, {part}/{emotion} ({did_you_mean(emotion, EMOTIONS)})"
+            what = f"stand in a folder of no emotion, {part}/{emotion} ({suggest_names(emotion, EMOTIONS)})"
             wrong.setdefault(what, []).append(name)
         elif USAGES.get(usage) != part:
             wrong.setdefault(f"are named as none of {part}/'s", []).append(name)

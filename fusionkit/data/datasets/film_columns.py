@@ -14,7 +14,7 @@ from fusionkit.errors import Problem
 from fusionkit.interfaces import Clip
 
 _NAMED = 5
-"""How many files a note names."""
+"""Largest number of files that a note names."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ SOUND_SUFFIXES = frozenset({".wav", ".flac"})
 ARCHIVE_SUFFIX = ".zip"
 
 OtherFiles = Literal["refuse", "ignore"]
-"""What happens with films and sounds whose names are none of the dataset's."""
+"""Treatment of films and sounds whose names are not the dataset's."""
 
 Name = TypeVar("Name")
 

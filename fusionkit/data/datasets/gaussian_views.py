@@ -16,7 +16,7 @@ from fusionkit.config.schema import Seed
 from fusionkit.data.datasets.gaussian_optimum import Warp, compute_equidistant_accuracy
 from fusionkit.data.datasets.synthetic import refuse_too_many
 from fusionkit.data.seeds import make_generator
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Dataset, ModalityInfo, Row
 
 Name = Annotated[str, Field(min_length=1)]
@@ -149,7 +149,7 @@ class GaussianViews(Dataset):
         seen = tuple(self._views if modalities is None else modalities)
         for name in seen:
             if name not in self._views:
-                raise ValueError(f"no modality {name!r}; {did_you_mean(name, self._views)}")
+                raise ValueError(f"no modality {name!r}; {suggest_names(name, self._views)}")
         chances: dict[frozenset[str], float] = {}
         for present, chance in self._count_presence().items():
             showing = present & set(seen)

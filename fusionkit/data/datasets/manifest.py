@@ -13,11 +13,11 @@ from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.data.datasets.film_columns import FilmColumns
 from fusionkit.data.datasets.film_files import refuse_unprepared
 from fusionkit.data.datasets.table_cautions import describe_cautions
-from fusionkit.data.datasets.table_modalities import FileColumn, FileNames, TableModality, make_modality
+from fusionkit.data.datasets.table_modalities import ColumnSpec, FileNames, TableModality, make_modality
 from fusionkit.data.datasets.table_targets import read_targets
 from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.tables import MISSING, Cell, Table, TableRow, read_table
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Dataset, ModalityInfo, Row, TableColumns
 
 
@@ -45,7 +45,8 @@ class Manifest(Dataset):
         modalities: By modality: the column that holds its files, the columns that hold its numbers, or a column with
             options: ``column``; ``rate``, elements per second of arrays; ``layout``, ``sequence`` (an array's first
             axis is time), ``static`` (an array is one element) or ``auto`` (static where it has one axis); ``tensor``,
-            which one of a safetensors file. Not beside films.
+            of a safetensors file; ``fill``, of a list of columns, a number for each that stands in for its empty cells,
+            which marks behind the numbers tell. Not beside films.
         film: The column of the films that faces are cut out of.
         sound: The column of the sounds of clips; where it is empty, or without it, a clip's sound is that of its film.
         targets: Columns that are targets, or by target its column, or several columns for a target of several numbers.
@@ -64,7 +65,7 @@ class Manifest(Dataset):
         self,
         *,
         path: str,
-        modalities: Annotated[dict[str, str | list[str] | FileColumn] | None, ANY_ORDER] = None,
+        modalities: Annotated[dict[str, str | list[str] | ColumnSpec] | None, ANY_ORDER] = None,
         film: str | None = None,
         sound: str | None = None,
         targets: Annotated[dict[str, str | list[str]] | list[str] | None, ANY_ORDER] = None,
@@ -198,7 +199,7 @@ def _check_columns(
     wanted += [(option, [column]) for option, column in others.items() if column is not None]
     problems = [Problem(place, "names no column", "name at least one") for place, columns in wanted if not columns]
     problems += [
-        Problem(place, f"{table.path.name} has no column {column!r}", did_you_mean(column, table.columns))
+        Problem(place, f"{table.path.name} has no column {column!r}", suggest_names(column, table.columns))
         for place, columns in wanted
         for column in columns
         if column not in table.columns

@@ -28,7 +28,7 @@ FACE_OF: Mapping[str, str] = {
     "disgust": "disgust",
     "surprised": "surprise",
 }
-"""Which faces go with a voice: FER2013 has no calm ones."""
+"""Emotion of the faces that go with a voice; FER2013 has no calm faces."""
 
 PARTS = ("train", "test")
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from fusionkit.config.components.registry import DATASETS
 from fusionkit.config.schema import Seed
 from fusionkit.data.seeds import make_generator
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Dataset, ModalityInfo, RawTarget, Row
 
 Name = Annotated[str, Field(min_length=1)]
@@ -192,7 +192,7 @@ def _check(modalities: Mapping[str, SyntheticModality], classes: Sequence[str], 
             problems.append(Problem(place, f"min_length {made.min_length} exceeds max_length {made.max_length}"))
         unknown = sorted({label for pair in made.confuses for label in pair} - set(classes))
         problems += [
-            Problem(f"{place}.confuses", f"unknown class {label!r}", did_you_mean(label, classes)) for label in unknown
+            Problem(f"{place}.confuses", f"unknown class {label!r}", suggest_names(label, classes)) for label in unknown
         ]
     if problems:
         raise DataError(problems)

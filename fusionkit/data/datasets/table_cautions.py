@@ -11,7 +11,7 @@ from fusionkit.data.readers.tables import Table
 from fusionkit.interfaces.written_numbers import is_number
 
 _NAMED = 5
-"""How many rows a note names."""
+"""Largest number of rows that a note names."""
 
 
 def describe_cautions(
@@ -88,6 +88,6 @@ def _caution_marks(table: Table, used: Sequence[str]) -> list[str]:
 
 
 def _holds_numbers(table: Table, column: str) -> bool:
-    """Tells whether all values of a column are numbers, of which a text such as ``nan`` can be none."""
+    """Tells whether all values of a column are numbers; a text such as ``nan`` is not one."""
     cells = [row.cells[column] for row in table.rows if row.cells.get(column) is not None]
     return bool(cells) and all(not isinstance(cell, str) or is_number(cell) for cell in cells)

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from fusionkit.data.readers.files import describe_what_is_there, find_path_hint,
 from fusionkit.data.readers.images import IMAGE_SUFFIXES
 from fusionkit.data.readers.media import SOUND_SUFFIXES, Layout, MediaInfo, ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import PLAIN_SUFFIXES, read_stated_header
-from fusionkit.data.readers.tables import TableRow, read_number
+from fusionkit.data.readers.tables import TableRow, read_number, read_vector
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import ModalityColumns, ModalityInfo
 
@@ -28,23 +27,30 @@ _SMALL = 4096
 _MOST_WHOLE = 2**63
 
 
-class FileColumn(BaseModel):
-    """A modality whose values stand in files.
+class ColumnSpec(BaseModel):
+    """A modality whose values stand in the files of a column, or in columns of numbers with empty cells.
+
+    A vector of numbers that are filled is twice as long as there are columns: behind the numbers stands for each of
+    them a one where its cell was empty, else a zero. So a network can tell a filled number from a measured one. A row
+    in which all cells are empty lacks the modality.
 
     Args:
-        column: The column with the files' paths.
+        column: The column with the files' paths, or the columns with the numbers.
         rate: Elements per second of arrays; None where they are no samples of time. Sound states its own.
         layout: What an array is: ``sequence`` (its first axis counts elements), ``static`` (one element), or ``auto``
             (one-dimensional arrays are static, all others sequences).
         tensor: Which tensor of a safetensors file; None where it holds only one.
+        fill: Of columns of numbers, one number for each that stands in for an empty cell; None where a vector has all
+            of its numbers or none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    column: str
+    column: str | list[str]
     rate: Annotated[float, Field(gt=0)] | None = None
     layout: Layout = "auto"
     tensor: str | None = None
+    fill: list[float] | None = None
 
 
 class TableModality(ABC):
@@ -96,35 +102,44 @@ class NumberColumns(TableModality):
         name: The modality.
         columns: The columns.
         rows: The rows of the table.
+        fill: By column what stands in for an empty cell; None where a vector has all of its numbers, or none.
+
+    Raises:
+        DataError: There is not one number to fill with for each column.
     """
 
-    def __init__(self, name: str, columns: Sequence[str], rows: Sequence[TableRow]) -> None:
+    def __init__(
+        self, name: str, columns: Sequence[str], rows: Sequence[TableRow], fill: Sequence[float] | None = None
+    ) -> None:
         self.name, self.columns = name, tuple(columns)
+        self._fill = None if fill is None else tuple(fill)
+        if self._fill is not None and len(self._fill) != len(self.columns):
+            message = f"{len(self._fill)} numbers for {len(self.columns)} columns"
+            raise DataError([Problem(f"modalities.{name}.fill", message, "give one number for each column")])
         self._rows = rows
 
     def describe_columns(self) -> ModalityColumns:
         """Describes where it stands, for tables of new samples."""
-        return ModalityColumns(self.columns, of_numbers=True, whole=self._whole)
+        return ModalityColumns(self.columns, of_numbers=True, whole=self._whole, fill=self._fill)
 
     def find_problems(self, row: TableRow) -> list[Problem]:
         """Finds cells that hold no finite number, and vectors that are not complete."""
         where = f"{row.place}: {self.name}"
         given = {column: row.cells[column] for column in self.columns if column in row.cells}
         problems = check_numbers(where, given)
-        if given and len(given) < len(self.columns):
+        if self._fill is None and given and len(given) < len(self.columns):
             empty = ", ".join(column for column in self.columns if column not in given)
-            remedy = "give every number of the vector, or none of them where it is missing"
+            remedy = "give every number of the vector, none of them where it is missing, or numbers to fill with: fill"
             problems.append(Problem(where, f"empty columns: {empty}", remedy))
         return problems
 
     def describe(self, rows: Sequence[TableRow]) -> ModalityInfo:
-        """Describes one element of as many numbers as there are columns."""
-        return ModalityInfo((len(self.columns),))
+        """Describes one element of as many numbers as there are columns, and as many marks where cells are filled."""
+        return ModalityInfo((len(self.columns) * (1 if self._fill is None else 2),))
 
     def load(self, row: TableRow) -> Tensor:
-        """Loads the vector ``(1, columns)``."""
-        dtype = torch.int64 if self._whole else torch.float32
-        return torch.tensor([[read_number(row.cells[column]) for column in self.columns]], dtype=dtype)
+        """Loads the vector ``(1, columns)``; where cells are filled, ``(1, 2 columns)`` with the marks behind it."""
+        return read_vector(row.cells, self.describe_columns())
 
     def length(self, row: TableRow) -> int:
         """Returns one."""
@@ -144,13 +159,14 @@ class FileNames(TableModality):
 
     Args:
         name: The modality.
-        source: The column and how its files are read.
+        column: The column.
+        source: How its files are read.
         root: The folder that relative paths start from.
         sample_rate: Samples per second that sound is resampled to; None keeps each file's own.
     """
 
-    def __init__(self, name: str, source: FileColumn, root: Path, sample_rate: int | None) -> None:
-        self.name, self.columns, self._root = name, (source.column,), root
+    def __init__(self, name: str, column: str, source: ColumnSpec, root: Path, sample_rate: int | None) -> None:
+        self.name, self.columns, self._root = name, (column,), root
         self._options = ReadOptions(sample_rate, source.rate, source.layout, source.tensor)
         self._expected: ModalityInfo | None = None
 
@@ -252,13 +268,23 @@ def list_columns(columns: Sequence[str]) -> str:
 
 def make_modality(
     name: str,
-    given: str | list[str] | FileColumn,
+    given: str | list[str] | ColumnSpec,
     rows: Sequence[TableRow],
     root: Path,
     sample_rate: int | None,
 ) -> TableModality:
-    """Makes the modality that an option of the manifest describes."""
-    if isinstance(given, list):
-        return NumberColumns(name, given, rows)
-    source = FileColumn(column=given) if isinstance(given, str) else given
-    return FileNames(name, source, root, sample_rate)
+    """Makes the modality that an option of the manifest describes.
+
+    Raises:
+        DataError: It has an option that its kind has not.
+    """
+    options = given if isinstance(given, ColumnSpec) else ColumnSpec(column=given)
+    if isinstance(options.column, list):
+        if (options.rate, options.layout, options.tensor) != (None, "auto", None):
+            remedy = "columns of numbers take fill alone"
+            raise DataError([Problem(f"modalities.{name}", "rate, layout and tensor are of files", remedy)])
+        return NumberColumns(name, options.column, rows, options.fill)
+    if options.fill is not None:
+        remedy = "leave it out, or list the columns: column: [NAME]"
+        raise DataError([Problem(f"modalities.{name}.fill", "is of columns of numbers, not of files", remedy)])
+    return FileNames(name, options.column, options, root, sample_rate)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fusionkit.data.readers.tables import Cell, Table, TableRow, read_column, read_number
 from fusionkit.errors import Problem
 from fusionkit.interfaces import RawTarget
-from fusionkit.interfaces.written_numbers import class_names
+from fusionkit.interfaces.written_numbers import class_names, is_number
 
 
 def read_targets(
@@ -18,8 +18,11 @@ def read_targets(
     classes: dict[str, tuple[str, ...]] = {}
     for name, given in targets.items():
         if isinstance(given, list):
+            words = _find_word_columns(table, name, given)
+            problems += words.values()
+            numbers = [column for column in given if column not in words]
             for row, stated in zip(table.rows, values, strict=True):
-                stated[name] = _read_numbers(row, name, given, problems)
+                stated[name] = _read_numbers(row, name, numbers, problems)
             continue
         known = [(position, row.cells[given]) for position, row in enumerate(table.rows) if given in row.cells]
         column = read_column([_write_word(cell) for _, cell in known])
@@ -32,6 +35,18 @@ def read_targets(
             named = sorted({(value, class_names(value)[-1]) for value in column})
             classes[name] = tuple(dict.fromkeys(text for _, text in named))
     return values, classes
+
+
+def _find_word_columns(table: Table, target: str, columns: Sequence[str]) -> dict[str, Problem]:
+    """Finds columns of a target of numbers that hold words alone: each is one problem, not one of every row."""
+    found = {}
+    for column in columns:
+        cells = [row.cells[column] for row in table.rows if column in row.cells]
+        if len(cells) > 1 and all(isinstance(cell, str) and not is_number(cell) for cell in cells):
+            held = f"holds words, such as {cells[0]!r}, in {len(cells)} of {len(table.rows)} rows"
+            remedy = f"make it a classification: write its column without a list, targets: {{{target}: {column}}}"
+            found[column] = Problem(f"target {target}", f"column {column!r} {held}", remedy)
+    return found
 
 
 def _write_word(cell: Cell) -> Cell:

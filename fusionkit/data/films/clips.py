@@ -24,7 +24,7 @@ SILENCE = 1e-3
 """Share of full scale that silence stays below: -60 dB."""
 
 SHORT_SECONDS = 1.0
-"""What is shorter is worth a word: it fills no segment of a second."""
+"""Seconds below which a note mentions a clip: it fills no segment of a second."""
 
 APART_SECONDS = 0.1
 """Seconds by which sound and picture may differ at either end without a word."""

@@ -31,7 +31,7 @@ _TURNS: Mapping[tuple[bool, bool, bool], tuple[str, ...]] = {
     (True, False, True): ("transpose=cclock",),
     (True, True, True): ("transpose=clock_flip",),
 }
-"""What turns a picture upright, by how it lies: whether rows become columns, and whether x and y then run backwards."""
+"""Filters that turn a picture upright. Keys: rows become columns; then x runs backwards, y runs backwards."""
 
 _QUARTER = math.tan(math.radians(1))
 """Matrices within a degree of a quarter turn are one, as players take them."""

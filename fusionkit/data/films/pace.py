@@ -14,7 +14,7 @@ LONGEST_GAP = 10
 
 _ASSUMED_RATE = Fraction(25)
 _VARYING = 1.5
-"""How much longer the longest time between two frames is than the shortest where a film's rate is said to vary."""
+"""Ratio of the longest to the shortest time between two frames above which a film's rate varies."""
 
 
 class Pace:

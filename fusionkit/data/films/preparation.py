@@ -22,7 +22,7 @@ from fusionkit.errors import FusionKitError, RunError
 from fusionkit.execution.workers import Death, count_processors, run_jobs, show_progress, use_one_thread
 from fusionkit.interfaces import Clip, Dataset, FaceDetector
 from fusionkit.nn.memory import is_full
-from fusionkit.storage.locks import sole_worker
+from fusionkit.storage.locks import lock_folder
 
 _FULL = "this machine's memory is full; prepare with fewer --processes, or cut the film into shorter ones"
 
@@ -95,7 +95,7 @@ def prepare(
             spec.face.detector.model_dump_json(), plugins
         )  # what it lacks is said once, before anything starts
         cache.create()
-        with sole_worker(cache.folder), show_progress("clips", len(jobs), len(kept), shown=progress) as advance:
+        with lock_folder(cache.folder), show_progress("clips", len(jobs), len(kept), shown=progress) as advance:
             cache.forget_list()
 
             def take_result(job: _Job, result: ClipRecord | _WriteFailure | _MemoryFailure | Death) -> None:

@@ -16,7 +16,7 @@ from fusionkit.errors import DataError, Problem, RecipeError
 from fusionkit.interfaces import Dataset, ModalityInfo
 
 _NAMED = 5
-"""How many clips a sentence names."""
+"""Largest number of clips that a sentence names."""
 
 
 class PreparedDataset(Dataset):

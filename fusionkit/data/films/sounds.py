@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 FULL_SCALE = 32768
-"""What a sample of 1.0 is stored as; -1.0 ... 1.0 is what loading gives again."""
+"""Stored value of a sample of 1.0; loading returns -1.0 ... 1.0."""
 
 
 def convert_to_int16(wave: Tensor) -> tuple[Tensor, int]:

@@ -11,7 +11,7 @@ from pydantic import Field
 from fusionkit.config.components.registry import FOLDS
 from fusionkit.config.schema import Seed
 from fusionkit.data.splits import group_ids, make_sort_key, split_off
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Folds, RawTarget, Row, Split
 
 FoldCount = Annotated[int, Field(ge=2)]
@@ -118,7 +118,7 @@ class GroupKFold(Folds):
                 if key in at_hand:
                     sets[position].append(at_hand[key])
                 elif self.absent == "error":
-                    remedy = f"{did_you_mean(group, members)}; or set absent: drop"
+                    remedy = f"{suggest_names(group, members)}; or set absent: drop"
                     problems.append(Problem(place, f"group {group!r} is not in the data", remedy))
         left = [group for key, group in at_hand.items() if key not in seen]
         if left:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fusionkit.config.components.registry import FOLDS
 from fusionkit.config.components.specs import FoldsSpec
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Folds, Row, Split
 
 _ONE_FIFTH = FoldsSpec(type="holdout")
@@ -56,7 +56,7 @@ class Nested(Folds):
         elif self.fold in by_name:
             chosen = by_name[str(self.fold)]
         else:
-            remedy = f"a position from 0 to {len(outer) - 1}, or a name; {did_you_mean(str(self.fold), by_name)}"
+            remedy = f"a position from 0 to {len(outer) - 1}, or a name; {suggest_names(str(self.fold), by_name)}"
             raise DataError([Problem("nested.fold", f"the outer protocol has no fold {self.fold!r}", remedy)])
         training = frozenset(chosen.train)
         return self.inner.split([row for row in rows if row.id in training])

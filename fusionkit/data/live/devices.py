@@ -16,7 +16,7 @@ from fusionkit.errors import DataError, Problem
 Kind = Literal["camera", "microphone"]
 
 NONE = "none"
-"""What a user names to have no such device."""
+"""Name of no device."""
 
 _FORMATS = {"linux": ("v4l2", "alsa"), "darwin": ("avfoundation", "avfoundation"), "win32": ("dshow", "dshow")}
 _DEFAULTS = {"linux": ("/dev/video0", "default"), "darwin": ("0", ":0"), "win32": ("video=0", "audio=0")}
@@ -165,4 +165,4 @@ def _read_samples(frame: Any) -> Any:
 
 
 Tell = Callable[[str], None]
-"""What a user is told in a sentence."""
+"""Receiver of sentences for the user."""

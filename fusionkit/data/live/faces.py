@@ -11,7 +11,7 @@ from fusionkit.data.films.face_track import Square, make_squares, measure_unlike
 from fusionkit.interfaces import Box
 
 HELD_SECONDS = 1.0
-"""How long a face that is not found any more is held where it was; of a film it is interpolated however long."""
+"""Seconds that a face which is not found any more is held in its place; in a film it is interpolated however long."""
 
 _AGREEING = 2
 """Looks in a row that must find a face at another place before it is followed there, as in films."""

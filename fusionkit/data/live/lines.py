@@ -8,7 +8,7 @@ from threading import Event
 from typing import Any
 
 from fusionkit.data.live.devices import Clock, Signal, Tell, wait_until
-from fusionkit.errors import did_you_mean
+from fusionkit.errors import suggest_names
 from fusionkit.storage.records.inputs import InputModality
 
 _LONGEST = 1_000_000
@@ -83,7 +83,7 @@ def _parse(line: str, modalities: Collection[str]) -> dict[str, Any]:
         raise ValueError(f"is no object; a row is {example}")
     unknown = [name for name in row if name != "t" and name not in modalities]
     if unknown:
-        raise ValueError(f"has no modality {unknown[0]!r}; {did_you_mean(unknown[0], modalities)}")
+        raise ValueError(f"has no modality {unknown[0]!r}; {suggest_names(unknown[0], modalities)}")
     if len(row) == ("t" in row):
         raise ValueError(f"holds no modality; a row is {example}")
     stamp = row.get("t")

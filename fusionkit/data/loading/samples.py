@@ -17,8 +17,9 @@ from fusionkit.data.loading.collation import Sample, fit_numbers
 from fusionkit.data.loading.failures import measure_length, name_sample
 from fusionkit.data.seeds import make_generator
 from fusionkit.data.splits import refuse_unknown_samples
-from fusionkit.errors import DataError, Problem, RecipeError, did_you_mean
+from fusionkit.errors import DataError, Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Dataset, DeviceTransform, LossHead, RawTarget, Row, Transform
+from fusionkit.interfaces.written_numbers import is_number
 from fusionkit.nn.tensor_checks import check_finite, describe_odd_kind
 
 TargetEncoder = Callable[[RawTarget | None], Tensor]
@@ -170,19 +171,34 @@ def encode_targets(rows: Sequence[Row], encoders: Mapping[str, TargetEncoder]) -
     known = {name for row in rows for name in row.targets}
     for target, encode in encoders.items():
         if rows and target not in known:
-            problems.append(Problem("targets", f"the dataset has no target {target!r}", did_you_mean(target, known)))
+            problems.append(Problem("targets", f"the dataset has no target {target!r}", suggest_names(target, known)))
             continue
-        values = []
+        values, wrong = [], []
         for row in rows:
             try:
                 values.append(encode(row.targets.get(target)))
             except ValueError as error:
-                problems.append(Problem(f"{row.place}: {target}", str(error)))
+                wrong.append(Problem(f"{row.place}: {target}", str(error)))
+        words = _find_words(target, [row.targets.get(target) for row in rows], encode) if len(wrong) > 1 else None
+        problems += wrong if words is None else [words]
         if len(values) == len(rows) and values:
             encoded[target] = torch.stack(values)
     if problems:
         raise DataError(problems)
     return encoded
+
+
+def _find_words(target: str, given: Sequence[RawTarget | None], encode: TargetEncoder) -> Problem | None:
+    """Tells once that all of a target are words where numbers are wanted, instead of once for every row."""
+    stated = [value for value in given if value is not None]
+    if not all(isinstance(value, str) and not is_number(value) for value in stated):
+        return None
+    try:
+        encode(0.5)
+    except ValueError:  # classes or labels are wanted: their names may be misspelt, so each is told
+        return None
+    held = f"holds words, such as {stated[0]!r}, in {len(stated)} of {len(given)} rows, where numbers are wanted"
+    return Problem(f"target {target}", held, f"make it a classification: model.targets.{target}=classification")
 
 
 def check_targets(rows: Sequence[Row], heads: Mapping[str, LossHead], origins: Mapping[str, str]) -> None:
@@ -217,7 +233,7 @@ def _check_order(transforms: Mapping[str, Sequence[Transform]]) -> None:
 def _find_positions(dataset: Dataset, ids: Sequence[str], modalities: Sequence[str]) -> tuple[int, ...]:
     position_of = {row.id: position for position, row in enumerate(dataset.rows)}
     problems = [
-        Problem("modalities", f"the dataset has no modality {name!r}", did_you_mean(name, dataset.modalities))
+        Problem("modalities", f"the dataset has no modality {name!r}", suggest_names(name, dataset.modalities))
         for name in modalities
         if name not in dataset.modalities
     ]

@@ -22,7 +22,7 @@ _PLAIN = "save a plain array of numbers with numpy.save"
 _REAL = frozenset(
     {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "BOOL", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8"}
 )
-"""What safetensors calls real numbers that are stored one by one."""
+"""Names that safetensors has for real numbers stored one by one."""
 
 
 def read_shape(path: Path, tensor: str | None) -> tuple[int, ...]:

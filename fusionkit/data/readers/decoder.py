@@ -21,11 +21,11 @@ _FORMATS = (
 )
 
 SELF_CONTAINED: Mapping[str, str] = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-"""What libav may open: files that hold picture and sound themselves; none that names others, as playlists do."""
+"""Formats that libav may open: they hold picture and sound themselves, and name no other files as playlists do."""
 
 _FRAMES_SHORT = 2
 _WHOLE_SHORT, _STREAM_SHORT = 0.25, 0.1
-"""What may be missing of a promise: headers count frames that only serve to decode others, and round durations."""
+"""Parts of a promise that may be missing: headers round durations and count frames that only help to decode others."""
 
 _FASTEST = 1000
 """Frames per second above which a rate is a time base, and says nothing of how many frames there are."""

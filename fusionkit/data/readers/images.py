@@ -20,7 +20,7 @@ Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff"})
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
-"""What is opened, whatever a file's name says; for some formats Pillow would start other programs."""
+"""Formats that are opened, whatever a file's name says; for some others Pillow would start other programs."""
 
 _ORIENTATION = 0x0112
 

@@ -15,7 +15,7 @@ from typing import Literal
 from fusionkit.errors import DataError, Problem
 
 Kind = Literal["pixels", "samples", "frames", "bytes", "table_bytes", "members"]
-"""What is limited; see `Limits`."""
+"""Kinds of limits; see `Limits`."""
 
 
 @dataclass(frozen=True)

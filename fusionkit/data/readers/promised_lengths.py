@@ -23,17 +23,17 @@ _STATED_OF_STREAMS = frozenset({"aiff", "au", "tta", "wv", "flac", "rm"})
 """Formats whose header states how long the sound is."""
 
 _CHUNKED = frozenset({"wav", "w64"})
-"""Formats of chunks, one of which is the sound and states its bytes."""
+"""Formats of chunks; the chunk of the sound states its bytes."""
 
 _OPEN_SIZES = (0, 1 << 31, 1 << 32)
 _NEAR = 1 << 16
-"""What was written into a pipe, or never finished, states no size or nearly the largest that there is."""
+"""Largest distance of an open size from those above; files from pipes and unfinished files state such sizes."""
 
 _TRIFLE = 8
 """Bytes that may be missing: some programs count the header of a file, others do not."""
 
 _BELIEVED = 1.5
-"""How much longer than its picture the sound of an avi may be stated; some programs state its bytes there."""
+"""Largest believed ratio of an avi's stated sound to its picture; some programs state bytes there."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ _SEGMENT, _INFO, _DURATION = 0x18538067, 0x1549A966, 0x4489
 """Of a matroska file: all of it, what is said of the whole, and how long that is."""
 
 _MOST_ELEMENTS = 100_000
-"""Elements that are looked at, of which two bytes are enough for one; a day of film has some 20,000."""
+"""Largest number of elements that are read; one may have only two bytes, and a day of film has some 20,000."""
 
 
 def _is_matroska_stated(file: BinaryIO) -> bool:

@@ -13,16 +13,20 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from fusionkit.data.readers.files import find_existing, name_errors, read_text
 from fusionkit.data.readers.limits import check_size
 from fusionkit.errors import DataError, Problem
+from fusionkit.interfaces.columns import ModalityColumns
 from fusionkit.interfaces.written_numbers import WrittenNumber, is_whole
 
 Cell = str | int | float | bool
-"""What a cell holds; an empty one is left out of its row."""
+"""Value of a cell; an empty one is left out of its row."""
 
 MISSING = ("NA", "N/A", "n/a", "#N/A", "<NA>", "nan", "-nan", "NaN", "NAN", "null", "NULL")
-"""What R, pandas, spreadsheets and databases write into a cell that has no value."""
+"""Marks of a missing value, as R, pandas, spreadsheets and databases write them."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,28 @@ def read_number(cell: Cell) -> int | float:
     if not finite:
         raise ValueError(f"{value!r} is no finite number")
     return value
+
+
+def read_vector(cells: Mapping[str, Cell], held: ModalityColumns) -> Tensor:
+    """Reads the numbers of a row as one element, ``(1, columns)``, or ``(1, 2 columns)`` where empty cells are filled.
+
+    Args:
+        cells: The row's cells.
+        held: The columns.
+
+    Raises:
+        ValueError: A cell holds no finite number.
+        KeyError: A cell is empty, and nothing is given to fill it with.
+    """
+    if held.fill is None:
+        dtype = torch.int64 if held.whole else torch.float32
+        return torch.tensor([[read_number(cells[column]) for column in held.columns]], dtype=dtype)
+    given = [column in cells for column in held.columns]
+    numbers = [
+        float(read_number(cells[column])) if is_given else fill
+        for column, fill, is_given in zip(held.columns, held.fill, given, strict=True)
+    ]
+    return torch.tensor([[*numbers, *(float(not is_given) for is_given in given)]])
 
 
 def read_float(cell: Cell) -> float | None:

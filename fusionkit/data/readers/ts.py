@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.readers.files import find_existing, read_text
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 
 _HEADERS = (
     "problemname",
@@ -100,7 +100,7 @@ def _read_header(file: Path, lines: Sequence[str], header: _Header) -> int:
 def _read_header_line(place: str, name: str, words: Sequence[str], header: _Header) -> None:
     key = name.lower()
     if key not in _HEADERS:
-        header.problems.append(Problem(place, f"unknown header @{name}", did_you_mean(key, _HEADERS)))
+        header.problems.append(Problem(place, f"unknown header @{name}", suggest_names(key, _HEADERS)))
     elif key in ("dimension", "dimensions", "serieslength"):
         if len(words) != 1 or not re.fullmatch(r"[1-9]\d*", words[0]):
             header.problems.append(Problem(place, f"@{name} {' '.join(words)}", "one positive whole number"))
@@ -138,7 +138,7 @@ def _read_case(place: str, line: str, header: _Header) -> TsCase | None:
     label = parts.pop().strip() if header.classes else None
     count = len(header.problems)
     if label is not None and label not in header.classes:
-        header.problems.append(Problem(place, f"unknown class {label!r}", did_you_mean(label, header.classes)))
+        header.problems.append(Problem(place, f"unknown class {label!r}", suggest_names(label, header.classes)))
     if header.channels is None:
         header.channels = len(parts)
     if len(parts) != header.channels:

@@ -24,6 +24,7 @@ def describe_inputs(dataset: Dataset, modalities: Iterable[str]) -> Inputs:
             columns=list(held.columns),
             of_numbers=held.of_numbers,
             whole=held.whole,
+            fill=None if held.fill is None else list(held.fill),
             tensor=held.tensor,
         )
     return Inputs(

@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from fusionkit.data.readers.tables import MISSING, TableRow, read_number, read_table
+from fusionkit.data.readers.tables import MISSING, TableRow, read_number, read_table, read_vector
 from fusionkit.data.recordings.recording import Given, Recording
 from fusionkit.data.recordings.values import convert_to_elements
-from fusionkit.errors import DataError, Problem, did_you_mean
-from fusionkit.interfaces import Clip
+from fusionkit.errors import DataError, Problem, suggest_names
+from fusionkit.interfaces import Clip, ModalityColumns
 from fusionkit.storage.records.inputs import InputModality, Inputs
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -87,10 +86,10 @@ def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], in
     absent = {modality: [of for of in own if of not in columns] for modality, own in held.items()}
     if all(len(of) == len(tuple(held[modality])) for modality, of in absent.items()):
         wanted = [column for own in held.values() for column in own]
-        problems = [Problem(name, f"has no column {column!r}", did_you_mean(column, columns)) for column in wanted]
+        problems = [Problem(name, f"has no column {column!r}", suggest_names(column, columns)) for column in wanted]
         raise DataError(problems)
     problems = [
-        Problem(f"{name}: {modality}", f"no column {column!r}", did_you_mean(column, columns))
+        Problem(f"{name}: {modality}", f"no column {column!r}", suggest_names(column, columns))
         for modality, of in absent.items()
         if modality in inputs.modalities and len(of) < len(tuple(held[modality]))
         for column in of
@@ -104,34 +103,41 @@ def _read_cells(modality: str, stated: InputModality, row: TableRow, root: Path,
     cells = {column: row.cells[column] for column in stated.columns if column in row.cells}
     if not cells:
         return None
-    if not stated.of_numbers:
-        cell: Any = next(iter(cells.values()))
-        if isinstance(cell, (str, Path)):
-            return root / str(cell)
-        try:
-            return convert_to_elements(cell, modality, stated)
-        except DataError as error:
-            problems += [str(problem) for problem in error.problems]
-            return None
-    if len(cells) < len(stated.columns):
-        empty = ", ".join(column for column in stated.columns if column not in cells)
-        problems.append(f"{modality}: empty columns: {empty}; give every number of the vector, or none of them")
+    if stated.of_numbers:
+        return _read_numbers(modality, stated, cells, problems)
+    cell: Any = next(iter(cells.values()))
+    if isinstance(cell, (str, Path)):
+        return root / str(cell)
+    try:
+        return convert_to_elements(cell, modality, stated)
+    except DataError as error:
+        problems += [str(problem) for problem in error.problems]
         return None
-    return _read_numbers(modality, stated, cells, problems)
 
 
 def _read_numbers(modality: str, stated: InputModality, cells: Mapping[str, Any], problems: list[str]) -> Tensor | None:
-    values = []
+    if len(cells) < len(stated.columns) and stated.fill is None:
+        empty = ", ".join(column for column in stated.columns if column not in cells)
+        problems.append(f"{modality}: empty columns: {empty}; give every number of the vector, or none of them")
+        return None
+    wrong = [f"{modality}: {each}" for each in _find_words(cells)]
+    if wrong:
+        problems += wrong
+        return None
+    whole = stated.whole and all(isinstance(read_number(cell), int) for cell in cells.values())
+    fill = None if stated.fill is None else tuple(stated.fill)
+    return read_vector(cells, ModalityColumns(tuple(stated.columns), of_numbers=True, whole=whole, fill=fill))
+
+
+def _find_words(cells: Mapping[str, Any]) -> list[str]:
+    """Finds the cells that hold no finite number."""
+    found = []
     for column, cell in cells.items():
         try:
-            values.append(read_number(cell))
+            read_number(cell)
         except ValueError as error:
-            problems.append(f"{modality}: column {column!r}: {error}")
-    if len(values) < len(cells):
-        return None
-    if stated.whole and all(isinstance(value, int) for value in values):
-        return torch.tensor([values], dtype=torch.int64)
-    return torch.tensor([values], dtype=torch.float32)
+            found.append(f"column {column!r}: {error}")
+    return found
 
 
 def _is_empty(cell: object, marks: frozenset[str]) -> bool:

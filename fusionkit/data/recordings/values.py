@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
 from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
 from fusionkit.data.recordings.recording import Given, Recording
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.records.inputs import InputModality, Inputs
@@ -38,7 +38,7 @@ def take_sample(given: Mapping[str, Any], inputs: Inputs, name: str) -> list[Rec
     unknown = [each for each in given if each not in known]
     if unknown:
         raise DataError(
-            [Problem("inputs", f"no modality {each!r}", did_you_mean(str(each), known)) for each in unknown]
+            [Problem("inputs", f"no modality {each!r}", suggest_names(str(each), known)) for each in unknown]
         )
     packed = {each: value for each, value in given.items() if isinstance(value, Jagged)}
     if packed:
@@ -80,6 +80,8 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
         values = values.to(torch.float32) if values.dtype != torch.float64 else values.float()
     elif values.dtype not in (torch.uint8, torch.int16):
         values = values.to(torch.int64)
+    if stated.fill is not None and values.numel() == len(stated.fill):
+        return _fill_empty(values.flatten().float(), stated.fill)
     shape = tuple(stated.shape)
     if tuple(values.shape) == shape:
         return values[None]
@@ -89,6 +91,12 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
     message = f"an array of shape {tuple(values.shape)}; one element is {element}"
     remedy = f"give (time{''.join(f', {size}' for size in shape)})"
     raise DataError([Problem(modality, message, remedy)])
+
+
+def _fill_empty(values: Tensor, fill: Sequence[float]) -> Tensor:
+    """Fills the numbers of a vector that are NaN, as empty cells of a table are filled."""
+    empty = values.isnan()
+    return torch.cat([torch.where(empty, torch.tensor(fill), values), empty.float()])[None]
 
 
 def _convert_to_array(value: Any) -> np.ndarray[Any, Any]:

@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 
 import torch
 
-from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.sources import Datasets
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS, RESAMPLES
-from fusionkit.evaluation.card import describe_protocol, require_same_data
+from fusionkit.evaluation.card import assemble_run, describe_protocol, require_same_data
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.latency import time_subsets
 from fusionkit.evaluation.diagnosis.outputs import inputs_of, observe
-from fusionkit.evaluation.diagnosis.separate import Separate, matching, require_finished
+from fusionkit.evaluation.diagnosis.separate import Separate, find_matching, require_finished
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
 from fusionkit.inference.branches import trained_branches
@@ -62,11 +62,11 @@ def diagnose(
             f"{run.path}: has no fused branch (its strategy is {run.recipe.train.strategy.type}); diagnosed are runs "
             "that fuse, and this one may be given to one of them by --alone"
         )
-    assembly = assemble(run.recipe, datasets)
+    assembly = assemble_run(run, datasets)
     require_same_data(run, assembly)
     chosen = choose_device(device)
     own = Separate(run, assembly, branches.alone)
-    separate = matching(run, assembly, alone) or dict.fromkeys(branches.alone, own)
+    separate = find_matching(run, assembly, alone) or dict.fromkeys(branches.alone, own)
     model = load_network(run, assembly.recipe)
     subsets = subsets_of(model.modalities)
     seen = _see(model, assembly, chosen, subsets, tuple(branches.unimodal))

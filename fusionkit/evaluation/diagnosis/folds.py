@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from fusionkit.evaluation.diagnosis.diagnosis import OF_FEW_GROUPS
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.storage.files import guard_write
 from fusionkit.storage.records.diagnosis import Diagnosis
+from fusionkit.storage.records.document import save_document
 from fusionkit.storage.run_folder import RunFolder
 
 KEPT = ("format", "modalities", "commit", "device", "platform", "command", "versions", "time")
@@ -88,10 +89,17 @@ def check_recipes(recipes: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if kinds:
             raise RunError(
                 f"{other}: is of another recipe than {first} (other {', '.join(kinds[:MOST_NAMED])}); runs that are "
-                "diagnosed together differ in data.fold, train.seed and values of options alone"
+                f"diagnosed together differ in data.fold, train.seed and values of options alone{_advise(recipes)}"
             )
         found |= dict.fromkeys(different)
     return list(found)
+
+
+def _advise(runs: Iterable[str]) -> str:
+    """Says what to name instead of an experiment's folder: the runs of one variant."""
+    homes = [Path(run).parents for run in runs]
+    variants = dict.fromkeys(str(above[1]) for above in homes if len(above) > 2 and above[2].name == "runs")
+    return f"; name the runs of one variant: {' or '.join(list(variants)[:MOST_NAMED])}" if variants else ""
 
 
 def write_merged(folder: Path, diagnosis: Diagnosis) -> Path:
@@ -102,7 +110,7 @@ def write_merged(folder: Path, diagnosis: Diagnosis) -> Path:
     """
     run = RunFolder(folder)
     guard_write(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
-    run.write_diagnosis(diagnosis)
+    save_document(run.diagnosis_file, diagnosis)
     return run.diagnosis_file
 
 

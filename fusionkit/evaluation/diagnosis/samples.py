@@ -16,7 +16,7 @@ from fusionkit.storage.records.document import figure
 MOST_NAMED = 20
 
 
-def rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Sequence[str]) -> Rescued:
+def find_rescued_and_hurt(judge: Judge, fused: Answer, rival: Answer, sample_ids: Sequence[str]) -> Rescued:
     """Samples that the fused network tells right and a rival wrong, and the other way round.
 
     Numbers are neither: there the fused network is nearer to the truth, or farther from it.
@@ -58,10 +58,11 @@ def disagreement(judge: Judge, fused: Answer, singles: Mapping[str, Answer]) -> 
         singles: By modality, the answer of that modality by itself.
 
     Returns:
-        ``samples`` of which all speak, and the share on which they ``disagree``. Of classes and labels the share that
-        the fused network tells right where they ``agree``, where ``one_right`` of them or more is right among others
-        that are wrong, and where they disagree and ``all_wrong`` are. Of numbers ``near`` and ``far``: the fused
-        network's mean absolute error on the half of the samples where modalities are nearer together, and on the other.
+        ``samples`` that every modality answers, and the share on which they ``disagree``. Of classes and labels the
+        share that the fused network tells right where they ``agree``, where ``one_right`` of them or more is right
+        among others that are wrong, and where they disagree and ``all_wrong`` are. Of numbers ``near`` and ``far``:
+        the fused network's mean absolute error on the half of the samples where modalities are nearer together, and on
+        the other.
     """
     if len(singles) < 2:
         return None

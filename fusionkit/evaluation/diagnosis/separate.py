@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.assembly import Assembly
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
-from fusionkit.evaluation.card import require_same_data
+from fusionkit.evaluation.card import assemble_run, require_same_data
 from fusionkit.inference.branches import trained_branches
 from fusionkit.storage.run_folder import RunFolder
 
@@ -47,12 +47,12 @@ def open_separate(run: RunFolder, datasets: Datasets | None = None) -> Separate:
             f"{run.path}: trained no modality alone (its strategy is {strategy}); --alone wants a run of the strategy "
             "late_fusion or unimodal"
         )
-    assembly = assemble(run.recipe, datasets)
+    assembly = assemble_run(run, datasets)
     require_same_data(run, assembly)
     return Separate(run, assembly, alone)
 
 
-def matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
+def find_matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate]) -> dict[str, Separate]:
     """Finds by modality of a run the network trained alone on the same split; of several, that of the same seed.
 
     Raises:

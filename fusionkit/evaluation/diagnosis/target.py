@@ -11,18 +11,18 @@ from torch import Tensor
 
 from fusionkit.evaluation.diagnosis.outputs import Observed
 from fusionkit.evaluation.diagnosis.probe import probe
-from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, rescued_and_hurt
+from fusionkit.evaluation.diagnosis.samples import calibration, disagreement, find_rescued_and_hurt
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.diagnosis.shapley import shapley_shares
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, name_of, without
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG, ENSEMBLES, FUSED
-from fusionkit.inference.scoring import average_of_present, product_of_present
+from fusionkit.inference.scoring import average_present, multiply_present
 from fusionkit.models.build import FusionModel
 from fusionkit.storage.records.diagnosis import Constant, DiagnosedTarget, Fusing, Probe, Shapley, Single
 from fusionkit.storage.records.document import describe_measures, figure
 
 ALONE, OWN_HEAD, PROBE = "trained alone", "its own head", "linear head on its frozen encoder"
-"""Where the answer of a single modality comes from, the best first."""
+"""Sources of the answer of a single modality, the best first."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def describe_target(
             if answer is not None
         },
         classes=judge.class_gains(fused, singles[best]) if best is not None and judge.kind == "classes" else {},
-        rivals={name: rescued_and_hurt(judge, fused, rival, test.sample_ids) for name, rival in rivals.items()},
+        rivals={name: find_rescued_and_hurt(judge, fused, rival, test.sample_ids) for name, rival in rivals.items()},
         calibration=calibration(
             judge, {FUSED: fused, **singles, **{name: of for name, of in rivals.items() if name != "best_single"}}
         ),
@@ -119,8 +119,8 @@ def _ensembles(judge: Judge, singles: Mapping[str, Answer]) -> dict[str, Answer]
     sources = ", ".join(dict.fromkeys(answer.source for answer in singles.values()))
     anyone = torch.stack(list(spoken.values())).any(dim=0)
     return {
-        ENSEMBLE: Answer(average_of_present(said, spoken), anyone, f"average: {sources}"),
-        ENSEMBLE_LOG: Answer(product_of_present(said, spoken, judge.kind), anyone, f"product: {sources}"),
+        ENSEMBLE: Answer(average_present(said, spoken), anyone, f"average: {sources}"),
+        ENSEMBLE_LOG: Answer(multiply_present(said, spoken, judge.kind), anyone, f"product: {sources}"),
     }
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-def hit(names: Sequence[str], able: Tensor, share: float, seed: int, purpose: str) -> Tensor:
+def draw_hit(names: Sequence[str], able: Tensor, share: float, seed: int, purpose: str) -> Tensor:
     r"""Tells which samples are hit at a level: nested, so that whoever is hit at 20 % is hit at 40 % too.
 
     .. math::
@@ -27,7 +27,7 @@ def hit(names: Sequence[str], able: Tensor, share: float, seed: int, purpose: st
         purpose: What it is for: other purposes hit other samples.
 
     Example:
-        >>> half = hit(["a", "b", "c", "d"], torch.tensor([True, True, True, True]), 0.5, 0, "missing/audio")
+        >>> half = draw_hit(["a", "b", "c", "d"], torch.tensor([True, True, True, True]), 0.5, 0, "missing/audio")
         >>> half.sum()
         tensor(2)
     """
@@ -73,7 +73,7 @@ def partners(names: Sequence[str], groups: Sequence[str], able: Tensor, seed: in
     return taken
 
 
-def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor:
+def add_noise(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor:
     r"""Adds white noise to a sample's modality, in units of the modality's own spread.
 
     .. math::
@@ -90,7 +90,7 @@ def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor
 
     Example:
         >>> frames = torch.tensor([[250], [3]], dtype=torch.uint8)
-        >>> noisy(frames, torch.tensor([20.0]), 1.0, torch.tensor([[1.0], [0.2]]))
+        >>> add_noise(frames, torch.tensor([20.0]), 1.0, torch.tensor([[1.0], [0.2]]))
         tensor([[255],
                 [  7]], dtype=torch.uint8)
     """
@@ -105,7 +105,7 @@ def noisy(values: Tensor, spread: Tensor, level: float, drawn: Tensor) -> Tensor
     return changed.to(values.dtype)
 
 
-def shifted(values: Tensor, elements: int) -> Tensor:
+def shift_elements(values: Tensor, elements: int) -> Tensor:
     r"""Delays a sample's modality, or advances it where `elements` is negative; its length stays.
 
     .. math::
@@ -119,7 +119,7 @@ def shifted(values: Tensor, elements: int) -> Tensor:
         elements: The lag d.
 
     Example:
-        >>> shifted(torch.arange(4), 1), shifted(torch.arange(4), -2)
+        >>> shift_elements(torch.arange(4), 1), shift_elements(torch.arange(4), -2)
         (tensor([0, 0, 1, 2]), tensor([2, 3, 3, 3]))
     """
     if elements == 0 or not len(values):

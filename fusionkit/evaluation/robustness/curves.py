@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 
 from fusionkit.data.sources import Datasets
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.evaluation.bootstrap import RESAMPLES
+from fusionkit.evaluation.card import assemble_run
 from fusionkit.evaluation.robustness.folders import Column, Key, Source, open_source
-from fusionkit.evaluation.robustness.levels import CORRUPTIONS, Levels
+from fusionkit.evaluation.robustness.levels import CORRUPTIONS, OPTIONS, Levels, corruption_of
 from fusionkit.evaluation.robustness.stressed_run import Stressed, stress_run
 from fusionkit.evaluation.statistics import estimate_mean
 from fusionkit.execution.workers import show_progress
 from fusionkit.interfaces import Metric
 from fusionkit.storage.environment import describe_environment
-from fusionkit.storage.records.document import Figure, describe_measures, figure, save_document
+from fusionkit.storage.records.document import Figure, describe_measures, figure, refuse_newer, save_document
 from fusionkit.storage.records.stress import (
     Stress,
     StressCurve,
@@ -28,6 +29,7 @@ from fusionkit.storage.records.stress import (
     StressPoint,
     StressTarget,
 )
+from fusionkit.storage.run_folder import RunFolder
 
 UNITS = {"missing": "share", "noise": "standard deviations", "shift": "seconds", "swap": "share"}
 
@@ -38,6 +40,7 @@ def stress(
     *,
     modalities: Sequence[str] = (),
     corruptions: Sequence[str] = CORRUPTIONS,
+    asked: Collection[str] = (),
     seed: int = 0,
     device: str | None = None,
     progress: bool = False,
@@ -54,6 +57,7 @@ def stress(
         levels: The levels; the defaults of `Levels` when left out.
         modalities: Those to corrupt; all when left out.
         corruptions: What befalls them, of `CORRUPTIONS`.
+        asked: Names of the levels that were asked for, of `Levels`; they are refused where they would change nothing.
         seed: The seed of what is drawn.
         device: Where to compute; a GPU where there is one, when left out.
         progress: Show a bar.
@@ -63,10 +67,11 @@ def stress(
 
     Raises:
         RunError: The folder is neither, or a run in it has not finished, is damaged, or is of other data.
-        RecipeError: A modality or a corruption is unknown.
+        RecipeError: A modality or a corruption is unknown, or levels that were asked for would change nothing.
     """
     levels = levels or Levels()
     source = open_source(Path(path))
+    refuse_newer(Stress, source.file)
     _check_names(modalities, source.modalities, corruptions)
     wanted = tuple(modalities) or source.modalities
     kinds = tuple(name for name in CORRUPTIONS if name in corruptions)
@@ -74,6 +79,7 @@ def stress(
     folds_and_seeds = {(fold, seed) for _, fold, seed in source.runs}
     resamples = RESAMPLES if len(folds_and_seeds) == 1 else 0
     datasets = Datasets()
+    _refuse_idle_levels(asked, kinds, source, wanted, datasets)
     with show_progress("runs", len(source.runs), 0, shown=progress) as advance:
         for key, run in source.runs.items():
             found[key] = stress_run(
@@ -220,7 +226,7 @@ def _describe_run(source: Source, key: Key, stressed: Stressed) -> StressedWeigh
 
 def _check_names(modalities: Sequence[str], known: Sequence[str], corruptions: Sequence[str]) -> None:
     problems = [
-        Problem(what, f"unknown {kind} {name!r}", did_you_mean(name, names))
+        Problem(what, f"unknown {kind} {name!r}", suggest_names(name, names))
         for what, kind, given, names in (
             ("modalities", "modality", modalities, known),
             ("corruptions", "corruption", corruptions, CORRUPTIONS),
@@ -230,3 +236,38 @@ def _check_names(modalities: Sequence[str], known: Sequence[str], corruptions: S
     ]
     if problems:
         raise RecipeError(problems)
+
+
+def _refuse_idle_levels(
+    asked: Collection[str],
+    corruptions: Collection[str],
+    source: Source,
+    modalities: Collection[str],
+    datasets: Datasets,
+) -> None:
+    """Refuses levels that were asked for and would be used nowhere; every one is told.
+
+    Raises:
+        RecipeError: Their corruption is left out, or lags are in a unit that no modality has.
+    """
+    problems = [
+        Problem(OPTIONS[name], f"says how much, but --only leaves out {corruption}", f"add --only {corruption}")
+        for name in asked
+        if (corruption := corruption_of(name)) not in corruptions
+    ]
+    if lags := {"shift", "shift_share"} & set(asked) if "shift" in corruptions else ():
+        rates = [rate for run in source.runs.values() for rate in _rates(run, modalities, datasets)]
+        named = ", ".join(modalities)
+        if "shift" in lags and not any(rates):
+            remedy = f"use {OPTIONS['shift_share']}"
+            problems.append(Problem(OPTIONS["shift"], f"is in seconds, and no modality ({named}) has a rate", remedy))
+        if "shift_share" in lags and all(rates):
+            message = f"is for modalities without a rate, and every one ({named}) has a rate"
+            problems.append(Problem(OPTIONS["shift_share"], message, f"use {OPTIONS['shift']}"))
+    if problems:
+        raise RecipeError(problems)
+
+
+def _rates(run: RunFolder, modalities: Collection[str], datasets: Datasets) -> list[float | None]:
+    assembly = assemble_run(run, datasets)
+    return [assembly.rate(name) for name in run.recipe.model.modalities if name in modalities]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,9 +65,10 @@ def open_source(path: Path) -> Source:
     run = RunFolder(path)
     if run.begun:
         source = _of_run(run)
-    elif os.path.isdir(path) and not os.path.exists(path / "results.json"):
-        wanted = "name a finished run, or the folder that `fusionkit experiment` wrote with --out when its runs ended"
-        raise RunError(f"{path}: holds neither a recipe.yaml nor a results.json; {wanted}")
+    elif not os.path.exists(path / "results.json"):
+        found = "holds neither a run nor a results.json" if os.path.isdir(path) else "is no folder"
+        wanted = "a finished run of `fusionkit train`, or what `fusionkit experiment` or `fusionkit compare` wrote"
+        raise RunError(f"{path}: {found}; name {wanted}")
     else:
         source = _of_experiment(ExperimentFolder.open(path))
     waiting = [str(run.path) for run in source.runs.values() if not run.finished]
@@ -94,5 +95,22 @@ def _of_experiment(experiment: ExperimentFolder) -> Source:
     }
     if not runs:
         raise RunError(f"{experiment.path}: no run of the experiment has finished, so there is nothing to stress")
+    for (variant, *_), run in runs.items():
+        read = {each.branch for each in columns if each.runs == variant}
+        _require_named(experiment, run, "target", {results.target}, run.recipe.model.targets)
+        _require_named(experiment, run, "branch", read, trained_branches(run.recipe).names)
     scores = {results.target: results.main_metric}
     return Source("experiment", RunFolder(experiment.path).stress_file, columns, runs, scores)
+
+
+def _require_named(
+    experiment: ExperimentFolder, run: RunFolder, what: str, named: set[str], has: Collection[str]
+) -> None:
+    """Refuses an experiment whose results name what one of its runs lacks.
+
+    Raises:
+        RunError: They do.
+    """
+    if lacking := sorted(named - set(has)):
+        told = f"it names the {what} {lacking[0]!r}, and the run {run.path} has {', '.join(has)}"
+        raise RunError(f"{experiment.path / 'results.json'}: does not fit its runs; {told}")

@@ -9,7 +9,16 @@ from dataclasses import dataclass, fields
 from fusionkit.errors import Problem, RecipeError
 
 CORRUPTIONS = ("missing", "noise", "shift", "swap")
-"""What can befall a modality, in the order in which it is reported."""
+"""Corruptions of a modality, in the order of reports."""
+
+OPTIONS = {
+    "missing": "--missing",
+    "noise": "--noise",
+    "shift": "--shift",
+    "shift_share": "--shift-percent",
+    "swap": "--swap",
+}
+"""Options of `fusionkit stress`, by the levels that they give."""
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 BOUNDS = {"missing": (0.0, 1.0), "noise": (0.0, math.inf), "shift_share": (-1.0, 1.0), "swap": (0.0, 1.0)}
@@ -54,6 +63,16 @@ class Levels:
             object.__setattr__(self, field.name, tuple(sorted({0.0, *map(float, given)})))
         if problems:
             raise RecipeError(problems)
+
+
+def corruption_of(levels: str) -> str:
+    """Returns the corruption whose strength levels say.
+
+    Example:
+        >>> corruption_of("shift_share"), corruption_of("noise")
+        ('shift', 'noise')
+    """
+    return levels.removesuffix("_share")
 
 
 def _shown(level: float, high: float) -> str:

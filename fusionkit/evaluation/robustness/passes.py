@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.seeds import make_generator
-from fusionkit.evaluation.robustness.corruptions import hit, lag, noisy, partners, shifted
+from fusionkit.evaluation.robustness.corruptions import add_noise, draw_hit, lag, partners, shift_elements
 from fusionkit.evaluation.robustness.levels import Levels
 from fusionkit.evaluation.robustness.spread import Measured
 from fusionkit.inference.branches import TrainedBranches
@@ -73,10 +73,10 @@ class Passes:
                 yield f"{name} has one element a sample, so there is no shift of it."
             if "swap" in self._corruptions and int(of.present.sum()) < 2:
                 yield f"Fewer than two samples have {name}, so none can have another's."
-            elif "swap" in self._corruptions and (within := self._swapped_within_groups(name, of)):
+            elif "swap" in self._corruptions and (within := self._swap_within_groups(name, of)):
                 yield f"Samples of one group have most of {name}, so {within} of them swap it among each other."
 
-    def _swapped_within_groups(self, name: str, of: Measured) -> int:
+    def _swap_within_groups(self, name: str, of: Measured) -> int:
         pairs = [(place, other) for place, other in enumerate(self._partners[name]) if of.sizes[place]]
         return sum(self._groups[place] == self._groups[other] for place, other in pairs)
 
@@ -124,12 +124,13 @@ class Passes:
                 drawn = [self._draw(name, *each) for each in zip(batch.sample_ids, samples, strict=True)]
                 for level in filter(None, self._levels_of("noise", name)):
                     changed = [
-                        noisy(sample, of.deviation, level, draws) for sample, draws in zip(samples, drawn, strict=True)
+                        add_noise(sample, of.deviation, level, draws)
+                        for sample, draws in zip(samples, drawn, strict=True)
                     ]
                     yield ("noise", name, level), Jagged.from_list(changed)
             if "shift" in self._corruptions:
                 for level in filter(None, self._levels_of("shift", name)):
-                    changed = [shifted(sample, lag(level, len(sample), of.rate)) for sample in samples]
+                    changed = [shift_elements(sample, lag(level, len(sample), of.rate)) for sample in samples]
                     yield ("shift", name, level), Jagged.from_list(changed)
 
     def _draw(self, name: str, sample_id: str, sample: Tensor) -> Tensor:
@@ -148,7 +149,7 @@ class Passes:
             return untouched
         if corruption in ("noise", "shift"):
             return outputs[corruption, name, level]
-        mask = hit(self._names, self._measured[name].present, level, self._seed, f"{corruption}/{name}")
+        mask = draw_hit(self._names, self._measured[name].present, level, self._seed, f"{corruption}/{name}")
         return _mixed(untouched, outputs[corruption, name, 1.0], mask)
 
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from fusionkit.data.assembly import assemble
 from fusionkit.data.sources import Datasets
-from fusionkit.evaluation.card import judge_branch, require_same_data
+from fusionkit.evaluation.card import assemble_run, judge_branch, require_same_data
 from fusionkit.evaluation.diagnosis.scores import Answer, Judge
 from fusionkit.evaluation.predictions import Predictions, gather_predictions
 from fusionkit.evaluation.robustness.levels import Levels
@@ -109,7 +108,7 @@ def stress_run(
     Raises:
         RunError: The run has not finished, or its weights or data are others than when it was trained.
     """
-    branches, assembly = trained_branches(run.recipe), assemble(run.recipe, datasets)
+    branches, assembly = trained_branches(run.recipe), assemble_run(run, datasets)
     require_same_data(run, assembly)
     model = load_network(run, assembly.recipe)
     used = model.modalities if branches.fused else tuple(branches.unimodal)

@@ -11,7 +11,7 @@ from pathlib import Path
 COMPILERS = ("g++", "c++", "clang++", "cl")
 
 CACHE = Path("~/.cache/fusionkit")
-"""Where prepared clips go unless a recipe says otherwise."""
+"""Folder of prepared clips unless a recipe names another."""
 
 _LEAST_SHARED = 2**30
 

@@ -18,7 +18,7 @@ PATIENCE = 120.0
 """Seconds that a package may take to be imported; a cold disk takes some."""
 
 CODECS = ("h264", "hevc", "mpeg4", "vp9", "aac", "mp3", "vorbis", "opus", "flac")
-"""What films and sounds are mostly compressed with."""
+"""Codecs of most films and sounds."""
 
 _PROGRAM = (
     "import json, sys; asked = json.loads(sys.argv[1]); sys.path[:] = asked['path']; "

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from fusionkit.config.components.specs import FoldsSpec, Record
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe, Seed
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.experiments.experiment import Experiment, load_experiment
 from fusionkit.experiments.specs.experiment import ExperimentSpec
 
@@ -163,7 +163,7 @@ _SAID_ELSEWHERE = {"train.epochs": "the budget says how many", "train.seed": "se
 
 def _problems_of_search(experiment: Experiment, tuning: TuningSpec) -> list[Problem]:
     problems = [
-        Problem(f"tuning.also.{name}", "no variant that trains", did_you_mean(name, experiment.recipes))
+        Problem(f"tuning.also.{name}", "no variant that trains", suggest_names(name, experiment.recipes))
         for name in tuning.also
         if name not in experiment.recipes
     ]

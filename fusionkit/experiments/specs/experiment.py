@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fusionkit.config.components.specs import Record
-from fusionkit.config.schema import Name, Seed
-from fusionkit.errors import did_you_mean
+from fusionkit.config.schema import Name, Seed, Version
+from fusionkit.errors import Problem, suggest_names
 from fusionkit.experiments.specs.published import ReferenceSpec
 from fusionkit.storage.files import folder_name
 
 VariantName = str
 """A name of a variant: letters, digits, blanks and ``._+-``; it heads a column and names a folder."""
+
+LONGEST_VARIANT_NAME = 200
+"""The most characters of a variant's name: file systems allow 255 bytes, and names of files are made of it."""
 
 
 class VariantSpec(Record):
@@ -43,7 +47,7 @@ class VariantSpec(Record):
 class ExperimentSpec(Record):
     """Variants of one recipe, over folds and seeds."""
 
-    version: Literal[1] = Field(alias="schema", description="Version of this format.")
+    version: Version = Field(alias="schema", description="Version of this format.")
     recipe: str = Field(description="The recipe: a path relative to this file, or the name of a shipped one.")
     overrides: tuple[str, ...] = Field(
         (), description="Changes to the recipe of every variant, each key.path=value; a variant's own come after them."
@@ -55,9 +59,13 @@ class ExperimentSpec(Record):
         "there yet.",
     )
     variants: dict[VariantName, VariantSpec] = Field(
-        min_length=1, description="Columns of the table, in order; the first is what the others are compared with."
+        {},
+        description="Columns of the table, in order; the first is what the others are compared with. Left out, they "
+        "are the usual ones: the ensemble, each modality alone, late fusion, N0, N1, N2, of the recipe's own fusion.",
     )
-    folds: Literal["all"] | tuple[int | str, ...] = Field("all", description="Folds by position or name.")
+    folds: Literal["all"] | Annotated[tuple[int | str, ...], Field(min_length=1)] = Field(
+        "all", description="Folds by position or name."
+    )
     seeds: tuple[Seed, ...] = Field((0,), min_length=1, description="Seeds of every fold.")
     target: Name | tuple[Name, ...] | None = Field(
         None, description="The target that is compared, or several, each in a part of the report; all when left out."
@@ -72,21 +80,37 @@ class ExperimentSpec(Record):
                 raise ValueError(
                     f"variant {name!r}: a name is letters, digits, blanks and ._+-, no sign or blank first"
                 )
+            if len(name) > LONGEST_VARIANT_NAME:
+                raise ValueError(f"variant {name!r}: a name has at most {LONGEST_VARIANT_NAME} characters")
         folders = [folder_name(name).lower() for name in self.variants]
         for name, folder in zip(self.variants, folders, strict=True):
             if folders.count(folder) > 1:
                 raise ValueError(f"variant {name!r}: another one would share its folder {folder!r}; rename one")
         return self
 
-    @model_validator(mode="after")
-    def _variants_that_are_read_exist(self) -> Self:
-        for name, variant in self.variants.items():
-            if variant.of is None:
-                continue
-            if variant.of not in self.variants:
-                raise ValueError(f"variant {name!r} reads {variant.of!r}: {did_you_mean(variant.of, self.variants)}")
-            if self.variants[variant.of].of is not None:
-                raise ValueError(f"variant {name!r} reads {variant.of!r}, which reads another; name that one")
-        if len(set(self.seeds)) != len(self.seeds):
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[Seed, ...]) -> tuple[Seed, ...]:
+        if len(set(seeds)) != len(seeds):
             raise ValueError("a seed stands twice")
-        return self
+        return seeds
+
+
+def find_misread(variants: Mapping[str, VariantSpec], listed: Collection[str]) -> list[Problem]:
+    """Lists variants that read the runs of another that there is not, or that trains nothing itself.
+
+    Args:
+        variants: The variants.
+        listed: Names of all variants of the file, those among them with mistakes of their own.
+    """
+    problems = []
+    for name, variant in variants.items():
+        if variant.of is None:
+            continue
+        if variant.of not in listed:
+            remedy = suggest_names(variant.of, listed)
+            problems.append(Problem(f"variants.{name}.of", f"no variant {variant.of!r} to read", remedy))
+        elif variant.of in variants and variants[variant.of].of is not None:
+            message = f"{variant.of!r} reads the runs of another itself"
+            problems.append(Problem(f"variants.{name}.of", message, f"name {variants[variant.of].of!r}"))
+    return problems

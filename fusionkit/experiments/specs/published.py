@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fusionkit.config.components.specs import Record
-from fusionkit.errors import Problem, did_you_mean
+from fusionkit.errors import Problem, suggest_names
 from fusionkit.interfaces import Metric
 
 Values = dict[str, float]
@@ -66,7 +66,7 @@ def find_misnamed(reference: ReferenceSpec, variants: Collection[str]) -> list[P
         **{f"paper.also[{position}].values": source.values for position, source in enumerate(reference.also)},
     }
     problems = [
-        Problem(f"{place}.{name}", "no variant of the experiment", did_you_mean(name, variants))
+        Problem(f"{place}.{name}", "no variant of the experiment", suggest_names(name, variants))
         for place, named in places.items()
         for name in named
         if name not in variants

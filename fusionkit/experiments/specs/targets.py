@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fusionkit.config.documents import read_document
 from fusionkit.config.schema import Recipe
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 
 if TYPE_CHECKING:
     from fusionkit.experiments.specs.experiment import ExperimentSpec
@@ -52,7 +52,7 @@ def choose_targets(spec: ExperimentSpec, known: Sequence[Sequence[str]], problem
         problems.append(Problem("target", "the variants share none", "give every variant a target of the same name"))
         return asked
     wrong = [name for name in asked if known and name not in shared]
-    problems += [Problem("target", f"not every variant has {name!r}", did_you_mean(name, shared)) for name in wrong]
+    problems += [Problem("target", f"not every variant has {name!r}", suggest_names(name, shared)) for name in wrong]
     problems += [Problem("target", f"{name!r} stands twice") for name in {*asked} if asked.count(name) > 1]
     if len(asked) > 1 and spec.metric is not None:
         message = f"{spec.metric!r} is given, but of {', '.join(asked)} each is compared by its own"

@@ -16,7 +16,7 @@ from fusionkit.data.live.sounds import SoundStream
 from fusionkit.data.loading.collation import fit_numbers
 from fusionkit.data.recordings.values import convert_to_elements
 from fusionkit.data.transforms.chain import find_whole_numbers
-from fusionkit.errors import DataError, ShapeError, did_you_mean
+from fusionkit.errors import DataError, ShapeError, suggest_names
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.timeline.window_answers import answer_window, make_windows
 from fusionkit.inference.timeline.windows import check_seconds
@@ -109,12 +109,13 @@ class LiveStream:
         """
         if modality not in self._predictor.modalities:
             raise ShapeError(
-                f"push: unknown modality {modality!r}; {did_you_mean(modality, self._predictor.modalities)}"
+                f"push: unknown modality {modality!r}; {suggest_names(modality, self._predictor.modalities)}"
             )
         if at is not None:
             check_finite_time(modality, at)
         if self._takes_frames(modality, elements):
-            for begin, crops in self._find_pictures().push(elements, at):
+            frames: Any = elements.cpu().numpy() if isinstance(elements, Tensor) else elements
+            for begin, crops in self._find_pictures().push(frames, at):
                 self._keep(modality, crops, begin)
         elif self._takes_blocks(modality):
             for begin, wave in self._find_sound(modality).push(_make_tensor(elements), at):
@@ -183,7 +184,7 @@ class LiveStream:
         stated = self._predictor.inputs.modalities
         for name, rate in self._rates.items():
             if name not in stated:
-                raise ShapeError(f"rates: unknown modality {name!r}; {did_you_mean(name, stated)}")
+                raise ShapeError(f"rates: unknown modality {name!r}; {suggest_names(name, stated)}")
             check_seconds(f"rates: {name!r}", rate, "frames or samples per second")
             own = stated[name].rate
             resampled = (self._predictor.inputs.films and name == "video") or (not stated[name].shape and own)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fusionkit.errors import ShapeError, did_you_mean
+from fusionkit.errors import ShapeError, suggest_names
 from fusionkit.inference.element_checks import check_dtype, check_numbers, check_shape, refuse_training
 from fusionkit.inference.timeline.elements import TimedElements
 from fusionkit.inference.timeline.encoded import EncodedElements
@@ -140,7 +140,7 @@ class Windows:
 
     def _find(self, where: str, modality: str) -> TimedElements:
         if modality not in self._elements:
-            raise ShapeError(f"{where}: no window for {modality!r}; {did_you_mean(modality, self._elements)}")
+            raise ShapeError(f"{where}: no window for {modality!r}; {suggest_names(modality, self._elements)}")
         return self._elements[modality]
 
 

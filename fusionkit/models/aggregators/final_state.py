@@ -18,7 +18,7 @@ PIECE = 256
 """Elements of a sample that are read at once in evaluation where no gradient is wanted."""
 
 States = tuple[Tensor, ...]
-"""What a recurrent network carries from one element to the next, each ``(layers, batch, hidden)``."""
+"""States that a recurrent network carries from one element to the next, each ``(layers, batch, hidden)``."""
 
 Reads = Callable[[Tensor, States | None], tuple[Tensor, States]]
 """Reads ``(batch, time, features)`` from given states on; gives the last layer's states and what it carries on."""

@@ -74,7 +74,7 @@ class Lstm(Recurrent):
 
 @AGGREGATORS.register("bilstm")
 class BiLstm(Recurrent):
-    r"""The final states of two long short-term memories, one of which reads backwards.
+    r"""The final states of two long short-term memories; the second reads backwards.
 
     .. math::
         A(x_1 \dots x_n) = \mathrm{Dropout}([\overrightarrow{h}_n; \overleftarrow{h}_1])

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
-from fusionkit.errors import Problem, RecipeError, ShapeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, ShapeError, suggest_names
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.encoders.batch_statistics import use_running_statistics
 from fusionkit.models.encoders.pixels import Pixels
@@ -124,7 +124,7 @@ def _create(model: str, in_shape: tuple[int, ...], *, pretrained: bool, drop_rat
     # Also keeps names such as "hf-hub:..." out, by which timm would fetch a configuration from anywhere.
     known = timm.list_pretrained() if "." in model else timm.list_models()
     if model not in known:
-        remedy = did_you_mean(model, known)
+        remedy = suggest_names(model, known)
         remedy = remedy if remedy.startswith("did") else "timm.list_models() and timm.list_pretrained() list the names"
         raise RecipeError([Problem("model", f"timm has no model {model!r}", remedy)], source="timm")
     config = timm.get_pretrained_cfg(model)

@@ -30,7 +30,7 @@ class Attention(Fusion):
 
     :math:`\hat f_m` is the normalised feature of modality m, c a learned class token; the bias of each projection also
     tells which modality a token is of. Absent modalities are masked: nothing attends to them, so no placeholder is
-    used. Choose it for many modalities, any of which may be missing. With width w it costs some
+    used. Choose it for many modalities that may be missing. With width w it costs some
     :math:`(M + 1) \cdot 12 w^2` multiply-adds a sample and layer.
 
     Args:

@@ -125,7 +125,7 @@ class CrossAttention(Fusion):
 
 
 class _CrossModal(nn.Module):
-    """Cross-modal layers one after another, all of which attend to the same source."""
+    """Cross-modal layers one after another; all attend to the same source."""
 
     def __init__(self, width: int, heads: int, layers: int, dropout: float) -> None:
         super().__init__()

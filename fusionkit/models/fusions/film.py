@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from fusionkit.config.components.registry import FUSIONS
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Fusion
 from fusionkit.nn.jagged import Jagged
 
@@ -48,7 +48,7 @@ class Film(Fusion):
     def __init__(self, in_features: Mapping[str, int], *, modulated: str | None = None) -> None:
         super().__init__()
         if modulated is not None and modulated not in in_features:
-            problem = Problem("modulated", f"no modality {modulated!r}", did_you_mean(modulated, in_features))
+            problem = Problem("modulated", f"no modality {modulated!r}", suggest_names(modulated, in_features))
             raise RecipeError([problem], source="film")
         if len(in_features) < 2:
             raise RecipeError("film: there is no second modality to condition the first; use concat")

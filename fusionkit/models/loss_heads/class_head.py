@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from fusionkit.errors import did_you_mean
+from fusionkit.errors import suggest_names
 from fusionkit.interfaces import LossHead, RawTarget
 from fusionkit.interfaces.written_numbers import WrittenNumber, find_class
 from fusionkit.models.loss_heads.class_metrics import (
@@ -54,7 +54,7 @@ class ClassHead(LossHead):
         name = find_class(value, self.classes)
         if name is None:
             given = value.text if isinstance(value, WrittenNumber) else value
-            remedy = did_you_mean(str(given), self.classes)
+            remedy = suggest_names(str(given), self.classes)
             raise ValueError(f"{given!r} is none of the {len(self.classes)} classes; {remedy}")
         return torch.tensor(self.classes.index(name))
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import share
 
 ECE_BINS = 15
@@ -43,7 +43,7 @@ def order_weights(kind: str, option: str, weights: Mapping[str, float], names: t
     """
     unknown = [name for name in weights if name not in names]
     if unknown:
-        problems = [Problem(f"{option}.{name}", "no such class", did_you_mean(name, names)) for name in unknown]
+        problems = [Problem(f"{option}.{name}", "no such class", suggest_names(name, names)) for name in unknown]
         raise RecipeError(problems, source=kind)
     return tuple(weights.get(name, 1.0) for name in names)
 

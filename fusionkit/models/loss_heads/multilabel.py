@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fusionkit.config.components.registry import LOSS_HEADS
 from fusionkit.config.field_marks import ANY_ORDER
-from fusionkit.errors import did_you_mean
+from fusionkit.errors import suggest_names
 from fusionkit.interfaces import LossHead, RawTarget, share
 from fusionkit.models.loss_heads.class_metrics import F1, check_names, order_weights
 from fusionkit.nn.layers import make_scoring
@@ -94,7 +94,7 @@ class Multilabel(LossHead):
         for name in names:
             if name not in self.classes:
                 raise ValueError(
-                    f"{name!r} is none of the {len(self.classes)} labels; {did_you_mean(name, self.classes)}"
+                    f"{name!r} is none of the {len(self.classes)} labels; {suggest_names(name, self.classes)}"
                 )
         return torch.tensor([float(label in names) for label in self.classes])
 

@@ -19,7 +19,7 @@ NUMBER_METRICS = (
     Metric("r2", higher_is_better=True, high=1.0),
     Metric("ccc", higher_is_better=True, low=-1.0, high=1.0),
 )
-"""What `number_metrics` gives."""
+"""Metrics that `number_metrics` returns."""
 
 _COARSE = 0.01
 """Standard deviations between two numbers of single precision from which on a target is too coarse to learn."""
@@ -59,7 +59,7 @@ def check_precision(values: Sequence[RawTarget | None], outputs: int) -> None:
     stated = [_read_numbers(value, outputs) for value in values if value is not None]
     for output, numbers in enumerate(np.array(stated, dtype=np.float64).reshape(-1, outputs).T):
         known = numbers[np.isfinite(numbers)]
-        if not len(known):
+        if len(known) < 3:  # no spread is left of two once the outer ones are left out
             continue
         low, center, high = np.quantile(known, (0.05, 0.5, 0.95))
         spread = float((known[(known >= low) & (known <= high)] - center).std())

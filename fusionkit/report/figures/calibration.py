@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
 from fusionkit.report.figures.folds import KINDS, kind_of
-from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fitting
+from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fit_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ class Calibration:
 
 
 def calibrate(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Calibration:
-    """Bins the predictions of samples whose class is known and of which the branch says something.
+    """Bins the predictions of samples whose class is known and that the branch answers.
 
     Args:
         probabilities: ``(samples, classes)``; NaN where the branch says nothing.
@@ -106,7 +106,7 @@ def draw_calibration(found: Mapping[str, Calibration], branches: Mapping[str, st
     rows = -(-len(names) // side_by_side)
     width = min(WIDEST, 0.6 + 2.35 * side_by_side)
     figure, panels = canvas(max(3.4, width), 2.45 * rows + 0.35, len(names), side_by_side)
-    titles = fitting(names, 26)
+    titles = fit_labels(names, 26)
     for position, (axes, name) in enumerate(zip(panels, names, strict=True)):
         colour = COLOURS[KINDS.index(kind_of(branches[name]))]
         _draw_panel(axes, found[name], colour, labelled=position % side_by_side == 0)
@@ -134,7 +134,7 @@ def _draw_panel(axes: Axes, found: Calibration, colour: str, *, labelled: bool) 
     axes.set_aspect("equal")
 
 
-def pooled(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Calibration:
+def pool_calibration(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Calibration:
     """Computes the calibration of several runs' predictions together.
 
     Raises:

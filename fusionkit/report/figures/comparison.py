@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fusionkit.report.figures.folds import KINDS, kind_of
-from fusionkit.report.figures.style import COLOURS, FAINT, INK, canvas, fitting
-from fusionkit.report.text.comparison import compared, in_order, is_sure
+from fusionkit.report.figures.style import COLOURS, FAINT, INK, canvas, fit_labels
+from fusionkit.report.text.comparison import in_order, is_sure, require_comparison
 from fusionkit.storage.records.results import Results
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ def draw_comparison(results: Results) -> Figure:
     """Differences from the first column with intervals that hold together, and mean ranks, best on top."""
     names = in_order(results)
     figure, (left, right) = canvas(9.4, 1.3 + 0.26 * len(names), 2)
-    labels = fitting(names, 28)
+    labels = fit_labels(names, 28)
     colour_of = {each.name: COLOURS[KINDS.index(kind_of(each.branch))] for each in results.columns}
     _draw_differences(left, results, names, colour_of)
-    ranks = compared(results).ranks
+    ranks = require_comparison(results).ranks
     for row, name in enumerate(names):
         if name in ranks.mean:
             right.scatter([ranks.mean[name]], [row], s=30, color=colour_of[name], zorder=3)
@@ -42,7 +42,7 @@ def draw_comparison(results: Results) -> Figure:
 
 def draw_cost(results: Results) -> Figure:
     """Draws the mean of every column over the seconds of an epoch."""
-    costs, runs = compared(results).cost, {each.name: each.runs for each in results.columns}
+    costs, runs = require_comparison(results).cost, {each.name: each.runs for each in results.columns}
     names = [name for name in in_order(results) if runs[name] in costs]
     figure, (axes,) = canvas(9.4, 5.2)
     scale = 100 if results.main_metric.share else 1
@@ -54,7 +54,7 @@ def draw_cost(results: Results) -> Figure:
     shown = names
     if len(names) > MOST_LABELS:  # they would hide each other: those that nothing is both cheaper and better than
         shown = [name for name in names if not any(_beats(places[other], places[name], results) for other in names)]
-    for name, label in zip(shown, fitting(shown, 28), strict=True):
+    for name, label in zip(shown, fit_labels(shown, 28), strict=True):
         axes.annotate(label, places[name], xytext=(5, 4), textcoords="offset points", fontsize=8, color=INK)
     axes.grid(color=FAINT, linewidth=0.8)
     axes.set_xlabel("seconds of an epoch", fontsize=9)
@@ -70,7 +70,7 @@ def _beats(one: tuple[float, float], other: tuple[float, float], results: Result
 
 def _draw_differences(axes: Axes, results: Results, names: Sequence[str], colour_of: Mapping[str, str]) -> None:
     scale = 100 if results.main_metric.share else 1
-    pairs = {pair.column: pair for pair in compared(results).against_first}
+    pairs = {pair.column: pair for pair in require_comparison(results).against_first}
     axes.axvline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     for row, name in enumerate(names):
         pair = pairs.get(name)
@@ -84,4 +84,4 @@ def _draw_differences(axes: Axes, results: Results, names: Sequence[str], colour
     first = results.columns[0].name
     better = "" if results.higher_is_better else ", lower is better"
     unit = " (points)" if scale == 100 else ""
-    axes.set_xlabel(f"{results.metric} minus that of {fitting([first], 24)[0]}{unit}{better}", fontsize=9)
+    axes.set_xlabel(f"{results.metric} minus that of {fit_labels([first], 24)[0]}{unit}{better}", fontsize=9)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
 from fusionkit.inference.branches import ENSEMBLES
-from fusionkit.report.figures.style import INK, WIDEST, canvas, fitting
+from fusionkit.report.figures.style import INK, WIDEST, canvas, fit_labels
 from fusionkit.storage.records.results import Results
 
 if TYPE_CHECKING:
@@ -32,21 +32,21 @@ def draw_confusions(results: Results, variants: Sequence[str] | None = None) -> 
         RunError: A variant has no confusion matrix.
     """
     matrices = results.confusion.matrices
-    chosen = list(variants) if variants is not None else telling_columns(results)
+    chosen = list(variants) if variants is not None else find_telling_columns(results)
     unknown = [name for name in chosen if name not in matrices]
     if unknown or not chosen:
         named = repr(unknown[0]) if unknown else "any variant"
         raise RunError(f"no confusion matrix of {named}; there are: {', '.join(matrices) or 'none'}")
     classes = results.confusion.names
     side = _side(len(classes))
-    labels = fitting(classes, 18) if len(classes) <= MOST_NAMES else None
+    labels = fit_labels(classes, 18) if len(classes) <= MOST_NAMES else None
     margin = 0.085 * max(map(len, labels)) if labels else 0.3
     per_row = max(1, min(len(chosen), int((WIDEST - margin) // side)))
     rows = -(-len(chosen) // per_row)
     figure, panels = canvas(
         side * per_row + margin + 0.6, rows * (side + 0.35) + margin + 0.5, panels=len(chosen), columns=per_row
     )
-    titles = fitting(chosen, 30)
+    titles = fit_labels(chosen, 30)
     for position, axes in enumerate(panels):
         _draw_matrix(axes, np.asarray(matrices[chosen[position]], dtype=float))
         lowest = position + per_row >= len(chosen)
@@ -108,7 +108,7 @@ def _label(axes: Axes, classes: int, labels: Sequence[str] | None, *, rows: bool
     axes.set_yticks(places, list(labels) if rows else nothing, fontsize=size)
 
 
-def telling_columns(results: Results) -> list[str]:
+def find_telling_columns(results: Results) -> list[str]:
     """Returns the first fused column, the last one, and the ensemble: a reader compares these first."""
     drawn = [column for column in results.columns if column.name in results.confusion.matrices]
     fused = [column.name for column in drawn if column.branch == "fused"]

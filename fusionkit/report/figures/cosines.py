@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
-from fusionkit.report.figures.style import FAINT, INK, canvas, fitting, style_of
+from fusionkit.report.figures.style import FAINT, INK, canvas, fit_labels, style_of
 from fusionkit.storage.records.diagnosis import Gradients
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def draw_cosines(gradients: Mapping[str, Gradients] | None) -> Figure:
         raise RunError("no gradients were recorded; train with train.gradient_cosines=10")
     figure, (axes,) = canvas(7.0, 3.2)
     axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    for position, (name, label) in enumerate(zip(gradients, fitting(list(gradients)), strict=True)):
+    for position, (name, label) in enumerate(zip(gradients, fit_labels(list(gradients)), strict=True)):
         colour, marker = style_of(position)
         bins = {100 * float(place): of for place, of in gradients[name].bins.items()}
         means = {place: of.value for place, of in bins.items() if of.value is not None}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.report.figures.style import COLOURS, FAINT, INK, SERIES, WIDEST, canvas, fitting
+from fusionkit.report.figures.style import COLOURS, FAINT, INK, SERIES, WIDEST, canvas, fit_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def draw_term_curves(logs: Mapping[str, Sequence[Log]]) -> Figure:
     for position, (axes, (variant, stage, curves)) in enumerate(zip(panels, wanted, strict=True)):
         _draw_terms(axes, curves, branches)
         title = variant if stage == "joint" else f"{variant}: {stage}"
-        axes.set_title(fitting([title], 34)[0], fontsize=10)
+        axes.set_title(fit_labels([title], 34)[0], fontsize=10)
         if position % side_by_side == 0:
             axes.set_ylabel("loss")
         _finish(axes, epochs=position + side_by_side >= len(wanted), legend=False)
@@ -120,7 +120,7 @@ def _add_legend(figure: Figure, colours: Mapping[str, str], validated: bool) -> 
     """Adds one legend for all panels: a colour per term, a line per kind of samples."""
     from matplotlib.lines import Line2D
 
-    names = fitting([_shown(name, colours) for name in colours], 24)
+    names = fit_labels([_shown(name, colours) for name in colours], 24)
     marks = [
         Line2D([], [], color=colour, linewidth=3, label=name)
         for name, colour in zip(names, colours.values(), strict=True)

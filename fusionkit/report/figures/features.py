@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.report.figures.style import INK, WIDEST, canvas, fitting, style_of
+from fusionkit.report.figures.style import INK, WIDEST, canvas, fit_labels, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,9 @@ class Cloud:
     targets: NDArray[np.float64] | NDArray[np.int64]
 
 
-def in_the_plane(features: NDArray[np.float64], *, perplexity: float = 30.0, seed: int = SEED) -> NDArray[np.float64]:
+def project_to_plane(
+    features: NDArray[np.float64], *, perplexity: float = 30.0, seed: int = SEED
+) -> NDArray[np.float64]:
     """Computes t-SNE on one thread, so that the same features always give the same points.
 
     Args:
@@ -73,11 +75,11 @@ def _embedded(features: NDArray[np.float64], perplexity: float, seed: int) -> ND
     return points
 
 
-def nearest_agree(features: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
+def measure_agreement(features: NDArray[np.float64], targets: NDArray[np.int64]) -> float:
     """Returns the share of samples whose nearest other sample, by all features, is of their class.
 
     Example:
-        >>> nearest_agree(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 0]))
+        >>> measure_agreement(np.array([[0.0], [0.1], [5.0], [5.1]]), np.array([0, 0, 1, 0]))
         0.5
     """
     squares = (features**2).sum(axis=1)
@@ -86,7 +88,7 @@ def nearest_agree(features: NDArray[np.float64], targets: NDArray[np.int64]) -> 
     return float((targets[distances.argmin(axis=1)] == targets).mean())
 
 
-def usable(cloud: Cloud, most: int = MOST) -> Cloud:
+def select_usable(cloud: Cloud, most: int = MOST) -> Cloud:
     """Returns the samples of a cloud that have target and modality; so many of them, drawn by a seed."""
     known = np.isfinite(cloud.features).all(axis=1) & ~np.isnan(cloud.targets.astype(np.float64))
     if np.issubdtype(cloud.targets.dtype, np.integer):
@@ -115,9 +117,9 @@ def draw_features(
     """
     drawn: list[tuple[Cloud, NDArray[np.float64]]] = []
     reasons = ["no run holds features"]
-    for cloud in map(usable, clouds[:MOST_PANELS]):
+    for cloud in map(select_usable, clouds[:MOST_PANELS]):
         try:
-            drawn.append((cloud, in_the_plane(cloud.features)))
+            drawn.append((cloud, project_to_plane(cloud.features)))
         except RunError as error:
             reasons.append(str(error))
     if not drawn:
@@ -127,12 +129,12 @@ def draw_features(
     side = min(2.7, (WIDEST - 0.2) / side_by_side)
     width = max(5.0, side * side_by_side + 0.2)
     figure, panels = canvas(width, rows * (side + 0.15) + 0.9, len(drawn), side_by_side)
-    titles = fitting([cloud.title for cloud, _ in drawn], 30)
+    titles = fit_labels([cloud.title for cloud, _ in drawn], 30)
     shown = _most_frequent([cloud for cloud, _ in drawn], len(classes))
     for axes, title, (cloud, points) in zip(panels, titles, drawn, strict=True):
         if classes:
             _draw_classes(axes, points, cloud.targets.astype(np.int64), shown)
-            agree = nearest_agree(cloud.features, cloud.targets.astype(np.int64))
+            agree = measure_agreement(cloud.features, cloud.targets.astype(np.int64))
             axes.set_title(f"{title}\nnearest alike {100 * agree:.0f} %", fontsize=9.5)
         else:
             _draw_numbers(axes, points, cloud.targets)
@@ -147,7 +149,7 @@ def draw_features(
         _add_legend(figure, classes, shown, width)
     else:
         bar = figure.colorbar(panels[-1].collections[0], ax=panels, location="bottom", shrink=0.5, aspect=40, pad=0.03)
-        bar.set_label(fitting([what], 40)[0], fontsize=9)
+        bar.set_label(fit_labels([what], 40)[0], fontsize=9)
     return figure
 
 
@@ -184,7 +186,7 @@ def _size(points: int) -> float:
 def _add_legend(figure: Figure, classes: Sequence[str], shown: Sequence[int], width: float) -> None:
     from matplotlib.lines import Line2D
 
-    names = fitting(classes, 22)
+    names = fit_labels(classes, 22)
     marks = []
     for position, index in enumerate(shown):
         colour, marker = style_of(position)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fusionkit.errors import RunError
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.report.figures.confusion import draw_confusions
-from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fitting, save_figure
+from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fit_labels, save_figure
 from fusionkit.storage.records.results import ResultColumn, Results, Summary
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def draw_folds(results: Results) -> Figure:
     kinds = [kind_of(column.branch) for column in results.columns]
     for row, (name, kind) in enumerate(zip(names, kinds, strict=True)):
         _draw_row(axes, row, results.summary[name], _scale(results), COLOURS[KINDS.index(kind)])
-    axes.set_yticks(range(len(names)), fitting(names, 26))
+    axes.set_yticks(range(len(names)), fit_labels(names, 26))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.grid(axis="x", color=FAINT, linewidth=0.8)
     axes.set_xlabel(_axis(results))
@@ -95,8 +95,8 @@ def draw_fold_intervals(results: Results) -> Figure:
     rows = -(-len(chosen) // side_by_side)
     height = rows * (0.55 + 0.19 * max(3, len(folds))) + 0.5
     figure, panels = canvas(min(WIDEST, 1.2 + 2.2 * side_by_side), height, len(chosen), side_by_side)
-    titles = fitting([column.name for column in chosen], 26)
-    labels = fitting(folds, 16)
+    titles = fit_labels([column.name for column in chosen], 26)
+    labels = fit_labels(folds, 16)
     for position, (axes, column) in enumerate(zip(panels, chosen, strict=True)):
         if position:
             axes.sharex(panels[0])

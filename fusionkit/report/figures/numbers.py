@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
-from fusionkit.report.figures.style import FAINT, INK, SERIES, WIDEST, canvas, fitting
+from fusionkit.report.figures.style import FAINT, INK, SERIES, WIDEST, canvas, fit_labels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def draw_numbers(pairs: Mapping[str, Pairs], target: str) -> Figure:
     low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
     margin = 0.05 * (high - low) or 0.5
     limits = (low - margin, high + margin)
-    for axes, name, title in zip(panels, names, fitting(names, 26), strict=True):
+    for axes, name, title in zip(panels, names, fit_labels(names, 26), strict=True):
         wanted, said = chosen[name]
         rows_drawn = _drawn(len(wanted))
         for output in range(min(wanted.shape[1], MOST_OUTPUTS)):
@@ -65,7 +65,7 @@ def draw_numbers(pairs: Mapping[str, Pairs], target: str) -> Figure:
         axes.set_title(title, fontsize=10)
     if next(iter(chosen.values()))[0].shape[1] > 1:
         panels[0].legend(fontsize=7.5, frameon=False)
-    shown = fitting([target], 30)[0]
+    shown = fit_labels([target], 30)[0]
     figure.supxlabel(f"true {shown}", fontsize=9)
     figure.supylabel(f"predicted {shown}", fontsize=9)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fusionkit.errors import RunError
-from fusionkit.report.figures.style import FAINT, WIDEST, canvas, fitting, style_of
+from fusionkit.report.figures.style import FAINT, WIDEST, canvas, fit_labels, style_of
 from fusionkit.report.text.stress import PER_CENT, curves_of, measure_in_words, reads_it
 from fusionkit.storage.records.stress import Stress, StressCurve
 
@@ -52,10 +52,10 @@ def draw_stress(document: Stress, corruption: str, target: str) -> Figure:
         for curve in found[modality]:
             if curve.column in names:
                 _draw_curve(axes, curve, names.index(curve.column), scale)
-        axes.set_title(fitting([modality], 30)[0], fontsize=10)
+        axes.set_title(fit_labels([modality], 30)[0], fontsize=10)
         axes.set_xlabel(AXES[found[modality][0].unit], fontsize=9)
         axes.grid(color=FAINT, linewidth=0.8)
-    figure.supylabel(fitting([measure_in_words(document, target)], 60)[0], fontsize=9)
+    figure.supylabel(fit_labels([measure_in_words(document, target)], 60)[0], fontsize=9)
     _add_legend(figure, names)
     return figure
 
@@ -78,7 +78,7 @@ def _add_legend(figure: Figure, names: list[str]) -> None:
     from matplotlib.lines import Line2D
 
     marks = []
-    for place, label in enumerate(fitting(names, 24)):
+    for place, label in enumerate(fit_labels(names, 24)):
         colour, marker = style_of(place)
         marks.append(Line2D([], [], color=colour, marker=marker, markersize=5, label=label))
     figure.legend(handles=marks, loc="outside upper center", ncols=min(4, len(marks)), fontsize=8.5, frameon=False)

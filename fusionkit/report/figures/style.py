@@ -35,13 +35,13 @@ def style_of(position: int) -> tuple[str, str]:
     return SERIES[position % len(SERIES)], MARKERS[(position + turn) % len(MARKERS)]
 
 
-def fitting(names: Sequence[str], longest: int = 20) -> tuple[str, ...]:
+def fit_labels(names: Sequence[str], longest: int = 20) -> tuple[str, ...]:
     r"""Names as labels: long ones lose their middle, equal ones gain a number, and a dollar sign is a dollar sign.
 
     Example:
-        >>> fitting(["calm", "a_name_of_thirty_characters_or_so"], 12)
+        >>> fit_labels(["calm", "a_name_of_thirty_characters_or_so"], 12)
         ('calm', 'a_nam…_or_so')
-        >>> fitting(["price_in_$"])
+        >>> fit_labels(["price_in_$"])
         ('price_in_\\$',)
     """
     short: list[str] = []

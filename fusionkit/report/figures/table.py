@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusionkit.report.figures.style import FAINT, INK, canvas, fitting
+from fusionkit.report.figures.style import FAINT, INK, canvas, fit_labels
 from fusionkit.report.text.tables import table_text
 from fusionkit.storage.records.results import Results
 
@@ -18,8 +18,8 @@ LETTER = 0.083
 def draw_table(results: Results) -> Figure:
     """Draws the table of folds and variants with mean, interval, tests and folds where a single modality is better."""
     text = table_text(results)
-    header = [_broken(name) for name in fitting(text.header[1:], 30)]
-    first = [*fitting([row[0] for row in text.folds], 24), *(row[0] for row in text.summary)]
+    header = [_broken(name) for name in fit_labels(text.header[1:], 30)]
+    first = [*fit_labels([row[0] for row in text.folds], 24), *(row[0] for row in text.summary)]
     rows = [row[1:] for row in (*text.folds, *text.summary)]
     widths = [0.25 + LETTER * max(map(len, first))]
     for place, name in enumerate(header):

@@ -10,7 +10,7 @@ import numpy as np
 
 from fusionkit.errors import RunError
 from fusionkit.inference.timeline.records import Faces, Timeline
-from fusionkit.report.figures.style import COLOURS, DPI, FAINT, INK, WIDEST, fitting, style_of
+from fusionkit.report.figures.style import COLOURS, DPI, FAINT, INK, WIDEST, fit_labels, style_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,7 +110,7 @@ def _draw_target(axes: Axes, timeline: Timeline, target: str) -> None:
             name = target if len(numbers[0]) == 1 else f"{target}.{place}"
             curves[name] = [float(values[place]) for values in numbers]
     few = len(times) <= 60
-    for place, (label, values) in enumerate(zip(fitting(list(curves)), curves.values(), strict=True)):
+    for place, (label, values) in enumerate(zip(fit_labels(list(curves)), curves.values(), strict=True)):
         colour, marker = style_of(place)
         # Gaps in what was answered are gaps in the line.
         xs, ys = _break_at_gaps(times, values, timeline.every)
@@ -124,7 +124,7 @@ def _draw_target(axes: Axes, timeline: Timeline, target: str) -> None:
             label=label,
             clip_on=False,
         )
-    axes.set_ylabel(fitting([f"probability of {target}" if classes else target], 40)[0], fontsize=9)
+    axes.set_ylabel(fit_labels([f"probability of {target}" if classes else target], 40)[0], fontsize=9)
     axes.grid(color=FAINT, linewidth=0.8)
     if len(curves) > 1:
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5, frameon=False)
@@ -146,7 +146,7 @@ def _draw_presence(axes: Axes, timeline: Timeline) -> None:
     for place, name in enumerate(names):
         pieces = [(start, stop - start) for start, stop in timeline.spans[name]]
         axes.broken_barh(pieces, (place - 0.35, 0.7), facecolors=COLOURS[3])  # no colour of a class
-    axes.set_yticks(range(len(names)), fitting(names))
+    axes.set_yticks(range(len(names)), fit_labels(names))
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.spines[["left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

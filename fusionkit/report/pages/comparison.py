@@ -10,12 +10,12 @@ from fusionkit.report.pages.blocks import Section, Table, picture, section
 from fusionkit.report.text.comparison import (
     COST_HEADER,
     HEADER,
-    compared,
     conditions,
     cost_rows,
     heading,
     last_line,
     ranking_rows,
+    require_comparison,
 )
 from fusionkit.report.text.tables import format_p, format_value, p_in_words
 from fusionkit.storage.records.results import Results
@@ -60,7 +60,7 @@ def comparison_section(results: Results, figures: Path) -> Section | None:
 
 
 def _intervals_and_ranks(results: Results) -> str:
-    ranks = compared(results).ranks
+    ranks = require_comparison(results).ranks
     said = (
         "Left: the difference from the first column, with intervals that hold with 95 % for all of them together and "
         "allow for training parts that overlap; a filled dot differs by more than noise (p by Holm below 0.05). Right: "
@@ -76,7 +76,7 @@ def _intervals_and_ranks(results: Results) -> str:
 
 
 def _pair_rows(results: Results) -> tuple[tuple[str, ...], ...]:
-    pairs = sorted(compared(results).pairs, key=lambda pair: (pair.p is None, pair.p))
+    pairs = sorted(require_comparison(results).pairs, key=lambda pair: (pair.p is None, pair.p))
     return tuple(
         (
             pair.column,
@@ -98,5 +98,5 @@ def _choice_rows(results: Results) -> tuple[tuple[str, ...], ...]:
             ", ".join(choice.overrides) or "the recipe as it stands",
             ", ".join(format_value(value, results.main_metric) for value in choice.values),
         )
-        for choice in compared(results).choices
+        for choice in require_comparison(results).choices
     )

@@ -110,7 +110,7 @@ def write_pages(
 def make_sections(source: ExperimentFolder, figures: Path) -> tuple[tuple[Section, ...], Picture | Missing | None]:
     """Makes the sections of a report, with the table as a figure, which stands beside the page.
 
-    Where no run has finished, only the sections that say so, why, and of which recipes; no table.
+    Where no run has finished there is no table: the sections say so, why, and show the recipes.
 
     Args:
         source: The experiment.

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fusionkit.errors import RunError
 from fusionkit.inference.branches import CONSTANT
 from fusionkit.interfaces import TargetKind
-from fusionkit.report.figures.calibration import Calibration, draw_calibration, pooled
+from fusionkit.report.figures.calibration import Calibration, draw_calibration, pool_calibration
 from fusionkit.report.figures.clouds import gather_clouds
-from fusionkit.report.figures.confusion import MOST_NUMBERS, draw_confusions, most_confused, telling_columns
+from fusionkit.report.figures.confusion import MOST_NUMBERS, draw_confusions, find_telling_columns, most_confused
 from fusionkit.report.figures.curves import draw_term_curves
 from fusionkit.report.figures.features import draw_features
 from fusionkit.report.figures.folds import draw_fold_intervals, draw_folds
@@ -94,7 +94,7 @@ class Gallery:
             return section("Confusions", Missing(what, self._no_confusion()))
         classes = self._results.confusion.names
         if len(classes) > MOST_NUMBERS:
-            names = telling_columns(self._results)  # each takes half a page
+            names = find_telling_columns(self._results)  # each takes half a page
         shown = picture(
             self._folder / "confusion.png",
             lambda: draw_confusions(self._results, names),
@@ -190,8 +190,8 @@ class Gallery:
             name, branch = column.name, column.branch
             parts = [(said.distributions[branch], said.targets) for said in self._of_column(name, branch)]
             try:
-                found[name] = pooled(parts)
-                own_mean = f"{100 * fmean(pooled([part]).ece for part in parts):.1f}"
+                found[name] = pool_calibration(parts)
+                own_mean = f"{100 * fmean(pool_calibration([part]).ece for part in parts):.1f}"
             except RunError:
                 continue  # the table and the figure lack it, which says enough
             rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+z.1f}"))

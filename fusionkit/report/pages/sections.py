@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from fusionkit.config.yaml import write_yaml
 from fusionkit.interfaces import Metric
 from fusionkit.report.pages.blocks import Block, Code, Paragraph, Points, Section, Table, section
 from fusionkit.report.text.paper import contradictions, fold_table, mean_table, paper_sentences, starts_sentence
-from fusionkit.report.text.published import published
+from fusionkit.report.text.published import read_published
 from fusionkit.report.text.tables import NOTHING, format_p, format_value, table_text
 from fusionkit.report.text.verdict import verdict
 from fusionkit.storage.records.results import Difference, Results, Variant
@@ -34,20 +36,45 @@ def table_section(results: Results) -> Section:
 
 
 def comparison_table(results: Results) -> Block:
-    """Tabulates every pair of variants, and every fused one against the best network of one modality alone."""
+    """Tabulates every pair of variants, and every fused one against the best network of one modality alone.
+
+    Where that network is a column as well, the two are one pair and have one row.
+    """
     metric, rows = results.main_metric, []
+    best = _columns_of_the_best(results)
     for name, column in results.summary.items():
         if over := column.over_alone:
-            rows.append((name, f"{over.modality} alone", *_cells(over, metric)))
-        rows += [
-            (name, other, *_cells(comparison, metric))
-            for other, comparison in column.against.items()
-            if comparison is not None
-        ]
+            rows.append((name, best.get(name, f"{over.modality} alone"), *_cells(over, metric)))
+        for other, comparison in column.against.items():
+            if comparison is not None and not any(
+                _is_the_same(results.summary[fused].over_alone, comparison)
+                for fused, single in ((name, other), (other, name))
+                if best.get(fused) == single
+            ):
+                rows.append((name, other, *_cells(comparison, metric)))
     if not rows:
         return Paragraph("No two variants have a fold in common.")
     header = ("", "against", "folds", "difference", "95 % from", "to", "p Wilcoxon", "p t-test", "p corrected")
     return Table(header, tuple(rows))
+
+
+def _columns_of_the_best(results: Results) -> dict[str, str]:
+    """Returns by fused column the column of the best network of one modality, where that network is a column."""
+    named = {(column.runs, column.branch): column.name for column in results.columns}
+    found = {}
+    for column in results.columns:
+        over = results.summary[column.name].over_alone
+        if over and column.alone is not None and (column.alone, over.modality) in named:
+            found[column.name] = named[column.alone, over.modality]
+    return found
+
+
+def _is_the_same(over: Difference | None, comparison: Difference) -> bool:
+    """Says whether two comparisons are one, in whichever direction; those over fewer folds or samples are not."""
+    if over is None or over.folds != comparison.folds:
+        return False
+    first, second = over.difference.mean, comparison.difference.mean
+    return first is not None and second is not None and math.isclose(abs(first), abs(second), abs_tol=1e-12)
 
 
 def _cells(comparison: Difference, metric: Metric) -> tuple[str, ...]:
@@ -59,7 +86,7 @@ def _cells(comparison: Difference, metric: Metric) -> tuple[str, ...]:
 
 def paper_section(results: Results) -> Section | None:
     """Sets published numbers beside ours; None where the experiment states none."""
-    paper = published(results.experiment)
+    paper = read_published(results.experiment)
     if paper is None:
         return None
     means = mean_table(results, paper)

@@ -6,8 +6,8 @@ from fusionkit.inference.branches import CONSTANT, ENSEMBLE, ENSEMBLE_LOG
 from fusionkit.report.text.wording import (
     amount,
     best_column,
-    by_how_much,
     comparison_of,
+    describe_gain,
     list_names,
     measure_words,
     noise_words_of,
@@ -63,7 +63,7 @@ def against_ensembles(results: Results, best: str) -> list[str]:
     gain = sign * sign_of(results) * comparison.difference.mean
     against = f"Against {name}, the better of the two, {best}" if len(reached) > 1 else best
     said = f"The networks trained alone, put together, reach {' and '.join(ways)}."
-    return [f"{said} {against} is {by_how_much(gain, results)}{noise_words_of(comparison)}."]
+    return [f"{said} {against} is {describe_gain(gain, results)}{noise_words_of(comparison)}."]
 
 
 def targets_no_better_than_constant(card: Card) -> list[str]:

@@ -15,7 +15,7 @@ HEADER = ("", "mean", "difference", "from", "to", "p", "p Holm", "rank")
 COST_HEADER = ("", "parameters", "memory", "an epoch", "a run")
 
 
-def compared(results: Results) -> Comparison:
+def require_comparison(results: Results) -> Comparison:
     """Returns what makes these results those of a comparison.
 
     Raises:
@@ -33,7 +33,7 @@ def is_sure(pair: Pair) -> bool:
 
 def conditions(results: Results) -> tuple[str, ...]:
     """Says what was equal for all variants, in a sentence or two."""
-    comparison = compared(results)
+    comparison = require_comparison(results)
     budget = comparison.budget
     if budget.minutes is None:
         said = f"Every run had {budget.epochs} epochs, a training of several stages as many in each of them."
@@ -54,7 +54,7 @@ def conditions(results: Results) -> tuple[str, ...]:
 
 def _tuned_for_another(results: Results) -> list[str]:
     """Columns that read a branch of runs whose settings were chosen by another branch."""
-    judged = {choice.variant: choice.branch for choice in compared(results).choices}
+    judged = {choice.variant: choice.branch for choice in require_comparison(results).choices}
     return [
         f"{each.name} reads the {each.branch} branch of {each.runs}, whose settings the "
         f"{judged[each.runs]} branch chose: it was not tuned for itself."
@@ -65,8 +65,8 @@ def _tuned_for_another(results: Results) -> list[str]:
 
 def ranking_rows(results: Results) -> tuple[tuple[str, ...], ...]:
     """Tabulates the columns, best first: mean, and the difference from the first column with interval and tests."""
-    metric, ranks = results.main_metric, compared(results).ranks.mean
-    against = {pair.column: pair for pair in compared(results).against_first}
+    metric, ranks = results.main_metric, require_comparison(results).ranks.mean
+    against = {pair.column: pair for pair in require_comparison(results).against_first}
     rows = []
     for name in in_order(results):
         pair = against.get(name)
@@ -80,7 +80,7 @@ def ranking_rows(results: Results) -> tuple[tuple[str, ...], ...]:
 
 def cost_rows(results: Results) -> tuple[tuple[str, ...], ...]:
     """Tabulates the columns, best first: what the variant behind each costs."""
-    costs, runs = compared(results).cost, {each.name: each.runs for each in results.columns}
+    costs, runs = require_comparison(results).cost, {each.name: each.runs for each in results.columns}
     rows = []
     for name in in_order(results):
         cost = costs.get(runs[name])
@@ -98,7 +98,7 @@ def in_order(results: Results) -> list[str]:
 
 def last_line(results: Results) -> str:
     """Says which differences are larger than noise, once all that were looked at are allowed for."""
-    comparison, first = compared(results), results.columns[0].name
+    comparison, first = require_comparison(results), results.columns[0].name
     pairs = comparison.against_first
     if len(results.columns) == 1:
         return f"{first} is the only column, so nothing is compared."

@@ -6,7 +6,9 @@ from fusionkit.report.text.diagnosis_scores import (
     HOW,
     against_constant,
     better_ensemble,
+    gain_words,
     points,
+    turn_sign,
     with_interval,
 )
 from fusionkit.report.text.significance import (
@@ -18,7 +20,7 @@ from fusionkit.report.text.significance import (
     spared_words,
 )
 from fusionkit.report.text.tables import NOTHING, SHARE, format_value
-from fusionkit.report.text.verdict import nothing_to_fuse
+from fusionkit.report.text.verdict import say_nothing_to_fuse
 from fusionkit.report.text.wording import MOST_LISTED, list_names
 from fusionkit.storage.records.diagnosis import DiagnosedTarget, Diagnosis
 from fusionkit.storage.records.document import Figure
@@ -35,7 +37,7 @@ def diagnosis_words(diagnosis: Diagnosis) -> tuple[str, ...]:
     several = len(diagnosis.targets) > 1
     single = one_modality(diagnosis)
     for target, of in diagnosis.targets.items():
-        answer, *more = [nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
+        answer, *more = [say_nothing_to_fuse(single)] if single else _fusing(diagnosis, target, of)
         reached = f"{_reached(diagnosis, of)} {answer}"
         own = [*against_constant(diagnosis, of), reached, *more, *_encoders(diagnosis, of)]
         if not single:
@@ -62,7 +64,7 @@ def _reached(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
         over = f"{of.samples} samples{grouped if of.groups < of.samples else ''}"
         if score.of_samples and of.samples:
             over += f", one sample is worth {points(1 / of.samples, score)}"
-    return f"{'It' if one_modality(diagnosis) else 'Fused it'} reaches {value} ({score.name}, {over})."
+    return f"The {'' if one_modality(diagnosis) else 'fused '}network reaches {value} ({score.name}, {over})."
 
 
 def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]:
@@ -84,13 +86,13 @@ def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]
         verb = "gains" if over.value > 0 else "loses"
         here = f"{verb} {points(abs(over.value), score)}{of_score}" if over.value else "gains nothing"
         sentences.append(
-            f"Whether fusing helps is unclear, for {_what_tells_nothing(diagnosis, of)} cannot tell a gain from noise: "
+            f"Whether fusing helps is unclear, for {_name_unclear(diagnosis, of)} cannot tell a gain from noise: "
             f"here it {here} against {rival}."
         )
     elif low > 0:
         sentences.append(f"Fusing helps by {gain}{of_score} over {rival}.")
     elif high < 0:
-        lost = with_interval(_minus(over), score, diagnosis)
+        lost = with_interval(turn_sign(over), score, diagnosis)
         sentences.append(f"Fusing harms: it costs {lost}{of_score} against {rival}.")
     else:
         signed = with_interval(over, score, diagnosis, signed=True)
@@ -111,8 +113,7 @@ def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]
     if (pooled := better_ensemble(of)) is not None:
         name, over_pooled = pooled
         sentences.append(
-            f"Against the {HOW[name]} of the single modalities it gains "
-            f"{with_interval(over_pooled, score, diagnosis, signed=True)}: "
+            f"Against the {HOW[name]} of the single modalities it {gain_words(over_pooled, score, diagnosis)}: "
             f"{noise_words(over_pooled, has_few_groups(diagnosis, of))}."
         )
     if any(each.source != "trained alone" for each in of.singles.values()):
@@ -123,17 +124,11 @@ def _fusing(diagnosis: Diagnosis, target: str, of: DiagnosedTarget) -> list[str]
     return sentences
 
 
-def _what_tells_nothing(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
+def _name_unclear(diagnosis: Diagnosis, of: DiagnosedTarget) -> str:
     """Says why a gain has no interval."""
     if diagnosis.each is None:
         return "one group" if of.groups < 2 else f"the same gain in all {of.groups} groups"
     return "one fold" if len({each.fold for each in diagnosis.each}) == 1 else "the same gain in every fold"
-
-
-def _minus(gain: Figure) -> Figure:
-    """Returns a gain as a loss, whose limits change places."""
-    value, high, low = (None if each is None else -each for each in (gain.value, gain.low, gain.high))
-    return Figure(value=value, low=low, high=high)
 
 
 def _source(of: DiagnosedTarget, modality: str) -> str:
@@ -241,16 +236,22 @@ def _gradients(diagnosis: Diagnosis) -> list[str]:
         ]
     parts = []
     for name, of in gradients.items():
-        cosine = of.cosine.value or 0.0
-        way = "pull apart" if cosine < -ASIDE else "pull together" if cosine > ASIDE else "hardly touch"
+        cosine = of.cosine.value
+        way = "are unknown" if cosine is None else "hardly touch"
+        if cosine is not None and abs(cosine) > ASIDE:
+            way = "pull apart" if cosine < 0 else "pull together"
         thirds = ", ".join(
-            f"{figure.value:+.2f} in the {third} third" for third, figure in of.thirds.items() if third != "middle"
+            f"{_signed(figure)} in the {third} third" for third, figure in of.thirds.items() if third != "middle"
         )
         parts.append(
-            f"in the {name} encoder they {way} (mean cosine {cosine:+.2f}; {thirds} of the training; negative in "
-            f"{_percent(of.negative)} of the steps)"
+            f"in the {name} encoder they {way} (mean cosine {_signed(of.cosine)}; {thirds} of the training; negative "
+            f"in {_percent(of.negative)} of the steps)"
         )
     return [f"Gradients of the uni-modal and the fused loss: {'; '.join(parts)}."]
+
+
+def _signed(figure: Figure) -> str:
+    return NOTHING if figure.value is None else f"{figure.value:+.2f}"
 
 
 def _percent(figure: Figure) -> str:

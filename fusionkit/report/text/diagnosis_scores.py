@@ -19,7 +19,7 @@ def points(value: float | None, score: Metric, *, signed: bool = False) -> str:
     Example:
         >>> from fusionkit.report.text.tables import SHARE
         >>> points(0.0412, SHARE), points(-0.25, Metric("mae", higher_is_better=False), signed=True)
-        ('4.1 points', '-0.25 mae')
+        ('4.1 points', '-0.250 mae')
     """
     return f"{format_value(value, score, signed=signed)} {'points' if score.share else score.name}"
 
@@ -34,6 +34,19 @@ def with_interval(figure: Figure, score: Metric, diagnosis: Diagnosis, *, signed
         return f"{format_value(value, score, signed=signed)} ± {half} {points(0.0, score).partition(' ')[2]}"
     limits = " to ".join(format_value(limit, score, signed=True) for limit in (low, high))
     return f"{points(value, score, signed=signed)} (95 % interval {limits})"
+
+
+def turn_sign(gain: Figure) -> Figure:
+    """Returns a gain as a loss, whose limits change places."""
+    value, high, low = (None if each is None else -each for each in (gain.value, gain.low, gain.high))
+    return Figure(value=value, low=low, high=high)
+
+
+def gain_words(gain: Figure, score: Metric, diagnosis: Diagnosis) -> str:
+    """Says what is gained or lost, with its interval; a loss has no minus."""
+    if gain.value is not None and gain.value < 0:
+        return f"loses {with_interval(turn_sign(gain), score, diagnosis)}"
+    return f"gains {with_interval(gain, score, diagnosis)}"
 
 
 def better_ensemble(of: DiagnosedTarget) -> tuple[str, Figure] | None:
@@ -53,8 +66,7 @@ def against_constant(diagnosis: Diagnosis, of: DiagnosedTarget) -> list[str]:
         return []
     score = of.main_metric
     reached = format_value(constant.score.value, score) + (" %" if score.share else "")
-    difference = with_interval(over, score, diagnosis, signed=True)
     return [
-        f"The network is not better than a constant answer by more than noise: the best one of the training part "
-        f"reaches {reached}, a gain of {difference}."
+        "The network is not better than a constant answer by more than noise: the best one of the training part "
+        f"reaches {reached}, against which the network {gain_words(over, score, diagnosis)}."
     ]

@@ -113,7 +113,7 @@ def contradictions(results: Results, paper: Published) -> tuple[str, ...]:
             said[f"the mean of the folds of {main}"] = fmean(by_fold.values())
         said |= {short_source(source): values[name] for source, values in paper.also if name in values}
         if len(said) > 1 and max(said.values()) - min(said.values()) > _tolerance(results):
-            listed = ", ".join(f"{value} ({source})" for source, value in _precisely(said, results).items())
+            listed = ", ".join(f"{value} ({source})" for source, value in _write_precisely(said, results).items())
             sentences.append(f"{name}: {listed}.")
     return tuple(sentences)
 
@@ -201,7 +201,7 @@ def _tolerance(results: Results) -> float:
     return ROUNDING if results.main_metric.share else 1e-9
 
 
-def _precisely(said: Mapping[str, float], results: Results) -> dict[str, str]:
+def _write_precisely(said: Mapping[str, float], results: Results) -> dict[str, str]:
     """Writes numbers with one more digit than tables show, since contradictions are small."""
     if results.main_metric.share:
         return {source: f"{100 * value:.2f}" for source, value in said.items()}

@@ -37,12 +37,12 @@ class Published:
         return tuple(dict.fromkeys(every))
 
 
-def published(experiment: StatedExperiment) -> Published | None:
+def read_published(experiment: StatedExperiment) -> Published | None:
     """Returns the numbers that the experiment file states; None where it states none.
 
     Example:
         >>> paper = {"source": "Table 2", "unit": "percent", "folds": {"N2": {"A1,2": 90.0, "A3,4": 92.0}}}
-        >>> published(StatedExperiment(variants={}, paper=paper)).means
+        >>> read_published(StatedExperiment(variants={}, paper=paper)).means
         {'N2': 0.91}
     """
     paper = experiment.paper

@@ -51,7 +51,7 @@ def noise_words(gain: Figure, few: bool) -> str:
     if few:
         return TOO_FEW
     if not has_interval(gain):
-        return "with nothing to tell it from noise by"
+        return "no interval to judge it by"
     return "within noise" if holds_zero(gain) else "beyond noise"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
 from fusionkit.inference.branches import ENSEMBLE, ENSEMBLES, FUSED
 from fusionkit.interfaces import Metric
-from fusionkit.report.text.significance import TOO_FEW, noise_words
+from fusionkit.report.text.significance import noise_words
 from fusionkit.report.text.tables import NOTHING, format_value
 from fusionkit.storage.records.stress import Stress, StressCurve, StressPoint, StressTarget
 
@@ -23,6 +23,8 @@ MEANINGS = {
     "is stays the same at every level; the other's class may be the same by chance.",
 }
 PER_CENT = ("share", "share of the length")
+_SPOKEN = {FUSED: "the fused network", ENSEMBLE: "the ensemble"}
+"""Names in sentences of columns that are called like their branch."""
 
 
 def level_text(level: float, unit: str) -> str:
@@ -101,26 +103,26 @@ def sentences(document: Stress) -> tuple[str, ...]:
                 if level and (told := list(_told(curves, of.main_metric))):
                     words = _circumstances(corruption, modality, level, curves[0].unit)
                     where = f" ({_measure(of, target)})" if len(document.targets) > 1 or not said else ""
-                    said.append(f"{words} {_kept(told, of, few)}{where}.")
+                    said.append(f"{words}, {_kept(told, of, few)}{where}.")
     return (*said, *_silent(document))
 
 
 def evidence(document: Stress) -> str:
-    """Says over how many samples all of it is, what one is worth, and by which rule a change is one."""
+    """Says on how many samples figures are computed, what one is worth, and by which rule a change counts as real."""
     samples, groups, folds = document.samples, document.groups, len(document.folds)
     grouped = f" of {groups} {'group' if groups == 1 else 'groups'}" if groups < samples else ""
     over = f"{samples} samples{grouped}{f' in {folds} folds' if folds > 1 else ''}"
     counted = [metric.name for of in document.targets.values() if (metric := of.main_metric).of_samples]
     worth = f"; one sample is worth {100 / samples:.2g} points of {counted[0]}" if counted and samples else ""
     if folds > 1:
-        rule = "A change is called one where Student's 95 % interval over folds, paired, does not hold 0."
+        rule = "A change counts as real where Student's 95 % interval over folds, paired, excludes 0."
     elif len(document.seeds) > 1:
-        rule = "One fold has nothing to tell a change from noise by."
+        rule = "With a single fold, no change can be told from noise."
     elif _few_groups(document):
-        rule = f"No change is called one: {TOO_FEW} it from noise (fewer than {FEW_GROUPS})."
+        rule = f"Fewer than {FEW_GROUPS} groups are too few to tell a change from noise."
     else:
-        rule = "A change is called one where its 95 % interval over resampled groups, paired, does not hold 0."
-    return f"All of it is over {over}{worth}. {rule}"
+        rule = "A change counts as real where its 95 % interval over resampled groups, paired, excludes 0."
+    return f"All figures are computed on {over}{worth}. {rule}"
 
 
 def _few_groups(document: Stress) -> bool:
@@ -144,7 +146,7 @@ def _kept(curves: Sequence[StressCurve], of: StressTarget, few: bool) -> str:
     """Says what curves keep, the verb only where it changes; what may be noise is called no change."""
     metric, told, before = of.main_metric, list[str](), ""
     for curve in curves:
-        name = "the ensemble" if curve.branch == curve.column == ENSEMBLE else curve.column
+        name = _SPOKEN.get(curve.branch, curve.column) if curve.branch == curve.column else curve.column
         mean_before, mean_after = curve.untouched.mean, curve.strongest.mean
         whole, left = format_value(mean_before, metric), format_value(mean_after, metric)
         worse = (mean_after or 0) < (mean_before or 0)
@@ -152,7 +154,7 @@ def _kept(curves: Sequence[StressCurve], of: StressTarget, few: bool) -> str:
         if left == whole:
             verb, numbers = "stays at", whole
         elif noise != "beyond noise":
-            verb, numbers = "is at", f"{left} instead of {whole} ({noise})"
+            verb, numbers = "reaches", f"{left} instead of {whole} ({noise})"
         elif metric.share and metric.higher_is_better and worse:
             verb, numbers = "keeps", f"{left} of {whole}" + ("" if before == "keeps" else " points")
         else:

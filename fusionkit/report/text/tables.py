@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from fusionkit.inference.branches import CONSTANT, ENSEMBLE_LOG
 from fusionkit.interfaces import Metric, share
-from fusionkit.report.text.published import published
+from fusionkit.report.text.published import read_published
 from fusionkit.storage.records.results import Results, Summary
 
 NOTHING = "-"
 NONE_FINISHED = "No run has finished"
 
 SHARE = share("share")
-"""How a share is shown that is no metric of its own."""
+"""Format of a share that is not a metric itself."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,21 @@ def markdown(results: Results) -> str:
 
 
 def format_value(value: float | None, metric: Metric, *, signed: bool = False) -> str:
-    """Writes a value of a metric: shares in per cent with one decimal, others with three significant digits.
+    """Writes a value of a metric: shares in per cent with one decimal, others with three significant digits, zeros too.
 
     Example:
         >>> mae = Metric("mae", higher_is_better=False)
         >>> format_value(0.9147, SHARE), format_value(-0.02, SHARE, signed=True), format_value(1.23456, mae)
         ('91.5', '-2.0', '1.23')
+        >>> format_value(2.0, mae), format_value(250.0, mae), format_value(12345.0, mae)
+        ('2.00', '250', '1.23e+04')
         >>> format_value(-1e-9, SHARE)
         '0.0'
     """
     if value is None:
         return NOTHING
     sign = "+z" if signed else "z"  # z: what rounds to zero has no minus
-    return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}.3g}"
+    return f"{100 * value:{sign}.1f}" if metric.share else f"{value:{sign}#.3g}".removesuffix(".")
 
 
 def format_p(p: float | None) -> str:
@@ -130,7 +132,7 @@ def _summary(results: Results, columns: Sequence[Summary]) -> list[tuple[str, li
         ("p corrected", [format_p(None if each is None else each.corrected_t_p) for each in compared]),
         ("single better", [_single_better(column) for column in columns]),
     ]
-    paper = published(results.experiment)
+    paper = read_published(results.experiment)
     if paper:
         rows.append(("paper", [format_value(paper.means.get(column.name), metric) for column in results.columns]))
     return rows
@@ -163,7 +165,7 @@ def _captions(results: Results) -> list[str]:
     limits = [limit for of in results.summary.values() for limit in (of.low, of.high) if limit is not None]
     if results.main_metric.share and any(not 0 <= limit <= 1 for limit in limits):
         captions.append("An interval that reaches beyond 0 or 100 % says that there are too few folds to tell.")
-    paper = published(results.experiment)
+    paper = read_published(results.experiment)
     captions += [f"Paper: {paper.source}."] if paper else []
     captions += _coverage(results)
     return captions + _notes_and_failures(results)

@@ -11,13 +11,13 @@ from fusionkit.report.text.tables import NONE_FINISHED
 from fusionkit.report.text.wording import (
     amount,
     best_column,
-    by_how_much,
+    describe_gain,
     interval_words,
     is_sure,
+    is_surely_better,
     list_names,
     measure_words,
     sign_of,
-    surely,
 )
 from fusionkit.storage.records.comparison import Comparison
 from fusionkit.storage.records.results import Results
@@ -44,7 +44,7 @@ def verdict(results: Results) -> tuple[str, ...]:
         results = _with_corrected_tests(results, comparison)
     best, modalities = _best_fused(results), results.modalities
     if len(modalities) == 1:
-        sentences = [" ".join((nothing_to_fuse(modalities[0]), *_reached(results)))]
+        sentences = [" ".join((say_nothing_to_fuse(modalities[0]), *_reached(results)))]
     else:
         sentences = [_headline(results)]
         if best is not None:
@@ -77,7 +77,7 @@ def _with_corrected_tests(results: Results, comparison: Comparison) -> Results:
     return results.model_copy(update={"summary": summary})
 
 
-def nothing_to_fuse(modality: str) -> str:
+def say_nothing_to_fuse(modality: str) -> str:
     """Says instead of whether fusing helps that there is one modality."""
     return f"There is one modality, {modality}, so there is nothing to fuse."
 
@@ -109,7 +109,7 @@ def _headline(results: Results) -> str:
     rival = f"the best network of one modality alone, {over.modality} ({amount(over.alone, results)}){where}"
     which = best if len(judged) == 1 else f"{best}, the best of {len(judged)} fused networks,"
     numbers = (
-        f"{which} reaches {amount(mean, results)} {measure_words(results)}, {by_how_much(gain, results)} than {rival}"
+        f"{which} reaches {amount(mean, results)} {measure_words(results)}, {describe_gain(gain, results)} than {rival}"
     )
     if over.folds < 2:
         return f"Whether fusing helps is unclear, for one fold cannot tell a gain from noise. On it {numbers}."
@@ -118,8 +118,8 @@ def _headline(results: Results) -> str:
     else:
         interval = interval_words(over.difference, results)
         numbers += f"; 95 % interval of the gain {interval}, over {over.folds} folds"
-    gained = [name for name in judged if surely(judged[name], better)]
-    lost = [name for name in judged if surely(judged[name], -better)]
+    gained = [name for name in judged if is_surely_better(judged[name], better)]
+    lost = [name for name in judged if is_surely_better(judged[name], -better)]
     return f"{_answer(len(judged), gained, lost)}: {numbers}. {_how_many(judged, gained, lost)}"
 
 
@@ -176,7 +176,7 @@ def _against_first(results: Results) -> list[str]:
     def told(names: Sequence[str]) -> str:
         better = sign_of(results)
         return list_names(
-            [f"{name} ({by_how_much(better * compared[name].difference.mean, results)})" for name in names]
+            [f"{name} ({describe_gain(better * compared[name].difference.mean, results)})" for name in names]
         )
 
     parts = [f"larger than noise for {told(sure)}"] if sure else []

@@ -36,7 +36,7 @@ def is_sure(comparison: Difference) -> bool:
     return p is not None and p < LEVEL
 
 
-def surely(comparison: Difference, better: int) -> bool:
+def is_surely_better(comparison: Difference, better: int) -> bool:
     """Says whether a difference is larger than noise, and to this side."""
     return is_sure(comparison) and better * comparison.difference.mean > 0
 
@@ -61,7 +61,7 @@ def measure_words(results: Results) -> str:
     return f"({results.metric} of {results.target})"
 
 
-def by_how_much(gain: float, results: Results) -> str:
+def describe_gain(gain: float, results: Results) -> str:
     """Says how much better or worse; numbers without a share are named better and worse, whichever way they count."""
     metric = results.main_metric
     size = format_value(abs(gain), metric)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fusionkit.config.validation import find_value
 from fusionkit.interfaces import Metric, TargetKind
 from fusionkit.storage.records.document import Document, Figure, Measured, Part
+from fusionkit.storage.records.environment import Environment
 
 
 class CardProtocol(Part):
@@ -103,15 +104,6 @@ class CardTarget(Measured):
         return self
 
 
-class Training(Part):
-    """The environment of the training; it holds more than these."""
-
-    model_config = ConfigDict(extra="allow")
-
-    device: str
-    commit: str | None
-
-
 class Card(Document):
     """A run's figures, and how they came about.
 
@@ -134,7 +126,7 @@ class Card(Document):
     device: str
     platform: str
     time: str
-    training: Training
+    training: Environment
     intervals: Intervals
     targets: dict[str, CardTarget]
 

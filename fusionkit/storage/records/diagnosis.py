@@ -143,7 +143,7 @@ class Disagreement(Part):
     """The fused network on samples on which single modalities do not say the same.
 
     Args:
-        samples: Those of which all speak.
+        samples: The number that every modality answers.
         disagree: The share on which they do; of numbers the mean distance.
         agree: The share that the fused network tells right where they agree.
         one_right: The same where they disagree and one of them or more is right.

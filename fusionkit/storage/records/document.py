@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from fusionkit.errors import RunError
 from fusionkit.interfaces import LOSS, Metric, share
 from fusionkit.storage.files import as_json, read_json, write_file
 
-_EARLIER = {
+EARLIER = {
     each.name: each
     for each in (
         *(share("accuracy", of_samples=True), share("uar"), share("f1"), share("exact", of_samples=True)),
@@ -101,7 +102,7 @@ class Measured(Part):
         if name == LOSS.name:
             return LOSS
         if self.measures is None:
-            return _EARLIER.get(name, Metric(name, self.higher_is_better))
+            return EARLIER.get(name, Metric(name, self.higher_is_better))
         return Metric(name, **dict(self.measures[name]))
 
     def require_measure(self, name: str) -> None:
@@ -125,7 +126,7 @@ def check_format(kind: type[Document], value: dict[str, Any], place: str) -> Non
     Raises:
         RunError: They are of one.
     """
-    if value.get("format") not in kind.formats:
+    if type(value.get("format")) is not int or value["format"] not in kind.formats:  # true and 1.0 are no 1
         known = f"format{'s' if len(kind.formats) > 1 else ''} {' and '.join(map(str, kind.formats))}"
         raise RunError(f"{place}: {kind.title} of format {value.get('format')!r}; this version reads {known}")
 
@@ -141,10 +142,28 @@ def load_document(kind: type[D], file: Path) -> D:
     return check_shape(kind, value, str(file))
 
 
+def refuse_newer(kind: type[Document], file: Path) -> None:
+    """Refuses to overwrite a document that a later version wrote. One that is damaged may be overwritten.
+
+    Raises:
+        RunError: It is of a newer format than this version writes.
+    """
+    if not os.path.lexists(file):
+        return
+    try:
+        found = read_json(file).get("format")
+    except RunError:
+        return
+    if type(found) is int and found > kind.formats[-1]:
+        remedy = "update fusionkit, or move the file away"
+        raise RunError(f"{file}: {kind.title} of format {found}, which a later version wrote, is kept; {remedy}")
+
+
 def save_document(file: Path, document: Document) -> None:
     """Writes a document in one piece.
 
     Raises:
-        RunError: It cannot be written; the previous file is intact.
+        RunError: It cannot be written, or a later version wrote the one that is there; the previous file is intact.
     """
+    refuse_newer(type(document), file)
     write_file(file, as_json(document.plain()))

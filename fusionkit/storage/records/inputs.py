@@ -18,6 +18,7 @@ class InputModality(Part):
         columns: The columns that held it in the table of the training: one of files, or those of its numbers.
         of_numbers: Whether these hold numbers.
         whole: Whether all of these numbers were whole, and were given as such.
+        fill: By column what stands in for an empty cell of a vector; behind the numbers it has a mark for each.
         tensor: Which tensor of a safetensors file; None where it holds only one.
     """
 
@@ -26,6 +27,7 @@ class InputModality(Part):
     columns: list[str] = Field([])
     of_numbers: bool = False
     whole: bool = False
+    fill: list[float] | None = None
     tensor: str | None = None
 
 

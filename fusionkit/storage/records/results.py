@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from fusionkit.config.schema import Name
 from fusionkit.config.validation import find_value
 from fusionkit.interfaces import Metric, TargetKind
 from fusionkit.storage.records.comparison import Comparison
@@ -14,6 +16,9 @@ from fusionkit.storage.records.document import Document, Interval, Measured, Par
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 """A number of samples. Larger numbers are none of ours, and NumPy's do not hold them."""
+
+LONGEST_PATH = 4096
+"""The most characters of a path that common systems take."""
 
 
 class Gain(Interval):
@@ -87,7 +92,15 @@ class Row(Interval):
     samples: int
     value: float | None
     metrics: dict[str, float | None]
-    run: str
+    run: str = Field(max_length=LONGEST_PATH)
+
+    @field_validator("run")
+    @classmethod
+    def _is_below_the_folder(cls, run: str) -> str:
+        path = PurePosixPath(run)
+        if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in run:
+            raise ValueError("it is no folder below that of the experiment")
+        return run
 
 
 class ResultColumn(Part):
@@ -217,7 +230,7 @@ class Results(Document, Measured):
 
     experiment: StatedExperiment
     recipes: dict[str, dict[str, Any]]
-    target: str
+    target: Name
     target_kind: TargetKind | None = None
     metric: str
     folds: list[Fold]
@@ -250,6 +263,12 @@ class Results(Document, Measured):
         return {name: column.mean for name, column in self.summary.items() if column.mean is not None}
 
     @property
+    def targets(self) -> tuple[str, ...]:
+        """Every target of some recipe."""
+        stated = (find_value(each, ("model", "targets")) for each in self.recipes.values())
+        return tuple(dict.fromkeys(name for targets in stated if isinstance(targets, Mapping) for name in targets))
+
+    @property
     def modalities(self) -> tuple[str, ...]:
         """Every modality of some recipe."""
         return tuple(dict.fromkeys(name for each in self.recipes.values() for name in each["model"]["modalities"]))
@@ -266,6 +285,8 @@ class Results(Document, Measured):
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
         self.require_measure(self.metric)
+        if self.targets and self.target not in self.targets:
+            raise ValueError(f"target: no recipe has {self.target!r}; they have {', '.join(self.targets)}")
         names = [column.name for column in self.columns]
         if not names:
             raise ValueError("columns: there is none")

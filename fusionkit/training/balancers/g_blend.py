@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.field_marks import ANY_ORDER
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Balancer, Step
 
 Pair = tuple[float, float]
@@ -84,7 +84,7 @@ class GBlend(Balancer):
         branches = ("fused", *modalities)
         given = weights if weights is not None else losses or {}
         problems = [
-            Problem(f"{option}.{n}", "no branch", did_you_mean(n, branches)) for n in given if n not in branches
+            Problem(f"{option}.{n}", "no branch", suggest_names(n, branches)) for n in given if n not in branches
         ]
         problems += [Problem(f"{option}.{n}", "missing", "state every branch") for n in branches if n not in given]
         if problems:

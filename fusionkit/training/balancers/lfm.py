@@ -23,7 +23,7 @@ Positive = Annotated[int, Field(gt=0)]
 
 @BALANCERS.register("lfm")
 class LFM(Balancer):
-    r"""A contrastive loss between modalities that hands over to the losses of the targets, epoch by epoch.
+    r"""A contrastive loss between modalities; epoch by epoch the losses of the targets replace it.
 
     .. math::
         L = (1 - \alpha_t) L_{\mathrm{fused}} + \alpha_t L_{\mathrm{match}}, \qquad \alpha_t = 1 - e^{-1 / t}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.field_marks import ANY_ORDER
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Balancer, Step
 from fusionkit.training.balancers.presence import drop_modalities
 
@@ -65,7 +65,7 @@ class ModalityDropout(Balancer):
         given = rates or {}
         unknown = [name for name in given if name not in modalities]
         if unknown:
-            problems = [Problem(f"rates.{name}", "no modality", did_you_mean(name, modalities)) for name in unknown]
+            problems = [Problem(f"rates.{name}", "no modality", suggest_names(name, modalities)) for name in unknown]
             raise RecipeError(problems, source="modality_dropout")
         self.rates = {name: given.get(name, rate) for name in modalities}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.field_marks import ANY_ORDER
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Balancer, Step
 
 
@@ -62,7 +62,7 @@ class MultiTerm(Balancer):
         unknown = [key for key in given if key not in known]
         if unknown:
             what = "no modality, target or modality/target"
-            problems = [Problem(f"weights.{key}", what, did_you_mean(key, known)) for key in unknown]
+            problems = [Problem(f"weights.{key}", what, suggest_names(key, known)) for key in unknown]
             raise RecipeError(problems, source="multi_term")
         self.term_weights = {f"fused/{target}": fused_weight * given.get(target, 1.0) for target in targets}
         for term in terms:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusionkit.config.components.registry import BALANCERS
 from fusionkit.config.field_marks import ANY_ORDER
-from fusionkit.errors import Problem, RecipeError, did_you_mean
+from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Balancer, Step
 
 
@@ -63,7 +63,7 @@ class Uncertainty(Balancer):
         self.kinds = dict(kinds or {})
         unknown = [name for name in self.kinds if name not in targets]
         if unknown:
-            problems = [Problem(f"kinds.{name}", "no target", did_you_mean(name, targets)) for name in unknown]
+            problems = [Problem(f"kinds.{name}", "no target", suggest_names(name, targets)) for name in unknown]
             raise RecipeError(problems, source="uncertainty")
         self.terms = [f"{branch}/{target}" for branch in ("fused", *modalities) for target in targets]
         self.log_variances = nn.Parameter(torch.zeros(len(self.terms)))

@@ -7,16 +7,8 @@ import torch
 from fusionkit.config.schema import DataSpec, Recipe
 from fusionkit.execution.workers import count_processors
 from fusionkit.nn.timer import REST
-from fusionkit.training.profiling.step_profile import (
-    AGGREGATOR,
-    DATA,
-    ENCODERS,
-    HEADS,
-    LOSSES,
-    MOVE,
-    OPTIMIZER,
-    StageProfile,
-)
+from fusionkit.training.profiling.step_profile import StageProfile
+from fusionkit.training.step.part_names import AGGREGATOR, DATA, ENCODERS, HEADS, LOSSES, MOVE, OPTIMIZER
 
 NOTABLE = {DATA: 0.15, MOVE: 0.15, OPTIMIZER: 0.25, LOSSES: 0.25, REST: 0.25}
 """Shares of a step from which a part is worth a word; below them all, the network is."""

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DATA, MOVE = "waiting for data", "moving to the device"
-ENCODERS, AGGREGATOR, HEADS = "encoders", "aggregator", "uni-modal heads"
-FUSION, LOSSES, BACKWARD, OPTIMIZER = "fusion and its heads", "losses and balancer", "backward", "optimizer"
-
 LONG_CALL = 50e-6
 """Seconds from which a call of an operator is more than what any call costs, however little it computes."""
 

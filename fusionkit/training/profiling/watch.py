@@ -15,7 +15,9 @@ from torch.utils.hooks import RemovableHandle
 from fusionkit.interfaces import Batch
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.timer import REST, Timer, label_nothing
-from fusionkit.training.profiling.step_profile import (
+from fusionkit.training.profiling.step_profile import Share, StageProfile, name_part
+from fusionkit.training.profiling.trace import Trace, list_operators, merge_traces, sum_calls
+from fusionkit.training.step.part_names import (
     AGGREGATOR,
     BACKWARD,
     DATA,
@@ -25,11 +27,7 @@ from fusionkit.training.profiling.step_profile import (
     LOSSES,
     MOVE,
     OPTIMIZER,
-    Share,
-    StageProfile,
-    name_part,
 )
-from fusionkit.training.profiling.trace import Trace, list_operators, merge_traces, sum_calls
 
 SKIPPED, TIMED, TRACED = 5, 20, 2
 """Steps of a stage that warm up, that are timed, and that a trace shows, where the stage has as many left."""

@@ -171,7 +171,7 @@ def refuse_flaws(
     *,
     flawed: bool,
 ) -> None:
-    """Refuses a step of which a number is not finite; of several processes all do, since all see the same numbers.
+    """Refuses a step with a number that is not finite. All processes refuse it, since all see the same numbers.
 
     Args:
         where: Stage, epoch and step.

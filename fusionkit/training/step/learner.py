@@ -17,7 +17,6 @@ from fusionkit.interfaces import Balancer, Batch, FeatureHook, ModelOutput, Plan
 from fusionkit.models.build import FusionModel
 from fusionkit.nn.memory import FEWER_SAMPLES
 from fusionkit.nn.timer import REST, Label, label_nothing
-from fusionkit.training.profiling.step_profile import BACKWARD, LOSSES, OPTIMIZER
 from fusionkit.training.step.gradients import (
     accumulate,
     apply_scale,
@@ -30,6 +29,7 @@ from fusionkit.training.step.gradients import (
     rescale,
 )
 from fusionkit.training.step.outcome import TOTAL, Outcome, fetch_terms
+from fusionkit.training.step.part_names import BACKWARD, LOSSES, OPTIMIZER
 from fusionkit.training.step.parts import Parts
 from fusionkit.training.step.teacher import Teacher
 from fusionkit.training.validation import widen_scores

@@ -18,15 +18,15 @@ from typing import Any, BinaryIO
 from fusionkit.data.readers.sound.chunks import FORMS, Chunk, Form, find_trailing_chunks, read_chunks, round_up
 
 _NEAR = 1 << 16
-"""What is written into a pipe states 2^31 or 2^32 bytes less a header or some pages, such as 0x7ffff000."""
+"""Largest distance of an open length from 2^31 or 2^32: pipes subtract a header or some pages, as in 0x7ffff000."""
 
 _OPEN = (1 << 31, 1 << 32, 1 << 63, 1 << 64)
 
 UNSTATED_LENGTH = "does not state its length, so a loss at its end would go unseen"
-"""What is said of a sound whose header leaves its length open."""
+"""Note on a sound whose header does not state its length."""
 
 UNCHECKED_LENGTH = "is of a form whose length cannot be checked, so a loss at its end would go unseen"
-"""What is said of a sound that libsndfile reads and nothing is known of here."""
+"""Note on a sound that libsndfile reads, in a form unknown to this module."""
 
 _WORD = 2
 """Bytes behind a sound that are more than its rounding to whole words."""
@@ -187,7 +187,7 @@ def _is_overrun(sound: SoundBytes) -> bool:
 
 
 class _CorrectedFile:
-    """An open file some bytes of which read as others, up to an end; libsndfile asks it what it asks of a file."""
+    """An open file that ends at a given byte and replaces some bytes; libsndfile reads it like any file."""
 
     def __init__(self, file: BinaryIO, corrections: Mapping[int, bytes], end: int) -> None:
         self._file, self._end = file, end
@@ -263,4 +263,4 @@ def _read_sphere(file: BinaryIO, head: bytes, end: int) -> SoundBytes | None:
 
 
 _SPHERE_COUNTS = ("sample_count", "channel_count", "sample_n_bytes")
-"""What the header of a SPHERE file counts: samples of each channel, channels, and bytes of a sample."""
+"""Counts in the header of a SPHERE file: samples per channel, channels, and bytes per sample."""

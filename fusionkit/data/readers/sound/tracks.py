@@ -20,7 +20,7 @@ _DTYPES = {
     name: np.dtype(code)
     for name, code in {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}.items()
 }
-"""What a sample is in memory, by libav's name of the format."""
+"""Types of samples in memory, by libav's name of the format."""
 
 _FIRST_ROOM = 1 << 20
 """Samples that fit before more memory is asked for, 20 s and more. What no sample is written to costs nothing."""
