@@ -28,12 +28,12 @@ from fusionkit.cli import (
     predict,
     prepare,
     report,
-    serve,
     stress,
     train,
     verify,
 )
 from fusionkit.cli.over_time import live, timeline
+from fusionkit.cli.serving import serve
 from fusionkit.cli.terminal.output import count_processes, speaks
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__

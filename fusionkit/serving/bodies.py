@@ -11,7 +11,7 @@ from pydantic_core import from_json
 from fusionkit.data.recordings import Recording
 from fusionkit.data.recordings.files import take_file
 from fusionkit.data.recordings.values import take_sample
-from fusionkit.errors import DataError, Problem, did_you_mean
+from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.serving.http.refusals import Refusal
 from fusionkit.serving.http.uploads import Upload
@@ -81,7 +81,7 @@ def join_uploads(uploads: Sequence[Upload], inputs: Inputs) -> Recording:
     """
     known = (*inputs.modalities, *(("film", "sound") if inputs.films else ()), ANY_FILE)
     problems = [
-        Problem("body", f"no modality {each.name[:64]!r}", did_you_mean(each.name, known))
+        Problem("body", f"no modality {each.name[:64]!r}", suggest_names(each.name, known))
         for each in uploads
         if each.name not in known
     ]

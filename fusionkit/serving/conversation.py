@@ -142,6 +142,11 @@ class Conversation:
             token = given.get("token")
             check_token(self._settings.token, token.encode() if isinstance(token, str) else None)
             window, every = given.get("window", Options.window), given.get("every", Options.every)
+            rates = given.get("rates", {})
+            if not isinstance(rates, dict) or not set(rates) <= set(self._predictor.modalities):
+                raise DataError([Problem("rates", "no rates by modality")])
+            for name, rate in rates.items():
+                self._check_rate(name, rate)
             return Options(
                 _read_number("window", window, LEAST_EVERY, MOST_WINDOW),
                 _read_number("every", every, LEAST_EVERY, MOST_WINDOW),
@@ -156,7 +161,7 @@ class Conversation:
         if "without" in command:
             self._options.without = self._read_hidden(command["without"])
         if command.get("reset") is True:
-            self._stream, self._answered_at, self._rates = None, -math.inf, {}
+            self._stream, self._answered_at = None, -math.inf
         if command.get("predict") is True or command.get("finish") is True:
             await self._answer()
         if command.get("finish") is True:
@@ -197,7 +202,7 @@ class Conversation:
             await self._answer()
 
     def _check_rate(self, modality: str, given: Any) -> None:
-        """Notes the rate of a source, which is stated by its first message."""
+        """Notes the rate of a source, which the first message states, or the first of the source."""
         if given is None:
             return
         stated = self._predictor.inputs.modalities[modality]
@@ -206,7 +211,7 @@ class Conversation:
         if self._stream is None:
             self._rates[modality] = rate
         elif self._rates.get(modality) != rate:
-            # A microphone may begin after the camera: what came so far is soon of the past anyway.
+            # A source that begins later, or anew at another rate: what came so far is soon of the past anyway.
             self._rates[modality], self._stream = rate, None
             self._answered_at = -math.inf
 

@@ -197,7 +197,8 @@ class Service:
 
     async def _within(self, work: Awaitable[Result]) -> Result:
         try:
-            return await asyncio.wait_for(work, self._settings.request_seconds)
+            async with asyncio.timeout(self._settings.request_seconds):
+                return await work
         except TimeoutError:
             seconds = self._settings.request_seconds
             raise Refusal(503, f"the work took longer than {seconds:g} s; send less, or come again") from None

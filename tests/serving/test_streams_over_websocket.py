@@ -99,8 +99,9 @@ def test_frames_of_a_camera_and_blocks_of_a_microphone_are_prepared() -> None:
     frames = [np.full((48, 64, 3), 40 + 10 * place, np.uint8) for place in range(10)]
     sound = (np.sin(np.arange(48_000) / 20) * 9000).astype(np.int16)
     predictor = draw_film_network()
+    hello = {"window": 2.0, "every": 0.9, "rates": {"video": 10, "audio": 48_000}}
     stream = predictor.stream(window=2.0, rates={"video": 10.0, "audio": 48_000.0})
-    with served(predictor) as running, open_stream(running, {"window": 2.0, "every": 0.9}) as socket:
+    with served(predictor) as running, open_stream(running, hello) as socket:
         read(socket)
         for place, frame in enumerate(frames):
             file = io.BytesIO()
@@ -108,8 +109,6 @@ def test_frames_of_a_camera_and_blocks_of_a_microphone_are_prepared() -> None:
             block, at = sound[place * 4800 : (place + 1) * 4800], place / 10
             socket.send(message(block.tobytes(), modality="audio", at=at, dtype="int16", rate=48_000))
             socket.send(message(file.getvalue(), modality="video", at=at, dtype="png", rate=10))
-            if not place:
-                stream = predictor.stream(window=2.0, rates={"audio": 48_000.0, "video": 10.0})
             stream.push("audio", block, at=at)
             stream.push("video", frame[None], at=at)
         socket.send('{"finish": true}')
@@ -163,7 +162,19 @@ def test_many_wrong_messages_end_the_stream(sensors: Served) -> None:
     assert socket.close_code == 1008
 
 
-@pytest.mark.parametrize("hello", ["", "[]", "{", '{"window": 1e9}', '{"every": 0}', '{"without": ["face"]}'])
+@pytest.mark.parametrize(
+    "hello",
+    [
+        "",
+        "[]",
+        "{",
+        '{"window": 1e9}',
+        '{"every": 0}',
+        '{"without": ["face"]}',
+        '{"rates": 3}',
+        '{"rates": {"motion": 0}}',
+    ],
+)
 def test_a_first_message_that_is_wrong_ends_the_stream(sensors: Served, hello: str) -> None:
     with connect(f"ws://127.0.0.1:{sensors.port}/stream", proxy=None) as socket:
         socket.send(hello)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from fusionkit.serving.http.refusals import Refusal, find_header
 from fusionkit.serving.settings import Settings, is_loopback
@@ -51,8 +52,7 @@ def check_origin(settings: Settings, headers: Headers) -> None:
         Refusal: The Host is none of the server's, or the Origin is another page.
     """
     host = find_header(headers, b"host")
-    name = None if host is None else _find_name(host)
-    if host is None or name is None or not _is_ours(settings, name):
+    if host is None or not _is_ours(settings, host):
         ours = "localhost and 127.0.0.1" if settings.is_loopback else "its addresses"
         message = f"this server does not know the host that was asked for; it knows {ours}, and those of --name"
         raise Refusal(421, message, closes=True)
@@ -66,7 +66,11 @@ def list_names(settings: Settings) -> Iterable[str]:
     return ("localhost", *settings.names)
 
 
-def _is_ours(settings: Settings, name: str) -> bool:
+@lru_cache(maxsize=256)
+def _is_ours(settings: Settings, host: bytes) -> bool:
+    name = _find_name(host)
+    if name is None:
+        return False
     if name in {each.lower() for each in list_names(settings)}:
         return True
     try:

@@ -18,7 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 OPEN_PATHS = frozenset({"/", "/health"})
-"""What is answered without a token: the page, which asks for it, and whether the server lives."""
+"""Addresses that are answered without a token: the page, which asks for it, and whether the server lives."""
 
 _BYTES_OF_A_SECOND = 1 << 16
 """Bytes of a body that give it one more second."""
@@ -62,10 +62,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [(key, value) for key, value in message["headers"] if key not in dict(_PLAIN)]
                 # What is left of a body that nobody reads would be taken for the next request.
                 closing = [] if body.is_read else [(b"connection", b"close")]
-                message = {**message, "headers": [*headers, *_PLAIN, *closing]}
+                message = {**message, "headers": [*message["headers"], *_PLAIN, *closing]}
             await send(message)
 
         try:
@@ -135,7 +134,8 @@ class _Body:
             return await self._receive()
         left = self._begin + self._settings.body_seconds + self._count / _BYTES_OF_A_SECOND - time.monotonic()
         try:
-            message = await asyncio.wait_for(self._receive(), max(left, 0.001))
+            async with asyncio.timeout(max(left, 0.001)):
+                message = await self._receive()
         except TimeoutError:
             raise Refusal(408, "the body of the request came too slowly", closes=True) from None
         size = len(message.get("body", b""))

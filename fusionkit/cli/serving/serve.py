@@ -7,10 +7,22 @@ from typing import Annotated
 
 import typer
 
+from fusionkit.cli.predict import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.serving.limits import (
+    BatchOption,
+    MegabytesOption,
+    PatienceOption,
+    PixelsOption,
+    RequestsOption,
+    SecondsOption,
+    StreamsOption,
+    WaitingOption,
+    WorkOption,
+)
 from fusionkit.cli.terminal.output import DeviceOption, TrustOption
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "httptools", "websockets", "python_multipart")
-"""What the extra ``serve`` installs."""
+"""Packages of the extra ``serve``."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -31,28 +43,27 @@ def serve(
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate of TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Which variant of an experiment.")] = None,
-    fold: Annotated[str | None, typer.Option(help="Which fold of it; all together when left out.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Which seed of it; all together when left out.")] = None,
-    branch: Annotated[str | None, typer.Option(help="Which trained branch answers.")] = None,
-    max_megabytes: Annotated[float, typer.Option(min=0.001, help="The largest body of a request.")] = 64.0,
-    max_seconds: Annotated[float, typer.Option(min=0.1, help="The longest film, sound or signal.")] = 120.0,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Pixels of an image, and of a frame of a film.")] = 8_300_000,
-    max_requests: Annotated[int, typer.Option(min=1, help="Requests that are worked on at a time.")] = 128,
-    max_waiting: Annotated[int, typer.Option(min=1, help="Samples that may wait for the network.")] = 512,
-    max_streams: Annotated[int, typer.Option(min=0, help="Streams that are open at a time.")] = 8,
-    request_seconds: Annotated[float, typer.Option(min=0.1, help="The longest work on a request.")] = 60.0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples that the network is given at once.")] = 32,
-    batch_milliseconds: Annotated[
-        float, typer.Option(min=0.0, max=1000.0, help="The longest that a sample waits for others.")
-    ] = 3.0,
+    variant: VariantOption = None,
+    fold: FoldOption = None,
+    seed: SeedOption = None,
+    branch: BranchOption = None,
+    max_megabytes: MegabytesOption = 64.0,
+    max_seconds: SecondsOption = 120.0,
+    max_pixels: PixelsOption = 8_300_000,
+    max_requests: RequestsOption = 128,
+    max_waiting: WaitingOption = 512,
+    max_streams: StreamsOption = 8,
+    request_seconds: WorkOption = 60.0,
+    batch_size: BatchOption = 32,
+    batch_milliseconds: PatienceOption = 3.0,
     plugins: TrustOption = None,
     device: DeviceOption = None,
 ) -> None:
-    """Serve a trained network: POST /predict, POST /timeline, a WebSocket at /stream, and a page.
+    """Serve a trained network over HTTP, and a page that shows what it says.
 
-    The page at / shows what the network says of a film, a file, or camera and microphone. A token is needed unless
-    the server listens on this machine alone. SIGTERM and Ctrl-C finish what was taken.
+    Programs use POST /predict, POST /timeline and a WebSocket at /stream; the page at / takes films, files, camera and
+    microphone. A token is needed unless the server listens on this machine alone. SIGTERM and Ctrl-C finish what was
+    taken.
     """
     import fusionkit
     from fusionkit.errors import FusionKitError
