@@ -34,6 +34,7 @@ from fusionkit.cli import (
     verify,
 )
 from fusionkit.cli.over_time import live, timeline
+from fusionkit.cli.serving import serve
 from fusionkit.cli.terminal.output import count_processes, speaks
 from fusionkit.cli.trained import calibrate, share
 from fusionkit.errors import FusionKitError, FusionKitWarning
@@ -49,7 +50,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, init, prepare, train, evaluate, predict, timeline, live, calibrate, export, share, experiment, verify),
+    *(
+        demo,
+        init,
+        prepare,
+        train,
+        evaluate,
+        predict,
+        timeline,
+        live,
+        serve,
+        calibrate,
+        export,
+        share,
+        experiment,
+        verify,
+    ),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

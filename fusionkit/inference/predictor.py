@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from typing import Literal
@@ -163,9 +163,17 @@ class Predictor:
         """Makes a stream that takes what a camera, a microphone and sensors give, see `LiveStream`."""
         return LiveStream(self, window, rates=rates, pixel_aspect=pixel_aspect)
 
-    def timeline(self, inputs: object, *, every: float = 0.2, window: float = 3.0, branches: bool = False) -> Timeline:
+    def timeline(
+        self,
+        inputs: object,
+        *,
+        every: float = 0.2,
+        window: float = 3.0,
+        branches: bool = False,
+        without: Collection[str] = (),
+    ) -> Timeline:
         """Answers over time to one sample: every so many seconds, of the seconds before, see `make_timeline`."""
-        return make_timeline(self, inputs, every=every, window=window, branches=branches)
+        return make_timeline(self, inputs, every=every, window=window, branches=branches, without=without)
 
     def request(
         self,

@@ -64,6 +64,10 @@ PACKAGES = (
     Package("onnxscript", "onnxscript", "export", "export", ("onnx",)),
     Package("onnxruntime", "onnxruntime", "export", "export"),
     Package("torchjd", "torchjd", "balancer jacobian_descent", "torchjd", _TORCH),
+    Package("fastapi", "fastapi", "serve", "serve"),
+    Package("starlette", "starlette", "serve", "serve"),
+    Package("uvicorn", "uvicorn", "serve", "serve"),
+    Package("python_multipart", "python-multipart", "serve", "serve"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -133,14 +133,15 @@ class LiveStream:
             stated = self._predictor.inputs.modalities[modality]
             self._keep(modality, convert_to_elements(elements, modality, stated), at)
 
-    def predict(self, *, at: float | None = None, branches: bool = False) -> Answer:
+    def predict(self, *, at: float | None = None, branches: bool = False, without: Collection[str] = ()) -> Answer:
         """Answers to what is in the window now; the answer says why where nothing can be used.
 
         Args:
             at: The end of the window, in seconds; the end of the newest element when left out.
             branches: Answer by every trained branch as well.
+            without: Modalities that are hidden from the network, as if they were missing.
         """
-        return answer_window(self._predictor, self._windows, "live", at, branches=branches)
+        return answer_window(self._predictor, self._windows, "live", at, branches=branches, without=without)
 
     def reset(self, *modalities: str) -> None:
         """Forgets all, or some modalities: at a cut, or when another person sits down.

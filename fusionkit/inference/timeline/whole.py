@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,13 @@ _NEARLY = 1e-3
 
 
 def make_timeline(
-    predictor: Predictor, inputs: object, *, every: float = 0.2, window: float = 3.0, branches: bool = False
+    predictor: Predictor,
+    inputs: object,
+    *,
+    every: float = 0.2,
+    window: float = 3.0,
+    branches: bool = False,
+    without: Collection[str] = (),
 ) -> Timeline:
     r"""Answers to a recording over time.
 
@@ -48,6 +54,7 @@ def make_timeline(
         every: Seconds d from one answer to the next; the last comes at the end.
         window: Seconds w that each answer is of.
         branches: Answer by every trained branch as well.
+        without: Modalities that are hidden from the network, as if they were missing.
 
     Raises:
         ShapeError: Seconds are no numbers above 0.
@@ -69,9 +76,9 @@ def make_timeline(
             if end > done:
                 windows.push(name, values[done:end], None if rate is None else done / rate)
                 pushed[name] = end
-        instants.append(
-            Instant(time, answer_window(predictor, windows, sample.name, min(time, duration), branches=branches))
-        )
+        stop = min(time, duration)
+        answer = answer_window(predictor, windows, sample.name, stop, branches=branches, without=without)
+        instants.append(Instant(time, answer))
     return Timeline(
         sample.name,
         tuple(instants),

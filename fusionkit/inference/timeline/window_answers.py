@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,13 @@ def make_windows(predictor: Predictor, seconds: float | None) -> Windows:
 
 
 def answer_window(
-    predictor: Predictor, windows: Windows, name: str, at: float | None = None, *, branches: bool = False
+    predictor: Predictor,
+    windows: Windows,
+    name: str,
+    at: float | None = None,
+    *,
+    branches: bool = False,
+    without: Collection[str] = (),
 ) -> Answer:
     """Answers to what is in the windows, or says why they cannot be used.
 
@@ -40,13 +47,14 @@ def answer_window(
         name: What the answer is called.
         at: The end of the windows in seconds; the end of the newest element when left out.
         branches: Answer by every trained branch as well.
+        without: Modalities that are hidden from the network.
     """
     unimodal = bool(predictor.branches.unimodal)
     try:
         with torch.inference_mode(), predictor.autocast():
             outputs = [
                 network.score_sequences(sequences, unimodal=unimodal)
-                for network, sequences in zip(predictor.networks, windows.encode(at), strict=True)
+                for network, sequences in zip(predictor.networks, windows.encode(at, without), strict=True)
             ]
         said = predictor.distribute(outputs)
     except (DataError, ShapeError) as error:

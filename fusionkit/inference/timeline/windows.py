@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -86,11 +86,12 @@ class Windows:
         if self._seconds is not None and self.newest is not None:
             line.drop_before(self.newest - self._seconds - self._longest)
 
-    def encode(self, at: float | None = None) -> list[dict[str, Jagged]]:
+    def encode(self, at: float | None = None, without: Collection[str] = ()) -> list[dict[str, Jagged]]:
         """Encodes the window for each network.
 
         Args:
             at: Its end in seconds; the end of the newest element when left out.
+            without: Modalities that are hidden.
 
         Raises:
             ShapeError: A transform returns elements that the network was not built for.
@@ -102,7 +103,8 @@ class Windows:
         sequences: list[dict[str, Jagged]] = [{} for _ in self._networks]
         with torch.inference_mode():
             for name in self._networks[0].modalities:
-                found = self._elements[name].read(start, stop) if name in self._elements else None
+                hidden = name in without or name not in self._elements
+                found = None if hidden else self._elements[name].read(start, stop)
                 for position, network in enumerate(self._networks):
                     branch = network.branch(name)
                     if found is None:

@@ -1,0 +1,1 @@
+"""The command that serves a network, with its many options."""

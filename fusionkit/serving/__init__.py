@@ -1,0 +1,1 @@
+"""A trained network behind HTTP and a web page."""

@@ -1,0 +1,296 @@
+"""A stream's conversation over a WebSocket: frames, blocks and rows come, answers go."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic_core import from_json
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from fusionkit.data.readers.images import decode_upright, open_image
+from fusionkit.errors import DataError, FusionKitError, Problem
+from fusionkit.inference.predictor import Predictor
+from fusionkit.inference.timeline.live import LiveStream
+from fusionkit.serving.counters import Counters
+from fusionkit.serving.engine import Engine
+from fusionkit.serving.http.access import check_token
+from fusionkit.serving.http.refusals import Refusal, encode
+from fusionkit.serving.settings import Settings
+
+Result = TypeVar("Result")
+RunAside = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Runs a function in another thread."""
+
+MOST_WINDOW = 30.0
+LEAST_EVERY = 0.02
+"""Seconds of a stream's window, and from one answer to the next."""
+
+_MOST_HEADER = 4096
+_MOST_MISTAKES = 20
+_SEND_SECONDS = 10.0
+_QUIET_SECONDS = 120.0
+"""Seconds in which a client has to read an answer, and after which one that sends nothing is sent away."""
+
+_NUMBERS = {"uint8": np.uint8, "int16": np.int16, "int32": np.int32, "float32": np.float32, "float64": np.float64}
+_RATES = {"video": (1.0, 240.0), "sound": (4000.0, 384_000.0)}
+
+
+@dataclass
+class Options:
+    """The options of a stream, from its first message.
+
+    Args:
+        window: Seconds that an answer is of.
+        every: Seconds of the signals from one answer to the next.
+        branches: Answer by every trained branch as well.
+        without: Modalities that are hidden from the network.
+    """
+
+    window: float = 3.0
+    every: float = 0.2
+    branches: bool = False
+    without: frozenset[str] = frozenset()
+
+
+class Conversation:
+    """Talks with one client.
+
+    The first message is JSON and holds the token. Every binary message is a line of JSON that says what follows
+    (modality, ``at``, dtype, shape), and the bytes. Text messages change what is hidden, reset the stream, or end it.
+
+    Args:
+        socket: The connection.
+        predictor: The network.
+        engine: What computes.
+        settings: The settings of the server.
+        counters: What counts.
+        run_aside: Where signals are decoded and faces found.
+    """
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        predictor: Predictor,
+        *,
+        engine: Engine,
+        settings: Settings,
+        counters: Counters,
+        run_aside: RunAside,
+    ) -> None:
+        self._socket, self._predictor, self._engine = socket, predictor, engine
+        self._settings, self._counters, self._run_aside = settings, counters, run_aside
+        self._stream: LiveStream | None = None
+        self._rates: dict[str, float] = {}
+        self._answered_at = -math.inf
+        self._mistakes = 0
+
+    async def hold(self) -> None:
+        """Holds the conversation until one side ends it."""
+        await self._socket.accept()
+        if self._counters.streams >= self._settings.most_streams:
+            await self._end(1013, "too many streams are open; come again")
+            return
+        self._counters.streams += 1
+        try:
+            await self._talk()
+        except (WebSocketDisconnect, RuntimeError):  # starlette's word for a connection that is gone
+            pass
+        except TimeoutError:
+            await self._end(1008, "nothing came in time")
+        except Refusal as refusal:
+            await self._end(1008, refusal.message)
+        finally:
+            self._counters.streams -= 1
+
+    async def _talk(self) -> None:
+        first = await self._receive(self._settings.header_seconds)
+        self._options = self._greet(first)
+        await self._send(
+            {
+                "ready": True,
+                "modalities": list(self._predictor.modalities),
+                "window": self._options.window,
+                "every": self._options.every,
+            }
+        )
+        while True:
+            message = await self._receive(_QUIET_SECONDS)
+            try:
+                if isinstance(message, bytes):
+                    await self._take(message)
+                elif not await self._obey(_read_json(message)):
+                    return
+            except (FusionKitError, Refusal) as error:
+                self._mistakes += 1
+                await self._send({"error": getattr(error, "message", None) or str(error)})
+                if self._mistakes >= _MOST_MISTAKES:
+                    await self._end(1008, "too many messages were wrong")
+                    return
+
+    def _greet(self, first: str | bytes) -> Options:
+        if isinstance(first, bytes):
+            raise Refusal(401, "the first message is JSON and holds the token")
+        try:
+            given = _read_json(first)
+            token = given.get("token")
+            check_token(self._settings.token, token.encode() if isinstance(token, str) else None)
+            window, every = given.get("window", Options.window), given.get("every", Options.every)
+            rates = given.get("rates", {})
+            if not isinstance(rates, dict) or not set(rates) <= set(self._predictor.modalities):
+                raise DataError([Problem("rates", "no rates by modality")])
+            for name, rate in rates.items():
+                self._check_rate(name, rate)
+            return Options(
+                _read_number("window", window, LEAST_EVERY, MOST_WINDOW),
+                _read_number("every", every, LEAST_EVERY, MOST_WINDOW),
+                given.get("branches") is True,
+                self._read_hidden(given.get("without", [])),
+            )
+        except DataError as error:
+            raise Refusal(422, str(error)) from None
+
+    async def _obey(self, command: Mapping[str, Any]) -> bool:
+        """Does what a text message says; false where it ends the conversation."""
+        if "without" in command:
+            self._options.without = self._read_hidden(command["without"])
+        if command.get("reset") is True:
+            self._stream, self._answered_at = None, -math.inf
+        if command.get("predict") is True or command.get("finish") is True:
+            await self._answer()
+        if command.get("finish") is True:
+            await self._end(1000, "")
+            return False
+        return True
+
+    def _read_hidden(self, given: Any) -> frozenset[str]:
+        if not isinstance(given, list) or not set(map(str, given)) <= set(self._predictor.modalities):
+            known = ", ".join(self._predictor.modalities)
+            raise DataError([Problem("without", "no list of modalities", f"known: {known}")])
+        return frozenset(map(str, given))
+
+    async def _take(self, message: bytes) -> None:
+        head, _, payload = message[:_MOST_HEADER].partition(b"\n")
+        if len(head) == len(message[:_MOST_HEADER]):
+            raise DataError([Problem("message", "no line of JSON before the bytes")])
+        described = _read_json(head)
+        payload = message[len(head) + 1 :]
+        modality = described.get("modality")
+        if modality not in self._predictor.modalities:
+            known = ", ".join(self._predictor.modalities)
+            raise DataError(
+                [Problem("modality", f"{str(modality)[:64]!r} is none of the network's", f"known: {known}")]
+            )
+        at = described.get("at")
+        if at is not None:
+            at = _read_number("at", at, -1e9, 1e9)
+        self._check_rate(modality, described.get("rate"))
+        stream = self._find_stream()
+
+        def push() -> None:
+            stream.push(modality, decode_elements(described, payload), at=at)
+
+        await self._run_aside(push)
+        newest = stream.newest
+        if newest is not None and newest - self._answered_at >= self._options.every:
+            await self._answer()
+
+    def _check_rate(self, modality: str, given: Any) -> None:
+        """Notes the rate of a source, which the first message states, or the first of the source."""
+        if given is None:
+            return
+        stated = self._predictor.inputs.modalities[modality]
+        kind = "video" if stated.shape else "sound"
+        rate = _read_number("rate", given, *_RATES[kind])
+        if self._stream is None:
+            self._rates[modality] = rate
+        elif self._rates.get(modality) != rate:
+            # A source that begins later, or anew at another rate: what came so far is soon of the past anyway.
+            self._rates[modality], self._stream = rate, None
+            self._answered_at = -math.inf
+
+    def _find_stream(self) -> LiveStream:
+        if self._stream is None:
+            self._stream = self._predictor.stream(self._options.window, rates=self._rates)
+        return self._stream
+
+    async def _answer(self) -> None:
+        stream, options = self._find_stream(), self._options
+        if stream.newest is None:
+            await self._send({"error": "nothing was sent yet that can be answered to"})
+            return
+        self._answered_at = stream.newest
+
+        def predict() -> dict[str, Any]:
+            said: dict[str, Any] = {"at": stream.newest}
+            whole = stream.predict(branches=options.branches)
+            said["answer"] = whole.plain()
+            if options.without:
+                said["whole"] = said["answer"]
+                said["answer"] = stream.predict(branches=options.branches, without=options.without).plain()
+            return said
+
+        said = await self._engine.call(predict)
+        box = stream.box
+        if box is not None:
+            said["box"] = [box.left, box.top, box.right, box.bottom]
+        await self._send(said)
+        self._counters.count_stream_answer()
+
+    async def _receive(self, seconds: float) -> str | bytes:
+        message = await asyncio.wait_for(self._socket.receive(), seconds)
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1000))
+        text = message.get("text")
+        return text if text is not None else bytes(message["bytes"])
+
+    async def _send(self, value: Mapping[str, Any]) -> None:
+        await asyncio.wait_for(self._socket.send_text(encode(value).decode()), _SEND_SECONDS)
+
+    async def _end(self, code: int, reason: str) -> None:
+        with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
+            await asyncio.wait_for(self._socket.close(code, reason[:100]), _SEND_SECONDS)
+
+
+def decode_elements(described: Mapping[str, Any], payload: bytes) -> Any:
+    """Decodes the bytes of a message: an image, or numbers of a shape.
+
+    Raises:
+        DataError: They are no image, or not as many as the shape says.
+    """
+    kind = described.get("dtype")
+    if kind in ("jpeg", "png", "webp"):
+        with open_image(io.BytesIO(payload), "frame") as image:
+            pixels = decode_upright(image)
+        return (pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))[None]
+    if kind not in _NUMBERS:
+        known = ", ".join(("jpeg", "png", "webp", *_NUMBERS))
+        raise DataError([Problem("dtype", f"{str(kind)[:64]!r} is not read", f"known: {known}")])
+    dtype = np.dtype(_NUMBERS[kind]).newbyteorder("<")
+    shape = described.get("shape", [len(payload) // dtype.itemsize])
+    fine = isinstance(shape, list) and 0 < len(shape) <= 8 and all(type(size) is int and size >= 0 for size in shape)
+    if not fine or math.prod(shape) * dtype.itemsize != len(payload):
+        raise DataError([Problem("shape", f"{str(shape)[:64]} of {kind} is not {len(payload):,} bytes")])
+    return np.frombuffer(payload, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def _read_json(text: str | bytes) -> Mapping[str, Any]:
+    try:
+        given = from_json(text, allow_inf_nan=False)
+    except (ValueError, RecursionError) as error:
+        raise DataError([Problem("message", f"no JSON that can be read ({error})")]) from None
+    if not isinstance(given, Mapping):
+        raise DataError([Problem("message", "no object of JSON")])
+    return given
+
+
+def _read_number(name: str, given: Any, least: float, most: float) -> float:
+    if not isinstance(given, (int, float)) or isinstance(given, bool) or not least <= given <= most:
+        raise DataError([Problem(name, f"{str(given)[:64]}", f"a number from {least:g} to {most:g}")])
+    return float(given)

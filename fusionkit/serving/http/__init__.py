@@ -1,0 +1,1 @@
+"""HTTP itself: who may ask, how much comes, how slowly, and how a refusal is worded."""

@@ -1,0 +1,81 @@
+"""Refusals: the status of HTTP, and in words what is wrong and what would be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic_core import to_json
+
+from fusionkit.errors import FusionKitError, Problem
+
+RETRY_SECONDS = 1
+"""Seconds after which a client that was asked to come again may do so."""
+
+
+class Refusal(Exception):  # noqa: N818 - it is no fault of the server
+    """A request that is not answered.
+
+    Args:
+        status: The status of HTTP.
+        message: What is wrong, and what would be right.
+        closes: Whether the connection ends, since what follows on it is not read.
+    """
+
+    def __init__(self, status: int, message: str, *, closes: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.message, self.closes = status, message, closes
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to it."""
+        headers = {}
+        if self.status in (429, 503):
+            headers["retry-after"] = str(RETRY_SECONDS)
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if self.closes:
+            headers["connection"] = "close"
+        return headers
+
+    @property
+    def body(self) -> bytes:
+        """The body, as JSON."""
+        return encode({"error": self.message})
+
+
+def encode(value: object) -> bytes:
+    """Encodes plain data as strict JSON; a number that is not finite becomes null."""
+    return to_json(value, inf_nan_mode="null")
+
+
+def refuse_for(error: FusionKitError, folder: str = "") -> Refusal:
+    """Makes the refusal of an error that the client caused, without the folder of its upload.
+
+    Args:
+        error: The error.
+        folder: The folder.
+    """
+    problems: Iterable[Problem] = getattr(error, "problems", ()) or (Problem("", str(error)),)
+    text = "; ".join(" ".join(str(problem).split()) for problem in problems)
+    return Refusal(422, hide_folder(text, folder))
+
+
+def hide_folder(text: str, folder: str) -> str:
+    """Hides a folder of the server in a text for its clients.
+
+    Example:
+        >>> hide_folder("/tmp/x/sound.wav: is empty", "/tmp/x")
+        'sound.wav: is empty'
+    """
+    return text.replace(f"{folder}/", "") if folder else text
+
+
+def find_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Finds a header of a request; None where it has none, or several, of which each reader may believe another."""
+    found = [value for key, value in headers if key.lower() == name]
+    return found[0] if len(found) == 1 else None
+
+
+def describe_status(statuses: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
+    """Describes the statuses of an endpoint for its documentation."""
+    return {status: {"description": text} for status, text in statuses.items()}
