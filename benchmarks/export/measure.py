@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from networks import TYPICAL, build_network
 
-from fusionkit.cli.export import open_network
+from fusionkit.cli.trained.export import open_network
 from fusionkit.inference.export import TrainedNetwork, export_onnx, export_torch
 from fusionkit.inference.export.onnx_file import OnnxSession
 from fusionkit.inference.export.proof import answer, pad_for

@@ -24,19 +24,15 @@ from fusionkit.cli import (
     doctor,
     evaluate,
     experiment,
-    export,
     init,
-    predict,
     prepare,
     report,
     stress,
     train,
     verify,
 )
-from fusionkit.cli.over_time import live, timeline
-from fusionkit.cli.serving import serve
 from fusionkit.cli.terminal.output import count_processes, speaks
-from fusionkit.cli.trained import calibrate, share
+from fusionkit.cli.trained import calibrate, export, live, predict, serve, share, timeline
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
 

@@ -18,7 +18,7 @@ from written_films import steps, tone, write_film, write_sound
 
 import fusionkit
 from fusionkit.cli import main
-from fusionkit.cli.over_time.view import draw_bars
+from fusionkit.cli.trained.view import draw_bars
 from fusionkit.data.live.devices import Clock, Device, Signal
 from fusionkit.data.live.lines import read_lines
 from fusionkit.data.live.mailbox import Mailbox, Reading

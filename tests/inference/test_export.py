@@ -372,7 +372,7 @@ def test_modalities_whose_inputs_would_share_a_name_are_refused(tmp_path: Path) 
 
 
 def test_help_imports_no_package_of_exports() -> None:
-    asked = "import sys, fusionkit; from fusionkit.cli import app; import fusionkit.cli.export"
+    asked = "import sys, fusionkit; from fusionkit.cli import app; import fusionkit.cli.trained.export"
     code = f"{asked}; print([each for each in ('onnx', 'onnxscript', 'onnxruntime', 'torch') if each in sys.modules])"
 
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

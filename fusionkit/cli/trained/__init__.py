@@ -1,1 +1,1 @@
-"""Commands for a network that is trained: how sure it may be, and the way to others."""
+"""Commands for a network that is trained: answers, over time and live, served, exported, shared, calibrated."""

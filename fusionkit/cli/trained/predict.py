@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionkit.cli.over_time.files import EVERY, WINDOW, FigureOption, OverlayOption, SubtitlesOption
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import (
     DeviceOption,
@@ -18,6 +17,7 @@ from fusionkit.cli.terminal.output import (
     print_paragraph,
     print_table,
 )
+from fusionkit.cli.trained.files import EVERY, WINDOW, FigureOption, OverlayOption, SubtitlesOption
 
 if TYPE_CHECKING:
     from fusionkit.inference.answers import Answer
@@ -95,7 +95,7 @@ def predict(
     from fusionkit.inference.load import load
 
     if any(each is not None for each in (every, window, figure, vtt, overlay)):
-        from fusionkit.cli.over_time.timeline import timeline
+        from fusionkit.cli.trained.timeline import timeline
 
         _refuse_beside_every({"--root": root, "--batch-size": batch_size, "--processes": processes})
         timeline(

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.over_time.files import EVERY, WINDOW, EveryOption, WindowOption
-from fusionkit.cli.over_time.view import open_view
-from fusionkit.cli.predict import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption
+from fusionkit.cli.trained.files import EVERY, WINDOW, EveryOption, WindowOption
+from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.view import open_view
 
 if TYPE_CHECKING:
     from fusionkit.data.live.devices import Clock, Device, Kind

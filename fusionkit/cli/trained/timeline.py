@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.over_time.files import (
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
+    DeviceOption,
+    JsonOption,
+    TrustOption,
+    print_json,
+    print_paragraph,
+    print_table,
+)
+from fusionkit.cli.trained.files import (
     EVERY,
     WINDOW,
     EveryOption,
@@ -17,22 +26,13 @@ from fusionkit.cli.over_time.files import (
     TimelineFiles,
     WindowOption,
 )
-from fusionkit.cli.predict import (
+from fusionkit.cli.trained.predict import (
     BranchOption,
     FoldOption,
     SeedOption,
     VariantOption,
     collect_inputs,
     describe_prediction,
-)
-from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import (
-    DeviceOption,
-    JsonOption,
-    TrustOption,
-    print_json,
-    print_paragraph,
-    print_table,
 )
 
 if TYPE_CHECKING:
