@@ -66,7 +66,8 @@ def _print_calibration(calibration: Calibration) -> None:
         rows = rows_of(calibration, target)
         if rows:
             headings = headings_of(of.kind)
-            title = f"Target {target}, {calibration.main}: sets of level {calibration.level:g} on the test part"
+            what = "intervals" if of.kind == "numbers" else "sets"
+            title = f"Target {target}, {calibration.main}: {what} of level {calibration.level:g} on the test part"
             print_table(title, headings, [rows], right=range(1, len(headings)))
             typer.echo()
     for sentence in sentences(calibration):

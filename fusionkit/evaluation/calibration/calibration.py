@@ -135,14 +135,14 @@ def _require_groups(run: RunFolder, assembly: Assembly, level: float) -> None:
     needed = count_needed_groups(level)
     if found >= needed:
         return
-    name = assembly.dataset.group_name if assembly.overlap_label != "no groups" else "sample"
-    message = f"{found} {name}s were set aside, and level {level:g} needs {needed}"
+    kind = "samples" if assembly.overlap_label == "no groups" else "groups"
+    message = f"{found} {kind} were set aside, and level {level:g} needs {needed}"
     remedies = [f"give --level {math.floor(100 * found / (found + 1)) / 100:g} or less"] if found else []
     if needed < found + trained:
         share = math.ceil(100 * needed / (found + trained)) / 100
         remedies.append(f"train with train.inner_fraction={share:g}, which sets {needed} of {found + trained} aside")
     else:
-        remedies.append(f"bring more {name}s: there are {found + trained} to train on and to set aside")
+        remedies.append(f"bring more {kind}: there are {found + trained} to train on and to set aside")
     raise RunError(f"{run.path}: {message}; {', or '.join(remedies)}")
 
 
@@ -226,9 +226,10 @@ def _expect(groups: int, level: float) -> Interval:
 
 def _describe(assembly: Assembly, test: Predictions) -> list[str]:
     name = assembly.dataset.group_name
+    named = "groups" if name == "group" else f"groups ({name})"
     notes = [
-        f"What is promised holds for new {name}s if they are like those set aside, drawn from the same, and on average "
-        f"over {name}s and over calibrations; not for each {name} by itself.",
+        f"What is promised holds for new {named} if they are like those set aside, drawn from the same, and on average "
+        "over groups and over calibrations; not for each group by itself.",
         "The epoch was selected on the same samples that the calibration was learned on.",
     ]
     if assembly.overlap_label == "no groups":
