@@ -327,6 +327,22 @@ def test_a_program_of_torch_export_is_proven_too(tmp_path: Path) -> None:
     assert outputs[0].shape == (4, 2)
 
 
+def test_a_program_stands_where_machine_code_cannot_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(program: Any, file: Path) -> Any:
+        file.write_bytes(b"half of it")
+        raise ExportError("the network cannot be compiled")
+
+    monkeypatch.setattr("fusionkit.inference.export.folder.has_compiler", lambda: True)
+    monkeypatch.setattr("fusionkit.inference.export.folder.compile_program", fail)
+    card = export_torch(network(), tmp_path / "out")
+    assert card.notes[-1] == "There is no machine code: the network cannot be compiled."
+    assert [proof.file for proof in card.proofs] == ["model.pt2"]
+    assert not (tmp_path / "out" / "model.aoti.pt2").exists()
+    with pytest.raises(ExportError, match="cannot be compiled"):
+        export_torch(network(), tmp_path / "asked", compiled=True)
+    assert not (tmp_path / "asked").exists()
+
+
 @pytest.mark.slow
 def test_machine_code_of_the_program_is_proven_too(tmp_path: Path) -> None:
     modalities = {"motion": {"shape": [3], "aggregator": {"type": "gru", "hidden": 4}}}

@@ -77,7 +77,8 @@ def export_torch(network: TrainedNetwork, out: Path, *, compiled: bool | None = 
     Args:
         network: The network.
         out: The folder, which must not exist or be empty.
-        compiled: Make machine code by AOTInductor; if left out, where this machine has a compiler.
+        compiled: Make machine code by AOTInductor; if left out, where this machine has a compiler that can, and else
+            the card says why there is none.
 
     Returns:
         The card.
@@ -91,16 +92,21 @@ def export_torch(network: TrainedNetwork, out: Path, *, compiled: bool | None = 
         program = write_program(frozen, folder / PROGRAM)
         runner, runs_on = make_runner(frozen, program.module()), f"torch {torch.__version__}"
         proofs = [prove(frozen, runner, file=PROGRAM, runs_on=runs_on)]
-        makes_code = has_compiler() if compiled is None else compiled
-        if makes_code:
-            loaded = make_runner(frozen, compile_program(program, folder / MACHINE_CODE))
-            proofs.append(prove(frozen, loaded, file=MACHINE_CODE, runs_on=f"AOTInductor of {runs_on}"))
+        made = None
+        if compiled or (compiled is None and has_compiler()):
+            try:
+                loaded = make_runner(frozen, compile_program(program, folder / MACHINE_CODE))
+                proofs.append(prove(frozen, loaded, file=MACHINE_CODE, runs_on=f"AOTInductor of {runs_on}"))
+                made = MACHINE_CODE
+            except ExportError as error:  # of an optimizer that cannot do it, or does it wrongly: the program stands
+                if compiled:
+                    raise
+                (folder / MACHINE_CODE).unlink(missing_ok=True)
+                notes.append(f"There is no machine code: {error}.")
         elif compiled is None:
             notes.append("This machine has no compiler of C++, so there is no machine code.")
         described = _describe(frozen, "torch", PROGRAM)
-        save_document(
-            folder / MODEL_FILE, described.model_copy(update={"compiled": MACHINE_CODE if makes_code else None})
-        )
+        save_document(folder / MODEL_FILE, described.model_copy(update={"compiled": made}))
         return _write_card(folder, frozen, proofs, notes=notes)
 
 
