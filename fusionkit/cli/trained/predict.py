@@ -17,7 +17,7 @@ from fusionkit.cli.terminal.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.trained.files import EVERY, WINDOW, FigureOption, OverlayOption, SubtitlesOption
+from fusionkit.cli.trained.timeline_files import EVERY, WINDOW, FigureOption, OverlayOption, SubtitlesOption
 
 if TYPE_CHECKING:
     from fusionkit.inference.answers import Answer

@@ -16,7 +16,15 @@ from fusionkit.cli.terminal.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.trained.files import (
+from fusionkit.cli.trained.predict import (
+    BranchOption,
+    FoldOption,
+    SeedOption,
+    VariantOption,
+    collect_inputs,
+    describe_prediction,
+)
+from fusionkit.cli.trained.timeline_files import (
     EVERY,
     WINDOW,
     EveryOption,
@@ -25,14 +33,6 @@ from fusionkit.cli.trained.files import (
     SubtitlesOption,
     TimelineFiles,
     WindowOption,
-)
-from fusionkit.cli.trained.predict import (
-    BranchOption,
-    FoldOption,
-    SeedOption,
-    VariantOption,
-    collect_inputs,
-    describe_prediction,
 )
 
 if TYPE_CHECKING:
