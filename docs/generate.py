@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from coverage import calibration_lines
 from literature import comparison_lines, diagnosis_lines, peers_lines, write_literature
 from pydantic import BaseModel
 from speed import write_speed
@@ -102,6 +103,7 @@ def _section(path: Path, generated: Path) -> str:
         "diagnosis": diagnosis_lines,
         "peers": peers_lines,
         "scaling": _scaling,
+        "calibration": calibration_lines,
         "fuzz": _fuzz,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"

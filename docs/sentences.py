@@ -23,6 +23,7 @@ def figures_of_pages(results: Path) -> dict[str, str]:
         **which_fusion.figures_of_page(results),
         **_of_scaling(_read(results / "target_scaling.json")["variants"]),
         **_of_fuzz(_read(results / "fuzz.json")),
+        **_of_export(_read(results / "export.json")),
         **_of_speed(_read(results / "speed_cpu.json")["rows"]),
     }
 
@@ -46,6 +47,31 @@ def _of_scaling(variants: Mapping[str, Any]) -> dict[str, str]:
         "scaling_own_classes": f"{100 * own['accuracy']:.0f}",
         "scaling_scaled_mm": f"{scaled['mae']:.1f}",
         "scaling_scaled_classes": f"{100 * scaled['accuracy']:.0f}",
+    }
+
+
+def _of_export(results: Mapping[str, Any]) -> dict[str, str]:
+    names = {
+        "sound": "action units and sound",
+        "films": "films and sound",
+        "sensors": "sensors of 200 and 5 Hz, and a vector",
+        "targets": "two targets, one of them scaled",
+    }
+    runtime, figures = results["runtime"], dict[str, str]()
+    for short, name in names.items():
+        network = results["networks"][name]
+        figures[f"export_{short}_onnx"] = f"{1e6 * network['onnx']['relative']:.1f}"
+        figures[f"export_{short}_torch"] = f"{1e6 * network['torch.export']['relative']:.1f}"
+        figures |= {f"export_{short}_{size}": f"{network['speed'][size]['ratio']:.2f}" for size in ("1", "8")}
+        if "int8" in network:
+            rough = network["int8"]
+            figures[f"export_int8_{short}_time"] = f"{rough['speed_ratio']:.1f}"
+            figures[f"export_int8_{short}_size"] = f"{100 * rough['bytes_quantized'] / rough['bytes_exact']:.0f}"
+    return {
+        **figures,
+        "export_megabytes": f"{runtime['megabytes']:.0f}",
+        "export_import_seconds": f"{runtime['seconds']['import'] - runtime['seconds']['python']:.2f}",
+        "export_torch_seconds": f"{runtime['seconds']['import torch'] - runtime['seconds']['python']:.2f}",
     }
 
 

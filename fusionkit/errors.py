@@ -50,6 +50,10 @@ class RunError(FusionKitError):
     """A run folder, a checkpoint or a card is missing, damaged, or belongs to something else."""
 
 
+class ExportError(FusionKitError):
+    """A network cannot be exported, or an exported file answers otherwise than the network."""
+
+
 class FusionKitWarning(UserWarning):
     """Something was wrong and is mended without a loss, such as a damaged checkpoint for which there is an earlier."""
 

@@ -37,8 +37,9 @@ def make_predictor(
     prepare: Mapping[str, Any] | None = None,
     networks: int = 1,
     unimodal: bool = True,
+    double: bool = False,
 ) -> fusionkit.Predictor:
-    """A predictor of small networks; films where it is said how they are prepared."""
+    """A predictor of small networks, in double precision if asked to; films where it is said how they are prepared."""
     recipe = load_recipe(
         {
             "schema": 1,
@@ -58,7 +59,7 @@ def make_predictor(
             for name, tensor in sorted(model.state_dict().items()):
                 if tensor.is_floating_point() and "running" not in name:
                     tensor.copy_(torch.randn(tensor.shape) / 2)
-        made.append(model)
+        made.append(model.double() if double else model)
     branches = TrainedBranches(True, dict.fromkeys(modalities, "jointly") if unimodal else {}, False)
     inputs = Inputs(
         format=Inputs.formats[-1],

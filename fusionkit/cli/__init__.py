@@ -25,16 +25,14 @@ from fusionkit.cli import (
     evaluate,
     experiment,
     init,
-    predict,
     prepare,
     report,
     stress,
     train,
     verify,
 )
-from fusionkit.cli.over_time import live, timeline
-from fusionkit.cli.serving import serve
 from fusionkit.cli.terminal.output import count_processes, speaks
+from fusionkit.cli.trained import calibrate, export, live, predict, serve, share, timeline
 from fusionkit.errors import FusionKitError, FusionKitWarning
 from fusionkit.version import __version__
 
@@ -48,7 +46,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _IN_ORDER_OF_HELP = (
-    *(demo, init, prepare, train, evaluate, predict, timeline, live, serve, experiment, verify),
+    *(
+        demo,
+        init,
+        prepare,
+        train,
+        evaluate,
+        predict,
+        timeline,
+        live,
+        serve,
+        calibrate,
+        export,
+        share,
+        experiment,
+        verify,
+    ),
     *(compare, report, diagnose, stress, check, catalog, doctor),
 )
 for command in _IN_ORDER_OF_HELP:

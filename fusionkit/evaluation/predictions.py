@@ -80,11 +80,25 @@ def predict_test_part(
     device: torch.device,
     trained_on: Mapping[str, Tensor] | None = None,
 ) -> Predictions:
-    """Runs the network over the test part, every sample once, in evaluation mode.
+    """Runs the network over the test part, see `predict_samples`."""
+    return predict_samples(model, assembly, assembly.test_ids, branches, device, trained_on=trained_on)
+
+
+def predict_samples(
+    model: FusionModel,
+    assembly: Assembly,
+    ids: Sequence[str],
+    branches: TrainedBranches,
+    device: torch.device,
+    *,
+    trained_on: Mapping[str, Tensor] | None = None,
+) -> Predictions:
+    """Runs the network over some samples, every one once, in evaluation mode.
 
     Args:
         model: The network.
         assembly: The recipe and its data.
+        ids: The samples.
         branches: The branches that are trained.
         device: Where to compute.
         trained_on: Encoded targets of the training, for the constant answer; those of the assembly when left out.
@@ -93,7 +107,7 @@ def predict_test_part(
     outputs: list[ModelOutput] = []
     batches: list[Batch] = []
     with torch.inference_mode(), record_fusion(model.fusion) as heard:
-        for batch in assembly.loader(assembly.test_ids, training=False):
+        for batch in assembly.loader(ids, training=False):
             batches.append(replace(batch, inputs={}))  # the films of a whole test part do not fit into memory
             with name_batch("evaluation", batch, device):
                 outputs.append(score_batch(model, branches, batch.to(device).inputs))

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
+import torch
+
 from fusionkit.errors import FusionKitError
+from fusionkit.interfaces import LossHead
 from fusionkit.storage.files import write_file
 
 Value = str | float | tuple[str, ...] | tuple[float, ...]
@@ -24,10 +27,14 @@ class TargetAnswer:
     Args:
         prediction: The class, the labels, the number or the numbers.
         probabilities: By class or label; empty for numbers.
+        set: Where a level was asked for: the classes of which one is true, or the labels among which all true ones are.
+        interval: Where a level was asked for: of each number its lower and upper limit.
     """
 
     prediction: Value
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    set: tuple[str, ...] | None = None
+    interval: tuple[tuple[float, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,9 @@ class Answer:
         """Returns it as one flat row.
 
         ``id``; per target ``<target>`` and its probabilities ``<target>.<class>``, or of several numbers
-        ``<target>.<position>``; the same behind ``<branch>/``; ``present``, ``notes`` and ``failure``.
+        ``<target>.<position>``; where a level was asked for ``<target>.set``, or ``<target>.low`` and ``<target>.high``
+        (of several numbers ``<target>.<position>.low``); the same behind ``<branch>/``; ``present``, ``notes`` and
+        ``failure``.
         """
         row: dict[str, Any] = {"id": self.id}
         for target, answer in self.targets.items():
@@ -159,15 +168,53 @@ def _write(cell: object) -> object:
 
 
 def _flatten(name: str, answer: TargetAnswer) -> dict[str, Any]:
-    said = answer.prediction
-    if isinstance(said, tuple) and not answer.probabilities:
-        return {f"{name}.{position}": value for position, value in enumerate(said)}
-    return {name: said, **{f"{name}.{label}": of for label, of in answer.probabilities.items()}}
+    said, several = answer.prediction, isinstance(answer.prediction, tuple) and not answer.probabilities
+    row: dict[str, Any] = {}
+    if isinstance(said, tuple) and several:
+        row |= {f"{name}.{position}": value for position, value in enumerate(said)}
+    else:
+        row |= {name: said, **{f"{name}.{label}": of for label, of in answer.probabilities.items()}}
+    if answer.set is not None:
+        row[f"{name}.set"] = answer.set
+    for position, (low, high) in enumerate(answer.interval or ()):
+        number = f"{name}.{position}" if several else name
+        row |= {f"{number}.low": low, f"{number}.high": high}
+    return row
 
 
 def _plain(answer: TargetAnswer) -> dict[str, Any]:
     said = list(answer.prediction) if isinstance(answer.prediction, tuple) else answer.prediction
-    return {"prediction": said, **({"probabilities": dict(answer.probabilities)} if answer.probabilities else {})}
+    more: dict[str, Any] = {"probabilities": dict(answer.probabilities)} if answer.probabilities else {}
+    if answer.set is not None:
+        more["set"] = list(answer.set)
+    if answer.interval is not None:
+        more["interval"] = [list(limits) for limits in answer.interval]
+    return {"prediction": said, **more}
+
+
+def describe_value(head: LossHead, value: Any) -> Value:
+    """Describes a prediction in the words of the target."""
+    if head.kind == "classes":
+        return head.classes[int(value)]
+    values = value if isinstance(value, list) else [value]
+    if head.kind == "labels":
+        return tuple(label for label, on in zip(head.classes, values, strict=True) if on)
+    return float(values[0]) if len(values) == 1 else tuple(map(float, values))
+
+
+def name_columns(name: str, head: LossHead, *, level: bool) -> list[str]:
+    """Names the columns of a target in a table, see `Answer.row`.
+
+    Args:
+        name: The target, behind its branch.
+        head: Its loss head.
+        level: Whether a level is asked for.
+    """
+    if head.kind != "numbers":
+        return [name, *(f"{name}.{label}" for label in head.classes), *([f"{name}.set"] if level else [])]
+    numbers = head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
+    each = [name] if numbers == 1 else [f"{name}.{position}" for position in range(numbers)]
+    return [*each, *(f"{number}.{side}" for number in each for side in ("low", "high") if level)]
 
 
 def _plain_branches(branches: Mapping[str, Mapping[str, TargetAnswer]]) -> dict[str, Any]:

@@ -11,7 +11,10 @@ from fusionkit.config.trust import allow
 from fusionkit.data.readers.files import expand_path
 from fusionkit.errors import FusionKitError, RunError, suggest_names
 from fusionkit.inference.branches import trained_branches
+from fusionkit.inference.calibration.calibrator import find_calibrator
 from fusionkit.inference.predictor import Precision, Predictor
+from fusionkit.inference.publication.folder import is_publication, open_publication
+from fusionkit.inference.publication.hub import SCHEME, download
 from fusionkit.inference.trained import find_inputs, load_network
 from fusionkit.storage.experiment_folder import ExperimentFolder
 from fusionkit.storage.run_folder import RunFolder
@@ -31,7 +34,7 @@ def load(
     """Loads trained networks for use.
 
     Args:
-        where: A run folder, or the folder of an experiment.
+        where: A run folder, the folder of an experiment, a shared folder, or ``hf://owner/name@revision``.
         variant: Which variant of an experiment, or which column of its table, such as ``ensemble (log)``.
         fold: Which fold of it; those of all folds answer together when left out.
         seed: Which seed of it; those of all seeds answer together when left out.
@@ -52,7 +55,7 @@ def load(
         'walking'
     """
     allow(*plugins)
-    folder = expand_path(where)
+    folder = download(str(where)) if str(where).startswith(SCHEME) else expand_path(where)
     runs, own = _find_runs(folder, variant, fold, seed)
     recipe, inputs = runs[0].recipe, find_inputs(runs[0])
     for run in runs[1:]:
@@ -63,13 +66,25 @@ def load(
     main = branch or own
     if main is not None and main not in branches.names:
         raise RunError(f"{runs[0].path}: the branch {main!r} is not trained; {suggest_names(main, branches.names)}")
-    return Predictor(networks, branches, recipe, inputs, main=main, device=device, precision=precision)
+    calibrator = find_calibrator(runs)
+    return Predictor(
+        *(networks, branches, recipe, inputs),
+        main=main,
+        device=device,
+        precision=precision,
+        calibrator=calibrator,
+        runs=runs,
+    )
 
 
 def _find_runs(
     folder: Path, variant: str | None, fold: str | None, seed: int | None
 ) -> tuple[list[RunFolder], str | None]:
     """Finds the runs that are meant, and the branch of them where a column of the experiment says it."""
+    if is_publication(folder):
+        if variant is not None or fold is not None or seed is not None:
+            raise FusionKitError(f"{folder}: is a shared network, not an experiment; leave out variant, fold and seed")
+        return open_publication(folder)
     if RunFolder(folder).begun:
         if named := [name for name, of in (("variant", variant), ("fold", fold), ("seed", seed)) if of is not None]:
             raise FusionKitError(f"{folder}: is one run, not an experiment; leave out {' and '.join(named)}")

@@ -7,48 +7,43 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from fractions import Fraction
+from typing import Literal
 
 import torch
-from torch import Tensor
 
 from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.failures import name_batch
+from fusionkit.data.readers.files import expand_path
 from fusionkit.data.recordings import Recording, find_recordings
 from fusionkit.data.recordings.search import describe_problems, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
-from fusionkit.inference.answers import Answer, Answers, TargetAnswer, Value
+from fusionkit.inference.answers import Answer, Answers
 from fusionkit.inference.branches import TrainedBranches
-from fusionkit.inference.heads import Heads, average_networks
-from fusionkit.inference.requests import Requests
-from fusionkit.inference.scoring import ByBranch, collect_scores, distribute, find_spoken, score_batch
+from fusionkit.inference.calibration.calibrator import Calibrator
+from fusionkit.inference.description import Description, Said
+from fusionkit.inference.publication.folder import write_publication
+from fusionkit.inference.publication.hub import SCHEME, publish
+from fusionkit.inference.requests import Requests, split_batch
+from fusionkit.inference.scoring import (
+    HeadCopies,
+    average_networks,
+    collect_scores,
+    distribute,
+    score_batch,
+)
 from fusionkit.inference.timeline.live import LiveStream
 from fusionkit.inference.timeline.records import Timeline
 from fusionkit.inference.timeline.whole import make_timeline
 from fusionkit.interfaces import Batch, LossHead, ModelOutput
 from fusionkit.models.network import FusionModel
-from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.environment import choose_device
 from fusionkit.storage.records.inputs import Inputs
+from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import content_hash
 
 Precision = Literal["32", "bf16"]
 """The precision of the computation: that of the weights, or products of bfloat16."""
-
-
-@dataclass(frozen=True)
-class Said:
-    """Answers of the networks of a predictor to a batch, on the CPU.
-
-    Args:
-        distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
-            sample means nothing.
-        present: By modality, which samples have it.
-    """
-
-    distributions: ByBranch
-    present: Mapping[str, Tensor]
 
 
 class Predictor:
@@ -67,6 +62,8 @@ class Predictor:
         main: The branch that answers; the one that stands for a run when left out.
         device: Where to compute; a GPU where there is one, when left out.
         precision: The precision of the computation.
+        calibrator: Their calibration.
+        runs: The runs that they come from, for sharing.
 
     Attributes:
         networks: The networks, in evaluation mode.
@@ -75,6 +72,8 @@ class Predictor:
         inputs: What they are given.
         main: The branch that answers.
         device: Where they compute.
+        calibrator: Their calibration.
+        runs: The runs that they come from.
     """
 
     def __init__(
@@ -87,12 +86,17 @@ class Predictor:
         main: str | None = None,
         device: str | None = None,
         precision: Precision = "32",
+        calibrator: Calibrator | None = None,
+        runs: Sequence[RunFolder] = (),
     ) -> None:
         self.device, self.precision = choose_device(device), precision
         self.networks = tuple(network.to(self.device).channels_last().eval() for network in networks)
         self.branches, self.recipe, self.inputs = branches, recipe, inputs
         self.main = branches.main if main is None else main
-        self._heads = [Heads(network, branches) for network in self.networks]
+        self.calibrator = calibrator or Calibrator(None, "these networks")
+        self.runs = tuple(runs)
+        self._heads = [HeadCopies(network, branches) for network in self.networks]
+        self._description = Description(self._heads[0], branches, self.main, self.modalities, self.calibrator)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -106,9 +110,10 @@ class Predictor:
 
     @property
     def identity(self) -> str:
-        """A hash of the networks and of the branch that answers."""
+        """A hash of the networks, their calibration and the branch that answers."""
         weights = [content_hash(network.state_dict(), {}) for network in self.networks]
-        return hashlib.sha256(json.dumps([weights, self.main, self.precision]).encode()).hexdigest()
+        described = [weights, self.main, self.precision, repr(self.calibrator.calibration)]
+        return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
     def head(self, target: str) -> LossHead:
         """Returns the loss head of a target, for what it says of classes and kind."""
@@ -119,6 +124,7 @@ class Predictor:
         inputs: object,
         *,
         branches: bool = False,
+        level: float | None = None,
         batch_size: int | None = None,
         budget: int | None = None,
         workers: int = 0,
@@ -131,6 +137,7 @@ class Predictor:
                 path of a film, sound, image or array. Many samples: a list of these, a pandas or polars table, or the
                 path of a table or of a folder. Packed sequences (`Jagged`) are as many samples as they hold.
             branches: Answer by every trained branch as well: each modality by itself, and the ensembles.
+            level: Give calibrated probabilities, and sets or intervals that hold the truth in this share of cases.
             batch_size: Samples of a batch; the recipe's when left out.
             budget: Instead, elements of the longest modality of a batch.
             workers: Processes that read and prepare ahead.
@@ -138,17 +145,23 @@ class Predictor:
 
         Raises:
             DataError: The inputs are no samples, a path leads nowhere, or the only sample cannot be used.
+            RunError: There is no calibration that gives the level.
         """
         requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
-        answers = [answer for batch in self.answer(requests, branches=branches) for answer in batch]
-        if len(answers) == 1 and answers[0].failure and is_one_sample(inputs):
-            place = "" if requests.places[0] in answers[0].failure else requests.places[0]
-            raise DataError([Problem(place, answers[0].failure)])
-        return Answers(answers, self.list_columns(branches=branches))
+        answers = [answer for batch in self.answer(requests, branches=branches, level=level) for answer in batch]
+        if len(answers) == 1 and (failure := answers[0].failure) and is_one_sample(inputs):
+            raise DataError([Problem("" if requests.places[0] in failure else requests.places[0], failure)])
+        return Answers(answers, self.list_columns(branches=branches, level=level))
 
-    def stream(self, window: float | None = 3.0, *, rates: Mapping[str, float] | None = None) -> LiveStream:
+    def stream(
+        self,
+        window: float | None = 3.0,
+        *,
+        rates: Mapping[str, float] | None = None,
+        pixel_aspect: float | Fraction = 1,
+    ) -> LiveStream:
         """Makes a stream that takes what a camera, a microphone and sensors give, see `LiveStream`."""
-        return LiveStream(self, window, rates=rates)
+        return LiveStream(self, window, rates=rates, pixel_aspect=pixel_aspect)
 
     def timeline(
         self,
@@ -181,18 +194,24 @@ class Predictor:
             raise DataError([Problem("inputs", "hold no sample")])
         return Requests(found, self.inputs, self.recipe, batch_size=batch_size, budget=budget, workers=workers)
 
-    def answer(self, requests: Requests, *, branches: bool = False, start: int = 0) -> Iterator[list[Answer]]:
+    def answer(
+        self, requests: Requests, *, branches: bool = False, start: int = 0, level: float | None = None
+    ) -> Iterator[list[Answer]]:
         """Answers batch by batch, so that memory does not grow with the number of samples.
 
         Args:
             requests: What `request` planned.
             branches: Answer by every trained branch as well.
             start: The batch to begin with.
+            level: See `predict`.
         """
+        if level is not None:
+            for branch in self.branches.names[:-1] if branches else (self.main,):
+                self.calibrator.require_level(branch, level)
         for batch in requests.read(start):
-            yield self.answer_batch(batch, branches=branches)
+            yield self.answer_batch(batch, branches=branches, level=level)
 
-    def answer_batch(self, batch: Batch, *, branches: bool = False) -> list[Answer]:
+    def answer_batch(self, batch: Batch, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Answers to a batch; where the network cannot take one of its samples, to each by itself."""
         try:
             said = self.say(batch)
@@ -201,8 +220,12 @@ class Predictor:
                 remarks, _ = batch.said.get(batch.sample_ids[0], ((), ""))
                 problems = getattr(error, "problems", ()) or [Problem("", str(error))]
                 return [Answer(batch.sample_ids[0], notes=remarks, failure=describe_problems(problems))]
-            return [answer for one in _split(batch) for answer in self.answer_batch(one, branches=branches)]
-        return self.describe(batch, said, branches=branches)
+            return [
+                answer
+                for one in split_batch(batch)
+                for answer in self.answer_batch(one, branches=branches, level=level)
+            ]
+        return self.describe(batch, said, branches=branches, level=level)
 
     def say(self, batch: Batch) -> Said:
         """Computes what the networks say of a batch."""
@@ -219,82 +242,26 @@ class Predictor:
                 distribute(heads.find, self.branches, collect_scores(self.branches, [output]), present)
                 for heads, output in zip(self._heads, outputs, strict=True)
             ]
-        return Said(each[0] if len(each) == 1 else average_networks(each), present)
+        return Said(each[0] if len(each) == 1 else average_networks(each), present, outputs[0].features)
 
-    def describe(self, batch: Batch, said: Said, *, branches: bool = False) -> list[Answer]:
+    def describe(self, batch: Batch, said: Said, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Describes what is said of a batch as records."""
-        main = self.main
-        spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
-        by_branch = {branch: self._describe_branch(of) for branch, of in said.distributions.items()}
-        masks = {name: mask.tolist() for name, mask in said.present.items()}
-        answers = []
-        for row, name in enumerate(batch.sample_ids):
-            remarks, failure = batch.said.get(name, ((), ""))
-            present = tuple(modality for modality, mask in masks.items() if mask[row])
-            if not failure and not (present and spoken[main][row]):
-                failure = f"holds nothing that the network answers by ({', '.join(self.modalities)})"
-            if failure:
-                answers.append(Answer(name, present=present, notes=remarks, failure=failure))
-                continue
-            others = {
-                branch: {target: of[row] for target, of in described.items()}
-                for branch, described in by_branch.items()
-                if branches and branch != main and spoken[branch][row]
-            }
-            own = {target: of[row] for target, of in by_branch[main].items()}
-            answers.append(Answer(name, own, present, others, remarks))
-        return answers
+        return self._description.describe(batch, said, branches=branches, level=level)
 
-    def list_columns(self, *, branches: bool = False) -> list[str]:
+    def list_columns(self, *, branches: bool = False, level: float | None = None) -> list[str]:
         """Lists the columns of a table of answers, see `Answer.row`."""
-        names = [name for name in self.branches.names if name != "constant"]
-        prefixes = ["", *(f"{name}/" for name in names if branches and name != self.main)]
-        columns = ["id"]
-        for prefix in prefixes:
-            for target in self.targets:
-                head = self.head(target)
-                numbers = () if head.kind != "numbers" or _count_numbers(head) == 1 else range(_count_numbers(head))
-                columns += [] if numbers else [f"{prefix}{target}"]
-                columns += [f"{prefix}{target}.{label}" for label in (*head.classes, *numbers)]
-        return [*columns, "present", "notes", "failure"]
+        return self._description.list_columns(branches=branches, level=level is not None)
 
-    def _describe_branch(self, said: Mapping[str, Tensor]) -> dict[str, list[TargetAnswer]]:
-        described = {}
-        for target, values in said.items():
-            head = self.head(target)
-            predicted, rows = head.predict(values).tolist(), values.double().tolist()
-            described[target] = [
-                TargetAnswer(
-                    _describe_value(head, value), dict(zip(head.classes, row, strict=False)) if head.classes else {}
-                )
-                for value, row in zip(predicted, rows, strict=True)
-            ]
-        return described
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the networks into a new folder for others, see `write_publication`."""
+        write_publication(self, expand_path(folder))
+
+    def push_to_hub(self, repository: str, *, public: bool = False, token: str | None = None) -> str:
+        """Sends them to ``owner/name`` (or ``owner/name@branch``) of the hub, see `upload`; returns the commit."""
+        return publish(self, f"{SCHEME}{repository.removeprefix(SCHEME)}", public=public, token=token)
 
     def autocast(self) -> AbstractContextManager[object]:
         """Computes in the precision of the predictor."""
         if self.precision == "32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-def _describe_value(head: LossHead, value: Any) -> Value:
-    """Describes a prediction in the words of the target."""
-    if head.kind == "classes":
-        return head.classes[int(value)]
-    values = value if isinstance(value, list) else [value]
-    if head.kind == "labels":
-        return tuple(label for label, on in zip(head.classes, values, strict=True) if on)
-    return float(values[0]) if len(values) == 1 else tuple(map(float, values))
-
-
-def _count_numbers(head: LossHead) -> int:
-    return head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
-
-
-def _split(batch: Batch) -> Iterator[Batch]:
-    """Yields a batch of each sample."""
-    values = {name: packed.unbind() for name, packed in batch.inputs.items()}
-    for row, name in enumerate(batch.sample_ids):
-        inputs = {modality: Jagged.from_list([of[row]]) for modality, of in values.items()}
-        yield Batch(inputs, {}, (name,), said={name: batch.said[name]} if name in batch.said else {})

@@ -16,6 +16,7 @@ from fusionkit.data.recordings.search import describe_problems
 from fusionkit.data.transforms.chain import build_transforms, find_whole_numbers
 from fusionkit.errors import DataError
 from fusionkit.interfaces import Batch
+from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.records.inputs import Inputs
 
 
@@ -136,3 +137,11 @@ class _Readable(Samples):
         """Makes the sample in place of one that cannot be used."""
         remarks = self._recordings.take_remarks(index)
         return Sample(self._recordings.rows[index].id, {}, {}, remarks=remarks, failure=reason)
+
+
+def split_batch(batch: Batch) -> Iterator[Batch]:
+    """Yields a batch of each sample."""
+    values = {name: packed.unbind() for name, packed in batch.inputs.items()}
+    for row, name in enumerate(batch.sample_ids):
+        inputs = {modality: Jagged.from_list([of[row]]) for modality, of in values.items()}
+        yield Batch(inputs, {}, (name,), said={name: batch.said[name]} if name in batch.said else {})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -135,6 +136,30 @@ def multiply_present(distributions: Mapping[str, Tensor], present: Mapping[str, 
         pooled = (average_present(logs, present) - average_present(absent, present)).sigmoid()
     anyone = torch.stack([present[name] for name in distributions]).any(dim=0)
     return pooled.masked_fill(~anyone[:, None], 0.0)
+
+
+class HeadCopies:
+    """Copies of a network's loss heads on the CPU, where distributions are computed as in evaluation."""
+
+    def __init__(self, network: FusionModel, branches: TrainedBranches) -> None:
+        self.targets = network.targets
+        self._copies = {
+            (target, owner): copy.deepcopy(network.head(target, owner)).cpu()
+            for target in network.targets
+            for owner in (None, *branches.unimodal)
+        }
+
+    def find(self, target: str, owner: str | None) -> LossHead:
+        """Returns the head of a target, and of a modality or the fused branch."""
+        return self._copies[target, owner]
+
+
+def average_networks(each: Sequence[ByBranch]) -> ByBranch:
+    """Returns the mean of what several networks say."""
+    return {
+        branch: {target: torch.stack([of[branch][target] for of in each]).mean(dim=0) for target in targets}
+        for branch, targets in each[0].items()
+    }
 
 
 def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:

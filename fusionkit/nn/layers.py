@@ -168,7 +168,7 @@ def masked_softmax(
     """
     if all(mask is None for mask in present):
         return logits.softmax(dim=1)
-    everyone = logits.new_ones(len(logits), dtype=torch.bool)
+    everyone = logits.new_ones(logits.shape[0], dtype=torch.bool)
     here = torch.stack([everyone if mask is None else mask for mask in present], dim=1)
     nothing = ~here.any(dim=1, keepdim=True)
     return torch.where(nothing, 0.0, logits).masked_fill(~(here | nothing), float("-inf")).softmax(dim=1)

@@ -172,7 +172,7 @@ def test_the_shell_completes_commands_and_shipped_recipes_without_torch(words: s
     assert set(ended.stdout.split()) == completed
 
 
-COMPUTING = ("train", "experiment", "evaluate", "verify", "diagnose", "stress", "compare", "check", "demo")
+COMPUTING = ("train", "experiment", "evaluate", "calibrate", "verify", "diagnose", "stress", "compare", "check", "demo")
 
 
 @pytest.mark.parametrize("name", COMPUTING)
@@ -376,6 +376,8 @@ def test_every_mistake_of_a_recipe_is_reported_at_once_without_a_traceback(
         (("train", "quickstart/recepi", "--out", "x"), "did you mean 'quickstart/recipe'"),
         (("train", "quickstart/recipe"), "--out"),
         (("evaluate", "nowhere"), "nowhere: is no run"),
+        (("calibrate", "nowhere"), "nowhere: is no run"),
+        (("share", "nowhere"), "give either --out FOLDER, or --to hf://owner/name"),
         (("verify", "nowhere"), "nowhere"),
         (("experiment", "nowhere", "--out", "x"), "shipped recipes"),
         (("list", "encodes"), "did you mean 'encoder'?"),

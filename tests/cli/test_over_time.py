@@ -18,7 +18,7 @@ from written_films import steps, tone, write_film, write_sound
 
 import fusionkit
 from fusionkit.cli import main
-from fusionkit.cli.over_time.view import draw_bars
+from fusionkit.cli.trained.view import draw_bars
 from fusionkit.data.live.devices import Clock, Device, Signal
 from fusionkit.data.live.lines import read_lines
 from fusionkit.data.live.mailbox import Mailbox, Reading
@@ -98,6 +98,20 @@ def test_without_files_it_is_printed_and_with_json_it_is_data(command: Command, 
     rows = json.loads(out)
     assert [row["time"] for row in rows] == [0.6, 1.216]
     assert set(rows[0]["targets"]["mood"]["probabilities"]) == {"calm", "happy", "sad"}
+
+
+def test_predict_answers_over_time_when_it_is_asked_to(command: Command, film: Path, tmp_path: Path) -> None:
+    status, out, _ = command("predict", "run", str(film), "--every", "0.6", "--json")
+    assert status == 0
+    assert json.loads(out) == json.loads(command("timeline", "run", str(film), "--every", "0.6", "--json")[1])
+
+    status, out, _ = command("predict", "run", str(film), "--vtt", str(tmp_path / "said.vtt"))
+    assert (status, (tmp_path / "said.vtt").exists()) == (0, True)
+    status, _, err = command("predict", "run", str(film), "--window", "3", "--batch-size", "4")
+    assert (status, err) == (
+        2,
+        "fusionkit: --batch-size: means nothing for answers over time, which are of one sample\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,6 +247,19 @@ def test_lines_have_the_times_of_their_own_clock() -> None:
         'line 4: is no object; a row is {"t": 0.1, "motion": [...]}; passed over',
         'line 5: holds no modality; a row is {"t": 0.1, "motion": [...]}; passed over',
     ]
+
+
+def test_a_line_that_is_waited_for_long_is_told() -> None:
+    told, stop = list[str](), Event()
+    lines = ['{"t": 1000, "motion": [1]}', '{"t": 61000, "motion": [1]}']
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        stop.set()
+
+    list(read_lines(lines, {"motion": InputModality(shape=[1], rate=20.0)}, Clock(), stop, tell))
+
+    assert told == ["line 2: by its t it comes in 60,000 s, and is waited for; t are seconds"]
 
 
 def test_lines_without_times_follow_each_other_at_their_rate() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,19 @@ def test_red_green_and_blue_of_a_camera_are_what_a_film_shows(tmp_path: Path) ->
     expected = prepare_clip(Clip(film, None), spec, Center()).tensors["video"]
     assert found.shape == expected.shape == (6, 3, 16, 16)
     assert (found.int() - expected.int()).abs().max() <= 3
+
+
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
+    ramp = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, :, None] * 3, (48, 64, 3))
+    film = write_film(tmp_path / "film.mp4", [ramp] * 3, aspect=Fraction(3, 2))
+    spec, frames = film_spec(), read_frames(film)
+
+    stream = PictureStream(spec, Center(), 10.0, aspect=Fraction(3, 2))
+    found = torch.cat([crops for _, crops in stream.push(frames, 0.0)])
+
+    assert found.equal(prepare_clip(Clip(film, None), spec, Center()).tensors["video"])
+    square = torch.cat([crops for _, crops in PictureStream(spec, Center(), 10.0).push(frames, 0.0)])
+    assert not found.equal(square)
 
 
 def test_late_frames_are_repeated_and_long_gaps_are_gaps() -> None:

@@ -347,7 +347,9 @@ def test_a_fold_that_there_is_not_is_told_with_the_run_and_its_recipe(tmp_path):
             command(run.path, device="cpu")
 
 
-def test_figures_of_a_later_version_are_kept_and_nothing_is_computed(tmp_path, capsys):
+def test_figures_of_a_later_version_are_kept_and_nothing_is_computed(tmp_path, capsys, monkeypatch):
+    for computed in ("robustness.curves.stress_run", "card.make_card"):
+        monkeypatch.setattr(f"fusionkit.evaluation.{computed}", lambda *_, **__: pytest.fail("it is computed"))
     run = drawn_run(tmp_path / "run")
     for file in (run.stress_file, run.card_file, run.diagnosis_file):
         file.write_text('{"format": 99}')
@@ -409,7 +411,7 @@ def test_every_column_of_an_experiment_has_its_curve_and_its_mean_at_level_0(exp
         ),
         (
             lambda of: of | {"columns": [each | {"branch": "voice"} for each in of["columns"]]},
-            "it names the branch 'voice', and the run .* has motion",
+            "it names the branch 'voice', and the run .* has fused, motion",
         ),
     ],
 )

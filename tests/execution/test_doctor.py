@@ -180,7 +180,10 @@ def test_the_doctor_starts_where_no_package_of_others_can_be_imported_and_every_
 
 def test_every_package_that_is_declared_is_looked_at() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = {extra: project["optional-dependencies"][extra] for extra in ("faces", "parquet", "torchjd", "serve")}
+    extras = {
+        extra: project["optional-dependencies"][extra]
+        for extra in ("export", "faces", "hub", "parquet", "torchjd", "serve")
+    }
     wanted = {(each.split(">")[0].split("[")[0].split("=")[0], "") for each in project["dependencies"]}
     wanted |= {(each.split(">")[0].split("[")[0], extra) for extra, of in extras.items() for each in of}
 

@@ -639,6 +639,17 @@ def test_files_that_are_not_an_experiments_own_are_never_removed(tmp_path, monke
     assert {name: (tmp_path / name).read_text() for name in mine} == mine
 
 
+def test_a_copy_of_another_targets_results_is_neither_reported_nor_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr("fusionkit.experiments.result_files.draw_figures", lambda *_: None)
+    write_results(results_of_targets("mood", 1), tmp_path)
+    shutil.copy(tmp_path / "results.json", tmp_path / "results.age.json")
+
+    assert [each.part for each in ExperimentFolder.open_targets(tmp_path)] == [""]
+    write_results(results_of_targets("mood", 2), tmp_path)
+
+    assert (tmp_path / "results.age.json").is_file()
+
+
 @pytest.mark.parametrize("damage", ["", "my notes", '{"target": "age"}', "{}"])
 def test_damaged_results_of_a_target_are_told_and_kept(tmp_path, monkeypatch, damage):
     monkeypatch.setattr("fusionkit.experiments.result_files.draw_figures", lambda *_: None)

@@ -42,17 +42,8 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
         return
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
-    if results.get("kind") in (
-        "preparation",
-        "demonstration",
-        "diagnosis",
-        "peers",
-        "comparison",
-        "scaling",
-        "fuzz",
-        "timeline",
-        "serving",
-    ):
+    scripts = ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling", "calibration", "fuzz")
+    if results.get("kind") in (*scripts, "timeline", "export", "serving"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
@@ -107,6 +98,28 @@ def test_what_is_said_of_scaling_a_target_was_measured_in_three_folds():
     assert all(len(of["by_fold"]) == len(results["folds"]) == 3 for of in (own, scaled, constant))
     assert scaled["mae"] < constant["mae"] < own["mae"]
     assert scaled["accuracy"] > own["accuracy"]
+
+
+def test_what_is_said_of_the_coverage_of_sets_was_measured():
+    results = json.loads((ROOT / "benchmarks" / "results" / "calibration.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "how_to" / "calibrate.md").read_text(encoding="utf-8")
+    for of in results["cases"].values():
+        everything, before = of["subsets"]["all"], of["as_trained"]
+        assert everything["low"] > of["level"]
+        assert (
+            f"| {100 * of['level']:.0f} % | {100 * everything['coverage']:.1f} % | {everything['size']:.2f} of" in page
+        )
+        assert f"| {100 * before['coverage']:.1f} % | {before['size']:.2f} |" in page
+        assert f"{of['nll'][0]:.3f} to {of['nll'][1]:.3f}" in page
+    made, speech = results["cases"]["synthetic"], results["cases"]["action_units"]
+    own = [100 * held["coverage"] for name, held in made["subsets"].items() if name != "all"]
+    assert f"{min(own):.1f} to {max(own):.1f} %" in page
+    alone = speech["subsets"]["action_units"]
+    assert alone["runs_with_a_threshold_of_their_own"] == 0
+    assert f"{100 * alone['coverage']:.0f} % of them are covered" in page
+    by_fold = [100 * run["held"]["all"]["coverage"]["value"] for run in speech["runs"]]
+    assert f"{min(by_fold):.1f} and {max(by_fold):.1f} % are covered" in page
+    assert f"{100 * speech['ece'][0]:.1f} to {100 * speech['ece'][1]:.1f} %" in page
 
 
 def test_what_is_said_of_damaged_files_was_tried_by_the_tests_that_are_there():

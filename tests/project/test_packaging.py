@@ -71,10 +71,12 @@ NOT_NAMED_AS_IMPORTED = {
     "torchjd": "torchjd",
     "pyarrow": "pyarrow",
     "pandas": "pandas",
-}  # may not be installed
+    "onnxruntime": "onnxruntime",
+    "onnx": "onnx",
+}
 HOMES = packages_distributions()
-IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard"}
-FOR_USERS = ("parquet", "tables", "faces", "torchjd", "serve")
+IMPORTED_BY_TORCH = {"tensorboard": "torch.utils.tensorboard", "onnxscript": "torch.onnx"}
+FOR_USERS = ("parquet", "tables", "faces", "hub", "torchjd", "export", "serve")
 #: Rooms whose modules import an extra at once: nothing but a command imports them, and says what is missing.
 ROOMS_OF_EXTRAS = ("fusionkit/serving/",)
 
@@ -131,7 +133,8 @@ def test_what_is_imported_is_declared_and_an_extra_is_imported_where_it_is_used(
     [("tests", ["test"]), ("examples", ["examples"]), ("docs", ["docs"]), ("benchmarks", ["test"])],
 )
 def test_tests_examples_and_benchmarks_import_what_their_extras_bring(folder: str, extras: list[str]) -> None:
-    beside = {"rows", *(path.stem for path in (ROOT / "benchmarks").rglob("*.py"))}  # of a folder put on the path
+    # Of folders that are put on the path.
+    beside = {"rows", *(path.stem for of in ("benchmarks", "docs") for path in (ROOT / of).rglob("*.py"))}
 
     assert not [each for each in undeclared(folder, declared(*extras)) if top(each.split(": ")[1]) not in beside]
 

@@ -6,10 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from threading import Event
 from typing import Any, Literal
 
+from fusionkit.data.films.frames import read_pixel_aspect
 from fusionkit.data.readers.decoder import SELF_CONTAINED
 from fusionkit.errors import DataError, Problem
 
@@ -94,6 +96,11 @@ class Device:
             return float(self._stream.codec_context.sample_rate)
         stated = float(self._stream.average_rate or self._stream.base_rate or 0)
         return stated if 0 < stated <= 1000 else 30.0
+
+    @property
+    def pixel_aspect(self) -> Fraction:
+        """The width of a camera's pixels by their height."""
+        return read_pixel_aspect(self._stream) if self.kind == "camera" else Fraction(1)
 
     def read(self, clock: Clock, stop: Event) -> Iterator[Signal]:
         """Yields frames as they come, until there are no more.

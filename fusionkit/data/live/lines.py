@@ -11,6 +11,9 @@ from fusionkit.data.live.devices import Clock, Signal, Tell, wait_until
 from fusionkit.errors import suggest_names
 from fusionkit.storage.records.inputs import InputModality
 
+_FAR = 10.0
+"""Seconds that a line may lie ahead without a word: one in milliseconds would be waited for for hours."""
+
 _LONGEST = 1_000_000
 """Characters of a line."""
 
@@ -51,6 +54,8 @@ def read_lines(
         else:
             begin = begin or (clock.now(), stamp)
             at = begin[0] + stamp - begin[1]
+        if at - clock.now() > _FAR:
+            tell(f"{origin}: by its t it comes in {at - clock.now():,.0f} s, and is waited for; t are seconds")
         wait_until(at, clock, stop)
         for modality, elements in row.items():
             ends[modality] = at + _measure_seconds(elements, modalities[modality])

@@ -22,7 +22,6 @@ FILLED_SECONDS = 0.5
 """Time without elements that is filled as in films, frames by the last one, sound by silence; longer is a gap."""
 
 _NEARLY = 1e-3  # elements
-_SQUARE = Fraction(1)
 
 Block = tuple[float, Tensor]
 """Elements that follow each other at their rate, and the seconds of the first."""
@@ -39,15 +38,23 @@ class PictureStream:
         spec: How films are prepared.
         detector: What finds the faces.
         rate: Frames per second of the camera; the training's when left out.
+        aspect: The width of its pixels by their height.
     """
 
-    def __init__(self, spec: PrepareSpec, detector: FaceDetector, rate: float | None = None) -> None:
-        self._spec, self._detector = spec, detector
+    def __init__(
+        self,
+        spec: PrepareSpec,
+        detector: FaceDetector,
+        rate: float | None = None,
+        *,
+        aspect: Fraction = Fraction(1),
+    ) -> None:
+        self._spec, self._detector, self._aspect = spec, detector, aspect
         self._rate = spec.frame_rate
         self._period = 1 / (rate or spec.frame_rate)
         self.box: Box | None = None
         self.size: tuple[int, int] | None = None
-        self._read = Reader("image")
+        self._read = Reader("image", aspect=self._aspect)
         self._restart()
 
     def _restart(self) -> None:
@@ -99,7 +106,7 @@ class PictureStream:
         """Begins anew: at the first frame, after a gap, and where the size of frames changes."""
         if size != self.size:
             self._restart()
-            self._read = Reader("image")
+            self._read = Reader("image", aspect=self._aspect)
         self.size, self._origin, self._last = size, None, None
 
     def _count_instants(self, at: float) -> int:
@@ -122,15 +129,15 @@ class PictureStream:
         face = self._spec.face
         if not self._detector.looks:
             if self._cut is None:
-                height, width = find_upright_size(frame)
+                height, width = find_upright_size(frame, self._aspect)
                 nothing = torch.zeros(1, 1, 1, dtype=torch.uint8).expand(height, width, 3)
                 self.box = self._detector.detect(nothing)[0]
-                self._cut = make_cutter(self.box, frame, size=face.size, grey=face.grey, aspect=_SQUARE)
+                self._cut = make_cutter(self.box, frame, size=face.size, grey=face.grey, aspect=self._aspect)
             return tuple(plane.copy() for plane in self._cut(frame))
         if self._cutter is None:
-            height, width = find_upright_size(frame)
+            height, width = find_upright_size(frame, self._aspect)
             self._cutter = Cutter(
-                Box(0.0, 0.0, float(width), float(height)), frame, size=face.size, grey=face.grey, aspect=_SQUARE
+                Box(0.0, 0.0, float(width), float(height)), frame, size=face.size, grey=face.grey, aspect=self._aspect
             )
         return tuple(plane.copy() for plane in self._cutter.read(frame))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class LiveStream:
         window: Seconds that an answer is of; None for all since the last `reset`, which keeps growing.
         rates: By modality, frames or samples per second of its source where these are others than the training's: of
             ``video`` and of sound.
+        pixel_aspect: The width of the camera's pixels by their height; that of most is 1.
 
     Raises:
         ShapeError: The window or a rate is no number above 0, or a rate is of a modality that is not resampled.
@@ -58,8 +60,15 @@ class LiveStream:
     """
 
     def __init__(
-        self, predictor: Predictor, window: float | None = 3.0, *, rates: Mapping[str, float] | None = None
+        self,
+        predictor: Predictor,
+        window: float | None = 3.0,
+        *,
+        rates: Mapping[str, float] | None = None,
+        pixel_aspect: float | Fraction = 1,
     ) -> None:
+        check_seconds("pixel_aspect", float(pixel_aspect), "the width of a pixel by its height")
+        self._aspect = Fraction(pixel_aspect).limit_denominator(1000)
         if window is not None:
             check_seconds("window", window)
         self._predictor, self._windows, self._rates = predictor, make_windows(predictor, window), dict(rates or {})
@@ -169,7 +178,7 @@ class LiveStream:
             spec = self._predictor.recipe.data.prepare or PrepareSpec()
             if self._detector is None:
                 self._detector = build_component(spec.face.detector)
-            self._pictures = PictureStream(spec, self._detector, self._rates.get("video"))
+            self._pictures = PictureStream(spec, self._detector, self._rates.get("video"), aspect=self._aspect)
         return self._pictures
 
     def _find_sound(self, modality: str) -> SoundStream:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import torch
 from einops import repeat
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -75,11 +75,15 @@ class Transformer(Aggregator):
     def forward(self, sequence: Jagged) -> Float[Tensor, "batch out_features"]:
         """Lets every sample's elements attend to each other, and summarises them."""
         elements = sequence.with_values(self.dense(sequence.values))
-        padded = elements.to_padded()
+        return self.summarise_padded(elements.to_padded(), elements.lengths)
+
+    def summarise_padded(
+        self, padded: Float[Tensor, "batch time width"], lengths: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch out_features"]:
+        """Does so with elements that are of the inner width already, and padded."""
         padded = padded + sinusoidal_positions(padded)
-        lengths = elements.lengths
         if self.token is not None:
-            token = repeat(self.token, "width -> batch 1 width", batch=len(padded))
+            token = repeat(self.token, "width -> batch 1 width", batch=padded.shape[0])
             padded = torch.cat([token, padded], dim=1)
             lengths = lengths + 1
         padding = torch.arange(padded.shape[1], device=padded.device) >= lengths[:, None]

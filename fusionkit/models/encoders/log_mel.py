@@ -92,7 +92,10 @@ class LogMel(WaveEncoder):
 
     def describe(self, columns: Tensor) -> Tensor:
         """Takes the logarithm of the power in every mel band."""
-        power = columns.real.square() + columns.imag.square()
+        return self.describe_power(columns.real.square() + columns.imag.square())
+
+    def describe_power(self, power: Tensor) -> Tensor:
+        """Returns the bands of columns whose power is given, ``(..., bins)``."""
         return torch.log((power @ self.filters).clamp(min=self.floor))
 
 

@@ -88,5 +88,8 @@ class Spectrogram(WaveEncoder):
         kept = columns[:, : self.bins]
         if self.scale == "magnitude":
             return kept.abs()
-        power = kept.real.square() + kept.imag.square()
+        return self.describe_power(kept.real.square() + kept.imag.square())
+
+    def describe_power(self, power: Tensor) -> Tensor:
+        """Returns what the scale makes of power, where it is ``power`` or ``log``."""
         return power if self.scale == "power" else torch.log(power.clamp(min=self.floor))

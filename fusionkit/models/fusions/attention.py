@@ -82,7 +82,7 @@ class Attention(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Lets the modalities attend to each other."""
         tokens = self.projections(features)
-        everyone = torch.ones(len(tokens[0]), dtype=torch.bool, device=tokens[0].device)
+        everyone = torch.ones(tokens[0].shape[0], dtype=torch.bool, device=tokens[0].device)
         masks = [present[modality] for modality in self.modalities]
         seen = torch.stack([everyone, *(everyone if mask is None else mask for mask in masks)], dim=1)
         padded = torch.stack([self.token.expand_as(tokens[0]), *tokens], dim=1)

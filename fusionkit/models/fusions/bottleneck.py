@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -97,17 +97,24 @@ class Bottleneck(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Lets every sequence attend to itself and to the bottleneck."""
         assert sequences is not None
+        pairs = zip(self.modalities, self.tokens, strict=True)
+        return self.attend([tokens(sequences[name], present[name]) for name, tokens in pairs], present)
+
+    def attend(
+        self, given: Sequence[tuple[Tensor, Tensor]], present: Mapping[str, Bool[Tensor, " batch"] | None]
+    ) -> Float[Tensor, "batch out_features"]:
+        """Does so with tokens ``(batch, time, width)`` and the mask of those that count, by modality in order."""
         states, padding = [], []
-        for name, tokens, first in zip(self.modalities, self.tokens, self.class_tokens, strict=True):
-            elements, valid = tokens(sequences[name], present[name])
-            always = valid.new_ones(len(valid), 1)
-            start = repeat(first, "width -> batch 1 width", batch=len(elements))
+        batch = given[0][0].shape[0]  # `len` would be a constant in an exported graph
+        for (elements, valid), first in zip(given, self.class_tokens, strict=True):
+            always = valid.new_ones(batch, 1)
+            start = repeat(first, "width -> batch 1 width", batch=batch)
             states.append(torch.cat([start, elements], dim=1))
             # The class token stands first and the bottleneck last; both are there even for an absent modality.
             padding.append(~torch.cat([always, valid, always.expand(-1, len(self.bottleneck))], dim=1))
         masks = [present[name] for name in self.modalities]
-        weights = masked_softmax(states[0].new_zeros(len(states[0]), len(states)), masks)
-        shared: Tensor = repeat(self.bottleneck, "tokens width -> batch tokens width", batch=len(states[0]))
+        weights = masked_softmax(states[0].new_zeros(batch, len(states)), masks)
+        shared: Tensor = repeat(self.bottleneck, "tokens width -> batch tokens width", batch=batch)
         for depth in range(self.depth):
             bent = []
             for place, state in enumerate(states):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from typing import Annotated
 
@@ -104,7 +104,12 @@ class CrossAttention(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Lets every sequence attend to the others and to itself."""
         assert sequences is not None
-        given = [self._read_tokens(place, sequences[name], present[name]) for place, name in enumerate(self.modalities)]
+        pairs = zip(self.modalities, self.tokens, strict=True)
+        return self.attend([tokens(sequences[name], present[name]) for name, tokens in pairs])
+
+    def attend(self, read: Sequence[Tokens]) -> Float[Tensor, "batch out_features"]:
+        """Does so with tokens ``(batch, time, width)`` and the mask of those that count, by modality in order."""
+        given = [self._stand_in(place, *of) for place, of in enumerate(read)]
         enriched: list[list[Tensor]] = [[] for _ in given]
         for (target, source), crossing in zip(self.ways, self.crossings, strict=True):
             enriched[target].append(crossing(given[target][0], *given[source]))
@@ -112,12 +117,11 @@ class CrossAttention(Fusion):
         for states, (_, padding), transformer in zip(enriched, given, self.transformers, strict=True):
             outputs = transformer(torch.cat(states, dim=2), src_key_padding_mask=padding)
             final = (~padding).sum(dim=1) - 1
-            last.append(outputs[torch.arange(len(outputs), device=outputs.device), final])
+            last.append(outputs[torch.arange(outputs.shape[0], device=outputs.device), final])
         return torch.cat(last, dim=1)
 
-    def _read_tokens(self, place: int, sequence: Jagged, present: Tensor | None) -> Tokens:
-        """Returns the tokens of a modality; those of an absent one are a single learned token."""
-        tokens, valid = self.tokens[place](sequence, present)
+    def _stand_in(self, place: int, tokens: Tensor, valid: Tensor) -> Tokens:
+        """Returns the tokens and the mask of padding; the tokens of an absent modality are a single learned one."""
         nothing = ~valid.any(dim=1)
         first = torch.arange(tokens.shape[1], device=tokens.device) == 0
         stands_in = nothing[:, None] & first

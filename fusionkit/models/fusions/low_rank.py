@@ -66,5 +66,5 @@ class LowRank(Fusion):
         products = []
         for modality, factor in zip(self.modalities, self.factors, strict=True):
             feature = features[modality]
-            products.append(torch.cat([feature, feature.new_ones(len(feature), 1)], dim=1) @ factor)
+            products.append(torch.cat([feature, feature.new_ones(feature.shape[0], 1)], dim=1) @ factor)
         return torch.stack(products).prod(dim=0).sum(dim=0) + self.bias

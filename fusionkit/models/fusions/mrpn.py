@@ -92,13 +92,13 @@ class Mrpn(Fusion):
             assert sequences is not None
             sequences = {name: sequences[name].with_values(bend(sequences[name].values)) for name, bend in pairs}
         else:
-            features = {name: _bend(bend, features[name], present[name]) for name, bend in pairs}
+            features = {name: bend_feature(bend, features[name], present[name]) for name, bend in pairs}
         extra = {"sequences": sequences} if self.fusion.reads_sequences else {}
         fused: Tensor = self.fusion(features, present, **extra)
         return fused
 
 
-def _bend(perceptron: nn.Module, feature: Tensor, present: Tensor | None) -> Tensor:
+def bend_feature(perceptron: nn.Module, feature: Tensor, present: Tensor | None) -> Tensor:
     """Corrects a feature; rows that are absent stay as they are."""
     bent: Tensor = perceptron(feature, present)
     return bent if present is None else torch.where(present[:, None], bent, feature)

@@ -78,7 +78,7 @@ class TensorFusion(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Multiplies out."""
         first = features[self.modalities[0]]
-        one = first.new_ones(len(first), 1)
+        one = first.new_ones(first.shape[0], 1)
         product = one
         for modality, project in zip(self.modalities, self.projections, strict=True):
             factor = torch.cat([project(features[modality]), one], dim=1)

@@ -59,6 +59,6 @@ class WeightedSum(Fusion):
     ) -> Float[Tensor, "batch out_features"]:
         """Projects, weighs and adds."""
         projected = torch.stack(self.projections(features), dim=1)
-        logits = self.logits.expand(len(projected), -1)
+        logits = self.logits.expand(projected.shape[0], -1)
         weights = masked_softmax(logits, [present[modality] for modality in self.modalities])
         return (weights[:, :, None] * projected).sum(dim=1)

@@ -94,7 +94,7 @@ class Ordinal(ClassHead):
 
     def distribution(self, scores: Float[Tensor, "batch out_features"]) -> Float[Tensor, "batch _"]:
         """Returns the probabilities of the classes: differences of the cumulative ones."""
-        ones = scores.new_ones(len(scores), 1)
+        ones = scores.new_ones(scores.shape[0], 1)
         above = torch.cat([ones, scores.sigmoid(), torch.zeros_like(ones)], dim=1)
         return above[:, :-1] - above[:, 1:]
 

@@ -12,7 +12,7 @@ from fusionkit.storage.records.document import Part
 
 
 class Environment(Part):
-    """What a result must carry to be made again; what an earlier version did not write is empty.
+    """The environment that a result must carry to be made again; an earlier version wrote less of it.
 
     Args:
         device: Where it was computed.

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.over_time.files import EveryOption, WindowOption
-from fusionkit.cli.over_time.view import open_view
-from fusionkit.cli.predict import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption
+from fusionkit.cli.trained.files import EVERY, WINDOW, EveryOption, WindowOption
+from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.view import open_view
 
 if TYPE_CHECKING:
     from fusionkit.data.live.devices import Clock, Device, Kind
@@ -45,8 +45,8 @@ def live(
     microphone: Annotated[
         str | None, typer.Option("--microphone", metavar="NAME", help="A microphone, file or address; 'none' for none.")
     ] = None,
-    every: EveryOption = 0.2,
-    window: WindowOption = 3.0,
+    every: EveryOption = EVERY,
+    window: WindowOption = WINDOW,
     seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="Stop after so long.")] = None,
     variant: VariantOption = None,
     fold: FoldOption = None,
@@ -71,7 +71,9 @@ def live(
     with say_when_stopped(goes_on=False):
         predictor = load(run, variant=variant, fold=fold, seed=seed, branch=branch, plugins=tuple(plugins or ()))
         devices = open_devices(predictor, camera, microphone)
-        stream = predictor.stream(window, rates={each.modality: each.rate for each in devices})
+        aspect = next((each.pixel_aspect for each in devices if each.kind == "camera"), 1)
+        rates = {each.modality: each.rate for each in devices}
+        stream = predictor.stream(window, rates=rates, pixel_aspect=aspect)
         clock = Clock()
         with open_view(as_json=as_json) as view:
             session = LiveSession(stream, every, clock, view.tell)

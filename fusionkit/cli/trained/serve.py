@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.predict import BranchOption, FoldOption, SeedOption, VariantOption
-from fusionkit.cli.serving.limits import (
+from fusionkit.cli.terminal.output import DeviceOption, TrustOption
+from fusionkit.cli.trained.limits import (
     BatchOption,
     MegabytesOption,
     PatienceOption,
@@ -19,7 +19,7 @@ from fusionkit.cli.serving.limits import (
     WaitingOption,
     WorkOption,
 )
-from fusionkit.cli.terminal.output import DeviceOption, TrustOption
+from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "httptools", "websockets", "python_multipart")
 """Packages of the extra ``serve``."""

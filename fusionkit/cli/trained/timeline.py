@@ -7,22 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionkit.cli.over_time.files import (
-    EveryOption,
-    FigureOption,
-    OverlayOption,
-    SubtitlesOption,
-    TimelineFiles,
-    WindowOption,
-)
-from fusionkit.cli.predict import (
-    BranchOption,
-    FoldOption,
-    SeedOption,
-    VariantOption,
-    collect_inputs,
-    describe_prediction,
-)
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import (
     DeviceOption,
@@ -31,6 +15,24 @@ from fusionkit.cli.terminal.output import (
     print_json,
     print_paragraph,
     print_table,
+)
+from fusionkit.cli.trained.files import (
+    EVERY,
+    WINDOW,
+    EveryOption,
+    FigureOption,
+    OverlayOption,
+    SubtitlesOption,
+    TimelineFiles,
+    WindowOption,
+)
+from fusionkit.cli.trained.predict import (
+    BranchOption,
+    FoldOption,
+    SeedOption,
+    VariantOption,
+    collect_inputs,
+    describe_prediction,
 )
 
 if TYPE_CHECKING:
@@ -51,8 +53,8 @@ def timeline(
         list[str], typer.Argument(metavar="INPUT...", help="A film or another file, or one sample as MODALITY=FILE ...")
     ],
     *,
-    every: EveryOption = 0.2,
-    window: WindowOption = 3.0,
+    every: EveryOption = EVERY,
+    window: WindowOption = WINDOW,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Receives the answers: .csv or .jsonl.")
     ] = None,

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from fusionkit.cli.predict import describe_prediction
 from fusionkit.cli.terminal.output import open_console
+from fusionkit.cli.trained.predict import describe_prediction
 
 if TYPE_CHECKING:
     from rich.console import Console

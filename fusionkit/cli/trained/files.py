@@ -9,6 +9,9 @@ from typing import Annotated
 
 import typer
 
+EVERY, WINDOW = 0.2, 3.0
+"""Seconds from one answer to the next, and of each, where none are given."""
+
 EveryOption = Annotated[float, typer.Option("--every", help="Seconds from one answer to the next.")]
 WindowOption = Annotated[float, typer.Option("--window", help="Seconds that each answer is of.")]
 FigureOption = Annotated[

@@ -1,1 +1,0 @@
-"""Commands that answer over time: of a whole recording, and live."""

@@ -1,0 +1,74 @@
+"""The command that calibrates a run: probabilities, and sets and intervals that hold the truth as often as said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionkit.cli.terminal.interruption import say_when_stopped
+from fusionkit.cli.terminal.output import (
+    DeviceOption,
+    JsonOption,
+    TrustOption,
+    print_json,
+    print_paragraph,
+    print_table,
+)
+
+if TYPE_CHECKING:
+    from fusionkit.storage.records.calibration import Calibration
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command()(say_when_stopped(goes_on=False)(calibrate))
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run trained with train.select=inner.")],
+    *,
+    level: Annotated[
+        float, typer.Option("--level", help="How often sets and intervals shall hold the truth, between 0 and 1.")
+    ] = 0.9,
+    novelty: Annotated[
+        bool, typer.Option("--novelty/--no-novelty", help="Learn what samples of the training are like, too.")
+    ] = True,
+    plugins: TrustOption = None,
+    device: DeviceOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Calibrate a run: probabilities, and sets that hold the truth as often as said.
+
+    It is learned on the groups that the training set aside, and measured on the test part. What is learned goes to
+    calibration.json in the folder; `fusionkit predict` uses it on request.
+    """
+    from fusionkit.config.trust import allow
+    from fusionkit.evaluation.calibration import calibrate as calibrate_run
+    from fusionkit.storage.calibration_file import locate_calibration
+    from fusionkit.storage.run_folder import RunFolder
+
+    allow(*(plugins or ()))
+    folder = RunFolder.open(run)
+    calibration = calibrate_run(folder, level, novelty=novelty)
+    if as_json:
+        print_json(calibration.plain())
+        return
+    _print_calibration(calibration)
+    typer.echo(f"Everything as data: {locate_calibration(folder)}")
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    from fusionkit.report.text.calibration import headings_of, rows_of, sentences
+
+    for target, of in calibration.branches[calibration.main].items():
+        rows = rows_of(calibration, target)
+        if rows:
+            headings = headings_of(of.kind)
+            what = "intervals" if of.kind == "numbers" else "sets"
+            title = f"Target {target}, {calibration.main}: {what} of level {calibration.level:g} on the test part"
+            print_table(title, headings, [rows], right=range(1, len(headings)))
+            typer.echo()
+    for sentence in sentences(calibration):
+        print_paragraph(sentence)

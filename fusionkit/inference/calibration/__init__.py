@@ -1,0 +1,1 @@
+"""Probabilities, sets and intervals that hold what they say."""

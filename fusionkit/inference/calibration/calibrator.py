@@ -1,0 +1,220 @@
+"""A calibration applied to answers: calibrated probabilities, and sets or intervals of a level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fusionkit.errors import RunError
+from fusionkit.inference.answers import TargetAnswer
+from fusionkit.inference.calibration.conformal import count_needed_groups, find_threshold
+from fusionkit.inference.calibration.novelty import Familiar, find_unfamiliar, read_novelty
+from fusionkit.inference.calibration.temperature import apply_temperature
+from fusionkit.interfaces import LossHead
+from fusionkit.storage.calibration_file import read_calibration
+from fusionkit.storage.records.calibration import CalibratedTarget, Calibration, Learned
+from fusionkit.storage.run_folder import RunFolder
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Calibrated answers to samples.
+
+    Args:
+        probabilities: Calibrated ones; numbers as they are.
+        sets: Of classes and labels, which of them the set of each sample holds.
+        limits: Of numbers, the lower and the upper limits.
+        own: Which samples have a threshold that was learned on samples of the same modalities alone.
+    """
+
+    probabilities: Tensor
+    sets: Tensor | None
+    limits: tuple[Tensor, Tensor] | None
+    own: Tensor
+
+
+def name_subsets(branch: str, present: Mapping[str, Tensor]) -> list[str]:
+    """Names, for every sample, the modalities that a branch answers by: its own, or all that the sample has."""
+    if branch in present:
+        return [branch] * len(present[branch])
+    masks = {name: mask.tolist() for name, mask in present.items()}
+    samples = len(next(iter(present.values())))
+    return ["+".join(name for name, mask in masks.items() if mask[row]) for row in range(samples)]
+
+
+def order_subsets(names: Iterable[str]) -> list[str]:
+    """Orders names of subsets, each once, those of more modalities first."""
+    return sorted(set(names), key=lambda name: (-name.count("+"), name))
+
+
+def refine(of: CalibratedTarget, head: LossHead, said: Tensor, subsets: Sequence[str], level: float) -> Refined:
+    """Makes calibrated probabilities and sets or intervals of what a branch says of samples.
+
+    A set of classes always holds the predicted one: that makes it no smaller than its level asks for, and never empty.
+
+    Args:
+        of: The calibration of the target in the branch.
+        head: The loss head.
+        said: The distribution of each sample.
+        subsets: The modalities of each sample, as `name_subsets` names them.
+        level: The level, which the calibration supports.
+    """
+    learned = {subset: find_learned(of, subset, level) for subset in set(subsets)}
+    thresholds = {subset: find_threshold(each.scores, each.weights, level) for subset, each in learned.items()}
+    threshold = torch.tensor([thresholds[subset] for subset in subsets], dtype=torch.float64)[:, None]
+    own = torch.tensor([learned[subset] is not of.everything for subset in subsets], dtype=torch.bool)
+    if of.kind == "numbers":
+        predicted = head.predict(said).double().reshape(len(said), -1)
+        reach = threshold * torch.tensor(of.spread, dtype=torch.float64)
+        return Refined(said.double(), None, (predicted - reach, predicted + reach), own)
+    temperature = torch.tensor([_find_temperature(of, subset) for subset in subsets], dtype=torch.float64)
+    held = 1 - said.double() <= threshold
+    if of.kind == "classes":
+        held = held.scatter(1, head.predict(said).long()[:, None], True)
+    return Refined(apply_temperature(of.kind, said, temperature), held, None, own)
+
+
+def find_learned(of: CalibratedTarget, subset: str, level: float) -> Learned:
+    """Finds what sets of samples with some modalities are made by: such samples, or all where their groups are few."""
+    own = of.subsets.get(subset)
+    return own if own is not None and own.groups >= count_needed_groups(level) else of.everything
+
+
+class Calibrator:
+    """A calibration in use.
+
+    Args:
+        calibration: What was learned; None of a run that was not calibrated.
+        place: The run, for messages.
+        why_none: Why there is none; where that is left out, the run was not calibrated.
+        familiar: By modality what its features were like in training.
+    """
+
+    def __init__(
+        self,
+        calibration: Calibration | None,
+        place: str,
+        why_none: str = "",
+        familiar: Mapping[str, Familiar] | None = None,
+    ) -> None:
+        self.calibration, self._place, self._familiar = calibration, place, familiar or {}
+        self._why_none = why_none or "was not calibrated; `fusionkit calibrate` does it"
+
+    def require_level(self, branch: str, level: float) -> None:
+        """Refuses a level that the calibration of a branch cannot give.
+
+        Raises:
+            RunError: There is no calibration, none of that branch, the level is none, or there were too few groups.
+        """
+        if self.calibration is None:
+            raise RunError(f"{self._place}: {self._why_none}")
+        refuse_no_level(level)
+        targets = self.calibration.branches.get(branch)
+        if targets is None:
+            known = ", ".join(self.calibration.branches)
+            raise RunError(f"{self._place}: the branch {branch!r} is not calibrated; calibrated: {known}")
+        groups = min(of.everything.groups for of in targets.values())
+        if groups < count_needed_groups(level):
+            highest = math.floor(1000 * groups / (groups + 1)) / 1000
+            message = f"sets of level {level:g} need a calibration on {count_needed_groups(level)} groups"
+            raise RunError(f"{self._place}: {message}, this one had {groups}; the highest level is {highest:g}")
+
+    def refine_answers(
+        self,
+        head: LossHead,
+        answers: Sequence[TargetAnswer],
+        said: Tensor,
+        *,
+        branch: str,
+        target: str,
+        present: Mapping[str, Tensor],
+        level: float,
+    ) -> list[TargetAnswer]:
+        """Returns answers with calibrated probabilities, and with sets or intervals.
+
+        Args:
+            head: The loss head of the target.
+            answers: The answers.
+            said: The distributions that they were made of.
+            branch: The branch that answers.
+            target: The target.
+            present: By modality, which samples have it.
+            level: The level, see `require_level`.
+        """
+        refined = refine(self._find(branch, target), head, said, name_subsets(branch, present), level)
+        if refined.limits is not None:
+            limits = zip(*(side.tolist() for side in refined.limits), strict=True)
+            return [
+                replace(answer, interval=tuple(zip(low, high, strict=True)))
+                for answer, (low, high) in zip(answers, limits, strict=True)
+            ]
+        masks = torch.zeros_like(said) if refined.sets is None else refined.sets
+        return [
+            replace(
+                answer,
+                probabilities=dict(zip(head.classes, row, strict=True)),
+                set=tuple(name for name, held in zip(head.classes, mask, strict=True) if held),
+            )
+            for answer, row, mask in zip(answers, refined.probabilities.tolist(), masks.tolist(), strict=True)
+        ]
+
+    def remark(
+        self, branch: str, present: Mapping[str, Tensor], features: Mapping[str, Tensor], level: float | None
+    ) -> list[tuple[str, ...]]:
+        """Says of every sample which sets were learned on other modalities as well, and where it is unlike all others.
+
+        Args:
+            branch: The branch that answers.
+            present: By modality, which samples have it.
+            features: By modality, the normalised features.
+            level: The level; nothing is said where none is asked for.
+        """
+        if self.calibration is None or level is None:
+            return [()] * len(next(iter(present.values())))
+        remarks, targets = list[tuple[str, ...]](), self.calibration.branches[branch].items()
+        strange = find_unfamiliar(self._familiar, features, present)
+        for subset, modalities in zip(name_subsets(branch, present), strange, strict=True):
+            of_all = [target for target, of in targets if find_learned(of, subset, level) is of.everything]
+            said = [f"{', '.join(of_all)}: calibrated over all modalities together, not for {subset} alone"] * bool(
+                of_all
+            )
+            said += [f"{name}: unlike the training, farther than every sample set aside" for name in modalities]
+            remarks.append(tuple(said))
+        return remarks
+
+    def _find(self, branch: str, target: str) -> CalibratedTarget:
+        if self.calibration is None or target not in self.calibration.branches.get(branch, {}):
+            raise RunError(f"{self._place}: {target} is not calibrated in the branch {branch!r}; calibrate it again")
+        return self.calibration.branches[branch][target]
+
+
+def find_calibrator(runs: Sequence[RunFolder]) -> Calibrator:
+    """Finds the calibration of a run; several together have none.
+
+    Raises:
+        RunError: It is damaged, or of other weights.
+    """
+    if len(runs) > 1:
+        why = "several networks answer together, whose mean nobody calibrated; load one run by fold and seed"
+        return Calibrator(None, str(runs[0].path), why)
+    return Calibrator(read_calibration(runs[0]), str(runs[0].path), familiar=read_novelty(runs[0]))
+
+
+def refuse_no_level(level: float) -> None:
+    """Refuses a level that is no share.
+
+    Raises:
+        RunError: It is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise RunError(f"level {level:g}: is no share between 0 and 1, such as 0.9")
+
+
+def _find_temperature(of: CalibratedTarget, subset: str) -> float:
+    own = of.subsets.get(subset)
+    temperature = own.temperature if own is not None and own.temperature is not None else of.everything.temperature
+    return 1.0 if temperature is None else temperature
