@@ -69,6 +69,7 @@ def make_server(
         ws_per_message_deflate=False,
         lifespan="on",
         log_config=None,
+        log_level="error",  # what strangers send wrongly is counted, and would fill a log
         access_log=False,
         server_header=False,
         proxy_headers=False,

@@ -216,3 +216,11 @@ def test_a_client_that_says_nothing_is_sent_away(sensors: Served) -> None:
     ):
         assert read_answers(socket) == []
     assert socket.close_code == 1008
+
+
+def test_a_stop_ends_streams_at_once_and_says_so(sensors: Served) -> None:
+    with served(sensors.predictor) as running, open_stream(running) as socket:
+        read(socket)
+        running.stop()
+        assert read_answers(socket) == []
+        assert socket.close_code == 1012
