@@ -208,10 +208,8 @@ def _fuzz(results: dict[str, Any], name: str, generated: Path) -> list[str]:
 def _serving(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     """The throughput of a server beside direct calls with the same batches, by the number of its clients."""
     columns = ("clients", "samples of a batch", "requests a second", "of direct calls", "of their processor time")
-    lines = [
-        f"| {' | '.join((*columns, 'p50, ms', 'p99, ms'))} |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    heads = (*columns, "p50, ms", "p99, ms")
+    lines = [f"| {' | '.join(heads)} |", f"|{' ---: |' * len(heads)}"]
     for clients, of in results["throughput"]["clients"].items():
         figures = [f"{of['batch']:.1f}", f"{of['requests_per_second']:.0f}", f"{of['ratio']:.2f}"]
         figures += [f"{of['processor_ratio']:.2f}", f"{of['p50_ms']:.0f}", f"{of['p99_ms']:.0f}"]
