@@ -52,7 +52,9 @@ def write_pages(docs: Path) -> None:
     results = docs.parent / "benchmarks" / "results"
     generated = docs / "results" / "generated"
     generated.mkdir(parents=True, exist_ok=True)  # figures are saved into it before any page is written
-    tables = [_section(path, generated) for path in sorted(results.glob("*.json")) if "speed_" not in path.name]
+    own_pages = ("speed_", "timeline", "export")  # which say what they measured
+    files = [path for path in sorted(results.glob("*.json")) if not path.name.startswith(own_pages)]
+    tables = [_section(path, generated) for path in files]
     _write(generated / "tables.md", "\n".join(tables))
     write_literature(results, generated)
     write_speed(results, generated)
@@ -105,6 +107,7 @@ def _section(path: Path, generated: Path) -> str:
         "scaling": _scaling,
         "calibration": calibration_lines,
         "fuzz": _fuzz,
+        "serving": _serving,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
@@ -200,6 +203,19 @@ def _fuzz(results: dict[str, Any], name: str, generated: Path) -> list[str]:
         longest = max(test["longest"] for test in of)
         lines.append(f"| `{file}` | {len(of)} | {tried:,} | {refused:,} | {longest:.1f} |")
     return [*lines, f"\nSeed {results['seed']}. Every other case was read.\n"]
+
+
+def _serving(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """The throughput of a server beside direct calls with the same batches, by the number of its clients."""
+    columns = ("clients", "samples of a batch", "requests a second", "of direct calls", "of their processor time")
+    heads = (*columns, "p50, ms", "p99, ms")
+    lines = [f"| {' | '.join(heads)} |", f"|{' ---: |' * len(heads)}"]
+    for clients, of in results["throughput"]["clients"].items():
+        figures = [f"{of['batch']:.1f}", f"{of['requests_per_second']:.0f}", f"{of['ratio']:.2f}"]
+        figures += [f"{of['processor_ratio']:.2f}", f"{of['p50_ms']:.0f}", f"{of['p99_ms']:.0f}"]
+        lines.append(f"| {clients} | {' | '.join(figures)} |")
+    growth = f"{100 * (results['memory']['growth'] - 1):.2f} %"
+    return [*lines, f"\nMemory grew by {growth} over {results['memory']['requests']:,} requests.\n"]
 
 
 def _range(interval: dict[str, float]) -> str:

@@ -24,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,12 @@ def main() -> None:
     result = {
         "kind": "serving",
         **environment,
+        "versions": {
+            "torch": environment["torch"],
+            "python": environment["python"],
+            "fusionkit": environment["fusionkit"],
+        },
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": "python benchmarks/serving/measure.py benchmarks/results/serving.json",
         "load_average": os.getloadavg()[0],
         "failures": [],
