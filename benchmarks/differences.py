@@ -21,6 +21,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -331,7 +332,16 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             measured[name] = measure(name, Path(folder))
             print(name, json.dumps(measured[name], indent=2), flush=True)
-    result = {"kind": "differences", **describe_environment("cpu"), "failures": [], "networks": measured}
+    environment = describe_environment("cpu")
+    result = {
+        "kind": "differences",
+        **environment,
+        "versions": {name: environment[name] for name in ("torch", "python", "fusionkit")},
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": "python benchmarks/differences.py benchmarks/results/differences.json",
+        "failures": [],
+        "networks": measured,
+    }
     write_file(given.out, as_json(result))
 
 

@@ -108,6 +108,7 @@ def _section(path: Path, generated: Path) -> str:
         "calibration": calibration_lines,
         "fuzz": _fuzz,
         "serving": _serving,
+        "differences": _differences,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
@@ -216,6 +217,21 @@ def _serving(results: dict[str, Any], name: str, generated: Path) -> list[str]:
         lines.append(f"| {clients} | {' | '.join(figures)} |")
     growth = f"{100 * (results['memory']['growth'] - 1):.2f} %"
     return [*lines, f"\nMemory grew by {growth} over {results['memory']['requests']:,} requests.\n"]
+
+
+def _differences(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """The largest difference of every way to use a network from its evaluation."""
+    networks = results["networks"]
+    ways = list(dict.fromkeys(way for of in networks.values() for way in of["differences"]))
+    lines = [f"| way | {' | '.join(networks)} |", f"| --- |{' ---: |' * len(networks)}"]
+    for way in ways:
+        found = [of["differences"].get(way) for of in networks.values()]
+        lines.append(f"| {way} | {' | '.join('-' if each is None else f'{each:.0e}' for each in found)} |")
+    for network, of in networks.items():
+        if of["predict_over_bare"]:
+            low, high = min(of["predict_over_bare"]), max(of["predict_over_bare"])
+            lines.append(f"\n{network}: `predict` on a table takes {low:.2f} to {high:.2f} times the bare network.")
+    return [*lines, ""]
 
 
 def _range(interval: dict[str, float]) -> str:
