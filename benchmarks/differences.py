@@ -213,6 +213,8 @@ def ask_stream(host: str, sample: Mapping[str, Tensor]) -> dict[str, Any]:
                 socket.send(json.dumps(head).encode() + b"\n" + piece.tobytes())
         socket.send('{"finish": true}')
         answers = [json.loads(message) for message in socket]
+    if "answer" not in answers[-1]:
+        raise SystemExit(f"the WebSocket says {answers}")
     return dict(answers[-1]["answer"])
 
 

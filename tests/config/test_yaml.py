@@ -138,9 +138,9 @@ def billion_laughs(shape: str) -> str:
     ids=["lists", "mappings", "long text"],
 )
 def test_aliases_that_multiply_are_refused_at_once(bomb):
-    start = time.perf_counter()
+    start = time.process_time()
     assert "aliases spelt out" in refusal(bomb)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 def test_aliases_cannot_nest_deeper_than_the_text_may():
