@@ -222,10 +222,10 @@ class Conversation:
 
     async def _answer(self) -> None:
         stream, options = self._find_stream(), self._options
-        if stream.newest is None:
+        if not any(stream.counts.values()):
             await self._send({"error": "nothing was sent yet that can be answered to"})
             return
-        self._answered_at = stream.newest
+        self._answered_at = -math.inf if stream.newest is None else stream.newest  # what has no time has no newest
 
         def predict() -> dict[str, Any]:
             said: dict[str, Any] = {"at": stream.newest}

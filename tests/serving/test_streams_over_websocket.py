@@ -224,3 +224,15 @@ def test_a_stop_ends_streams_at_once_and_says_so(sensors: Served) -> None:
         running.stop()
         assert read_answers(socket) == []
         assert socket.close_code == 1012
+
+
+def test_what_has_no_time_is_answered_to_at_the_end(sensors: Served) -> None:
+    posture = np.ones(4, np.float32)
+    with open_stream(sensors, {"window": 3.0, "every": 0.5}) as socket:
+        read(socket)
+        socket.send(rows(posture, "posture"))
+        socket.send('{"finish": true}')
+        (answer,) = read_answers(socket)
+    expected = sensors.predictor.predict({"posture": posture})[0]
+    assert answer["at"] is None
+    assert answer["answer"]["targets"]["mood"] == expected.plain()["targets"]["mood"]
