@@ -121,7 +121,7 @@ def film_recipe(folder: Path) -> dict[str, Any]:
         "schema": 1,
         "data": {
             "dataset": {"type": "ravdess", "root": str(folder / "films")},
-            "folds": "groups",
+            "folds": "leave_one_group_out",
             "prepare": {"cache": str(folder / "cache"), "face": {"detector": {"type": "center"}, "size": 64}},
             "batch_size": 4,
         },
