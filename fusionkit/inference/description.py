@@ -65,7 +65,7 @@ class Description:
             remarks, failure = batch.said.get(name, ((), ""))
             present = tuple(modality for modality, mask in masks.items() if mask[row])
             if not failure and not (present and spoken[main][row]):
-                failure = f"holds nothing that the network answers by ({', '.join(self._modalities)})"
+                failure = self._describe_absence(present)
             if failure:
                 answers.append(Answer(name, present=present, notes=remarks, failure=failure))
                 continue
@@ -77,6 +77,11 @@ class Description:
             own = {target: of[row] for target, of in by_branch[main].items()}
             answers.append(Answer(name, own, present, others, (*remarks, *further[row])))
         return answers
+
+    def _describe_absence(self, present: Sequence[str]) -> str:
+        if present and self._main in self._modalities:
+            return f"has no {self._main}, by which the branch {self._main} answers"
+        return f"holds nothing that the network answers by ({', '.join(self._modalities)})"
 
     def list_columns(self, *, branches: bool, level: bool) -> list[str]:
         """Lists the columns of a table of answers, see `Answer.row`."""

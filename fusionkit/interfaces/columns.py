@@ -15,6 +15,8 @@ class ModalityColumns:
         of_numbers: Whether they hold numbers, one static vector.
         whole: Whether all of these numbers are whole, and so given as such.
         fill: By column what stands in for an empty cell of a vector; behind the numbers it has a mark for each.
+        marked: The columns that have empty cells; the mark of another is always zero, so that no network meets a mark
+            that it never saw.
         tensor: Which tensor of a safetensors file; None where it holds only one.
     """
 
@@ -22,6 +24,7 @@ class ModalityColumns:
     of_numbers: bool = False
     whole: bool = False
     fill: tuple[float, ...] | None = None
+    marked: tuple[str, ...] = ()
     tensor: str | None = None
 
 

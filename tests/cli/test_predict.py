@@ -108,6 +108,7 @@ def test_unfinished_answers_to_something_else_are_not_gone_on_with(
     assert out.read_bytes() == expected
 
 
+@pytest.mark.filterwarnings("default::fusionkit.errors.FusionKitWarning")
 def test_rows_that_cannot_be_used_stand_in_the_table_and_in_the_status(
     run: RunFolder, table: Path, tmp_path: Path, command: Any
 ):
@@ -115,6 +116,7 @@ def test_rows_that_cannot_be_used_stand_in_the_table_and_in_the_status(
     ended = command("predict", run.path, tmp_path / "new.csv", "--out", tmp_path / "a.csv", "--processes", 0)
     assert ended.status == 1
     assert "3 answers, 2 without one" in ended.out
+    assert "new.csv has no column 'sound' (sound)" in ended.err
     rows = rows_of(tmp_path / "a.csv")
     assert [row["id"] for row in rows] == ["x", "y", "z"]
     assert "no such file" in rows[0]["failure"]

@@ -128,6 +128,18 @@ def test_crops_and_samples_are_taken_as_they_were_prepared(run: RunFolder):
     assert from_tensors.targets == from_file.targets
     sixteen_bits = (prepared["audio"] * 32768).round().to(torch.int16).numpy()
     assert predictor.predict({"video": prepared["video"], "audio": sixteen_bits})[0].targets == from_file.targets
+    # Pixels of other whole numbers, as JSON and lists have them, are bytes too, not light of 255.
+    for pixels in (
+        prepared["video"].tolist(),
+        prepared["video"].to(torch.int64),
+        prepared["video"].numpy().astype("i4"),
+    ):
+        assert predictor.predict({"video": pixels, "audio": sixteen_bits})[0].targets == from_file.targets
+    for pixels in (prepared["video"].float(), prepared["video"].int() + 1000, prepared["video"].int() - 300):
+        with pytest.raises(DataError, match=r"pixels from .*; give whole numbers in 0..255"):
+            predictor.predict({"video": pixels})
+    light = predictor.predict({"video": prepared["video"].float() / 255, "audio": sixteen_bits})[0]
+    assert light.targets["label"].probabilities == pytest.approx(from_file.targets["label"].probabilities, rel=1e-4)
 
 
 def test_a_film_that_cannot_be_used_is_a_row_with_its_reason(run: RunFolder, tmp_path: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import shutil
@@ -21,11 +22,13 @@ import torch
 import fusionkit
 from fusionkit.data.assembly import assemble
 from fusionkit.data.readers import media
-from fusionkit.errors import DataError, FusionKitError, RunError
+from fusionkit.errors import DataError, FusionKitError, FusionKitWarning, RunError
+from fusionkit.evaluation import evaluate
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.predictor import Predictor
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.run_folder import RunFolder
+from fusionkit.training import train
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,11 @@ def rows_of(answers: Sequence[Answer], target: str) -> torch.Tensor:
     """The probabilities or numbers of answers, as evaluation stores them."""
     said = [answer.targets[target] for answer in answers]
     return torch.tensor([list(one.probabilities.values()) or [one.prediction] for one in said], dtype=torch.float64)
+
+
+def rows_of_run(run: RunFolder) -> list[float]:
+    """The numbers that the evaluation of a run stored."""
+    return [float(row[0]) for row in small_tables.stored_distribution(run, "load", "fused")]
 
 
 def samples_of(run: RunFolder) -> list[dict[str, Any]]:
@@ -235,11 +243,59 @@ def test_tables_of_other_columns_are_refused_with_those_that_are_wanted(predicto
 
 def test_cells_of_numbers_are_checked_row_by_row(predictor: Predictor, tmp_path: Path):
     (tmp_path / "new.csv").write_text('warmth,damp\n21,0.5\n21,\nwarm,0.5\n"21,5",0.5\nNA,NA\n')
-    answers = predictor.predict(tmp_path / "new.csv")
+    with pytest.warns(FusionKitWarning, match=r"has no column 'motion' \(motion\), 'sound' \(sound\): all of its"):
+        answers = predictor.predict(tmp_path / "new.csv")
     assert [bool(answer.failure) for answer in answers] == [False, True, True, True, True]
     assert "empty columns: damp" in answers[1].failure
     assert "column 'warmth'" in answers[2].failure
     assert "holds no modality" in answers[4].failure
+
+
+def test_a_branch_without_its_modality_says_which_it_lacks(run: RunFolder):
+    predictor = fusionkit.load(run.path, branch="sound", device="cpu")
+    with pytest.raises(DataError, match="has no sound, by which the branch sound answers"):
+        predictor.predict({"motion": np.zeros((4, 2))})
+
+
+def test_a_misspelt_column_is_told_with_those_that_are_not_used(predictor: Predictor, tmp_path: Path):
+    np.save(tmp_path / "m.npy", np.zeros((3, 2), "float32"))
+    (tmp_path / "new.csv").write_text("motion,audio,warmth,damp,state\nm.npy,s.wav,20,0.5,a\n")
+    with pytest.warns(FusionKitWarning, match=r"no column 'sound' \(sound\).*; not used: 'audio'$"):
+        predictor.predict(tmp_path / "new.csv")
+
+
+def test_empty_cells_are_filled_and_marked_as_in_training_and_others_are_told(tmp_path: Path, table: Path):
+    text = table.read_text().splitlines()
+    rows = [line.split(",") for line in text]
+    at = {name: rows[0].index(name) for name in rows[0]}
+    rows[2][at["warmth"]] = ""  # of the two columns only this one is ever empty beside the other
+    rows[2][at["damp"]] = "0.5"
+    filled = table.parent / "filled.csv"
+    filled.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    recipe = small_tables.recipe_of(filled)
+    room = {"column": ["warmth", "damp"], "fill": [25.0, 0.25]}
+    recipe["data"]["dataset"]["modalities"]["room"] = room
+    run = train(recipe, tmp_path / "run", accelerator="cpu")
+    evaluate(run, device="cpu", resamples=10)
+    predictor = fusionkit.load(run.path, device="cpu")
+    assert predictor.inputs.modalities["room"].marked == ["warmth"]
+    answers = predictor.predict(filled)
+    stored = dict(zip(json.loads(run.read_predictions()[1]["samples"]), rows_of_run(run), strict=True))
+    for answer in answers:
+        if answer.id in stored:
+            assert answer.targets["load"].prediction == pytest.approx(stored[answer.id], rel=1e-6)
+    # An empty number has one answer, however it is given; the mark of `damp` was never seen, and stays zero.
+    np.save(tmp_path / "room.npy", np.array([21.0, np.nan], "float32"))
+    (tmp_path / "new.csv").write_text("name,motion,sound,warmth,damp\nx,,,21,\n")
+    given = [{"room": [21.0, None]}, {"room": np.array([21.0, np.nan])}, {"room": tmp_path / "room.npy"}]
+    whole = predictor.predict({"room": torch.tensor([[21.0, 0.25, 0.0, 0.0]])})[0]
+    (row,) = predictor.predict(tmp_path / "new.csv")
+    assert row.notes == ("damp is empty, which it never was in the training: filled with 0.25",)
+    for answer in (row, *predictor.predict(given)):
+        assert answer.targets["state"].probabilities == pytest.approx(whole.targets["state"].probabilities, rel=1e-6)
+    marked = predictor.predict({"room": [None, 0.5]})[0]
+    expected = predictor.predict({"room": torch.tensor([[25.0, 0.5, 1.0, 0.0]])})[0]
+    assert marked.targets == expected.targets
 
 
 def test_sound_of_another_rate_is_resampled_and_told(predictor: Predictor, tmp_path: Path):

@@ -120,7 +120,7 @@ class NumberColumns(TableModality):
 
     def describe_columns(self) -> ModalityColumns:
         """Describes where it stands, for tables of new samples."""
-        return ModalityColumns(self.columns, of_numbers=True, whole=self._whole, fill=self._fill)
+        return ModalityColumns(self.columns, of_numbers=True, whole=self._whole, fill=self._fill, marked=self._marked)
 
     def find_problems(self, row: TableRow) -> list[Problem]:
         """Finds cells that hold no finite number, and vectors that are not complete."""
@@ -144,6 +144,11 @@ class NumberColumns(TableModality):
     def length(self, row: TableRow) -> int:
         """Returns one."""
         return 1
+
+    @cached_property
+    def _marked(self) -> tuple[str, ...]:
+        stating = [row for row in self._rows if self.has(row)] if self._fill is not None else []
+        return tuple(name for name in self.columns if any(name not in row.cells for row in stating))
 
     @cached_property
     def _whole(self) -> bool:

@@ -129,7 +129,8 @@ def read_vector(cells: Mapping[str, Cell], held: ModalityColumns) -> Tensor:
         float(read_number(cells[column])) if is_given else fill
         for column, fill, is_given in zip(held.columns, held.fill, given, strict=True)
     ]
-    return torch.tensor([[*numbers, *(float(not is_given) for is_given in given)]])
+    marks = [float(not is_given and name in held.marked) for name, is_given in zip(held.columns, given, strict=True)]
+    return torch.tensor([[*numbers, *marks]])
 
 
 def read_float(cell: Cell) -> float | None:

@@ -13,11 +13,12 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.films.sounds import convert_to_float
-from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_shape
+from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_array, read_shape
 from fusionkit.data.readers.files import refuse_no_file
 from fusionkit.data.readers.media import SOUND_SUFFIXES, ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import read_stated_header
 from fusionkit.data.recordings.recording import Given, Recording
+from fusionkit.data.recordings.values import fill_empty
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Dataset, FaceDetector, ModalityInfo, Row
 from fusionkit.storage.records.inputs import InputModality, Inputs
@@ -58,7 +59,7 @@ class Recordings(Dataset):
         recording = self._recordings[index]
         if recording.wrong:
             raise DataError([Problem(recording.place, recording.wrong)])
-        remarks: list[str] = []
+        remarks = list(recording.remarks)
         loaded = {name: self._read(given, name, recording.place, remarks) for name, given in recording.given.items()}
         if recording.clip is not None:
             loaded |= self._prepare_clip(recording, remarks)
@@ -92,6 +93,8 @@ class Recordings(Dataset):
         if isinstance(given, Tensor):
             return convert_to_float(given) if self._is_prepared_sound(given, modality) else given
         try:
+            if (vector := self._read_vector(given, stated)) is not None:
+                return vector
             values = read_media(given, self._options(given, modality))
             if remark := _describe_resampling(given, stated):
                 remarks.append(f"{modality}: {remark}")
@@ -102,6 +105,14 @@ class Recordings(Dataset):
             message = f"elements of shape {shape}, the network takes {tuple(stated.shape)}"
             raise DataError([Problem(f"{place}: {modality}: {given}", message)])
         return values
+
+    def _read_vector(self, file: Path, stated: InputModality) -> Tensor | None:
+        """Reads a vector whose empty numbers are NaN from an array; None of any other file or modality."""
+        if stated.fill is None or file.suffix.lower() not in ARRAY_SUFFIXES:
+            return None
+        refuse_no_file(file)
+        values = read_array(file, stated.tensor)
+        return fill_empty(values.flatten().float(), stated) if values.numel() == len(stated.fill) else None
 
     def _is_prepared_sound(self, values: Tensor, modality: str) -> bool:
         """Tells whether a wave is of 16-bit samples where the network was trained on their share of full scale."""

@@ -23,6 +23,7 @@ class Recording:
         place: Where it is stated, for messages.
         given: By modality; one that is left out is missing.
         clip: The film and sound that ``video`` and ``audio`` are prepared from; None where there are none.
+        remarks: What a user should know of it, where that is known before anything is read.
         wrong: Why it cannot be used, where that is known before anything is read; empty where it is not.
     """
 
@@ -30,4 +31,5 @@ class Recording:
     place: str
     given: Mapping[str, Given] = field(default_factory=dict)
     clip: Clip | None = None
+    remarks: tuple[str, ...] = ()
     wrong: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from fusionkit.data.readers.tables import MISSING, TableRow, read_number, read_table, read_vector
 from fusionkit.data.recordings.recording import Given, Recording
 from fusionkit.data.recordings.values import convert_to_elements
-from fusionkit.errors import DataError, Problem, suggest_names
+from fusionkit.errors import DataError, FusionKitWarning, Problem, suggest_names
 from fusionkit.interfaces import Clip, ModalityColumns
 from fusionkit.storage.records.inputs import InputModality, Inputs
 
@@ -77,8 +78,20 @@ def _list_rows(
             for modality, of in inputs.modalities.items()
             if (found := _read_cells(modality, of, row, root, problems)) is not None
         }
-        recordings.append(Recording(own, row.place, given, wrong="; ".join(problems)))
+        remarks = _remark_empty_cells(inputs, row)
+        recordings.append(Recording(own, row.place, given, remarks=remarks, wrong="; ".join(problems)))
     return recordings
+
+
+def _remark_empty_cells(inputs: Inputs, row: TableRow) -> tuple[str, ...]:
+    """Says which cells are filled though none of the training was: the network has no mark for it."""
+    return tuple(
+        f"{column} is empty, which it never was in the training: filled with {fill:g}"
+        for of in inputs.modalities.values()
+        if of.fill is not None and any(column in row.cells for column in of.columns)
+        for column, fill in zip(of.columns, of.fill, strict=True)
+        if column not in row.cells and column not in of.marked
+    )
 
 
 def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], inputs: Inputs, name: str) -> None:
@@ -96,6 +109,14 @@ def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], in
     ]
     if problems:
         raise DataError(problems)
+    lacking = [f"{column!r} ({modality})" for modality, of in absent.items() for column in of]
+    if lacking:
+        used = {column for own in held.values() for column in own} | {inputs.id, inputs.group}
+        used |= {column for of in inputs.targets.values() for column in of}
+        others = [repr(column) for column in columns if column not in used]
+        unused = f"; not used: {', '.join(others)}" if others else ""
+        message = f"{name} has no column {', '.join(lacking)}: all of its samples lack that{unused}"
+        warnings.warn(message, FusionKitWarning, stacklevel=2)
 
 
 def _read_cells(modality: str, stated: InputModality, row: TableRow, root: Path, problems: list[str]) -> Given | None:
@@ -125,8 +146,9 @@ def _read_numbers(modality: str, stated: InputModality, cells: Mapping[str, Any]
         problems += wrong
         return None
     whole = stated.whole and all(isinstance(read_number(cell), int) for cell in cells.values())
-    fill = None if stated.fill is None else tuple(stated.fill)
-    return read_vector(cells, ModalityColumns(tuple(stated.columns), of_numbers=True, whole=whole, fill=fill))
+    fill, marked = None if stated.fill is None else tuple(stated.fill), tuple(stated.marked)
+    held = ModalityColumns(tuple(stated.columns), of_numbers=True, whole=whole, fill=fill, marked=marked)
+    return read_vector(cells, held)
 
 
 def _find_words(cells: Mapping[str, Any]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,8 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
         DataError: It holds no real numbers, or is neither one element nor a sequence of them.
     """
     try:
+        if stated.fill is not None and isinstance(value, (list, tuple)):
+            value = np.array(value, np.float64)  # None, as JSON has it, is NaN then
         values = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(_convert_to_array(value))
     except (TypeError, ValueError) as error:
         message = f"{type(value).__name__} that is no array of numbers ({error})"
@@ -80,8 +82,10 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
         values = values.to(torch.float32) if values.dtype != torch.float64 else values.float()
     elif values.dtype not in (torch.uint8, torch.int16):
         values = values.to(torch.int64)
+    if stated.pixels:
+        values = _convert_pixels(values, modality)
     if stated.fill is not None and values.numel() == len(stated.fill):
-        return _fill_empty(values.flatten().float(), stated.fill)
+        return fill_empty(values.flatten().float(), stated)
     shape = tuple(stated.shape)
     if tuple(values.shape) == shape:
         return values[None]
@@ -93,10 +97,28 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
     raise DataError([Problem(modality, message, remedy)])
 
 
-def _fill_empty(values: Tensor, fill: Sequence[float]) -> Tensor:
+def fill_empty(values: Tensor, stated: InputModality) -> Tensor:
     """Fills the numbers of a vector that are NaN, as empty cells of a table are filled."""
+    assert stated.fill is not None
     empty = values.isnan()
-    return torch.cat([torch.where(empty, torch.tensor(fill), values), empty.float()])[None]
+    can_be_marked = torch.tensor([name in stated.marked for name in stated.columns])
+    return torch.cat([torch.where(empty, torch.tensor(stated.fill), values), (empty & can_be_marked).float()])[None]
+
+
+def _convert_pixels(values: Tensor, modality: str) -> Tensor:
+    """Converts whole numbers of images to bytes.
+
+    Raises:
+        DataError: They are beyond a byte, or numbers with a point beyond 0..1: the network would take them for light.
+    """
+    if not values.numel() or values.isnan().any():
+        return values
+    low, high = float(values.min()), float(values.max())
+    most = 1.0 if values.is_floating_point() else 255.0
+    if low < 0 or high > most:
+        message = f"pixels from {low:g} to {high:g}"
+        raise DataError([Problem(modality, message, "give whole numbers in 0..255, or numbers with a point in 0..1")])
+    return values if values.is_floating_point() else values.to(torch.uint8)
 
 
 def _convert_to_array(value: Any) -> np.ndarray[Any, Any]:

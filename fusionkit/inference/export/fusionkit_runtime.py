@@ -169,14 +169,22 @@ def _as_elements(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], place
         wanted = ", ".join(map(str, ("length", *shape)))
         raise InputError(f"{place}: an array of shape {array.shape}; expected is ({wanted})")
     if array.dtype == dtype:
-        return array
+        return _refuse_what_is_not_finite(array, place)
     if dtype.kind in "iu" and (array.dtype.kind not in "iu" or not np.can_cast(array.dtype, dtype)):
         in_range = array.dtype.kind in "iu" and array.size and np.iinfo(dtype).min <= array.min()
         if not (in_range and array.max() <= np.iinfo(dtype).max):
             raise InputError(f"{place}: numbers of {array.dtype}; the network takes {dtype}, as in its training")
     if array.dtype.kind not in "iufb":
         raise InputError(f"{place}: numbers of {array.dtype}; the network takes {dtype}")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
+        return _refuse_what_is_not_finite(array.astype(dtype), place)
+
+
+def _refuse_what_is_not_finite(array: Array, place: str) -> Array:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        count = array.size - int(np.isfinite(array).sum())
+        raise InputError(f"{place}: {count} of {array.size} numbers are NaN or infinite")
+    return array
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

@@ -15,19 +15,23 @@ class InputModality(Part):
     Args:
         shape: The shape of an element.
         rate: Elements per second; None where they are no samples of time.
+        pixels: Whether its elements are images of bytes, or of numbers in 0..1, as files of images are read.
         columns: The columns that held it in the table of the training: one of files, or those of its numbers.
         of_numbers: Whether these hold numbers.
         whole: Whether all of these numbers were whole, and were given as such.
         fill: By column what stands in for an empty cell of a vector; behind the numbers it has a mark for each.
+        marked: The columns that had empty cells; the mark of another is always zero.
         tensor: Which tensor of a safetensors file; None where it holds only one.
     """
 
     shape: list[int]
     rate: float | None = None
+    pixels: bool = False
     columns: list[str] = Field([])
     of_numbers: bool = False
     whole: bool = False
     fill: list[float] | None = None
+    marked: list[str] = Field([])
     tensor: str | None = None
 
 
