@@ -196,7 +196,7 @@ def test_the_runtime_refuses_what_the_network_was_not_trained_on(exported: Path)
     with pytest.raises(InputError, match="numbers of complex128; the network takes float32"):
         model.predict([{"motion": np.ones((2, 3))}, {"motion": np.ones((2, 3)) * 1j}])
     for numbers in (np.array([[1, np.nan, 1.0]], np.float32), np.array([[1, 1e200, 1.0]])):
-        with pytest.raises(InputError, match="motion.*: 1 of 3 numbers are NaN or infinite"):
+        with pytest.raises(InputError, match=r"motion.*: 1 of 3 numbers are NaN or infinite"):
             model.predict({"motion": numbers})
     assert model.predict([]) == []
 
