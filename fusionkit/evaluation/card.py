@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from fusionkit.config.initial_weights import find_starts
 from fusionkit.data.assembly import Assembly, assemble
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split, make_sort_key
-from fusionkit.errors import RecipeError, RunError
+from fusionkit.errors import DataError, Problem, RecipeError, RunError
 from fusionkit.evaluation.bootstrap import RESAMPLES, SEED, bootstrap_limits
 from fusionkit.evaluation.predictions import Predictions, predict_test_part
 from fusionkit.inference.branches import trained_branches
@@ -163,13 +164,23 @@ def assemble_run(run: RunFolder, datasets: Datasets | None = None) -> Assembly:
 
     Raises:
         RecipeError: The recipe of the run does not fit its data; the run is named.
-        DataError: As for `assemble`.
+        DataError: As for `assemble`; of a file that a relative path does not lead to it says where such a path starts.
     """
     recipe = run.recipe
     try:
         return assemble(recipe, datasets)
     except RecipeError as error:
         raise RecipeError(error.problems, source=error.source or str(run.path / "recipe.yaml")) from None
+    except DataError as error:
+        raise DataError([_hint_at_folder(each) for each in error.problems], source=error.source) from None
+
+
+def _hint_at_folder(problem: Problem) -> Problem:
+    """Adds to a relative path that leads nowhere from where it starts."""
+    if not problem.message.startswith("no such") or not problem.place or Path(problem.place).is_absolute():
+        return problem
+    hint = f"a relative path in a recipe starts where the command is called, {Path.cwd()}; call it where the run began"
+    return Problem(problem.place, problem.message, f"{problem.remedy}; {hint}" if problem.remedy else hint)
 
 
 def require_same_data(run: RunFolder, assembly: Assembly) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 from fastapi import Request
 
+from fusionkit.errors import shorten
 from fusionkit.serving.conversation import LEAST_EVERY
 from fusionkit.serving.http.refusals import Refusal
 from fusionkit.serving.settings import Settings
+
+_LONGEST_NAME = 100
 
 _STATUSES = {
     401: "The token is missing or wrong.",
@@ -49,6 +52,22 @@ class Seconds:
     window: float
 
 
+def refuse_unknown_keys(request: Request, endpoint: Mapping[str, Any]) -> None:
+    """Refuses an address with a key that its endpoint does not have, such as a misspelt one.
+
+    Args:
+        request: The request.
+        endpoint: `PREDICT` or `TIMELINE`.
+
+    Raises:
+        Refusal: It has one.
+    """
+    known = [parameter["name"] for parameter in endpoint["openapi_extra"]["parameters"]]
+    for key in request.query_params:
+        if key not in known:
+            raise Refusal(422, f"{shorten(key, _LONGEST_NAME)!r}: no option; known: {', '.join(known)}")
+
+
 def read_options(request: Request, modalities: Collection[str]) -> Options:
     """Reads the options of an answer from the address.
 
@@ -56,8 +75,10 @@ def read_options(request: Request, modalities: Collection[str]) -> Options:
         Refusal: A modality is unknown, or none is left.
     """
     without = frozenset(name for text in request.query_params.getlist("without") for name in text.split(",") if name)
-    if not without < set(modalities):
-        known = ", ".join(modalities)
+    known = ", ".join(modalities)
+    if unknown := sorted(without.difference(modalities)):
+        raise Refusal(422, f"without: unknown modality {shorten(unknown[0], _LONGEST_NAME)!r}; known: {known}")
+    if len(without) == len(modalities):
         raise Refusal(422, f"without: name some of the modalities, not all; known: {known}")
     stated = request.query_params.get("branches", "false").lower()
     if stated not in ("true", "false", "1", "0"):

@@ -19,7 +19,7 @@ from fusionkit.inference.answers import Answer
 from fusionkit.inference.predictor import Predictor
 from fusionkit.serving.bodies import join_uploads, read_samples
 from fusionkit.serving.counters import Counters
-from fusionkit.serving.endpoints import read_options, read_seconds
+from fusionkit.serving.endpoints import PREDICT, TIMELINE, read_options, read_seconds, refuse_unknown_keys
 from fusionkit.serving.engine import Engine
 from fusionkit.serving.http.refusals import Refusal, encode, hide_folder, refuse_for
 from fusionkit.serving.http.uploads import make_private_folder, receive_uploads
@@ -76,6 +76,7 @@ class Service:
             coming = False
 
         try:
+            refuse_unknown_keys(request, PREDICT)
             options = read_options(request, self._predictor.modalities)
             async with self._take(request) as (recordings, alone, folder):
                 samples = await self._prepare(recordings, options.without)
@@ -90,6 +91,7 @@ class Service:
 
     async def answer_over_time(self, request: Request) -> Response:
         """Answers to one sample over time."""
+        refuse_unknown_keys(request, TIMELINE)
         options = read_options(request, self._predictor.modalities)
         seconds = read_seconds(request, self._settings)
         async with self._take(request) as (recordings, alone, folder):

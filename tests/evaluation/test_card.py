@@ -13,7 +13,7 @@ from small_runs import run_of
 
 from fusionkit import build, load_recipe
 from fusionkit.data.assembly import assemble
-from fusionkit.errors import RunError
+from fusionkit.errors import DataError, Problem, RunError
 from fusionkit.evaluation import evaluate, trained_branches, verify
 from fusionkit.evaluation.bootstrap import bootstrap_limits, draw_counts, resample_metrics
 from fusionkit.inference.scoring import average_present
@@ -514,3 +514,18 @@ def test_verify_refuses_what_is_no_card(evaluated, tmp_path):
     (tmp_path / "card.json").write_text('{"format": 7, "targets": {}}')
     with pytest.raises(RunError, match="format 7"):
         verify(tmp_path / "card.json", run.path)
+
+
+def test_a_relative_path_that_leads_nowhere_says_where_it_starts(evaluated, monkeypatch):
+    problems = [Problem("samples.csv", "no such file"), Problem("/data/samples.csv", "no such file")]
+
+    def refuse(*_):
+        raise DataError(problems)
+
+    monkeypatch.setattr("fusionkit.evaluation.card.assemble", refuse)
+    with pytest.raises(DataError) as refused:
+        evaluate(evaluated[0], device="cpu", resamples=2)
+
+    relative, absolute = refused.value.problems
+    assert str(relative).startswith("samples.csv: no such file; a relative path in a recipe starts where the command")
+    assert absolute == problems[1]

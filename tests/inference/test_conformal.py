@@ -134,3 +134,11 @@ def test_temperature_of_labels_divides_their_logits_and_skips_what_is_not_stated
     losses = find_losses("labels", logits.sigmoid(), targets)
     p = 1 / (1 + np.exp(-logits.numpy()))
     assert losses.tolist() == pytest.approx([-np.log(p[0, 0]), -(np.log(1 - p[1, 0]) + np.log(p[1, 1])) / 2], abs=1e-12)
+
+
+def test_where_every_sample_is_right_probabilities_become_no_surer() -> None:
+    said = torch.tensor([[0.8, 0.2], [0.3, 0.7], [0.9, 0.1]])
+
+    assert fit_temperature("classes", said, torch.tensor([0, 1, 0])) == 1
+    assert fit_temperature("labels", said, torch.tensor([[1.0, 0.0], [torch.nan, 1.0], [1.0, 0.0]])) == 1
+    assert fit_temperature("classes", said, torch.tensor([0, 1, 1])) > 1

@@ -196,9 +196,28 @@ def test_the_runtime_refuses_what_the_network_was_not_trained_on(exported: Path)
     with pytest.raises(InputError, match="numbers of complex128; the network takes float32"):
         model.predict([{"motion": np.ones((2, 3))}, {"motion": np.ones((2, 3)) * 1j}])
     for numbers in (np.array([[1, np.nan, 1.0]], np.float32), np.array([[1, 1e200, 1.0]])):
-        with pytest.raises(InputError, match=r"motion.*: 1 of 3 numbers are NaN or infinite"):
+        with pytest.raises(InputError, match=r"motion.*: 1 of 3 numbers are (NaN or infinite|too large for float32)"):
             model.predict({"motion": numbers})
     assert model.predict([]) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_runtime_refuses_numbers_that_are_not_finite(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fusionkit.inference.export.fusionkit_runtime import main
+
+    motion = np.ones((80, 3))
+    motion[4], motion[5, 0] = np.nan, np.inf
+    for given in (motion, motion.astype(np.float32)):
+        with pytest.raises(InputError, match="motion: 4 of 240 numbers are NaN or infinite"):
+            Model(exported).predict({"motion": given})
+    with pytest.raises(InputError, match="motion: all 6 numbers are too large for float32"):
+        Model(exported).predict({"motion": np.full((2, 3), 1e300)})
+    np.save(tmp_path / "a.npy", motion)
+    assert main([str(exported), f"motion={tmp_path / 'a.npy'}"]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
 
 
 def test_a_sound_is_read_at_the_rate_of_the_modality(tmp_path: Path) -> None:

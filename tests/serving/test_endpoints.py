@@ -97,7 +97,24 @@ def test_a_modality_can_be_hidden(client: httpx.Client, sensors: Served) -> None
     assert answer["present"] == ["motion"]
     assert answer["targets"] == sensors.predictor.predict({"motion": given["motion"]})[0].plain()["targets"]
     assert client.post("/predict?without=posture,motion", json=given).status_code == 422
-    assert client.post("/predict?without=face", json=given).status_code == 422
+    unknown = client.post("/predict?without=face", json=given)
+    assert unknown.status_code == 422
+    assert "without: unknown modality 'face'; known: motion, posture" in unknown.text
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("/predict?level=0.8", "'level': no option; known: branches, without"),
+        ("/predict?brnches=true", "'brnches': no option; known: branches, without"),
+        ("/timeline?evry=1", "'evry': no option; known: every, window, branches, without"),
+    ],
+)
+def test_an_option_that_the_address_does_not_have_is_refused(client: httpx.Client, address: str, said: str) -> None:
+    answer = client.post(address, json=sample())
+
+    assert answer.status_code == 422
+    assert said in answer.text
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import torch
 from scipy.stats import beta
 from torch import Tensor
 
-from fusionkit.data.assembly import Assembly, assemble
+from fusionkit.data.assembly import Assembly
 from fusionkit.data.loading.samples import encode_targets
 from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split
@@ -18,7 +18,7 @@ from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
 from fusionkit.evaluation.calibration.coverage import judge_coverage
 from fusionkit.evaluation.calibration.novelty import count_unfamiliar, learn_familiar
-from fusionkit.evaluation.card import require_same_data
+from fusionkit.evaluation.card import assemble_run, require_same_data
 from fusionkit.evaluation.predictions import Predictions, predict_samples
 from fusionkit.inference.branches import CONSTANT, trained_branches
 from fusionkit.inference.calibration.calibrator import name_subsets, order_subsets, refuse_no_level
@@ -69,7 +69,7 @@ def calibrate(
         remedy = "train it with train.select=inner, and calibrate that run"
         raise RunError(f"{run.path}: {why}, so that there is nothing to learn a calibration on; {remedy}")
     weights = run.sha256_of_weights()
-    assembly = assemble(recipe, datasets)
+    assembly = assemble_run(run, datasets)
     require_same_data(run, assembly)
     _require_groups(run, assembly, level)
     branches, chosen = trained_branches(recipe), choose_device(device)
@@ -99,7 +99,7 @@ def calibrate(
         aside=_count(aside),
         test=_count(test),
         expected=_expect(len(set(aside.groups)), level),
-        notes=_describe(assembly, test),
+        notes=[*_describe(assembly, test), *_describe_temperatures(learned[branches.main])],
         versions={name: environment[name] for name in ("fusionkit", "torch", "python")},
         commit=environment["commit"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -222,6 +222,15 @@ def _expect(groups: int, level: float) -> Interval:
     rank = min(groups, math.ceil((groups + 1) * level - 1e-9))
     low, high = beta.ppf([0.05, 0.95], rank, groups + 1 - rank)
     return Interval(low=float(low), high=float(high))
+
+
+def _describe_temperatures(learned: Mapping[str, CalibratedTarget]) -> list[str]:
+    """Says of which targets no temperature could be learned, since every sample set aside is right."""
+    names = [name for name, of in learned.items() if of.everything.temperature == 1]
+    if not names:
+        return []
+    said = "every answer to the samples set aside is right, so they do not tell how sure it may be"
+    return [f"{', '.join(names)}: {said}. The temperature stays 1."]
 
 
 def _describe(assembly: Assembly, test: Predictions) -> list[str]:

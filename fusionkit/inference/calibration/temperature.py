@@ -69,16 +69,26 @@ def fit_temperature(kind: TargetKind, said: Tensor, targets: Tensor) -> float:
         targets: Known targets.
 
     Returns:
-        The temperature, between 0.01 and 100: the ends are reached where every sample is right, or wrong.
+        The temperature, between 0.01 and 100; 1 where every sample is right. There the likelihood does not identify it:
+        it rises the further probabilities go to 0 and 1, whatever the chance of an error is among other samples.
     """
     from scipy.optimize import minimize_scalar  # using a calibration does not need it
 
     def loss(log_temperature: float) -> float:
         return float(find_losses(kind, apply_temperature(kind, said, math.exp(log_temperature)), targets).mean())
 
+    if _is_every_right(kind, said, targets):
+        return 1.0
     edge = math.log(_LARGEST)
     found = minimize_scalar(loss, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-6})
     return math.exp(float(found.x))
+
+
+def _is_every_right(kind: TargetKind, said: Tensor, targets: Tensor) -> bool:
+    """Tells whether no probability of what is true is below that of what is not, so that sharpening never costs."""
+    if kind == "classes":
+        return bool((said.gather(1, targets.long()[:, None])[:, 0] >= said.max(dim=1).values).all())
+    return bool((targets.isnan() | torch.where(targets == 1, said >= 0.5, said <= 0.5)).all())
 
 
 def _log(probability: Tensor) -> Tensor:

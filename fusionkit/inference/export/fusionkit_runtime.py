@@ -77,7 +77,8 @@ class Model:
             batch_size: Samples of a batch; the answers do not depend on it, but for rounding.
 
         Raises:
-            InputError: A modality is unknown, an array has another shape or dtype, or a sample has no modality.
+            InputError: A modality is unknown, an array has another shape or dtype, or numbers that are not finite, or a
+                sample has no modality.
         """
         if isinstance(samples, Mapping):
             return self.predict([samples], branches=branches)[0]
@@ -169,22 +170,25 @@ def _as_elements(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], place
         wanted = ", ".join(map(str, ("length", *shape)))
         raise InputError(f"{place}: an array of shape {array.shape}; expected is ({wanted})")
     if array.dtype == dtype:
-        return _refuse_what_is_not_finite(array, place)
+        return _require_finite(array, array, place)
     if dtype.kind in "iu" and (array.dtype.kind not in "iu" or not np.can_cast(array.dtype, dtype)):
         in_range = array.dtype.kind in "iu" and array.size and np.iinfo(dtype).min <= array.min()
         if not (in_range and array.max() <= np.iinfo(dtype).max):
             raise InputError(f"{place}: numbers of {array.dtype}; the network takes {dtype}, as in its training")
     if array.dtype.kind not in "iufb":
         raise InputError(f"{place}: numbers of {array.dtype}; the network takes {dtype}")
-    with np.errstate(over="ignore"):  # what is too large is infinite then, and refused
-        return _refuse_what_is_not_finite(array.astype(dtype), place)
+    with np.errstate(over="ignore"):  # what overflows is refused
+        return _require_finite(array.astype(dtype), array, place)
 
 
-def _refuse_what_is_not_finite(array: Array, place: str) -> Array:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        count = array.size - int(np.isfinite(array).sum())
-        raise InputError(f"{place}: {count} of {array.size} numbers are NaN or infinite")
-    return array
+def _require_finite(elements: Array, given: Array, place: str) -> Array:
+    """Refuses numbers that are NaN or infinite, or become so in the dtype of the network."""
+    if elements.dtype.kind == "f" and not (finite := np.isfinite(elements)).all():
+        bad, total = int((~finite).sum()), elements.size
+        count = f"all {total}" if bad == total else f"{bad} of {total}"
+        what = "NaN or infinite" if not np.isfinite(given).all() else f"too large for {elements.dtype}"
+        raise InputError(f"{place}: {count} numbers are {what}")
+    return elements
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
