@@ -230,7 +230,8 @@ def _differences(results: dict[str, Any], name: str, generated: Path) -> list[st
     for network, of in networks.items():
         if of["predict_over_bare"]:
             low, high = min(of["predict_over_bare"]), max(of["predict_over_bare"])
-            lines.append(f"\n{network}: `predict` on a table takes {low:.2f} to {high:.2f} times the bare network.")
+            took = f"takes {low:.1f} to {high:.1f} times the bare network, the start of the process that reads included"
+            lines.append(f"\n{network}: `predict` on a table of {of['samples']} samples {took}.")
     return [*lines, ""]
 
 
