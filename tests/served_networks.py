@@ -11,80 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import torch
+from small_predictors import FILM_MODALITIES, FILM_RATES, make_predictor
 
 import fusionkit
-from fusionkit.config.recipe import load_recipe
-from fusionkit.inference.branches import TrainedBranches
 from fusionkit.serving.server import Server, make_server
 from fusionkit.serving.settings import Settings
-from fusionkit.storage.records.inputs import InputModality, Inputs
 
 SENSORS: Mapping[str, Any] = {
     "motion": {"shape": [3], "encoder": {"type": "mlp", "out": 6}, "aggregator": "gru"},
     "posture": {"shape": [4], "encoder": {"type": "mlp", "out": 6}, "aggregator": "mean"},
 }
 SENSOR_RATES = {"motion": 20.0, "posture": None}
-FILMS: Mapping[str, Any] = {
-    "video": {
-        "shape": [1, 16, 16],
-        "transforms": [{"type": "subsample", "every": 2}],
-        "encoder": [{"type": "conv2d", "channels": [3, 4]}],
-        "aggregator": {"type": "gru", "hidden": 5},
-    },
-    "audio": {
-        "shape": [],
-        "encoder": [{"type": "log_mel", "bands": 6, "window": 256, "hop": 160}, {"type": "mlp", "out": 5}],
-        "aggregator": {"type": "gru", "hidden": 5},
-    },
-}
-FILM_RATES = {"video": 10.0, "audio": 16000.0}
-CLASSES = ["calm", "happy", "sad"]
-
-
-def draw_network(
-    modalities: Mapping[str, Any],
-    rates: Mapping[str, float | None],
-    *,
-    prepare: Mapping[str, Any] | None = None,
-    targets: Mapping[str, Any] | None = None,
-) -> fusionkit.Predictor:
-    """A predictor whose weights are drawn."""
-    recipe = load_recipe(
-        {
-            "schema": 1,
-            "data": {"dataset": {"type": "synthetic"}, **({"prepare": prepare} if prepare else {})},
-            "model": {
-                "modalities": modalities,
-                "targets": targets or {"mood": {"type": "classification", "classes": CLASSES}},
-                "unimodal_heads": True,
-            },
-        }
-    )
-    torch.manual_seed(0)
-    network = fusionkit.build(recipe)
-    with torch.no_grad():
-        for name, tensor in sorted(network.state_dict().items()):
-            if tensor.is_floating_point() and "running" not in name:
-                tensor.copy_(torch.randn(tensor.shape) / 2)
-    inputs = Inputs(
-        format=Inputs.formats[-1],
-        modalities={name: InputModality(shape=of["shape"], rate=rates[name]) for name, of in modalities.items()},
-        films=prepare is not None,
-    )
-    branches = TrainedBranches(True, dict.fromkeys(modalities, "jointly"), False)
-    return fusionkit.Predictor([network], branches, recipe, inputs, device="cpu")
 
 
 def draw_sensor_network() -> fusionkit.Predictor:
     """A predictor of rows of sensors and a vector."""
-    return draw_network(SENSORS, SENSOR_RATES)
+    return make_predictor(SENSORS, SENSOR_RATES)
 
 
 def draw_film_network(detector: str = "center", **face: Any) -> fusionkit.Predictor:
     """A predictor of films: grey crops of 16 pixels, and sound."""
     face = {"size": 16, "grey": True, "detector": detector, **face}
-    return draw_network(FILMS, FILM_RATES, prepare={"frame_rate": 10.0, "sample_rate": 16000, "face": face})
+    return make_predictor(FILM_MODALITIES, FILM_RATES, prepare={"frame_rate": 10.0, "sample_rate": 16000, "face": face})
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def test_the_readme_states_the_card_and_leaves_the_licence_to_the_author(run: Ru
     assert text.count("*to be filled in by the author*") == 3
     assert not re.search(r"^license:", text, re.MULTILINE)
     data = huggingface_hub.ModelCard(text).data
-    assert data.library_name == "fusionkit"
+    assert data.to_dict()["library_name"] == "fusionkit"
     assert data.eval_results is not None
     assert data.eval_results[0].metric_value == pytest.approx(metric.value)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_networks import draw_network
+from small_predictors import make_predictor
 from test_lives_and_ends import start
 
 from fusionkit.storage.records.document import save_document
@@ -34,7 +34,7 @@ GOOD = json.dumps({"motion": [[0.1, 0.2, 0.3]] * 5}).encode()
 
 def served_run(folder: Path) -> Path:
     """A run of drawn weights, as `fusionkit.load` opens it."""
-    predictor = draw_network(MODALITIES, RATES)
+    predictor = make_predictor(MODALITIES, RATES)
     run = RunFolder.create(folder, predictor.recipe)
     run.save_weights(predictor.networks[0].state_dict(), {})
     save_document(run.inputs_file, predictor.inputs)

@@ -12,7 +12,8 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from served_networks import CLASSES, Served, draw_film_network, draw_sensor_network, served
+from served_networks import Served, draw_film_network, draw_sensor_network, served
+from small_predictors import CLASSES, make_predictor
 from written_films import steps, tone, write_film
 
 TOKEN = "0123456789abcdef-token"
@@ -249,11 +250,10 @@ def test_an_image_of_many_pixels_is_refused_before_it_is_decoded() -> None:
     from PIL import Image
 
     image = {"photo": {"shape": [3, 8, 8], "encoder": [{"type": "conv2d", "channels": [3]}]}}
-    from served_networks import draw_network
 
     file = io.BytesIO()
     Image.new("RGB", (6_000, 6_000)).save(file, format="PNG")
-    with served(draw_network(image, {"photo": None})) as running, running.client() as client:
+    with served(make_predictor(image, {"photo": None})) as running, running.client() as client:
         bomb = client.post("/predict", files={"photo": ("p.png", file.getvalue())})
         small = io.BytesIO()
         Image.new("RGB", (8, 8)).save(small, format="PNG")

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_networks import CLASSES, Served, draw_film_network, draw_sensor_network, served
+from served_networks import Served, draw_film_network, draw_sensor_network, served
+from small_predictors import CLASSES
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
 
+from fusionkit.data.recordings.table import TABLE_SUFFIXES
 from fusionkit.errors import DataError, Problem
 from fusionkit.experiments.drafts.columns import make_name, split_name
 from fusionkit.experiments.drafts.contents import find_kind
@@ -18,7 +19,6 @@ from fusionkit.experiments.drafts.vocabulary import GROUPS, MODALITIES
 
 Level = Literal["modality", "class", "group", "part"]
 
-_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
 _TRAIN = frozenset({"train", "training", "val", "valid", "validation", "dev"})
 _TEST = frozenset({"test", "testing"})
 
@@ -58,7 +58,7 @@ def list_folder(folder: Path) -> FolderTable:
         DataError: There is no file that can be read, several tables, folders of several depths, or two files for one
             modality of a sample.
     """
-    tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in _TABLES and file.is_file())
+    tables = sorted(file for file in folder.iterdir() if file.suffix.lower() in TABLE_SUFFIXES and file.is_file())
     if len(tables) == 1:
         return FolderTable(tables[0], "", ())
     if tables:
