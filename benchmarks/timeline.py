@@ -31,6 +31,7 @@ from fusionkit.data.live.sounds import Resampler
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.sound.tracks import SoundTrack, resample
 from fusionkit.data.recordings import find_recordings
+from fusionkit.inference.timeline.encoded import EncodedElements
 from fusionkit.inference.timeline.whole import read_sample
 from fusionkit.inference.timeline.windows import Windows
 from fusionkit.storage.environment import describe_environment
@@ -42,7 +43,8 @@ RATES = [(48_000, 16_000), (44_100, 16_000), (8_000, 16_000), (22_050, 16_000)]
 
 def measure_step(model: fusionkit.FusionModel, rates: Mapping[str, float], inputs: Mapping[str, Tensor]) -> Any:
     """Times steps of a stream beside the network on the whole window, turn by turn."""
-    windows, step = Windows([model], rates, WINDOW, {}), 0
+    encoders = {name: [EncodedElements(name, model.branch(name))] for name in model.modalities}
+    windows, step = Windows(encoders, rates, WINDOW, {}), 0
 
     def push(until: float) -> None:
         for name, rate in rates.items():
@@ -124,7 +126,7 @@ def compare(first: Any, second: Any) -> float:
 
 def compare_films(predictor: fusionkit.Predictor, films: Sequence[Path]) -> Any:
     """Compares films that are pushed as they come with the films as a whole."""
-    spec = predictor.recipe.data.prepare
+    spec = predictor.steps.prepare
     assert spec is not None
     detector = build_component(spec.face.detector)
     boxes, answers, winners, missing = [], [], [], 0

@@ -9,7 +9,9 @@ import torch
 
 import fusionkit
 from fusionkit.config.recipe import load_recipe
+from fusionkit.inference.backend import TrainedBackend
 from fusionkit.inference.branches import TrainedBranches
+from fusionkit.inference.input_steps import describe_steps
 from fusionkit.storage.records.inputs import InputModality, Inputs
 
 CLASSES = ["calm", "happy", "sad"]
@@ -66,7 +68,7 @@ def make_predictor(
         modalities={name: InputModality(shape=of["shape"], rate=rates[name]) for name, of in modalities.items()},
         films=prepare is not None,
     )
-    return fusionkit.Predictor(made, branches, recipe, inputs, device="cpu")
+    return fusionkit.Predictor(TrainedBackend(made, branches, recipe, device="cpu"), describe_steps(recipe, inputs))
 
 
 def make_film_predictor(target: str = "mood") -> fusionkit.Predictor:

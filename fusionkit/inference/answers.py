@@ -13,11 +13,26 @@ from typing import Any, overload
 import torch
 
 from fusionkit.errors import FusionKitError
-from fusionkit.interfaces import LossHead
+from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.storage.files import write_file
 
 Value = str | float | tuple[str, ...] | tuple[float, ...]
 """A prediction: a class, a number in the unit of the training, several labels, or several numbers."""
+
+
+@dataclass(frozen=True)
+class AnsweredTarget:
+    """A target, as its answers are worded.
+
+    Args:
+        kind: One class of several, any number of labels, or numbers.
+        classes: Its classes or labels, in the order of probabilities; empty for numbers.
+        numbers: How many numbers a prediction holds; 0 of classes and labels.
+    """
+
+    kind: TargetKind
+    classes: tuple[str, ...]
+    numbers: int
 
 
 @dataclass(frozen=True)
@@ -192,28 +207,33 @@ def _plain(answer: TargetAnswer) -> dict[str, Any]:
     return {"prediction": said, **more}
 
 
-def describe_value(head: LossHead, value: Any) -> Value:
+def describe_head(head: LossHead) -> AnsweredTarget:
+    """Describes the target of a loss head."""
+    predicted = head.predict(head.distribution(torch.zeros(1, head.out_features)))
+    return AnsweredTarget(head.kind, tuple(head.classes), predicted.numel() if head.kind == "numbers" else 0)
+
+
+def describe_value(target: AnsweredTarget, value: Any) -> Value:
     """Describes a prediction in the words of the target."""
-    if head.kind == "classes":
-        return head.classes[int(value)]
+    if target.kind == "classes":
+        return target.classes[int(value)]
     values = value if isinstance(value, list) else [value]
-    if head.kind == "labels":
-        return tuple(label for label, on in zip(head.classes, values, strict=True) if on)
+    if target.kind == "labels":
+        return tuple(label for label, on in zip(target.classes, values, strict=True) if on)
     return float(values[0]) if len(values) == 1 else tuple(map(float, values))
 
 
-def name_columns(name: str, head: LossHead, *, level: bool) -> list[str]:
+def name_columns(name: str, target: AnsweredTarget, *, level: bool) -> list[str]:
     """Names the columns of a target in a table, see `Answer.row`.
 
     Args:
         name: The target, behind its branch.
-        head: Its loss head.
+        target: What it is.
         level: Whether a level is asked for.
     """
-    if head.kind != "numbers":
-        return [name, *(f"{name}.{label}" for label in head.classes), *([f"{name}.set"] if level else [])]
-    numbers = head.predict(head.distribution(torch.zeros(1, head.out_features))).numel()
-    each = [name] if numbers == 1 else [f"{name}.{position}" for position in range(numbers)]
+    if target.kind != "numbers":
+        return [name, *(f"{name}.{label}" for label in target.classes), *([f"{name}.set"] if level else [])]
+    each = [name] if target.numbers == 1 else [f"{name}.{position}" for position in range(target.numbers)]
     return [*each, *(f"{number}.{side}" for number in each for side in ("low", "high") if level)]
 
 

@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
-from torch import Tensor
-
-from fusionkit.inference.answers import Answer, TargetAnswer, describe_value, name_columns
+from fusionkit.inference.answers import Answer, AnsweredTarget, TargetAnswer, describe_value, name_columns
+from fusionkit.inference.backend import Said
 from fusionkit.inference.branches import CONSTANT, TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
-from fusionkit.inference.scoring import ByBranch, HeadCopies, find_spoken
+from fusionkit.inference.scoring import find_spoken
 from fusionkit.interfaces import Batch
-
-
-@dataclass(frozen=True)
-class Said:
-    """Answers of the networks of a predictor to a batch, on the CPU.
-
-    Args:
-        distributions: By branch and target, averaged over the networks; a row of a branch that says nothing of a
-            sample means nothing.
-        present: By modality, which samples have it.
-        features: By modality the normalised features, of the first network.
-    """
-
-    distributions: ByBranch
-    present: Mapping[str, Tensor]
-    features: Mapping[str, Tensor]
 
 
 class Description:
     """Answers in the words of the targets.
 
     Args:
-        heads: The loss heads, for classes and kinds.
+        targets: The targets.
         branches: The branches that are trained.
         main: The branch that answers.
         modalities: The modalities, in the order of the network.
@@ -43,21 +25,21 @@ class Description:
 
     def __init__(
         self,
-        heads: HeadCopies,
+        targets: Mapping[str, AnsweredTarget],
         branches: TrainedBranches,
         main: str,
         modalities: Sequence[str],
         calibrator: Calibrator,
     ) -> None:
-        self._heads, self._branches, self._main = heads, branches, main
+        self._targets, self._branches, self._main = targets, branches, main
         self._modalities, self._calibrator = tuple(modalities), calibrator
 
     def describe(self, batch: Batch, said: Said, *, branches: bool, level: float | None) -> list[Answer]:
         """Describes what is said of a batch as records."""
         main = self._main
         spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
-        wanted = {branch: of for branch, of in said.distributions.items() if branches or branch == main}
-        by_branch = {branch: self._describe_branch(branch, of, said.present, level) for branch, of in wanted.items()}
+        wanted = [branch for branch in said.distributions if branches or branch == main]
+        by_branch = {branch: self._describe_branch(branch, said, level) for branch in wanted}
         further = self._calibrator.remark(main, said.present, said.features, level)
         masks = {name: mask.tolist() for name, mask in said.present.items()}
         answers = []
@@ -89,26 +71,24 @@ class Description:
         prefixes = ["", *(f"{name}/" for name in names if branches and name != self._main)]
         columns = ["id"]
         for prefix in prefixes:
-            for target in self._heads.targets:
-                columns += name_columns(f"{prefix}{target}", self._heads.find(target, None), level=level)
+            for name, target in self._targets.items():
+                columns += name_columns(f"{prefix}{name}", target, level=level)
         return [*columns, "present", "notes", "failure"]
 
-    def _describe_branch(
-        self, branch: str, said: Mapping[str, Tensor], present: Mapping[str, Tensor], level: float | None
-    ) -> dict[str, list[TargetAnswer]]:
+    def _describe_branch(self, branch: str, said: Said, level: float | None) -> dict[str, list[TargetAnswer]]:
         described = {}
-        for target, values in said.items():
-            head = self._heads.find(target, None)
-            predicted, rows = head.predict(values).tolist(), values.double().tolist()
-            described[target] = [
+        for name, values in said.distributions[branch].items():
+            target, predicted = self._targets[name], said.predictions[branch][name]
+            described[name] = [
                 TargetAnswer(
-                    describe_value(head, value), dict(zip(head.classes, row, strict=False)) if head.classes else {}
+                    describe_value(target, value),
+                    dict(zip(target.classes, row, strict=False)) if target.classes else {},
                 )
-                for value, row in zip(predicted, rows, strict=True)
+                for value, row in zip(predicted.tolist(), values.double().tolist(), strict=True)
             ]
             if level is not None:
-                where = {"branch": branch, "target": target}
-                described[target] = self._calibrator.refine_answers(
-                    head, described[target], values, **where, present=present, level=level
+                where = {"branch": branch, "target": name}
+                described[name] = self._calibrator.refine_answers(
+                    described[name], values, predicted, **where, present=said.present, level=level
                 )
         return described

@@ -10,9 +10,11 @@ from fusionkit.config.schema import Recipe
 from fusionkit.config.trust import allow
 from fusionkit.data.readers.files import expand_path
 from fusionkit.errors import FusionKitError, RunError, suggest_names
+from fusionkit.inference.backend import Precision, TrainedBackend
 from fusionkit.inference.branches import trained_branches
 from fusionkit.inference.calibration.calibrator import find_calibrator
-from fusionkit.inference.predictor import Precision, Predictor
+from fusionkit.inference.input_steps import describe_steps
+from fusionkit.inference.predictor import Predictor
 from fusionkit.inference.publication.folder import is_publication, open_publication
 from fusionkit.inference.publication.hub import SCHEME, download
 from fusionkit.inference.trained import find_inputs, load_network
@@ -61,20 +63,14 @@ def load(
     for run in runs[1:]:
         if _describe_network(run.recipe) != _describe_network(recipe):
             raise RunError(f"{run.path}: is of another network than {runs[0].path}; load one of them by itself")
-    networks = [load_network(run, run.recipe) for run in runs]
     branches = trained_branches(recipe)
     main = branch or own
     if main is not None and main not in branches.names:
         raise RunError(f"{runs[0].path}: the branch {main!r} is not trained; {suggest_names(main, branches.names)}")
     calibrator = find_calibrator(runs)
-    return Predictor(
-        *(networks, branches, recipe, inputs),
-        main=main,
-        device=device,
-        precision=precision,
-        calibrator=calibrator,
-        runs=runs,
-    )
+    networks = [load_network(run, run.recipe) for run in runs]
+    backend = TrainedBackend(networks, branches, recipe, device=device, precision=precision)
+    return Predictor(backend, describe_steps(recipe, inputs), main=main, calibrator=calibrator, runs=runs)
 
 
 def _find_runs(

@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
-from typing import Literal
 
 import torch
 
@@ -18,32 +16,22 @@ from fusionkit.data.readers.files import expand_path
 from fusionkit.data.recordings import Recording, find_recordings
 from fusionkit.data.recordings.search import describe_problems, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
-from fusionkit.inference.answers import Answer, Answers
+from fusionkit.inference.answers import Answer, AnsweredTarget, Answers
+from fusionkit.inference.backend import Backend, Said
 from fusionkit.inference.branches import TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
-from fusionkit.inference.description import Description, Said
+from fusionkit.inference.description import Description
+from fusionkit.inference.input_steps import InputSteps
 from fusionkit.inference.publication.folder import write_publication
 from fusionkit.inference.publication.hub import SCHEME, publish
 from fusionkit.inference.requests import Requests, split_batch
-from fusionkit.inference.scoring import (
-    HeadCopies,
-    average_networks,
-    collect_scores,
-    distribute,
-    score_batch,
-)
 from fusionkit.inference.timeline.live import LiveStream
 from fusionkit.inference.timeline.records import Timeline
 from fusionkit.inference.timeline.whole import make_timeline
-from fusionkit.interfaces import Batch, LossHead, ModelOutput
+from fusionkit.interfaces import Batch
 from fusionkit.models.network import FusionModel
-from fusionkit.storage.environment import choose_device
 from fusionkit.storage.records.inputs import Inputs
 from fusionkit.storage.run_folder import RunFolder
-from fusionkit.storage.tensor_files import content_hash
-
-Precision = Literal["32", "bf16"]
-"""The precision of the computation: that of the weights, or products of bfloat16."""
 
 
 class Predictor:
@@ -55,69 +43,77 @@ class Predictor:
     else is in a batch, but to rounding.
 
     Args:
-        networks: The networks, all of the same recipe but for fold and seed.
-        branches: The branches that are trained.
-        recipe: Their recipe, with shapes and classes.
-        inputs: What they are given.
+        backend: The networks.
+        steps: The way of samples to them.
         main: The branch that answers; the one that stands for a run when left out.
-        device: Where to compute; a GPU where there is one, when left out.
-        precision: The precision of the computation.
         calibrator: Their calibration.
         runs: The runs that they come from, for sharing.
 
     Attributes:
-        networks: The networks, in evaluation mode.
-        branches: The branches that are trained.
-        recipe: Their recipe.
-        inputs: What they are given.
+        backend: The networks, as they compute.
+        steps: The way of samples to them.
         main: The branch that answers.
-        device: Where they compute.
         calibrator: Their calibration.
         runs: The runs that they come from.
     """
 
     def __init__(
         self,
-        networks: Sequence[FusionModel],
-        branches: TrainedBranches,
-        recipe: Recipe,
-        inputs: Inputs,
+        backend: Backend,
+        steps: InputSteps,
         *,
         main: str | None = None,
-        device: str | None = None,
-        precision: Precision = "32",
         calibrator: Calibrator | None = None,
         runs: Sequence[RunFolder] = (),
     ) -> None:
-        self.device, self.precision = choose_device(device), precision
-        self.networks = tuple(network.to(self.device).channels_last().eval() for network in networks)
-        self.branches, self.recipe, self.inputs = branches, recipe, inputs
-        self.main = branches.main if main is None else main
+        self.backend, self.steps = backend, steps
+        self.main = backend.main if main is None else main
         self.calibrator = calibrator or Calibrator(None, "these networks")
         self.runs = tuple(runs)
-        self._heads = [HeadCopies(network, branches) for network in self.networks]
-        self._description = Description(self._heads[0], branches, self.main, self.modalities, self.calibrator)
+        self._description = Description(
+            backend.targets, backend.branches, self.main, backend.modalities, self.calibrator
+        )
+
+    @property
+    def networks(self) -> tuple[FusionModel, ...]:
+        """The networks of torch, in evaluation mode; none where an exported graph answers."""
+        return self.backend.models
+
+    @property
+    def branches(self) -> TrainedBranches:
+        """The branches that are trained."""
+        return self.backend.branches
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe of the networks; None where an exported graph answers."""
+        return self.backend.recipe
+
+    @property
+    def inputs(self) -> Inputs:
+        """Descriptions of what the networks are given."""
+        return self.steps.inputs
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        return self.backend.device
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """The modalities, in the order of the network."""
-        return self.networks[0].modalities
+        return self.backend.modalities
 
     @property
-    def targets(self) -> tuple[str, ...]:
-        """The targets."""
-        return self.networks[0].targets
+    def targets(self) -> Mapping[str, AnsweredTarget]:
+        """The targets, and how answers to them are worded."""
+        return self.backend.targets
 
     @property
     def identity(self) -> str:
         """A hash of the networks, their calibration and the branch that answers."""
-        weights = [content_hash(network.state_dict(), {}) for network in self.networks]
-        described = [weights, self.main, self.precision, repr(self.calibrator.calibration)]
+        described = [self.backend.identity, self.main, repr(self.calibrator.calibration)]
         return hashlib.sha256(json.dumps(described).encode()).hexdigest()
-
-    def head(self, target: str) -> LossHead:
-        """Returns the loss head of a target, for what it says of classes and kind."""
-        return self._heads[0].find(target, None)
 
     def predict(
         self,
@@ -192,7 +188,7 @@ class Predictor:
         found = [inputs] if isinstance(inputs, Recording) else find_recordings(inputs, self.inputs, root=root)
         if not found:
             raise DataError([Problem("inputs", "hold no sample")])
-        return Requests(found, self.inputs, self.recipe, batch_size=batch_size, budget=budget, workers=workers)
+        return Requests(found, self.steps, batch_size=batch_size, budget=budget, workers=workers)
 
     def answer(
         self, requests: Requests, *, branches: bool = False, start: int = 0, level: float | None = None
@@ -230,19 +226,8 @@ class Predictor:
     def say(self, batch: Batch) -> Said:
         """Computes what the networks say of a batch."""
         remedy = "give a smaller batch_size or budget, or shorter samples"
-        with torch.inference_mode(), self.autocast(), name_batch("prediction", batch, self.device, remedy):
-            inputs = batch.to(self.device).inputs
-            return self.distribute([score_batch(network, self.branches, inputs) for network in self.networks])
-
-    def distribute(self, outputs: Sequence[ModelOutput]) -> Said:
-        """Makes distributions of what each of the networks returns."""
-        present = {name: mask.cpu() for name, mask in outputs[0].present.items()}
-        with torch.inference_mode():
-            each = [
-                distribute(heads.find, self.branches, collect_scores(self.branches, [output]), present)
-                for heads, output in zip(self._heads, outputs, strict=True)
-            ]
-        return Said(each[0] if len(each) == 1 else average_networks(each), present, outputs[0].features)
+        with name_batch("prediction", batch, self.device, remedy):
+            return self.backend.say(batch.to(self.device).inputs)
 
     def describe(self, batch: Batch, said: Said, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Describes what is said of a batch as records."""
@@ -259,9 +244,3 @@ class Predictor:
     def push_to_hub(self, repository: str, *, public: bool = False, token: str | None = None) -> str:
         """Sends them to ``owner/name`` (or ``owner/name@branch``) of the hub, see `upload`; returns the commit."""
         return publish(self, f"{SCHEME}{repository.removeprefix(SCHEME)}", public=public, token=token)
-
-    def autocast(self) -> AbstractContextManager[object]:
-        """Computes in the precision of the predictor."""
-        if self.precision == "32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)

@@ -6,18 +6,16 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.recordings import Recording, Recordings
 from fusionkit.data.recordings.search import describe_problems
-from fusionkit.data.transforms.chain import build_transforms, find_whole_numbers
 from fusionkit.errors import DataError
+from fusionkit.inference.input_steps import InputSteps
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
-from fusionkit.storage.records.inputs import Inputs
 
 
 class Requests:
@@ -25,9 +23,8 @@ class Requests:
 
     Args:
         recordings: The samples.
-        inputs: What the network is given.
-        recipe: The recipe of the network.
-        batch_size: Samples of a batch; with `budget` left out too, the recipe's size or budget.
+        steps: The way of samples to the network.
+        batch_size: Samples of a batch; with `budget` left out too, the size or budget of the steps.
         budget: Instead, elements of the longest modality of a batch.
         workers: Processes that read and prepare ahead; answers do not depend on it.
 
@@ -39,23 +36,22 @@ class Requests:
     def __init__(
         self,
         recordings: Sequence[Recording],
-        inputs: Inputs,
-        recipe: Recipe,
+        steps: InputSteps,
         *,
         batch_size: int | None = None,
         budget: int | None = None,
         workers: int = 0,
     ) -> None:
         self.places = [each.place for each in recordings]
-        described = [recordings, batch_size, budget, inputs.plain()]
+        described = [recordings, batch_size, budget, steps.inputs.plain()]
         self.identity = hashlib.sha256(repr(described).encode(errors="surrogateescape")).hexdigest()
-        self._recipe, self._workers = recipe, workers
-        self._samples = _Readable(Recordings(recordings, inputs, recipe.data.prepare), recipe)
+        self._steps, self._workers = steps, workers
+        self._samples = _Readable(Recordings(recordings, steps.inputs, steps.prepare), steps)
         if batch_size is None and budget is None:
-            batch_size, budget = (None, recipe.data.budget) if recipe.data.budget else (recipe.data.batch_size, None)
+            batch_size, budget = (None, steps.budget) if steps.budget else (steps.batch_size, None)
         self._batches = EpochBatches(
             self._samples.indices,
-            seed=recipe.train.seed,
+            seed=steps.seed,
             batch_size=batch_size,
             budget=budget,
             lengths=self._samples.count_elements() if budget else None,
@@ -98,7 +94,7 @@ class Requests:
                 start += 1
 
     def _feed(self, batches: EpochBatches, start: int = 0) -> Iterator[Batch]:
-        workers, seconds = self._workers, self._recipe.data.timeout_seconds
+        workers, seconds = self._workers, self._steps.timeout_seconds
         return Feed(self._samples, batches, workers=workers, timeout_seconds=seconds).read_epoch(0, start)
 
     def _read_alone(self, index: int) -> Batch:
@@ -114,15 +110,14 @@ class Requests:
 class _Readable(Samples):
     """Samples of which one that cannot be read says why."""
 
-    def __init__(self, dataset: Recordings, recipe: Recipe) -> None:
-        specs = recipe.model.modalities
+    def __init__(self, dataset: Recordings, steps: InputSteps) -> None:
         super().__init__(
             dataset,
             [row.id for row in dataset.rows],
-            modalities=tuple(specs),
-            transforms={name: build_transforms(spec, dataset.modalities[name]) for name, spec in specs.items()},
-            seed=recipe.train.seed,
-            whole_numbers={name: find_whole_numbers(spec) for name, spec in specs.items()},
+            modalities=steps.modalities,
+            transforms=steps.transforms,
+            seed=steps.seed,
+            whole_numbers=steps.whole_numbers,
         )
         self._recordings = dataset
 

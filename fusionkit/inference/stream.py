@@ -21,6 +21,7 @@ from fusionkit.inference.element_checks import (
 )
 from fusionkit.inference.ring import Ring
 from fusionkit.inference.stream_options import check_options
+from fusionkit.inference.timeline.encoded import EncodedElements
 from fusionkit.inference.timeline.windows import OfWindow, Windows
 from fusionkit.interfaces import ModelOutput
 from fusionkit.models.branch import Branch
@@ -110,7 +111,8 @@ class Stream:
             }
         else:
             assert rates is not None
-            self._windows = Windows([model], rates, float(window), transforms)
+            encoders = {name: [EncodedElements(name, model.branch(name))] for name in model.modalities}
+            self._windows = Windows(encoders, rates, float(window), transforms)
         for name in transforms:
             self._check_name("transforms", name)
 

@@ -23,7 +23,7 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
         settings: The settings of the server, for its limits.
         where: The run that it is of, whose figures are told; none where it has no card.
     """
-    inputs, prepare = predictor.inputs, predictor.recipe.data.prepare
+    inputs, prepare = predictor.inputs, predictor.steps.prepare
     return {
         "name": where.name if where is not None else "network",
         "fusionkit": __version__,
@@ -32,12 +32,9 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
             name: {"shape": list(of.shape), "rate": of.rate, "live": _is_live(predictor, name)}
             for name, of in ((name, inputs.modalities[name]) for name in predictor.modalities)
         },
-        "targets": {
-            target: {"kind": predictor.head(target).kind, "classes": list(predictor.head(target).classes)}
-            for target in predictor.targets
-        },
-        "fusion": predictor.recipe.model.fusion.type,
-        "networks": len(predictor.networks),
+        "targets": {target: {"kind": of.kind, "classes": list(of.classes)} for target, of in predictor.targets.items()},
+        "fusion": predictor.backend.fusion,
+        "networks": predictor.backend.count,
         "answers": predictor.main,
         "branches": [name for name in predictor.branches.names if name != "constant"],
         "faces": None if not inputs.films or prepare is None else prepare.face.detector.type,

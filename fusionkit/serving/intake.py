@@ -17,7 +17,6 @@ from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.sound.audio import read_stated_header
 from fusionkit.data.recordings import Recording, Recordings
-from fusionkit.data.transforms.chain import build_transforms, find_whole_numbers
 from fusionkit.errors import DataError, Problem
 from fusionkit.inference.predictor import Predictor
 from fusionkit.serving.http.refusals import Refusal
@@ -26,19 +25,13 @@ from fusionkit.serving.http.refusals import Refusal
 class Intake:
     """Prepares samples as `Predictor.predict` does, one by one.
 
-    Transforms are built once, so that a small sample costs little more than its conversion.
-
     Args:
         predictor: What will answer.
         most_seconds: Seconds that a signal may last.
     """
 
     def __init__(self, predictor: Predictor, most_seconds: float) -> None:
-        self._inputs, self._recipe, self._most_seconds = predictor.inputs, predictor.recipe, most_seconds
-        self._specs = predictor.recipe.model.modalities
-        described = Recordings([], predictor.inputs).modalities
-        self._transforms = {name: build_transforms(spec, described[name]) for name, spec in self._specs.items()}
-        self._whole_numbers = {name: find_whole_numbers(spec) for name, spec in self._specs.items()}
+        self._inputs, self._steps, self._most_seconds = predictor.inputs, predictor.steps, most_seconds
         # A detector may be made for one thread at a time, and libav's readers are best one after another too.
         self._one_film = threading.Lock()
 
@@ -53,15 +46,15 @@ class Intake:
             Refusal: It lasts too long.
         """
         self.check_length(recording)
-        recordings = Recordings([recording], self._inputs, self._recipe.data.prepare)
+        recordings = Recordings([recording], self._inputs, self._steps.prepare)
         try:
             samples = Samples(
                 recordings,
                 [recording.id],
-                modalities=tuple(self._specs),
-                transforms=self._transforms,
-                seed=self._recipe.train.seed,
-                whole_numbers=self._whole_numbers,
+                modalities=self._steps.modalities,
+                transforms=self._steps.transforms,
+                seed=self._steps.seed,
+                whole_numbers=self._steps.whole_numbers,
             )
             if recording.clip is None:
                 sample = samples[Draw(0, 0)]

@@ -22,6 +22,7 @@ import fusionkit
 from fusionkit.errors import FusionKitError, PluginError, RecipeError, RunError
 from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.calibration import calibrate
+from fusionkit.inference.backend import TrainedBackend
 from fusionkit.inference.predictor import Predictor
 from fusionkit.inference.publication.folder import list_files
 from fusionkit.inference.publication.hub import download, parse_address
@@ -154,10 +155,9 @@ def test_several_networks_are_shared_as_they_answer_together(run: RunFolder, tmp
     evaluate(other, device="cpu", resamples=20)
     first, second = (fusionkit.load(each.path, device="cpu") for each in (run, other))
     both = Predictor(
-        (*first.networks, *second.networks),
-        *(first.branches, first.recipe, first.inputs),
+        TrainedBackend((*first.networks, *second.networks), first.branches, run.recipe, device="cpu"),
+        first.steps,
         main="posture",
-        device="cpu",
         runs=(*first.runs, *second.runs),
     )
 

@@ -16,6 +16,7 @@ from written_films import steps, tone, write_film
 
 from fusionkit import DataError, Predictor, ShapeError
 from fusionkit.inference.answers import Answer, TargetAnswer
+from fusionkit.inference.timeline.encoded import EncodedElements
 from fusionkit.inference.timeline.records import Instant, Timeline
 from fusionkit.inference.timeline.subtitles import make_subtitles
 from fusionkit.inference.timeline.window_answers import make_windows
@@ -110,7 +111,7 @@ def test_every_element_is_encoded_once(predictor: Predictor) -> None:
         windows.encode((step + 1) * 0.2)
         assert windows.count()["face"] <= 50
 
-    assert {name: of[0].encoded for name, of in windows.encoded.items()} == {
+    assert {name: of[0].encoded for name, of in windows.encoders.items() if isinstance(of[0], EncodedElements)} == {
         "face": 20,
         "motion": 50,
         "wave": 0,

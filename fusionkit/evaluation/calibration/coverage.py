@@ -43,7 +43,7 @@ def judge_coverage(
     said, wanted = test.distributions[branch][target][rows], targets[rows]
     groups = [test.groups[row] for row in rows.tolist()]
     names = name_subsets(branch, {name: mask[rows] for name, mask in test.present.items()})
-    refined = refine(of, head, said, names, level)
+    refined = refine(of, said, head.predict(said), names, level)
     held, sizes = find_covered(head, refined, wanted), _measure_sizes(refined)
     masks = {EVERYTHING: torch.ones(len(rows), dtype=torch.bool)}
     masks |= {subset: torch.tensor([name == subset for name in names]) for subset in order_subsets(names)}

@@ -14,7 +14,6 @@ from fusionkit.inference.answers import TargetAnswer
 from fusionkit.inference.calibration.conformal import count_needed_groups, find_threshold
 from fusionkit.inference.calibration.novelty import Familiar, find_unfamiliar, read_novelty
 from fusionkit.inference.calibration.temperature import apply_temperature
-from fusionkit.interfaces import LossHead
 from fusionkit.storage.calibration_file import read_calibration
 from fusionkit.storage.records.calibration import CalibratedTarget, Calibration, Learned
 from fusionkit.storage.run_folder import RunFolder
@@ -51,15 +50,15 @@ def order_subsets(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (-name.count("+"), name))
 
 
-def refine(of: CalibratedTarget, head: LossHead, said: Tensor, subsets: Sequence[str], level: float) -> Refined:
+def refine(of: CalibratedTarget, said: Tensor, predicted: Tensor, subsets: Sequence[str], level: float) -> Refined:
     """Makes calibrated probabilities and sets or intervals of what a branch says of samples.
 
     A set of classes always holds the predicted one: that makes it no smaller than its level asks for, and never empty.
 
     Args:
         of: The calibration of the target in the branch.
-        head: The loss head.
         said: The distribution of each sample.
+        predicted: What is predicted by these.
         subsets: The modalities of each sample, as `name_subsets` names them.
         level: The level, which the calibration supports.
     """
@@ -68,13 +67,13 @@ def refine(of: CalibratedTarget, head: LossHead, said: Tensor, subsets: Sequence
     threshold = torch.tensor([thresholds[subset] for subset in subsets], dtype=torch.float64)[:, None]
     own = torch.tensor([learned[subset] is not of.everything for subset in subsets], dtype=torch.bool)
     if of.kind == "numbers":
-        predicted = head.predict(said).double().reshape(len(said), -1)
+        centres = predicted.double().reshape(len(said), -1)
         reach = threshold * torch.tensor(of.spread, dtype=torch.float64)
-        return Refined(said.double(), None, (predicted - reach, predicted + reach), own)
+        return Refined(said.double(), None, (centres - reach, centres + reach), own)
     temperature = torch.tensor([_find_temperature(of, subset) for subset in subsets], dtype=torch.float64)
     held = 1 - said.double() <= threshold
     if of.kind == "classes":
-        held = held.scatter(1, head.predict(said).long()[:, None], True)
+        held = held.scatter(1, predicted.long()[:, None], True)
     return Refined(apply_temperature(of.kind, said, temperature), held, None, own)
 
 
@@ -125,9 +124,9 @@ class Calibrator:
 
     def refine_answers(
         self,
-        head: LossHead,
         answers: Sequence[TargetAnswer],
         said: Tensor,
+        predicted: Tensor,
         *,
         branch: str,
         target: str,
@@ -137,15 +136,16 @@ class Calibrator:
         """Returns answers with calibrated probabilities, and with sets or intervals.
 
         Args:
-            head: The loss head of the target.
             answers: The answers.
             said: The distributions that they were made of.
+            predicted: What is predicted by these.
             branch: The branch that answers.
             target: The target.
             present: By modality, which samples have it.
             level: The level, see `require_level`.
         """
-        refined = refine(self._find(branch, target), head, said, name_subsets(branch, present), level)
+        learned = self._find(branch, target)
+        refined = refine(learned, said, predicted, name_subsets(branch, present), level)
         if refined.limits is not None:
             limits = zip(*(side.tolist() for side in refined.limits), strict=True)
             return [
@@ -156,8 +156,8 @@ class Calibrator:
         return [
             replace(
                 answer,
-                probabilities=dict(zip(head.classes, row, strict=True)),
-                set=tuple(name for name, held in zip(head.classes, mask, strict=True) if held),
+                probabilities=dict(zip(learned.classes, row, strict=True)),
+                set=tuple(name for name, held in zip(learned.classes, mask, strict=True) if held),
             )
             for answer, row, mask in zip(answers, refined.probabilities.tolist(), masks.tolist(), strict=True)
         ]

@@ -2,15 +2,59 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
-from fusionkit.inference.element_checks import NEVER, check_state, pack_alone, read_state
+from fusionkit.inference.element_checks import (
+    NEVER,
+    check_numbers,
+    check_shape,
+    check_state,
+    pack_alone,
+    read_state,
+)
 from fusionkit.models.branch import Branch
 from fusionkit.nn.jagged import Jagged
 
 
-class EncodedElements:
+class WindowEncoder(ABC):
+    """One modality of a network at work on windows."""
+
+    @abstractmethod
+    def check(self, elements: Tensor, *, transformed: bool, pushed: bool) -> None:
+        """Refuses elements that the network does not take.
+
+        Args:
+            elements: Elements as they are pushed, or as transforms leave a window.
+            transformed: Whether the modality has transforms.
+            pushed: Whether they are pushed.
+
+        Raises:
+            ShapeError: They have another shape, or numbers that it does not take.
+        """
+
+    @abstractmethod
+    def encode(self, first: int, window: Tensor, chosen: Tensor) -> Jagged:
+        """Encodes the elements of a window.
+
+        Args:
+            first: The place of the window's first element among all that were pushed.
+            window: Its elements.
+            chosen: What transforms made of them.
+        """
+
+    @abstractmethod
+    def make_empty(self) -> Jagged:
+        """Makes the sequence of a window without elements."""
+
+    @abstractmethod
+    def forget(self) -> None:
+        """Forgets all elements."""
+
+
+class EncodedElements(WindowEncoder):
     """Keeps what the first encoders of a branch say of single elements, as long as windows hold these.
 
     Those are the encoders before the first that sees neighbours; that one and all behind it run over every window.
@@ -32,14 +76,23 @@ class EncodedElements:
         self._kept: Tensor | None = None
         self._done = torch.zeros(0, dtype=torch.bool)
 
+    def check(self, elements: Tensor, *, transformed: bool, pushed: bool) -> None:
+        """Refuses elements of another shape, and numbers that the first encoder does not take."""
+        check_shape(self._name, elements, self._branch)
+        # What transforms are given is their business; what they leave is converted for networks in double precision.
+        converted = transformed and (pushed or self._branch.norm.weight.dtype == torch.float64)
+        if not converted:
+            check_numbers(self._name, elements, self._branch)
+
+    def make_empty(self) -> Jagged:
+        """Makes the encoded sequence of a window without elements."""
+        return Jagged.empty(1, self._branch.encoded_shape, like=self._branch.norm.weight)
+
     def encode(self, first: int, window: Tensor, chosen: Tensor) -> Jagged:
         """Encodes the elements of a window.
 
-        Args:
-            first: The place of the window's first element among all that were pushed.
-            window: Its elements.
-            chosen: What transforms made of them. Where that is a part of them, unchanged, each of them is encoded
-                once; numbers that depend on the window are encoded anew.
+        Where `chosen` is a part of them, unchanged, each of them is encoded once; numbers that depend on the window are
+        encoded anew.
         """
         places = find_places(window, chosen) if self.ahead else None
         weight = self._branch.norm.weight

@@ -16,7 +16,6 @@ from fusionkit.data.live.pictures import PictureStream
 from fusionkit.data.live.sounds import SoundStream
 from fusionkit.data.loading.collation import fit_numbers
 from fusionkit.data.recordings.values import convert_to_elements
-from fusionkit.data.transforms.chain import find_whole_numbers
 from fusionkit.errors import DataError, ShapeError, suggest_names
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.timeline.window_answers import answer_window, make_windows
@@ -72,9 +71,6 @@ class LiveStream:
         if window is not None:
             check_seconds("window", window)
         self._predictor, self._windows, self._rates = predictor, make_windows(predictor, window), dict(rates or {})
-        self._whole_numbers = {
-            name: find_whole_numbers(spec) for name, spec in predictor.recipe.model.modalities.items()
-        }
         self._check_rates()
         self._detector: FaceDetector | None = None
         self._pictures: PictureStream | None = None
@@ -156,7 +152,7 @@ class LiveStream:
                 self._pictures = None
 
     def _keep(self, modality: str, elements: Tensor, at: float | None) -> None:
-        self._windows.push(modality, fit_numbers(elements, self._whole_numbers[modality]), at)
+        self._windows.push(modality, fit_numbers(elements, self._predictor.steps.whole_numbers[modality]), at)
 
     def _takes_frames(self, modality: str, elements: Any) -> bool:
         """Tells whether elements are raw frames; crops as the training had them are not."""
@@ -175,7 +171,7 @@ class LiveStream:
 
     def _find_pictures(self) -> PictureStream:
         if self._pictures is None:
-            spec = self._predictor.recipe.data.prepare or PrepareSpec()
+            spec = self._predictor.steps.prepare or PrepareSpec()
             if self._detector is None:
                 self._detector = build_component(spec.face.detector)
             self._pictures = PictureStream(spec, self._detector, self._rates.get("video"), aspect=self._aspect)

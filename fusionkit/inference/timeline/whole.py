@@ -12,7 +12,6 @@ from torch import Tensor
 from fusionkit.data.loading.batching import Draw
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.recordings import Recording, Recordings, find_recordings
-from fusionkit.data.transforms.chain import find_whole_numbers
 from fusionkit.errors import DataError, Problem
 from fusionkit.inference.timeline.records import Faces, Instant, Span, Timeline
 from fusionkit.inference.timeline.window_answers import answer_window, make_windows
@@ -87,7 +86,7 @@ def make_timeline(
         window,
         duration,
         {name: _find_spans(values, rates[name], duration) for name, values in sample.inputs.items()},
-        {target: tuple(predictor.head(target).classes) for target in predictor.targets},
+        {target: of.classes for target, of in predictor.targets.items()},
         sample.notes,
         None if recording.clip is None else recording.clip.film,
         sample.faces,
@@ -117,13 +116,13 @@ def read_sample(predictor: Predictor, recording: Recording) -> PreparedSample:
     Raises:
         DataError: It cannot be used.
     """
-    recordings = Recordings([recording], predictor.inputs, predictor.recipe.data.prepare)
-    specs = predictor.recipe.model.modalities
+    steps = predictor.steps
+    recordings = Recordings([recording], steps.inputs, steps.prepare)
     samples = Samples(
         recordings,
         [recordings.rows[0].id],
-        modalities=tuple(specs),
-        whole_numbers={name: find_whole_numbers(spec) for name, spec in specs.items()},
+        modalities=steps.modalities,
+        whole_numbers=steps.whole_numbers,
     )
     inputs = samples[Draw(0, 0)].inputs
     faces = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.recordings.search import describe_problems
-from fusionkit.data.transforms.chain import build_transforms
 from fusionkit.errors import DataError, Problem, ShapeError
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.timeline.windows import Windows
-from fusionkit.interfaces import Batch, ModalityInfo, Transform
+from fusionkit.interfaces import Batch, Transform
 
 if TYPE_CHECKING:
     from fusionkit.inference.predictor import Predictor
@@ -22,12 +21,9 @@ if TYPE_CHECKING:
 
 def make_windows(predictor: Predictor, seconds: float | None) -> Windows:
     """Makes the windows of a predictor's modalities, transformed as in evaluation."""
-    stated = predictor.inputs.modalities
-    transforms = {
-        name: partial(_transform, build_transforms(spec, ModalityInfo(tuple(stated[name].shape), stated[name].rate)))
-        for name, spec in predictor.recipe.model.modalities.items()
-    }
-    return Windows(predictor.networks, {name: stated[name].rate for name in predictor.modalities}, seconds, transforms)
+    rates = {name: predictor.inputs.modalities[name].rate for name in predictor.modalities}
+    transforms = {name: partial(_transform, of) for name, of in predictor.steps.transforms.items()}
+    return Windows(predictor.backend.make_encoders(), rates, seconds, transforms)
 
 
 def answer_window(
@@ -49,21 +45,18 @@ def answer_window(
         branches: Answer by every trained branch as well.
         without: Modalities that are hidden from the network.
     """
-    unimodal = bool(predictor.branches.unimodal)
+    backend = predictor.backend
     try:
-        with torch.inference_mode(), predictor.autocast():
-            outputs = [
-                network.score_sequences(sequences, unimodal=unimodal)
-                for network, sequences in zip(predictor.networks, windows.encode(at, without), strict=True)
-            ]
-        said = predictor.distribute(outputs)
+        with torch.inference_mode(), backend.autocast():
+            sequences = windows.encode(at, without)
+        said = backend.say_encoded(sequences)
     except (DataError, ShapeError) as error:
         problems = getattr(error, "problems", ()) or [Problem("", str(error))]
         return Answer(name, failure=describe_problems(problems))
     return predictor.describe(Batch({}, {}, (name,)), said, branches=branches)[0]
 
 
-def _transform(transforms: list[Transform], elements: Tensor) -> Tensor:
+def _transform(transforms: Sequence[Transform], elements: Tensor) -> Tensor:
     for transform in transforms:
         elements = transform(elements, torch.Generator(), training=False)
     return elements

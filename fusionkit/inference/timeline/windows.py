@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from fusionkit.errors import ShapeError, suggest_names
-from fusionkit.inference.element_checks import check_dtype, check_numbers, check_shape, refuse_training
+from fusionkit.inference.element_checks import check_dtype
 from fusionkit.inference.timeline.elements import TimedElements
-from fusionkit.inference.timeline.encoded import EncodedElements
-from fusionkit.models.network import FusionModel
+from fusionkit.inference.timeline.encoded import WindowEncoder
 from fusionkit.nn.jagged import Jagged
 from fusionkit.nn.tensor_checks import check_finite
 
@@ -27,7 +26,7 @@ class Windows:
         W_m(T) = \{x_{m,i} : T - w \le t_{m,i} < T\}
 
     Args:
-        networks: The networks, all of the same modalities.
+        encoders: By modality of the networks, what encodes it for each of them.
         rates: By modality, elements per second; None of a static vector. A modality that is left out is missing.
         seconds: The window w; None for all since the last reset, which keep growing.
         transforms: By modality, what is done to the elements of a window.
@@ -35,19 +34,16 @@ class Windows:
 
     def __init__(
         self,
-        networks: Sequence[FusionModel],
+        encoders: Mapping[str, Sequence[WindowEncoder]],
         rates: Mapping[str, float | None],
         seconds: float | None,
         transforms: Mapping[str, OfWindow],
     ) -> None:
-        self._networks, self._rates, self._seconds, self._transforms = networks, rates, seconds, transforms
+        self.encoders, self._rates, self._seconds, self._transforms = encoders, rates, seconds, transforms
         self._dtypes: dict[str, torch.dtype] = {}
         # An element may end behind the end of the window that holds it, by as much as it lasts.
         self._longest = max((1 / rate for rate in rates.values() if rate is not None), default=0.0)
         self._elements = {name: TimedElements(name, rate) for name, rate in rates.items()}
-        self.encoded = {
-            name: [EncodedElements(name, network.branch(name)) for network in networks] for name in self._elements
-        }
 
     @property
     def newest(self) -> float | None:
@@ -72,10 +68,8 @@ class Windows:
                 those before.
             DataError: Numbers on the CPU are NaN or infinite, or all elements lie before those pushed.
         """
-        line, branch = self._find("push", modality), self._networks[0].branch(modality)
-        check_shape(modality, elements, branch)
-        if modality not in self._transforms:
-            check_numbers(modality, elements, branch)
+        line = self._find("push", modality)
+        self.encoders[modality][0].check(elements, transformed=modality in self._transforms, pushed=True)
         check_dtype(modality, elements, self._dtypes.get(modality))
         if at is not None and not math.isfinite(at):
             raise ShapeError(f"{modality}: at is {at}; give the seconds of the first element")
@@ -95,24 +89,19 @@ class Windows:
 
         Raises:
             ShapeError: A transform returns elements that the network was not built for.
-            FusionKitError: A network is in training mode, or changed since elements were encoded.
+            FusionKitError: A network changed since elements were encoded.
         """
-        for network in self._networks:
-            refuse_training(network, [network])
         start, stop = self._find_edges(at)
-        sequences: list[dict[str, Jagged]] = [{} for _ in self._networks]
+        sequences: list[dict[str, Jagged]] = [{} for _ in next(iter(self.encoders.values()))]
         with torch.inference_mode():
-            for name in self._networks[0].modalities:
+            for name, encoders in self.encoders.items():
                 hidden = name in without or name not in self._elements
                 found = None if hidden else self._elements[name].read(start, stop)
-                for position, network in enumerate(self._networks):
-                    branch = network.branch(name)
+                for of, encoder in zip(sequences, encoders, strict=True):
                     if found is None:
-                        empty = Jagged.empty(1, branch.encoded_shape, like=branch.norm.weight)
-                        sequences[position][name] = empty
-                        continue
-                    chosen = self._transform(name, found[1])
-                    sequences[position][name] = self.encoded[name][position].encode(*found, chosen)
+                        of[name] = encoder.make_empty()
+                    else:
+                        of[name] = encoder.encode(*found, self._transform(name, found[1]))
         return sequences
 
     def reset(self, *modalities: str) -> None:
@@ -121,16 +110,14 @@ class Windows:
             self._find("reset", name)
             self._elements[name] = TimedElements(name, self._rates[name])
             self._dtypes.pop(name, None)
-            for encoded in self.encoded[name]:
-                encoded.forget()
+            for encoder in self.encoders[name]:
+                encoder.forget()
 
     def _transform(self, name: str, elements: Tensor) -> Tensor:
         if name not in self._transforms:
             return elements
-        chosen, branch = self._transforms[name](elements), self._networks[0].branch(name)
-        check_shape(name, chosen, branch)
-        if branch.norm.weight.dtype != torch.float64:
-            check_numbers(name, chosen, branch)
+        chosen = self._transforms[name](elements)
+        self.encoders[name][0].check(chosen, transformed=True, pushed=False)
         return chosen
 
     def _find_edges(self, at: float | None) -> tuple[float, float]:
