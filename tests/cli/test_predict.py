@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,21 @@ def test_a_table_becomes_a_table_of_answers(run: RunFolder, table: Path, tmp_pat
         assert [float(row[f"state.{label}"]) for label in "ab"] == list(answer.targets["state"].probabilities.values())
         assert row["present"] == "+".join(answer.present)
     assert not [file.name for file in tmp_path.iterdir() if file.name.startswith(".")]
+
+
+def test_the_command_loads_nothing_of_the_training_but_what_a_recipe_names(run: RunFolder, table: Path, tmp_path: Path):
+    asked = ["predict", str(run.path), str(table), "--out", str(tmp_path / "answers.csv"), "--json"]
+    program = (
+        "import sys\n"
+        "from fusionkit.cli import main\n"
+        f"try: main({asked!r})\n"
+        "except SystemExit as ended: assert not ended.code, ended.code\n"
+        "heavy = {'lightning_fabric', 'fusionkit.training.loop', 'matplotlib', 'timm', 'torchvision', 'av'}\n"
+        "sys.exit(', '.join(sorted(heavy & set(sys.modules))) or 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "answers.csv").exists()
 
 
 def test_every_kind_of_file_says_the_same(run: RunFolder, table: Path, tmp_path: Path, command: Any):
