@@ -53,7 +53,7 @@ class Options:
         without: Modalities that are hidden from the network.
     """
 
-    window: float = 3.0
+    window: float
     every: float = 0.2
     branches: bool = False
     without: frozenset[str] = frozenset()
@@ -141,7 +141,7 @@ class Conversation:
             given = _read_json(first)
             token = given.get("token")
             check_token(self._settings.token, token.encode() if isinstance(token, str) else None)
-            window, every = given.get("window", Options.window), given.get("every", Options.every)
+            window, every = given.get("window", self._settings.window), given.get("every", Options.every)
             rates = given.get("rates", {})
             if not isinstance(rates, dict) or not set(rates) <= set(self._predictor.modalities):
                 raise DataError([Problem("rates", "no rates by modality")])

@@ -38,6 +38,7 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
         "answers": predictor.main,
         "branches": [name for name in predictor.branches.names if name != "constant"],
         "faces": None if not inputs.films or prepare is None else prepare.face.detector.type,
+        "window": settings.window,
         "limits": {
             "bytes": settings.most_bytes,
             "json_bytes": settings.most_json_bytes,

@@ -94,7 +94,7 @@ def read_seconds(request: Request, settings: Settings) -> Seconds:
     """
     least = max(LEAST_EVERY, settings.most_seconds / settings.most_instants)
     every = _read_number(request, "every", 0.2, least, settings.most_seconds)
-    return Seconds(every, _read_number(request, "window", 3.0, least, settings.most_seconds))
+    return Seconds(every, _read_number(request, "window", settings.window, least, settings.most_seconds))
 
 
 def _read_number(request: Request, name: str, default: float, least: float, most: float) -> float:

@@ -51,6 +51,7 @@ class Settings:
         stop_seconds: Seconds that requests have to finish once the server is stopped.
         batch_size: Samples that the network is given at once.
         batch_seconds: Seconds that a sample waits for others that are on their way.
+        window: Seconds that an answer over time is of, where a client does not say it; the page does not.
     """
 
     host: str = "127.0.0.1"
@@ -76,6 +77,7 @@ class Settings:
     stop_seconds: float = 90.0
     batch_size: int = 32
     batch_seconds: float = 0.003
+    window: float = 3.0
 
     @property
     def is_loopback(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,8 @@ def test_files_are_modalities_with_encoders_of_their_kind_and_gaps_are_told(tmp_
     }
     assert made.recipe.data.dataset.options["modalities"]["motion"]["rate"] == 50
     assert "3 of 12 rows lack it" in said_of(made)
-    assert "Their rate is not known" in said_of(made)  # of the wave: sample_rate may be that of the sounds
+    said = said_of(made)  # of the wave: sample_rate may be that of the sounds
+    assert "in a column wave_rate, or as {column: wave, rate: 50} in the recipe" in said
     assert "sample_rate (has the same value in every row)" in said_of(made)
 
 
@@ -381,6 +383,10 @@ def test_fit_is_a_table_to_a_measured_network_in_one_line_and_goes_on_where_it_w
     assert done.run.finished
     assert done.card.targets["wear"].branches["fused"].metrics["mae"].value > 100
     assert done.experiment_file == tmp_path / "out" / "t_experiment.yaml"
+    said = {answer.id: answer.targets["wear"].prediction for answer in done.predictor.predict(table)}
+    tensors, about = done.run.read_predictions()
+    tested = [said[name] for name in json.loads(about["samples"])]
+    assert tested == pytest.approx(tensors["distribution/wear/fused"].flatten().tolist(), rel=1e-6)
     weights = done.run.sha256_of_weights()
     again = fit(table, target="wear", out=tmp_path / "out", overrides=["train.epochs=2"])
     assert again.run.sha256_of_weights() == weights

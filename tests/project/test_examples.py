@@ -199,3 +199,4 @@ def test_the_page_on_tables_of_ones_own_drafts_and_fits_what_it_shows(capsys: py
     assert "Modality shake: the numbers shake_x, shake_y, one vector." in said
     assert known["done"].run.finished
     assert known["done"].experiment_file.is_file()
+    assert len(known["answers"]) == 32

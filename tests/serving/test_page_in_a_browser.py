@@ -15,6 +15,7 @@ from served_networks import Served, draw_film_network, draw_sensor_network, serv
 from written_films import steps, tone, write_film
 
 TOKEN = "0123456789abcdef-token"
+WINDOW = 1.4
 ROOT = os.environ.get("FUSIONKIT_SCREENSHOTS", "")
 
 pytestmark = pytest.mark.slow
@@ -78,7 +79,7 @@ def browser(rendered: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def films() -> Iterator[Served]:
-    with served(draw_film_network("dlib_hog", every=5), token=TOKEN.encode()) as running:
+    with served(draw_film_network("dlib_hog", every=5), token=TOKEN.encode(), window=WINDOW) as running:
         yield running
 
 
@@ -143,7 +144,7 @@ def test_a_film_is_answered_over_time_and_a_modality_can_be_hidden(opened: Any, 
     enter(page)
     page.set_input_files("#files", rendered / "film.mp4")
     wait(page, "state.answers.length > 5")
-    expected = films.predictor.timeline(rendered / "film.mp4", every=0.2, window=3.0)
+    expected = films.predictor.timeline(rendered / "film.mp4", every=0.2, window=WINDOW)
     assert page.evaluate("state.answers.length") == len(expected)
     last = page.evaluate("state.answers[state.answers.length - 1].answer.targets.mood.probabilities")
     assert last == pytest.approx(dict(expected[-1].answer.targets["mood"].probabilities), abs=1e-6)

@@ -54,6 +54,19 @@ def read_answers(socket: ClientConnection) -> list[Any]:
         return answers
 
 
+def test_the_window_of_the_server_holds_where_a_client_states_none() -> None:
+    motion = np.random.default_rng(0).normal(size=(60, 3)).tolist()  # three seconds
+    with served(draw_sensor_network(), window=1.5) as running, running.client() as client:
+        assert client.get("/card").json()["window"] == 1.5
+        windows = [
+            client.post(f"/timeline{way}", json={"motion": motion}).json()["window"] for way in ("", "?window=2")
+        ]
+        assert windows == [1.5, 2.0]
+        for said, window in (({}, 1.5), ({"window": 2}, 2.0)):
+            with open_stream(running, said) as socket:
+                assert read(socket)["window"] == window
+
+
 def test_answers_come_as_rows_do_and_are_those_of_the_predictor(sensors: Served) -> None:
     motion = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
     posture = np.ones(4, np.float32)

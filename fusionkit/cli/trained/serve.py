@@ -20,6 +20,7 @@ from fusionkit.cli.trained.limits import (
     WorkOption,
 )
 from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.timeline_files import WINDOW
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "httptools", "websockets", "python_multipart")
 """Packages of the extra ``serve``."""
@@ -47,6 +48,9 @@ def serve(
     fold: FoldOption = None,
     seed: SeedOption = None,
     branch: BranchOption = None,
+    window: Annotated[
+        float, typer.Option(min=0.05, max=30.0, help="Seconds that an answer over time is of, unless a client says it.")
+    ] = WINDOW,
     max_megabytes: MegabytesOption = 64.0,
     max_seconds: SecondsOption = 120.0,
     max_pixels: PixelsOption = 8_300_000,
@@ -93,6 +97,7 @@ def serve(
         request_seconds=request_seconds,
         batch_size=batch_size,
         batch_seconds=batch_milliseconds / 1000,
+        window=window,
     )
     settings.check()
     predictor = fusionkit.load(

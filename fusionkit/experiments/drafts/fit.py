@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fusionkit.data.sources import Datasets
@@ -12,6 +13,8 @@ from fusionkit.evaluation import evaluate
 from fusionkit.experiments.drafts.draft import Draft, make_draft
 from fusionkit.experiments.drafts.plan import Wishes
 from fusionkit.experiments.prerequisites import prepare_films
+from fusionkit.inference.load import load
+from fusionkit.inference.predictor import Predictor
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training import train
@@ -34,6 +37,11 @@ class Fit:
     recipe_file: Path
     experiment_file: Path | None
     remarks: tuple[str, ...]
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """The network, ready to predict: ``done.predictor.predict("new.csv")``. It is loaded at its first use."""
+        return load(self.run.path)
 
 
 def fit(
@@ -79,6 +87,7 @@ def fit(
 
             done = fusionkit.fit("samples.csv", target="wear")
             print(done.card.targets["wear"].branches["fused"].metrics)
+            done.predictor.predict("new.csv")[0].targets["wear"].prediction
     """
     # A table is named in full, so that the recipe and the run are good wherever they are used from.
     source = Path(os.path.abspath(os.path.expanduser(table)))

@@ -85,7 +85,10 @@ def _say_input(given: Input, rows: int) -> str:
     what = elements if contents.longest > 1 else f"one element{shape} each"
     own = f" {contents.remark}" if contents.remark else ""
     if contents.kind == "array" and contents.longest > 1 and not rates:
-        own += " Their rate is not known; say how many there are per second as rate, where they follow in time."
+        own += (
+            " Their rate is not known, and answers over time need it: say how many elements there are per second in a "
+            f"column {given.name}_rate, or as {{column: {given.column}, rate: 50}} in the recipe."
+        )
     return f"Modality {given.name}: {contents.kind}s of column {given.column}, {what}.{own}{lacking}"
 
 

@@ -149,8 +149,8 @@ def _recognise_group(free: Sequence[Column]) -> tuple[Column | None, list[str]]:
         if len(column.counts) > 2 and column.kind == "words" and _is_in_blocks(column):
             return column, [_say_group(column, "for each of its values stands in one block of rows")]
     return None, [
-        "No column names groups, so single rows are drawn into folds. If several rows come from one person or machine, "
-        "name its column: --group COLUMN. Without it the figures are too good."
+        "No column names groups. If several rows come from one person or machine, name its column: --group COLUMN. "
+        "Figures are too good where one person stands on both sides of a split."
     ]
 
 

@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from fusionkit.config.documents import check_shape
 from fusionkit.storage.files import read_json
-from fusionkit.storage.records.document import Part, advise
+from fusionkit.storage.records.document import Part
 
 
 class Environment(Part):
@@ -39,5 +39,4 @@ def load_environment(file: Path) -> Environment:
     Raises:
         RunError: It cannot be read, or is damaged; then every wrong key is told.
     """
-    with advise("restore it from a copy"):
-        return check_shape(Environment, read_json(file), str(file))
+    return check_shape(Environment, read_json(file), str(file))

@@ -36,7 +36,6 @@ class Publication(Document):
     """
 
     title: ClassVar[str] = "a shared network"
-    remedy: ClassVar[str] = "download it again, or ask its author"
 
     branch: str
     members: dict[MemberName, Member] = Field(min_length=1)

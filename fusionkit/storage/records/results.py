@@ -227,7 +227,6 @@ class Results(Document, Measured):
     """
 
     title: ClassVar[str] = "results"
-    remedy: ClassVar[str] = "the command of the experiment makes it again"
 
     experiment: StatedExperiment
     recipes: dict[str, dict[str, Any]]
