@@ -127,17 +127,22 @@ class AnswerFile:
         import pyarrow
         from pyarrow import parquet
 
+        kinds = self._find_kinds()
+        schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in kinds.items()])
         lines = self._read_lines()
-        writer: Any = None
-        while rows := [json.loads(line) for line in islice(lines, _ROWS_AT_ONCE)]:
-            columns = {name: [_join(row[place]) for row in rows] for place, name in enumerate(self._columns)}
-            if writer is None:
-                kinds = {name: _find_kind(values) for name, values in columns.items()}
-                schema = pyarrow.schema([(name, getattr(pyarrow, kind)()) for name, kind in kinds.items()])
-                writer = parquet.ParquetWriter(path, schema)
-            writer.write_table(pyarrow.table(columns, schema=schema))
-        if writer is not None:
-            writer.close()
+        with parquet.ParquetWriter(path, schema) as writer:
+            while rows := [json.loads(line) for line in islice(lines, _ROWS_AT_ONCE)]:
+                columns = {name: [_join(row[place]) for row in rows] for place, name in enumerate(self._columns)}
+                writer.write_table(pyarrow.table(columns, schema=schema))
+
+    def _find_kinds(self) -> dict[str, str]:
+        """Finds the kind of every column by all of its cells: those of the first thousands of rows may be empty."""
+        numbers, texts = set[int](), set[int]()
+        for line in self._read_lines():
+            for place, cell in enumerate(json.loads(line)):
+                if cell is not None:
+                    (numbers if isinstance(cell, (int, float)) else texts).add(place)
+        return {name: "float64" if place in numbers - texts else "string" for place, name in enumerate(self._columns)}
 
 
 def check_answer_path(path: Path) -> None:
@@ -162,8 +167,3 @@ def check_answer_path(path: Path) -> None:
 
 def _join(cell: object) -> object:
     return ";".join(map(str, cell)) if isinstance(cell, list) else cell
-
-
-def _find_kind(values: Sequence[object]) -> str:
-    given = [value for value in values if value is not None]
-    return "float64" if given and all(isinstance(value, (int, float)) for value in given) else "string"

@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from fusionkit.config.schema import Recipe
+from fusionkit.errors import FusionKitError, suggest_names
 from fusionkit.inference.answers import AnsweredTarget, describe_head
 from fusionkit.inference.branches import TrainedBranches
 from fusionkit.inference.element_checks import refuse_training
@@ -112,6 +113,9 @@ class TrainedBackend(Backend):
         recipe: Their recipe, with shapes and classes.
         device: Where to compute; a GPU where there is one, when left out.
         precision: The precision of the computation.
+
+    Raises:
+        FusionKitError: The precision is none of those.
     """
 
     def __init__(
@@ -123,6 +127,8 @@ class TrainedBackend(Backend):
         device: str | None = None,
         precision: Precision = "32",
     ) -> None:
+        if precision not in get_args(Precision):
+            raise FusionKitError(f"precision {precision!r}: {suggest_names(str(precision), get_args(Precision))}")
         self.device, self.precision, self.recipe = choose_device(device), precision, recipe
         self.models = tuple(network.to(self.device).channels_last().eval() for network in networks)
         self.modalities, self.count = self.models[0].modalities, len(self.models)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
+from torch import Tensor
+
 from fusionkit.inference.answers import Answer, AnsweredTarget, TargetAnswer, describe_value, name_columns
 from fusionkit.inference.backend import Said
 from fusionkit.inference.branches import CONSTANT, TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
 from fusionkit.inference.scoring import find_spoken
 from fusionkit.interfaces import Batch
+
+_BEYOND = "its elements are far from those of the training"
 
 
 class Description:
@@ -40,6 +45,7 @@ class Description:
         spoken = {branch: find_spoken(branch, said.present).tolist() for branch in said.distributions}
         wanted = [branch for branch in said.distributions if branches or branch == main]
         by_branch = {branch: self._describe_branch(branch, said, level) for branch in wanted}
+        finite = {branch: _find_finite(said.distributions[branch]) for branch in wanted}
         further = self._calibrator.remark(main, said.present, said.features, level)
         masks = {name: mask.tolist() for name, mask in said.present.items()}
         answers = []
@@ -48,16 +54,20 @@ class Description:
             present = tuple(modality for modality, mask in masks.items() if mask[row])
             if not failure and not (present and spoken[main][row]):
                 failure = self._describe_absence(present)
+            if not failure and not finite[main][row]:
+                failure = f"is answered by numbers that are not finite; {_BEYOND}"
             if failure:
                 answers.append(Answer(name, present=present, notes=remarks, failure=failure))
                 continue
             others = {
                 branch: {target: of[row] for target, of in described.items()}
                 for branch, described in by_branch.items()
-                if branch != main and spoken[branch][row]
+                if branch != main and spoken[branch][row] and finite[branch][row]
             }
+            lost = [branch for branch in wanted if branch != main and spoken[branch][row] and not finite[branch][row]]
             own = {target: of[row] for target, of in by_branch[main].items()}
-            answers.append(Answer(name, own, present, others, (*remarks, *further[row])))
+            odd = tuple(f"{branch}: answers by numbers that are not finite; {_BEYOND}" for branch in lost)
+            answers.append(Answer(name, own, present, others, (*remarks, *further[row], *odd)))
         return answers
 
     def _describe_absence(self, present: Sequence[str]) -> str:
@@ -92,3 +102,10 @@ class Description:
                     described[name], values, predicted, **where, present=said.present, level=level
                 )
         return described
+
+
+def _find_finite(said: Mapping[str, Tensor]) -> list[bool]:
+    """Tells of which samples every number is finite: elements beyond all measure overflow within a network."""
+    rows = [values.reshape(len(values), -1).isfinite().all(dim=1) for values in said.values()]
+    finite: list[bool] = torch.stack(rows).all(dim=0).tolist()
+    return finite

@@ -88,7 +88,10 @@ def _find_runs(
     if not os.path.isdir(folder):
         raise RunError(f"{folder}: is no folder; name a run or an experiment")
     if not os.path.exists(folder / "results.json"):
-        raise RunError(f"{folder}: holds neither a run (recipe.yaml) nor an experiment (results.json)")
+        if RunFolder(folder).finished:
+            RunFolder.open(folder)  # which says what of the run is lost
+        both = "a run (recipe.yaml and environment.json) nor an experiment (results.json)"
+        raise RunError(f"{folder}: holds neither {both}")
     experiment = ExperimentFolder.open(folder)
     columns = {column.name: column for column in experiment.results.columns}
     if variant not in columns:

@@ -40,10 +40,10 @@ def fit_precision(value: Jagged, dtype: torch.dtype) -> Jagged:
 
 
 def collect_scores(branches: TrainedBranches, outputs: Iterable[ModelOutput]) -> ByBranch:
-    """Collects the scores of all branches that have some, of all batches, on the CPU."""
+    """Collects the scores of all branches that have some, of all batches, on the CPU, in single precision at least."""
     given = list(outputs)
     return {
-        branch: {target: torch.cat([_of_branch(output, branch)[target] for output in given]).cpu() for target in first}
+        branch: {target: _join([_of_branch(output, branch)[target] for output in given]) for target in first}
         for branch in branches.names
         if branch not in (*ENSEMBLES, CONSTANT)
         for first in (_of_branch(given[0], branch),)
@@ -160,6 +160,12 @@ def average_networks(each: Sequence[ByBranch]) -> ByBranch:
         branch: {target: torch.stack([of[branch][target] for of in each]).mean(dim=0) for target in targets}
         for branch, targets in each[0].items()
     }
+
+
+def _join(scores: Sequence[Tensor]) -> Tensor:
+    """Joins scores; probabilities of half precision would have three digits, and not add up to one."""
+    joined = torch.cat(list(scores)).cpu()
+    return joined.float() if joined.dtype in (torch.bfloat16, torch.float16) else joined
 
 
 def _of_branch(output: ModelOutput, branch: str) -> Mapping[str, Tensor]:

@@ -69,8 +69,8 @@ class Stream:
         rates: By modality, elements per second, where the window is in seconds; None of a static vector, of which the
             last one stands. A modality that is left out is missing.
         transforms: By modality, what is done to the elements of the window, ``(kept, *element)``, at each prediction,
-            on the device of the network; of such a modality the elements are kept, in whatever dtype they are pushed,
-            and nothing is encoded ahead.
+            on the device of the network, or where they were pushed if the window is in seconds; of such a modality the
+            elements are kept, in whatever dtype they are pushed, and nothing is encoded ahead.
 
     Raises:
         FusionKitError: The model is no `FusionModel`.
@@ -166,7 +166,8 @@ class Stream:
 
         Args:
             unimodal: Score the uni-modal branches as well.
-            at: The end of a window in seconds; the end of the newest element when left out.
+            at: The end of a window in seconds; the end of the newest element when left out. What left the window of
+                that one is forgotten, so an earlier end sees less.
 
         Raises:
             ShapeError: Nothing was pushed yet, nothing lies in the window, or a transform returns elements that the

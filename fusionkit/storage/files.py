@@ -173,7 +173,11 @@ def parse_json(text: bytes, place: str) -> dict[str, Any]:
     try:
         value = json.loads(text.decode("utf-8-sig"))  # editors on Windows put a mark of byte order first
     except Exception as error:  # whatever the library raises of somebody's text is the text's fault
+        if not text.strip():
+            raise RunError(f"{place}: is empty") from None
         reason = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+        if isinstance(error, json.JSONDecodeError) and _is_cut_short(error):
+            reason = f"it is cut short; {reason}"
         raise RunError(f"{place}: cannot be read as JSON ({reason})") from None
     if not isinstance(value, dict):
         raise RunError(f"{place}: is damaged (it holds {_KINDS[type(value)]}, no mapping)")
@@ -188,3 +192,8 @@ def parse_json(text: bytes, place: str) -> dict[str, Any]:
         if not below:
             return value
     raise RunError(f"{place}: is no document of fusionkit (it is nested deeper than {MAX_JSON_DEPTH} levels)")
+
+
+def _is_cut_short(error: json.JSONDecodeError) -> bool:
+    """Tells whether a JSON text ends where more is expected."""
+    return error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ from fusionkit.config.documents import read_document
 from fusionkit.config.recipe import load_recipe
 from fusionkit.config.schema import Recipe
 from fusionkit.config.yaml import write_yaml
-from fusionkit.errors import FusionKitWarning, PluginError, RunError
+from fusionkit.errors import PluginError, RunError
 from fusionkit.storage.checkpoints import Checkpoints
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, guard_write, write_file
@@ -25,7 +24,7 @@ from fusionkit.storage.records.document import load_document, save_document
 from fusionkit.storage.records.environment import Environment, load_environment
 from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
-from fusionkit.storage.trusted_runs import is_noted, note_run
+from fusionkit.storage.trusted_runs import is_noted, note_own_run
 
 
 class RunFolder:
@@ -65,6 +64,7 @@ class RunFolder:
         self.card_file = self.path / "metrics.json"
         self.inputs_file = self.path / "inputs.json"
         self._recipe_file = self.path / "recipe.yaml"
+        self._needed = (self.path / "environment.json", self._recipe_file)
         self._weights_file = self.path / "weights.safetensors"
         self._predictions_file = self.path / "predictions.safetensors"
 
@@ -117,7 +117,10 @@ class RunFolder:
             RunError: There is none.
         """
         run = cls(path, plugins=plugins)
-        if not run.begun:
+        lost = [file for file in run._needed if not os.path.isfile(file)]
+        if lost and run.finished:
+            raise RunError(f"{lost[0]}: is not there, and without it the folder is no run; restore it from a copy")
+        if lost:
             raise RunError(f"{run.path}: is no run; a run holds recipe.yaml and environment.json (`fusionkit train`)")
         return run
 
@@ -142,18 +145,9 @@ class RunFolder:
             return [str(problem) for problem in error.problems]
 
     def note_as_own(self) -> None:
-        """Notes that this user trained it, so that its plugins are imported later; of a run without any, does nothing.
-
-        Where the list cannot be written, a warning says so, and the training goes on.
-        """
-        if not self._plugins:
-            return
-        try:
-            note_run(self.path, self._recipe_file)
-        except OSError as error:
-            named = " ".join(f"--plugin {module}" for module in self._plugins)
-            message = f"{self.path}: cannot be noted as your own run ({error}); later commands on it need {named}"
-            warnings.warn(message, FusionKitWarning, stacklevel=3)
+        """Notes that this user trained it, so that its plugins are imported later; without any, does nothing."""
+        if self._plugins:
+            note_own_run(self.path, self._recipe_file, self._plugins)
 
     def rewrite_recipe(self, recipe: Recipe) -> None:
         """Writes down the recipe by which the training goes on: what results do not depend on may have changed.
@@ -189,8 +183,7 @@ class RunFolder:
     @property
     def begun(self) -> bool:
         """True where the folder is a run. A recipe alone may be a user's own copy; the environment is written first."""
-        needed = (self.path / "environment.json", self._recipe_file)
-        return all(map(os.path.isfile, needed))  # False too where a name is too long or may not be looked up
+        return all(map(os.path.isfile, self._needed))  # False too where a name is too long or may not be looked up
 
     @property
     def finished(self) -> bool:
@@ -206,15 +199,28 @@ class RunFolder:
         write_tensors(self._weights_file, state, metadata)
         self.checkpoints.discard()
 
+    def require_finished(self) -> None:
+        """Refuses a run without its final weights.
+
+        Raises:
+            RunError: Its training has not come to its end, or the weights were removed since.
+        """
+        if self.finished:
+            return
+        if os.path.exists(self.card_file):  # which finished runs have only
+            remedy = "restore it from a copy, or train the run again"
+            raise RunError(f"{self._weights_file}: is not there, though the run was evaluated; {remedy}")
+        remedy = "`fusionkit train` with the same --out goes on; or restore weights.safetensors if it is lost"
+        raise RunError(f"{self.path}: its training has not finished; {remedy}")
+
     def load_weights(self) -> TensorFile:
         """Reads the final weights and the text beside them.
 
         Raises:
-            RunError: The training has not finished, or the file is damaged.
+            RunError: The training has not finished, or the file is missing or damaged.
         """
-        if not self.finished:
-            raise RunError(f"{self.path}: has no weights, its training has not finished; train it again to resume it")
-        return read_tensors(self._weights_file)
+        self.require_finished()
+        return read_tensors(self._weights_file, "restore it from a copy, or delete it and train the run again")
 
     def sha256_of_weights(self) -> str:
         """Returns the hash of the final weights, checked.

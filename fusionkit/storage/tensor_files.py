@@ -64,8 +64,12 @@ def write_tensors(
     return digest
 
 
-def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
+def read_tensors(path: str | os.PathLike[str], remedy: str = "restore it from a copy or delete it") -> TensorFile:
     """Reads the tensors and the text of a file that `write_tensors` made, and checks them against its hash.
+
+    Args:
+        path: The file.
+        remedy: What a user should do about one that is damaged.
 
     Raises:
         RunError: The file is missing, may not be read, is truncated, altered, or carries no hash.
@@ -84,16 +88,12 @@ def read_tensors(path: str | os.PathLike[str]) -> TensorFile:
     except MemoryError:
         raise
     except Exception as error:  # whatever else the library raises of somebody's file is the file's fault
-        raise RunError(
-            f"{path}: is damaged and cannot be read ({error}); restore it from a copy or delete it"
-        ) from None
+        raise RunError(f"{path}: is damaged and cannot be read ({error}); {remedy}") from None
     stated = metadata.pop(_HASH, None)
     if stated is None:
         raise RunError(f"{path}: carries no {_HASH}, so it was not written by fusionkit or has been altered")
     if stated != content_hash(tensors, metadata):
-        raise RunError(
-            f"{path}: is damaged, its content does not match its {_HASH}; restore it from a copy or delete it"
-        )
+        raise RunError(f"{path}: is damaged, its content does not match its {_HASH}; {remedy}")
     return tensors, metadata
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
+from collections.abc import Collection
 from pathlib import Path
 
-from fusionkit.errors import RunError
+from fusionkit.errors import FusionKitWarning, RunError
 from fusionkit.storage.files import read_json, replace_file
 
 STATE = "XDG_STATE_HOME"
@@ -27,6 +29,16 @@ def note_run(folder: Path, recipe: Path) -> None:
     entry = _entry(folder)
     entry.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_file(entry, (json.dumps(_record(folder, recipe)) + "\n").encode())
+
+
+def note_own_run(folder: Path, recipe: Path, plugins: Collection[str]) -> None:
+    """Notes a run as `note_run` does; where the list cannot be written, a warning says so, and the training goes on."""
+    try:
+        note_run(folder, recipe)
+    except OSError as error:
+        named = " ".join(f"--plugin {module}" for module in plugins)
+        message = f"{folder}: cannot be noted as your own run ({error}); later commands on it need {named}"
+        warnings.warn(message, FusionKitWarning, stacklevel=4)
 
 
 def is_noted(folder: Path, recipe: Path) -> bool:

@@ -399,7 +399,7 @@ def test_a_budget_of_time_gives_each_variant_the_epochs_that_fit_and_keeps_them(
         ('{"minutes": 0.5, "epochs": {"concat": "many"}}', r"epochs\.concat"),
         ('{"minutes": 0.5, "epochs": {"concat": 0}}', r"epochs\.concat"),
         ('{"minutes": 0.5, "epochs": {"concat": true}}', r"epochs\.concat"),
-        ('{"format": 1, "runs": []}', "minutes: missing; epochs: missing"),
+        ('{"format": 1, "runs": []}', r"it is no budget of time \(no minutes, epochs\)"),
     ],
 )
 def test_a_damaged_or_foreign_budget_is_told(comparison, tmp_path: Path, text: str, told: str) -> None:

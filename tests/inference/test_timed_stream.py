@@ -86,6 +86,43 @@ def test_stamps_that_are_nearly_right_follow_and_others_are_cut_or_refused(model
     assert stream.counts["motion"] == 30
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_what_is_pushed_is_copied_so_that_a_buffer_may_be_reused(live: bool) -> None:
+    predictor = make_predictor({"motion": MODALITIES["motion"]}, {"motion": 10.0})
+    first, second = torch.randn(4, 3), torch.randn(5, 3)
+    both = {"motion": torch.cat([first, second])}
+    stream: Any = predictor.stream(9.0) if live else Stream(predictor.networks[0], window=9.0, rates={"motion": 10.0})
+    buffer = first.clone()
+    given: Any = buffer.numpy() if live else buffer
+    stream.push("motion", given, at=0.0)
+    buffer.copy_(second[:4])
+    stream.push("motion", given, at=0.4)
+    buffer[:1] = second[4:]
+    stream.push("motion", given[:1], at=0.8)
+    buffer.zero_()
+
+    if live:
+        expected = predictor.predict(both)[0].targets["mood"].probabilities
+        assert stream.predict().targets["mood"].probabilities == pytest.approx(dict(expected), abs=1e-6)
+    else:
+        assert torch.allclose(stream.predict().fused["mood"], predict(predictor.networks[0], **both), atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.7e9])
+@pytest.mark.parametrize("rate", [44_100.0, 48_000.0])
+def test_seconds_since_1970_hold_as_many_elements_as_any(start: float, rate: float) -> None:
+    elements, size = TimedElements("wave", rate), 1024
+    for step in range(400):
+        elements.push(torch.zeros(size), start + step * size / rate if step % 3 else None if step else start)
+        elements.drop_before(start + (step + 1) * size / rate - 0.3)
+        if step > 20:
+            assert elements.end is not None
+            assert elements.count(elements.end - 0.25, elements.end) == 0.25 * rate
+
+    assert elements.cut == 0
+    assert elements.end == pytest.approx(start + 400 * size / rate, abs=2.4e-7)  # one rounding, not 400
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=8), st.floats(0.3, 5.0))
 def test_portions_play_no_part(portions: list[int], window: float) -> None:

@@ -75,3 +75,37 @@ def test_an_overlay_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> Non
     writer.add_frame(np.zeros((48, 64, 3), np.uint8), 0.0)
     writer.__exit__(KeyError, KeyError(), None)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_encoder_that_cannot_begin_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_some(file: str, mode: str) -> None:
+        Path(file).write_bytes(b"the beginning of a film")
+        raise av.FFmpegError(1, "no room")
+
+    monkeypatch.setattr(av, "open", write_some)
+    with pytest.raises(RunError, match="cannot be written"):
+        OverlayWriter(tmp_path / "said.mp4", (64, 48), Fraction(25), None)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sound_that_begins_before_the_picture_is_cut_there(tmp_path: Path) -> None:
+    path, rate = tmp_path / "said.mp4", 16000
+    wave = np.zeros((1, rate), np.float32)
+    wave[0, 8000:8400] = np.sin(np.arange(400) / 3)  # heard half a second after the sound begins
+    with OverlayWriter(path, (64, 48), Fraction(25), rate) as writer:
+        for begin in range(0, rate, 1000):
+            block = av.AudioFrame.from_ndarray(wave[:, begin : begin + 1000].copy(), format="fltp", layout="mono")
+            block.sample_rate = rate
+            writer.add_sound(block, begin / rate - 0.09)
+        writer.add_frame(np.zeros((48, 64, 3), np.uint8), 0.0)
+
+    with av.open(str(path)) as film:
+        heard = np.concatenate([frame.to_ndarray()[0] for frame in film.decode(audio=0)])
+    middle = np.average(np.arange(len(heard)), weights=heard**2) / rate
+    assert middle == pytest.approx(8200 / rate - 0.09, abs=0.005)
+
+
+def test_the_panel_says_why_there_is_no_answer() -> None:
+    panel, frame = Panel(360, 360), np.zeros((360, 360, 3), np.uint8)
+
+    assert not np.array_equal(panel.draw(frame, None, [], "", "no face"), panel.draw(frame, None, [], "", "too dark"))

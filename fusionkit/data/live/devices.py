@@ -105,8 +105,9 @@ class Device:
     def read(self, clock: Clock, stop: Event) -> Iterator[Signal]:
         """Yields frames as they come, until there are no more.
 
-        The first one is of the time when it comes, the others of their own stamps behind it, so sources of different
-        clocks agree. What comes before its time, as out of a file, waits for it.
+        The first one with a stamp is of the time when it comes, the others of their own stamps behind it, so sources of
+        different clocks agree. One without a stamp is of the time when it comes. What comes before its time, as out of
+        a file, waits for it.
 
         Args:
             clock: The time of the recording.
@@ -124,8 +125,10 @@ class Device:
                 if stop.is_set():
                     return
                 stamp = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else None
-                begin = begin or (clock.now(), stamp or 0.0)
-                at = clock.now() if stamp is None else begin[0] + stamp - begin[1]
+                at = clock.now()
+                if stamp is not None:  # a first frame without a stamp says nothing of the clock of those behind it
+                    begin = begin or (at, stamp)
+                    at = begin[0] + stamp - begin[1]
                 wait_until(at, clock, stop)
                 elements = [frame] if self.kind == "camera" else _read_samples(frame)
                 yield Signal(self.modality, at, elements, place)

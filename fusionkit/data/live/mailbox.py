@@ -20,13 +20,12 @@ class Mailbox:
     def __init__(self, most: int) -> None:
         self._waiting: deque[Signal] = deque()
         self._most, self._lock = most, Lock()
-        self.dropped = self.received = 0
+        self.dropped = 0
 
     def put(self, signal: Signal) -> None:
         """Adds the newest."""
         with self._lock:
             self._waiting.append(signal)
-            self.received += 1
             if len(self._waiting) > self._most:
                 self._waiting.popleft()
                 self.dropped += 1

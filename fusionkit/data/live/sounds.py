@@ -14,7 +14,7 @@ from fusionkit.errors import DataError, Problem
 from fusionkit.nn.tensor_checks import check_finite
 
 JITTER = 0.05
-"""Seconds by which time stamps may be wrong: elements so near to the end of those before follow them."""
+"""Seconds by which time stamps of any signal may be wrong: elements so near to the end of those before follow them."""
 
 _CROSSINGS = 7
 """Zero crossings of the filter of `resample` on each side, rounded up with its band that is a little narrower."""

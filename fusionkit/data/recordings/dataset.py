@@ -13,14 +13,16 @@ from fusionkit.config.recipe import build_component
 from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.films.sounds import convert_to_float
+from fusionkit.data.readers.archives import unpack_to_disk
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_array, read_shape
+from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.files import refuse_no_file
 from fusionkit.data.readers.media import SOUND_SUFFIXES, ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import read_stated_header
 from fusionkit.data.recordings.recording import Given, Recording
 from fusionkit.data.recordings.values import fill_empty
 from fusionkit.errors import DataError, Problem
-from fusionkit.interfaces import Dataset, FaceDetector, ModalityInfo, Row
+from fusionkit.interfaces import Clip, Dataset, FaceDetector, ModalityInfo, Row
 from fusionkit.storage.records.inputs import InputModality, Inputs
 
 
@@ -74,17 +76,19 @@ class Recordings(Dataset):
         return self._remarks.pop(index, ())
 
     def length(self, index: int, modality: str) -> int:
-        """Counts the elements of a modality, by a file's header where there is one; 0 where they cannot be counted.
+        """Counts the elements of a modality by the header of its file; 0 where they cannot be counted.
 
-        What is prepared from a film counts by its own header too; a sample that fails here fails when it is loaded.
+        What is prepared from a film counts by the seconds that the film states. A sample that fails here fails when it
+        is loaded.
         """
-        given = self._recordings[index].given.get(modality)
+        recording = self._recordings[index]
+        given = recording.given.get(modality)
         if isinstance(given, Tensor):
             return len(given)
         try:
             if given is not None:
                 return describe_media(given, self._options(given, modality)).length
-            return len(self.load(index).get(modality, ()))
+            return 0 if recording.clip is None else self._count_prepared(recording.clip, modality)
         except DataError:
             return 0
 
@@ -140,6 +144,16 @@ class Recordings(Dataset):
             tensors["audio"] = convert_to_float(tensors["audio"])
         return tensors
 
+    def _count_prepared(self, clip: Clip, modality: str) -> int:
+        """Counts what will be prepared without decoding: batches by budget count all films before the first answer."""
+        rate = self._inputs.modalities[modality].rate
+        file = clip.film if modality == "video" else clip.sound or clip.film
+        if rate is None or file is None:
+            return 0
+        with unpack_to_disk(file) as unpacked, Film(unpacked) as film:
+            seconds = film.stated_seconds if modality == "video" else film.stated_seconds_of_sound
+        return round(seconds * rate)
+
     @cached_property
     def _detector(self) -> FaceDetector:
         assert self._prepare is not None
@@ -154,11 +168,14 @@ def _make_unique(names: Sequence[str]) -> list[str]:
         >>> _make_unique(["a", "b", "a"])
         ['a', 'b', 'a (2)']
     """
-    taken: dict[str, int] = {}
+    stated, counts = set(names), dict[str, int]()
     unique = []
     for name in names:
-        taken[name] = taken.get(name, 0) + 1
-        unique.append(name if taken[name] == 1 else f"{name} ({taken[name]})")
+        own, number = name, counts.get(name, 0) + 1
+        while number > 1 and (own := f"{name} ({number})") in stated:
+            number += 1
+        counts[name] = number
+        unique.append(own)
     return unique
 
 

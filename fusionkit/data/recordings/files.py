@@ -28,7 +28,8 @@ def list_folder(folder: Path, inputs: Inputs) -> list[Recording]:
     """Lists the samples of a folder.
 
     Folders that are named after modalities (or ``film`` and ``sound``) hold one file per sample and modality, of the
-    same name in each. Else files beside each other whose names differ in their ending only are one sample.
+    same name in each. Else files beside each other whose names differ in their ending only are one sample. Files and
+    folders whose names begin with a dot are passed over.
 
     Raises:
         DataError: It cannot be read, or holds no file that is read.
@@ -61,12 +62,13 @@ def list_folder(folder: Path, inputs: Inputs) -> list[Recording]:
 
 
 def _list_files(folder: Path) -> list[Path]:
-    return sorted(
-        Path(place) / name
-        for place, folders, names in os.walk(folder, onerror=_raise)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-    )
+    found = list[Path]()
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]  # caches and trash, which nobody sees
+        found += [
+            Path(place) / name for name in names if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+        ]
+    return sorted(found)
 
 
 def _raise(error: OSError) -> None:

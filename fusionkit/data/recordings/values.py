@@ -130,7 +130,9 @@ def _convert_to_array(value: Any) -> np.ndarray[Any, Any]:
         native = native.astype(np.int64)
     if native.dtype.kind == "f" and native.dtype.itemsize not in (2, 4, 8):
         native = native.astype(np.float64)
-    return np.ascontiguousarray(native) if native.ndim else native
+    whole = np.ascontiguousarray(native) if native.ndim else native
+    # Arrays of numpy.frombuffer, of tables and of other programs may not be written, which torch warns of.
+    return whole if whole.flags.writeable else whole.copy()
 
 
 def _take_packed(given: Mapping[str, Any], packed: Mapping[str, Jagged], inputs: Inputs, name: str) -> list[Recording]:

@@ -60,7 +60,7 @@ def calibrate(
             has not finished, or its weights or data are others than when it was trained.
     """
     refuse_no_level(level)
-    recipe = run.recipe
+    recipe, weights = run.recipe, run.sha256_of_weights()
     if recipe.train.select != "inner":
         why = {
             "last": "set no groups aside (train.select: last)",
@@ -68,7 +68,6 @@ def calibrate(
         }[recipe.train.select]
         remedy = "train it with train.select=inner, and calibrate that run"
         raise RunError(f"{run.path}: {why}, so that there is nothing to learn a calibration on; {remedy}")
-    weights = run.sha256_of_weights()
     assembly = assemble_run(run, datasets)
     require_same_data(run, assembly)
     _require_groups(run, assembly, level)

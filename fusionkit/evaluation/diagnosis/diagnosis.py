@@ -16,7 +16,7 @@ from fusionkit.evaluation.card import assemble_run, describe_protocol, require_s
 from fusionkit.evaluation.diagnosis.gradients import cosines_over_training
 from fusionkit.evaluation.diagnosis.latency import time_subsets
 from fusionkit.evaluation.diagnosis.outputs import inputs_of, observe
-from fusionkit.evaluation.diagnosis.separate import Separate, find_matching, require_finished
+from fusionkit.evaluation.diagnosis.separate import Separate, find_matching
 from fusionkit.evaluation.diagnosis.subsets import MOST_MODALITIES, Subset, subsets_of, without
 from fusionkit.evaluation.diagnosis.target import Seen, describe_target
 from fusionkit.inference.branches import trained_branches
@@ -55,7 +55,7 @@ def diagnose(
             network trained alone is of its split.
         FusionKitError: There is no such device.
     """
-    require_finished(run)
+    run.require_finished()
     branches = trained_branches(run.recipe)
     if not branches.fused:
         raise RunError(

@@ -39,7 +39,7 @@ def open_separate(run: RunFolder, datasets: Datasets | None = None) -> Separate:
     Raises:
         RunError: It has not finished, its data have changed since, or it trained no modality alone.
     """
-    require_finished(run)
+    run.require_finished()
     alone = trained_branches(run.recipe).alone
     if not alone:
         strategy = run.recipe.train.strategy.type
@@ -87,16 +87,6 @@ def find_matching(run: RunFolder, assembly: Assembly, given: Sequence[Separate])
         modalities = ", ".join(assembly.recipe.model.modalities)
         raise RunError(f"{fitting[0].run.path}: trained none of the modalities of {run.path} alone: {modalities}")
     return found
-
-
-def require_finished(run: RunFolder) -> None:
-    """Refuses a run whose training has not come to its end.
-
-    Raises:
-        RunError: It has not.
-    """
-    if not run.finished:
-        raise RunError(f"{run.path}: its training has not finished; `fusionkit train` with the same --out goes on")
 
 
 def _check_targets(assembly: Assembly, separate: Separate) -> None:

@@ -9,11 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from fusionkit.data.live.sounds import JITTER
 from fusionkit.errors import DataError, Problem
-
-JITTER = 0.05
-"""Seconds by which time stamps may be wrong, or half an element where that is longer: elements so near to the end of
-those before follow them."""
 
 _NEARLY = 1e-3
 """Elements; seconds are rounded, and an element at the edge of a window is in it or not whatever the rounding."""
@@ -21,10 +18,15 @@ _NEARLY = 1e-3
 
 @dataclass(frozen=True)
 class _Block:
-    """Elements that follow each other: the place of the first among all that were taken, and its seconds."""
+    """Elements that follow each other: the place of the first among all that were taken, and its time.
+
+    The time is that of the run of elements without a gap, and the place in it: were it a sum of how long every block
+    lasts, its rounding would grow with their number.
+    """
 
     first: int
-    at: float
+    begin: float
+    offset: int
     values: Tensor
 
 
@@ -40,6 +42,7 @@ class TimedElements:
         self._name, self._rate = name, rate
         self._blocks: deque[_Block] = deque()
         self._count = self.cut = 0
+        self._begin, self._length = 0.0, 0  # of the run of elements without a gap
         self.end: float | None = None
 
     def push(self, values: Tensor, at: float | None) -> None:
@@ -56,16 +59,19 @@ class TimedElements:
             return
         if self._rate is None:
             self._blocks.clear()
-            self._append(values, at or 0.0)
+            self._append(values)
             return
-        begin = self._find_begin(at)
-        doubled = 0 if self.end is None else max(0, math.ceil((self.end - begin) * self._rate - _NEARLY))
+        begin, doubled = self._find_begin(at), 0
+        if self.end is not None and begin < self.end:
+            doubled = max(0, math.ceil((self.end - begin) * self._rate - self._round(begin)))
         if doubled >= len(values):
             message = f"{len(values)} elements from {begin:.3f} s on come after those up to {self.end:.3f} s"
             raise DataError([Problem(self._name, message, "push them in the order of time, or reset the stream")])
         self.cut += doubled
-        self._append(values[doubled:], begin + doubled / self._rate)
-        self.end = begin + len(values) / self._rate
+        if begin != self.end:
+            self._begin, self._length = begin + doubled / self._rate, 0
+        self._append(values[doubled:])
+        self.end = self._begin + self._length / self._rate
 
     def drop_before(self, at: float) -> None:
         """Forgets elements that are older."""
@@ -77,7 +83,7 @@ class TimedElements:
             if old < len(block.values):
                 if old:
                     kept = block.values[old:].clone()  # a view would keep all of its block in memory
-                    self._blocks.appendleft(_Block(block.first + old, block.at + old / self._rate, kept))
+                    self._blocks.appendleft(_Block(block.first + old, block.begin, block.offset + old, kept))
                 return
 
     def read(self, start: float, stop: float) -> tuple[int, Tensor] | None:
@@ -99,14 +105,17 @@ class TimedElements:
         return sum(max(0, end - begin) for begin, end in (self._find_part(each, start, stop) for each in self._blocks))
 
     def _find_begin(self, at: float | None) -> float:
+        """Finds where elements begin: where those before end, if their stamp is nearly that, by half an element too."""
         assert self._rate is not None
         if self.end is None:
             return at or 0.0
         return self.end if at is None or abs(at - self.end) <= max(JITTER, 0.5 / self._rate) else at
 
-    def _append(self, values: Tensor, at: float) -> None:
-        self._blocks.append(_Block(self._count, at, values))
+    def _append(self, values: Tensor) -> None:
+        """Appends a copy: the buffer of a camera or a microphone is written anew before the next answer."""
+        self._blocks.append(_Block(self._count, self._begin, self._length, values.clone()))
         self._count += len(values)
+        self._length += len(values)
 
     def _find_part(self, block: _Block, start: float, stop: float) -> tuple[int, int]:
         return self._count_before(block, start), self._count_before(block, stop)
@@ -116,4 +125,10 @@ class TimedElements:
         assert self._rate is not None
         if at == -math.inf:
             return 0
-        return min(len(block.values), max(0, math.ceil((at - block.at) * self._rate - _NEARLY)))
+        place = (at - block.begin) * self._rate - block.offset
+        return min(len(block.values), max(0, math.ceil(place - self._round(at))))
+
+    def _round(self, at: float) -> float:
+        """Returns the part of an element by which places at a time are rounded; seconds since 1970 have few digits."""
+        assert self._rate is not None
+        return _NEARLY + 4 * math.ulp(at) * self._rate

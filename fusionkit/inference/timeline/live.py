@@ -104,7 +104,7 @@ class LiveStream:
             modality: The modality.
             elements: Raw frames ``(new, height, width, 3)`` uint8 of red, green and blue, or decoded frames of PyAV; a
                 block of sound, ``(new,)`` or ``(new, channels)``, in -1..1 or int16; or elements as the network was
-                trained on, a single one among them. Arrays, tensors or lists.
+                trained on, a single one among them. Arrays, tensors or lists; copied, so that a buffer may be reused.
             at: Seconds of the first of them; the end of those before when left out. Stamps may be wrong by a twentieth
                 of a second.
 
@@ -133,7 +133,8 @@ class LiveStream:
         """Answers to what is in the window now; the answer says why where nothing can be used.
 
         Args:
-            at: The end of the window, in seconds; the end of the newest element when left out.
+            at: The end of the window, in seconds; the end of the newest element when left out. What left the window of
+                that one is forgotten, so an earlier end sees less.
             branches: Answer by every trained branch as well.
             without: Modalities that are hidden from the network, as if they were missing.
         """

@@ -97,7 +97,7 @@ def _write(timeline: Timeline, film: Film, path: Path, progress: Callable[[float
 
 
 _NEARLY = 0.1
-"""Seconds by which a block of sound may begin before the picture; the first that is kept is not cut."""
+"""Seconds by which a block of sound may begin before the picture; what lies before it is cut."""
 
 
 def _describe(timeline: Timeline, answer: Answer | None) -> tuple[list[Said], str, str]:

@@ -61,7 +61,7 @@ class Windows:
         return {name: each.count(start, stop) for name, each in self._elements.items()}
 
     def push(self, modality: str, elements: Tensor, at: float | None) -> None:
-        """Takes elements of a modality.
+        """Takes a copy of elements of a modality.
 
         Raises:
             ShapeError: An unknown modality, or elements of another shape or dtype than the network takes, or than
@@ -84,7 +84,8 @@ class Windows:
         """Encodes the window for each network.
 
         Args:
-            at: Its end in seconds; the end of the newest element when left out.
+            at: Its end in seconds; the end of the newest element when left out. What left the window of that one is
+                forgotten, so an earlier end sees less.
             without: Modalities that are hidden.
 
         Raises:
@@ -97,11 +98,12 @@ class Windows:
             for name, encoders in self.encoders.items():
                 hidden = name in without or name not in self._elements
                 found = None if hidden else self._elements[name].read(start, stop)
+                chosen = None if found is None else self._transform(name, found[1])
                 for of, encoder in zip(sequences, encoders, strict=True):
-                    if found is None:
+                    if found is None or chosen is None:
                         of[name] = encoder.make_empty()
                     else:
-                        of[name] = encoder.encode(*found, self._transform(name, found[1]))
+                        of[name] = encoder.encode(*found, chosen)
         return sequences
 
     def reset(self, *modalities: str) -> None:

@@ -85,7 +85,7 @@ class Panel:
         small = _load_font(round(self._unit * 0.8))
         draw.text(
             (left, self._height - 1.4 * self._unit),
-            _fit(draw, present, small, self._room - 2 * self._unit),
+            _fit(draw, present or reason, small, self._room - 2 * self._unit),
             font=small,
             fill=_QUIET,
         )

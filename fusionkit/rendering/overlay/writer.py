@@ -37,19 +37,29 @@ class OverlayWriter:
 
         self._path, self._part = path, path.with_name(f".{path.stem}.part{path.suffix}")
         self._sound: Any = None
-        with self._name_errors():
-            self._film: Any = av.open(str(self._part), "w")
-            self._picture = self._film.add_stream("libx264", rate=max(rate, Fraction(1)), options=_OPTIONS)
-            self._picture.width, self._picture.height = size
-            self._picture.pix_fmt = "yuv420p"
-            self._picture.time_base = self._picture.codec_context.time_base = _CLOCK
-            if sound_rate is not None:
-                self._sound = self._film.add_stream("aac", rate=_choose_rate(sound_rate), layout="mono")
-            self._film.start_encoding()
+        self._resampler: Any = None
+        self._waiting: Any = None
+        try:
+            with self._name_errors():
+                self._film: Any = av.open(str(self._part), "w")
+                self._add_streams(size, rate, sound_rate)
+        except RunError:
+            self._part.unlink(missing_ok=True)
+            raise
         if self._sound is not None:
             self._resampler = av.AudioResampler("fltp", "mono", self._sound.codec_context.sample_rate)
             self._waiting = av.AudioFifo()
         self._last, self._heard = -1, 0
+        self._early: int | None = None  # samples before the picture, which are not written; not known before the first
+
+    def _add_streams(self, size: tuple[int, int], rate: Fraction, sound_rate: int | None) -> None:
+        self._picture = self._film.add_stream("libx264", rate=max(rate, Fraction(1)), options=_OPTIONS)
+        self._picture.width, self._picture.height = size
+        self._picture.pix_fmt = "yuv420p"
+        self._picture.time_base = self._picture.codec_context.time_base = _CLOCK
+        if sound_rate is not None:
+            self._sound = self._film.add_stream("aac", rate=_choose_rate(sound_rate), layout="mono")
+        self._film.start_encoding()
 
     def __enter__(self) -> Self:
         return self
@@ -96,25 +106,30 @@ class OverlayWriter:
         if self._sound is None:
             return
         missing = round(at * self._sound.codec_context.sample_rate) - self._heard - self._waiting.samples
+        if self._early is None:
+            self._early = max(0, -missing)
         if missing > _PATCHED * self._sound.codec_context.sample_rate:
             nothing = av.AudioFrame.from_ndarray(np.zeros((1, missing), np.float32), format="fltp", layout="mono")
             nothing.sample_rate = self._sound.codec_context.sample_rate
             self._waiting.write(nothing)
         frame.pts = None
-        for part in self._resampler.resample(frame):
-            part.pts = None
-            self._waiting.write(part)
+        self._resample(frame)
         with self._name_errors():
             self._encode_waiting(whole=False)
 
     def _finish(self) -> None:
         self._film.mux(self._picture.encode(None))
         if self._sound is not None:
-            for part in self._resampler.resample(None):
-                part.pts = None
-                self._waiting.write(part)
+            self._resample(None)
             self._encode_waiting(whole=True)
             self._film.mux(self._sound.encode(None))
+
+    def _resample(self, frame: Any) -> None:
+        for part in self._resampler.resample(frame):
+            part.pts = None
+            self._waiting.write(part)
+        if self._early and self._waiting.samples:
+            self._early -= self._waiting.read(min(self._early, self._waiting.samples)).samples
 
     def _encode_waiting(self, *, whole: bool) -> None:
         rate = self._sound.codec_context.sample_rate

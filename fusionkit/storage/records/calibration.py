@@ -110,6 +110,7 @@ class Calibration(Document):
     """
 
     title: ClassVar[str] = "a calibration"
+    remedy: ClassVar[str] = "remove it, or make it again with `fusionkit calibrate`"
 
     weights_sha256: str
     split_hash: str

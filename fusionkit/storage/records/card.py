@@ -111,6 +111,7 @@ class Card(Document):
     """
 
     title: ClassVar[str] = "a card"
+    remedy: ClassVar[str] = "`fusionkit evaluate` makes it again"
     formats: ClassVar[tuple[int, ...]] = (1, 2)
 
     protocol: CardProtocol

@@ -246,6 +246,7 @@ class Diagnosis(Document):
     """A finished run, or several of one variant, looked into."""
 
     title: ClassVar[str] = "a diagnosis"
+    remedy: ClassVar[str] = "`fusionkit diagnose` makes it again"
 
     run: str | None = None
     each: list[DiagnosedRun] | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -12,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from fusionkit.config.documents import check_shape
-from fusionkit.errors import RunError
+from fusionkit.errors import RunError, shorten
 from fusionkit.interfaces import LOSS, Metric, share
 from fusionkit.storage.files import as_json, read_json, write_file
 
@@ -42,6 +43,9 @@ class Document(Part):
     """A whole file, which says its format."""
 
     title: ClassVar[str]
+    """Its name in messages, behind "a" or "an" where there may be several."""
+    remedy: ClassVar[str] = "restore it from a copy"
+    """The way out for a user whose file is damaged."""
     formats: ClassVar[tuple[int, ...]] = (1,)
     """The formats that are read; the last one is written."""
 
@@ -49,6 +53,9 @@ class Document(Part):
 
 
 D = TypeVar("D", bound=Document)
+
+_LONGEST_LIST = 80
+"""Characters of keys that are named as missing."""
 
 
 class Interval(Part):
@@ -121,14 +128,25 @@ def describe_measures(metrics: Iterable[Metric]) -> dict[str, Measure]:
 
 
 def check_format(kind: type[Document], value: dict[str, Any], place: str) -> None:
-    """Refuses plain data of a format that is not read.
+    """Refuses plain data of a format that is not read, and those of another document.
 
     Raises:
         RunError: They are of one.
     """
-    if type(value.get("format")) is not int or value["format"] not in kind.formats:  # true and 1.0 are no 1
-        known = f"format{'s' if len(kind.formats) > 1 else ''} {' and '.join(map(str, kind.formats))}"
-        raise RunError(f"{place}: {kind.title} of format {value.get('format')!r}; this version reads {known}")
+    found = value.get("format")
+    if type(found) is int and found in kind.formats:  # true and 1.0 are no 1
+        own = [name for name, field in kind.model_fields.items() if field.is_required() and name != "format"]
+        if own and not value.keys() & set(own):
+            lacking = shorten(", ".join(own), _LONGEST_LIST)
+            raise RunError(f"{place}: is damaged; it is no {_drop_article(kind.title)} (no {lacking}); {kind.remedy}")
+        return
+    if "format" not in value:
+        raise RunError(f"{place}: is damaged; it is no {_drop_article(kind.title)} (no format); {kind.remedy}")
+    known = f"format{'s' if len(kind.formats) > 1 else ''} {' and '.join(map(str, kind.formats))}"
+    remedy = f"update fusionkit if a later version wrote it, else {kind.remedy}"
+    raise RunError(
+        f"{place}: {kind.title} of format {shorten(repr(found), _LONGEST_LIST)}; this version reads {known}; {remedy}"
+    )
 
 
 def load_document(kind: type[D], file: Path) -> D:
@@ -137,9 +155,33 @@ def load_document(kind: type[D], file: Path) -> D:
     Raises:
         RunError: There is none, or it cannot be read, is of another format, or damaged; then every wrong key is told.
     """
-    value = read_json(file)
-    check_format(kind, value, str(file))
-    return check_shape(kind, value, str(file))
+    with advise(kind.remedy):
+        value = read_json(file)
+    return parse_document(kind, value, str(file))
+
+
+def parse_document(kind: type[D], value: dict[str, Any], place: str) -> D:
+    """Makes a document of plain data.
+
+    Raises:
+        RunError: They are of another format, or damaged; then every wrong key is told.
+    """
+    check_format(kind, value, place)
+    with advise(kind.remedy):
+        return check_shape(kind, value, place)
+
+
+@contextmanager
+def advise(remedy: str) -> Iterator[None]:
+    """Says behind what is wrong with a file what would be right.
+
+    Raises:
+        RunError: That of a file that cannot be read or is damaged, with the remedy.
+    """
+    try:
+        yield
+    except RunError as error:
+        raise RunError(f"{error}; {remedy}") from None
 
 
 def refuse_newer(kind: type[Document], file: Path) -> None:
@@ -167,3 +209,7 @@ def save_document(file: Path, document: Document) -> None:
     """
     refuse_newer(type(document), file)
     write_file(file, as_json(document.plain()))
+
+
+def _drop_article(title: str) -> str:
+    return title.removeprefix("a ").removeprefix("an ")

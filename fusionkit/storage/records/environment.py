@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 
 from fusionkit.config.documents import check_shape
 from fusionkit.storage.files import read_json
-from fusionkit.storage.records.document import Part
+from fusionkit.storage.records.document import Part, advise
 
 
 class Environment(Part):
@@ -39,4 +39,5 @@ def load_environment(file: Path) -> Environment:
     Raises:
         RunError: It cannot be read, or is damaged; then every wrong key is told.
     """
-    return check_shape(Environment, read_json(file), str(file))
+    with advise("restore it from a copy"):
+        return check_shape(Environment, read_json(file), str(file))

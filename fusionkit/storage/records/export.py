@@ -76,6 +76,7 @@ class ExportedModel(Document):
     """
 
     title: ClassVar[str] = "a description of an exported network"
+    remedy: ClassVar[str] = "export the run again with `fusionkit export`"
 
     fusionkit: str
     engine: Literal["onnx", "torch"]
@@ -185,6 +186,7 @@ class ExportCard(Document):
     """
 
     title: ClassVar[str] = "a card of an exported network"
+    remedy: ClassVar[str] = "export the run again with `fusionkit export`"
 
     time: str
     versions: dict[str, str]

@@ -50,6 +50,7 @@ class Inputs(Document):
     """
 
     title: ClassVar[str] = "a description of inputs"
+    remedy: ClassVar[str] = "restore it from a copy, or remove it where the data of the training are still there"
 
     modalities: dict[str, InputModality] = Field(min_length=1)
     films: bool = False

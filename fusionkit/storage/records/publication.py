@@ -36,6 +36,7 @@ class Publication(Document):
     """
 
     title: ClassVar[str] = "a shared network"
+    remedy: ClassVar[str] = "download it again, or ask its author"
 
     branch: str
     members: dict[MemberName, Member] = Field(min_length=1)

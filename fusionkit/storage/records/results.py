@@ -227,6 +227,7 @@ class Results(Document, Measured):
     """
 
     title: ClassVar[str] = "results"
+    remedy: ClassVar[str] = "the command of the experiment makes it again"
 
     experiment: StatedExperiment
     recipes: dict[str, dict[str, Any]]

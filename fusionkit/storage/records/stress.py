@@ -88,6 +88,7 @@ class Stress(Document):
     """A run, or the runs of an experiment, under every corruption and level."""
 
     title: ClassVar[str] = "a stress test"
+    remedy: ClassVar[str] = "`fusionkit stress` makes it again"
 
     kind: Literal["run", "experiment"]
     levels: dict[str, list[float]]

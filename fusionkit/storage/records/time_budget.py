@@ -7,16 +7,15 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from fusionkit.config.documents import check_shape
-from fusionkit.errors import RunError
 from fusionkit.storage.files import read_json
-from fusionkit.storage.records.document import Document, check_format
+from fusionkit.storage.records.document import Document, advise, parse_document
 
 
 class TimeBudget(Document):
     """The minutes of every run, and by variant the epochs that fit into them."""
 
     title: ClassVar[str] = "a budget of time"
+    remedy: ClassVar[str] = "remove it, or choose another folder"
 
     minutes: Annotated[float, Field(gt=0)]
     epochs: dict[str, Annotated[int, Field(gt=0)]]
@@ -28,9 +27,6 @@ def load_time_budget(file: Path) -> TimeBudget:
     Raises:
         RunError: It cannot be read, is of another format, or damaged; then every wrong key is told.
     """
-    value = {"format": 1, **read_json(file)}
-    check_format(TimeBudget, value, str(file))
-    try:
-        return check_shape(TimeBudget, value, str(file))
-    except RunError as error:
-        raise RunError(f"{error}; remove it, or choose another folder") from None
+    with advise(TimeBudget.remedy):
+        value = {"format": 1, **read_json(file)}
+    return parse_document(TimeBudget, value, str(file))
