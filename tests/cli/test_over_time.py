@@ -114,6 +114,11 @@ def test_predict_answers_over_time_when_it_is_asked_to(command: Command, film: P
         2,
         "fusionkit: --batch-size: means nothing for answers over time, which are of one sample\n",
     )
+    status, _, err = command("predict", "run", str(film), "--every", "0.2", "--set", "0.9")
+    assert (status, err) == (
+        2,
+        "fusionkit: --set: was calibrated for whole samples, not for their windows; leave it out\n",
+    )
 
 
 @pytest.mark.parametrize(

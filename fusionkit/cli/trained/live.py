@@ -12,7 +12,7 @@ import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption
-from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.timeline_files import EVERY, WINDOW, EveryOption, WindowOption
 from fusionkit.cli.trained.view import open_view
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import (
-    DeviceOption,
-    JsonOption,
-    TrustOption,
-    print_json,
-    print_paragraph,
-    print_table,
-)
+from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, print_json
+from fusionkit.cli.trained.answer_table import print_answers
+from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.samples import collect_inputs
+from fusionkit.cli.trained.timeline import timeline
 from fusionkit.cli.trained.timeline_files import EVERY, WINDOW, FigureOption, OverlayOption, SubtitlesOption
 
 if TYPE_CHECKING:
@@ -32,16 +29,6 @@ _MOST_SHOWN = 20
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
     app.command()(predict)
-
-
-VariantOption = Annotated[str | None, typer.Option("--variant", help="Which variant of an experiment answers.")]
-FoldOption = Annotated[
-    str | None, typer.Option("--fold", help="Which fold of it; the networks of all folds answer together if not.")
-]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Which seed of it; those of all seeds if not.")]
-BranchOption = Annotated[
-    str | None, typer.Option("--branch", help="Which branch answers: fused, a modality, ensemble, 'ensemble (log)'.")
-]
 
 
 def predict(
@@ -95,9 +82,7 @@ def predict(
     from fusionkit.inference.load import load
 
     if any(each is not None for each in (every, window, figure, vtt, overlay)):
-        from fusionkit.cli.trained.timeline import timeline
-
-        _refuse_beside_every({"--root": root, "--batch-size": batch_size, "--processes": processes})
+        _refuse_beside_every({"--root": root, "--batch-size": batch_size, "--processes": processes}, level)
         timeline(
             run,
             inputs,
@@ -139,38 +124,14 @@ def predict(
         raise typer.Exit(SOME_FAILED)
 
 
-def _refuse_beside_every(options: Mapping[str, object]) -> None:
+def _refuse_beside_every(options: Mapping[str, object], level: float | None) -> None:
     """Refuses options that mean nothing of one recording over time."""
     from fusionkit.errors import FusionKitError
 
+    if level is not None:
+        raise FusionKitError("--set: was calibrated for whole samples, not for their windows; leave it out")
     if given := [name for name, value in options.items() if value is not None]:
         raise FusionKitError(f"{', '.join(given)}: means nothing for answers over time, which are of one sample")
-
-
-def collect_inputs(given: Sequence[str]) -> object:
-    """Collects what a command line gives as samples: one path, one sample by modality, or several files.
-
-    Raises:
-        FusionKitError: Paths and MODALITY=FILE are mixed, a modality is given twice, or a table or folder is among
-            several.
-    """
-    from fusionkit.data.recordings.table import TABLE_SUFFIXES
-    from fusionkit.errors import FusionKitError
-
-    named = [each.partition("=") for each in given if "=" in each and not Path(each).exists()]
-    if named and len(named) < len(given):
-        raise FusionKitError("INPUT: give either MODALITY=FILE of one sample, or paths, not both")
-    if named:
-        names = [name for name, _, _ in named]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise FusionKitError(f"INPUT: {', '.join(twice)} given twice; each modality of a sample has one file")
-        return {name: file for name, _, file in named}
-    if len(given) == 1:
-        return given[0]
-    several = [each for each in given if Path(each).is_dir() or Path(each).suffix.lower() in TABLE_SUFFIXES]
-    if several:
-        raise FusionKitError(f"INPUT: {several[0]} holds samples of its own; give one table or folder at a time")
-    return list(given)
 
 
 def _count_workers(predictor: Predictor, processes: int | None) -> int:
@@ -219,37 +180,3 @@ def _show(predictor: Predictor, requests: Requests, *, branches: bool, level: fl
     if not as_json:
         print_answers(predictor, shown)
     return failed
-
-
-def print_answers(predictor: Predictor, answers: Sequence[Answer]) -> None:
-    """Prints a table of answers, and below it what is to be known of single samples."""
-    rows = []
-    for answer in answers:
-        said = [describe_prediction(answer, target) for target in predictor.targets]
-        rows.append([answer.id, *said, ", ".join(answer.present)])
-        for branch, of in answer.branches.items():
-            told = [describe_prediction(answer, target, branch) for target in of]
-            rows.append([f"  {branch}", *told, ""])
-    print_table("", ["sample", *predictor.targets, "has"], [rows])
-    for answer in answers:
-        for note in answer.notes:
-            print_paragraph(f"{answer.id}: {note}")
-        if answer.failure:
-            print_paragraph(f"{answer.id}: not answered: {answer.failure}")
-
-
-def describe_prediction(answer: Answer, target: str, branch: str | None = None) -> str:
-    """Describes an answer in a cell: the class with its probability, labels, or numbers; then its set or interval."""
-    of = answer.targets if branch is None else answer.branches[branch]
-    if target not in of:
-        return "-"
-    said = of[target]
-    known = "" if said.set is None else f", or of {{{', '.join(said.set)}}}"
-    if said.interval is not None:
-        known = f", {'; '.join(f'{low:.4g} to {high:.4g}' for low, high in said.interval)}"
-    if isinstance(said.prediction, tuple):
-        words = (f"{one:.4g}" if isinstance(one, float) else one for one in said.prediction)
-        return (", ".join(words) or "none") + known
-    if isinstance(said.prediction, float):
-        return f"{said.prediction:.4g}{known}"
-    return f"{said.prediction} ({100 * said.probabilities[said.prediction]:.0f} %){known}"

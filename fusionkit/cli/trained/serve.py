@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.terminal.output import DeviceOption, TrustOption
+from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.limits import (
     BatchOption,
     MegabytesOption,
@@ -19,7 +20,6 @@ from fusionkit.cli.trained.limits import (
     WaitingOption,
     WorkOption,
 )
-from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.timeline_files import WINDOW
 
 PACKAGES = ("fastapi", "starlette", "uvicorn", "httptools", "websockets", "python_multipart")

@@ -9,7 +9,7 @@ import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import JsonOption, TrustOption, print_json, print_paragraph
-from fusionkit.cli.trained.predict import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 
 
 def add_to(app: typer.Typer) -> None:

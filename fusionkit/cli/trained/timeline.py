@@ -16,14 +16,9 @@ from fusionkit.cli.terminal.output import (
     print_paragraph,
     print_table,
 )
-from fusionkit.cli.trained.predict import (
-    BranchOption,
-    FoldOption,
-    SeedOption,
-    VariantOption,
-    collect_inputs,
-    describe_prediction,
-)
+from fusionkit.cli.trained.answer_table import describe_prediction
+from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
+from fusionkit.cli.trained.samples import collect_inputs
 from fusionkit.cli.trained.timeline_files import (
     EVERY,
     WINDOW,

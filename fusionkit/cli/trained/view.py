@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from fusionkit.cli.terminal.output import open_console
-from fusionkit.cli.trained.predict import describe_prediction
+from fusionkit.cli.trained.answer_table import describe_prediction
 
 if TYPE_CHECKING:
     from rich.console import Console
