@@ -123,7 +123,7 @@ class Predictor:
         level: float | None = None,
         batch_size: int | None = None,
         budget: int | None = None,
-        workers: int = 0,
+        workers: int | None = 0,
         root: str | os.PathLike[str] | None = None,
     ) -> Answers:
         """Answers to samples; to one that cannot be used with the reason, unless it is the only one.
@@ -136,7 +136,7 @@ class Predictor:
             level: Give calibrated probabilities, and sets or intervals that hold the truth in this share of cases.
             batch_size: Samples of a batch; the recipe's when left out.
             budget: Instead, elements of the longest modality of a batch.
-            workers: Processes that read and prepare ahead.
+            workers: Processes that read and prepare ahead; None leaves the choice, see `Requests`.
             root: The folder that relative paths in tables start from; without it that of the table.
 
         Raises:
@@ -177,7 +177,7 @@ class Predictor:
         *,
         batch_size: int | None = None,
         budget: int | None = None,
-        workers: int = 0,
+        workers: int | None = 0,
         root: str | os.PathLike[str] | None = None,
     ) -> Requests:
         """Finds the samples of `predict` and plans their batches, without reading them.

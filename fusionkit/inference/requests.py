@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
 from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples
+from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
 from fusionkit.data.recordings import Recording, Recordings
 from fusionkit.data.recordings.search import describe_problems
 from fusionkit.errors import DataError
+from fusionkit.execution.workers import count_processors
 from fusionkit.inference.input_steps import InputSteps
 from fusionkit.interfaces import Batch
 from fusionkit.nn.jagged import Jagged
+
+_SECONDS_HERE = 1.0
+"""Seconds of reading in this process, after which it pays to start another one: that takes a few tenths of a second."""
 
 
 class Requests:
@@ -26,7 +33,9 @@ class Requests:
         steps: The way of samples to the network.
         batch_size: Samples of a batch; with `budget` left out too, the size or budget of the steps.
         budget: Instead, elements of the longest modality of a batch.
-        workers: Processes that read and prepare ahead; answers do not depend on it.
+        workers: Processes that read and prepare ahead; answers do not depend on it. None leaves the choice: films are
+            prepared by all processors, sounds and images read by one process. Arrays and numbers, whose readers cannot
+            crash, are read in this process, until so many of them have come that another one pays.
 
     Attributes:
         places: Where the samples are stated.
@@ -40,12 +49,15 @@ class Requests:
         *,
         batch_size: int | None = None,
         budget: int | None = None,
-        workers: int = 0,
+        workers: int | None = 0,
     ) -> None:
         self.places = [each.place for each in recordings]
         described = [recordings, batch_size, budget, steps.inputs.plain()]
         self.identity = hashlib.sha256(repr(described).encode(errors="surrogateescape")).hexdigest()
-        self._steps, self._workers = steps, workers
+        begins_here = workers is None and all(map(_holds_no_media, recordings))
+        self._seconds_here = _SECONDS_HERE if begins_here else 0.0
+        self._steps = steps
+        self._workers = (count_processors() if steps.inputs.films else 1) if workers is None else workers
         self._samples = _Readable(Recordings(recordings, steps.inputs, steps.prepare), steps)
         if batch_size is None and budget is None:
             batch_size, budget = (None, steps.budget) if steps.budget else (steps.batch_size, None)
@@ -84,7 +96,7 @@ class Requests:
         """
         while start < len(self._batches.plan(0)):
             try:
-                for batch in self._feed(self._batches, start):
+                for batch in self._read_from(start):
                     yield batch
                     start += 1
                 return
@@ -93,18 +105,38 @@ class Requests:
                     yield self._read_alone(index)
                 start += 1
 
-    def _feed(self, batches: EpochBatches, start: int = 0) -> Iterator[Batch]:
-        workers, seconds = self._workers, self._steps.timeout_seconds
+    def _read_from(self, start: int) -> Iterator[Batch]:
+        """Reads the batches, the first of them here where that is quicker than to start a process."""
+        here, left = self._feed(self._batches, start, workers=0), self._seconds_here
+        while left > 0:
+            begin = time.perf_counter()
+            batch = next(here, None)
+            if batch is None:
+                return
+            left -= time.perf_counter() - begin
+            start += 1
+            yield batch
+        if start < len(self._batches.plan(0)):
+            yield from self._feed(self._batches, start, workers=self._workers)
+
+    def _feed(self, batches: EpochBatches, start: int, *, workers: int) -> Iterator[Batch]:
+        seconds = self._steps.timeout_seconds
         return Feed(self._samples, batches, workers=workers, timeout_seconds=seconds).read_epoch(0, start)
 
     def _read_alone(self, index: int) -> Batch:
         alone = EpochBatches([index], seed=0, batch_size=1, shuffle=False)
         try:
-            return next(self._feed(alone))
+            return next(self._feed(alone, 0, workers=self._workers))
         except DataError as error:
             return make_batch(
                 [self._samples.make_failure(index, describe_problems(error.problems))], self._samples.element_shapes
             )
+
+
+def _holds_no_media(recording: Recording) -> bool:
+    """Tells that nothing of a sample is decoded by a library that a damaged file could crash."""
+    files = [given for given in recording.given.values() if isinstance(given, Path)]
+    return recording.clip is None and all(file.suffix.lower() in ARRAY_SUFFIXES for file in files)
 
 
 class _Readable(Samples):

@@ -51,6 +51,7 @@ REFUSED = {
     "npy without its header": ("a.npy", npy((1,))[:9], "cannot be read as npy"),
     "npy nested deep": ("a.npy", npy("(" * 9000), "cannot be read as npy"),
     "npy that is an archive": ("a.npy", b"PK\x03\x04" + bytes(40), "cannot be read as npy"),
+    "npy of a version to come": ("a.npy", npy((1,)).replace(b"Y\x01", b"Y\x09"), r"cannot be .* \(its version 9.0 is"),
     "npy of nothing": ("a.npy", b"", "cannot be read as npy"),
     "tensor of 10^12 numbers": ("a.safetensors", safetensors(tensor("F32", [10**12], 4 * 10**12)), "cannot be read as"),
     "tensor of complex numbers": ("a.safetensors", safetensors(tensor("C64", [1], 8), bytes(8)), "holds C64, not real"),

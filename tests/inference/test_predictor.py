@@ -21,9 +21,11 @@ import torch
 
 import fusionkit
 from fusionkit.data.assembly import assemble
+from fusionkit.data.loading import feed
 from fusionkit.data.readers import media
 from fusionkit.errors import DataError, FusionKitError, FusionKitWarning, RunError
 from fusionkit.evaluation import evaluate
+from fusionkit.inference import requests
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.predictor import Predictor
 from fusionkit.nn.jagged import Jagged
@@ -373,6 +375,39 @@ def test_folders_that_hold_no_run_are_refused(tmp_path: Path, run: RunFolder):
         fusionkit.load(run.path, variant="late")
     with pytest.raises(RunError, match="the branch 'fusde' is not trained; did you mean 'fused'"):
         fusionkit.load(run.path, branch="fusde")
+
+
+def test_arrays_are_read_in_this_process_until_another_one_pays(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    predictor, samples = fusionkit.load(run.path, device="cpu"), samples_of(run)
+    expected = predictor.predict(samples, batch_size=3)
+    wanted: list[int] = []
+    make = feed.make_loader
+
+    def count(*given: Any, workers: int, **options: Any) -> Any:
+        wanted.append(workers)
+        return make(*given, workers=workers, **options)
+
+    monkeypatch.setattr(feed, "make_loader", count)
+    answers = predictor.predict(samples, batch_size=3, workers=None)
+    assert list(answers) == list(expected)
+    assert not any(wanted)
+    monkeypatch.setattr(requests, "_SECONDS_HERE", 1e-9)
+    answers = predictor.predict(samples, batch_size=3, workers=None)
+    assert list(answers) == list(expected)
+    assert wanted[-1] == 1
+
+
+def test_a_sound_that_nobody_was_asked_to_read_elsewhere_cannot_end_this_process(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    predictor, samples = fusionkit.load(run.path, device="cpu"), samples_of(run)
+    soundfile.write(tmp_path / "deadly.wav", np.zeros(900), small_tables.RATE)
+    monkeypatch.setattr(media, "read_audio", lambda path, rate: os.kill(os.getpid(), signal.SIGSEGV))
+    answers = predictor.predict([samples[0], {"sound": tmp_path / "deadly.wav"}], workers=None)
+    assert not answers[0].failure
+    assert "worker process" in answers[1].failure
 
 
 def test_a_process_that_dies_over_a_file_costs_that_sample_alone(

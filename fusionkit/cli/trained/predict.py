@@ -57,7 +57,7 @@ def predict(
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples of a batch.")] = None,
     processes: Annotated[
-        int | None, typer.Option("--processes", min=0, help="Processes that read and prepare; 0 for none beside.")
+        int | None, typer.Option("--processes", min=0, help="Processes that read and prepare beside this one.")
     ] = None,
     every: Annotated[
         float | None, typer.Option("--every", help="Answer over time instead, every so many seconds; see timeline.")
@@ -108,9 +108,7 @@ def predict(
             if out.exists() and not overwrite:
                 raise RunError(f"{out}: exists; give --overwrite, or another file")
         predictor = load(run, variant=variant, fold=fold, seed=seed, branch=branch, plugins=tuple(plugins or ()))
-        requests = predictor.request(
-            collect_inputs(inputs), batch_size=batch_size, workers=_count_workers(predictor, processes), root=root
-        )
+        requests = predictor.request(collect_inputs(inputs), batch_size=batch_size, workers=processes, root=root)
         if out is None:
             failed = _show(predictor, requests, branches=branches, level=level, as_json=as_json)
         else:
@@ -132,15 +130,6 @@ def _refuse_beside_every(options: Mapping[str, object], level: float | None) -> 
         raise FusionKitError("--set: was calibrated for whole samples, not for their windows; leave it out")
     if given := [name for name, value in options.items() if value is not None]:
         raise FusionKitError(f"{', '.join(given)}: means nothing for answers over time, which are of one sample")
-
-
-def _count_workers(predictor: Predictor, processes: int | None) -> int:
-    """Counts the processes that read: films are prepared by all processors, all else by one beside the network."""
-    from fusionkit.execution.workers import count_processors
-
-    if processes is not None:
-        return processes
-    return count_processors() if predictor.inputs.films else 1
 
 
 def _write(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -36,7 +37,8 @@ def read_shape(path: Path, tensor: str | None) -> tuple[int, ...]:
         DataError: It is no array of real numbers, damaged, or larger than the limit.
     """
     if path.suffix.lower() == ".npy":
-        return _read_npy_shape(path)
+        with name_errors(path, "cannot be read as npy", _PLAIN), path.open("rb") as file:
+            return _read_npy_header(path, file)[0]
     with _open_safetensors(path, tensor) as (_, _, shape):
         return shape
 
@@ -52,11 +54,9 @@ def read_array(path: Path, tensor: str | None) -> Tensor:
         DataError: It is no array of real numbers, damaged, larger than the limit, or holds whole numbers over 64 bits.
     """
     if path.suffix.lower() == ".npy":
-        _read_npy_shape(path)
-        with name_errors(path, "cannot be read as npy", _PLAIN):
-            array = np.load(path, allow_pickle=False)
+        array = _read_npy(path)
         own = np.dtype(np.float32) if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
-        return _convert(path, torch.from_numpy(array.astype(own)))
+        return _convert(path, torch.from_numpy(array.astype(own, copy=False)))
     with _open_safetensors(path, tensor) as (file, name, _):
         read: Tensor = file.get_tensor(name)
     return _convert(path, read)
@@ -73,26 +73,35 @@ def _convert(path: Path, values: Tensor) -> Tensor:
     return values if values.dtype == torch.uint8 else values.to(torch.int64)
 
 
-def _read_npy_shape(path: Path) -> tuple[int, ...]:
+def _read_npy(path: Path) -> np.ndarray[Any, Any]:
+    """Reads an array as `numpy.load` does, which would open the file and read its header once more."""
     with name_errors(path, "cannot be read as npy", _PLAIN), path.open("rb") as file:
-        major = np.lib.format.read_magic(file)[0]
-        width = 2 if major == 1 else 4
-        if int.from_bytes(file.read(width), "little") > path.stat().st_size:  # NumPy would ask for as much memory
-            raise ValueError("its header ends behind the file")
-        file.seek(-width, 1)
-        header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, _, dtype = header(file)
-        present = path.stat().st_size - file.tell()
+        shape, is_fortran, dtype = _read_npy_header(path, file)
+        numbers = np.fromfile(file, dtype, math.prod(shape))
+        return numbers.reshape(shape[::-1]).T if is_fortran else numbers.reshape(shape)
+
+
+def _read_npy_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Reads the header of an array: its shape, whether the first axis varies fastest, and the kind of its numbers."""
+    (major, minor), size = np.lib.format.read_magic(file), os.fstat(file.fileno()).st_size
+    if major not in (1, 2, 3) or minor:
+        raise ValueError(f"its version {major}.{minor} is not known")
+    width = 2 if major == 1 else 4
+    if int.from_bytes(file.read(width), "little") > size:  # NumPy would ask for as much memory
+        raise ValueError("its header ends behind the file")
+    file.seek(-width, 1)
+    header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, is_fortran, dtype = header(file)
     if dtype.kind not in "fiub":
         raise DataError([Problem(str(path), f"holds {dtype}, not real numbers", _PLAIN)])
     if any(length < 0 for length in shape):
         raise DataError([Problem(str(path), f"states the shape {shape}", _PLAIN)])
     _check_bytes(path, shape, dtype.itemsize)
-    stated = math.prod(shape) * dtype.itemsize
+    present, stated = size - file.tell(), math.prod(shape) * dtype.itemsize
     if present < stated:
         message = f"is truncated: it holds {present} of {stated} bytes of numbers that its header promises"
         raise DataError([Problem(str(path), message, "copy it again")])
-    return tuple(shape)
+    return tuple(shape), is_fortran, dtype
 
 
 @contextmanager

@@ -34,12 +34,15 @@ class ReadOptions:
         layout: What an array is: ``sequence`` (its first axis counts elements), ``static`` (one element), or ``auto``
             (one-dimensional arrays are static, all others sequences).
         tensor: Which tensor of a safetensors file; None where it holds only one.
+        element: The shape of an element where it is known: an array of this shape is one, any other a sequence,
+            whatever `layout` says.
     """
 
     sample_rate: int | None = None
     rate: float | None = None
     layout: Layout = "auto"
     tensor: str | None = None
+    element: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def describe_media(path: Path, options: ReadOptions) -> MediaInfo:
     if suffix in IMAGE_SUFFIXES:
         return MediaInfo(tuple(_read_planes(path).shape[1:]), None, 1)
     shape = read_shape(path, options.tensor)
-    static = _is_static(len(shape), options.layout)
+    static = _is_static(shape, options)
     return MediaInfo(shape, None, 1) if static else MediaInfo(shape[1:], options.rate, shape[0])
 
 
@@ -95,7 +98,7 @@ def read_media(path: Path, options: ReadOptions) -> Tensor:
         values = _read_planes(path)
     else:
         array = read_array(path, options.tensor)
-        values = array[None] if _is_static(array.ndim, options.layout) else array
+        values = array[None] if _is_static(tuple(array.shape), options) else array
     check_finite(values, str(path))
     return values
 
@@ -109,8 +112,10 @@ def _check_suffix(path: Path) -> str:
     return suffix
 
 
-def _is_static(dimensions: int, layout: Layout) -> bool:
-    return layout == "static" or dimensions == 0 or (layout == "auto" and dimensions == 1)
+def _is_static(shape: tuple[int, ...], options: ReadOptions) -> bool:
+    if not shape or options.element is not None:
+        return shape in ((), options.element)
+    return options.layout == "static" or (options.layout == "auto" and len(shape) == 1)
 
 
 def _read_planes(path: Path) -> Tensor:

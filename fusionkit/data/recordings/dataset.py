@@ -14,7 +14,7 @@ from fusionkit.config.schema import PrepareSpec
 from fusionkit.data.films.clips import prepare_clip
 from fusionkit.data.films.sounds import convert_to_float
 from fusionkit.data.readers.archives import unpack_to_disk
-from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_array, read_shape
+from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_array
 from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.files import refuse_no_file
 from fusionkit.data.readers.media import SOUND_SUFFIXES, ReadOptions, describe_media, read_media
@@ -87,7 +87,7 @@ class Recordings(Dataset):
             return len(given)
         try:
             if given is not None:
-                return describe_media(given, self._options(given, modality)).length
+                return describe_media(given, self._options(modality)).length
             return 0 if recording.clip is None else self._count_prepared(recording.clip, modality)
         except DataError:
             return 0
@@ -97,9 +97,10 @@ class Recordings(Dataset):
         if isinstance(given, Tensor):
             return convert_to_float(given) if self._is_prepared_sound(given, modality) else given
         try:
+            refuse_no_file(given)
             if (vector := self._read_vector(given, stated)) is not None:
                 return vector
-            values = read_media(given, self._options(given, modality))
+            values = read_media(given, self._options(modality))
             if remark := _describe_resampling(given, stated):
                 remarks.append(f"{modality}: {remark}")
         except DataError as error:
@@ -114,7 +115,6 @@ class Recordings(Dataset):
         """Reads a vector whose empty numbers are NaN from an array; None of any other file or modality."""
         if stated.fill is None or file.suffix.lower() not in ARRAY_SUFFIXES:
             return None
-        refuse_no_file(file)
         values = read_array(file, stated.tensor)
         return fill_empty(values.flatten().float(), stated) if values.numel() == len(stated.fill) else None
 
@@ -123,14 +123,10 @@ class Recordings(Dataset):
         wave = not self._inputs.modalities[modality].shape
         return self._inputs.films and wave and not values.is_floating_point()
 
-    def _options(self, file: Path, modality: str) -> ReadOptions:
-        refuse_no_file(file)
+    def _options(self, modality: str) -> ReadOptions:
         stated = self._inputs.modalities[modality]
-        layout = "auto"
-        if file.suffix.lower() in ARRAY_SUFFIXES:
-            layout = "static" if read_shape(file, stated.tensor) == tuple(stated.shape) else "sequence"
         rate = None if stated.rate is None or stated.shape else round(stated.rate)
-        return ReadOptions(rate, stated.rate, layout, stated.tensor)  # type: ignore[arg-type]
+        return ReadOptions(rate, stated.rate, element=tuple(stated.shape), tensor=stated.tensor)
 
     def _prepare_clip(self, recording: Recording, remarks: list[str]) -> Mapping[str, Tensor]:
         assert recording.clip is not None
