@@ -85,8 +85,21 @@ def measure_run(name: str, seed: int, fold: int, folder: Path) -> dict[str, Any]
         "temperature": learned.temperature,
         "accuracy": card.targets[target].branches["fused"].metrics["accuracy"].value,
         "held": held,
+        "curves": calibration.curves[target].plain(),
         "as_trained": {"coverage": plain, "size": size},
     }
+
+
+def pool_bins(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The bins of several runs together, each weighted by the answers in it."""
+    counts = np.array([part["counts"] for part in parts])
+    total = counts.sum(axis=0)
+
+    def average(name: str) -> list[float | None]:
+        sums = (np.array([[each or 0.0 for each in part[name]] for part in parts]) * counts).sum(axis=0)
+        return [float(of / count) if count else None for of, count in zip(sums, total, strict=True)]
+
+    return {"counts": total.tolist(), "said": average("said"), "observed": average("observed")}
 
 
 def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -111,6 +124,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     first = [run["held"]["all"] for run in runs]
     return {
         "subsets": summary,
+        "curves": {name: pool_bins([run["curves"][name] for run in runs]) for name in ("before", "after")},
         "as_trained": {
             name: float(np.mean([run["as_trained"][name] for run in runs])) for name in ("coverage", "size")
         },

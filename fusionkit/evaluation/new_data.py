@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fusionkit.config.components.specs import DatasetSpec
@@ -20,6 +22,9 @@ from fusionkit.interfaces import Dataset, Split
 from fusionkit.storage.records.card import Card, CardProtocol
 from fusionkit.storage.records.inputs import Inputs
 from fusionkit.storage.run_folder import RunFolder
+
+UNKNOWN_OVERLAP = "overlap with the training not known"
+"""The label of samples of which nobody can tell whether they were trained on."""
 
 _NAMED = 5
 
@@ -51,24 +56,10 @@ def evaluate_on(
         RunError: The run has not finished, or its weights are damaged or of another network.
         DataError: The table or its files are wrong, or it states no target of the network.
     """
-    inputs = find_inputs(run)
-    data = DataSpec(
-        dataset=DatasetSpec(type="manifest", **_describe_table(run, inputs, table, group, root)),
-        prepare=run.recipe.data.prepare if inputs.films else None,
-        batch_size=run.recipe.data.batch_size,
-        budget=run.recipe.data.budget,
-        workers=run.recipe.data.workers,
-    )
-    dataset = _open(data)
-    known = _assemble_training(run)
-    recipe = run.recipe.model_copy(update={"data": data})
-    heads = build_heads(recipe)
-    encoders = {name: head.encode for name, head in heads.items()}
-    encode_targets(dataset.rows, encoders)
-    check_targets(dataset.rows, heads, dataset.origins)
-    split = Split(table.name, (), tuple(row.id for row in dataset.rows))
+    new = open_table(run, table, group=group, root=root)
+    dataset, known = new.assembly.dataset, new.known
     label, note = _compare_groups(dataset, known)
-    assembly = Assembly(recipe, dataset, split, label, (), (), split.test, encoders)
+    split = new.assembly.split
     protocol = CardProtocol(
         folds={},
         fold=table.name,
@@ -82,7 +73,52 @@ def evaluate_on(
     )
     trained_on = {} if known is None else known.training_targets
     notes = [*dataset.cautions, note]
+    assembly = replace(new.assembly, overlap_label=label)
     return describe_run(run, assembly, protocol, notes=notes, trained_on=trained_on, device=device, resamples=resamples)
+
+
+@dataclass(frozen=True)
+class NewTable:
+    """A labelled table as a network reads it, and the data that the network was trained on.
+
+    Args:
+        assembly: The recipe with the table as its data; all samples are its test part.
+        known: The recipe and the data of the training; None where they are not here.
+    """
+
+    assembly: Assembly
+    known: Assembly | None
+
+
+def open_table(run: RunFolder, table: Path, *, group: str | None = None, root: Path | None = None) -> NewTable:
+    """Opens a labelled table that a finished run did not know, with the columns of the training's.
+
+    Args:
+        run: The run.
+        table: The table.
+        group: The column of groups; that of the training when left out.
+        root: The folder that relative paths start from; that of the table when left out.
+
+    Raises:
+        DataError: The table or its files are wrong, or it states no target of the network.
+    """
+    inputs = find_inputs(run)
+    data = DataSpec(
+        dataset=DatasetSpec(type="manifest", **_describe_table(run, inputs, table, group, root)),
+        prepare=run.recipe.data.prepare if inputs.films else None,
+        batch_size=run.recipe.data.batch_size,
+        budget=run.recipe.data.budget,
+        workers=run.recipe.data.workers,
+    )
+    dataset = _open(data)
+    recipe = run.recipe.model_copy(update={"data": data})
+    heads = build_heads(recipe)
+    encoders = {name: head.encode for name, head in heads.items()}
+    encode_targets(dataset.rows, encoders)
+    check_targets(dataset.rows, heads, dataset.origins)
+    split = Split(table.name, (), tuple(row.id for row in dataset.rows))
+    assembly = Assembly(recipe, dataset, split, UNKNOWN_OVERLAP, (), (), split.test, encoders)
+    return NewTable(assembly, _assemble_training(run))
 
 
 def _describe_table(
@@ -131,18 +167,32 @@ def _assemble_training(run: RunFolder) -> Assembly | None:
 def _compare_groups(dataset: Dataset, known: Assembly | None) -> tuple[str, str]:
     """Says whether groups of new samples were trained on, as a label and as a sentence."""
     if known is None:
-        return "overlap with the training not known", (
+        return UNKNOWN_OVERLAP, (
             "The data of the training are not here: whether any of these samples, or groups, were trained on is not "
             "known, and there is no constant answer to compare with."
         )
-    trained = set(known.split.train)
-    groups = {row.group for row in known.dataset.rows if row.id in trained and row.group is not None}
+    groups = find_groups(known.dataset, known.split.train)
     own = {row.group for row in dataset.rows if row.group is not None}
     if not groups or not own:
         return "no groups", "Groups are not stated on both sides: samples of one recording may have been trained on."
     name = known.dataset.group_name
     if both := sorted(groups & own, key=make_sort_key):
-        more = f" and {len(both) - _NAMED} more" if len(both) > _NAMED else ""
-        named = ", ".join(both[:_NAMED])
-        return f"{name}-dependent", f"{len(both)} of {len(own)} groups were trained on: {named}{more}."
+        return f"{name}-dependent", f"{len(both)} of {len(own)} groups were trained on: {name_some(both)}."
     return f"{name}-independent", f"None of these {len(own)} groups was trained on."
+
+
+def find_groups(dataset: Dataset, ids: Iterable[str]) -> set[str]:
+    """Finds the groups that some samples state."""
+    chosen = set(ids)
+    return {row.group for row in dataset.rows if row.id in chosen and row.group is not None}
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Names the first of many things, and counts the others.
+
+    Example:
+        >>> name_some(["p1", "p2", "p3", "p4", "p5", "p6"])
+        'p1, p2, p3, p4, p5 and 1 more'
+    """
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -16,6 +16,11 @@ def locate_calibration(run: RunFolder) -> Path:
     return run.path / "calibration.json"
 
 
+def locate_figure(run: RunFolder) -> Path:
+    """Returns the file of the figure of a run's calibration."""
+    return run.path / "calibration.png"
+
+
 def locate_novelty(run: RunFolder) -> Path:
     """Returns the file of what a run is familiar with."""
     return run.path / "novelty.safetensors"

@@ -19,7 +19,7 @@ from fusionkit.evaluation import evaluate
 from fusionkit.evaluation.calibration import calibrate
 from fusionkit.inference.calibration.novelty import fit_familiar
 from fusionkit.report.text.calibration import rows_of, sentences
-from fusionkit.storage.calibration_file import locate_calibration, locate_novelty, read_calibration
+from fusionkit.storage.calibration_file import locate_calibration, locate_figure, locate_novelty, read_calibration
 from fusionkit.storage.records.calibration import Calibration
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.storage.tensor_files import read_tensors, write_tensors
@@ -93,6 +93,37 @@ def test_the_stated_coverage_is_that_of_the_stored_predictions(run: RunFolder, c
         assert stated.coverage.value == pytest.approx(np.mean(by_group), abs=1e-12)
         assert stated.size == pytest.approx([sets.sum(1).mean()], abs=1e-12)
         assert stated.samples == rows.sum()
+
+
+def test_the_points_of_its_figure_are_those_of_the_stored_predictions(run: RunFolder, calibration: Calibration) -> None:
+    stored, about = run.read_predictions()
+    groups, motion = np.array(json.loads(about["groups"])), stored["present/motion"].numpy()
+    said, truth = stored["distribution/label/fused"].double().numpy(), stored["target/label"].numpy()
+    learned = calibration.branches["fused"]["label"]
+    own = [learned.subsets["motion+posture" if each else "posture"].temperature for each in motion]
+    logits = np.log(said) / np.array([each or learned.everything.temperature for each in own])[:, None]
+    cooled = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for shares, bins in ((said, calibration.curves["label"].before), (cooled, calibration.curves["label"].after)):
+        assert bins is not None
+        place = np.ceil(15 * shares.max(1)).astype(int) - 1
+        right = shares.argmax(1) == truth
+        assert bins.counts == np.bincount(place, minlength=15).tolist()
+        for number in range(15):
+            inside = place == number
+            wanted = [None, None] if not inside.any() else [shares.max(1)[inside].mean(), right[inside].mean()]
+            assert [bins.said[number], bins.observed[number]] == pytest.approx(wanted, abs=1e-9)
+
+    curve, of = calibration.curves["strength"], calibration.branches["fused"]["strength"]
+    off = np.abs(stored["distribution/strength/fused"].double().numpy()[:, 0] - stored["target/strength"].numpy())
+    assert curve.levels == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    for level, covered in zip(curve.levels, curve.covered, strict=True):
+        held = np.zeros(len(groups), dtype=bool)
+        for subset, rows in (("motion+posture", motion), ("posture", ~motion)):
+            each = of.subsets[subset]
+            each = each if each.groups >= level / (1 - level) - 1e-9 else of.everything
+            reach = each.scores[int(np.argmax(np.cumsum(each.weights) >= level - 1e-12))] * of.spread[0]
+            held[rows] = off[rows] <= reach
+        assert covered == pytest.approx(np.mean([held[groups == group].mean() for group in np.unique(groups)]))
 
 
 def test_intervals_reach_as_far_as_the_scores_in_the_unit_of_training(run: RunFolder, calibration: Calibration) -> None:
@@ -213,9 +244,10 @@ def test_it_is_printed_with_what_it_is_worth(command: Any, run: RunFolder, calib
     assert ended.status == 0
     words = " ".join(ended.out.split())
     assert "label: sets of 90 % hold" in words
-    assert "Learned on 80 samples of 10 groups." in words
+    assert "Learned on 80 samples of 10 groups that the training set aside." in words
     assert "What is promised holds for new groups if they are like those set aside" in words
     assert str(locate_calibration(run)) in ended.out.replace("\n", "")
+    assert locate_figure(run).read_bytes()[:4] == b"\x89PNG"
     again = command("calibrate", run.path, "--level", "0.8", "--json", "--device", "cpu").record
     assert again["level"] == 0.8
     refused = command("calibrate", run.path, "--level", "0.99")
@@ -228,11 +260,15 @@ def test_too_low_a_coverage_is_said(calibration: Calibration) -> None:
     plain["held"]["fused"]["label"]["all"]["coverage"] = {"value": 0.5, "low": 0.4, "high": 0.6}
     plain["held"]["fused"]["strength"]["all"]["groups"] = 3
     plain["held"]["fused"]["label"]["posture"]["own"] = False
+    plain["held"]["fused"]["label"]["motion+posture"]["groups"] = 5
     changed = Calibration.model_validate(plain)
     text = " ".join(sentences(changed))
     assert "hold 50.0 % of the truth in new groups: less than they say" in text
-    assert "too few groups to tell" in text
-    assert "* Of samples with posture alone too few groups were set aside" in text
+    assert "strength: the test part has 3 groups, too few groups to tell how often intervals of 90 %" in text
+    assert "Fewer than 6 test groups have samples with motion+posture alone, too few groups to tell how often" in text
+    assert [row[3] for row in rows_of(changed, "label")][:2] == ["50.0 [40.0, 60.0]", "too few"]
+    assert rows_of(changed, "strength")[0][3] == "too few"
+    assert "* Of samples with posture alone the calibration has too few groups" in text
     assert [row[0] for row in rows_of(changed, "label")] == ["all", "motion+posture", "posture *"]
 
 
@@ -243,7 +279,7 @@ def test_a_sample_unlike_the_training_is_told_and_those_set_aside_are_not(run: R
     (strange,) = predictor.predict({"posture": torch.full((4,), 1e4)}, level=0.9)
     aside = predictor.predict(values_of(run, assembly.validation_ids), level=0.9)
 
-    assert strange.notes == ("posture: unlike the training, farther than every sample set aside",)
+    assert strange.notes == ("posture: unlike the training, farther than every sample of the calibration",)
     assert not [note for answer in aside for note in answer.notes if "unlike" in note]
     assert predictor.predict({"posture": torch.full((4,), 1e4)})[0].notes == ()
 

@@ -9,8 +9,9 @@ from report_folders import log, record_of, results_of, write_experiment
 from small_runs import epochs_of, run_of, steps_of
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.calibration.reliability import BINS, bin_predictions, pool_predictions
 from fusionkit.models.loss_heads.class_metrics import ECE_BINS, expected_calibration_error
-from fusionkit.report.figures.calibration import BINS, calibrate, draw_calibration, pool_calibration
+from fusionkit.report.figures.calibration import draw_calibration
 from fusionkit.report.figures.clouds import gather_clouds
 from fusionkit.report.figures.confusion import draw_confusions, most_confused
 from fusionkit.report.figures.curves import draw_term_curves, term_curves
@@ -24,9 +25,11 @@ from fusionkit.report.figures.features import (
 )
 from fusionkit.report.figures.folds import draw_fold_intervals
 from fusionkit.report.figures.numbers import draw_numbers
+from fusionkit.report.figures.reliability import draw_reliability
 from fusionkit.report.figures.style import fit_labels, save_figure, style_of
 from fusionkit.report.figures.table import draw_table
 from fusionkit.storage.experiment_folder import ExperimentFolder
+from fusionkit.storage.records.calibration import Curves
 
 # Calibration
 
@@ -43,7 +46,7 @@ def drawn_predictions(samples=400, classes=4, seed=3):
 
 def test_reliability_bins_and_ece_are_guos():
     said, wanted = drawn_predictions()
-    found = calibrate(said, wanted)
+    found = bin_predictions(said, wanted)
     total, gaps, surplus = 0, 0.0, 0.0
     for number in range(1, 16):  # eqs. (2), (3), bin by bin
         inside = [row for row in range(len(said)) if (number - 1) / 15 < said[row].max() <= number / 15]
@@ -67,7 +70,7 @@ def test_the_reports_ece_is_that_of_a_card():
     said, wanted = drawn_predictions()
     assert BINS == ECE_BINS
     card = expected_calibration_error(torch.from_numpy(said), torch.from_numpy(wanted))
-    assert calibrate(said, wanted).ece == pytest.approx(card, abs=1e-12)
+    assert bin_predictions(said, wanted).ece == pytest.approx(card, abs=1e-12)
 
 
 def test_samples_without_prediction_or_class_do_not_count():
@@ -75,23 +78,50 @@ def test_samples_without_prediction_or_class_do_not_count():
     holes, unknown = said.copy(), wanted.copy()
     holes[::4], unknown[1::4] = np.nan, -1
     rows = [row for row in range(20) if row % 4 > 1]
-    assert calibrate(holes, unknown).ece == pytest.approx(calibrate(said[rows], wanted[rows]).ece, abs=1e-12)
+    assert bin_predictions(holes, unknown).ece == pytest.approx(
+        bin_predictions(said[rows], wanted[rows]).ece, abs=1e-12
+    )
     with pytest.raises(RunError, match="no sample has both a prediction and a known class"):
-        calibrate(holes[::4], unknown[::4])
+        bin_predictions(holes[::4], unknown[::4])
 
 
 def test_runs_are_pooled_sample_by_sample():
     first, second = drawn_predictions(30, seed=1), drawn_predictions(50, seed=2)
-    together = calibrate(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
-    assert pool_calibration([first, second]).ece == pytest.approx(together.ece, abs=1e-12)
+    together = bin_predictions(*(np.concatenate(pair) for pair in zip(first, second, strict=True)))
+    assert pool_predictions([first, second]).ece == pytest.approx(together.ece, abs=1e-12)
 
 
 def test_a_reliability_diagram_has_a_panel_per_variant_with_its_ece():
-    found = {"N2": calibrate(*drawn_predictions()), "AM": calibrate(np.array([[0.9, 0.1]] * 2), np.array([0, 1]))}
+    found = {
+        "N2": bin_predictions(*drawn_predictions()),
+        "AM": bin_predictions(np.array([[0.9, 0.1]] * 2), np.array([0, 1])),
+    }
     titles = [axes.get_title() for axes in draw_calibration(found, {"N2": "fused", "AM": "audio"}).axes]
     assert titles[1] == "AM\nECE 40.0 %"
     with pytest.raises(RunError, match="no variant has predictions"):
         draw_calibration({}, {})
+
+
+def test_reliability_has_a_line_before_and_after_with_the_count_of_every_bin_and_numbers_have_levels():
+    said, wanted = drawn_predictions()
+    bins = [bin_predictions(each, wanted).record() for each in (said, softmax(np.log(said) / 3))]
+    found = {"mood": Curves(before=bins[0], after=bins[1]), "age": Curves(levels=[0.5, 0.9], covered=[0.6, 0.95])}
+
+    panels = draw_reliability(found).axes
+
+    lines = {line.get_label(): line for line in panels[0].lines}
+    for label, of in (("as trained", bins[0]), ("calibrated", bins[1])):
+        points = [(100 * x, 100 * y) for x, y in zip(of.said, of.observed, strict=True) if x is not None]
+        assert lines[label].get_xydata() == pytest.approx(np.array(points))
+    styles = {(line.get_color(), line.get_marker(), line.get_linestyle()) for line in lines.values()}
+    assert len({each[1] for each in styles}) == len(styles)  # told apart without colour
+    assert [each.get_title() for each in panels[:2]] == ["mood", "age"]
+    assert panels[1].lines[1].get_xydata().tolist() == [[50, 60], [90, 95]]
+    heights = [bar.get_height() for bar in panels[2].patches]
+    assert heights == [*bins[0].counts, *bins[1].counts]
+    assert sum(bins[0].counts) == len(wanted)
+    with pytest.raises(RunError, match="no test sample states a target"):
+        draw_reliability({})
 
 
 # Features

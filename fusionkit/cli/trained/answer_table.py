@@ -44,3 +44,9 @@ def describe_prediction(answer: Answer, target: str, branch: str | None = None) 
     if isinstance(said.prediction, float):
         return f"{said.prediction:.4g}{known}"
     return f"{said.prediction} ({100 * said.probabilities[said.prediction]:.0f} %){known}"
+
+
+def print_origin(predictor: Predictor, level: float | None) -> None:
+    """Prints which samples sets and intervals were learned on, where a level is asked for."""
+    if level is not None:
+        print_paragraph(f"Sets and intervals of level {level:g} are calibrated on {predictor.calibrator.origin}.")

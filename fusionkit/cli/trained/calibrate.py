@@ -19,6 +19,7 @@ from fusionkit.cli.terminal.output import (
 
 if TYPE_CHECKING:
     from fusionkit.storage.records.calibration import Calibration
+    from fusionkit.storage.run_folder import RunFolder
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,8 +28,20 @@ def add_to(app: typer.Typer) -> None:
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run trained with train.select=inner.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="TABLE", help="A labelled table to learn it on, in place of groups that were set aside."
+        ),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option("--group", metavar="COLUMN", help="With --data, its groups; the training's if not.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option("--root", help="With --data, where its relative paths start; its own folder if not.")
+    ] = None,
     level: Annotated[
         float, typer.Option("--level", help="How often sets and intervals shall hold the truth, between 0 and 1.")
     ] = 0.9,
@@ -41,22 +54,49 @@ def calibrate(
 ) -> None:
     """Calibrate a run: probabilities, and sets that hold the truth as often as said.
 
-    It is learned on the groups that the training set aside, and measured on the test part. What is learned goes to
-    calibration.json in the folder; `fusionkit predict` uses it on request.
+    It is learned on the groups that train.select=inner set aside, or on those of a new table, and measured on the test
+    part. What is learned goes to calibration.json in the folder, and a figure of it to calibration.png; `fusionkit
+    predict` uses it on request.
     """
     from fusionkit.config.trust import allow
+    from fusionkit.errors import FusionKitError
     from fusionkit.evaluation.calibration import calibrate as calibrate_run
     from fusionkit.storage.calibration_file import locate_calibration
     from fusionkit.storage.run_folder import RunFolder
 
     allow(*(plugins or ()))
+    if data is None and (given := [name for name, of in (("--group", group), ("--root", root)) if of is not None]):
+        raise FusionKitError(f"{', '.join(given)}: only with --data")
     folder = RunFolder.open(run)
-    calibration = calibrate_run(folder, level, novelty=novelty)
+    calibration = calibrate_run(folder, level, table=data, group=group, root=root, novelty=novelty)
+    figure = _draw(folder, calibration)
     if as_json:
         print_json(calibration.plain())
         return
     _print_calibration(calibration)
+    if figure is not None:
+        typer.echo(f"What was said beside what came true: {figure}")
     typer.echo(f"Everything as data: {locate_calibration(folder)}")
+
+
+def _draw(folder: RunFolder, calibration: Calibration) -> Path | None:
+    """Draws the figure into the folder; where nothing was measured there is none, nor that of one before."""
+    from fusionkit.report.figures.reliability import draw_reliability
+    from fusionkit.report.figures.style import save_figure
+    from fusionkit.storage.calibration_file import locate_figure
+    from fusionkit.storage.files import guard_write, put_in_place
+
+    file = locate_figure(folder)
+    if not calibration.curves:
+        file.unlink(missing_ok=True)
+        return None
+    drawn = draw_reliability(calibration.curves)
+
+    def write(path: Path) -> None:
+        save_figure(drawn, path)
+
+    guard_write(file, lambda: put_in_place(file, write))
+    return file
 
 
 def _print_calibration(calibration: Calibration) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, print_json
-from fusionkit.cli.trained.answer_table import print_answers
+from fusionkit.cli.trained.answer_table import print_answers, print_origin
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.samples import collect_inputs
 from fusionkit.cli.trained.timeline import timeline
@@ -114,9 +114,12 @@ def predict(
         else:
             failed = _write(predictor, requests, out, branches=branches, level=level, quiet=as_json)
             summary: dict[str, Any] = {"answers": len(requests), "failed": failed, "file": str(out)}
+            if level is not None:
+                summary["calibrated_on"] = predictor.calibrator.origin
             if as_json:
                 print_json(summary)
             else:
+                print_origin(predictor, level)
                 typer.echo(f"{out}: {len(requests)} answers{f', {failed} without one' if failed else ''}")
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -168,4 +171,5 @@ def _show(predictor: Predictor, requests: Requests, *, branches: bool, level: fl
             shown += answers
     if not as_json:
         print_answers(predictor, shown)
+        print_origin(predictor, level)
     return failed

@@ -1,10 +1,11 @@
-"""The calibration of a run: learned on the groups that its training set aside, measured on its test part."""
+"""The calibration of a run: learned on groups that its training did not see, measured on its test part."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import torch
 from scipy.stats import beta
@@ -16,13 +17,15 @@ from fusionkit.data.sources import Datasets
 from fusionkit.data.splits import hash_split
 from fusionkit.errors import RunError
 from fusionkit.evaluation.bootstrap import FEW_GROUPS
-from fusionkit.evaluation.calibration.coverage import judge_coverage
+from fusionkit.evaluation.calibration.coverage import judge_coverage, select_tested
 from fusionkit.evaluation.calibration.novelty import count_unfamiliar, learn_familiar
-from fusionkit.evaluation.card import assemble_run, require_same_data
+from fusionkit.evaluation.calibration.reliability import find_curves
+from fusionkit.evaluation.calibration.samples import CalibrationSamples, take_inner_groups, take_table
 from fusionkit.evaluation.predictions import Predictions, predict_samples
-from fusionkit.inference.branches import CONSTANT, trained_branches
+from fusionkit.inference.answers import describe_head
+from fusionkit.inference.branches import trained_branches
 from fusionkit.inference.calibration.calibrator import name_subsets, order_subsets, refuse_no_level
-from fusionkit.inference.calibration.conformal import count_needed_groups, score_samples, weigh_samples
+from fusionkit.inference.calibration.conformal import score_samples, weigh_samples
 from fusionkit.inference.calibration.novelty import write_novelty
 from fusionkit.inference.calibration.temperature import LEAST_GROUPS, LEAST_SAMPLES, fit_temperature
 from fusionkit.inference.trained import load_network
@@ -39,6 +42,9 @@ def calibrate(
     run: RunFolder,
     level: float = 0.9,
     *,
+    table: Path | None = None,
+    group: str | None = None,
+    root: Path | None = None,
     novelty: bool = True,
     device: str | None = None,
     datasets: Datasets | None = None,
@@ -46,48 +52,57 @@ def calibrate(
     """Calibrates a finished run, and leaves the calibration in its folder.
 
     Temperatures and conformal scores are learned on the groups that ``train.select: inner`` set aside, which trained no
-    weight; the epoch was selected on them, too. Coverage is measured on the test part, which neither saw.
+    weight; the epoch was selected on them, too. Or they are learned on a labelled table of groups that the training did
+    not see. Coverage is measured on the groups of the test part that neither saw.
 
     Args:
         run: The run.
         level: The level of sets and intervals, whose coverage is measured.
+        table: The labelled table, with the columns of the training's; the groups set aside when left out.
+        group: Its column of groups; that of the training when left out.
+        root: The folder that its relative paths start from; its own when left out.
         novelty: Whether to learn what samples of the training are like, for which they are read once more.
         device: Where to compute; a GPU where there is one, when left out.
         datasets: Datasets that are open; when left out it opens its own.
 
     Raises:
-        RunError: The run set no groups aside, or too few for the level, groups stand on both sides of the split, it
-            has not finished, or its weights or data are others than when it was trained.
+        RunError: There are no groups to learn it on, or too few for the level, or they were trained on, the run has not
+            finished, or its weights or data are others than when it was trained.
+        DataError: The table or its files are wrong.
     """
     refuse_no_level(level)
     recipe, weights = run.recipe, run.sha256_of_weights()
-    if recipe.train.select != "inner":
-        why = {
-            "last": "set no groups aside (train.select: last)",
-            "best": "selected its epoch on the test part (train.select: best)",
-        }[recipe.train.select]
-        remedy = "train it with train.select=inner, and calibrate that run"
-        raise RunError(f"{run.path}: {why}, so that there is nothing to learn a calibration on; {remedy}")
-    assembly = assemble_run(run, datasets)
-    require_same_data(run, assembly)
-    _require_groups(run, assembly, level)
-    branches, chosen = trained_branches(recipe), choose_device(device)
-    model = load_network(run, assembly.recipe)
-    aside = predict_samples(model, assembly, assembly.validation_ids, branches, chosen)
-    test = predict_samples(model, assembly, assembly.test_ids, branches, chosen)
-    spread = _find_spreads(model, assembly)
+    samples = (
+        take_inner_groups(run, level, datasets)
+        if table is None
+        else take_table(run, table, level, group=group, root=root)
+    )
+    known, branches, chosen = samples.known, trained_branches(recipe), choose_device(device)
+    model = load_network(run, samples.learned.recipe)
+    aside = predict_samples(model, samples.learned, samples.learned_ids, branches, chosen, trained_on={})
+    test = None
+    if known is not None and samples.test_ids:
+        test = predict_samples(model, known, samples.test_ids, branches, chosen)
+    spread = _find_spreads(model, known)
     learned = {
         branch: {
             target: _learn_target(model.head(target), branch, target, aside, spread[target]) for target in model.targets
         }
         for branch in aside.trained
-        if branch != CONSTANT
     }
     familiar = {}
-    if novelty:
-        training = predict_samples(model, assembly, assembly.train_ids, branches, chosen)
+    if novelty and known is not None:
+        training = predict_samples(model, known, known.train_ids, branches, chosen)
         familiar = learn_familiar(training, aside)
+    tested = {
+        branch: {
+            target: None if test is None else select_tested(model.head(target), test, (branch, target))
+            for target in targets
+        }
+        for branch, targets in learned.items()
+    }
     environment = describe_environment(str(chosen))
+    assembly = known or samples.learned
     calibration = Calibration(
         format=Calibration.formats[-1],
         weights_sha256=weights,
@@ -98,55 +113,39 @@ def calibrate(
         aside=_count(aside),
         test=_count(test),
         expected=_expect(len(set(aside.groups)), level),
-        notes=[*_describe(assembly, test), *_describe_temperatures(learned[branches.main])],
+        notes=[*_describe(samples, test), *_describe_temperatures(learned[branches.main])],
         versions={name: environment[name] for name in ("fusionkit", "torch", "python")},
         commit=environment["commit"],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         branches=learned,
         held={
             branch: {
-                target: judge_coverage(of, model.head(target), test, (branch, target), level)
+                target: judge_coverage(of, model.head(target), tested[branch][target], level)
                 for target, of in targets.items()
             }
             for branch, targets in learned.items()
         },
-        unfamiliar=count_unfamiliar(familiar, test),
+        unfamiliar={} if test is None else count_unfamiliar(familiar, test),
+        table=samples.table,
+        curves={
+            target: find_curves(of, model.head(target), found)
+            for target, of in learned[branches.main].items()
+            if (found := tested[branches.main][target]) is not None
+        },
     )
     write_calibration(run, calibration)
     write_novelty(run, familiar)
     return calibration
 
 
-def _require_groups(run: RunFolder, assembly: Assembly, level: float) -> None:
-    """Refuses a split with groups on both sides, and a part set aside that is of too few groups for a level.
+def _find_spreads(model: FusionModel, assembly: Assembly | None) -> dict[str, list[float]]:
+    """Finds the spread of every number over the samples that were trained on; 1 each where they are not here.
 
-    Raises:
-        RunError: It is one.
+    A spread of the samples that a calibration is learned on would be part of their scores, which `find_threshold`
+    rules out.
     """
-    if assembly.overlap_label.endswith("-dependent"):
-        message = f"its split is {assembly.overlap_label}: groups of the test part, or their files, were trained on"
-        remedy = "coverage of new groups cannot be measured on it; train on a split without allow_group_overlap"
-        raise RunError(f"{run.path}: {message}; {remedy}")
-    rows = {row.id: row for row in assembly.dataset.rows}
-    found, trained = (
-        len({rows[name].group or name for name in ids}) for ids in (assembly.validation_ids, assembly.train_ids)
-    )
-    needed = count_needed_groups(level)
-    if found >= needed:
-        return
-    kind = "samples" if assembly.overlap_label == "no groups" else "groups"
-    message = f"{found} {kind} were set aside, and level {level:g} needs {needed}"
-    remedies = [f"give --level {math.floor(100 * found / (found + 1)) / 100:g} or less"] if found else []
-    if needed < found + trained:
-        share = math.ceil(100 * needed / (found + trained)) / 100
-        remedies.append(f"train with train.inner_fraction={share:g}, which sets {needed} of {found + trained} aside")
-    else:
-        remedies.append(f"bring more {kind}: there are {found + trained} to train on and to set aside")
-    raise RunError(f"{run.path}: {message}; {', or '.join(remedies)}")
-
-
-def _find_spreads(model: FusionModel, assembly: Assembly) -> dict[str, list[float]]:
-    """Finds the spread of every number over the samples that were trained on, not over those set aside."""
+    if assembly is None:
+        return {target: [1.0] * describe_head(model.head(target)).numbers for target in model.targets}
     training = set(assembly.train_ids)
     targets = encode_targets([row for row in assembly.dataset.rows if row.id in training], assembly.encoders)
     found = {}
@@ -163,7 +162,7 @@ def _find_spreads(model: FusionModel, assembly: Assembly) -> dict[str, list[floa
 def _learn_target(
     head: LossHead, branch: str, target: str, aside: Predictions, spread: Sequence[float]
 ) -> CalibratedTarget:
-    """Learns what the samples set aside teach of a target in a branch.
+    """Learns what the samples of a calibration teach of a target in a branch.
 
     Raises:
         RunError: None of them states the target, or has the modality of the branch.
@@ -171,7 +170,7 @@ def _learn_target(
     targets = aside.targets[target]
     rows = (head.find_known(targets) & aside.spoken(branch)).nonzero().flatten()
     if not len(rows):
-        raise RunError(f"none of the samples set aside states {target} and has what the branch {branch!r} answers by")
+        raise RunError(f"no sample to calibrate on states {target} and has what the branch {branch!r} answers by")
     said, wanted, unit = aside.distributions[branch][target][rows], targets[rows], torch.tensor(spread)
     groups = [aside.groups[row] for row in rows.tolist()]
     scores = score_samples(head.kind, _take_numbers(head, said), wanted, unit)
@@ -205,7 +204,9 @@ def _take_numbers(head: LossHead, said: Tensor) -> Tensor:
     return head.predict(said) if head.kind == "numbers" else said
 
 
-def _count(predictions: Predictions) -> Samples:
+def _count(predictions: Predictions | None) -> Samples:
+    if predictions is None:
+        return Samples(samples=0, groups=0)
     return Samples(samples=len(predictions.sample_ids), groups=len(set(predictions.groups)))
 
 
@@ -224,27 +225,30 @@ def _expect(groups: int, level: float) -> Interval:
 
 
 def _describe_temperatures(learned: Mapping[str, CalibratedTarget]) -> list[str]:
-    """Says of which targets no temperature could be learned, since every sample set aside is right."""
+    """Says of which targets no temperature could be learned, since every answer is right."""
     names = [name for name, of in learned.items() if of.everything.temperature == 1]
     if not names:
         return []
-    said = "every answer to the samples set aside is right, so they do not tell how sure it may be"
+    said = "every answer to the samples of the calibration is right, so they do not tell how sure it may be"
     return [f"{', '.join(names)}: {said}. The temperature stays 1."]
 
 
-def _describe(assembly: Assembly, test: Predictions) -> list[str]:
-    name = assembly.dataset.group_name
+def _describe(samples: CalibrationSamples, test: Predictions | None) -> list[str]:
+    learned = samples.learned
+    name = learned.dataset.group_name
     named = "groups" if name == "group" else f"groups ({name})"
-    notes = [
-        f"What is promised holds for new {named} if they are like those set aside, drawn from the same, and on average "
-        "over groups and over calibrations; not for each group by itself.",
-        "The epoch was selected on the same samples that the calibration was learned on.",
-    ]
-    if assembly.overlap_label == "no groups":
-        notes[0] = (
+    those = "those set aside" if samples.table is None else f"those of {samples.table.name}"
+    promise = (
+        f"What is promised holds for new {named} if they are like {those}, drawn from the same, and on average "
+        "over groups and over calibrations; not for each group by itself."
+    )
+    if all(row.group is None for row in learned.dataset.rows):
+        promise = (
             "No sample has a group, so samples count as independent of each other. Where several come from one person, "
             "machine or day, sets and intervals hold less often than they say."
         )
-    if len(set(test.groups)) < FEW_GROUPS:
+    notes = [promise, *samples.notes]
+    if test is not None and len(set(test.groups)) < FEW_GROUPS:
         notes.append(f"The test part has {len(set(test.groups))} groups: too few to tell what the coverage is.")
-    return [*notes, *assembly.dataset.cautions]
+    cautions = [] if samples.known is None else samples.known.dataset.cautions
+    return [*notes, *dict.fromkeys((*learned.dataset.cautions, *cautions))]

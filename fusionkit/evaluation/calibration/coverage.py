@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,36 +21,66 @@ EVERYTHING = "all"
 """The name of all samples, among those of their modalities."""
 
 
-def judge_coverage(
-    of: CalibratedTarget, head: LossHead, test: Predictions, where: tuple[str, str], level: float
-) -> Mapping[str, Held]:
-    """Judges sets, intervals and probabilities on all test samples, and on those of each subset of modalities.
+@dataclass(frozen=True)
+class Tested:
+    """The test samples that state a target and that a branch answers.
 
     Args:
-        of: What was learned of the target in the branch.
+        said: The distribution of each.
+        wanted: The target of each.
+        groups: Their groups.
+        subsets: The modalities that the branch answers by.
+    """
+
+    said: Tensor
+    wanted: Tensor
+    groups: Sequence[str]
+    subsets: Sequence[str]
+
+
+def select_tested(head: LossHead, test: Predictions, where: tuple[str, str]) -> Tested | None:
+    """Selects the test samples that state a target and that a branch answers; None where there are none.
+
+    Args:
         head: The loss head.
         test: What the network says of the test part.
         where: The branch and the target.
-        level: The level of sets and intervals.
-
-    Returns:
-        By modalities, all samples first; nothing where no sample states the target.
     """
     branch, target = where
     targets = test.targets[target]
     rows = (head.find_known(targets) & test.spoken(branch)).nonzero().flatten()
     if not len(rows):
+        return None
+    return Tested(
+        test.distributions[branch][target][rows],
+        targets[rows],
+        [test.groups[row] for row in rows.tolist()],
+        name_subsets(branch, {name: mask[rows] for name, mask in test.present.items()}),
+    )
+
+
+def judge_coverage(of: CalibratedTarget, head: LossHead, tested: Tested | None, level: float) -> Mapping[str, Held]:
+    """Judges sets, intervals and probabilities on all test samples, and on those of each subset of modalities.
+
+    Args:
+        of: What was learned of the target in the branch.
+        head: The loss head.
+        tested: The test samples.
+        level: The level of sets and intervals.
+
+    Returns:
+        By modalities, all samples first; nothing where there is no sample.
+    """
+    if tested is None:
         return {}
-    said, wanted = test.distributions[branch][target][rows], targets[rows]
-    groups = [test.groups[row] for row in rows.tolist()]
-    names = name_subsets(branch, {name: mask[rows] for name, mask in test.present.items()})
+    said, wanted, names = tested.said, tested.wanted, tested.subsets
     refined = refine(of, said, head.predict(said), names, level)
     held, sizes = find_covered(head, refined, wanted), _measure_sizes(refined)
-    masks = {EVERYTHING: torch.ones(len(rows), dtype=torch.bool)}
+    masks = {EVERYTHING: torch.ones(len(names), dtype=torch.bool)}
     masks |= {subset: torch.tensor([name == subset for name in names]) for subset in order_subsets(names)}
     found = {}
     for subset, mask in masks.items():
-        chosen = [group for group, taken in zip(groups, mask.tolist(), strict=True) if taken]
+        chosen = [group for group, taken in zip(tested.groups, mask.tolist(), strict=True) if taken]
         found[subset] = Held(
             samples=len(chosen),
             groups=len(set(chosen)),

@@ -1,4 +1,4 @@
-"""The features that a training knows, from its samples and from those set aside."""
+"""The features that a training knows, from its samples and from those of a calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fusionkit.storage.records.document import Figure
 
 
 def learn_familiar(training: Predictions, aside: Predictions) -> dict[str, Familiar]:
-    """Learns by modality what features of the training are like, and how far samples set aside lie from them."""
+    """Learns by modality what features of the training are like, and how far those of the calibration lie."""
     found = {}
     for name in training.present:
         known, others = (_take_features(each, name)[0] for each in (training, aside))
@@ -25,7 +25,7 @@ def learn_familiar(training: Predictions, aside: Predictions) -> dict[str, Famil
 
 
 def count_unfamiliar(familiar: Mapping[str, Familiar], test: Predictions) -> dict[str, Figure]:
-    """Counts by modality the share of test samples that lie farther than every sample set aside; mean over groups."""
+    """Counts by modality the share of test samples farther than every one of the calibration; the mean over groups."""
     found = {}
     for name, of in familiar.items():
         features, groups = _take_features(test, name)

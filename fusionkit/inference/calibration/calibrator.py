@@ -103,6 +103,19 @@ class Calibrator:
         self.calibration, self._place, self._familiar = calibration, place, familiar or {}
         self._why_none = why_none or "was not calibrated; `fusionkit calibrate` does it"
 
+    @property
+    def origin(self) -> str | None:
+        """The samples that it was learned on; None where there is no calibration."""
+        return None if self.calibration is None else self.calibration.describe_origin()
+
+    @property
+    def highest_level(self) -> float | None:
+        """The highest level that the groups of every calibrated branch give; None where there is no calibration."""
+        if self.calibration is None:
+            return None
+        targets = [of for branch in self.calibration.branches.values() for of in branch.values()]
+        return _find_highest_level(min(of.everything.groups for of in targets))
+
     def require_level(self, branch: str, level: float) -> None:
         """Refuses a level that the calibration of a branch cannot give.
 
@@ -118,7 +131,7 @@ class Calibrator:
             raise RunError(f"{self._place}: the branch {branch!r} is not calibrated; calibrated: {known}")
         groups = min(of.everything.groups for of in targets.values())
         if groups < count_needed_groups(level):
-            highest = math.floor(1000 * groups / (groups + 1)) / 1000
+            highest = _find_highest_level(groups)
             message = f"sets of level {level:g} need a calibration on {count_needed_groups(level)} groups"
             raise RunError(f"{self._place}: {message}, this one had {groups}; the highest level is {highest:g}")
 
@@ -182,7 +195,9 @@ class Calibrator:
             said = [f"{', '.join(of_all)}: calibrated over all modalities together, not for {subset} alone"] * bool(
                 of_all
             )
-            said += [f"{name}: unlike the training, farther than every sample set aside" for name in modalities]
+            said += [
+                f"{name}: unlike the training, farther than every sample of the calibration" for name in modalities
+            ]
             remarks.append(tuple(said))
         return remarks
 
@@ -212,6 +227,10 @@ def refuse_no_level(level: float) -> None:
     """
     if not 0 < level < 1:
         raise RunError(f"level {level:g}: is no share between 0 and 1, such as 0.9")
+
+
+def _find_highest_level(groups: int) -> float:
+    return math.floor(1000 * groups / (groups + 1)) / 1000
 
 
 def _find_temperature(of: CalibratedTarget, subset: str) -> float:

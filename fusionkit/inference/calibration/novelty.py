@@ -21,19 +21,19 @@ _LEAST_SPREAD = 1e-6
 
 @dataclass(frozen=True)
 class Familiar:
-    r"""The features of one modality in training, and how far samples set aside lie from them.
+    r"""The features of one modality in training, and how far samples of the calibration lie from them.
 
     .. math::
         d(x) = \lVert L^{-1} (f(x) - \mu) \rVert, \qquad L L^\top = (1 - \lambda) \Sigma + \lambda \sigma^2 I
 
     f are the normalised features of the modality, :math:`\mu` and :math:`\Sigma` their mean and covariance over the
-    training samples, shrunk by Ledoit and Wolf's rule. A sample that lies farther than every sample set aside is
-    unlike them: of a new group like those, at most one sample in K + 1 does by chance, of K groups.
+    training samples, shrunk by Ledoit and Wolf's rule. A sample that lies farther than every sample of the calibration
+    is unlike them: of a new group like those, at most one sample in K + 1 does by chance, of K groups.
 
     Args:
         mean: The mean.
         root: The lower triangle L.
-        farthest: The largest distance of a sample set aside.
+        farthest: The largest distance of a sample of the calibration.
 
     Source:
         Lee et al. 2018, arXiv:1807.03888 (Mahalanobis distances of features; here of each modality, without classes);
@@ -65,7 +65,7 @@ def fit_familiar(
 
     Args:
         training: Features of training samples.
-        aside: Features of samples set aside.
+        aside: Features of samples of the calibration.
     """
     if len(training) < 2 or not len(aside):
         return None
@@ -82,7 +82,7 @@ def fit_familiar(
 def find_unfamiliar(
     familiar: Mapping[str, Familiar], features: Mapping[str, Tensor], present: Mapping[str, Tensor]
 ) -> list[tuple[str, ...]]:
-    """Finds for every sample the modalities in which it lies farther than every sample set aside.
+    """Finds for every sample the modalities in which it lies farther than every sample of the calibration.
 
     Args:
         familiar: By modality.

@@ -157,8 +157,8 @@ def _describe_calibration(calibration: Calibration) -> str:
     rows = [
         "## Calibration",
         "",
-        f"Sets and intervals of level {calibration.level:g}, learned on {calibration.aside.samples} samples of "
-        f"{calibration.aside.groups} groups, and how often they held the truth on the test part:",
+        f"Sets and intervals of level {calibration.level:g}, learned on {calibration.describe_origin()}, and how often "
+        "they held the truth on the test part:",
         "",
         "| target | modalities | samples | groups | covered | size |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.calibration.reliability import BINS, Reliability
 from fusionkit.report.figures.folds import KINDS, kind_of
 from fusionkit.report.figures.style import COLOURS, FAINT, INK, WIDEST, canvas, fit_labels
 
@@ -17,77 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BINS = 15
 MOST_PANELS = 12
 
 
-@dataclass(frozen=True)
-class Calibration:
-    r"""Confidence and accuracy over 15 equal bins of confidence.
-
-    .. math::
-        \mathrm{ECE} = \sum_b \frac{|B_b|}{n} |\mathrm{acc}(B_b) - \mathrm{conf}(B_b)|, \qquad
-        B_b = \{i : \tfrac{b-1}{15} < p_i \le \tfrac{b}{15}\}
-
-    Args:
-        counts: Samples per bin.
-        confidence: Mean probability of the predicted class per bin; NaN where it is empty.
-        accuracy: Share of right predictions per bin; NaN where it is empty.
-
-    Source:
-        Guo et al. 2017, arXiv:1706.04599, eqs. (2), (3).
-    """
-
-    counts: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    accuracy: NDArray[np.float64]
-
-    @property
-    def ece(self) -> float:
-        """The expected calibration error, between 0 and 1."""
-        filled = self.counts > 0
-        gaps = np.abs(self.accuracy[filled] - self.confidence[filled])
-        return float((self.counts[filled] * gaps).sum() / self.counts.sum())
-
-    @property
-    def surplus(self) -> float:
-        """Mean confidence minus accuracy: above zero it is too sure of itself, below too little."""
-        filled = self.counts > 0
-        gaps = self.confidence[filled] - self.accuracy[filled]
-        return float((self.counts[filled] * gaps).sum() / self.counts.sum())
-
-
-def calibrate(probabilities: NDArray[np.float64], targets: NDArray[np.int64]) -> Calibration:
-    """Bins the predictions of samples whose class is known and that the branch answers.
-
-    Args:
-        probabilities: ``(samples, classes)``; NaN where the branch says nothing.
-        targets: The classes; negative where one is not known.
-
-    Raises:
-        RunError: No sample is left.
-
-    Example:
-        >>> calibrate(np.array([[0.9, 0.1], [0.9, 0.1]]), np.array([0, 1])).ece
-        0.4
-    """
-    spoken = (targets >= 0) & ~np.isnan(probabilities).any(axis=1)
-    if not spoken.any():
-        raise RunError("no sample has both a prediction and a known class")
-    said, wanted = probabilities[spoken], targets[spoken]
-    confidence, right = said.max(axis=1), said.argmax(axis=1) == wanted
-    edges = np.linspace(0, 1, BINS + 1)[1:-1]
-    place = np.searchsorted(edges, confidence, side="left")
-    counts = np.bincount(place, minlength=BINS)
-    with np.errstate(invalid="ignore"):
-        return Calibration(
-            counts,
-            np.bincount(place, confidence, minlength=BINS) / counts,
-            np.bincount(place, right.astype(np.float64), minlength=BINS) / counts,
-        )
-
-
-def draw_calibration(found: Mapping[str, Calibration], branches: Mapping[str, str]) -> Figure:
+def draw_calibration(found: Mapping[str, Reliability], branches: Mapping[str, str]) -> Figure:
     """Draws reliability diagrams: a panel per variant; on the diagonal a network is as often right as it says.
 
     A larger dot is a bin of more samples, whose share is drawn below in grey.
@@ -117,7 +49,7 @@ def draw_calibration(found: Mapping[str, Calibration], branches: Mapping[str, st
     return figure
 
 
-def _draw_panel(axes: Axes, found: Calibration, colour: str, *, labelled: bool) -> None:
+def _draw_panel(axes: Axes, found: Reliability, colour: str, *, labelled: bool) -> None:
     filled = found.counts > 0
     share = found.counts / found.counts.sum()
     edges = 100 * np.arange(BINS) / BINS
@@ -132,14 +64,3 @@ def _draw_panel(axes: Axes, found: Calibration, colour: str, *, labelled: bool) 
     axes.set_xticks([0, 50, 100])
     axes.set_yticks([0, 50, 100], ["0", "50", "100"] if labelled else ["", "", ""])
     axes.set_aspect("equal")
-
-
-def pool_calibration(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.int64]]]) -> Calibration:
-    """Computes the calibration of several runs' predictions together.
-
-    Raises:
-        RunError: No sample is left.
-    """
-    if not parts:
-        raise RunError("no run's predictions could be read")
-    return calibrate(np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts]))

@@ -58,8 +58,22 @@ def fit_labels(names: Sequence[str], longest: int = 20) -> tuple[str, ...]:
     return tuple(text.replace("$", r"\$") for text in numbered)
 
 
-def canvas(width: float, height: float, panels: int = 1, columns: int | None = None) -> tuple[Figure, list[Axes]]:
-    """Makes a figure that no window shows, and its panels: side by side, or in rows of `columns`."""
+def canvas(
+    width: float,
+    height: float,
+    panels: int = 1,
+    columns: int | None = None,
+    heights: Sequence[float] | None = None,
+) -> tuple[Figure, list[Axes]]:
+    """Makes a figure that no window shows, and its panels: side by side, or in rows of `columns`.
+
+    Args:
+        width: Inches.
+        height: Inches.
+        panels: How many there are.
+        columns: Panels of a row; all when left out.
+        heights: The rows' heights by each other; equal when left out.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -68,7 +82,7 @@ def canvas(width: float, height: float, panels: int = 1, columns: int | None = N
     rows = -(-panels // columns)
     figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(h_pad=0.08), facecolor="white")
     FigureCanvasAgg(figure)
-    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    axes = list(figure.subplots(rows, columns, squeeze=False, height_ratios=heights).flat)
     for unused in axes[panels:]:
         unused.remove()
     for each in axes[:panels]:

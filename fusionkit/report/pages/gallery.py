@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionkit.errors import RunError
+from fusionkit.evaluation.calibration.reliability import Reliability, pool_predictions
 from fusionkit.inference.branches import CONSTANT
 from fusionkit.interfaces import TargetKind
-from fusionkit.report.figures.calibration import Calibration, draw_calibration, pool_calibration
+from fusionkit.report.figures.calibration import draw_calibration
 from fusionkit.report.figures.clouds import gather_clouds
 from fusionkit.report.figures.confusion import MOST_NUMBERS, draw_confusions, find_telling_columns, most_confused
 from fusionkit.report.figures.curves import draw_term_curves
@@ -184,14 +185,14 @@ class Gallery:
         return section("Learning curves", shown, *_unread(unread))
 
     def _calibration(self) -> Section:
-        found: dict[str, Calibration] = {}
+        found: dict[str, Reliability] = {}
         rows = []
         for column in self._networks():
             name, branch = column.name, column.branch
             parts = [(said.distributions[branch], said.targets) for said in self._of_column(name, branch)]
             try:
-                found[name] = pool_calibration(parts)
-                own_mean = f"{100 * fmean(pool_calibration([part]).ece for part in parts):.1f}"
+                found[name] = pool_predictions(parts)
+                own_mean = f"{100 * fmean(pool_predictions([part]).ece for part in parts):.1f}"
             except RunError:
                 continue  # the table and the figure lack it, which says enough
             rows.append((name, f"{100 * found[name].ece:.1f}", own_mean, f"{100 * found[name].surplus:+z.1f}"))

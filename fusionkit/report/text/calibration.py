@@ -8,9 +8,12 @@ from fusionkit.report.text.significance import TOO_FEW, has_interval, holds_zero
 from fusionkit.storage.records.calibration import Calibration, Held
 from fusionkit.storage.records.document import Figure
 
+_UNTOLD = "too few"
+"""The coverage of test samples of fewer groups than tell it."""
+
 
 def rows_of(calibration: Calibration, target: str, branch: str | None = None) -> list[list[str]]:
-    """Returns a row per subset of modalities, all samples first.
+    """Returns a row per subset of modalities, all samples first; the coverage of too few groups is not told.
 
     Args:
         calibration: The calibration.
@@ -23,7 +26,7 @@ def rows_of(calibration: Calibration, target: str, branch: str | None = None) ->
             subset if of.own or subset == "all" else f"{subset} *",
             str(of.samples),
             str(of.groups),
-            _percent(of.coverage),
+            _percent(of.coverage) if of.groups >= FEW_GROUPS else _UNTOLD,
             " ".join(f"{size:.3g}" for size in of.size),
             *([" to ".join(f"{value:.3f}" for value in of.nll)] if of.nll else []),
             *([" to ".join(f"{100 * value:.1f}" for value in of.ece)] if of.ece else []),
@@ -51,20 +54,31 @@ def sentences(calibration: Calibration) -> list[str]:
     if few:
         names = ", ".join(dict.fromkeys(few))
         said.append(
-            f"* Of samples with {names} alone too few groups were set aside: their sets are those of all samples, and "
-            "hold on average over all, not for them."
+            f"* Of samples with {names} alone the calibration has too few groups: their sets are those of all samples, "
+            "and hold on average over all, not for them."
+        )
+    untold = [
+        subset
+        for held in calibration.held[calibration.main].values()
+        for subset, of in held.items()
+        if subset != "all" and of.groups < FEW_GROUPS <= held["all"].groups
+    ]
+    if untold:
+        said.append(
+            f"Fewer than {FEW_GROUPS} test groups have samples with {', '.join(dict.fromkeys(untold))} alone, "
+            f"{TOO_FEW} how often their sets hold the truth."
         )
     if calibration.unfamiliar:
         shares = ", ".join(f"{100 * (of.value or 0):.1f} % by {name}" for name, of in calibration.unfamiliar.items())
         chance = 100 / (calibration.aside.groups + 1)
         said.append(
-            f"Unlike the training, farther than every sample set aside, are {shares} of the test samples; "
-            f"of groups like those set aside at most {chance:.0f} % are by chance."
+            f"Unlike the training, farther than every sample of the calibration, are {shares} of the test samples; "
+            f"of groups like its own at most {chance:.0f} % are by chance."
         )
     low, high = calibration.expected.limits or (0.0, 1.0)
     said.append(
-        f"Learned on {calibration.aside.samples} samples of {calibration.aside.groups} groups. A calibration on so "
-        f"many groups covers between {100 * low:.0f} and {100 * high:.0f} % in nine of ten cases, if each group has "
+        f"Learned on {calibration.describe_origin()}. A calibration on so many groups covers between {100 * low:.0f} "
+        f"and {100 * high:.0f} % in nine of ten cases, if each group has "
         "one sample; more samples of a group narrow that."
     )
     return [*said, *calibration.notes]
@@ -72,11 +86,13 @@ def sentences(calibration: Calibration) -> list[str]:
 
 def _judge_coverage(target: str, of: Held, level: float) -> str:
     what, share = "sets" if of.nll else "intervals", 100 * (of.coverage.value or 0)
-    said = f"{target}: {what} of {100 * level:g} % hold {share:.1f} % of the truth in new groups"
     if of.groups < FEW_GROUPS:
-        return f"{said}; {TOO_FEW}."
+        return (
+            f"{target}: the test part has {of.groups} groups, {TOO_FEW} how often {what} of {100 * level:g} % hold it."
+        )
+    said = f"{target}: {what} of {100 * level:g} % hold {share:.1f} % of the truth in new groups"
     if of.coverage.high is not None and of.coverage.high < level:
-        return f"{said}: less than they say. The test groups differ from those set aside; do not rely on the level."
+        return f"{said}: less than they say. The test groups differ from its own; do not rely on the level."
     return f"{said}."
 
 

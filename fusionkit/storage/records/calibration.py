@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Learned(Part):
-    """Lessons of samples set aside: of all, or of those with the same modalities.
+    """Lessons of the samples of a calibration: of all, or of those with the same modalities.
 
     Args:
         samples: How many there are.
@@ -48,7 +48,7 @@ class CalibratedTarget(Part):
         kind: What it is.
         classes: Its classes or labels; none of numbers.
         spread: Of each number the unit of its conformal scores.
-        everything: What all samples set aside taught.
+        everything: What all samples taught.
         subsets: By modalities that a sample has, joined by ``+``, what such samples taught.
     """
 
@@ -83,6 +83,62 @@ class Held(Part):
     ece: list[float] | None = None
 
 
+class Bins(Part):
+    """Answers by the probability that was given to them, in equal bins from 0 to 1.
+
+    Args:
+        counts: Answers per bin.
+        said: Their mean probability; None where a bin is empty.
+        observed: The share of them that came true; None where a bin is empty.
+    """
+
+    counts: list[Annotated[int, Field(ge=0)]]
+    said: list[Share | None]
+    observed: list[Share | None]
+
+    @model_validator(mode="after")
+    def _is_of_one_length(self) -> Self:
+        if not len(self.counts) == len(self.said) == len(self.observed):
+            raise ValueError("counts, said and observed are of other lengths")
+        return self
+
+
+class Curves(Part):
+    """The points of a figure of reliability, on test samples.
+
+    Args:
+        before: Of classes and labels, probabilities as trained.
+        after: The same, calibrated.
+        levels: Of numbers, levels of intervals.
+        covered: How often intervals of each hold them; the mean over groups.
+    """
+
+    before: Bins | None = None
+    after: Bins | None = None
+    levels: list[Share] = Field([])
+    covered: list[Share] = Field([])
+
+    @model_validator(mode="after")
+    def _is_of_one_length(self) -> Self:
+        if len(self.levels) != len(self.covered) or (self.before is None) != (self.after is None):
+            raise ValueError("levels and covered, or before and after, do not fit each other")
+        return self
+
+
+class CalibrationTable(Part):
+    """The labelled table that a calibration was learned on.
+
+    Args:
+        name: Its name, without its folder.
+        sha256: The hash of its bytes.
+        compared: Whether the data of the training were there, so that none of its groups was trained on.
+    """
+
+    name: str
+    sha256: str
+    compared: bool
+
+
 class Samples(Part):
     """Samples and groups of a part of the data."""
 
@@ -106,7 +162,9 @@ class Calibration(Document):
         branches: By branch and target, what was learned.
         held: By branch, target and modalities (``all`` for all samples), how well it holds.
         unfamiliar: By modality the share of test samples, the mean over groups, that lie farther from the training
-            than every sample set aside.
+            than every sample of the calibration.
+        table: The table that it was learned on; None for the groups that the training set aside.
+        curves: By target, what its figure of the main branch shows.
     """
 
     title: ClassVar[str] = "a calibration"
@@ -127,3 +185,10 @@ class Calibration(Document):
     branches: dict[str, dict[str, CalibratedTarget]]
     held: dict[str, dict[str, dict[str, Held]]]
     unfamiliar: dict[str, Figure] = Field({})
+    table: CalibrationTable | None = None
+    curves: dict[str, Curves] = Field({})
+
+    def describe_origin(self) -> str:
+        """Says which samples it was learned on, such as ``24 samples of 12 groups of labelled.csv``."""
+        of = "that the training set aside" if self.table is None else f"of {self.table.name}"
+        return f"{self.aside.samples} samples of {self.aside.groups} groups {of}"
