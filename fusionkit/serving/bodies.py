@@ -11,11 +11,15 @@ from pydantic_core import from_json
 from fusionkit.data.recordings import Recording
 from fusionkit.data.recordings.files import take_file
 from fusionkit.data.recordings.values import take_sample
-from fusionkit.errors import DataError, Problem, suggest_names
+from fusionkit.errors import DataError, Problem, shorten, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.serving.http.refusals import Refusal
 from fusionkit.serving.http.uploads import Upload
 from fusionkit.storage.records.inputs import Inputs
+
+_MOST_UNKNOWN = 8
+_LONGEST_NAME = 100
+"""Keys beside those of the network, and characters of one: each is told, and a body may hold a million."""
 
 ANY_FILE = "file"
 """The name of a part whose modality is found by its ending and shape."""
@@ -63,6 +67,10 @@ def _take_one(given: Any, inputs: Inputs, name: str) -> Recording:
 
 def _take(given: Mapping[str, Any], inputs: Inputs, name: str) -> Recording:
     # Text would be taken for a path of this machine, and what it leads to would be read.
+    if len(given) > len(inputs.modalities) + _MOST_UNKNOWN:
+        raise DataError([Problem("inputs", f"{len(given):,} keys", f"known: {', '.join(inputs.modalities)}")])
+    if long := [key for key in given if len(key) > _LONGEST_NAME and key not in inputs.modalities]:
+        raise DataError([Problem("inputs", f"no modality {shorten(long[0], _LONGEST_NAME)!r}")])
     problems = [
         Problem(str(key), "no array", "send numbers, or the file itself as multipart/form-data")
         for key, value in given.items()

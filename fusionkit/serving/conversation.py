@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-from pydantic_core import from_json
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from fusionkit.data.readers.images import decode_upright, open_image
 from fusionkit.errors import DataError, FusionKitError, Problem
 from fusionkit.inference.predictor import Predictor
 from fusionkit.inference.timeline.live import LiveStream
@@ -22,6 +19,7 @@ from fusionkit.serving.counters import Counters
 from fusionkit.serving.engine import Engine
 from fusionkit.serving.http.access import check_token
 from fusionkit.serving.http.refusals import Refusal, encode
+from fusionkit.serving.messages import decode_elements, read_number, read_object, split_message
 from fusionkit.serving.settings import Settings
 
 Result = TypeVar("Result")
@@ -30,15 +28,15 @@ RunAside = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 MOST_WINDOW = 30.0
 LEAST_EVERY = 0.02
-"""Seconds of a stream's window, and from one answer to the next."""
+"""Seconds of a stream's window, and of a message; seconds from one answer to the next."""
 
-_MOST_HEADER = 4096
 _MOST_MISTAKES = 20
 _SEND_SECONDS = 10.0
 _QUIET_SECONDS = 120.0
 """Seconds in which a client has to read an answer, and after which one that sends nothing is sent away."""
 
-_NUMBERS = {"uint8": np.uint8, "int16": np.int16, "int32": np.int32, "float32": np.float32, "float64": np.float64}
+_log = logging.getLogger("fusionkit.serving")
+
 _RATES = {"video": (1.0, 240.0), "sound": (4000.0, 384_000.0)}
 
 
@@ -94,24 +92,32 @@ class Conversation:
     async def hold(self) -> None:
         """Holds the conversation until one side ends it."""
         await self._socket.accept()
-        if self._counters.streams >= self._settings.most_streams:
-            await self._end(1013, "too many streams are open; come again")
-            return
-        self._counters.streams += 1
         try:
-            await self._talk()
-        except (WebSocketDisconnect, RuntimeError):  # starlette's word for a connection that is gone
+            self._options = self._greet(await self._receive(self._settings.header_seconds))
+            # A client takes a place once it has shown the token: others could take all of them.
+            with self._take_place():
+                await self._talk()
+        except WebSocketDisconnect:
             pass
         except TimeoutError:
             await self._end(1008, "nothing came in time")
         except Refusal as refusal:
-            await self._end(1008, refusal.message)
+            await self._end(1013 if refusal.status == 429 else 1008, refusal.message)
+        except Exception:
+            _log.exception("a stream failed")
+            await self._end(1011, "the server failed; its log says why")
+
+    @contextmanager
+    def _take_place(self) -> Iterator[None]:
+        if self._counters.streams >= self._settings.most_streams:
+            raise Refusal(429, "too many streams are open; come again")
+        self._counters.streams += 1
+        try:
+            yield
         finally:
             self._counters.streams -= 1
 
     async def _talk(self) -> None:
-        first = await self._receive(self._settings.header_seconds)
-        self._options = self._greet(first)
         await self._send(
             {
                 "ready": True,
@@ -125,7 +131,7 @@ class Conversation:
             try:
                 if isinstance(message, bytes):
                     await self._take(message)
-                elif not await self._obey(_read_json(message)):
+                elif not await self._obey(read_object(message)):
                     return
             except (FusionKitError, Refusal) as error:
                 self._mistakes += 1
@@ -138,7 +144,7 @@ class Conversation:
         if isinstance(first, bytes):
             raise Refusal(401, "the first message is JSON and holds the token")
         try:
-            given = _read_json(first)
+            given = read_object(first)
             token = given.get("token")
             check_token(self._settings.token, token.encode() if isinstance(token, str) else None)
             window, every = given.get("window", self._settings.window), given.get("every", Options.every)
@@ -148,8 +154,8 @@ class Conversation:
             for name, rate in rates.items():
                 self._check_rate(name, rate)
             return Options(
-                _read_number("window", window, LEAST_EVERY, MOST_WINDOW),
-                _read_number("every", every, LEAST_EVERY, MOST_WINDOW),
+                read_number("window", window, LEAST_EVERY, MOST_WINDOW),
+                read_number("every", every, LEAST_EVERY, MOST_WINDOW),
                 given.get("branches") is True,
                 self._read_hidden(given.get("without", [])),
             )
@@ -176,11 +182,7 @@ class Conversation:
         return frozenset(map(str, given))
 
     async def _take(self, message: bytes) -> None:
-        head, _, payload = message[:_MOST_HEADER].partition(b"\n")
-        if len(head) == len(message[:_MOST_HEADER]):
-            raise DataError([Problem("message", "no line of JSON before the bytes")])
-        described = _read_json(head)
-        payload = message[len(head) + 1 :]
+        described, payload = split_message(message)
         modality = described.get("modality")
         if modality not in self._predictor.modalities:
             known = ", ".join(self._predictor.modalities)
@@ -189,12 +191,14 @@ class Conversation:
             )
         at = described.get("at")
         if at is not None:
-            at = _read_number("at", at, -1e9, 1e9)
+            at = read_number("at", at, -1e9, 1e9)
         self._check_rate(modality, described.get("rate"))
         stream = self._find_stream()
 
         def push() -> None:
-            stream.push(modality, decode_elements(described, payload), at=at)
+            elements = decode_elements(described, payload)
+            self._check_length(modality, elements)
+            stream.push(modality, elements, at=at)
 
         await self._run_aside(push)
         newest = stream.newest
@@ -207,13 +211,20 @@ class Conversation:
             return
         stated = self._predictor.inputs.modalities[modality]
         kind = "video" if stated.shape else "sound"
-        rate = _read_number("rate", given, *_RATES[kind])
+        rate = read_number("rate", given, *_RATES[kind])
         if self._stream is None:
             self._rates[modality] = rate
         elif self._rates.get(modality) != rate:
             # A source that begins later, or anew at another rate: what came so far is soon of the past anyway.
             self._rates[modality], self._stream = rate, None
             self._answered_at = -math.inf
+
+    def _check_length(self, modality: str, elements: Any) -> None:
+        """Refuses a message of more seconds than a window: of few bytes it can be hours, at the rate that it states."""
+        rate = self._rates.get(modality) or self._predictor.inputs.modalities[modality].rate
+        seconds = len(elements) / rate if rate and elements.ndim else 0.0
+        if seconds > MOST_WINDOW:
+            raise DataError([Problem(modality, f"{seconds:,.0f} s in one message", f"at most {MOST_WINDOW:g} s")])
 
     def _find_stream(self) -> LiveStream:
         if self._stream is None:
@@ -251,46 +262,11 @@ class Conversation:
         return text if text is not None else bytes(message["bytes"])
 
     async def _send(self, value: Mapping[str, Any]) -> None:
-        await asyncio.wait_for(self._socket.send_text(encode(value).decode()), _SEND_SECONDS)
+        try:
+            await asyncio.wait_for(self._socket.send_text(encode(value).decode()), _SEND_SECONDS)
+        except RuntimeError:  # uvicorn's word for a connection that it has closed meanwhile
+            raise WebSocketDisconnect from None
 
     async def _end(self, code: int, reason: str) -> None:
         with suppress(RuntimeError, WebSocketDisconnect, TimeoutError):
             await asyncio.wait_for(self._socket.close(code, reason[:100]), _SEND_SECONDS)
-
-
-def decode_elements(described: Mapping[str, Any], payload: bytes) -> Any:
-    """Decodes the bytes of a message: an image, or numbers of a shape.
-
-    Raises:
-        DataError: They are no image, or not as many as the shape says.
-    """
-    kind = described.get("dtype")
-    if kind in ("jpeg", "png", "webp"):
-        with open_image(io.BytesIO(payload), "frame") as image:
-            pixels = decode_upright(image)
-        return (pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2))[None]
-    if kind not in _NUMBERS:
-        known = ", ".join(("jpeg", "png", "webp", *_NUMBERS))
-        raise DataError([Problem("dtype", f"{str(kind)[:64]!r} is not read", f"known: {known}")])
-    dtype = np.dtype(_NUMBERS[kind]).newbyteorder("<")
-    shape = described.get("shape", [len(payload) // dtype.itemsize])
-    fine = isinstance(shape, list) and 0 < len(shape) <= 8 and all(type(size) is int and size >= 0 for size in shape)
-    if not fine or math.prod(shape) * dtype.itemsize != len(payload):
-        raise DataError([Problem("shape", f"{str(shape)[:64]} of {kind} is not {len(payload):,} bytes")])
-    return np.frombuffer(payload, dtype).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def _read_json(text: str | bytes) -> Mapping[str, Any]:
-    try:
-        given = from_json(text, allow_inf_nan=False)
-    except (ValueError, RecursionError) as error:
-        raise DataError([Problem("message", f"no JSON that can be read ({error})")]) from None
-    if not isinstance(given, Mapping):
-        raise DataError([Problem("message", "no object of JSON")])
-    return given
-
-
-def _read_number(name: str, given: Any, least: float, most: float) -> float:
-    if not isinstance(given, (int, float)) or isinstance(given, bool) or not least <= given <= most:
-        raise DataError([Problem(name, f"{str(given)[:64]}", f"a number from {least:g} to {most:g}")])
-    return float(given)

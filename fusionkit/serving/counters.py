@@ -18,7 +18,7 @@ class Counters:
         at_work: Requests that are worked on.
         streams: Streams that are open.
         waiting: Samples that wait for the network.
-        buffered: Bytes of bodies that are held.
+        buffered: Bytes of bodies, and of samples prepared from them, that are held.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Counters:
                 ("requests_at_work", "gauge", "Requests that are worked on.", self.at_work),
                 ("samples_waiting", "gauge", "Samples that wait for the network.", self.waiting),
                 ("streams_open", "gauge", "Streams that are open.", self.streams),
-                ("buffered_bytes", "gauge", "Bytes of bodies that are held.", self.buffered),
+                ("buffered_bytes", "gauge", "Bytes of bodies and prepared samples that are held.", self.buffered),
             ]
         for name, kind, text, value in values:
             lines += [*_describe(name, kind, text), f"fusionkit_{name} {value}"]

@@ -16,7 +16,7 @@ from fusionkit.errors import FusionKitError
 from fusionkit.inference.predictor import Predictor
 from fusionkit.serving.application import make_application
 from fusionkit.serving.counters import Counters
-from fusionkit.serving.http.protocol import make_protocol
+from fusionkit.serving.http.protocol import make_protocol, make_socket_protocol
 from fusionkit.serving.settings import Settings
 
 _MOST_MESSAGE = 4 << 20
@@ -63,8 +63,8 @@ def make_server(
         make_application(predictor, settings, counters, where),
         host=settings.host,
         port=settings.port,
-        http=make_protocol(settings.header_seconds, settings.most_connections),
-        ws="websockets-sansio",
+        http=make_protocol(settings),
+        ws=make_socket_protocol(settings),
         ws_max_size=_MOST_MESSAGE,
         ws_per_message_deflate=False,
         lifespan="on",

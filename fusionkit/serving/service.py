@@ -81,7 +81,8 @@ class Service:
             async with self._take(request) as (recordings, alone, folder):
                 samples = await self._prepare(recordings, options.without)
                 hand_in()
-                answers = await self._within(self._answer(samples, branches=options.branches))
+                with self._hold(samples):
+                    answers = await self._within(self._answer(samples, branches=options.branches))
         finally:
             hand_in()
         plain = [_describe(answer, folder) for answer in answers]
@@ -139,7 +140,8 @@ class Service:
                 uploads = await receive_uploads(stated, request.stream(), folder)
                 with self._slot():
                     try:
-                        recording = await self._decode(lambda: join_uploads(uploads, self._predictor.inputs))
+                        joining = self._decode(lambda: join_uploads(uploads, self._predictor.inputs))
+                        recording = await self._within(joining)
                     except FusionKitError as error:
                         raise refuse_for(error, str(folder)) from error
                     yield [recording], True, str(folder)
@@ -150,7 +152,8 @@ class Service:
                 if len(body) <= _SMALL:
                     recordings, alone = read_samples(body, inputs, most)
                 else:
-                    recordings, alone = await self._decode(lambda: read_samples(body, inputs, most))
+                    reading = self._decode(lambda: read_samples(body, inputs, most))
+                    recordings, alone = await self._within(reading)
                 yield recordings, alone, ""
         else:
             raise Refusal(415, "send application/json, or files as multipart/form-data", closes=True)
@@ -177,6 +180,18 @@ class Service:
             yield
         finally:
             self._counters.at_work -= 1
+
+    @contextmanager
+    def _hold(self, samples: list[Sample]) -> Iterator[None]:
+        """Counts samples among the bytes that are held: of a few bytes of silence come minutes of numbers."""
+        size = sum(values.nbytes for sample in samples for values in sample.inputs.values())
+        if self._counters.buffered + size > self._settings.most_buffered_bytes:
+            raise Refusal(429, "the server holds too many bytes of other requests; come again")
+        self._counters.buffered += size
+        try:
+            yield
+        finally:
+            self._counters.buffered -= size
 
     async def _prepare(self, recordings: list[Recording], without: frozenset[str]) -> list[Sample]:
         def prepare() -> list[Sample]:

@@ -36,7 +36,7 @@ class Settings:
         key: The file of its key.
         most_bytes: Bytes of the body of a request.
         most_json_bytes: Bytes of a body of JSON, whose numbers take many times as much memory.
-        most_buffered_bytes: Bytes of all bodies that are being read or worked on.
+        most_buffered_bytes: Bytes of all bodies that are being read or worked on, and of their prepared samples.
         most_seconds: Seconds that a film, a sound or another signal lasts.
         most_pixels: Pixels of an image, and of a frame of a film.
         most_samples: Samples of one request.
@@ -47,6 +47,7 @@ class Settings:
         most_connections: Connections that are open at a time; more are closed at once.
         header_seconds: Seconds in which the head of a request has to be there.
         body_seconds: Seconds in which a body has to be there, and a second more for every 64 KiB of it.
+        read_seconds: Seconds in which a client has to read what is written to it.
         request_seconds: Seconds that work on a request may take.
         stop_seconds: Seconds that requests have to finish once the server is stopped.
         batch_size: Samples that the network is given at once.
@@ -73,6 +74,7 @@ class Settings:
     most_connections: int = 512
     header_seconds: float = 10.0
     body_seconds: float = 20.0
+    read_seconds: float = 30.0
     request_seconds: float = 60.0
     stop_seconds: float = 90.0
     batch_size: int = 32

@@ -134,6 +134,8 @@ def test_an_option_that_the_address_does_not_have_is_refused(client: httpx.Clien
         (b'{"motion": [[1, 2], [3]]}', 422),
         (b'{"motion": [[1, 2, 3, 4]]}', 422),
         (b'{"motion": []}', 422),
+        (b"{" + b",".join(b'"k%d": [1]' % place for place in range(30_000)) + b"}", 422),
+        (b'{"' + b"k" * 200_000 + b'": [1]}', 422),
         (b'{"motion": null}', 422),
         (b'{"face": [[1, 2, 3]]}', 422),
         (b"{}", 422),

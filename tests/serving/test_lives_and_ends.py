@@ -93,6 +93,25 @@ def test_work_that_takes_too_long_is_given_up() -> None:
     assert "longer" in answer.json()["error"]
 
 
+def test_files_that_take_too_long_to_look_at_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(*_: Any) -> None:
+        time.sleep(0.6)
+
+    monkeypatch.setattr("fusionkit.serving.service.join_uploads", look)
+    monkeypatch.setattr("fusionkit.serving.service.read_samples", look)
+    with served(draw_sensor_network(), request_seconds=0.2) as running, running.client() as client:
+        assert client.post("/predict", files={"motion": ("x.npy", b"0")}).status_code == 503
+        assert client.post("/predict", json=sample() | {"more": "x" * 70_000}).status_code == 503
+
+
+def test_samples_that_became_large_count_among_the_bytes_that_are_held() -> None:
+    with served(draw_sensor_network(), most_buffered_bytes=30_000) as running, running.client() as client:
+        many, few = ({"motion": [[0, 0, 0]] * rows} for rows in (1500, 500))  # 9 bytes of JSON and 12 of numbers a row
+        assert client.post("/predict", json=many).status_code == 429
+        assert client.post("/predict", json=few).status_code == 200
+        assert "fusionkit_buffered_bytes 0\n" in client.get("/metrics").text
+
+
 def talk(running: Served, *parts: bytes, pause: float = 0.0) -> bytes:
     """What a server says to bytes that are sent with a pause between them, until it ends the connection."""
     with socket.create_connection(("127.0.0.1", running.port), timeout=10) as connection:

@@ -24,6 +24,12 @@ def sensors() -> Iterator[Served]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def films() -> Iterator[Served]:
+    with served(draw_film_network()) as running:
+        yield running
+
+
 @contextmanager
 def open_stream(running: Served, hello: dict[str, Any] | None = None, **options: Any) -> Iterator[ClientConnection]:
     with connect(f"ws://127.0.0.1:{running.port}/stream", proxy=None, **options) as socket:
@@ -147,6 +153,7 @@ def test_frames_of_a_camera_and_blocks_of_a_microphone_are_prepared() -> None:
         message(bytes(12), modality="motion", dtype="float32", shape=[1, -3]),
         message(bytes(12), modality="motion", dtype="float32", shape=[2**62, 4]),
         message(bytes(12), modality="motion", dtype="float32", shape="x"),
+        message(b"", modality="motion", dtype="float32", shape=[0, 10**30]),
         message(bytes(12), modality="motion", dtype="float32", shape=[1, 3], at="now"),
         message(bytes(12), modality="motion", dtype="float32", shape=[1, 3], at=1e300),
         message(bytes(12), modality="motion", dtype="float32", shape=[1, 3], rate=0),
@@ -154,7 +161,7 @@ def test_frames_of_a_camera_and_blocks_of_a_microphone_are_prepared() -> None:
         message(b"\x89PNG\r\n\x1a\n", modality="motion", dtype="png"),
         b'{"modality": NaN}\n',
     ],
-    ids=range(15),
+    ids=range(16),
 )
 def test_a_wrong_message_is_told_and_the_stream_goes_on(sensors: Served, wrong: bytes) -> None:
     with open_stream(sensors, {"every": 0.02}) as socket:
@@ -187,6 +194,7 @@ def test_many_wrong_messages_end_the_stream(sensors: Served) -> None:
         '{"without": ["face"]}',
         '{"rates": 3}',
         '{"rates": {"motion": 0}}',
+        '{"rates": {}, "more": "' + "x" * 70_000 + '"}',
     ],
 )
 def test_a_first_message_that_is_wrong_ends_the_stream(sensors: Served, hello: str) -> None:
@@ -218,9 +226,64 @@ def test_a_stream_of_a_stranger_s_page_is_not_opened(sensors: Served) -> None:
 def test_no_more_streams_than_the_limit(sensors: Served) -> None:
     with open_stream(sensors) as first, open_stream(sensors) as second:
         read(first), read(second)
-        with connect(f"ws://127.0.0.1:{sensors.port}/stream", proxy=None) as third:
+        with open_stream(sensors) as third:
             assert read_answers(third) == []
         assert third.close_code == 1013
+
+
+def test_strangers_without_a_token_take_no_place_of_a_stream(sensors: Served) -> None:
+    with served(sensors.predictor, token=TOKEN.encode(), most_streams=1) as running:
+        address = f"ws://127.0.0.1:{running.port}/stream"
+        with (
+            connect(address, proxy=None),
+            connect(address, proxy=None),
+            open_stream(running, {"token": TOKEN}) as client,
+        ):
+            assert read(client)["ready"]
+
+
+def test_a_network_that_fails_ends_its_stream_in_words_and_is_logged(
+    sensors: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a fault of torch")
+
+    monkeypatch.setattr("fusionkit.inference.timeline.live.answer_window", fail)
+    with open_stream(sensors) as socket:
+        read(socket)
+        socket.send(rows(np.ones((5, 3), np.float32), at=0.0))
+        assert read_answers(socket) == []
+    assert (socket.close_code, socket.close_reason) == (1011, "the server failed; its log says why")
+    assert "a fault of torch" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        message(bytes(3 * 20_000), modality="video", dtype="uint8", shape=[20_000, 1, 1, 3], rate=1),
+        message(bytes(2 * 400_000), modality="audio", dtype="int16", rate=4000),
+        message(bytes(3 * 31), modality="video", dtype="uint8", shape=[31, 1, 1, 3], rate=1),
+    ],
+    ids=["frames", "sound", "half a minute"],
+)
+def test_few_bytes_that_are_hours_of_signals_are_refused(films: Served, long: bytes) -> None:
+    with open_stream(films) as socket:
+        read(socket)
+        socket.send(long)
+        assert "s in one message; at most 30 s" in read(socket)["error"]
+
+
+def test_frames_without_a_pixel_are_told_and_the_stream_goes_on(films: Served) -> None:
+    with open_stream(films) as socket:
+        read(socket)
+        for shape in ([1, 0, 0, 3], [0, 0, 0, 3], [1, 0, 5, 3]):
+            socket.send(message(b"", modality="video", dtype="uint8", shape=shape))
+        socket.send('{"predict": true}')
+        answers = [read(socket) for _ in range(3)]
+        socket.send('{"finish": true}')
+        read_answers(socket)
+    assert all("error" in each for each in answers)
+    assert socket.close_code == 1000
 
 
 def test_a_client_that_says_nothing_is_sent_away(sensors: Served) -> None:

@@ -170,7 +170,7 @@ def _make_frame(frame: Any) -> Any:
     import av
 
     pixels = np.ascontiguousarray(frame)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         message = f"a frame of shape {pixels.shape} and {pixels.dtype}"
         raise DataError([Problem("video", message, "give (frames, height, width, 3) uint8: red, green, blue")])
     return av.VideoFrame.from_ndarray(pixels, format="rgb24")
