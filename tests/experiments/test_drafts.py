@@ -18,6 +18,7 @@ from written_films import flat, tone, write_film
 from fusionkit.config.model_completion import is_complete
 from fusionkit.config.yaml import read_yaml
 from fusionkit.errors import DataError, FusionKitError, RunError
+from fusionkit.experiments import load_experiment
 from fusionkit.experiments.drafts.draft import Draft, make_draft
 from fusionkit.experiments.drafts.fit import fit
 from fusionkit.experiments.drafts.plan import Wishes
@@ -229,6 +230,23 @@ def test_names_of_any_script_and_with_blanks_become_names_of_recipes(tmp_path: P
     assert made.recipe.model.targets["Gefuhl_Art"].options["classes"] == ["#x: y", "glücklich", "tr,aurig"]
 
 
+def test_names_that_differ_in_case_only_or_are_very_long_become_columns_of_an_experiment(tmp_path: Path) -> None:
+    header = ["Rate", "rate", "x" * 3000, "label"]
+    files = [[f"{kind}{row}.npy" for kind in "abc"] for row in range(6)]
+    for name in (name for row in files for name in row):
+        np.save(tmp_path / name, np.zeros((5, 3), np.float32))
+    rows = [[*row, WORDS[number % 2]] for number, row in enumerate(files)]
+    made = draft(write(tmp_path, header, rows))
+    made.write(overwrite=False)
+
+    assert made.experiment_file is not None
+    alone = [
+        name for name in load_experiment(made.experiment_file).spec.variants if name[:4].lower() in ("rate", "xxxx")
+    ]
+    assert alone == ["Rate", "rate_2", "x" * 40]
+    assert all(len(line) < 500 for line in said_of(made).splitlines())
+
+
 def test_ids_are_names_where_they_are_unique_and_no_inputs_where_not(tmp_path: Path) -> None:
     rows = [[f"k{number}", *row, number % 2] for number, row in enumerate(numbers(12, 2))]
     assert draft(write(tmp_path, ["id", "p", "q", "y"], rows)).recipe.data.dataset.options["id"] == "id"
@@ -273,7 +291,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         ("p,y\n1,a\n", "t.csv: has one row"),
         ("p,y\n", "has no rows"),
         ("p,y\n,\n,\n", "no column is recognised as a target"),
-        ("p,y\n,a\n,b\n,a\n", "no column holds numbers or files that could be inputs"),
+        ("p,y\n,a\n,b\n,a\n", "could be inputs. Not among the inputs: p (is empty in every row); give columns of"),
+        ("p,y\n1,a\n2,b\n3,a\n", "could be inputs. Not among the inputs: p (counts the rows); give columns of"),
         ("p,y\n1.5,a\n2,a\n", "column 'y': has one value only, 'a'"),
         ("p,y\n1.5,a\n2,b\n3,c\n4,d\n", "column 'y': has another word in every row, such as 'a'"),
         ("p,y\n1.5,1.5\n2,2.5\n3,3.5\n4,x\n", "column 'y': holds numbers such as 1.5 and words such as 'x'"),

@@ -12,6 +12,7 @@ from small_runs import recipe
 from fusionkit.config.recipe import load_recipe
 from fusionkit.errors import RecipeError
 from fusionkit.experiments import load_comparison, load_experiment
+from fusionkit.experiments.specs.usual_variants import make_usual_variants
 
 USUAL = ["ensemble", "motion", "posture", "late fusion", "N0", "N1", "N2"]
 
@@ -37,6 +38,16 @@ def test_an_experiment_without_variants_takes_the_usual_ones_and_judges_by_the_e
         "N2": ("mrpn", True),
     }
     assert loaded.recipes["late fusion"].train.strategy.type == "late_fusion"
+
+
+def test_modalities_whose_folders_would_be_one_have_a_column_each() -> None:
+    given = {"A": {}, "a": {}, "a_alone": {}, "N1": {}}
+    data = {"dataset": {"type": "synthetic"}}
+    made = load_recipe({"schema": 1, "data": data, "model": {"modalities": given, "targets": {"y": "regression"}}})
+    variants = make_usual_variants(made)
+
+    alone = {name: of.branch for name, of in variants.items() if of.branch in given}
+    assert alone == {"A": "A", "a alone": "a", "a_alone alone": "a_alone", "N1 alone": "N1"}
 
 
 @pytest.mark.parametrize(

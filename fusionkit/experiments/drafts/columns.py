@@ -22,6 +22,7 @@ _MARKS = frozenset({"?", "-", "--", ".", "none", "None", "NONE", "missing", "n.a
 
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
 
+_LONGEST_NAME = 40
 
 _RESERVED = frozenset({"fused", "fusion", "ensemble", "constant", "training"})
 """Names that the library gives to branches of its own."""
@@ -135,19 +136,20 @@ def make_name(text: str, taken: Collection[str], otherwise: str) -> str:
         otherwise: What it is called where nothing of the text is left.
 
     Example:
-        >>> make_name("Größe (mm)", {"x"}, "numbers"), make_name("年齢", {"numbers"}, "numbers")
+        >>> make_name("Größe (mm)", {"x"}, "numbers"), make_name("年齢", {"Numbers"}, "numbers")
         ('Grosse_mm', 'numbers_2')
     """
     plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()
-    name = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")
+    name = re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")[:_LONGEST_NAME].strip("_")
     if not name:
         name = otherwise
     if not name[0].isalpha():
         name = f"{otherwise}_{name}"
     if name in _RESERVED:
         name = f"{name}_{otherwise}"
-    number, found = 2, name
-    while found in taken:
+    # Folders are called by it, and on some machines Rate is there already where rate is.
+    number, found, lower = 2, name, {each.lower() for each in taken}
+    while found.lower() in lower:
         found, number = f"{name}_{number}", number + 1
     return found
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from fusionkit.errors import shorten
 from fusionkit.experiments.drafts.columns import Column
 from fusionkit.experiments.drafts.dataset import Films
 from fusionkit.experiments.drafts.inputs import FileInput, Input
 
 _NAMED = 6
+_LONGEST = 80
+"""Names that are listed, and characters of one."""
 
 
 def say_inputs(
@@ -77,7 +80,7 @@ def _say_input(given: Input, rows: int) -> str:
         if given.fill is not None:
             filled = " Empty cells among them are filled with each column's median, and marked (fill)."
         return f"Modality {given.name}: the numbers {_list(given.columns)}, one vector.{filled}{lacking}"
-    contents = given.contents
+    contents, column = given.contents, _list([given.column])
     shape = f" of shape {list(contents.shape)}" if contents.shape else ""
     rates = " and ".join(f"{rate:g}" for rate in sorted(contents.rates))
     per_second = f", {rates} per second" if rates else ""
@@ -87,11 +90,11 @@ def _say_input(given: Input, rows: int) -> str:
     if contents.kind == "array" and contents.longest > 1 and not rates:
         own += (
             " Their rate is not known, and answers over time need it: say how many elements there are per second in a "
-            f"column {given.name}_rate, or as {{column: {given.column}, rate: 50}} in the recipe."
+            f"column {given.name}_rate, or as {{column: {column}, rate: 50}} in the recipe."
         )
-    return f"Modality {given.name}: {contents.kind}s of column {given.column}, {what}.{own}{lacking}"
+    return f"Modality {given.name}: {contents.kind}s of column {column}, {what}.{own}{lacking}"
 
 
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(name if name.strip() else repr(name) for name in names[:_NAMED]) + more
+    return ", ".join(shorten(name, _LONGEST) if name.strip() else repr(name) for name in names[:_NAMED]) + more

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from fusionkit.config.schema import Recipe
 from fusionkit.experiments.specs.experiment import VariantSpec
+from fusionkit.storage.files import folder_name
 
 _LATE, _ENSEMBLE = "late fusion", "ensemble"
 
@@ -35,7 +37,8 @@ def make_usual_variants(recipe: Recipe) -> dict[str, VariantSpec]:
     heads = [] if recipe.model.unimodal_heads else ["model.unimodal_heads=true"]
     # A balancer of uni-modal losses has nothing to balance where there are none.
     bare = ["train.balancer=multi_term"] if recipe.train.balancer.type != "multi_term" else []
-    read = {_name_apart(name): VariantSpec(of=_LATE, branch=name) for name in modalities}
+    names = _name_apart(modalities, (_ENSEMBLE, _LATE, "N0", "N1", "N2"))
+    read = {names[each]: VariantSpec(of=_LATE, branch=each) for each in modalities}
     return {
         _ENSEMBLE: VariantSpec(of=_LATE, branch=_ENSEMBLE),
         **read,
@@ -56,7 +59,13 @@ def _write_fusions(recipe: Recipe) -> tuple[str, str]:
     return f"model.fusion={json.dumps(behind)}", f"model.fusion={json.dumps({'type': 'mrpn', 'of': behind})}"
 
 
-def _name_apart(modality: str) -> str:
-    """Names the column of a modality; one that is called as another column is, or as its folder, says more."""
-    taken = {"late_fusion", "n0", "n1", "n2"}
-    return f"{modality} alone" if modality.lower() in taken else modality
+def _name_apart(modalities: Sequence[str], others: Sequence[str]) -> dict[str, str]:
+    """Names the columns of modalities; one whose folder would be that of another column says more."""
+    names, folders = dict[str, str](), {folder_name(other).lower() for other in others}
+    for modality in modalities:
+        name, number = modality, 1
+        while folder_name(name).lower() in folders:
+            name, number = f"{modality} alone" + (f" {number}" if number > 1 else ""), number + 1
+        names[modality] = name
+        folders.add(folder_name(name).lower())
+    return names
