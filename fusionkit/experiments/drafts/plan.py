@@ -122,8 +122,8 @@ def make_plan(
     root = find_root(free, table.path.parent, wishes.root)
     inputs, films = _plan_inputs(free, table.path.parent if root is None else expand_path(root), problems)
     if not inputs and films is None and not problems:
-        left_out = " ".join(say_left_out(columns, apart, {*aims, *roles.named})).rstrip(".")
-        said = ". ".join(filter(None, ["no column holds numbers or files that could be inputs", left_out]))
+        reasons = " ".join(say_left_out(columns, apart, {*aims, *roles.named})).rstrip(".")
+        said = ". ".join(filter(None, ["no column holds numbers or files that could be inputs", reasons]))
         problems.append(Problem("", said, "give columns of numbers, or of paths of sounds, arrays, images"))
     if problems:
         raise DataError(problems, source=drafted_from or str(table.path))
