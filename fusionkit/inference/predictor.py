@@ -14,7 +14,7 @@ from fusionkit.config.schema import Recipe
 from fusionkit.data.loading.failures import name_batch
 from fusionkit.data.readers.files import expand_path
 from fusionkit.data.recordings import Recording, find_recordings
-from fusionkit.data.recordings.search import describe_problems, is_one_sample
+from fusionkit.data.recordings.search import describe_error, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
 from fusionkit.inference.answers import Answer, AnsweredTarget, Answers
 from fusionkit.inference.backend import Backend, Said
@@ -214,8 +214,7 @@ class Predictor:
         except (DataError, ShapeError) as error:
             if len(batch.sample_ids) == 1:
                 remarks, _ = batch.said.get(batch.sample_ids[0], ((), ""))
-                problems = getattr(error, "problems", ()) or [Problem("", str(error))]
-                return [Answer(batch.sample_ids[0], notes=remarks, failure=describe_problems(problems))]
+                return [Answer(batch.sample_ids[0], notes=remarks, failure=describe_error(error))]
             return [
                 answer
                 for one in split_batch(batch)

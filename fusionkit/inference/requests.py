@@ -14,7 +14,7 @@ from fusionkit.data.loading.feed import Feed
 from fusionkit.data.loading.samples import Samples
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
 from fusionkit.data.recordings import Recording, Recordings
-from fusionkit.data.recordings.search import describe_problems
+from fusionkit.data.recordings.search import describe_error
 from fusionkit.errors import DataError
 from fusionkit.execution.workers import count_processors
 from fusionkit.inference.input_steps import InputSteps
@@ -128,9 +128,7 @@ class Requests:
         try:
             return next(self._feed(alone, 0, workers=self._workers))
         except DataError as error:
-            return make_batch(
-                [self._samples.make_failure(index, describe_problems(error.problems))], self._samples.element_shapes
-            )
+            return make_batch([self._samples.make_failure(index, describe_error(error))], self._samples.element_shapes)
 
 
 def _holds_no_media(recording: Recording) -> bool:
@@ -157,7 +155,7 @@ class _Readable(Samples):
         try:
             sample = super().__getitem__(draw)
         except DataError as error:
-            return self.make_failure(draw.index, describe_problems(error.problems) or str(error))
+            return self.make_failure(draw.index, describe_error(error))
         return replace(sample, remarks=self._recordings.take_remarks(draw.index))
 
     def make_failure(self, index: int, reason: str) -> Sample:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from fusionkit.data.loading.collation import Sample, make_batch
-from fusionkit.data.recordings.search import describe_problems
+from fusionkit.data.recordings.search import describe_error
 from fusionkit.errors import DataError
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.predictor import Predictor
@@ -174,7 +174,7 @@ class Engine:
             if len(jobs) > 1:  # one of them may have spoilt it for the others
                 return [result for job in jobs for result in self._compute([job])]
             if isinstance(error, DataError):
-                text = describe_problems(error.problems)
+                text = describe_error(error)
                 return [[Answer(sample.id, notes=sample.remarks, failure=text) for sample in jobs[0].samples]]
             _log.exception("the network failed")
             return [error]

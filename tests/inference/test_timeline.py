@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,14 @@ from torch import Tensor
 from written_films import steps, tone, write_film
 
 from fusionkit import DataError, Predictor, ShapeError
+from fusionkit.data.readers.decoder import Film
+from fusionkit.data.recordings import find_recordings
 from fusionkit.inference.answers import Answer, TargetAnswer
+from fusionkit.inference.timeline import overlay
 from fusionkit.inference.timeline.encoded import EncodedElements
 from fusionkit.inference.timeline.records import Instant, Timeline
 from fusionkit.inference.timeline.subtitles import make_subtitles
+from fusionkit.inference.timeline.whole import read_sample
 from fusionkit.inference.timeline.window_answers import make_windows
 
 SENSORS: dict[str, Any] = {
@@ -145,6 +150,41 @@ def test_the_last_answer_of_a_film_is_its_prediction(tmp_path: Path) -> None:
     assert timeline.faces is not None
     assert timeline.faces.boxes is None  # the middle is taken, no face is looked for
     assert timeline.id == expected.id == "film"
+
+
+def test_a_timeline_keeps_some_faces_of_a_film_and_not_all_of_them(tmp_path: Path) -> None:
+    predictor = make_film_predictor()
+    write_film(tmp_path / "long.mp4", steps(100))
+    write_film(tmp_path / "short.mp4", steps(5), wave=tone(2.0))
+    prepared = read_sample(predictor, find_recordings(tmp_path / "long.mp4", predictor.inputs)[0]).inputs["video"]
+
+    long, short = (predictor.timeline(tmp_path / f"{name}.mp4", every=0.5).faces for name in ("long", "short"))
+
+    assert long is not None
+    assert short is not None
+    assert long.crops.untyped_storage().nbytes() == 14 * prepared[0].nbytes
+    assert long.times == pytest.approx([10.0 * (place + 0.5) / 14 for place in range(14)])
+    for crop, at in zip(long.crops, long.times, strict=True):
+        assert torch.equal(crop, prepared[round(at * 10)])
+    assert short.times == pytest.approx([0.2, 0.6], abs=0.02)  # its sound goes on for two seconds
+
+
+def test_an_overlay_of_a_film_whose_sound_has_no_decoder_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deaf(Film):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.sound = SimpleNamespace(codec_context=None, type="audio")
+
+    timeline = make_film_predictor().timeline(write_film(tmp_path / "film.mp4", steps(6), wave=tone(0.6)), every=0.2)
+    monkeypatch.setattr(overlay, "Film", Deaf)
+
+    overlay.write_overlay(timeline, tmp_path / "said.mp4")
+
+    with Film(tmp_path / "said.mp4") as written:
+        assert written.sound is None
+        assert len(list(written.decode(picture=True, sound=False))) == 6
 
 
 def test_what_lies_before_the_first_element_is_an_answer_with_its_reason(predictor: Predictor) -> None:

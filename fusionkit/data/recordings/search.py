@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from fusionkit.data.recordings.files import list_folder, take_file
 from fusionkit.data.recordings.recording import Recording
 from fusionkit.data.recordings.table import TABLE_SUFFIXES, list_records, list_table
 from fusionkit.data.recordings.values import take_sample
-from fusionkit.errors import DataError, Problem
+from fusionkit.errors import DataError, FusionKitError, Problem
 from fusionkit.storage.records.inputs import Inputs
 
 
@@ -56,14 +56,15 @@ def _take_one(given: object, inputs: Inputs, place: str) -> list[Recording]:
         if isinstance(given, (str, os.PathLike)):
             return [take_file(expand_path(given), inputs)]
     except DataError as error:
-        return [Recording(place, f"sample {place}", wrong=describe_problems(error.problems))]
+        return [Recording(place, f"sample {place}", wrong=describe_error(error))]
     remedy = "a mapping of modalities, or the path of a file"
     return [Recording(place, f"sample {place}", wrong=f"cannot take {type(given).__name__}; give {remedy}")]
 
 
-def describe_problems(problems: Iterable[Problem]) -> str:
-    """Describes problems in one line."""
-    return "; ".join(" ".join(str(problem).split()) for problem in problems)
+def describe_error(error: FusionKitError) -> str:
+    """Describes in one line why a sample cannot be used."""
+    told = error.problems if isinstance(error, DataError) else [str(error)]
+    return "; ".join(" ".join(str(problem).split()) for problem in told)
 
 
 def _find_at(path: Path, inputs: Inputs, root: str | os.PathLike[str] | None) -> list[Recording]:

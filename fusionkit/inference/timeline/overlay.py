@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ OVERLAY_SUFFIXES = (".mp4", ".mov", ".mkv")
 def write_overlay(timeline: Timeline, path: str | Path, progress: Callable[[float], None] | None = None) -> None:
     """Writes the film of a timeline with boxes, bars and the winner's name, and with its sound.
 
-    Every frame shows the last answer before it. Nothing is kept but the frame in work.
+    Every frame shows the last answer before it. Nothing is kept but the frame in work, and of a file that holds its
+    sound before its picture that sound.
 
     Args:
         timeline: The answers to a film.
@@ -57,47 +59,37 @@ def check_overlay_path(path: str | Path) -> None:
 def _write(timeline: Timeline, film: Film, path: Path, progress: Callable[[float], None] | None) -> None:
     rate = film.picture.average_rate or Fraction(25)
     read = Reader("image", aspect=read_pixel_aspect(film.picture))
-    sound_rate = None if film.sound is None else int(film.sound.codec_context.sample_rate)
+    decoder = None if film.sound is None else film.sound.codec_context  # none where there is no decoder of the sound
     times = [instant.time for instant in timeline]
     writer: OverlayWriter | None = None
     panel: Panel | None = None
-    start, frames, early = None, 0, list[tuple[Any, float]]()
-    try:
-        for frame in film.decode(picture=True, sound=True):
+    start, frames, waiting = 0.0, 0, list[tuple[Any, float]]()
+    with ExitStack() as stack:
+        for frame in film.decode(picture=True, sound=decoder is not None):
             at = None if frame.pts is None else frame.pts * float(frame.time_base or 0)
             if hasattr(frame, "sample_rate"):
-                if writer is None or start is None:
-                    early += [] if at is None else [(frame, at)]
-                elif at is not None and at >= start - _NEARLY:
-                    writer.add_sound(frame, at - start)
-                continue
-            pixels = read(frame)[0]
-            if writer is None or panel is None:
-                panel, start = Panel(*pixels.shape[:2]), at or 0.0
-                writer = OverlayWriter(path, panel.size, rate, sound_rate)
-                writer.__enter__()
-                for sound, then in early:
-                    if then >= start - _NEARLY:
+                waiting += [] if at is None else [(frame, at)]
+            else:
+                pixels = read(frame)[0]
+                if writer is None or panel is None:
+                    panel, start = Panel(*pixels.shape[:2]), at or 0.0
+                    sound_rate = None if decoder is None else int(decoder.sample_rate)
+                    writer = stack.enter_context(OverlayWriter(path, panel.size, rate, sound_rate))
+                seconds = frames / float(rate) if at is None else at - start
+                frames += 1
+                place = bisect_right(times, seconds + 1e-6) - 1
+                answer = timeline[place].answer if place >= 0 else None
+                box = _find_box(timeline.faces, seconds)
+                writer.add_frame(panel.draw(pixels, box, *_describe(timeline, answer)), seconds)
+                if progress is not None:
+                    progress(seconds)
+            if writer is not None:  # before the first picture nobody knows how early a sound is
+                for sound, then in waiting:
+                    if then + sound.samples / sound.sample_rate > start:
                         writer.add_sound(sound, then - start)
-            seconds = frames / float(rate) if at is None or start is None else at - start
-            frames += 1
-            place = bisect_right(times, seconds + 1e-6) - 1
-            answer = timeline[place].answer if place >= 0 else None
-            box = _find_box(timeline.faces, seconds)
-            writer.add_frame(panel.draw(pixels, box, *_describe(timeline, answer)), seconds)
-            if progress is not None:
-                progress(seconds)
-    except BaseException as error:
-        if writer is not None:
-            writer.__exit__(type(error), error, error.__traceback__)
-        raise
+                waiting.clear()
     if writer is None:
         raise RunError(f"{path}: {timeline.film} holds no frame that can be decoded")
-    writer.__exit__(None, None, None)
-
-
-_NEARLY = 0.1
-"""Seconds by which a block of sound may begin before the picture; what lies before it is cut."""
 
 
 def _describe(timeline: Timeline, answer: Answer | None) -> tuple[list[Said], str, str]:

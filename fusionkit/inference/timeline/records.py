@@ -31,15 +31,17 @@ class Instant:
 
 @dataclass(frozen=True)
 class Faces:
-    """The face crops of a recording.
+    """The face of a recording: some crops, and its place in every frame.
 
     Args:
-        crops: ``(frames, channels, size, size)`` uint8.
+        crops: Crops at even times, ``(some, channels, size, size)`` uint8; all of a long film would fill the memory.
+        times: The seconds of each.
         rate: Frames per second.
-        boxes: Left, top, right and bottom of each in the film, ``(frames, 4)``; None where faces were not looked for.
+        boxes: Left, top, right and bottom in the film by frame, ``(frames, 4)``; None where faces were not looked for.
     """
 
     crops: Tensor
+    times: tuple[float, ...]
     rate: float
     boxes: Tensor | None = None
 

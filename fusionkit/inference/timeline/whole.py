@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from fusionkit.data.loading.batching import Draw
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from fusionkit.inference.predictor import Predictor
 
 MOST_INSTANTS = 1_000_000
+
+MOST_FACES = 14
+"""Face crops that are kept of a film, for a strip in a figure."""
 
 _ALMOST = 0.1
 """Share of a step: a sound is often a little longer than its picture, which is worth no answer of its own."""
@@ -89,7 +93,7 @@ def make_timeline(
         {target: of.classes for target, of in predictor.targets.items()},
         sample.notes,
         None if recording.clip is None else recording.clip.film,
-        sample.faces,
+        _choose_faces(sample, duration),
     )
 
 
@@ -101,13 +105,15 @@ class PreparedSample:
         name: Its name.
         inputs: By modality that it has, its elements.
         notes: What a user should know of it.
-        faces: The faces of its film.
+        face_rate: Face crops per second of its film; None where there is none.
+        boxes: Where the face is in each of these, see `Faces`.
     """
 
     name: str
     inputs: Mapping[str, Tensor]
     notes: tuple[str, ...]
-    faces: Faces | None
+    face_rate: float | None
+    boxes: Tensor | None
 
 
 def read_sample(predictor: Predictor, recording: Recording) -> PreparedSample:
@@ -125,11 +131,9 @@ def read_sample(predictor: Predictor, recording: Recording) -> PreparedSample:
         whole_numbers=steps.whole_numbers,
     )
     inputs = samples[Draw(0, 0)].inputs
-    faces = None
-    rate = predictor.inputs.modalities["video"].rate if "video" in inputs else None
-    if recording.clip is not None and rate is not None:
-        faces = Faces(inputs["video"], rate, recordings.boxes)
-    return PreparedSample(recordings.rows[0].id, inputs, recordings.take_remarks(0), faces)
+    filmed = recording.clip is not None and "video" in inputs
+    rate = predictor.inputs.modalities["video"].rate if filmed else None
+    return PreparedSample(recordings.rows[0].id, inputs, recordings.take_remarks(0), rate, recordings.boxes)
 
 
 def list_instants(duration: float, every: float) -> list[float]:
@@ -177,6 +181,18 @@ def _find_duration(inputs: Mapping[str, Tensor], rates: Mapping[str, float | Non
     if problems:
         raise DataError(problems)
     return max(seconds)
+
+
+def _choose_faces(sample: PreparedSample, duration: float) -> Faces | None:
+    """Chooses the crops at the middles of even parts of a recording, and copies them, so that the others are freed."""
+    if sample.face_rate is None:
+        return None
+    crops, rate = sample.inputs["video"], sample.face_rate
+    part = duration / min(MOST_FACES, len(crops))
+    middles = [(place + 0.5) * part for place in range(min(MOST_FACES, len(crops)))]
+    filmed = [at for at in middles if at - part <= (len(crops) - 1) / rate]  # a sound may go on behind its film
+    chosen = torch.tensor([min(len(crops) - 1, round(at * rate)) for at in filmed])
+    return Faces(crops[chosen], tuple(filmed), rate, sample.boxes)
 
 
 def _find_spans(values: Tensor, rate: float | None, duration: float) -> tuple[Span, ...]:

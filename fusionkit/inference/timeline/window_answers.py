@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fusionkit.data.recordings.search import describe_problems
-from fusionkit.errors import DataError, Problem, ShapeError
+from fusionkit.data.recordings.search import describe_error
+from fusionkit.errors import DataError, ShapeError
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.timeline.windows import Windows
 from fusionkit.interfaces import Batch, Transform
@@ -51,8 +51,7 @@ def answer_window(
             sequences = windows.encode(at, without)
         said = backend.say_encoded(sequences)
     except (DataError, ShapeError) as error:
-        problems = getattr(error, "problems", ()) or [Problem("", str(error))]
-        return Answer(name, failure=describe_problems(problems))
+        return Answer(name, failure=describe_error(error))
     return predictor.describe(Batch({}, {}, (name,)), said, branches=branches)[0]
 
 

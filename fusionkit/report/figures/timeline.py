@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_CURVES = 16
-FACES = 14
-"""Faces of the strip."""
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -56,7 +54,7 @@ def draw_timeline(timeline: Timeline) -> Figure:
         axes.tick_params(colors=INK, labelsize=9)
         axes.set_axisbelow(True)
     if timeline.faces is not None:
-        _draw_faces(panels[0], timeline.faces, timeline.duration)
+        _draw_faces(panels[0], timeline.faces)
     for axes, target in zip(panels[-1 - len(timeline.targets) : -1], timeline.targets, strict=True):
         _draw_target(axes, timeline, target)
     _draw_presence(panels[-1], timeline)
@@ -152,19 +150,14 @@ def _draw_presence(axes: Axes, timeline: Timeline) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def _draw_faces(axes: Axes, faces: Faces, duration: float) -> None:
-    """Draws faces at even times, each around its own."""
+def _draw_faces(axes: Axes, faces: Faces) -> None:
+    """Draws each face around its time."""
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     axes.axis("off")
     axes.set_ylim(0, 1)
-    count = min(FACES, len(faces.crops))
-    for place in range(count):
-        at = (place + 0.5) * duration / count
-        index = min(len(faces.crops) - 1, round(at * faces.rate))
-        if index < at * faces.rate - faces.rate * duration / count:
-            continue  # the film ended before
-        image = np.moveaxis(faces.crops[index].numpy(), 0, -1)
+    for crop, at in zip(faces.crops, faces.times, strict=True):
+        image = np.moveaxis(crop.numpy(), 0, -1)
         image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
         picture = OffsetImage(image, zoom=0.55 * 72 / image.shape[0], interpolation="bilinear")
         axes.add_artist(AnnotationBbox(picture, (at, 0.5), frameon=False, pad=0))
