@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -45,7 +46,14 @@ def serve(
         FusionKitError: The settings are unsafe, or the address cannot be listened on.
     """
     server = make_server(predictor, settings, where, started=started)
-    server.run()
+    # What is there now stays until the end. To search it for garbage takes a tenth of a second, in which all clients
+    # would wait, again and again.
+    gc.collect()
+    gc.freeze()
+    try:
+        server.run()
+    finally:
+        gc.unfreeze()
     return server.counters
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ from drawn_runs import drawn_run
 from served_networks import Served, draw_sensor_network, served
 
 from fusionkit.errors import FusionKitError
+from fusionkit.serving.server import serve
 from fusionkit.serving.settings import Settings, read_token
 
 
@@ -332,3 +334,16 @@ def test_a_certificate_is_used(tmp_path: Path) -> None:
         httpx.Client(base_url=f"https://127.0.0.1:{running.port}", verify=False, trust_env=False) as client,
     ):
         assert client.post("/predict", json=sample()).status_code == 200
+
+
+def test_what_a_server_keeps_until_its_end_is_not_searched_for_garbage_meanwhile() -> None:
+    kept = list[int]()
+
+    def stop(port: int) -> None:
+        kept.append(gc.get_freeze_count())
+        signal.raise_signal(signal.SIGTERM)
+
+    serve(draw_sensor_network(), Settings(port=0), started=stop)
+
+    assert kept[0] > 10_000
+    assert gc.get_freeze_count() == 0
