@@ -156,7 +156,11 @@ def suggest_names(given: str, known: Iterable[str]) -> str:
         'known: gru, lstm'
     """
     words = sorted(set(known))
-    close = difflib.get_close_matches(given, words, n=3, cutoff=0.6) if len(given) <= _LONGEST_NAME else []
+    lowered: dict[str, list[str]] = {}
+    for word in words:  # MOTION is as near to motion as can be
+        lowered.setdefault(word.lower(), []).append(word)
+    near = difflib.get_close_matches(given.lower(), lowered, n=3, cutoff=0.6) if len(given) <= _LONGEST_NAME else []
+    close = [word for each in near for word in lowered[each]][:3]
     if close:
         return "did you mean " + " or ".join(repr(word) for word in close) + "?"
     return "known: " + ", ".join(words) if words else "none is known"

@@ -146,7 +146,7 @@ class Predictor:
         requests = self.request(inputs, batch_size=batch_size, budget=budget, workers=workers, root=root)
         answers = [answer for batch in self.answer(requests, branches=branches, level=level) for answer in batch]
         if len(answers) == 1 and (failure := answers[0].failure) and is_one_sample(inputs):
-            raise DataError([Problem("" if requests.places[0] in failure else requests.places[0], failure)])
+            raise DataError([requests.locate(failure)])
         return Answers(answers, self.list_columns(branches=branches, level=level))
 
     def stream(

@@ -15,7 +15,7 @@ from fusionkit.data.loading.samples import Samples
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
 from fusionkit.data.recordings import Recording, Recordings
 from fusionkit.data.recordings.search import describe_error
-from fusionkit.errors import DataError
+from fusionkit.errors import DataError, Problem
 from fusionkit.execution.workers import count_processors
 from fusionkit.inference.input_steps import InputSteps
 from fusionkit.interfaces import Batch
@@ -40,6 +40,7 @@ class Requests:
     Attributes:
         places: Where the samples are stated.
         identity: A hash of what is asked.
+        renamed: How many samples have a number behind their name, since others have the name too.
     """
 
     def __init__(
@@ -58,7 +59,8 @@ class Requests:
         self._seconds_here = _SECONDS_HERE if begins_here else 0.0
         self._steps = steps
         self._workers = (count_processors() if steps.inputs.films else 1) if workers is None else workers
-        self._samples = _Readable(Recordings(recordings, steps.inputs, steps.prepare), steps)
+        dataset = Recordings(recordings, steps.inputs, steps.prepare)
+        self._samples, self.renamed = _Readable(dataset, steps), dataset.renamed
         if batch_size is None and budget is None:
             batch_size, budget = (None, steps.budget) if steps.budget else (steps.batch_size, None)
         self._batches = EpochBatches(
@@ -73,6 +75,10 @@ class Requests:
     def __len__(self) -> int:
         """Samples."""
         return len(self._samples)
+
+    def locate(self, failure: str) -> Problem:
+        """Says of the only sample why it could not be used, with its place where the reason does not name it."""
+        return Problem("" if self.places[0] in failure else self.places[0], failure)
 
     def count_batches(self, samples: int) -> int:
         """Counts the batches that the first so many samples fill; the last of them may be cut short."""

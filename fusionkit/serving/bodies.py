@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from fusionkit.data.recordings import Recording
 from fusionkit.data.recordings.files import take_file
-from fusionkit.data.recordings.values import take_sample
+from fusionkit.data.recordings.values import list_roles, take_sample
 from fusionkit.errors import DataError, Problem, shorten, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.serving.http.refusals import Refusal
@@ -87,7 +87,7 @@ def join_uploads(uploads: Sequence[Upload], inputs: Inputs) -> Recording:
     Raises:
         DataError: A file is of no modality, or of one that another is of.
     """
-    known = (*inputs.modalities, *(("film", "sound") if inputs.films else ()), ANY_FILE)
+    known = (*list_roles(inputs), ANY_FILE)
     problems = [
         Problem("body", f"no modality {each.name[:64]!r}", suggest_names(each.name, known))
         for each in uploads

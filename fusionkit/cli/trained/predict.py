@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, print_json
+from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, print_json, print_paragraph
 from fusionkit.cli.trained.answer_table import print_answers, print_origin
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.samples import collect_inputs
@@ -108,12 +108,14 @@ def predict(
             if out.exists() and not overwrite:
                 raise RunError(f"{out}: exists; give --overwrite, or another file")
         predictor = load(run, variant=variant, fold=fold, seed=seed, branch=branch, plugins=tuple(plugins or ()))
-        requests = predictor.request(collect_inputs(inputs), batch_size=batch_size, workers=processes, root=root)
+        samples = collect_inputs(inputs, predictor.inputs)
+        requests = predictor.request(samples, batch_size=batch_size, workers=processes, root=root)
         if out is None:
             failed = _show(predictor, requests, branches=branches, level=level, as_json=as_json)
         else:
             failed = _write(predictor, requests, out, branches=branches, level=level, quiet=as_json)
             summary: dict[str, Any] = {"answers": len(requests), "failed": failed, "file": str(out)}
+            summary["renamed"] = requests.renamed
             if level is not None:
                 summary["calibrated_on"] = predictor.calibrator.origin
             if as_json:
@@ -121,6 +123,11 @@ def predict(
             else:
                 print_origin(predictor, level)
                 typer.echo(f"{out}: {len(requests)} answers{f', {failed} without one' if failed else ''}")
+        if requests.renamed and not as_json:
+            print_paragraph(
+                f"{requests.renamed} of {len(requests)} samples have the id of an earlier one: a number is behind it, "
+                "and their notes say whose it is."
+            )
     if failed:
         raise typer.Exit(SOME_FAILED)
 
@@ -169,7 +176,11 @@ def _show(predictor: Predictor, requests: Requests, *, branches: bool, level: fl
             typer.echo("".join(map(make_json_line, answers)), nl=False)
         else:
             shown += answers
-    if not as_json:
+    if as_json:
+        return failed
+    if failed and len(requests) == 1:  # a table of nothing would stand above the reason
+        typer.echo(f"fusionkit: {requests.locate(shown[0].failure)}", err=True)
+    else:
         print_answers(predictor, shown)
         print_origin(predictor, level)
     return failed

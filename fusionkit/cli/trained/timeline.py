@@ -73,9 +73,8 @@ def timeline(
     with say_when_stopped(goes_on=False):
         files.check()
         predictor = load(run, variant=variant, fold=fold, seed=seed, branch=branch, plugins=tuple(plugins or ()))
-        answer_over_time(
-            predictor, collect_inputs(inputs), files, every=every, window=window, branches=branches, as_json=as_json
-        )
+        sample = collect_inputs(inputs, predictor.inputs)
+        answer_over_time(predictor, sample, files, every=every, window=window, branches=branches, as_json=as_json)
 
 
 def answer_over_time(

@@ -162,6 +162,7 @@ def _read_csv(path: Path, delimiter: str) -> Table:
         for record in reader:
             if not header:
                 header = [name.strip() for name in record]
+                _refuse_other_delimiters(header, path, delimiter)
                 problems += _check_header(header, path)
             elif record:
                 place = f"{path.name}, line {reader.line_num}"
@@ -174,6 +175,18 @@ def _read_csv(path: Path, delimiter: str) -> Table:
     if problems:
         raise DataError(problems, source=str(path))
     return Table(path, tuple(header), tuple(rows))
+
+
+def _refuse_other_delimiters(header: Sequence[str], path: Path, delimiter: str) -> None:
+    """Refuses a table whose cells are divided otherwise, as spreadsheets of some languages write them.
+
+    Raises:
+        DataError: Its header is one cell, with another delimiter within.
+    """
+    if len(header) == 1 and any(sign in header[0] for sign in ",;\t|"):
+        remedy = "save it with commas between cells and a decimal point in numbers, or with tabs as .tsv"
+        message = f"its cells are not divided by {'commas' if delimiter == ',' else 'tabs'}"
+        raise DataError([Problem(f"{path.name}, line 1", message, remedy)], source=str(path))
 
 
 def _check_header(header: Sequence[str], path: Path) -> list[Problem]:

@@ -33,22 +33,21 @@ class Recordings(Dataset):
     prepared as the recipe says, on the fly.
 
     Args:
-        recordings: The samples; those whose name is taken are named with a number behind it.
+        recordings: The samples; those whose name is taken are named with a number behind it, and a remark says so.
         inputs: What the network is given.
         prepare: How films are prepared; needed where the inputs are films.
 
     Attributes:
+        renamed: How many samples have a number behind their name.
         boxes: Where the face is in every frame of the film that was prepared last, see `Outcome`.
     """
 
     def __init__(self, recordings: Sequence[Recording], inputs: Inputs, prepare: PrepareSpec | None = None) -> None:
-        self._recordings, self._inputs, self._prepare = recordings, inputs, prepare
+        self._recordings, self._inputs, self._prepare = _make_ids_unique(recordings), inputs, prepare
+        self.renamed = sum(new is not given for new, given in zip(self._recordings, recordings, strict=True))
         self.modalities = {name: ModalityInfo(tuple(of.shape), of.rate) for name, of in inputs.modalities.items()}
         self.classes = {}
-        self.rows = [
-            Row(name, None, None, {}, each.place)
-            for name, each in zip(_make_unique([each.id for each in recordings]), recordings, strict=True)
-        ]
+        self.rows = [Row(each.id, None, None, {}, each.place) for each in self._recordings]
         self._remarks: dict[int, tuple[str, ...]] = {}
         self.boxes: Tensor | None = None
 
@@ -59,6 +58,7 @@ class Recordings(Dataset):
             DataError: A file cannot be read or used, or nothing is given at all.
         """
         recording = self._recordings[index]
+        self._remarks[index] = recording.remarks
         if recording.wrong:
             raise DataError([Problem(recording.place, recording.wrong)])
         remarks = list(recording.remarks)
@@ -157,21 +157,27 @@ class Recordings(Dataset):
         return detector
 
 
-def _make_unique(names: Sequence[str]) -> list[str]:
-    """Makes names unique, by a number behind those that are taken.
+def _make_ids_unique(recordings: Sequence[Recording]) -> list[Recording]:
+    """Makes the names of samples unique: those that are taken get a number behind them, and a remark.
 
     Example:
-        >>> _make_unique(["a", "b", "a"])
-        ['a', 'b', 'a (2)']
+        >>> [each.id for each in _make_ids_unique([Recording(name, "") for name in ("a", "a (2)", "a")])]
+        ['a', 'a (2)', 'a (3)']
     """
-    stated, counts = set(names), dict[str, int]()
+    given, first = {each.id for each in recordings}, dict[str, str]()
+    numbers: dict[str, int] = {}
     unique = []
-    for name in names:
-        own, number = name, counts.get(name, 0) + 1
-        while number > 1 and (own := f"{name} ({number})") in stated:
+    for each in recordings:
+        if each.id not in first:
+            first[each.id] = each.place
+            unique.append(each)
+            continue
+        number = numbers.get(each.id, 1) + 1
+        while f"{each.id} ({number})" in given:  # a name that a sample has of its own
             number += 1
-        counts[name] = number
-        unique.append(own)
+        numbers[each.id] = number
+        remark = f"the id {each.id!r} is that of {first[each.id]} too"
+        unique.append(replace(each, id=f"{each.id} ({number})", remarks=(*each.remarks, remark)))
     return unique
 
 

@@ -15,12 +15,18 @@ from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip
 from fusionkit.storage.records.inputs import Inputs
 
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"})
+_SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
+"""Endings of files that hold what is read, in a form that is not."""
+
 _ELEMENT_OF_IMAGE = 3
 """Axes of an image: channels, height, width."""
 
 
 def take_file(path: Path, inputs: Inputs) -> Recording:
     """Takes a file as a sample of the one modality that it can be; a film has its sound."""
+    if path.suffix.lower() not in SUFFIXES:
+        return Recording(path.stem, str(path), wrong=_describe_kind(path))
     return _join([path], inputs, path.stem, str(path))
 
 
@@ -45,14 +51,14 @@ def list_folder(folder: Path, inputs: Inputs) -> list[Recording]:
         return _join_by_role(named, own, inputs, folder)
     if not files:
         known = ", ".join(sorted(SUFFIXES))
-        raise DataError([Problem(str(folder), "holds no file that is read", f"known: {known}")])
+        raise DataError([Problem(str(folder), "is a folder that holds no file that is read", f"known: {known}")])
     recordings: list[Recording] = []
     groups: dict[Path, list[Path]] = {}
     for file in files:
         groups.setdefault(file.with_suffix(""), []).append(file)
     for stem, beside in groups.items():
         name = stem.relative_to(folder).as_posix()
-        one = _join(beside, inputs, name, str(stem))
+        one = _join(beside, inputs, name, str(stem if len(beside) > 1 else beside[0]))
         # Two sounds of one name are two samples, not one that cannot be understood.
         if one.wrong and len(beside) > 1:
             recordings += [_join([file], inputs, file.relative_to(folder).as_posix(), str(file)) for file in beside]
@@ -100,7 +106,8 @@ def _join(files: Sequence[Path], inputs: Inputs, name: str, place: str) -> Recor
         roles = _find_roles(file, inputs)
         free = [role for role in roles if role not in taken]
         if len(free) != 1:
-            return Recording(name, place, wrong=_describe_choice(file, roles, free, inputs))
+            wrong = _describe_choice(file, roles, free, inputs)
+            return Recording(name, place, wrong=wrong if len(files) == 1 else f"{file.name} {wrong}")
         taken[free[0]] = file
     if inputs.films and {"film", "sound"} & set(taken):
         clip = Clip(taken.pop("film", None), taken.pop("sound", None))
@@ -129,11 +136,23 @@ def _find_roles(file: Path, inputs: Inputs) -> list[str]:
     ]
 
 
+def _describe_kind(path: Path) -> str:
+    """Describes why a file is of no kind that is read, and what would be right."""
+    suffix = path.suffix.lower()
+    if suffix in _PACKED:
+        return f"is packed ({suffix}); unpack it first"
+    if suffix in _SHEETS:
+        return f"is a spreadsheet ({suffix}); save it as .csv"
+    known = "a table (.csv, .tsv, .jsonl, .parquet), a film, a sound, an image or an array (.npy, .safetensors)"
+    wrong = f"files that end in {suffix!r} are not read" if suffix else "has no ending that says what it is"
+    return f"{wrong}; give {known}"
+
+
 def _describe_choice(file: Path, roles: Sequence[str], free: Sequence[str], inputs: Inputs) -> str:
     if len(free) > 1:
         which = f"{', '.join(free[:-1])} or {free[-1]}"
-        return f"{file.name} may be {which}; say which: {free[0]}={file.name}"
+        return f"may be {which}; say which: {free[0]}={file.name}"
     if roles:
-        return f"{file.name} is a second {roles[0]}; give each sample by itself"
+        return f"is a second {roles[0]}; give each sample by itself"
     shapes = ", ".join(f"{name} {tuple(of.shape)}" for name, of in inputs.modalities.items())
-    return f"{file.name} is of no modality of the network, whose elements are: {shapes}"
+    return f"is of no modality of the network, whose elements are: {shapes}"

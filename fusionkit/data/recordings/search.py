@@ -32,8 +32,9 @@ def find_recordings(given: object, inputs: Inputs, *, root: str | os.PathLike[st
         return _find_at(expand_path(given), inputs, root)
     if isinstance(given, Mapping):
         return take_sample(given, inputs, "")
-    if (records := _read_frame(given)) is not None:
-        return list_records(records, inputs, expand_path(root) if root is not None else Path())
+    if (frame := _read_frame(given)) is not None:
+        records, ids = frame
+        return list_records(records, inputs, expand_path(root) if root is not None else Path(), ids)
     if isinstance(given, Sequence):
         return [one for position, each in enumerate(given) for one in _take_one(each, inputs, str(position))]
     remedy = "give a mapping of modalities, a list of these, a pandas or polars table, or a path"
@@ -74,18 +75,29 @@ def _find_at(path: Path, inputs: Inputs, root: str | os.PathLike[str] | None) ->
         raise DataError([Problem(str(path), describe_what_is_there(path), find_path_hint(str(path)))])
     if path.suffix.lower() in TABLE_SUFFIXES:
         return list_table(path, inputs, path.parent if root is None else expand_path(root))
-    return [take_file(path, inputs)]
+    taken = take_file(path, inputs)
+    if taken.wrong:
+        raise DataError([Problem(taken.place, taken.wrong)])
+    return [taken]
 
 
-def _read_frame(given: Any) -> list[Mapping[str, Any]] | None:
-    """Reads the rows of a pandas or polars table without importing either; None where it is none."""
+def _read_frame(given: Any) -> tuple[list[Mapping[str, Any]], list[str] | None] | None:
+    """Reads the rows of a pandas or polars table without importing either, and their ids where it has an index.
+
+    None where it is no table.
+    """
     if not hasattr(given, "columns") or not hasattr(given, "shape"):
         return None
-    records: list[Mapping[str, Any]]
     if hasattr(given, "to_dicts"):
-        records = given.to_dicts()
-    elif hasattr(given, "to_dict"):
-        records = given.to_dict("records")
-    else:
+        return given.to_dicts(), None
+    if hasattr(given, "to_dict"):
+        return given.to_dict("records"), _read_index(given.index)
+    return None
+
+
+def _read_index(index: Any) -> list[str] | None:
+    """Reads the index of a pandas table as ids; None of one that only counts the rows."""
+    counts = (getattr(index, name, None) for name in ("start", "step", "stop"))
+    if index.name is None and tuple(counts) == (0, 1, len(index)):
         return None
-    return records
+    return ["/".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in index]

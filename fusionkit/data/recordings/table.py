@@ -36,13 +36,16 @@ def list_table(path: Path, inputs: Inputs, root: Path) -> list[Recording]:
     return _list_rows(table.rows, table.columns, inputs, root, path.name)
 
 
-def list_records(records: Sequence[Mapping[str, Any]], inputs: Inputs, root: Path) -> list[Recording]:
+def list_records(
+    records: Sequence[Mapping[str, Any]], inputs: Inputs, root: Path, ids: Sequence[str] | None = None
+) -> list[Recording]:
     """Lists the samples of a table in memory; a cell may hold an array as well.
 
     Args:
         records: Its rows.
         inputs: What the network is given.
         root: The folder that relative paths start from.
+        ids: The names of its rows where no column holds them; they are numbered when left out.
 
     Raises:
         DataError: It has no row, or no column of any modality.
@@ -54,19 +57,25 @@ def list_records(records: Sequence[Mapping[str, Any]], inputs: Inputs, root: Pat
     ]
     if not rows:
         raise DataError([Problem("table", "has no rows")])
-    return _list_rows(rows, tuple(map(str, records[0])), inputs, root, "the table")
+    return _list_rows(rows, tuple(map(str, records[0])), inputs, root, "the table", ids=ids)
 
 
 def _list_rows(
-    rows: Sequence[TableRow], columns: Sequence[str], inputs: Inputs, root: Path, name: str
+    rows: Sequence[TableRow],
+    columns: Sequence[str],
+    inputs: Inputs,
+    root: Path,
+    name: str,
+    *,
+    ids: Sequence[str] | None = None,
 ) -> list[Recording]:
     held = {modality: of.columns for modality, of in inputs.modalities.items()}
     if inputs.films:
         held = {"film": [inputs.film], "sound": [inputs.sound]}
     _check_columns(held, columns, inputs, name)
     recordings = []
-    for position, row in enumerate(rows, start=1):
-        own = str(row.cells.get(inputs.id or "", position))
+    for position, row in enumerate(rows):
+        own = str(row.cells.get(inputs.id or "", position + 1 if ids is None else ids[position]))
         problems: list[str] = []
         if inputs.films:
             files = {role: root / str(row.cells[of[0]]) for role, of in held.items() if of[0] in row.cells}
@@ -109,7 +118,9 @@ def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], in
     ]
     if problems:
         raise DataError(problems)
-    lacking = [f"{column!r} ({modality})" for modality, of in absent.items() for column in of]
+    lacking = [
+        f"{column!r} ({modality}{_find_near(column, columns)})" for modality, of in absent.items() for column in of
+    ]
     if lacking:
         used = {column for own in held.values() for column in own} | {inputs.id, inputs.group}
         used |= {column for of in inputs.targets.values() for column in of}
@@ -117,6 +128,12 @@ def _check_columns(held: Mapping[str, Iterable[str]], columns: Sequence[str], in
         unused = f"; not used: {', '.join(others)}" if others else ""
         message = f"{name} has no column {', '.join(lacking)}: all of its samples lack that{unused}"
         warnings.warn(message, FusionKitWarning, stacklevel=2)
+
+
+def _find_near(column: str, columns: Sequence[str]) -> str:
+    """Finds a column that is nearly of the name; empty where there is none."""
+    suggestion = suggest_names(column, columns)
+    return f"; {suggestion}" if suggestion.startswith("did you") else ""
 
 
 def _read_cells(modality: str, stated: InputModality, row: TableRow, root: Path, problems: list[str]) -> Given | None:

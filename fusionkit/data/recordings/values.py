@@ -33,8 +33,8 @@ def take_sample(given: Mapping[str, Any], inputs: Inputs, name: str) -> list[Rec
         DataError: An unknown modality, elements of another shape, or packed sequences of different numbers of samples;
             every problem is listed.
     """
-    roles = ("film", "sound") if inputs.films else ()
-    known = (*inputs.modalities, *roles)
+    known = list_roles(inputs)
+    roles = known[len(inputs.modalities) :]
     unknown = [each for each in given if each not in known]
     if unknown:
         raise DataError(
@@ -63,6 +63,11 @@ def take_sample(given: Mapping[str, Any], inputs: Inputs, name: str) -> list[Rec
         raise DataError(problems)
     clip = Clip(files.get("film"), files.get("sound")) if files else None
     return [Recording(name or "0", f"sample {name}" if name else "inputs", taken, clip)]
+
+
+def list_roles(inputs: Inputs) -> tuple[str, ...]:
+    """Lists the names that a sample is given by: modalities, then film and sound where these are prepared."""
+    return (*inputs.modalities, *(("film", "sound") if inputs.films else ()))
 
 
 def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Tensor:

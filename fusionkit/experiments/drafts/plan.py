@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fusionkit.data.readers.files import expand_path, find_existing, read_text
+from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.tables import Table, read_table
 from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.experiments.drafts.columns import Column, list_kinds, make_name
@@ -64,7 +64,6 @@ def read_own_table(path: str) -> Table:
     Raises:
         DataError: It cannot be read, has one row, no names of columns, or is not divided into cells.
     """
-    _refuse_other_delimiters(path)
     table = read_table(path)
     name, problems = table.path.name, list[Problem]()
     if all(is_number(column) for column in table.columns):
@@ -75,15 +74,6 @@ def read_own_table(path: str) -> Table:
     if problems:
         raise DataError(problems)
     return table
-
-
-def _refuse_other_delimiters(path: str) -> None:
-    """Refuses a CSV whose cells are divided by something else than commas, before its rows are counted."""
-    file = find_existing(path)
-    head = read_text(file).partition("\n")[0] if file.suffix.lower() == ".csv" else ""
-    if "," not in head and any(sign in head for sign in ";\t|"):
-        remedy = "save it with commas between cells and a decimal point in numbers, or with tabs as .tsv"
-        raise DataError([Problem(f"{file.name}, line 1", "its cells are not divided by commas", remedy)])
 
 
 def make_plan(
