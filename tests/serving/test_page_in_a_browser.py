@@ -188,6 +188,11 @@ def test_a_network_of_sensors_takes_files_and_numbers(opened: Any, tmp_path: Pat
         page.get_by_text("Send numbers").click()
         page.get_by_role("button", name="Answer").click()
         wait(page, "state.answers.length === 1")
+        page.get_by_label("One sample as JSON").fill('{"motion": [[1, 2, 3]], "posture": [1, 2, 3, 4]}')
+        page.get_by_role("button", name="Answer").click()
+        wait(page, "state.answers.length === 1 && state.answers[0].answer.present.length === 2")
+        page.get_by_role("switch", name="posture").click()
+        wait(page, "state.answers.length === 1 && state.answers[0].answer.present.join() === 'motion'")
         page.get_by_label("One sample as JSON").fill('{"motion": "text"}')
         page.get_by_role("button", name="Answer").click()
         page.get_by_text("no array").wait_for()
@@ -217,3 +222,98 @@ def test_a_film_that_cannot_be_read_is_told(opened: Any, films: Served, tmp_path
     page.set_input_files("#files", film)
     page.locator("#message.wrong").wait_for()
     assert "fusionkit-serve" not in page.locator("#message").inner_text()
+
+
+def test_the_focus_goes_on_to_the_page_once_the_token_was_entered(opened: Any, films: Served) -> None:
+    page = opened(films.address)
+    enter(page)
+    assert page.evaluate("document.activeElement.id") == "choose"
+
+
+COLLECT = """() => {
+  window.streams = [];
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = wanted =>
+    open(wanted).then(given => { streams.push(given); return given; });
+}"""
+REFUSE = """name => {
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async wanted => {
+    if (wanted.video) throw new DOMException("no camera for you", name);
+    return open(wanted);
+  };
+}"""
+ENDED = "streams.every(each => each.getTracks().every(track => track.readyState === 'ended'))"
+
+
+def test_two_clicks_open_one_camera_and_a_switch_may_move_while_it_connects(opened: Any, films: Served) -> None:
+    page = opened(films.address)
+    enter(page)
+    page.evaluate(COLLECT)
+    page.evaluate(
+        """() => {
+          const Socket = WebSocket;
+          window.WebSocket = function (address) {
+            const made = new Socket(address);
+            queueMicrotask(() => document.querySelector("[data-name=video]").click());
+            return made;
+          };
+          document.getElementById("open").click();
+          document.getElementById("open").click();
+        }"""
+    )
+    wait(page, "state.answers.length > 2")
+    assert page.evaluate("state.answers.at(-1).answer.present") == ["audio"]
+    page.get_by_role("button", name="Stop").click()
+    assert page.evaluate("streams.length") == 1
+    assert page.evaluate(ENDED)
+
+
+def test_a_camera_that_is_refused_is_told_and_nothing_is_left_open(opened: Any, films: Served) -> None:
+    page = opened(films.address)
+    enter(page)
+    page.evaluate(REFUSE, "NotAllowedError")
+    page.get_by_role("button", name="Open camera and microphone").click()
+    page.get_by_text("Camera and microphone cannot be opened: no camera for you").wait_for()
+    assert page.get_by_role("button", name="Open camera and microphone").is_enabled()
+    assert page.evaluate("state.live") is None
+
+
+def test_a_machine_without_a_camera_is_heard(opened: Any, films: Served) -> None:
+    page = opened(films.address)
+    enter(page)
+    page.evaluate(REFUSE, "NotFoundError")
+    page.get_by_role("button", name="Open camera and microphone").click()
+    wait(page, "state.answers.length > 2")
+    assert page.evaluate("state.answers.at(-1).answer.present") == ["audio"]
+
+
+def test_a_camera_that_is_unplugged_is_missing_and_a_message_is_read_out_once(opened: Any, films: Served) -> None:
+    page = opened(films.address)
+    enter(page)
+    page.get_by_role("button", name="Open camera and microphone").click()
+    wait(page, "state.answers.length > 2 && state.answers.at(-1).answer.present.length === 2")
+    page.evaluate(
+        """() => {
+          window.told = 0;
+          const message = document.getElementById("message");
+          new MutationObserver(seen => told += seen.length).observe(message, { childList: true });
+          state.live.media.getVideoTracks()[0].stop();
+        }"""
+    )
+    wait(page, "state.answers.at(-1).answer.present.join() === 'audio'")
+    assert page.evaluate("told") == 0
+
+
+def test_a_server_that_stops_is_told_and_camera_and_microphone_are_closed(opened: Any) -> None:
+    with served(draw_film_network()) as running:
+        page = opened(running.address)
+        page.get_by_role("heading", name="The network").wait_for()
+        page.evaluate(COLLECT)
+        page.get_by_role("button", name="Open camera and microphone").click()
+        wait(page, "state.answers.length > 2")
+        running.stop()
+        page.get_by_text("The stream ended.").wait_for()
+        assert page.evaluate(ENDED)
+    page.get_by_role("button", name="Open camera and microphone").click()
+    page.get_by_text("The connection to the server was lost.").wait_for()
