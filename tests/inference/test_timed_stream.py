@@ -108,6 +108,24 @@ def test_what_is_pushed_is_copied_so_that_a_buffer_may_be_reused(live: bool) -> 
         assert torch.allclose(stream.predict().fused["mood"], predict(predictor.networks[0], **both), atol=1e-5)
 
 
+def test_a_transform_may_write_into_its_window(model: fusionkit.FusionModel) -> None:
+    def centre_in_place(window: Tensor) -> Tensor:
+        return window.sub_(window.mean(dim=0))
+
+    def centre(window: Tensor) -> Tensor:
+        return window - window.mean(dim=0)
+
+    scores = []
+    for transform in (centre_in_place, centre):
+        stream = Stream(model, window=1.0, rates={"motion": 10.0}, transforms={"motion": transform})
+        for step in range(4):
+            stream.push("motion", rows(5, seed=step), at=step / 2)
+            last = stream.predict().fused["mood"]
+        scores.append(last)
+
+    assert torch.allclose(*scores, atol=1e-12)
+
+
 @pytest.mark.parametrize("start", [0.0, 1.7e9])
 @pytest.mark.parametrize("rate", [44_100.0, 48_000.0])
 def test_seconds_since_1970_hold_as_many_elements_as_any(start: float, rate: float) -> None:

@@ -96,7 +96,8 @@ class TimedElements:
                 parts.append(block.values[begin:end])
         if first is None:
             return None
-        return first, torch.cat(parts)
+        with torch.inference_mode(False):  # else torch does not count what a transform writes into them
+            return first, torch.cat(parts)
 
     def count(self, start: float, stop: float) -> int:
         """Counts the elements of a time."""
@@ -113,7 +114,7 @@ class TimedElements:
 
     def _append(self, values: Tensor) -> None:
         """Appends a copy: the buffer of a camera or a microphone is written anew before the next answer."""
-        self._blocks.append(_Block(self._count, self._begin, self._length, values.clone()))
+        self._blocks.append(_Block(self._count, self._begin, self._length, values.detach().clone()))
         self._count += len(values)
         self._length += len(values)
 

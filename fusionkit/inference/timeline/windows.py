@@ -118,7 +118,10 @@ class Windows:
     def _transform(self, name: str, elements: Tensor) -> Tensor:
         if name not in self._transforms:
             return elements
+        written = elements._version
         chosen = self._transforms[name](elements)
+        if elements._version != written:
+            chosen = chosen.clone()  # in the place of the window, but no longer the elements that were pushed
         self.encoders[name][0].check(chosen, transformed=True, pushed=False)
         return chosen
 
