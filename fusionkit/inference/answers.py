@@ -16,6 +16,8 @@ from fusionkit.errors import FusionKitError
 from fusionkit.interfaces import LossHead, TargetKind
 from fusionkit.storage.files import write_file
 
+_OWN_COLUMNS = ("id", "time", "present", "notes", "failure")
+
 Value = str | float | tuple[str, ...] | tuple[float, ...]
 """A prediction: a class, a number in the unit of the training, several labels, or several numbers."""
 
@@ -78,11 +80,11 @@ class Answer:
         ``id``; per target ``<target>`` and its probabilities ``<target>.<class>``, or of several numbers
         ``<target>.<position>``; where a level was asked for ``<target>.set``, or ``<target>.low`` and ``<target>.high``
         (of several numbers ``<target>.<position>.low``); the same behind ``<branch>/``; ``present``, ``notes`` and
-        ``failure``.
+        ``failure``. A target that is named as one of these is ``<target> (target)``.
         """
         row: dict[str, Any] = {"id": self.id}
         for target, answer in self.targets.items():
-            row |= _flatten(target, answer)
+            row |= _flatten(name_column(target), answer)
         for branch, of in self.branches.items():
             for target, answer in of.items():
                 row |= _flatten(f"{branch}/{target}", answer)
@@ -221,6 +223,16 @@ def describe_value(target: AnsweredTarget, value: Any) -> Value:
     if target.kind == "labels":
         return tuple(label for label, on in zip(target.classes, values, strict=True) if on)
     return float(values[0]) if len(values) == 1 else tuple(map(float, values))
+
+
+def name_column(target: str) -> str:
+    """Names the column of a target in a table, beside those of the sample itself.
+
+    Example:
+        >>> name_column("mood"), name_column("present")
+        ('mood', 'present (target)')
+    """
+    return f"{target} (target)" if target in _OWN_COLUMNS else target
 
 
 def name_columns(name: str, target: AnsweredTarget, *, level: bool) -> list[str]:

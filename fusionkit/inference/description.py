@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from fusionkit.inference.answers import Answer, AnsweredTarget, TargetAnswer, describe_value, name_columns
+from fusionkit.inference.answers import Answer, AnsweredTarget, TargetAnswer, describe_value, name_column, name_columns
 from fusionkit.inference.backend import Said
 from fusionkit.inference.branches import CONSTANT, TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
@@ -82,7 +82,7 @@ class Description:
         columns = ["id"]
         for prefix in prefixes:
             for name, target in self._targets.items():
-                columns += name_columns(f"{prefix}{name}", target, level=level)
+                columns += name_columns(f"{prefix}{name}" if prefix else name_column(name), target, level=level)
         return [*columns, "present", "notes", "failure"]
 
     def _describe_branch(self, branch: str, said: Said, level: float | None) -> dict[str, list[TargetAnswer]]:

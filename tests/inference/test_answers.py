@@ -73,6 +73,24 @@ def test_probabilities_of_half_precision_add_up_to_one() -> None:
     assert sum(last.values()) == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["id", "present", "notes", "failure", "time"])
+def test_a_target_named_as_a_column_of_the_sample_loses_nothing(name: str, tmp_path: Path) -> None:
+    predictor = make_predictor(MODALITIES, RATES, targets={name: {"type": "regression"}})
+    sample = {"motion": rows(9, 3)}
+
+    answers = predictor.predict(sample)
+
+    said = answers[0].targets[name].prediction
+    assert answers.rows()[0] == {"id": "0", f"{name} (target)": said, "present": "motion", "notes": "", "failure": ""}
+    timeline = predictor.timeline(sample, every=0.9)
+    assert timeline.rows()[-1]["time"] == 0.9
+    assert timeline.rows()[-1][f"{name} (target)"] == timeline[-1].answer.targets[name].prediction
+    file = AnswerFile(tmp_path / "answers.csv", answers.columns, {})
+    file.begin(0)
+    file.append(list(answers))
+    assert file.finish() == 0
+
+
 def test_a_precision_that_is_none_is_refused() -> None:
     given = make_predictor(MODALITIES, RATES)
     assert given.recipe is not None
