@@ -220,6 +220,14 @@ def test_the_runtime_refuses_numbers_that_are_not_finite(
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
+def test_the_runtime_gives_no_answer_that_is_not_finite(tmp_path: Path) -> None:
+    export_onnx(network(), tmp_path / "out")
+    near, far = ({"motion": np.full((9, 3), value)} for value in (1.0, 3e38))
+
+    with pytest.raises(InputError, match="sample 1: fused answers mood by numbers that are not finite; its elements"):
+        Model(tmp_path / "out").predict([near, far])
+
+
 def test_a_sound_is_read_at_the_rate_of_the_modality(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
     with wave.open(str(file), "wb") as sound:

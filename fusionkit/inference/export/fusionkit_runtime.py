@@ -78,7 +78,7 @@ class Model:
 
         Raises:
             InputError: A modality is unknown, an array has another shape or dtype, or numbers that are not finite, or a
-                sample has no modality.
+                sample has no modality, or is so far from those of the training that the answer is not finite.
         """
         if isinstance(samples, Mapping):
             return self.predict([samples], branches=branches)[0]
@@ -125,15 +125,21 @@ class Model:
             others: dict[str, Any] = {}
             for place, output in enumerate(described):
                 said = self._describe(output["target"], outputs[place][row], outputs[half + place][row])
-                of = main if output["branch"] == self.about["main"] else others.setdefault(output["branch"], {})
+                branch = output["branch"]
+                of = main if branch == self.about["main"] else others.setdefault(branch, {})
+                if said is None and of is main and lengths.get(branch, 1):
+                    problem = f"{branch} answers {output['target']} by numbers that are not finite"
+                    raise InputError(
+                        f"sample {first + row}: {problem}; its elements are far from those of the training"
+                    )
                 of[output["target"]] = said
             answer = {"targets": main, "present": [name for name, length in lengths.items() if length]}
             answers.append({**answer, "branches": others} if branches else answer)
         return answers
 
     def _describe(self, target: str, distribution: Array, prediction: Array) -> dict[str, Any] | None:
-        """Returns a prediction in words, with its probabilities; None of a branch that says nothing of the sample."""
-        if np.isnan(distribution).any():
+        """Returns a prediction in words, with its probabilities; None of a branch that says nothing finite of it."""
+        if not np.isfinite(distribution).all():
             return None
         kind, classes = self.about["targets"][target]["kind"], self.about["targets"][target]["classes"]
         if kind == "numbers":
