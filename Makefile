@@ -14,7 +14,7 @@ PYTHON ?= $(shell for candidate in python3 python3.14 python3.13 python3.12 pyth
 export OMP_NUM_THREADS ?= 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-all fuzz lint docs pictures bench clean
+.PHONY: help demo test test-all fuzz lint docs pictures shots bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make lint      style, types and the direction of imports"
 	@echo "make docs      the documentation, in docs/_build/html"
 	@echo "make pictures  the README's pictures, into docs/pictures"
+	@echo "make shots     the README's pictures of a network at work, into docs/pictures, after make demo (needs Chromium)"
 	@echo "make bench     how fast everything is, into benchmarks/results/speed_cpu.json or speed_cuda.json (about an hour)"
 	@echo "make clean     remove what these made, the environment included"
 
@@ -52,6 +53,9 @@ docs: $(VENV)/.stamp-docs
 
 pictures: $(VENV)/.stamp-run
 	$(BIN)/python docs/pictures.py docs/pictures
+
+shots: $(VENV)/.stamp-test
+	$(BIN)/python docs/screenshots.py $(OUT) docs/pictures
 
 bench: $(VENV)/.stamp-test
 	$(BIN)/python benchmarks/speed/measure.py

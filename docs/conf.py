@@ -22,6 +22,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 # The last two are included in other pages.
 exclude_patterns = ["_build", "README.md", "reference/generated/*_keys.md", "results/generated"]
 html_theme = "furo"
+highlight_language = "none"  # blocks without a language are commands, tables and what programs print
 html_title = f"fusionkit {version}"
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "substitution"]

@@ -112,10 +112,15 @@ def run_page(file: Path, known: dict[str, Any] | None = None) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("first_run")
 def test_the_python_of_the_readme_runs_and_its_recipe_is_valid() -> None:
+    numbers = [f"{row % 3},{row * 0.7 % 1:.2f},{row * 0.3 % 1:.2f}" for row in range(12)]
+    Path("new.csv").write_text("machine,sound,shake\n" + "\n".join(numbers))
+    worn = [f"{line},{20 + row}.5" for row, line in enumerate(numbers)]
+    Path("samples.csv").write_text("machine,sound,shake,wear\n" + "\n".join(worn))
     names = run_page(FOLDER.parent / "README.md")
     recipes = re.findall(r"```yaml\n(.*?)```", (FOLDER.parent / "README.md").read_text(), flags=re.DOTALL)
 
     assert names["answer"].present == ("accelerometer",)
+    assert all(isinstance(answer.targets["wear"].prediction, float) for answer in names["answers"])
     assert recipes
     for recipe in recipes:
         load_recipe(read_yaml(recipe, "README.md").value)
