@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from small_predictors import FILM_MODALITIES, FILM_RATES, make_predictor
+from small_predictors import CLASSES, FILM_MODALITIES, FILM_RATES, make_predictor
 
 import fusionkit
+from fusionkit.inference.calibration.calibrator import Calibrator
 from fusionkit.serving.server import Server, make_server
 from fusionkit.serving.settings import Settings
+from fusionkit.storage.records.calibration import CalibratedTarget, Calibration, CalibrationTable, Learned, Samples
+from fusionkit.storage.records.document import Interval
 
 SENSORS: Mapping[str, Any] = {
     "motion": {"shape": [3], "encoder": {"type": "mlp", "out": 6}, "aggregator": "gru"},
@@ -27,6 +30,34 @@ SENSOR_RATES = {"motion": 20.0, "posture": None}
 def draw_sensor_network() -> fusionkit.Predictor:
     """A predictor of rows of sensors and a vector."""
     return make_predictor(SENSORS, SENSOR_RATES)
+
+
+def draw_calibrated_network(groups: int = 6) -> fusionkit.Predictor:
+    """The same, calibrated on so many groups of one sample each, whose scores rise evenly."""
+    drawn = draw_sensor_network()
+    scores = [place / groups for place in range(groups)]
+    learned = Learned(
+        samples=groups, groups=groups, temperature=2.0, scores=scores, weights=[1 / (groups + 1)] * groups
+    )
+    of = CalibratedTarget(kind="classes", classes=CLASSES, spread=[], everything=learned, subsets={})
+    calibration = Calibration(
+        format=1,
+        weights_sha256="",
+        split_hash="",
+        label="group-independent",
+        level=0.8,
+        main="fused",
+        aside=Samples(samples=groups, groups=groups),
+        test=Samples(samples=0, groups=0),
+        expected=Interval(low=None, high=None),
+        versions={},
+        commit=None,
+        time="",
+        branches={name: {"mood": of} for name in ("fused", "motion", "posture")},
+        held={},
+        table=CalibrationTable(name="labelled.csv", sha256="", compared=True),
+    )
+    return fusionkit.Predictor(drawn.backend, drawn.steps, calibrator=Calibrator(calibration, "/home/ann/run"))
 
 
 def draw_film_network(detector: str = "center", **face: Any) -> fusionkit.Predictor:

@@ -8,16 +8,26 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from fusionkit.errors import RunError
-from fusionkit.inference.answers import Answer, make_csv_line, make_json_line
+from fusionkit.inference.answers import make_csv_line, make_json_line
 from fusionkit.storage.files import guard_write, put_in_place, sync
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 """Endings of files of answers."""
 
 _ROWS_AT_ONCE = 10_000
+
+
+class Writable(Protocol):
+    """An answer, or one with its time, as a row and as plain data."""
+
+    def row(self) -> dict[str, Any]:
+        """Returns it as one flat row."""
+
+    def plain(self) -> dict[str, Any]:
+        """Returns it as plain data."""
 
 
 class AnswerFile:
@@ -62,7 +72,7 @@ class AnswerFile:
         """
         guard_write(self._unfinished, partial(self._cut, keep))
 
-    def append(self, answers: Sequence[Answer]) -> None:
+    def append(self, answers: Sequence[Writable]) -> None:
         """Appends answers.
 
         Raises:
@@ -99,9 +109,9 @@ class AnswerFile:
                 file.readline()
             file.truncate(file.tell())
 
-    def _make_line(self, answer: Answer) -> str:
+    def _make_line(self, answer: Writable) -> str:
         if self._as_lines:
-            return make_json_line(answer)
+            return make_json_line(answer.plain())
         row = answer.row()
         cells = [row.get(column) for column in self._columns]
         return json.dumps(cells, ensure_ascii=False, allow_nan=False) + "\n"
@@ -143,6 +153,18 @@ class AnswerFile:
                 if cell is not None:
                     (numbers if isinstance(cell, (int, float)) else texts).add(place)
         return {name: "float64" if place in numbers - texts else "string" for place, name in enumerate(self._columns)}
+
+
+def write_answers(path: Path, columns: Sequence[str], answers: Sequence[Writable]) -> None:
+    """Writes answers that are all there into a file of one of `SUFFIXES`.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    file = AnswerFile(path, columns, {})
+    file.begin(0)
+    file.append(answers)
+    file.finish()
 
 
 def check_answer_path(path: Path) -> None:

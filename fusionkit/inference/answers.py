@@ -175,9 +175,9 @@ def make_csv_line(cells: Sequence[object]) -> str:
     return text.getvalue()
 
 
-def make_json_line(answer: Answer) -> str:
-    """Makes a line of JSON."""
-    return json.dumps(answer.plain(), ensure_ascii=False, allow_nan=False) + "\n"
+def make_json_line(plain: Mapping[str, Any]) -> str:
+    """Makes a line of JSON of the plain data of an answer."""
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _write(cell: object) -> object:

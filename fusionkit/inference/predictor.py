@@ -18,7 +18,7 @@ from fusionkit.data.recordings.search import describe_error, is_one_sample
 from fusionkit.errors import DataError, Problem, ShapeError
 from fusionkit.inference.answers import Answer, AnsweredTarget, Answers
 from fusionkit.inference.backend import Backend, Said
-from fusionkit.inference.branches import TrainedBranches
+from fusionkit.inference.branches import CONSTANT, TrainedBranches
 from fusionkit.inference.calibration.calibrator import Calibrator
 from fusionkit.inference.description import Description
 from fusionkit.inference.input_steps import InputSteps
@@ -202,7 +202,7 @@ class Predictor:
             level: See `predict`.
         """
         if level is not None:
-            for branch in self.branches.names[:-1] if branches else (self.main,):
+            for branch in self.list_answering(branches=branches):
                 self.calibrator.require_level(branch, level)
         for batch in requests.read(start):
             yield self.answer_batch(batch, branches=branches, level=level)
@@ -231,6 +231,10 @@ class Predictor:
     def describe(self, batch: Batch, said: Said, *, branches: bool = False, level: float | None = None) -> list[Answer]:
         """Describes what is said of a batch as records."""
         return self._description.describe(batch, said, branches=branches, level=level)
+
+    def list_answering(self, *, branches: bool = False) -> tuple[str, ...]:
+        """Lists the branches that answer: the one, or every trained branch."""
+        return tuple(name for name in self.branches.names if name != CONSTANT) if branches else (self.main,)
 
     def list_columns(self, *, branches: bool = False, level: float | None = None) -> list[str]:
         """Lists the columns of a table of answers, see `Answer.row`."""

@@ -30,6 +30,9 @@ MOST_WINDOW = 30.0
 LEAST_EVERY = 0.02
 """Seconds of a stream's window, and of a message; seconds from one answer to the next."""
 
+NO_LEVEL_OVER_TIME = "level: was calibrated for whole samples, not for their windows; ask /predict"
+"""The answer to who asks for sets over time."""
+
 _MOST_MISTAKES = 20
 _SEND_SECONDS = 10.0
 _QUIET_SECONDS = 120.0
@@ -147,6 +150,8 @@ class Conversation:
             given = read_object(first)
             token = given.get("token")
             check_token(self._settings.token, token.encode() if isinstance(token, str) else None)
+            if "level" in given:
+                raise Refusal(422, NO_LEVEL_OVER_TIME)
             window, every = given.get("window", self._settings.window), given.get("every", Options.every)
             rates = given.get("rates", {})
             if not isinstance(rates, dict) or not set(rates) <= set(self._predictor.modalities):

@@ -37,6 +37,7 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
         "networks": predictor.backend.count,
         "answers": predictor.main,
         "branches": [name for name in predictor.branches.names if name != "constant"],
+        "calibration": describe_calibration(predictor),
         "faces": None if not inputs.films or prepare is None else prepare.face.detector.type,
         "window": settings.window,
         "limits": {
@@ -48,6 +49,14 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
         },
         "card": None if where is None else describe_card(where),
     }
+
+
+def describe_calibration(predictor: Predictor) -> Mapping[str, Any] | None:
+    """Describes what sets and intervals are learned on, and up to which level; None where there is no calibration."""
+    calibrator = predictor.calibrator
+    if calibrator.calibration is None:
+        return None
+    return {"learned_on": calibrator.origin, "highest_level": calibrator.highest_level}
 
 
 def describe_card(where: Path) -> Mapping[str, Any] | None:

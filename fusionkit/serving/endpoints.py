@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from fastapi import Request
 
 from fusionkit.errors import shorten
-from fusionkit.serving.conversation import LEAST_EVERY
+from fusionkit.serving.conversation import LEAST_EVERY, NO_LEVEL_OVER_TIME
 from fusionkit.serving.http.refusals import Refusal
 from fusionkit.serving.settings import Settings
 
@@ -33,10 +34,12 @@ class Options:
     Args:
         branches: Answer by every trained branch as well.
         without: Modalities that are hidden from the network.
+        level: The share of cases in which sets and intervals hold the truth; None for none.
     """
 
     branches: bool
     without: frozenset[str]
+    level: float | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ def refuse_unknown_keys(request: Request, endpoint: Mapping[str, Any]) -> None:
         Refusal: It has one.
     """
     known = [parameter["name"] for parameter in endpoint["openapi_extra"]["parameters"]]
+    if "level" in request.query_params and "level" not in known:
+        raise Refusal(422, NO_LEVEL_OVER_TIME)
     for key in request.query_params:
         if key not in known:
             raise Refusal(422, f"{shorten(key, _LONGEST_NAME)!r}: no option; known: {', '.join(known)}")
@@ -72,7 +77,7 @@ def read_options(request: Request, modalities: Collection[str]) -> Options:
     """Reads the options of an answer from the address.
 
     Raises:
-        Refusal: A modality is unknown, or none is left.
+        Refusal: A modality is unknown, or none is left, or a level is no share.
     """
     without = frozenset(name for text in request.query_params.getlist("without") for name in text.split(",") if name)
     known = ", ".join(modalities)
@@ -83,7 +88,7 @@ def read_options(request: Request, modalities: Collection[str]) -> Options:
     stated = request.query_params.get("branches", "false").lower()
     if stated not in ("true", "false", "1", "0"):
         raise Refusal(422, "branches: is true or false")
-    return Options(stated in ("true", "1"), without)
+    return Options(stated in ("true", "1"), without, _read_level(request))
 
 
 def read_seconds(request: Request, settings: Settings) -> Seconds:
@@ -95,6 +100,17 @@ def read_seconds(request: Request, settings: Settings) -> Seconds:
     least = max(LEAST_EVERY, settings.most_seconds / settings.most_instants)
     every = _read_number(request, "every", 0.2, least, settings.most_seconds)
     return Seconds(every, _read_number(request, "window", settings.window, least, settings.most_seconds))
+
+
+def _read_level(request: Request) -> float | None:
+    text = request.query_params.get("level")
+    try:
+        level = None if text is None else float(text)
+    except ValueError:
+        level = math.nan
+    if level is not None and not 0 < level < 1:
+        raise Refusal(422, "level: is a share between 0 and 1, such as 0.9")
+    return level
 
 
 def _read_number(request: Request, name: str, default: float, least: float, most: float) -> float:
@@ -109,7 +125,7 @@ def _read_number(request: Request, name: str, default: float, least: float, most
 
 
 def _describe(summary: str, text: str, options: Mapping[str, str]) -> dict[str, Any]:
-    numbers = {"every", "window"}
+    numbers = {"every", "window", "level"}
     array = {"description": "An array of numbers: (time, ...), or one element.", "type": "array", "items": {}}
     sample = {"type": "object", "additionalProperties": array}
     file = {"type": "string", "format": "binary"}
@@ -148,7 +164,11 @@ PREDICT = _describe(
     "Answers to one sample or several",
     "Send an object of arrays by modality, a list of such objects, or files as multipart/form-data: the name of a part "
     "is a modality, film, sound, or file for what it can be.",
-    _OPTIONS,
+    {
+        **_OPTIONS,
+        "level": "Calibrated probabilities, and sets or intervals that hold the truth in this share of cases, such as "
+        "0.9. The card says up to which level the network is calibrated.",
+    },
 )
 
 TIMELINE = _describe(

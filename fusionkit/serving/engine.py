@@ -35,6 +35,7 @@ class _Job:
     arrived: float
     samples: Sequence[Sample] = ()
     branches: bool = False
+    level: float | None = None
     function: Callable[[], Any] | None = None
 
 
@@ -81,8 +82,15 @@ class Engine:
         if self._thread is not None:
             self._thread.join()
 
-    async def answer(self, samples: Sequence[Sample], *, branches: bool = False) -> list[Answer]:
+    async def answer(
+        self, samples: Sequence[Sample], *, branches: bool = False, level: float | None = None
+    ) -> list[Answer]:
         """Answers to samples, in order.
+
+        Args:
+            samples: The samples.
+            branches: Answer by every trained branch as well.
+            level: See `Predictor.predict`; the calibration gives it.
 
         Raises:
             Refusal: Too many others wait.
@@ -92,7 +100,7 @@ class Engine:
         self._counters.waiting += len(samples)
         future: asyncio.Future[list[Answer]] = self._loop.create_future()
         try:
-            self._add(_Job(future, time.monotonic(), samples, branches))
+            self._add(_Job(future, time.monotonic(), samples, branches, level))
             return await future
         finally:
             self._counters.waiting -= len(samples)
@@ -150,7 +158,7 @@ class Engine:
             job = self._jobs[0]
             own = sum(values.nbytes for sample in job.samples for values in sample.inputs.values())
             full = samples + len(job.samples) > self._batch_size or size + own > _MOST_BATCH_BYTES
-            if taken and full:
+            if taken and (full or job.level != taken[0].level):
                 break
             self._jobs.popleft()
             if job.future.cancelled():
@@ -184,7 +192,7 @@ class Engine:
         samples = [sample for job in jobs for sample in job.samples]
         named = [replace(sample, id=str(place)) for place, sample in enumerate(samples)]
         batch = make_batch(named, self._shapes)
-        found = self._predictor.answer_batch(batch, branches=any(job.branches for job in jobs))
+        found = self._predictor.answer_batch(batch, branches=any(job.branches for job in jobs), level=jobs[0].level)
         answers = iter(replace(answer, id=sample.id) for answer, sample in zip(found, samples, strict=True))
         return [
             [next(answers) if job.branches else replace(next(answers), branches={}) for _ in job.samples]

@@ -17,9 +17,10 @@ from fusionkit.data.recordings import Recording
 from fusionkit.errors import FusionKitError
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.predictor import Predictor
+from fusionkit.inference.timeline.records import Timeline
 from fusionkit.serving.bodies import join_uploads, read_samples
 from fusionkit.serving.counters import Counters
-from fusionkit.serving.endpoints import PREDICT, TIMELINE, read_options, read_seconds, refuse_unknown_keys
+from fusionkit.serving.endpoints import PREDICT, TIMELINE, Options, read_options, read_seconds, refuse_unknown_keys
 from fusionkit.serving.engine import Engine
 from fusionkit.serving.http.refusals import Refusal, encode, hide_folder, refuse_for
 from fusionkit.serving.http.uploads import make_private_folder, receive_uploads
@@ -78,11 +79,12 @@ class Service:
         try:
             refuse_unknown_keys(request, PREDICT)
             options = read_options(request, self._predictor.modalities)
+            self._require_level(options)
             async with self._take(request) as (recordings, alone, folder):
                 samples = await self._prepare(recordings, options.without)
                 hand_in()
                 with self._hold(samples):
-                    answers = await self._within(self._answer(samples, branches=options.branches))
+                    answers = await self._within(self._answer(samples, options))
         finally:
             hand_in()
         plain = [_describe(answer, folder) for answer in answers]
@@ -114,7 +116,7 @@ class Service:
                     "window": timeline.window,
                     "spans": timeline.spans,
                     "notes": [hide_folder(note, folder) for note in timeline.notes],
-                    "instants": timeline.plain(),
+                    "instants": [{**each.plain(), **_describe_box(timeline, each.time)} for each in timeline],
                 }
 
             try:
@@ -203,14 +205,22 @@ class Service:
             return prepare()
         return await self._within(self._decode(prepare))
 
-    async def _answer(self, samples: list[Sample], *, branches: bool) -> list[Answer]:
+    async def _answer(self, samples: list[Sample], options: Options) -> list[Answer]:
         """Answers to samples, of which those that cannot be used say why."""
         usable = [sample for sample in samples if not sample.failure]
-        found = iter(await self.engine.answer(usable, branches=branches) if usable else ())
+        found = iter(await self.engine.answer(usable, branches=options.branches, level=options.level) if usable else ())
         return [
             Answer(sample.id, notes=sample.remarks, failure=sample.failure) if sample.failure else next(found)
             for sample in samples
         ]
+
+    def _require_level(self, options: Options) -> None:
+        """Refuses a level that the calibration does not give, in words without a path."""
+        if options.level is None:
+            return
+        for branch in self._predictor.list_answering(branches=options.branches):
+            if said := self._predictor.calibrator.explain_refusal(branch, options.level):
+                raise Refusal(422, f"level: {said}")
 
     async def _within(self, work: Awaitable[Result]) -> Result:
         try:
@@ -224,6 +234,13 @@ class Service:
 def respond(body: bytes) -> Response:
     """Makes the response of a body of JSON."""
     return Response(body, media_type="application/json")
+
+
+def _describe_box(timeline: Timeline, seconds: float) -> dict[str, Any]:
+    """Describes where the face is at an instant, in pixels of the film; nothing where no faces were looked for."""
+    if timeline.faces is None or timeline.faces.boxes is None:
+        return {}
+    return {"box": timeline.faces.find_box(seconds)}
 
 
 def _describe(answer: Answer, folder: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import time
@@ -89,6 +90,28 @@ def test_a_timeline_becomes_a_table_a_figure_subtitles_and_a_film(command: Comma
         assert samples / 16000 == pytest.approx(1.2, abs=0.15)  # AAC has whole blocks
 
 
+def test_a_table_holds_the_same_in_every_format(command: Command, film: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    files = {end: tmp_path / f"said.{end}" for end in ("csv", "jsonl", "parquet")}
+    for file in files.values():
+        assert command("timeline", "run", str(film), "--every", "0.6", "--out", str(file))[0] == 0
+
+    expected = make_film_predictor().timeline(film, every=0.6, window=3.0)
+    with files["csv"].open(newline="") as stream:
+        written = list(csv.DictReader(stream))
+    table = parquet.read_table(files["parquet"])
+    assert list(written[0]) == table.column_names == ["time", *expected.columns]
+    assert [float(row["mood.calm"]) for row in written] == table["mood.calm"].to_pylist()
+    assert table["time"].to_pylist() == [0.6, expected.duration]
+    assert table["mood"].to_pylist() == [row["mood"] for row in expected.rows()]
+    lines = [json.loads(line) for line in files["jsonl"].read_text().splitlines()]
+    assert lines == expected.plain()
+    expected.to_csv(tmp_path / "own.csv")
+    assert (tmp_path / "own.csv").read_bytes() == files["csv"].read_bytes()
+    assert not list(tmp_path.glob(".*"))
+
+
 def test_without_files_it_is_printed_and_with_json_it_is_data(command: Command, film: Path) -> None:
     status, out, _ = command("timeline", "run", str(film), "--every", "0.6")
     assert status == 0
@@ -126,11 +149,12 @@ def test_predict_answers_over_time_when_it_is_asked_to(command: Command, film: P
     [
         (["--every", "0"], "every is 0.0; give a number above 0: seconds"),
         (["--window", "-1"], "window is -1.0; give a number above 0: seconds"),
-        (["--out", "said.txt"], "said.txt: a timeline is written as .csv or .jsonl"),
+        (["--out", "said.txt"], "said.txt: cannot write files that end in '.txt'; known: .csv, .jsonl, .parquet"),
         (["--figure", "said.gif"], "said.gif: a figure ends in .png, .svg, .pdf"),
         (["--vtt", "said.srt"], "said.srt: subtitles end in .vtt"),
         (["--overlay", "said.avi"], "said.avi: an overlay ends in .mp4, .mov, .mkv"),
-        (["--out", "nowhere/said.csv"], "nowhere/said.csv: there is no folder nowhere; make it first"),
+        (["--out", "nowhere/said.csv"], "nowhere/said.csv: its folder is not there; make nowhere first"),
+        (["--vtt", "nowhere/said.vtt"], "nowhere/said.vtt: there is no folder nowhere; make it first"),
         (["--vtt", "there.vtt"], "there.vtt: exists; give --overwrite, or another file"),
     ],
 )

@@ -16,6 +16,9 @@ from served_networks import Served, draw_film_network, draw_sensor_network, serv
 from small_predictors import CLASSES, make_predictor
 from written_films import steps, tone, write_film
 
+from fusionkit.config.components.registry import DETECTORS
+from fusionkit.interfaces import Box, FaceDetector
+
 TOKEN = "0123456789abcdef-token"
 
 
@@ -106,8 +109,8 @@ def test_a_modality_can_be_hidden(client: httpx.Client, sensors: Served) -> None
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("/predict?level=0.8", "'level': no option; known: branches, without"),
-        ("/predict?brnches=true", "'brnches': no option; known: branches, without"),
+        ("/predict?levl=0.8", "'levl': no option; known: branches, without, level"),
+        ("/predict?brnches=true", "'brnches': no option; known: branches, without, level"),
         ("/timeline?evry=1", "'evry': no option; known: every, window, branches, without"),
     ],
 )
@@ -231,6 +234,38 @@ def test_a_timeline_is_that_of_the_predictor(films: Served, tmp_path: Path) -> N
     assert [each["targets"] for each in answer.json()["instants"]] == [each["targets"] for each in expected.plain()]
     assert [each["time"] for each in answer.json()["instants"]] == [each.time for each in expected]
     assert wrong.status_code == several.status_code == 422
+    assert "box" not in answer.json()["instants"][0]  # the middle is taken, no face is looked for
+
+
+class Following(FaceDetector):
+    """A face that goes to the right as the film gets brighter."""
+
+    def detect(self, image: Any) -> list[Box]:
+        left = float(image.double().mean()) / 16
+        return [Box(left, 4.0, left + 16, 20.0, 1.0)]
+
+
+@pytest.fixture
+def following() -> Iterator[str]:
+    DETECTORS.register("following")(Following)
+    yield "following"
+    del DETECTORS._components["following"]
+
+
+def test_a_timeline_says_where_the_face_is_at_every_instant(following: str, tmp_path: Path) -> None:
+    film = write_film(tmp_path / "film.mp4", steps(20), wave=tone(2.5))
+
+    with served(draw_film_network(following)) as running, running.client() as client:
+        answer = client.post("/timeline?every=0.5&window=1", files={"film": ("f.mp4", film.read_bytes())})
+        expected = running.predictor.timeline(film, every=0.5, window=1.0)
+
+    assert expected.faces is not None
+    assert expected.faces.boxes is not None
+    boxes = expected.faces.boxes.tolist()  # at ten frames a second, of two seconds; the sound is longer
+    found = {each["time"]: each["box"] for each in answer.json()["instants"]}
+    assert (found[0.5], found[1.0], found[1.5], found[2.0]) == (boxes[5], boxes[10], boxes[15], boxes[19])
+    assert boxes[5] != boxes[15]
+    assert {box for at, box in found.items() if at > 2.0} == {None}
 
 
 def test_ten_hours_of_sound_are_refused_by_the_header(films: Served) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served_networks import Served, draw_film_network, draw_sensor_network, served
+from served_networks import Served, draw_calibrated_network, draw_film_network, draw_sensor_network, served
 from written_films import steps, tone, write_film
 
 TOKEN = "0123456789abcdef-token"
@@ -317,3 +317,31 @@ def test_a_server_that_stops_is_told_and_camera_and_microphone_are_closed(opened
         assert page.evaluate(ENDED)
     page.get_by_role("button", name="Open camera and microphone").click()
     page.get_by_text("The connection to the server was lost.").wait_for()
+
+
+def test_the_classes_of_the_set_are_marked_and_told_in_words(opened: Any) -> None:
+    with served(draw_calibrated_network()) as running:
+        page = opened(running.address)
+        page.get_by_role("heading", name="The network").wait_for()
+        page.get_by_text("Send numbers").click()
+        page.get_by_role("textbox", name="One sample as JSON").fill('{"posture": [1, 2, 3, 4]}')
+        page.get_by_role("button", name="Answer").click()
+        page.get_by_text("of cases what is true is among").wait_for()
+        (expected,) = running.predictor.predict({"posture": [1, 2, 3, 4]}, level=0.857)
+        held = list(expected.targets["mood"].set or ())
+        assert page.locator("#bars .held .name").all_inner_texts() == held
+        assert (
+            page.locator("#held").inner_text() == f"\u2713 In 86 % of cases what is true is among: {', '.join(held)}."
+        )
+        shoot(page, "set")
+
+
+def test_the_box_of_the_face_lies_over_a_film(opened: Any, films: Served, rendered: Path) -> None:
+    page = opened(films.address)
+    enter(page)
+    page.set_input_files("#files", rendered / "film.mp4")
+    wait(page, "state.answers.length > 5 && document.getElementById('film').videoWidth > 0")
+    wait(page, "!document.getElementById('overlay').hidden")
+    box = page.evaluate("state.answers[state.answers.length - 1].answer.box")
+    assert len(box) == 4
+    shoot(page, "box")

@@ -173,7 +173,7 @@ def _show(predictor: Predictor, requests: Requests, *, branches: bool, level: fl
     for answers in predictor.answer(requests, branches=branches, level=level):
         failed += sum(bool(answer.failure) for answer in answers)
         if as_json:
-            typer.echo("".join(map(make_json_line, answers)), nl=False)
+            typer.echo("".join(make_json_line(answer.plain()) for answer in answers), nl=False)
         else:
             shown += answers
     if as_json:

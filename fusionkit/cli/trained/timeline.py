@@ -51,7 +51,7 @@ def timeline(
     every: EveryOption = EVERY,
     window: WindowOption = WINDOW,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Receives the answers: .csv or .jsonl.")
+        Path | None, typer.Option("--out", metavar="FILE", help="Receives the answers: .csv, .jsonl or .parquet.")
     ] = None,
     figure: FigureOption = None,
     vtt: SubtitlesOption = None,
@@ -140,17 +140,11 @@ def print_timeline(made: Timeline) -> None:
 
 
 def _write_table(made: Timeline, files: TimelineFiles) -> list[Path]:
-    import json
-
-    from fusionkit.storage.files import write_file
+    from fusionkit.inference.answer_file import write_answers
 
     if files.out is None:
         return []
-    if files.out.suffix.lower() == ".csv":
-        made.to_csv(files.out)
-    else:
-        lines = (json.dumps(each, ensure_ascii=False, allow_nan=False) + "\n" for each in made.plain())
-        write_file(files.out, "".join(lines).encode())
+    write_answers(files.out, ["time", *made.columns], made.instants)
     return [files.out]
 
 

@@ -29,7 +29,7 @@ class TimelineFiles:
     """The files that a timeline is written to; None for none.
 
     Args:
-        out: A table, ``.csv`` or ``.jsonl``.
+        out: A table, ``.csv``, ``.jsonl`` or ``.parquet``.
         figure: A figure, ``.png``, ``.svg`` or ``.pdf``.
         vtt: Subtitles, ``.vtt``.
         overlay: A film, ``.mp4``, ``.mov`` or ``.mkv``.
@@ -49,11 +49,12 @@ class TimelineFiles:
             RunError: One has another ending, lies in no folder, or is there already.
         """
         from fusionkit.errors import RunError
+        from fusionkit.inference.answer_file import check_answer_path
         from fusionkit.inference.timeline.overlay import check_overlay_path
         from fusionkit.report.figures.timeline import check_figure_path
 
         checks: tuple[tuple[Path | None, Callable[[Path], None]], ...] = (
-            (self.out, _check_table_path),
+            (self.out, check_answer_path),
             (self.figure, check_figure_path),
             (self.vtt, _check_subtitles_path),
             (self.overlay, check_overlay_path),
@@ -66,13 +67,6 @@ class TimelineFiles:
                 raise RunError(f"{path}: there is no folder {path.parent}; make it first")
             if path.exists() and not self.overwrite:
                 raise RunError(f"{path}: exists; give --overwrite, or another file")
-
-
-def _check_table_path(path: Path) -> None:
-    from fusionkit.errors import RunError
-
-    if path.suffix.lower() not in (".csv", ".jsonl"):
-        raise RunError(f"{path}: a timeline is written as .csv or .jsonl")
 
 
 def _check_subtitles_path(path: Path) -> None:

@@ -101,7 +101,7 @@ class Calibrator:
         familiar: Mapping[str, Familiar] | None = None,
     ) -> None:
         self.calibration, self._place, self._familiar = calibration, place, familiar or {}
-        self._why_none = why_none or "was not calibrated; `fusionkit calibrate` does it"
+        self._why_none = why_none or "the network was not calibrated; `fusionkit calibrate` does it"
 
     @property
     def origin(self) -> str | None:
@@ -122,18 +122,26 @@ class Calibrator:
         Raises:
             RunError: There is no calibration, none of that branch, the level is none, or there were too few groups.
         """
+        if self.calibration is not None:
+            refuse_no_level(level)
+        if said := self.explain_refusal(branch, level):
+            raise RunError(f"{self._place}: {said}")
+
+    def explain_refusal(self, branch: str, level: float) -> str:
+        """Explains why the calibration of a branch cannot give a level between 0 and 1; empty where it can.
+
+        No place of this machine is named, so that clients of a server may be told.
+        """
         if self.calibration is None:
-            raise RunError(f"{self._place}: {self._why_none}")
-        refuse_no_level(level)
+            return self._why_none
         targets = self.calibration.branches.get(branch)
         if targets is None:
-            known = ", ".join(self.calibration.branches)
-            raise RunError(f"{self._place}: the branch {branch!r} is not calibrated; calibrated: {known}")
+            return f"the branch {branch!r} is not calibrated; calibrated: {', '.join(self.calibration.branches)}"
         groups = min(of.everything.groups for of in targets.values())
-        if groups < count_needed_groups(level):
-            highest = _find_highest_level(groups)
-            message = f"sets of level {level:g} need a calibration on {count_needed_groups(level)} groups"
-            raise RunError(f"{self._place}: {message}, this one had {groups}; the highest level is {highest:g}")
+        if groups >= count_needed_groups(level):
+            return ""
+        message = f"sets of level {level:g} need a calibration on {count_needed_groups(level)} groups"
+        return f"{message}, this one had {groups}; the highest level is {_find_highest_level(groups):g}"
 
     def refine_answers(
         self,

@@ -14,7 +14,7 @@ from fusionkit.data.readers.archives import unpack_to_disk
 from fusionkit.data.readers.decoder import Film
 from fusionkit.errors import RunError
 from fusionkit.inference.answers import Answer
-from fusionkit.inference.timeline.records import Faces, Timeline
+from fusionkit.inference.timeline.records import Timeline
 from fusionkit.inference.timeline.subtitles import describe_answer
 from fusionkit.rendering.overlay import Bar, OverlayWriter, Panel, Said
 
@@ -79,7 +79,7 @@ def _write(timeline: Timeline, film: Film, path: Path, progress: Callable[[float
                 frames += 1
                 place = bisect_right(times, seconds + 1e-6) - 1
                 answer = timeline[place].answer if place >= 0 else None
-                box = _find_box(timeline.faces, seconds)
+                box = None if timeline.faces is None else timeline.faces.find_box(seconds)
                 writer.add_frame(panel.draw(pixels, box, *_describe(timeline, answer)), seconds)
                 if progress is not None:
                     progress(seconds)
@@ -103,10 +103,3 @@ def _describe(timeline: Timeline, answer: Answer | None) -> tuple[list[Said], st
         bars = [Bar(name, float(of.probabilities[name])) for name in classes if name in of.probabilities]
         said.append(Said(target, describe_answer(of), bars))
     return said, f"of {' and '.join(answer.present)}", ""
-
-
-def _find_box(faces: Faces | None, seconds: float) -> list[float] | None:
-    if faces is None or faces.boxes is None:
-        return None
-    boxes: list[float] = faces.boxes[min(len(faces.boxes) - 1, round(seconds * faces.rate))].tolist()
-    return boxes

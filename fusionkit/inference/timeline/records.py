@@ -28,6 +28,14 @@ class Instant:
     time: float
     answer: Answer
 
+    def row(self) -> dict[str, Any]:
+        """Returns it as one flat row, see `Answer.row`; ``time`` stands before its columns."""
+        return {"time": self.time, **self.answer.row()}
+
+    def plain(self) -> dict[str, Any]:
+        """Returns it as plain data, as lines of JSON hold it."""
+        return {"time": self.time, **self.answer.plain()}
+
 
 @dataclass(frozen=True)
 class Faces:
@@ -44,6 +52,13 @@ class Faces:
     times: tuple[float, ...]
     rate: float
     boxes: Tensor | None = None
+
+    def find_box(self, seconds: float) -> list[float] | None:
+        """Finds the box at a time; None where faces were not looked for, and behind the end of the film."""
+        if self.boxes is None or round(seconds * self.rate) > len(self.boxes):
+            return None
+        box: list[float] = self.boxes[min(len(self.boxes) - 1, round(seconds * self.rate))].tolist()
+        return box
 
 
 @dataclass(frozen=True)
@@ -92,15 +107,14 @@ class Timeline(Sequence[Instant]):
 
     def rows(self) -> list[dict[str, Any]]:
         """Returns all rows with all columns; None where a row has no value."""
-        rows = []
-        for instant in self.instants:
-            row = instant.answer.row()
-            rows.append({"time": instant.time, **{column: row.get(column) for column in self.columns}})
-        return rows
+        return [
+            {column: row.get(column) for column in ("time", *self.columns)}
+            for row in (instant.row() for instant in self.instants)
+        ]
 
     def plain(self) -> list[dict[str, Any]]:
         """Returns it as plain data, an instant each."""
-        return [{"time": instant.time, **instant.answer.plain()} for instant in self.instants]
+        return [instant.plain() for instant in self.instants]
 
     def to_pandas(self) -> Any:
         """Returns a pandas table.
