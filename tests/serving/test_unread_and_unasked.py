@@ -98,3 +98,12 @@ def test_requests_that_are_sent_ahead_are_answered_in_order_and_a_flood_of_them_
     taken = running.server.counters.taken
     pour(running, b"", ask % b"health" * 1000, 3_000_000)
     assert running.server.counters.taken - taken < 1000
+
+
+def test_a_body_of_a_client_without_the_token_is_not_waited_for() -> None:
+    with served(draw_sensor_network(), token=b"0123456789abcdef") as running:
+        begin = time.monotonic()
+        said = talk(running, CHUNKED + b"1\r\n{\r\n")
+        assert time.monotonic() - begin < 2
+    assert said.startswith(b"HTTP/1.1 401")
+    assert b"connection: close" in said

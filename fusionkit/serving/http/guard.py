@@ -56,7 +56,7 @@ class Guard:
     async def _answer(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         begin, status = time.monotonic(), 0
         self._counters.taken += 1
-        body = _Body(receive, self._settings, self._counters)
+        body = _Body(receive, scope["headers"], self._settings, self._counters)
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
@@ -83,7 +83,7 @@ class Guard:
         check_origin(self._settings, headers)
         if scope["path"] not in OPEN_PATHS:
             check_token(self._settings.token, find_token(headers))
-        body.announce(headers)
+        body.check_stated_size()
 
     async def _open(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Lets a WebSocket pass whose page is the server's own; its token comes as the first message."""
@@ -107,22 +107,22 @@ async def send_refusal(refusal: Refusal, send: Send) -> None:
 class _Body:
     """The body of a request as it arrives, within its limits."""
 
-    def __init__(self, receive: Receive, settings: Settings, counters: Counters) -> None:
+    def __init__(self, receive: Receive, headers: Any, settings: Settings, counters: Counters) -> None:
         self._receive, self._settings, self._counters = receive, settings, counters
         self._begin, self._count = time.monotonic(), 0
-        self.is_read = True
+        self._stated = find_header(headers, b"content-length")
+        chunked = any(key.lower() == b"transfer-encoding" for key, _ in headers)
+        # Known before anything is refused: who is refused may send a body without end.
+        self.is_read = not chunked and self._stated in (None, b"0")
 
-    def announce(self, headers: Any) -> None:
-        """Takes what the headers say of the body.
+    def check_stated_size(self) -> None:
+        """Checks the size that the headers state.
 
         Raises:
             Refusal: It is too large.
         """
-        length = find_header(headers, b"content-length")
-        chunked = any(key.lower() == b"transfer-encoding" for key, _ in headers)
-        self.is_read = not chunked and length in (None, b"0")
-        if length is not None and length.isdigit() and int(length) > self._settings.most_bytes:
-            self._refuse(int(length))
+        if self._stated is not None and self._stated.isdigit() and int(self._stated) > self._settings.most_bytes:
+            self._refuse(int(self._stated))
 
     async def receive(self) -> Message:
         """Receives the next part.
