@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -394,17 +394,37 @@ def test_bars_fit_80_columns_and_say_what_is_missing() -> None:
     assert drawn[-1] == "2.0 s: video 75, audio missing; camera 0: 1,200 dropped"
 
 
+def use_camera(monkeypatch: pytest.MonkeyPatch, frames: Iterable[object]) -> None:
+    """Puts a camera that gives some frames in place of those of the system."""
+    container = SimpleNamespace(
+        streams=SimpleNamespace(video=[SimpleNamespace(codec_context=object())], audio=[]),
+        decode=lambda _: iter(frames),
+        close=lambda: None,
+    )
+    monkeypatch.setattr(Device, "_open", lambda self: container)
+
+
+def test_whatever_the_library_of_a_device_raises_is_told_and_ends_that_source_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def give_one_and_fail() -> Iterator[object]:
+        yield SimpleNamespace(pts=0, time_base=Fraction(1, 1000))
+        raise RuntimeError("the driver is gone")
+
+    use_camera(monkeypatch, give_one_and_fail())
+    reading = Reading("camera", lambda: Device("camera", "odd", "video").read(Clock(), Event()), 9)
+    reading.start()
+    reading.join(5)
+
+    assert str(reading.failure) == "camera odd: fails (the driver is gone)"
+    assert len(reading.mailbox.take()) == 1
+
+
 def test_a_frame_without_a_stamp_plays_no_part_in_the_clock_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def frame(pts: int | None) -> SimpleNamespace:
         return SimpleNamespace(pts=pts, time_base=Fraction(1, 1000))
 
-    stream = SimpleNamespace(codec_context=object())
-    container = SimpleNamespace(
-        streams=SimpleNamespace(video=[stream], audio=[]),
-        decode=lambda _: iter([frame(None), frame(5_000_000), frame(5_000_040)]),
-        close=lambda: None,
-    )
-    monkeypatch.setattr(Device, "_open", lambda self: container)
+    use_camera(monkeypatch, [frame(None), frame(5_000_000), frame(5_000_040)])
     clock, stop = Clock(), Event()
     late = Timer(3.0, stop.set)  # where the frames of a camera are waited for until tomorrow
     late.start()

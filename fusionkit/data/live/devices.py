@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from fusionkit.data.films.frames import read_pixel_aspect
 from fusionkit.data.readers.decoder import SELF_CONTAINED
+from fusionkit.data.readers.files import name_errors
 from fusionkit.errors import DataError, Problem
 
 Kind = Literal["camera", "microphone"]
@@ -116,44 +117,39 @@ class Device:
         Raises:
             DataError: The device fails on the way.
         """
-        import av
-
         begin: tuple[float, float] | None = None
         place = f"{self.kind} {self.name}"
         try:
-            for frame in self._container.decode(self._stream):
-                if stop.is_set():
-                    return
-                stamp = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else None
-                at = clock.now()
-                if stamp is not None:  # a first frame without a stamp says nothing of the clock of those behind it
-                    begin = begin or (at, stamp)
-                    at = begin[0] + stamp - begin[1]
-                wait_until(at, clock, stop)
-                elements = [frame] if self.kind == "camera" else _read_samples(frame)
-                yield Signal(self.modality, at, elements, place)
-        except av.FFmpegError as error:
+            with name_errors(place, "fails", remedy=""):
+                for frame in self._container.decode(self._stream):
+                    if stop.is_set():
+                        return
+                    stamp = float(frame.pts * frame.time_base) if frame.pts is not None and frame.time_base else None
+                    at = clock.now()
+                    if stamp is not None:  # a first frame without a stamp says nothing of the clock of those behind it
+                        begin = begin or (at, stamp)
+                        at = begin[0] + stamp - begin[1]
+                    wait_until(at, clock, stop)
+                    elements = [frame] if self.kind == "camera" else _read_samples(frame)
+                    yield Signal(self.modality, at, elements, place)
+        except DataError:
             if not stop.is_set():
-                raise DataError([Problem(place, f"fails ({error.strerror or error})")]) from error
+                raise
         finally:
             self._container.close()
 
     def _open(self) -> Any:
         import av
 
-        place = f"{self.kind} {self.name}"
-        try:
+        option = f"name another one with --{self.kind}, or `--{self.kind} {NONE}`"
+        remedy = f"{option}; {_LISTS.get(sys.platform, '')}"
+        with name_errors(f"{self.kind} {self.name}", "cannot be opened", remedy):
             if "://" in self.name:
                 return av.open(self.name, timeout=_PATIENCE)
             if Path(self.name).is_file():
                 return av.open(f"file:{self.name}", options=dict(SELF_CONTAINED))
             formats = _FORMATS.get(sys.platform, _FORMATS["linux"])
             return av.open(self.name, format=formats[self.kind == "microphone"])
-        except (av.FFmpegError, OSError, ValueError) as error:
-            known = _LISTS.get(sys.platform, "")
-            option = f"name another one with --{self.kind}, or `--{self.kind} {NONE}`"
-            reason = getattr(error, "strerror", None) or error
-            raise DataError([Problem(place, f"cannot be opened ({reason})", f"{option}; {known}")]) from error
 
 
 def wait_until(at: float, clock: Clock, stop: Event) -> None:
