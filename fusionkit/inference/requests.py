@@ -6,7 +6,10 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+
+from torch import Tensor
 
 from fusionkit.data.loading.batching import Draw, EpochBatches
 from fusionkit.data.loading.collation import Sample, make_batch
@@ -39,7 +42,6 @@ class Requests:
 
     Attributes:
         places: Where the samples are stated.
-        identity: A hash of what is asked.
         renamed: How many samples have a number behind their name, since others have the name too.
     """
 
@@ -53,8 +55,7 @@ class Requests:
         workers: int | None = 0,
     ) -> None:
         self.places = [each.place for each in recordings]
-        described = [recordings, batch_size, budget, steps.inputs.plain()]
-        self.identity = hashlib.sha256(repr(described).encode(errors="surrogateescape")).hexdigest()
+        self._asked = recordings, (batch_size, budget, steps.inputs.plain())
         begins_here = workers is None and all(map(_holds_no_media, recordings))
         self._seconds_here = _SECONDS_HERE if begins_here else 0.0
         self._steps = steps
@@ -71,6 +72,20 @@ class Requests:
             lengths=self._samples.count_elements() if budget else None,
             shuffle=False,
         )
+
+    @cached_property
+    def identity(self) -> str:
+        """A hash of what is asked: of values every number, of files their names."""
+        recordings, options = self._asked
+        digest = hashlib.sha256(repr(options).encode(errors="surrogateescape"))
+        for each in recordings:
+            values = {name: given for name, given in each.given.items() if isinstance(given, Tensor)}
+            shapes = {name: (given.dtype, given.shape) for name, given in values.items()}
+            plain = replace(each, given={name: of for name, of in each.given.items() if name not in values})
+            digest.update(repr((plain, shapes)).encode(errors="surrogateescape"))
+            for given in values.values():
+                digest.update(given.contiguous().numpy().data)
+        return digest.hexdigest()
 
     def __len__(self) -> int:
         """Samples."""

@@ -399,6 +399,20 @@ def test_arrays_are_read_in_this_process_until_another_one_pays(
     assert wanted[-1] == 1
 
 
+def test_what_is_asked_is_another_where_any_number_is_another(predictor: Predictor):
+    values = np.full((2000, 2), 0.123456, "float32")
+    changed = values.copy()
+    changed[1000, 1] = 0.123457
+
+    def identify(*given: Any) -> str:
+        return predictor.request(list(given)).identity
+
+    same = identify({"motion": values})
+    assert same == identify({"motion": values.copy()})
+    others = [{"motion": changed}, {"motion": values[:1999]}, {"motion": Path("a.npy")}, {"motion": Path("b.npy")}]
+    assert len({same, *map(identify, others), identify({"motion": values}, {"motion": values})}) == 6
+
+
 def test_a_sound_that_nobody_was_asked_to_read_elsewhere_cannot_end_this_process(
     run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
