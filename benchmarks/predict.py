@@ -36,11 +36,13 @@ from differences import Samples, action_unit_recipe, film_recipe, read_samples, 
 
 import fusionkit
 from fusionkit.data.assembly import assemble
+from fusionkit.data.recordings import describe_inputs
 from fusionkit.execution.workers import count_processors
 from fusionkit.inference.answer_file import AnswerFile
 from fusionkit.inference.scoring import score_batch
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
+from fusionkit.storage.records.document import save_document
 from fusionkit.storage.run_folder import RunFolder
 
 ROUNDS, COMMANDS = 9, 5
@@ -53,8 +55,10 @@ SHORTEST = 0.2
 def draw_run(recipe: Mapping[str, Any], folder: Path) -> RunFolder:
     """Makes a run whose weights are drawn."""
     torch.manual_seed(0)
-    run = RunFolder.create(folder, fusionkit.load_recipe(recipe))
-    run.save_weights(fusionkit.build(assemble(run.recipe).recipe).state_dict(), {})
+    assembly = assemble(fusionkit.load_recipe(recipe))
+    run = RunFolder.create(folder, assembly.recipe)
+    run.save_weights(fusionkit.build(assembly.recipe).state_dict(), {})
+    save_document(run.inputs_file, describe_inputs(assembly.dataset, assembly.recipe.model.modalities))
     return run
 
 
