@@ -87,7 +87,8 @@ def print_card(card: Card, file: Path, as_json: bool) -> None:
             for branch, figures in of.branches.items()
         ]
         headings = ["branch", "samples", *(name.replace("_", " ") for name in names)]
-        print_table(f"Target {target}, fold {protocol.fold}", headings, [rows], right=range(1, len(headings)))
+        part = f"on {protocol.fold}" if protocol.new_data else f"fold {protocol.fold}"
+        print_table(f"Target {target}, {part}", headings, [rows], right=range(1, len(headings)))
         typer.echo()
     branches = {name: figures for of in card.targets.values() for name, figures in of.branches.items()}
     jointly = [name for name, figures in branches.items() if figures.trained == "jointly"]

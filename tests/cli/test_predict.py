@@ -235,4 +235,5 @@ def test_new_data_without_the_training_have_no_constant_answer(
     assert ended.status == 0, ended.err
     assert "constant" not in ended.record["targets"]["state"]["branches"]
     assert ended.record["protocol"]["label"] == "new data (overlap with the training not known)"
+    assert "Target state, on samples.csv" in command("evaluate", moved, "--data", table).out
     assert command("evaluate", moved, "--group", "person").status == 2
