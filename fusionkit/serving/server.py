@@ -13,11 +13,11 @@ from typing import Any
 
 import uvicorn
 
-from fusionkit.errors import FusionKitError
 from fusionkit.inference.predictor import Predictor
 from fusionkit.serving.application import make_application
 from fusionkit.serving.counters import Counters
 from fusionkit.serving.http.protocol import make_protocol, make_socket_protocol
+from fusionkit.serving.http.sockets import open_sockets
 from fusionkit.serving.settings import Settings
 
 _MOST_MESSAGE = 4 << 20
@@ -105,12 +105,12 @@ class Server(uvicorn.Server):
         self._started, self.counters = started, counters
 
     async def startup(self, sockets: Any = None) -> None:
-        """Begins to listen."""
-        try:
-            await super().startup(sockets)
-        except SystemExit:
-            place = f"{self.config.host}:{self.config.port}"
-            raise FusionKitError(f"{place}: cannot listen there; is it taken? Give another --port") from None
+        """Begins to listen.
+
+        Raises:
+            FusionKitError: The address cannot be listened on.
+        """
+        await super().startup(open_sockets(self.config.host, self.config.port) if sockets is None else sockets)
         if self.started:
             self._started(self.servers[0].sockets[0].getsockname()[1])
 

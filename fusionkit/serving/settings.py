@@ -11,12 +11,15 @@ from pathlib import Path
 
 from fusionkit.data.readers.limits import name_variable
 from fusionkit.errors import FusionKitError
+from fusionkit.serving.http.tls import check_certificate
 
 TOKEN_VARIABLE = "FUSIONKIT_TOKEN"
 """The environment variable that holds the token."""
 
 SHORTEST_TOKEN = 16
 """Characters; a shorter one can be guessed."""
+
+_MAKE_TOKEN = 'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
 
 _FASTEST_SOUND = 200_000
 _FASTEST_FILM = 250
@@ -95,19 +98,19 @@ class Settings:
         """Refuses settings with which no server should start.
 
         Raises:
-            FusionKitError: Others can reach it without a token, the token is short, or half of TLS is given.
+            FusionKitError: Others can reach it without a token, the token is short, half of TLS is given, or its files
+                are no certificate and its key.
         """
         if self.token is None and not self.is_loopback:
             remedy = f"give --token-file, or set {TOKEN_VARIABLE}; or leave --host out"
             raise FusionKitError(f"{self.host}: others can reach the server there, so it needs a token; {remedy}")
         if self.token is not None and len(self.token) < SHORTEST_TOKEN:
-            remedy = 'make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`'
-            raise FusionKitError(f"the token has {len(self.token)} characters, fewer than {SHORTEST_TOKEN}; {remedy}")
+            few = f"{len(self.token)} characters, fewer than {SHORTEST_TOKEN}"
+            raise FusionKitError(f"the token has {few}; {_MAKE_TOKEN}")
         if (self.certificate is None) != (self.key is None):
             raise FusionKitError("TLS needs both --tls-cert and --tls-key")
-        for file in (self.certificate, self.key):
-            if file is not None and not os.path.isfile(file):
-                raise FusionKitError(f"{file}: is not there")
+        if self.certificate is not None and self.key is not None:
+            check_certificate(self.certificate, self.key)
 
 
 def is_loopback(host: str) -> bool:
@@ -132,9 +135,9 @@ def read_token(file: Path | None) -> bytes | None:
         FusionKitError: The file cannot be read, is empty, or holds more than one word of ASCII.
     """
     if file is None:
-        text, place = os.environ.get(TOKEN_VARIABLE, ""), TOKEN_VARIABLE
-        if not text:
+        if TOKEN_VARIABLE not in os.environ:
             return None
+        text, place = os.environ[TOKEN_VARIABLE], TOKEN_VARIABLE
     else:
         place = str(file)
         try:
@@ -144,6 +147,8 @@ def read_token(file: Path | None) -> bytes | None:
         except UnicodeDecodeError:
             raise FusionKitError(f"{file}: holds other characters than those of ASCII") from None
     words = text.split()
+    if not words:
+        raise FusionKitError(f"{place}: is empty; {_MAKE_TOKEN}")
     if len(words) != 1 or not words[0].isascii():
         raise FusionKitError(f"{place}: holds {len(words)} words; a token is one word of ASCII")
     return words[0].encode()
