@@ -116,9 +116,11 @@ def test_paths_become_their_last_names(text: str, hidden: str) -> None:
 
 def test_what_still_names_a_private_folder_is_not_left(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("made in /home/ann")
-    with pytest.raises(RunError, match=r"README.md: was not shared, for it names /home/ann"):
+    (tmp_path / "metrics.json").write_text('{"by": "/home/ann/cards"}')
+    (tmp_path / "recipe.yaml").write_text("schema: 1")
+    with pytest.raises(RunError, match=r"README.md: was not shared, for it names /home/ann.*; and 1 more"):
         refuse_private_texts(tmp_path, ["/home/ann"])
-    assert not (tmp_path / "README.md").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
 
 
 def test_the_readme_states_the_card_and_leaves_the_licence_to_the_author(run: RunFolder, shared: Path) -> None:

@@ -85,13 +85,17 @@ def refuse_private_texts(folder: Path, private: Iterable[str]) -> None:
     """Reads what was written once more and refuses it where it names a private folder.
 
     Raises:
-        RunError: A file does; it is removed.
+        RunError: Some files do; all of these are removed.
     """
+    told, refused = list(private), list[str]()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = _read_texts(file)
-        if found := [each for each in private if each.encode() in content]:
+        if found := [each for each in told if each.encode() in content]:
             file.unlink()
-            raise RunError(f"{file}: was not shared, for it names {found[0]}; take that out of the recipe or the data")
+            refused.append(f"{file}: was not shared, for it names {found[0]}; take that out of the recipe or the data")
+    if refused:
+        more = f"; and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise RunError(f"{refused[0]}{more}")
 
 
 def _read_texts(file: Path) -> bytes:
