@@ -301,7 +301,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     }
     if table is not None:
         ways["command predict"] = lambda: (range(len(samples)), ask_command(run.path, table, folder))
-    exported = export_onnx(open_network(run), folder / "onnx")
+    exported = export_onnx(open_network([run]), folder / "onnx")
     network = Model(folder / "onnx")
     arrays = [{name: values.numpy() for name, values in samples[place].items()} for place in few]
     ways["onnxruntime"] = lambda: (few, network.predict(arrays))
@@ -316,7 +316,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
                 found = rows_of(answers, target) - expected[list(places)]
                 key = way if len(stored) == 1 else f"{way}, {target}"
                 differences[key] = float(np.abs(found).max() / spread)
-    proven = export_torch(open_network(run), folder / "torch")
+    proven = export_torch(open_network([run]), folder / "torch")
     differences["torch.export (its own proof, relative)"] = max(proof.largest for proof in proven.proofs)
     differences["ONNX (its own proof, relative)"] = max(proof.largest for proof in exported.proofs)
     speed = None if table is None else compare_speed(predictor, table)

@@ -24,10 +24,10 @@ from typing import Any
 import torch
 from networks import TYPICAL, build_network
 
-from fusionkit.cli.trained.export import open_network
 from fusionkit.inference.export import TrainedNetwork, export_onnx, export_torch
 from fusionkit.inference.export.onnx_file import OnnxSession
 from fusionkit.inference.export.proof import answer, pad_for
+from fusionkit.inference.export.run import open_network
 from fusionkit.inference.export.trials import draw_elements
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
@@ -134,7 +134,7 @@ def measure_network(name: str, folder: Path) -> dict[str, Any]:
 def measure_accuracy(folder: Path) -> dict[str, Any]:
     """Trains a network, exports it, and returns what weights of 8 bits cost on its test part."""
     run = train(RECIPE, folder / "run", accelerator="cpu")
-    return describe_quantization(export_onnx(open_network(run), folder / "out", quantized="int8"))
+    return describe_quantization(export_onnx(open_network([run]), folder / "out", quantized="int8"))
 
 
 def measure_runtime(exported: Path, folder: Path) -> dict[str, Any]:

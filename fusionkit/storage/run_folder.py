@@ -22,6 +22,7 @@ from fusionkit.storage.locks import LOCK, lock_folder
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.document import load_document, save_document
 from fusionkit.storage.records.environment import Environment, load_environment
+from fusionkit.storage.records.export import NO_RUN, is_export
 from fusionkit.storage.run_log import RunLog
 from fusionkit.storage.tensor_files import TensorFile, content_hash, read_tensors, write_tensors
 from fusionkit.storage.trusted_runs import is_noted, note_own_run
@@ -121,7 +122,8 @@ class RunFolder:
         if lost and run.finished:
             raise RunError(f"{lost[0]}: is not there, and without it the folder is no run; restore it from a copy")
         if lost:
-            raise RunError(f"{run.path}: is no run; a run holds recipe.yaml and environment.json (`fusionkit train`)")
+            found = "is no run; a run holds recipe.yaml and environment.json (`fusionkit train`)"
+            raise RunError(f"{run.path}: {NO_RUN if is_export(run.path) else found}")
         return run
 
     @property

@@ -101,7 +101,7 @@ def test_the_card_tells_what_was_compared_and_how_far_the_answers_are_apart(run:
     card = load_document(ExportCard, exported / "card.json")
     exact, rough = card.proofs
 
-    assert card.weights_sha256 == run.sha256_of_weights()
+    assert card.weights_sha256 == [run.sha256_of_weights()]
     assert (exact.file, exact.subsets, exact.all_subsets, exact.batch_sizes) == ("model.onnx", 3, 3, [1, 2, 5])
     assert set(exact.by_subset) == {"motion", "posture", "motion+posture"}
     assert exact.elements == "of the test part"
@@ -334,7 +334,7 @@ def test_networks_that_were_trained_alone_answer_by_their_ensemble(tmp_path: Pat
     evaluate(folder)
     from fusionkit.inference.export.run import open_network
 
-    card = export_onnx(open_network(folder), tmp_path / "out")
+    card = export_onnx(open_network([folder]), tmp_path / "out")
     about = load_document(ExportedModel, tmp_path / "out" / "model.json")
 
     assert about.main == "ensemble"
@@ -397,7 +397,7 @@ def test_mistakes_of_the_command_end_with_status_2(command: Any, run: RunFolder,
     both = command("export", run.path, "--out", tmp_path / "out", "--to", "torch", "--quantize", "int8")
 
     assert (no_run.status, both.status) == (2, 2)
-    assert "is no run" in no_run.err
+    assert "holds neither a run" in no_run.err
     assert "--quantize is for graphs of ONNX" in both.err
 
 

@@ -10,6 +10,7 @@ import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import JsonOption, OutOption, TrustOption, print_json, print_paragraph, print_table
+from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 
 if TYPE_CHECKING:
     from fusionkit.storage.records.export import Difference, ExportCard
@@ -34,33 +35,40 @@ def add_to(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run, or of an experiment.")],
     out: OutOption,
     to: Annotated[Goal, typer.Option("--to", help="A graph of ONNX, or a program of torch.export.")] = Goal.ONNX,
     quantize: Annotated[
         Weights | None, typer.Option("--quantize", help="Write a graph with weights of 8 bits as well; ONNX only.")
     ] = None,
     *,
+    variant: VariantOption = None,
+    fold: FoldOption = None,
+    seed: SeedOption = None,
+    branch: BranchOption = None,
     plugins: TrustOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a finished run to files that run without fusionkit, and prove that they answer as the network does.
 
-    The folder appears only if they do.
+    The folder appears only if they do. Networks of several folds and seeds of an experiment become one, which answers
+    by their mean.
     """
     from fusionkit.config.trust import allow
+    from fusionkit.data.readers.files import expand_path
     from fusionkit.errors import ExportError
     from fusionkit.inference.export import export_onnx, export_torch
     from fusionkit.inference.export.packages import require_onnx
     from fusionkit.inference.export.run import open_network
-    from fusionkit.storage.run_folder import RunFolder
+    from fusionkit.inference.trained import find_runs
 
     if quantize and to is Goal.TORCH:
         raise ExportError("--quantize is for graphs of ONNX; leave it out, or take --to onnx")
     if to is Goal.ONNX:
         require_onnx()  # before anything is read that takes time
     allow(*(plugins or ()))
-    network = open_network(RunFolder.open(run))
+    runs, own = find_runs(expand_path(run), variant, fold, seed)
+    network = open_network(runs, branch or own)
     if to is Goal.ONNX:
         card = export_onnx(network, out, quantized="int8" if quantize else None)
     else:

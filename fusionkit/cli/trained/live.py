@@ -37,7 +37,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def live(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of an experiment.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, an experiment or an export.")],
     *,
     camera: Annotated[
         str | None, typer.Option("--camera", metavar="NAME", help="A camera, film or address; 'none' for none.")

@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of an experiment.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, an experiment or an export.")],
     inputs: Annotated[
         list[str],
         typer.Argument(metavar="INPUT...", help="A table, a folder, files, or one sample as MODALITY=FILE ..."),

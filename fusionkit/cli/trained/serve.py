@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def serve(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or the folder of an experiment.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, an experiment or an export.")],
     *,
     host: Annotated[str, typer.Option(help="The address to listen on; others reach 0.0.0.0.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,

@@ -43,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def timeline(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of an experiment.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, an experiment or an export.")],
     inputs: Annotated[
         list[str], typer.Argument(metavar="INPUT...", help="A film or another file, or one sample as MODALITY=FILE ...")
     ],

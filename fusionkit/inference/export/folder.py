@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Literal
 import torch
 
 from fusionkit.errors import ExportError
+from fusionkit.inference.answers import describe_head
 from fusionkit.inference.export import fusionkit_runtime
 from fusionkit.inference.export.forms import Engine
 from fusionkit.inference.export.onnx_file import OnnxSession, write_onnx
@@ -23,6 +25,7 @@ from fusionkit.inference.export.trained import TrainedNetwork
 from fusionkit.storage.files import guard_write, write_file
 from fusionkit.storage.records.document import save_document
 from fusionkit.storage.records.export import (
+    MODEL_FILE,
     ExportCard,
     ExportedModality,
     ExportedModel,
@@ -34,7 +37,7 @@ from fusionkit.storage.records.export import (
 from fusionkit.version import __version__
 
 GRAPH, QUANTIZED, PROGRAM, MACHINE_CODE = "model.onnx", "model.int8.onnx", "model.pt2", "model.aoti.pt2"
-MODEL_FILE, CARD_FILE, RUNTIME_FILE = "model.json", "card.json", "fusionkit_runtime.py"
+CARD_FILE, RUNTIME_FILE = "card.json", "fusionkit_runtime.py"
 
 
 def export_onnx(network: TrainedNetwork, out: Path, *, quantized: Literal["int8"] | None = None) -> ExportCard:
@@ -66,8 +69,7 @@ def export_onnx(network: TrainedNetwork, out: Path, *, quantized: Literal["int8"
             proofs.append(prove(frozen, rough, file=QUANTIZED, runs_on=rough.program, limit=None))
         source = Path(fusionkit_runtime.__file__).read_bytes()
         write_file(folder / RUNTIME_FILE, source)
-        described = _describe(frozen, "onnx", GRAPH).model_copy(update={"quantized": QUANTIZED if quantized else None})
-        save_document(folder / MODEL_FILE, described)
+        save_document(folder / MODEL_FILE, _describe(frozen, "onnx", folder))
         return _write_card(folder, frozen, proofs, quantization=quantization)
 
 
@@ -92,12 +94,10 @@ def export_torch(network: TrainedNetwork, out: Path, *, compiled: bool | None = 
         program = write_program(frozen, folder / PROGRAM)
         runner, runs_on = make_runner(frozen, program.module()), f"torch {torch.__version__}"
         proofs = [prove(frozen, runner, file=PROGRAM, runs_on=runs_on)]
-        made = None
         if compiled or (compiled is None and has_compiler()):
             try:
                 loaded = make_runner(frozen, compile_program(program, folder / MACHINE_CODE))
                 proofs.append(prove(frozen, loaded, file=MACHINE_CODE, runs_on=f"AOTInductor of {runs_on}"))
-                made = MACHINE_CODE
             except ExportError as error:  # of an optimizer that cannot do it, or does it wrongly: the program stands
                 if compiled:
                     raise
@@ -105,8 +105,7 @@ def export_torch(network: TrainedNetwork, out: Path, *, compiled: bool | None = 
                 notes.append(f"There is no machine code: {error}.")
         elif compiled is None:
             notes.append("This machine has no compiler of C++, so there is no machine code.")
-        described = _describe(frozen, "torch", PROGRAM)
-        save_document(folder / MODEL_FILE, described.model_copy(update={"compiled": made}))
+        save_document(folder / MODEL_FILE, _describe(frozen, "torch", folder))
         return _write_card(folder, frozen, proofs, notes=notes)
 
 
@@ -136,7 +135,12 @@ def _replace(partial: Path, out: Path) -> None:
     partial.rename(out)
 
 
-def _describe(network: TrainedNetwork, engine: Engine, graph: str) -> ExportedModel:
+def _describe(network: TrainedNetwork, engine: Engine, folder: Path) -> ExportedModel:
+    files = {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in (GRAPH, QUANTIZED, PROGRAM, MACHINE_CODE)
+        if (folder / name).exists()
+    }
     modalities = {
         name: ExportedModality(
             shape=list(network.modalities[name].shape),
@@ -149,8 +153,8 @@ def _describe(network: TrainedNetwork, engine: Engine, graph: str) -> ExportedMo
         for name in network.model.modalities
     }
     targets = {
-        name: ExportedTarget(kind=network.model.head(name).kind, classes=list(network.model.head(name).classes))
-        for name in network.model.targets
+        name: ExportedTarget(kind=of.kind, classes=list(of.classes), numbers=of.numbers)
+        for name, of in ((name, describe_head(network.model.head(name))) for name in network.model.targets)
     }
     outputs = [
         ExportedOutput(
@@ -165,13 +169,17 @@ def _describe(network: TrainedNetwork, engine: Engine, graph: str) -> ExportedMo
         format=ExportedModel.formats[-1],
         fusionkit=__version__,
         engine=engine,
-        graph=graph,
-        quantized=None,
-        compiled=None,
+        graph=GRAPH if engine == "onnx" else PROGRAM,
+        quantized=QUANTIZED if QUANTIZED in files else None,
+        compiled=MACHINE_CODE if MACHINE_CODE in files else None,
+        sha256=files,
+        networks=len(network.models),
+        fusion=network.fusion or type(network.model.fusion).__name__,
         main=network.branches[0],
         modalities=modalities,
         targets=targets,
         outputs=outputs,
+        inputs=network.describe_inputs(),
         preparation=None if network.preparation is None else dict(network.preparation),
         about=dict(network.about),
     )
@@ -190,7 +198,7 @@ def _write_card(
         format=ExportCard.formats[-1],
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         versions=versions,
-        weights_sha256=network.weights_sha256,
+        weights_sha256=list(network.weights_sha256),
         proofs=proofs,
         quantization=quantization,
         notes=notes or [],

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Sample = Mapping[str, Any]
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class InputError(ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,26 +10,26 @@ from torch import Tensor, nn
 from fusionkit.inference.branches import ENSEMBLE, ENSEMBLE_LOG, FUSED
 from fusionkit.inference.export.forms import Engine, Padded, find_form
 from fusionkit.inference.export.trained import TrainedNetwork
-from fusionkit.interfaces import LossHead
+from fusionkit.interfaces import LossHead, Transform
 from fusionkit.models.branch import Branch
+from fusionkit.models.network import FusionModel
 
 
 class BranchGraph(nn.Module):
     """One modality, from its raw elements to its features.
 
     Args:
-        name: The modality.
-        network: The network.
+        branch: Its branch.
+        transforms: Its transforms.
         engine: What runs the graph.
 
     Raises:
         ExportError: A transform, an encoder or the aggregator has no form.
     """
 
-    def __init__(self, name: str, network: TrainedNetwork, engine: Engine) -> None:
+    def __init__(self, branch: Branch, transforms: Sequence[Transform], engine: Engine) -> None:
         super().__init__()
-        branch = network.model.branch(name)
-        self.transforms = nn.ModuleList(find_form(each, engine) for each in network.transforms.get(name, ()))
+        self.transforms = nn.ModuleList(find_form(each, engine) for each in transforms)
         self.encoders = nn.ModuleList(find_form(each, engine) for each in branch.encoders)
         self.aggregator, self.norm = find_form(branch.aggregator, engine), branch.norm
 
@@ -41,34 +41,31 @@ class BranchGraph(nn.Module):
         return self.norm(self.aggregator(sequence.keep_one())), sequence
 
 
-class NetworkGraph(nn.Module):
-    """All modalities, the fusion, and what every trained branch says of every target.
-
-    Inputs are, by modality in order, elements ``(batch, time, *element)`` and lengths ``(batch,)``. Outputs are, in the
-    order of `outputs`, probabilities or numbers, and then, in the same order, predictions. What a branch says of a
-    sample without its modality is NaN.
+class MemberGraph(nn.Module):
+    """One network: all modalities, the fusion, and what every trained branch says of every target.
 
     Args:
-        network: The network.
+        network: What is exported.
+        model: The network.
         engine: What runs the graph.
 
     Raises:
         ExportError: A component has no form.
     """
 
-    def __init__(self, network: TrainedNetwork, engine: Engine) -> None:
+    def __init__(self, network: TrainedNetwork, model: FusionModel, engine: Engine) -> None:
         super().__init__()
-        self.network, model = network, network.model
-        self.modalities = model.modalities
-        self.branches = nn.ModuleList(BranchGraph(name, network, engine) for name in self.modalities)
+        self.network, self.modalities = network, model.modalities
+        self.branches = nn.ModuleList(
+            BranchGraph(model.branch(name), network.transforms.get(name, ()), engine) for name in self.modalities
+        )
         self.own = nn.ModuleList(model.branches[name] for name in self.modalities)
         self.placeholders = nn.ParameterList(model.placeholders[f"of_{name}"] for name in self.modalities)
         self.fusion = find_form(model.fusion, engine) if network.fused else None
         self.heads = model.heads
-        self.outputs = network.outputs
 
-    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
-        """Returns distributions, and then predictions."""
+    def forward(self, *arrays: Tensor) -> dict[tuple[str, str], Tensor]:
+        """Returns distributions by branch and target."""
         features, sequences, present = {}, {}, {}
         for place, (name, branch) in enumerate(zip(self.modalities, self.branches, strict=True)):
             values, lengths = arrays[2 * place], arrays[2 * place + 1]
@@ -88,7 +85,34 @@ class NetworkGraph(nn.Module):
                     said[name, target] = torch.where(present[name][:, None], spoken, torch.nan)
         if self.network.ensemble:
             said |= pool_answers(said, present, self.network)
-        chosen = [said[branch, target] for branch, target in self.outputs]
+        return said
+
+
+class NetworkGraph(nn.Module):
+    """The whole graph: what one network says, or the mean of what several say, and what is predicted by it.
+
+    Inputs are, by modality in order, elements ``(batch, time, *element)`` and lengths ``(batch,)``. Outputs are, in the
+    order of `outputs`, probabilities or numbers, and then, in the same order, predictions. What a branch says of a
+    sample without its modality is NaN.
+
+    Args:
+        network: What is exported.
+        engine: What runs the graph.
+
+    Raises:
+        ExportError: A component has no form.
+    """
+
+    def __init__(self, network: TrainedNetwork, engine: Engine) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(MemberGraph(network, model, engine) for model in network.models)
+        self.heads, self.outputs = network.model.heads, network.outputs
+
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
+        """Returns distributions, and then predictions."""
+        each = [member(*arrays) for member in self.members]
+        said = each[0] if len(each) == 1 else average_members(each)
+        chosen = [said[key] for key in self.outputs]
         predicted = [self._predict(target, said[branch, target]) for branch, target in self.outputs]
         return (*chosen, *predicted)
 
@@ -96,6 +120,11 @@ class NetworkGraph(nn.Module):
         head = self.heads[target]
         assert isinstance(head, LossHead)
         return head.predict(distribution)
+
+
+def average_members(each: Sequence[Mapping[tuple[str, str], Tensor]]) -> dict[tuple[str, str], Tensor]:
+    """Returns the mean of what several networks say, by branch and target."""
+    return {key: torch.stack([said[key] for said in each]).mean(dim=0) for key in each[0]}
 
 
 def pool_answers(

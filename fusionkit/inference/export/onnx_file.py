@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import warnings
@@ -17,12 +18,16 @@ from fusionkit.errors import ExportError
 from fusionkit.inference.export.tracing import name_arrays, refuse_what_fails, trace_network
 from fusionkit.inference.export.trained import TrainedNetwork
 from fusionkit.storage.files import write_file
+from fusionkit.storage.records.export import MODEL_FILE
 
 OPSET = 20
 """The version of ONNX's operators."""
 
 _EXACT = (".fourier", ".filters")
 """Weights of these names are no weights: powers of sound span more digits than 8 bits have."""
+
+_SILENT = 4
+"""The level of onnxruntime's own log at which nothing but its end is printed: what it raises says the same."""
 
 Array = NDArray[np.generic]
 
@@ -110,30 +115,49 @@ class OnnxSession:
     Args:
         file: The graph.
         threads: Threads of one computation; 0 for one per core.
+        sha256: The hash that the file must have; not checked where left out.
 
     Raises:
-        ExportError: onnxruntime cannot read it.
+        ExportError: It cannot be read, has another hash, or onnxruntime cannot run it.
     """
 
-    def __init__(self, file: Path, *, threads: int = 0) -> None:
+    def __init__(self, file: Path, *, threads: int = 0, sha256: str | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = threads, 3
+        options.intra_op_num_threads, options.log_severity_level = threads, _SILENT
         self.file, self.program = file, f"onnxruntime {onnxruntime.__version__}"
         try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+            # Bytes, not a path: they are those of the hash, and a graph in bytes can name no other file to read.
+            content = file.read_bytes()
+        except OSError as error:
+            raise ExportError(f"{file}: cannot be read ({error.strerror})") from None
+        if sha256 is not None and (found := hashlib.sha256(content).hexdigest()) != sha256:
+            message = f"has the hash {found[:12]}..., and {MODEL_FILE} is of {sha256[:12]}..."
+            raise ExportError(f"{file}: {message}; copy the folder again, or export the run again")
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise ExportError(f"{file.name}: onnxruntime cannot read it ({error})") from error
+            raise ExportError(f"{file}: onnxruntime cannot read it ({error})") from error
 
-    def __call__(self, arrays: Mapping[str, Array]) -> list[Array]:
-        """Runs it on padded arrays by name.
+    @property
+    def inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
+        """The inputs: by name their type, as ONNX calls it, and their shape, whose open axes are no numbers."""
+        return {each.name: (each.type, list(each.shape)) for each in self._session.get_inputs()}
+
+    @property
+    def outputs(self) -> dict[str, list[int | str | None]]:
+        """The outputs: by name their shape, whose open axes are no numbers."""
+        return {each.name: list(each.shape) for each in self._session.get_outputs()}
+
+    def __call__(self, arrays: Mapping[str, Array], names: Sequence[str] | None = None) -> list[Array]:
+        """Runs it on padded arrays by name, for all outputs in order or for those that are named.
 
         Raises:
             ExportError: onnxruntime fails.
         """
         try:
-            outputs: list[Array] = self._session.run(None, dict(arrays))
+            outputs: list[Array] = self._session.run(names, dict(arrays))
         except Exception as error:
             sizes = ", ".join(f"{name} {values.shape}" for name, values in arrays.items())
             raise ExportError(f"{self.file.name}: onnxruntime fails with {sizes} ({error})") from error

@@ -12,10 +12,11 @@ from torch import Tensor
 from fusionkit.errors import ExportError
 from fusionkit.inference.branches import FUSED
 from fusionkit.inference.export.fusionkit_runtime import pad_samples
-from fusionkit.inference.export.graph import pool_answers
+from fusionkit.inference.export.graph import average_members, pool_answers
 from fusionkit.inference.export.trained import TrainedNetwork
 from fusionkit.inference.export.trials import BATCH_SIZES, choose_lengths, draw_trials
 from fusionkit.interfaces import LossHead
+from fusionkit.models.network import FusionModel
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.records.export import Difference, Proof
 
@@ -88,18 +89,24 @@ def _refuse_differences(proof: Proof) -> None:
 
 
 def answer(network: TrainedNetwork, samples: Samples) -> dict[tuple[str, str], Tensor]:
-    """Returns what the network itself says of samples, by branch and target; NaN of a branch that says nothing."""
-    model = network.model
+    """Returns what the networks themselves say of samples, by branch and target; NaN of a branch that says nothing."""
+    packed = pack(network, samples)
     with torch.no_grad():
-        output = model(pack(network, samples), unimodal=bool(network.unimodal), fused=network.fused)
-        said = {(FUSED, target): model.head(target).distribution(of) for target, of in output.fused.items()}
-        for name in network.unimodal:
-            for target, of in output.unimodal[name].items():
-                distribution = model.head(target, name).distribution(of)
-                said[name, target] = distribution.masked_fill(~output.present[name][:, None], torch.nan)
-        if network.ensemble:
-            said |= pool_answers(said, output.present, network)
+        each = [_answer_by(network, model, packed) for model in network.models]
+        said = each[0] if len(each) == 1 else average_members(each)
     return {key: said[key] for key in network.outputs}
+
+
+def _answer_by(
+    network: TrainedNetwork, model: FusionModel, packed: Mapping[str, Jagged]
+) -> dict[tuple[str, str], Tensor]:
+    output = model(packed, unimodal=bool(network.unimodal), fused=network.fused)
+    said = {(FUSED, target): model.head(target).distribution(of) for target, of in output.fused.items()}
+    for name in network.unimodal:
+        for target, of in output.unimodal[name].items():
+            distribution = model.head(target, name).distribution(of)
+            said[name, target] = distribution.masked_fill(~output.present[name][:, None], torch.nan)
+    return said | pool_answers(said, output.present, network) if network.ensemble else said
 
 
 def pack(network: TrainedNetwork, samples: Samples) -> dict[str, Jagged]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from fusionkit.data.transforms.chain import build_transforms
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.inference.branches import trained_branches
 from fusionkit.inference.export.trained import TrainedNetwork
-from fusionkit.inference.trained import find_inputs, load_network
+from fusionkit.inference.trained import find_inputs, load_network, refuse_other_networks, refuse_untrained
 from fusionkit.interfaces import ModalityInfo
 from fusionkit.models.network import FusionModel
 from fusionkit.storage.records.inputs import Inputs
@@ -28,26 +29,39 @@ _EXAMPLES, _MOST_READ = 5, 48
 """Samples that an export is tried on, and so many are read to find one of every modality."""
 
 
-def open_network(run: RunFolder) -> TrainedNetwork:
-    """Opens the network of a finished run for an export, with its data where they are there.
+def open_network(runs: Sequence[RunFolder], main: str | None = None) -> TrainedNetwork:
+    """Opens the network of a finished run for an export, or those of several, with their data where they are there.
 
-    Without them it is tried on noise, and what weights of 8 bits cost on the test part is not measured.
+    Without them it is tried on noise, and what weights of 8 bits cost on the test part is not measured; nor is it where
+    several networks have test parts of their own.
+
+    Args:
+        runs: The runs, of one network but for fold and seed.
+        main: The branch that answers; the one that stands for a run when left out.
 
     Raises:
-        RunError: The run has not finished, or its weights are damaged or of another network.
+        RunError: A run has not finished, its weights are damaged or of another network, or the branch is not trained.
         DataError: A sample of the test part cannot be read.
     """
-    recipe, weights = run.recipe, run.sha256_of_weights()
+    refuse_other_networks(runs)
+    first, recipe = runs[0], runs[0].recipe
+    if main is not None:
+        refuse_untrained(first, main)
+    weights = [run.sha256_of_weights() for run in runs]
     try:
         assembly = assemble(recipe)
     except (DataError, RecipeError):
         assembly = None
-    about = {"run": run.path.name, "model": run.written_recipe["model"]}
-    if assembly is not None:
+    about = {"runs": [run.path.name for run in runs], "model": first.written_recipe["model"]}
+    if assembly is not None and len(runs) == 1:
         about["fold"] = assembly.split.name
-    return describe_network(
-        load_network(run, recipe), recipe, find_inputs(run), assembly=assembly, weights_sha256=weights, about=about
+    model, *others = [load_network(run, run.recipe) for run in runs]
+    network = describe_network(
+        model, recipe, find_inputs(first), assembly=assembly, weights_sha256=weights, about=about
     )
+    if any(run.recipe.data != recipe.data for run in runs):
+        network = replace(network, test_part=None)
+    return replace(network, others=tuple(others), main=main)
 
 
 def describe_network(
@@ -56,7 +70,7 @@ def describe_network(
     inputs: Inputs,
     *,
     assembly: Assembly | None = None,
-    weights_sha256: str | None = None,
+    weights_sha256: Sequence[str] = (),
     about: Mapping[str, Any] | None = None,
 ) -> TrainedNetwork:
     """Describes a trained network for an export.
@@ -66,7 +80,7 @@ def describe_network(
         recipe: Its recipe, with shapes and classes.
         inputs: What it is given.
         assembly: The recipe with its data; None where these are not there.
-        weights_sha256: The hash of the weights.
+        weights_sha256: The hashes of the weights.
         about: Where the network comes from.
 
     Raises:
@@ -87,6 +101,8 @@ def describe_network(
         transform_specs={
             name: [{"type": spec.type, **spec.options} for spec in specs[name].transforms] for name in names
         },
+        inputs=inputs,
+        fusion=recipe.model.fusion.type,
         weights_sha256=weights_sha256,
         about=about or {},
         **known,

@@ -46,7 +46,8 @@ def write_publication(predictor: Predictor, folder: Path) -> None:
             the predictor comes from no run.
     """
     if not predictor.runs:
-        raise RunError("these networks come from no run folder; load them with `fusionkit.load` to share them")
+        remedy = "load a run or an experiment with `fusionkit.load` to share it"
+        raise RunError(f"these networks come from no run folder; {remedy}")
     if os.path.exists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise RunError(f"{folder}: is not empty; take a new or empty folder")
     alone = len(predictor.runs) == 1

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fusionkit.interfaces import TargetKind
 from fusionkit.storage.records.document import Document, Part
+from fusionkit.storage.records.inputs import Inputs
+
+MODEL_FILE = "model.json"
+"""The file that makes a folder an exported network."""
+
+NO_RUN = "is an exported network; name the run that it was exported from"
+"""The end of a message where a run is wanted."""
+
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.]{0,99}$")]
+"""A file in the folder itself."""
+
+
+def is_export(folder: Path) -> bool:
+    """Says whether a folder is an exported network."""
+    return os.path.isfile(folder / MODEL_FILE)
 
 
 class ExportedModality(Part):
@@ -36,10 +53,18 @@ class ExportedTarget(Part):
     Args:
         kind: One class of several, any number of labels, or numbers.
         classes: Its classes or labels, in the order of probabilities; empty for numbers.
+        numbers: How many numbers a prediction holds; 0 of classes and labels.
     """
 
     kind: TargetKind
     classes: list[str] = Field([])
+    numbers: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> ExportedTarget:
+        if bool(self.classes) == (self.kind == "numbers") or bool(self.numbers) != (self.kind == "numbers"):
+            raise ValueError("a target has classes, labels or numbers, as its kind says")
+        return self
 
 
 class ExportedOutput(Part):
@@ -67,28 +92,54 @@ class ExportedModel(Document):
         graph: The file of the graph.
         quantized: The file of the graph with weights of 8 bits; None where there is none.
         compiled: The file of machine code; None where there is none.
+        sha256: By file, its hash.
+        networks: The number of networks in the graph, which answers by their mean.
+        fusion: The fusion, as recipes call it.
         main: The branch that stands for the network.
         modalities: By modality, in the order of the graph's inputs.
         targets: By target.
         outputs: The answers, in the order of the graph's outputs.
+        inputs: How samples stand in files and tables, as the run's ``inputs.json`` says it.
         preparation: How films and sounds are prepared before they are modalities; None where there are none.
         about: Where the network comes from.
     """
 
     title: ClassVar[str] = "a description of an exported network"
     remedy: ClassVar[str] = "export the run again with `fusionkit export`"
+    formats: ClassVar[tuple[int, ...]] = (2,)
 
     fusionkit: str
     engine: Literal["onnx", "torch"]
-    graph: str
-    quantized: str | None = None
-    compiled: str | None = None
+    graph: FileName
+    quantized: FileName | None = None
+    compiled: FileName | None = None
+    sha256: dict[FileName, str]
+    networks: int = Field(ge=1)
+    fusion: str
     main: str
     modalities: dict[str, ExportedModality] = Field(min_length=1)
     targets: dict[str, ExportedTarget] = Field(min_length=1)
     outputs: list[ExportedOutput] = Field(min_length=1)
+    inputs: Inputs
     preparation: dict[str, Any] | None = None
     about: dict[str, Any] = Field({})
+
+    @model_validator(mode="after")
+    def _fits_itself(self) -> ExportedModel:
+        described = {name: (of.shape, of.rate) for name, of in self.inputs.modalities.items()}
+        if described != {name: (of.shape, of.rate) for name, of in self.modalities.items()}:
+            raise ValueError("inputs: other modalities, shapes or rates than those of the graph")
+        branches = {each.branch for each in self.outputs}
+        wanted = {(branch, target) for branch in branches for target in self.targets}
+        stated = [(each.branch, each.target) for each in self.outputs]
+        if set(stated) != wanted or len(stated) != len(wanted):
+            raise ValueError("outputs: every branch answers to every target once")
+        if self.main not in branches:
+            raise ValueError(f"main: no output is of the branch {self.main!r}")
+        for name in filter(None, (self.graph, self.quantized, self.compiled)):
+            if name not in self.sha256:
+                raise ValueError(f"sha256: lacks {name}")
+        return self
 
 
 class Difference(Part):
@@ -179,7 +230,7 @@ class ExportCard(Document):
     Args:
         time: When it was exported.
         versions: Versions of the programs that took part.
-        weights_sha256: The hash of the run's weights; None where it is no run's.
+        weights_sha256: The hashes of the runs' weights, one for each network; none where they are no runs'.
         proofs: One for every file.
         quantization: What weights of 8 bits save and cost; None where there are none.
         notes: What a reader must know.
@@ -187,10 +238,11 @@ class ExportCard(Document):
 
     title: ClassVar[str] = "a card of an exported network"
     remedy: ClassVar[str] = "export the run again with `fusionkit export`"
+    formats: ClassVar[tuple[int, ...]] = (2,)
 
     time: str
     versions: dict[str, str]
-    weights_sha256: str | None = None
+    weights_sha256: list[str] = Field([])
     proofs: list[Proof] = Field(min_length=1)
     quantization: Quantization | None = None
     notes: list[str] = Field([])
