@@ -4,8 +4,7 @@ Usage: python benchmarks/differences.py benchmarks/results/differences.json [--o
 
 Four networks are trained for an epoch, evaluated, and asked in every way: `Predictor.predict`, the command
 `fusionkit predict`, a stream at its end, the exported graph by onnxruntime and by torch.export, HTTP and the WebSocket.
-Stated is the largest difference from what the evaluation stored, relative to the spread for numbers. Beside it stands
-the time of `fusionkit predict`'s loop over a table by that of the bare network on the same batches.
+Stated is the largest difference from what the evaluation stored, relative to the spread for numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,7 +34,6 @@ from fusionkit.inference.answers import Answer
 from fusionkit.inference.export import export_onnx, export_torch
 from fusionkit.inference.export.run import open_network
 from fusionkit.inference.predictor import Predictor
-from fusionkit.inference.scoring import score_batch
 from fusionkit.storage.environment import describe_environment
 from fusionkit.storage.files import as_json, write_file
 from fusionkit.storage.run_folder import RunFolder
@@ -263,24 +260,6 @@ def ask_command(run: Path, given: Path, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-def compare_speed(predictor: Predictor, table: Path, rounds: int = 5) -> list[float]:
-    """Returns, by round, the time of `predict` on a table by that of the network on the same batches."""
-    ratios = []
-    requests = predictor.request(table, workers=1)
-    batches = [batch.inputs for batch in predictor.request(table).read()]
-    for _ in range(rounds):
-        begin = time.perf_counter()
-        for _ in predictor.answer(requests):
-            pass
-        whole = time.perf_counter() - begin
-        begin = time.perf_counter()
-        with torch.inference_mode():
-            for inputs in batches:
-                score_batch(predictor.networks[0], predictor.branches, inputs)
-        ratios.append(whole / (time.perf_counter() - begin))
-    return ratios
-
-
 def measure(name: str, folder: Path) -> dict[str, Any]:
     """Measures one network."""
     from fusionkit.inference.export.fusionkit_runtime import Model
@@ -319,8 +298,7 @@ def measure(name: str, folder: Path) -> dict[str, Any]:
     proven = export_torch(open_network([run]), folder / "torch")
     differences["torch.export (its own proof, relative)"] = max(proof.largest for proof in proven.proofs)
     differences["ONNX (its own proof, relative)"] = max(proof.largest for proof in exported.proofs)
-    speed = None if table is None else compare_speed(predictor, table)
-    return {"samples": len(samples), "asked": len(few), "differences": differences, "predict_over_bare": speed}
+    return {"samples": len(samples), "asked": len(few), "differences": differences}
 
 
 def main() -> None:

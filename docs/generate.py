@@ -109,6 +109,7 @@ def _section(path: Path, generated: Path) -> str:
         "fuzz": _fuzz,
         "serving": _serving,
         "differences": _differences,
+        "prediction": _prediction,
     }
     return "\n".join(lines + kinds[results.get("kind", "experiment")](results, path.stem, generated)) + "\n"
 
@@ -219,6 +220,20 @@ def _serving(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     return [*lines, f"\nMemory grew by {growth} over {results['memory']['requests']:,} requests.\n"]
 
 
+def _prediction(results: dict[str, Any], name: str, generated: Path) -> list[str]:
+    """The time of `predict` beside that of the bare network, and of the command from its start."""
+    heads = ("network and samples", "samples", "bare, s", "`predict` / bare", "processors / bare", "command, s")
+    lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
+    for row, of in results["rows"].items():
+        ratios = [of[key] for key in ("predict_over_bare", "processors_over_bare")]
+        shown = [f"{each['median']:.2f} ({each['quartiles'][0]:.2f} to {each['quartiles'][1]:.2f})" for each in ratios]
+        seconds = [f"{of[key]['median']:.2f}" for key in ("bare_seconds", "command_seconds")]
+        lines.append(f"| {row} | {of['samples']} | {seconds[0]} | {' | '.join(shown)} | {seconds[1]} |")
+    alone, load = results["import_torch_seconds"]["median"], results["load_average"]
+    said = f"Medians and quartiles on {results['processors']} processors; load {load[0]:.1f} to {load[1]:.1f}."
+    return [*lines, f"\n{said} `import torch` alone takes {alone:.2f} s of the command.\n"]
+
+
 def _differences(results: dict[str, Any], name: str, generated: Path) -> list[str]:
     """The largest difference of every way to use a network from its evaluation."""
     networks = results["networks"]
@@ -227,11 +242,6 @@ def _differences(results: dict[str, Any], name: str, generated: Path) -> list[st
     for way in ways:
         found = [of["differences"].get(way) for of in networks.values()]
         lines.append(f"| {way} | {' | '.join('-' if each is None else f'{each:.0e}' for each in found)} |")
-    for network, of in networks.items():
-        if of["predict_over_bare"]:
-            low, high = min(of["predict_over_bare"]), max(of["predict_over_bare"])
-            took = f"takes {low:.1f} to {high:.1f} times the bare network, the start of the process that reads included"
-            lines.append(f"\n{network}: `predict` on a table of {of['samples']} samples {took}.")
     return [*lines, ""]
 
 

@@ -24,6 +24,7 @@ def figures_of_pages(results: Path) -> dict[str, str]:
         **_of_scaling(_read(results / "target_scaling.json")["variants"]),
         **_of_fuzz(_read(results / "fuzz.json")),
         **_of_export(_read(results / "export.json")),
+        **_of_serving(_read(results / "serving.json")),
         **_of_speed(_read(results / "speed_cpu.json")["rows"]),
     }
 
@@ -82,6 +83,17 @@ def _of_fuzz(results: Mapping[str, Any]) -> dict[str, str]:
         "fuzz_kinds": str(len(results["tests"])),
         "fuzz_refused": f"{results['refused']:,}",
         "fuzz_longest": f"{results['longest']:.1f}",
+    }
+
+
+def _of_serving(results: Mapping[str, Any]) -> dict[str, str]:
+    throughput, memory = results["throughput"], results["memory"]
+    return {
+        **{f"serving_{clients}": f"{of['ratio']:.2f}" for clients, of in throughput["clients"].items()},
+        "serving_ms": f"{throughput['processor_ms_of_one_sample']:.1f}",
+        "serving_load": f"{results['load_average']:.1f}",
+        "serving_growth": f"{100 * (memory['growth'] - 1):.2f}",
+        "serving_requests": f"{memory['requests']:,}",
     }
 
 

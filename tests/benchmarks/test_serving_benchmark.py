@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+
+from repository_scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 RESULTS = json.loads((ROOT / "benchmarks" / "results" / "serving.json").read_text(encoding="utf-8"))
 
 
 def test_the_page_on_serving_says_what_was_measured() -> None:
-    text = " ".join((ROOT / "docs" / "how_to" / "serve.md").read_text(encoding="utf-8").split())
+    figures = load_script("docs/sentences").figures_of_pages(ROOT / "benchmarks" / "results")
+    page = (ROOT / "docs" / "how_to" / "serve.md").read_text(encoding="utf-8")
+    text = " ".join(re.sub(r"\{\{ (\w+) \}\}", lambda name: figures[name[1]], page).split())
     throughput, memory = RESULTS["throughput"], RESULTS["memory"]
     ratios = {clients: f"{of['ratio']:.2f}" for clients, of in throughput["clients"].items()}
 
