@@ -104,7 +104,7 @@ def join_uploads(uploads: Sequence[Upload], inputs: Inputs) -> Recording:
         else:
             taken = take_sample({upload.name: upload.path}, inputs, "")[0]
         if taken.wrong:
-            raise DataError([Problem("body", taken.wrong)])
+            raise DataError([Problem(taken.place, taken.wrong)])
         joined = _join(joined, taken)
     return joined
 

@@ -19,7 +19,14 @@ from fusionkit.serving.counters import Counters
 from fusionkit.serving.engine import Engine
 from fusionkit.serving.http.access import check_token
 from fusionkit.serving.http.refusals import Refusal, encode
-from fusionkit.serving.messages import decode_elements, read_number, read_object, split_message
+from fusionkit.serving.messages import (
+    decode_elements,
+    read_flag,
+    read_number,
+    read_object,
+    refuse_unknown_options,
+    split_message,
+)
 from fusionkit.serving.settings import Settings
 
 Result = TypeVar("Result")
@@ -152,6 +159,7 @@ class Conversation:
             check_token(self._settings.token, token.encode() if isinstance(token, str) else None)
             if "level" in given:
                 raise Refusal(422, NO_LEVEL_OVER_TIME)
+            refuse_unknown_options(given, ("token", "window", "every", "rates", "branches", "without"))
             window, every = given.get("window", self._settings.window), given.get("every", Options.every)
             rates = given.get("rates", {})
             if not isinstance(rates, dict) or not set(rates) <= set(self._predictor.modalities):
@@ -161,7 +169,7 @@ class Conversation:
             return Options(
                 read_number("window", window, LEAST_EVERY, MOST_WINDOW),
                 read_number("every", every, LEAST_EVERY, MOST_WINDOW),
-                given.get("branches") is True,
+                read_flag(given, "branches"),
                 self._read_hidden(given.get("without", [])),
             )
         except DataError as error:
@@ -169,13 +177,15 @@ class Conversation:
 
     async def _obey(self, command: Mapping[str, Any]) -> bool:
         """Does what a text message says; false where it ends the conversation."""
+        refuse_unknown_options(command, ("without", "reset", "predict", "finish"))
+        reset, predict, finish = (read_flag(command, name) for name in ("reset", "predict", "finish"))
         if "without" in command:
             self._options.without = self._read_hidden(command["without"])
-        if command.get("reset") is True:
+        if reset:
             self._stream, self._answered_at = None, -math.inf
-        if command.get("predict") is True or command.get("finish") is True:
+        if predict or finish:
             await self._answer()
-        if command.get("finish") is True:
+        if finish:
             await self._end(1000, "")
             return False
         return True
@@ -188,6 +198,7 @@ class Conversation:
 
     async def _take(self, message: bytes) -> None:
         described, payload = split_message(message)
+        refuse_unknown_options(described, ("modality", "at", "rate", "dtype", "shape"))
         modality = described.get("modality")
         if modality not in self._predictor.modalities:
             known = ", ".join(self._predictor.modalities)

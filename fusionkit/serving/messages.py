@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pydantic_core import from_json
 
 from fusionkit.data.readers.images import decode_upright, open_image
-from fusionkit.errors import DataError, Problem
+from fusionkit.errors import DataError, Problem, suggest_names
 
 _MOST_HEADER = 4096
 _MOST_TEXT = 1 << 16
 """Bytes of the line before a payload, and of a message that is all JSON."""
+
+_MOST_UNKNOWN = 5
+"""Unknown keys that are told."""
 
 _NUMBERS = {"uint8": np.uint8, "int16": np.int16, "int32": np.int32, "float32": np.float32, "float64": np.float64}
 
@@ -84,3 +87,26 @@ def read_number(name: str, given: Any, least: float, most: float) -> float:
     if not isinstance(given, (int, float)) or isinstance(given, bool) or not least <= given <= most:
         raise DataError([Problem(name, f"{str(given)[:64]}", f"a number from {least:g} to {most:g}")])
     return float(given)
+
+
+def read_flag(given: Mapping[str, Any], name: str) -> bool:
+    """Reads an option that is true or false; false where it is not given.
+
+    Raises:
+        DataError: It is something else.
+    """
+    value = given.get(name, False)
+    if not isinstance(value, bool):
+        raise DataError([Problem(name, f"{str(value)[:64]}", "true or false")])
+    return value
+
+
+def refuse_unknown_options(given: Mapping[str, Any], known: Sequence[str]) -> None:
+    """Refuses a message with a key that none of its kind has, such as a misspelt one.
+
+    Raises:
+        DataError: Every such key, with the nearest known one.
+    """
+    unknown = [key for key in given if key not in known]
+    if unknown:
+        raise DataError([Problem(key[:64], "no option", suggest_names(key, known)) for key in unknown[:_MOST_UNKNOWN]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -22,8 +22,8 @@ from fusionkit.serving.bodies import join_uploads, read_samples
 from fusionkit.serving.counters import Counters
 from fusionkit.serving.endpoints import PREDICT, TIMELINE, Options, read_options, read_seconds, refuse_unknown_keys
 from fusionkit.serving.engine import Engine
-from fusionkit.serving.http.refusals import Refusal, encode, hide_folder, refuse_for
-from fusionkit.serving.http.uploads import make_private_folder, receive_uploads
+from fusionkit.serving.http.refusals import Refusal, encode, refuse_for, show_names
+from fusionkit.serving.http.uploads import list_shown_names, make_private_folder, receive_uploads
 from fusionkit.serving.intake import Intake
 from fusionkit.serving.settings import Settings
 
@@ -80,14 +80,14 @@ class Service:
             refuse_unknown_keys(request, PREDICT)
             options = read_options(request, self._predictor.modalities)
             self._require_level(options)
-            async with self._take(request) as (recordings, alone, folder):
+            async with self._take(request) as (recordings, alone, names):
                 samples = await self._prepare(recordings, options.without)
                 hand_in()
                 with self._hold(samples):
                     answers = await self._within(self._answer(samples, options))
         finally:
             hand_in()
-        plain = [_describe(answer, folder) for answer in answers]
+        plain = [_describe(answer, names) for answer in answers]
         if alone and answers[0].failure:
             raise Refusal(422, plain[0]["failure"])
         return respond(encode(plain[0] if alone else {"answers": plain}))
@@ -97,7 +97,7 @@ class Service:
         refuse_unknown_keys(request, TIMELINE)
         options = read_options(request, self._predictor.modalities)
         seconds = read_seconds(request, self._settings)
-        async with self._take(request) as (recordings, alone, folder):
+        async with self._take(request) as (recordings, alone, names):
             if not alone:
                 raise Refusal(422, "a timeline is of one sample; send an object, not a list")
 
@@ -115,14 +115,14 @@ class Service:
                     "every": timeline.every,
                     "window": timeline.window,
                     "spans": timeline.spans,
-                    "notes": [hide_folder(note, folder) for note in timeline.notes],
+                    "notes": [show_names(note, names) for note in timeline.notes],
                     "instants": [{**each.plain(), **_describe_box(timeline, each.time)} for each in timeline],
                 }
 
             try:
                 said = await self._within(self._decode(compute))
             except FusionKitError as error:
-                raise refuse_for(error, folder) from error
+                raise refuse_for(error, names) from error
         return respond(await self.run_aside(lambda: encode(said)))
 
     async def run_aside(self, function: Callable[[], Result]) -> Result:
@@ -133,20 +133,21 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, function)
 
     @asynccontextmanager
-    async def _take(self, request: Request) -> AsyncIterator[tuple[list[Recording], bool, str]]:
-        """Takes the body of a request: its samples, whether it is one, and the folder of its files."""
+    async def _take(self, request: Request) -> AsyncIterator[tuple[list[Recording], bool, Mapping[str, str]]]:
+        """Takes the body of a request: its samples, whether it is one, and the names of its files, see `show_names`."""
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "multipart/form-data":
             with make_private_folder(self._folder) as folder:
                 stated = request.headers["content-type"].encode("latin-1")
                 uploads = await receive_uploads(stated, request.stream(), folder)
+                names = list_shown_names(uploads, folder)
                 with self._slot():
                     try:
                         joining = self._decode(lambda: join_uploads(uploads, self._predictor.inputs))
                         recording = await self._within(joining)
                     except FusionKitError as error:
-                        raise refuse_for(error, str(folder)) from error
-                    yield [recording], True, str(folder)
+                        raise refuse_for(error, names) from error
+                    yield [recording], True, names
         elif kind in ("application/json", ""):
             body = await self._read(request)
             with self._slot():
@@ -156,7 +157,7 @@ class Service:
                 else:
                     reading = self._decode(lambda: read_samples(body, inputs, most))
                     recordings, alone = await self._within(reading)
-                yield recordings, alone, ""
+                yield recordings, alone, {}
         else:
             raise Refusal(415, "send application/json, or files as multipart/form-data", closes=True)
 
@@ -243,9 +244,9 @@ def _describe_box(timeline: Timeline, seconds: float) -> dict[str, Any]:
     return {"box": timeline.faces.find_box(seconds)}
 
 
-def _describe(answer: Answer, folder: str) -> dict[str, Any]:
-    """Describes an answer as plain data, without the folder of its files."""
+def _describe(answer: Answer, names: Mapping[str, str]) -> dict[str, Any]:
+    """Describes an answer as plain data, with the names that the client gave its files."""
     plain = answer.plain()
-    plain["failure"] = hide_folder(answer.failure, folder)
-    plain["notes"] = [hide_folder(note, folder) for note in answer.notes]
+    plain["failure"] = show_names(answer.failure, names)
+    plain["notes"] = [show_names(note, names) for note in answer.notes]
     return plain

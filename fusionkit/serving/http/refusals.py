@@ -48,26 +48,32 @@ def encode(value: object) -> bytes:
     return to_json(value, inf_nan_mode="null")
 
 
-def refuse_for(error: FusionKitError, folder: str = "") -> Refusal:
-    """Makes the refusal of an error that the client caused, without the folder of its upload.
+def refuse_for(error: FusionKitError, names: Mapping[str, str] | None = None) -> Refusal:
+    """Makes the refusal of an error that the client caused, in which its files have the names that it gave them.
 
     Args:
         error: The error.
-        folder: The folder.
+        names: See `show_names`.
     """
     problems: Iterable[Problem] = getattr(error, "problems", ()) or (Problem("", str(error)),)
     text = "; ".join(" ".join(str(problem).split()) for problem in problems)
-    return Refusal(422, hide_folder(text, folder))
+    return Refusal(422, show_names(text, names or {}))
 
 
-def hide_folder(text: str, folder: str) -> str:
-    """Hides a folder of the server in a text for its clients.
+def show_names(text: str, names: Mapping[str, str]) -> str:
+    """Shows the files of a client in a text by the names that it gave them.
+
+    Args:
+        text: The text.
+        names: By what stands for a file on this machine, its name in the text; the longest first.
 
     Example:
-        >>> hide_folder("/tmp/x/sound.wav: is empty", "/tmp/x")
-        'sound.wav: is empty'
+        >>> show_names("/tmp/x/6f.wav: is empty", {"/tmp/x/6f.wav": "clip.wav"})
+        'clip.wav: is empty'
     """
-    return text.replace(f"{folder}/", "") if folder else text
+    for own, shown in names.items():
+        text = text.replace(own, shown)
+    return text
 
 
 def find_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:

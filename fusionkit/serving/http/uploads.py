@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,8 @@ from fusionkit.serving.http.refusals import Refusal
 
 _MOST_FILES = 16
 _MOST_HEAD = 4096
-"""Files of one request, and bytes of the head of each."""
+_LONGEST_NAME = 80
+"""Files of one request, bytes of the head of each, and letters of its name that are shown."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,18 @@ class Upload:
     Args:
         name: What it is for: a modality, ``film``, ``sound``, or ``file`` for what it can be.
         path: Where it lies; of its name the client chose the ending alone.
+        shown: The name that the client gave it, for messages; nothing of that name is opened.
     """
 
     name: str
     path: Path
+    shown: str
+
+
+def list_shown_names(uploads: Sequence[Upload], folder: Path) -> dict[str, str]:
+    """Lists what stands for the files of a request on this machine, and their names in messages, see `show_names`."""
+    whole = {str(each.path): each.shown for each in uploads}
+    return {**whole, **{each.path.name: each.shown for each in uploads}, f"{folder}/": ""}
 
 
 @contextmanager
@@ -138,8 +148,8 @@ class _Receiver:
         if suffix not in SUFFIXES:
             known = ", ".join(sorted(SUFFIXES))
             raise Refusal(415, f"files that end in {suffix[:16]!r} are not read; known: {known}", closes=True)
-        path = self._folder / f"{len(self.uploads)}{suffix}"
-        self.uploads.append(Upload(name, path))
+        path = self._folder / f"{secrets.token_hex(8)}{suffix}"  # a name that no message holds by chance
+        self.uploads.append(Upload(name, path, _clean(stated)))
         self._file = path.open("xb")
 
     def _write(self, data: bytes, start: int, end: int) -> None:
@@ -148,3 +158,14 @@ class _Receiver:
 
     def _end(self) -> None:
         self.is_whole = True
+
+
+def _clean(name: str) -> str:
+    """Cleans the last name of a path that a client states: letters that can be printed, and not too many.
+
+    Example:
+        >>> _clean("../../etc/clip.npy")
+        'clip.npy'
+    """
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter for letter in last if letter.isprintable())[-_LONGEST_NAME:]
