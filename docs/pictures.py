@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,9 @@ from fusionkit.config.shipped_recipes import find_recipe
 from fusionkit.rendering.films import FilmSettings
 from fusionkit.rendering.sheet import draw_contact_sheet
 from fusionkit.report.figures.folds import draw_folds
+from fusionkit.report.figures.reliability import draw_reliability
 from fusionkit.report.figures.style import COLOURS, INK, canvas, save_figure
+from fusionkit.storage.records.calibration import Curves
 from fusionkit.storage.records.document import load_document
 from fusionkit.storage.records.results import Results
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "rendered_films.json"
+CALIBRATED = ROOT / "benchmarks" / "results" / "calibration.json"
 COLOURS_OF_MODALITIES = COLOURS[:3]
 FUSED = "#5F5F5F"
 WIDTH, HEIGHT, STEP = 1.5, 0.62, 1.9
@@ -107,6 +111,11 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], col
     axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=colour, linewidth=1.1))
 
 
+def load_curves(case: str) -> Curves:
+    """The curves of a case of `benchmarks/calibration.py`, over all of its runs."""
+    return Curves.model_validate(json.loads(CALIBRATED.read_text(encoding="utf-8"))["cases"][case]["curves"])
+
+
 def main(folder: Path) -> list[Path]:
     """Writes all pictures and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +127,7 @@ def main(folder: Path) -> list[Path]:
         sheet,
         save_figure(draw_network(films.model, title), folder / "network.png"),
         save_figure(draw_folds(load_document(Results, RESULTS)), folder / "folds.png"),
+        save_figure(draw_reliability({"emotion": load_curves("action_units")}), folder / "reliability.png"),
         save_house(folder / "house.svg"),
         write_table(ROOT / "CONTRIBUTING.md"),
     ]
