@@ -34,6 +34,20 @@ def test_every_sample_has_a_name_of_its_own_whatever_names_are_stated(predictor:
     assert [row.id for row in recordings.rows] == ["a", "a (2)", "a (3)"]
 
 
+def test_one_sample_is_named_after_its_files_where_it_has_nothing_else(predictor: Predictor, tmp_path: Path) -> None:
+    walk, said = tmp_path / "walk.npy", tmp_path / "said.npy"
+    np.save(walk, np.zeros((2, 3)))
+    np.save(said, np.zeros(900))
+
+    def name(**given: object) -> list[str]:
+        return [each.id for each in find_recordings(given, predictor.inputs)]
+
+    assert name(motion=walk, voice=None) == ["walk"]
+    assert name(motion=str(walk), voice=said) == ["walk+said"]
+    assert name(motion=np.zeros((2, 3)), voice=said) == ["0"]
+    assert name() == ["0"]
+
+
 class _Frame:
     """A table in memory, as polars has one."""
 

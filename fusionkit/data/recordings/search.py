@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def find_recordings(given: object, inputs: Inputs, *, root: str | os.PathLike[st
     if isinstance(given, (str, os.PathLike)):
         return _find_at(expand_path(given), inputs, root)
     if isinstance(given, Mapping):
-        return take_sample(given, inputs, "")
+        taken, name = take_sample(given, inputs, ""), _name_files(given)
+        return [replace(each, id=name) for each in taken] if name else taken
     if (frame := _read_frame(given)) is not None:
         records, ids = frame
         return list_records(records, inputs, expand_path(root) if root is not None else Path(), ids)
@@ -47,6 +49,14 @@ def is_one_sample(given: object) -> bool:
         path = Path(given)
         return path.suffix.lower() not in TABLE_SUFFIXES and not os.path.isdir(path)
     return isinstance(given, Mapping)
+
+
+def _name_files(given: Mapping[str, Any]) -> str:
+    """Names a sample after its files, such as ``walk`` or ``walk+turn``; empty where it has other values as well."""
+    stated = [value for value in given.values() if value is not None]
+    if not all(isinstance(value, (str, os.PathLike)) for value in stated):
+        return ""
+    return "+".join(dict.fromkeys(Path(value).stem for value in stated))
 
 
 def _take_one(given: object, inputs: Inputs, place: str) -> list[Recording]:
