@@ -135,7 +135,9 @@ def test_the_script_of_the_pictures_draws_every_picture(tmp_path: Path, monkeypa
 
     written = pictures.main(tmp_path / "pictures")
 
-    assert [path.name for path in written] == ["faces.png", "network.png", "folds.png", "house.svg", page.name]
+    assert [path.name for path in written] == [
+        *("faces.png", "network.png", "folds.png", "reliability.png", "house.svg", page.name)
+    ]
     assert all(path.is_relative_to(tmp_path) and path.stat().st_size > 0 for path in written)
     text = page.read_text(encoding="utf-8")
     assert text == f"before\n{house.BEGINS}\n{house.table_of_rooms()}{house.ENDS}\nafter\n"
