@@ -1,6 +1,6 @@
 """The time of `predict` beside that of the bare network on the same batches, as a result file.
 
-Usage: python benchmarks/predict.py --out benchmarks/results/predict.json [--rounds 9] [--only NAME ...]
+Usage: python benchmarks/predict.py --out benchmarks/results/predict.json [--rounds 9] [--commands 5] [--only NAME ...]
 
 Every round lets the network alone score batches that lie in memory, then lets `predict` find, read, prepare and answer
 the same samples and write their answers to a file, then the network alone again. The figure of a round is the second
@@ -149,7 +149,7 @@ def describe(values: Sequence[float]) -> dict[str, Any]:
     return {"median": median, "quartiles": [low, high], "rounds": list(values)}
 
 
-def measure_row(predictor: fusionkit.Predictor, run: Path, given: Path, rounds: int) -> dict[str, Any]:
+def measure_row(predictor: fusionkit.Predictor, run: Path, given: Path, rounds: int, commands: int) -> dict[str, Any]:
     """Measures `predict` on what is given beside the network alone."""
     batches = [batch.inputs for batch in predictor.request(given).read()]
     out = given.parent / "answers.csv"
@@ -179,14 +179,14 @@ def measure_row(predictor: fusionkit.Predictor, run: Path, given: Path, rounds: 
         alone.append((before[0] + after[0]) / 2)
         noise.append(before[0] / after[0])
     command = [sys.executable, "-m", "fusionkit", "predict", str(run), str(given), "--out", str(out), "--overwrite"]
-    commands = [time_process([*command, "--json", "--device", "cpu"]) for _ in range(COMMANDS)]
+    started = [time_process([*command, "--json", "--device", "cpu"]) for _ in range(commands)]
     return {
         "samples": sum(len(next(iter(inputs.values()))) for inputs in batches),
         "bare_seconds": describe(alone),
         "predict_over_bare": describe(wall),
         "processors_over_bare": describe(used),
         "noise": describe(noise),
-        "command_seconds": describe(commands),
+        "command_seconds": describe(started),
     }
 
 
@@ -200,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--commands", type=int, default=COMMANDS)
     parser.add_argument("--only", nargs="*", choices=list(NETWORKS), default=list(NETWORKS))
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -211,9 +212,9 @@ def main() -> None:
             run, tables = NETWORKS[name](Path(folder))
             predictor = fusionkit.load(run.path, device="cpu")
             for row, given in tables.items():
-                rows[row] = measure_row(predictor, run.path, given, asked.rounds)
+                rows[row] = measure_row(predictor, run.path, given, asked.rounds, asked.commands)
                 print(row, {key: of["median"] for key, of in rows[row].items() if key != "samples"}, flush=True)
-    torch_alone = [time_process([sys.executable, "-c", "import torch"]) for _ in range(COMMANDS)]
+    torch_alone = [time_process([sys.executable, "-c", "import torch"]) for _ in range(asked.commands)]
     result = {
         "kind": "prediction",
         **environment,
