@@ -20,6 +20,7 @@ from fusionkit.config.model_completion import complete_model
 from fusionkit.config.recipe import check_document
 from fusionkit.config.schema import ModelSpec
 from fusionkit.data.loading.samples import encode_targets
+from fusionkit.data.readers.tables import read_table
 from fusionkit.errors import DataError, RecipeError
 from fusionkit.interfaces import Dataset
 from fusionkit.interfaces.written_numbers import WrittenNumber, class_names, is_number, is_whole
@@ -375,3 +376,24 @@ def test_empty_cells_of_numbers_are_filled_and_marked_where_the_recipe_says_with
     ):
         with pytest.raises(DataError, match=said):
             DATASETS.build("manifest", path=str(tmp_path / "t.csv"), modalities={"n": wrong})
+
+
+def test_dates_of_parquet_are_texts_as_in_csv_and_what_no_cell_can_be_is_told_once(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    import datetime
+
+    from pyarrow import parquet
+
+    days = [datetime.date(2024, 1, day) for day in (1, 2, 3)]
+    moments = [datetime.datetime(2024, 1, 1, hour) for hour in (1, 2, 3)]
+    parquet.write_table(pyarrow.table({"day": days, "moment": moments}), tmp_path / "t.parquet")
+    rows = [row.cells for row in read_table(tmp_path / "t.parquet").rows]
+    assert rows[0] == {"day": "2024-01-01", "moment": "2024-01-01 01:00:00"}
+
+    parquet.write_table(pyarrow.table({"x": [[1.0]] * 3, "y": [b"\xff"] * 3}), tmp_path / "wrong.parquet")
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path / "wrong.parquet")
+    assert [(each.place, each.message) for each in caught.value.problems] == [
+        ("wrong.parquet, row 1", "column 'x' holds list"),
+        ("wrong.parquet, row 1", "column 'y' holds bytes"),
+    ]

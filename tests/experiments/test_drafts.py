@@ -189,6 +189,16 @@ def test_empty_cells_are_filled_and_marked_only_where_a_vector_is_incomplete(tmp
     assert options["missing"][-1] == "?"
 
 
+def test_a_column_of_numbers_that_one_word_keeps_out_is_told_with_the_word(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [[*row, "low", WORDS[number % 3]] for number, row in enumerate(numbers(12, 2))]
+    rows[5][0], rows[6][2] = "12 kg", "high"
+
+    said = said_of(draft(write(tmp_path, ["weight", "x", "level", "label"], rows)))
+
+    assert "weight (holds numbers and words such as '12 kg'; mend or empty these cells to use it)" in said
+    assert "level (holds words; write numbers to use it)" in said
+
+
 def test_files_are_modalities_with_encoders_of_their_kind_and_gaps_are_told(tmp_path: Path) -> None:
     generator, rows = np.random.default_rng(0), []
     for number in range(12):

@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -245,16 +246,21 @@ def _read_row(place: str, record: Mapping[str, Any], problems: list[Problem]) ->
         if value is None or (isinstance(value, float) and math.isnan(value)) or value == "":
             continue
         if not isinstance(value, (str, int, float, bool)):
-            problems.append(Problem(place, f"column {name!r} holds {type(value).__name__}", "a text or a number"))
+            message = f"column {name!r} holds {type(value).__name__}"
+            if not any(each.message == message for each in problems):  # once, and not for every row
+                remedy = "a text or a number; or leave the column out of the table"
+                problems.append(Problem(place, message, remedy))
             continue
         cells[name] = value
     return TableRow(place, cells)
 
 
 def _read_cell(value: Any) -> Any:
-    """Strips spaces around a text, and reads a decimal number as a whole one or a float."""
+    """Strips spaces around a text, reads a decimal number as a whole one or a float, and a date as a text."""
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else float(value)
+    if isinstance(value, (date, time)):
+        return str(value)  # as a table of texts has it
     return value.strip() if isinstance(value, str) else value
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from fusionkit.data.readers.tables import read_float
 from fusionkit.errors import shorten
 from fusionkit.experiments.drafts.columns import Column
 from fusionkit.experiments.drafts.dataset import Films
@@ -63,12 +64,11 @@ def say_left_out(columns: Sequence[Column], apart: Mapping[str, str], used: Coll
             for column in columns
             if column.name not in {*apart, *used} and column.is_constant and column.kind != "empty"
         ],
-        "holds words; write numbers to use it": [
-            column.name
-            for column in columns
-            if column.name not in {*apart, *used} and column.kind == "words" and not column.is_constant
-        ],
     }
+    words = [column for column in columns if column.kind == "words" and column.name not in {*apart, *used}]
+    for column in words:
+        if not column.is_constant:
+            kinds.setdefault(_say_words(column), []).append(column.name)
     reasons |= {why: names for why, names in kinds.items() if names}
     return [f"Not among the inputs: {_list(names)} ({why})." for why, names in reasons.items()]
 
@@ -93,6 +93,14 @@ def _say_input(given: Input, rows: int) -> str:
             f"column {given.name}_rate, or as {{column: {column}, rate: 50}} in the recipe."
         )
     return f"Modality {given.name}: {contents.kind}s of column {column}, {what}.{own}{lacking}"
+
+
+def _say_words(column: Column) -> str:
+    """Says what a column of words holds; of one that is numbers but for some cells, what those hold."""
+    words = [str(cell) for cell in column.stated if read_float(cell) is None]
+    if len(words) > len(column.stated) / 2:
+        return "holds words; write numbers to use it"
+    return f"holds numbers and words such as {shorten(words[0], _LONGEST)!r}; mend or empty these cells to use it"
 
 
 def _list(names: Sequence[str]) -> str:
