@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,8 +22,6 @@ from fusionkit.serving.page import POLICY, REFERENCE_POLICY, make_reference, rea
 from fusionkit.serving.service import Service, respond
 from fusionkit.serving.settings import Settings, limit_readers
 from fusionkit.version import __version__
-
-_log = logging.getLogger("fusionkit.serving")
 
 
 def make_application(predictor: Predictor, settings: Settings, counters: Counters, where: Path | None = None) -> Guard:

@@ -53,11 +53,6 @@ class Counters:
         """Counts an answer of a stream."""
         self._stream_answers += 1
 
-    @property
-    def mean_batch(self) -> float:
-        """Samples of a batch, on average; 0 before the first."""
-        return self._samples / self._batches if self._batches else 0.0
-
     def write(self) -> str:
         """Writes all of it in the text format of Prometheus."""
         with self._lock:

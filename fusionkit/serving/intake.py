@@ -17,7 +17,7 @@ from fusionkit.data.readers.decoder import Film
 from fusionkit.data.readers.media import SOUND_SUFFIXES
 from fusionkit.data.readers.sound.audio import read_stated_header
 from fusionkit.data.recordings import Recording, Recordings
-from fusionkit.errors import DataError, Problem
+from fusionkit.errors import DataError
 from fusionkit.inference.predictor import Predictor
 from fusionkit.serving.http.refusals import Refusal
 
@@ -109,13 +109,3 @@ def read_stated_seconds(file: Path) -> float:
         return header.frames / header.rate
     with Film(file) as film:
         return film.stated_seconds
-
-
-def refuse_empty(recordings: list[Recording]) -> None:
-    """Refuses a request without a sample.
-
-    Raises:
-        DataError: There is none.
-    """
-    if not recordings:
-        raise DataError([Problem("inputs", "hold no sample")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from pydantic_core import to_json
 
@@ -80,8 +80,3 @@ def find_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | 
     """Finds a header of a request; None where it has none, or several, of which each reader may believe another."""
     found = [value for key, value in headers if key.lower() == name]
     return found[0] if len(found) == 1 else None
-
-
-def describe_status(statuses: Mapping[int, str]) -> dict[int | str, dict[str, object]]:
-    """Describes the statuses of an endpoint for its documentation."""
-    return {status: {"description": text} for status, text in statuses.items()}
