@@ -15,6 +15,7 @@ from fusionkit.cli.terminal.output import (
     print_json,
     print_paragraph,
     print_table,
+    write_examples,
 )
 
 if TYPE_CHECKING:
@@ -22,14 +23,23 @@ if TYPE_CHECKING:
     from fusionkit.storage.records.document import Figure
 
 
+EXAMPLES = write_examples(
+    "evaluate runs/first",
+    "evaluate runs/first --data labelled.csv --group person",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(say_when_stopped(goes_on=False)(evaluate))
+    app.command(epilog=EXAMPLES)(say_when_stopped(goes_on=False)(evaluate))
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     *,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --data, the card; metrics.TABLE.json if not.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", metavar="TABLE", help="A new labelled table, in place of the test part.")
     ] = None,
@@ -37,10 +47,10 @@ def evaluate(
         str | None, typer.Option("--group", metavar="COLUMN", help="With --data, its groups; the training's if not.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="With --data, where its relative paths start; its own folder if not.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="With --data, the card; metrics.TABLE.json if not.")
+        Path | None,
+        typer.Option(
+            "--root", metavar="FOLDER", help="With --data, where its relative paths start; its own folder if not."
+        ),
     ] = None,
     plugins: TrustOption = None,
     device: DeviceOption = None,

@@ -8,12 +8,24 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import JsonOption, open_console, print_json, print_paragraph
+from fusionkit.cli.terminal.output import (
+    JsonOption,
+    OverwriteOption,
+    open_console,
+    print_json,
+    print_paragraph,
+    write_examples,
+)
+
+EXAMPLES = write_examples(
+    "init samples.csv",
+    "init samples.csv --target wear --group machine --out drafts",
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(say_when_stopped(goes_on=False)(init))
+    app.command(epilog=EXAMPLES)(say_when_stopped(goes_on=False)(init))
 
 
 def init(
@@ -38,7 +50,7 @@ def init(
     root: Annotated[
         str | None, typer.Option("--root", metavar="FOLDER", help="Where paths in the table start; looked for if not.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there already.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draft a recipe and an experiment from a table or a folder of your own.

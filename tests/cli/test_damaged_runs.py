@@ -149,3 +149,21 @@ def test_a_run_that_lost_the_file_that_makes_it_one_is_told_which(file: str, run
         ended = command(*arguments)
         assert ended.status == 2
         assert ended.err.startswith(f"fusionkit: {run / file}: is not there, and without it the folder is no run")
+
+
+@pytest.mark.parametrize("name", ["verify", "evaluate"])
+def test_a_relative_path_of_the_recipe_that_leads_nowhere_says_where_it_starts(
+    name: str, tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch
+):
+    begun, elsewhere = tmp_path / "begun", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    small_tables.write_table(begun)
+    monkeypatch.chdir(begun)
+    small_tables.finished_run(begun / "run", Path("samples.csv"), epochs=1)
+    assert command(name, "run").status == 0
+    monkeypatch.chdir(elsewhere)
+
+    ended = command(name, "../begun/run")
+
+    hint = f"a relative path in a recipe starts where the command is called, {elsewhere}; call it where the run began"
+    assert (ended.status, ended.err) == (2, f"fusionkit: samples.csv: no such file; {hint}\n")

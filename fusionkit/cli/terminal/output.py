@@ -49,8 +49,18 @@ PluginOption = Annotated[
 ]
 TrustOption = Annotated[
     list[str] | None,
-    typer.Option("--plugin", metavar="MODULE", help="Import it if the run lists it, whoever trained it; repeatable."),
+    typer.Option(
+        "--plugin", metavar="MODULE", help="Import it if the run lists it, whoever trained it; may be repeated."
+    ),
 ]
+
+
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
+
+
+def write_examples(*lines: str) -> str:
+    """Writes the examples below the help of a command, each on a line of its own."""
+    return "\n".join(["\b", "Examples:", *(f"  fusionkit {line}" for line in lines)])
 
 
 def make_shipped_argument(metavar: str, said: str) -> Any:

@@ -15,6 +15,7 @@ from fusionkit.cli.terminal.output import (
     print_json,
     print_paragraph,
     print_table,
+    write_examples,
 )
 
 if TYPE_CHECKING:
@@ -22,14 +23,29 @@ if TYPE_CHECKING:
     from fusionkit.storage.run_folder import RunFolder
 
 
+EXAMPLES = write_examples(
+    "calibrate runs/first",
+    "calibrate runs/first --level 0.95 --no-novelty",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(say_when_stopped(goes_on=False)(calibrate))
+    app.command(epilog=EXAMPLES)(say_when_stopped(goes_on=False)(calibrate))
 
 
 def calibrate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.")],
     *,
+    level: Annotated[
+        float,
+        typer.Option(
+            "--level", metavar="SHARE", help="How often sets and intervals shall hold the truth, between 0 and 1."
+        ),
+    ] = 0.9,
+    novelty: Annotated[
+        bool, typer.Option("--novelty/--no-novelty", help="Learn what samples of the training are like, too.")
+    ] = True,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -40,14 +56,11 @@ def calibrate(
         str | None, typer.Option("--group", metavar="COLUMN", help="With --data, its groups; the training's if not.")
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="With --data, where its relative paths start; its own folder if not.")
+        Path | None,
+        typer.Option(
+            "--root", metavar="FOLDER", help="With --data, where its relative paths start; its own folder if not."
+        ),
     ] = None,
-    level: Annotated[
-        float, typer.Option("--level", help="How often sets and intervals shall hold the truth, between 0 and 1.")
-    ] = 0.9,
-    novelty: Annotated[
-        bool, typer.Option("--novelty/--no-novelty", help="Learn what samples of the training are like, too.")
-    ] = True,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import JsonOption, OutOption, TrustOption, print_json, print_paragraph, print_table
+from fusionkit.cli.terminal.output import (
+    JsonOption,
+    OutOption,
+    TrustOption,
+    print_json,
+    print_paragraph,
+    print_table,
+    write_examples,
+)
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 
 if TYPE_CHECKING:
@@ -29,9 +37,15 @@ class Weights(StrEnum):
     INT8 = "int8"
 
 
+EXAMPLES = write_examples(
+    "export runs/first --out exported",
+    "export runs/first --out exported --quantize int8",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(say_when_stopped(goes_on=False)(export))
+    app.command(epilog=EXAMPLES)(say_when_stopped(goes_on=False)(export))
 
 
 def export(

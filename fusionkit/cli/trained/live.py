@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption
+from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, write_examples
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.timeline_files import EVERY, WINDOW, EveryOption, WindowOption
 from fusionkit.cli.trained.view import open_view
@@ -31,9 +31,16 @@ _SOUND_RATE = 4000
 """Samples per second from which on numbers without an axis are a sound, which a microphone gives."""
 
 
+EXAMPLES = write_examples(
+    "live runs/first",
+    "live runs/first --camera /dev/video2 --microphone none",
+    "live runs/sensors --seconds 60 --json",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(live)
+    app.command(epilog=EXAMPLES)(live)
 
 
 def live(
@@ -45,13 +52,15 @@ def live(
     microphone: Annotated[
         str | None, typer.Option("--microphone", metavar="NAME", help="A microphone, file or address; 'none' for none.")
     ] = None,
-    every: EveryOption = EVERY,
-    window: WindowOption = WINDOW,
-    seconds: Annotated[float | None, typer.Option("--seconds", min=0.0, help="Stop after so long.")] = None,
     variant: VariantOption = None,
     fold: FoldOption = None,
     seed: SeedOption = None,
     branch: BranchOption = None,
+    every: EveryOption = EVERY,
+    window: WindowOption = WINDOW,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", metavar="SECONDS", min=0.0, help="Stop after so long.")
+    ] = None,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

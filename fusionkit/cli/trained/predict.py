@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import DeviceOption, JsonOption, TrustOption, print_json, print_paragraph
+from fusionkit.cli.terminal.output import (
+    DeviceOption,
+    JsonOption,
+    OverwriteOption,
+    TrustOption,
+    print_json,
+    print_paragraph,
+    write_examples,
+)
 from fusionkit.cli.trained.answer_table import print_answers, print_origin
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.samples import collect_inputs
@@ -26,9 +34,17 @@ _MOST_SHOWN = 20
 """Answers that are printed where no file is named."""
 
 
+EXAMPLES = write_examples(
+    "predict runs/first new.csv --out answers.csv",
+    "predict runs/first film.mp4",
+    "predict runs/first motion=a.npy sound=a.wav",
+    "predict runs/experiment new.csv --variant N1 --out answers.csv",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(predict)
+    app.command(epilog=EXAMPLES)(predict)
 
 
 def predict(
@@ -53,20 +69,26 @@ def predict(
         ),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option("--root", help="Where relative paths in a table start; its own folder if not.")
+        Path | None,
+        typer.Option("--root", metavar="FOLDER", help="Where relative paths in a table start; its own folder if not."),
     ] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples of a batch.")] = None,
     processes: Annotated[
         int | None, typer.Option("--processes", min=0, help="Processes that read and prepare beside this one.")
     ] = None,
     every: Annotated[
-        float | None, typer.Option("--every", help="Answer over time instead, every so many seconds; see timeline.")
+        float | None,
+        typer.Option(
+            "--every", metavar="SECONDS", help="Answer over time instead, every so many seconds; see timeline."
+        ),
     ] = None,
-    window: Annotated[float | None, typer.Option("--window", help="Seconds that each of these answers is of.")] = None,
+    window: Annotated[
+        float | None, typer.Option("--window", metavar="SECONDS", help="Seconds that each of these answers is of.")
+    ] = None,
     figure: FigureOption = None,
     vtt: SubtitlesOption = None,
     overlay: OverlayOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    overwrite: OverwriteOption = False,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionkit.cli.terminal.output import DeviceOption, TrustOption
+from fusionkit.cli.terminal.output import DeviceOption, TrustOption, write_examples
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
 from fusionkit.cli.trained.limits import (
     BatchOption,
@@ -26,9 +26,15 @@ PACKAGES = ("fastapi", "starlette", "uvicorn", "httptools", "websockets", "pytho
 """Packages of the extra ``serve``."""
 
 
+EXAMPLES = write_examples(
+    "serve runs/first",
+    "serve runs/first --host 0.0.0.0 --token-file token.txt",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(serve)
+    app.command(epilog=EXAMPLES)(serve)
 
 
 def serve(
@@ -40,7 +46,8 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="The token that clients show; or set FUSIONKIT_TOKEN.")
     ] = None,
     names: Annotated[
-        list[str] | None, typer.Option("--name", metavar="HOST", help="A name that clients know it by; repeatable.")
+        list[str] | None,
+        typer.Option("--name", metavar="HOST", help="A name that clients know it by; may be repeated."),
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate of TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
@@ -49,7 +56,13 @@ def serve(
     seed: SeedOption = None,
     branch: BranchOption = None,
     window: Annotated[
-        float, typer.Option(min=0.05, max=30.0, help="Seconds that an answer over time is of, unless a client says it.")
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.05,
+            max=30.0,
+            help="Seconds that answers over time are of, unless a client says it.",
+        ),
     ] = WINDOW,
     max_megabytes: MegabytesOption = 64.0,
     max_seconds: SecondsOption = 120.0,

@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 from fusionkit.cli.terminal.interruption import say_when_stopped
-from fusionkit.cli.terminal.output import JsonOption, TrustOption, print_json, print_paragraph
+from fusionkit.cli.terminal.output import JsonOption, TrustOption, print_json, print_paragraph, write_examples
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
+
+EXAMPLES = write_examples(
+    "share runs/first --out shared",
+    "share runs/first --to hf://owner/name",
+)
 
 
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(say_when_stopped(goes_on=False)(share))
+    app.command(epilog=EXAMPLES)(say_when_stopped(goes_on=False)(share))
 
 
 def share(

@@ -11,10 +11,12 @@ from fusionkit.cli.terminal.interruption import say_when_stopped
 from fusionkit.cli.terminal.output import (
     DeviceOption,
     JsonOption,
+    OverwriteOption,
     TrustOption,
     print_json,
     print_paragraph,
     print_table,
+    write_examples,
 )
 from fusionkit.cli.trained.answer_table import describe_prediction
 from fusionkit.cli.trained.choice import BranchOption, FoldOption, SeedOption, VariantOption
@@ -37,9 +39,15 @@ if TYPE_CHECKING:
 NO_ANSWER = 1
 
 
+EXAMPLES = write_examples(
+    "timeline runs/first film.mp4 --figure film.png --vtt film.vtt",
+    "timeline runs/first motion=a.npy sound=a.wav --every 0.5",
+)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds the command."""
-    app.command()(timeline)
+    app.command(epilog=EXAMPLES)(timeline)
 
 
 def timeline(
@@ -48,20 +56,20 @@ def timeline(
         list[str], typer.Argument(metavar="INPUT...", help="A film or another file, or one sample as MODALITY=FILE ...")
     ],
     *,
-    every: EveryOption = EVERY,
-    window: WindowOption = WINDOW,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Receives the answers: .csv, .jsonl or .parquet.")
     ] = None,
-    figure: FigureOption = None,
-    vtt: SubtitlesOption = None,
-    overlay: OverlayOption = None,
     variant: VariantOption = None,
     fold: FoldOption = None,
     seed: SeedOption = None,
     branch: BranchOption = None,
     branches: Annotated[bool, typer.Option("--branches", help="Answer by every trained branch as well.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    every: EveryOption = EVERY,
+    window: WindowOption = WINDOW,
+    figure: FigureOption = None,
+    vtt: SubtitlesOption = None,
+    overlay: OverlayOption = None,
+    overwrite: OverwriteOption = False,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

@@ -12,8 +12,8 @@ import typer
 EVERY, WINDOW = 0.2, 3.0
 """Seconds from one answer to the next, and of each, where none are given."""
 
-EveryOption = Annotated[float, typer.Option("--every", help="Seconds from one answer to the next.")]
-WindowOption = Annotated[float, typer.Option("--window", help="Seconds that each answer is of.")]
+EveryOption = Annotated[float, typer.Option("--every", metavar="SECONDS", help="Seconds from one answer to the next.")]
+WindowOption = Annotated[float, typer.Option("--window", metavar="SECONDS", help="Seconds that each answer is of.")]
 FigureOption = Annotated[
     Path | None, typer.Option("--figure", metavar="FILE", help="Receives a figure: .png, .svg or .pdf.")
 ]
