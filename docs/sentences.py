@@ -25,6 +25,7 @@ def figures_of_pages(results: Path) -> dict[str, str]:
         **_of_fuzz(_read(results / "fuzz.json")),
         **_of_export(_read(results / "export.json")),
         **_of_serving(_read(results / "serving.json")),
+        **_of_prediction(_read(results / "predict.json")),
         **_of_speed(_read(results / "speed_cpu.json")["rows"]),
     }
 
@@ -94,6 +95,24 @@ def _of_serving(results: Mapping[str, Any]) -> dict[str, str]:
         "serving_load": f"{results['load_average']:.1f}",
         "serving_growth": f"{100 * (memory['growth'] - 1):.2f}",
         "serving_requests": f"{memory['requests']:,}",
+    }
+
+
+def _of_prediction(results: Mapping[str, Any]) -> dict[str, str]:
+    names = {
+        "clips": "ResNet-18, prepared clips",
+        "films": "ResNet-18, films",
+        "sound": "action units and sound",
+        "few": "sensors, 8 samples",
+        "many": "sensors, 400 samples",
+    }
+    rows = results["rows"]
+    return {
+        **{f"predict_{short}": f"{rows[name]['predict_over_bare']['median']:.2f}" for short, name in names.items()},
+        "predict_sound_samples": str(rows[names["sound"]]["samples"]),
+        "predict_load": f"{results['load_average'][1]:.1f}",
+        "predict_command": f"{rows[names['few']]['command_seconds']['median']:.1f}",
+        "predict_torch": f"{results['import_torch_seconds']['median']:.1f}",
     }
 
 
