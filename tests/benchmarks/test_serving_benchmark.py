@@ -6,13 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from repository_scripts import load_script
 
 ROOT = Path(__file__).parents[2]
 RESULTS = json.loads((ROOT / "benchmarks" / "results" / "serving.json").read_text(encoding="utf-8"))
 
 
-def test_the_page_on_serving_says_what_was_measured() -> None:
+def test_the_page_on_serving_says_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
     figures = load_script("docs/sentences").figures_of_pages(ROOT / "benchmarks" / "results")
     page = (ROOT / "docs" / "how_to" / "serve.md").read_text(encoding="utf-8")
     text = " ".join(re.sub(r"\{\{ (\w+) \}\}", lambda name: figures[name[1]], page).split())
