@@ -43,7 +43,7 @@ def test_a_result_says_how_where_and_on_what_it_was_made(path):
     assert re.fullmatch("[0-9a-f]{40}( / [0-9a-f]{40})*", results["commit"])  # methods were added to a comparison
     assert not results["failures"]
     scripts = ("preparation", "demonstration", "diagnosis", "peers", "comparison", "scaling", "calibration", "fuzz")
-    if results.get("kind") in (*scripts, "timeline", "export", "serving", "differences"):
+    if results.get("kind") in (*scripts, "timeline", "export", "serving", "differences", "prediction"):
         assert (ROOT / results["command"].split()[1]).is_file()
         return
     verb, made = COMMANDS[results.get("kind", "experiment")]
