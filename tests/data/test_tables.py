@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -397,3 +398,13 @@ def test_dates_of_parquet_are_texts_as_in_csv_and_what_no_cell_can_be_is_told_on
         ("wrong.parquet, row 1", "column 'x' holds list"),
         ("wrong.parquet, row 1", "column 'y' holds bytes"),
     ]
+
+
+def test_a_header_of_very_many_columns_is_read_in_time_that_grows_with_them(tmp_path):
+    (tmp_path / "wide.csv").write_text(
+        ",".join(f"c{number}" for number in range(30_000)) + "\n" + "1," * 29_999 + "1\n"
+    )
+    started = time.process_time()
+
+    assert len(read_table(str(tmp_path / "wide.csv")).columns) == 30_000
+    assert time.process_time() - started < 3

@@ -191,7 +191,7 @@ def _refuse_other_delimiters(header: Sequence[str], path: Path, delimiter: str) 
 
 
 def _check_header(header: Sequence[str], path: Path) -> list[Problem]:
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if count > 1)
     return [Problem(f"{path.name}, line 1", f"column {name!r} stands twice") for name in twice]
 
 
