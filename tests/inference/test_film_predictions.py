@@ -120,7 +120,7 @@ def test_single_films_sounds_and_pairs_are_taken(run: RunFolder, tmp_path: Path)
         assert answer.targets["label"].probabilities == pytest.approx(other.targets["label"].probabilities, rel=1e-5)
 
 
-def test_crops_and_samples_are_taken_as_they_were_prepared(run: RunFolder):
+def test_crops_and_samples_are_taken_as_they_were_prepared(run: RunFolder, tmp_path: Path):
     assembly, predictor = assemble(run.recipe), fusionkit.load(run.path, device="cpu")
     prepared = dict(assembly.dataset.load(0))
     from_file = predictor.predict(run.path.parent / "f0.mp4")[0]
@@ -135,6 +135,11 @@ def test_crops_and_samples_are_taken_as_they_were_prepared(run: RunFolder):
         prepared["video"].numpy().astype("i4"),
     ):
         assert predictor.predict({"video": pixels, "audio": sixteen_bits})[0].targets == from_file.targets
+    for name in ("video", "audio"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "one.npy", prepared[name].numpy())
+    (answer,) = predictor.predict(tmp_path)
+    assert (answer.id, answer.present, answer.targets) == ("one", ("video", "audio"), from_file.targets)
     for pixels in (prepared["video"].float(), prepared["video"].int() + 1000, prepared["video"].int() - 300):
         with pytest.raises(DataError, match=r"pixels from .*; give whole numbers in 0..255"):
             predictor.predict({"video": pixels})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_shape
@@ -11,6 +12,7 @@ from fusionkit.data.readers.images import IMAGE_SUFFIXES
 from fusionkit.data.readers.media import SOUND_SUFFIXES, SUFFIXES
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
 from fusionkit.data.recordings.recording import Recording
+from fusionkit.data.recordings.values import list_roles, take_sample
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip
 from fusionkit.storage.records.inputs import Inputs
@@ -33,14 +35,14 @@ def take_file(path: Path, inputs: Inputs) -> Recording:
 def list_folder(folder: Path, inputs: Inputs) -> list[Recording]:
     """Lists the samples of a folder.
 
-    Folders that are named after modalities (or ``film`` and ``sound``) hold one file per sample and modality, of the
-    same name in each. Else files beside each other whose names differ in their ending only are one sample. Files and
-    folders whose names begin with a dot are passed over.
+    Folders that are named after modalities (or ``film`` and ``sound``, where these are prepared) hold one file per
+    sample and modality, of the same name in each. Else files beside each other whose names differ in their ending only
+    are one sample. Files and folders whose names begin with a dot are passed over.
 
     Raises:
         DataError: It cannot be read, or holds no file that is read.
     """
-    roles = ("film", "sound") if inputs.films else tuple(inputs.modalities)
+    roles = list_roles(inputs)
     try:
         own = {role: folder / role for role in roles if (folder / role).is_dir()}
         named = {role: _list_files(of) for role, of in own.items()}
@@ -89,14 +91,9 @@ def _join_by_role(named: dict[str, list[Path]], own: dict[str, Path], inputs: In
             samples.setdefault(name, {})[role] = file
     if not samples:
         raise DataError([Problem(str(folder), f"holds no file in {', '.join(own)}")])
-    recordings = []
-    for name, of in sorted(samples.items()):
-        place = str(folder / name)
-        if inputs.films:
-            recordings.append(Recording(name, place, clip=Clip(of.get("film"), of.get("sound"))))
-        else:
-            recordings.append(Recording(name, place, dict(of)))
-    return recordings
+    # A folder of a modality may hold what is prepared, as a path that is given for it may.
+    joined = {name: take_sample(of, inputs, name)[0] for name, of in sorted(samples.items())}
+    return [replace(sample, place=str(folder / name)) for name, sample in joined.items()]
 
 
 def _join(files: Sequence[Path], inputs: Inputs, name: str, place: str) -> Recording:
