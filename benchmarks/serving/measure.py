@@ -128,7 +128,7 @@ def read_used(process: int) -> float:
 
 def measure_throughput(folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
     """Measures the server beside direct calls, round by round."""
-    run, body = make_run(folder / "run", hidden=256, length=LENGTH)
+    run, body = make_run(folder / "run", hidden=304, length=LENGTH)
     (folder / "body.json").write_bytes(body)
     predictor = fusionkit.load(run, device="cpu")
     _, alone = call_directly(predictor, body, 1, seconds)
