@@ -388,7 +388,7 @@ def test_a_folder_that_holds_something_is_left_alone(command: Any, run: RunFolde
     ended = command("export", run.path, "--out", tmp_path)
 
     assert (ended.status, ended.out) == (2, "")
-    assert "exists and is not empty; take a new folder" in ended.err
+    assert "exists and is not empty; take a new or empty folder" in ended.err
     assert [file.name for file in tmp_path.iterdir()] == ["mine.txt"]
 
 

@@ -235,6 +235,26 @@ def test_a_folder_that_holds_something_is_left_alone(run: RunFolder, shared: Pat
     assert (shared / "README.md").read_bytes() == before
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_sharing_that_fails_midway_leaves_nothing_and_may_be_tried_again(
+    is_there: bool, run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RunError("the disk is full")
+
+    out, predictor = tmp_path / "network", fusionkit.load(run.path, device="cpu")
+    if is_there:
+        out.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr("fusionkit.inference.publication.folder.write_readme", refuse)
+        with pytest.raises(RunError, match="the disk is full"):
+            predictor.save_pretrained(out)
+    assert list(tmp_path.rglob("*")) == ([out] if is_there else [])
+
+    predictor.save_pretrained(out)
+    assert fusionkit.load(out, device="cpu").predict(SAMPLES)[0].present == ("motion", "posture")
+
+
 @pytest.mark.parametrize("text", ["hf://emotions", "hf://ann/emotions@", "hf://../x", "hf://ann/a b"])
 def test_an_address_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(FusionKitError, match="is no address of a hub; write hf://owner/name"):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -22,7 +19,8 @@ from fusionkit.inference.export.proof import numpy_name, prove
 from fusionkit.inference.export.quantization import quantize
 from fusionkit.inference.export.torch_file import compile_program, has_compiler, make_runner, write_program
 from fusionkit.inference.export.trained import TrainedNetwork
-from fusionkit.storage.files import guard_write, write_file
+from fusionkit.storage.files import write_file
+from fusionkit.storage.new_folder import appear_at_the_end
 from fusionkit.storage.records.document import save_document
 from fusionkit.storage.records.export import (
     MODEL_FILE,
@@ -55,11 +53,11 @@ def export_onnx(network: TrainedNetwork, out: Path, *, quantized: Literal["int8"
 
     Raises:
         ExportError: A package is missing, a component has no form, or the graph does not answer as the network does.
-        RunError: A file cannot be written.
+        RunError: The folder holds something, or a file cannot be written.
     """
     require_onnx()
     frozen = network.freeze()
-    with _appear_at_the_end(out) as folder:
+    with appear_at_the_end(out) as folder:
         write_onnx(frozen, folder / GRAPH)
         session = OnnxSession(folder / GRAPH)
         proofs, quantization = [prove(frozen, session, file=GRAPH, runs_on=session.program)], None
@@ -87,10 +85,10 @@ def export_torch(network: TrainedNetwork, out: Path, *, compiled: bool | None = 
 
     Raises:
         ExportError: A component has no form, the program does not answer as the network does, or it cannot be compiled.
-        RunError: A file cannot be written.
+        RunError: The folder holds something, or a file cannot be written.
     """
     frozen, notes = network.freeze(), list[str]()
-    with _appear_at_the_end(out) as folder:
+    with appear_at_the_end(out) as folder:
         program = write_program(frozen, folder / PROGRAM)
         runner, runs_on = make_runner(frozen, program.module()), f"torch {torch.__version__}"
         proofs = [prove(frozen, runner, file=PROGRAM, runs_on=runs_on)]
@@ -107,32 +105,6 @@ def export_torch(network: TrainedNetwork, out: Path, *, compiled: bool | None = 
             notes.append("This machine has no compiler of C++, so there is no machine code.")
         save_document(folder / MODEL_FILE, _describe(frozen, "torch", folder))
         return _write_card(folder, frozen, proofs, notes=notes)
-
-
-@contextmanager
-def _appear_at_the_end(out: Path) -> Iterator[Path]:
-    """Gives a folder beside the wanted one, which takes its place at the end; what fails leaves nothing.
-
-    Raises:
-        ExportError: The wanted one holds something.
-        RunError: It cannot be made.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out}: exists and is not empty; take a new folder")
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    guard_write(partial, lambda: partial.mkdir(parents=True))
-    try:
-        yield partial
-        guard_write(out, lambda: _replace(partial, out))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _replace(partial: Path, out: Path) -> None:
-    if out.exists():
-        out.rmdir()
-    partial.rename(out)
 
 
 def _describe(network: TrainedNetwork, engine: Engine, folder: Path) -> ExportedModel:

@@ -22,6 +22,7 @@ from fusionkit.inference.publication.privacy import (
 from fusionkit.inference.publication.readme import Shared, write_readme
 from fusionkit.storage.calibration_file import locate_calibration, read_calibration
 from fusionkit.storage.files import as_json, write_file
+from fusionkit.storage.new_folder import appear_at_the_end
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.document import load_document, save_document
 from fusionkit.storage.records.publication import Member, Publication
@@ -48,29 +49,8 @@ def write_publication(predictor: Predictor, folder: Path) -> None:
     if not predictor.runs:
         remedy = "load a run or an experiment with `fusionkit.load` to share it"
         raise RunError(f"these networks come from no run folder; {remedy}")
-    if os.path.exists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise RunError(f"{folder}: is not empty; take a new or empty folder")
-    alone = len(predictor.runs) == 1
-    members, cards, private = dict[str, Member](), list[Card](), list[str]()
-    for number, run in enumerate(predictor.runs):
-        name = "." if alone else f"network_{number + 1}"
-        private += find_private_folders(run.written_recipe)
-        members[name], card = _write_member(run, predictor, folder / name)
-        cards += [] if card is None else [card]
-    publication = Publication(
-        format=Publication.formats[-1], branch=predictor.main, members=members, versions={"fusionkit": __version__}
-    )
-    shared = Shared(
-        recipe=scrub_recipe(predictor.runs[0].written_recipe),
-        inputs=predictor.inputs,
-        branch=predictor.main,
-        cards=cards,
-        calibration=read_calibration(predictor.runs[0]) if alone else None,
-        networks=len(predictor.runs),
-    )
-    write_file(folder / "README.md", write_readme(shared).encode())
-    save_document(folder / LIST, publication)
-    refuse_private_texts(folder, sorted(set(private), key=len, reverse=True))
+    with appear_at_the_end(folder) as partial:
+        _write_files(predictor, partial)
 
 
 def open_publication(folder: Path) -> tuple[list[RunFolder], str]:
@@ -106,6 +86,30 @@ def list_files(networks: Sequence[str] = (".", "network_*")) -> list[str]:
     own = ["recipe.yaml", "weights.safetensors", "inputs.json", "metrics.json", "calibration.json"]
     own += ["environment.json", "novelty.safetensors"]
     return [LIST, "README.md", *(file if name == "." else f"{name}/{file}" for name in networks for file in own)]
+
+
+def _write_files(predictor: Predictor, folder: Path) -> None:
+    alone = len(predictor.runs) == 1
+    members, cards, private = dict[str, Member](), list[Card](), list[str]()
+    for number, run in enumerate(predictor.runs):
+        name = "." if alone else f"network_{number + 1}"
+        private += find_private_folders(run.written_recipe)
+        members[name], card = _write_member(run, predictor, folder / name)
+        cards += [] if card is None else [card]
+    publication = Publication(
+        format=Publication.formats[-1], branch=predictor.main, members=members, versions={"fusionkit": __version__}
+    )
+    shared = Shared(
+        recipe=scrub_recipe(predictor.runs[0].written_recipe),
+        inputs=predictor.inputs,
+        branch=predictor.main,
+        cards=cards,
+        calibration=read_calibration(predictor.runs[0]) if alone else None,
+        networks=len(predictor.runs),
+    )
+    write_file(folder / "README.md", write_readme(shared).encode())
+    save_document(folder / LIST, publication)
+    refuse_private_texts(folder, sorted(set(private), key=len, reverse=True))
 
 
 def _write_member(run: RunFolder, predictor: Predictor, folder: Path) -> tuple[Member, Card | None]:

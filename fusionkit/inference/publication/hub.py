@@ -65,8 +65,9 @@ def publish(predictor: Predictor, address: str, *, public: bool = False, token: 
     parse_address(address)
     _import_hub()
     with tempfile.TemporaryDirectory() as folder:
-        write_publication(predictor, Path(folder))
-        return upload(Path(folder), address, public=public, token=token)
+        shared = Path(folder) / "shared"
+        write_publication(predictor, shared)
+        return upload(shared, address, public=public, token=token)
 
 
 def upload(

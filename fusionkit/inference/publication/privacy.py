@@ -92,7 +92,8 @@ def refuse_private_texts(folder: Path, private: Iterable[str]) -> None:
         content = _read_texts(file)
         if found := [each for each in told if each.encode() in content]:
             file.unlink()
-            refused.append(f"{file}: was not shared, for it names {found[0]}; take that out of the recipe or the data")
+            name, remedy = file.relative_to(folder), "take that out of the recipe or the data"
+            refused.append(f"{name}: was not shared, for it names {found[0]}; {remedy}")
     if refused:
         more = f"; and {len(refused) - 1} more" if len(refused) > 1 else ""
         raise RunError(f"{refused[0]}{more}")
