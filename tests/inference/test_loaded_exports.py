@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import hashlib
 import json
 import math
+import pickle
+import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, combinations
@@ -28,6 +31,7 @@ from fusionkit.evaluation import evaluate
 from fusionkit.inference.answers import Answer, TargetAnswer
 from fusionkit.inference.export import export_onnx, export_torch
 from fusionkit.inference.export.fusionkit_runtime import Model
+from fusionkit.inference.export.onnx_file import OnnxSession
 from fusionkit.inference.export.run import describe_network, open_network
 from fusionkit.inference.predictor import Predictor
 from fusionkit.inference.timeline.records import Timeline
@@ -400,6 +404,44 @@ def test_a_missing_onnxruntime_is_named_with_the_extra(exported: Path, monkeypat
 
     with pytest.raises(ExportError, match=r"needs onnxruntime: pip install 'fusionkit-multimodal\[export\]'"):
         fusionkit.load(exported)
+
+
+@pytest.mark.parametrize(
+    ("target", "spoiled", "message"),
+    [
+        ("state", lambda values: values + 7, "fused/state: predicts what is none of the 2 classes"),
+        ("state", lambda values: values - 1 - values.max(), "fused/state: predicts what is none of the 2 classes"),
+        ("state", lambda values: values * np.float32(np.nan), "fused/state: predicts what is none of the 2 classes"),
+        ("state", lambda values: np.stack([values, values], 1), "fused/state: predicts what is none of the 2"),
+        ("state", lambda values: values[:0], r"fused/state: answers of shape \(1, 2\) and \(0,\) are not to 1 samples"),
+        ("load", lambda values: np.stack([values, values], 1), r"fused/load: predictions of shape \(1, 2.* not 1 each"),
+    ],
+)
+def test_a_stranger_s_graph_that_predicts_what_is_none_is_told_sample_by_sample(
+    exported: Path, target: str, spoiled: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(session: OnnxSession, arrays: Any, names: Sequence[str]) -> list[Any]:
+        outputs = answer(session, arrays, names)
+        place = names.index(f"fused/{target}/prediction")
+        return [*outputs[:place], spoiled(outputs[place]), *outputs[place + 1 :]]
+
+    answer, stranger = OnnxSession.__call__, fusionkit.load(exported)
+    monkeypatch.setattr(OnnxSession, "__call__", spoil)
+
+    for each in stranger.predict([draw_samples(), draw_samples()]):
+        assert not each.targets
+        assert re.search(rf"model\.onnx: {message}.*; export the run again, or ask its author", each.failure)
+
+
+def test_a_copy_answers_as_it_does_and_a_changed_graph_is_refused(copied: Path) -> None:
+    loaded, sample = fusionkit.load(copied), draw_samples()
+    sent = pickle.dumps(loaded)
+
+    assert copy.deepcopy(loaded).predict(sample)[0] == loaded.predict(sample)[0]
+    assert pickle.loads(sent).predict(sample)[0] == loaded.predict(sample)[0]
+    change_graph(copied)
+    with pytest.raises(ExportError, match=r"model\.onnx: has the hash"):
+        pickle.loads(sent)
 
 
 def test_nothing_of_the_folder_is_run_as_python(copied: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from fusionkit.inference.branches import ENSEMBLE, ENSEMBLES, FUSED, TrainedBran
 from fusionkit.inference.element_checks import pack_alone
 from fusionkit.inference.export.fusionkit_runtime import pad_samples
 from fusionkit.inference.export.onnx_file import Array, OnnxSession
+from fusionkit.inference.scoring import ByBranch
 from fusionkit.inference.timeline.encoded import WindowEncoder
 from fusionkit.nn.jagged import Jagged
 from fusionkit.storage.records.export import MODEL_FILE, ExportedModality, ExportedModel, ExportedTarget
@@ -73,7 +74,9 @@ class ExportedBackend(Backend):
         except ExportError as error:
             raise ShapeError(str(error)) from error
         said, predicted = (self._sort(of) for of in (outputs[: len(names)], outputs[len(names) :]))
-        return Said(said, predicted, {name: inputs[name].present for name in self.modalities}, {})
+        present = {name: inputs[name].present for name in self.modalities}
+        self._check(said, predicted, len(present[self.modalities[0]]))
+        return Said(said, predicted, present, {})
 
     def make_encoders(self) -> Mapping[str, Sequence[WindowEncoder]]:
         """Makes what keeps the elements of windows, which the graph is given as they are."""
@@ -82,6 +85,19 @@ class ExportedBackend(Backend):
     def say_encoded(self, sequences: Sequence[Mapping[str, Jagged]]) -> Said:
         """Answers to elements of windows, anew each time."""
         return self.say(sequences[0])
+
+    def _check(self, said: ByBranch, predicted: ByBranch, samples: int) -> None:
+        """Compares what a graph answers with the targets, for it may be a stranger's.
+
+        Raises:
+            ShapeError: It answers to another number of samples, or predicts what is no class or number of a target.
+        """
+        for branch, of in predicted.items():
+            for name, values in of.items():
+                if reason := _find_misfit(self.targets[name], said[branch][name], values, samples):
+                    file = self._session.file.name
+                    remedy = "export the run again, or ask its author"
+                    raise ShapeError(f"{file}: {branch}/{name}: {reason}; {remedy}")
 
     def _sort(self, outputs: Sequence[Array]) -> dict[str, dict[str, Tensor]]:
         """Sorts outputs by branch and target."""
@@ -136,6 +152,21 @@ def fit_dtype(name: str, values: Tensor, dtype: torch.dtype) -> Tensor:
         message = f"numbers are {values.dtype}; the exported graph takes {dtype}"
         raise ShapeError(f"{name}: {message}; give them as for the training")
     return values.to(dtype)
+
+
+def _find_misfit(target: AnsweredTarget, said: Tensor, predicted: Tensor, samples: int) -> str:
+    """Says why values are no answers to a target; nothing where they are."""
+    if len(said) != samples or predicted.ndim == 0 or len(predicted) != samples:
+        return f"answers of shape {tuple(said.shape)} and {tuple(predicted.shape)} are not to {samples} samples"
+    if target.kind == "classes":
+        wrong = predicted.is_floating_point() or predicted.ndim > 1
+        if wrong or ((predicted < 0) | (predicted >= len(target.classes))).any():
+            return f"predicts what is none of the {len(target.classes)} classes"
+        return ""
+    wide = len(target.classes) if target.kind == "labels" else target.numbers
+    if predicted.numel() != samples * wide:
+        return f"predictions of shape {tuple(predicted.shape)} are not {wide} each of {samples} samples"
+    return ""
 
 
 def _describe_branches(model: ExportedModel) -> TrainedBranches:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +127,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.log_severity_level = threads, _SILENT
         self.file, self.program = file, f"onnxruntime {onnxruntime.__version__}"
+        self._made_of = file, threads, sha256
         try:
             # Bytes, not a path: they are those of the hash, and a graph in bytes can name no other file to read.
             content = file.read_bytes()
@@ -139,6 +140,10 @@ class OnnxSession:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise ExportError(f"{file}: onnxruntime cannot read it ({error})") from error
+
+    def __reduce__(self) -> tuple[Callable[..., OnnxSession], tuple[Path, int, str | None]]:
+        """Opens the file anew where it is unpickled or copied: what onnxruntime made of it cannot be sent."""
+        return _open_session, self._made_of
 
     @property
     def inputs(self) -> dict[str, tuple[str, list[int | str | None]]]:
@@ -162,6 +167,10 @@ class OnnxSession:
             sizes = ", ".join(f"{name} {values.shape}" for name, values in arrays.items())
             raise ExportError(f"{self.file.name}: onnxruntime fails with {sizes} ({error})") from error
         return outputs
+
+
+def _open_session(file: Path, threads: int, sha256: str | None) -> OnnxSession:
+    return OnnxSession(file, threads=threads, sha256=sha256)
 
 
 def quantize_onnx(file: Path, out: Path) -> None:
