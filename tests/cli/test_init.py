@@ -106,3 +106,26 @@ def test_a_mistake_ends_with_status_2_and_leaves_nothing_behind(
     assert status == 2
     assert said in err
     assert sorted(samples.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("name", "said"), [("a.csv.gz", "is packed (.gz); unpack"), ("a.xlsx", "is a spreadsheet")])
+def test_packed_tables_and_spreadsheets_are_told_how_to_be_read(
+    name: str, said: str, command: Any, samples: Path
+) -> None:
+    samples.with_name(name).write_bytes(samples.read_bytes())
+
+    status, _, err = command("init", name)
+
+    assert status == 2
+    assert f"{name}: {said}" in err
+
+
+def test_a_table_of_more_columns_than_a_recipe_can_name_is_refused_at_once(command: Any, tmp_path: Path) -> None:
+    names = ["label", *(f"f{number}" for number in range(10_000))]
+    lines = [",".join(names), *(",".join(["ab"[row % 2], *["1"] * 10_000]) for row in range(4))]
+    (tmp_path / "wide.csv").write_text("\n".join(lines))
+
+    status, _, err = command("init", "wide.csv", "--target", "label")
+
+    assert status == 2
+    assert "wide.csv: has 10,001 columns; a draft takes 10,000 at most; keep the numbers of a row in an array" in err

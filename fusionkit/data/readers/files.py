@@ -15,6 +15,10 @@ from fusionkit.nn.memory import is_full
 _MOST_SAID = 300
 """Letters of what a library says that are shown; some print what they found."""
 
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"})
+_SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
+"""Endings of files that hold what is read, in a form that is not."""
+
 
 def expand_path(path: str | os.PathLike[str]) -> Path:
     """Replaces ``~`` and environment variables (``$NAME`` or ``${NAME}``) in a path.
@@ -162,3 +166,15 @@ def place_error(error: DataError, place: str) -> DataError:
     return DataError(
         [Problem(f"{place}: {found.place}".rstrip(": "), found.message, found.remedy) for found in error.problems]
     )
+
+
+def describe_wrapping(suffix: str) -> str:
+    """Describes why a file whose ending says that it is packed or a spreadsheet is not read; nothing of any other.
+
+    Example:
+        >>> describe_wrapping(".gz"), describe_wrapping(".csv")
+        ('is packed (.gz); unpack it first', '')
+    """
+    if suffix in _PACKED:
+        return f"is packed ({suffix}); unpack it first"
+    return f"is a spreadsheet ({suffix}); save it as .csv" if suffix in _SHEETS else ""

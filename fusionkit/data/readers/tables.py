@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionkit.data.readers.files import find_existing, name_errors, read_text
+from fusionkit.data.readers.files import describe_wrapping, find_existing, name_errors, read_text
 from fusionkit.data.readers.limits import check_size
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces.columns import ModalityColumns
@@ -73,6 +73,8 @@ def read_table(path: str, missing: Collection[str] = MISSING) -> Table:
         table = _read_json_lines(file)
     elif suffix == ".parquet":
         table = _read_parquet(file)
+    elif reason := describe_wrapping(suffix):
+        raise DataError([Problem(str(file), reason)])
     else:
         remedy = "a table of samples ends in .csv, .tsv, .jsonl, .ndjson or .parquet"
         raise DataError([Problem(str(file), f"cannot read tables that end in {suffix!r}", remedy)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fusionkit.data.readers.arrays import ARRAY_SUFFIXES, read_shape
+from fusionkit.data.readers.files import describe_wrapping
 from fusionkit.data.readers.images import IMAGE_SUFFIXES
 from fusionkit.data.readers.media import SOUND_SUFFIXES, SUFFIXES
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
@@ -16,10 +17,6 @@ from fusionkit.data.recordings.values import list_roles, take_sample
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip
 from fusionkit.storage.records.inputs import Inputs
-
-_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zip", ".tar", ".tgz", ".7z", ".rar"})
-_SHEETS = frozenset({".xlsx", ".xls", ".xlsm", ".ods", ".numbers"})
-"""Endings of files that hold what is read, in a form that is not."""
 
 _ELEMENT_OF_IMAGE = 3
 """Axes of an image: channels, height, width."""
@@ -136,10 +133,8 @@ def _find_roles(file: Path, inputs: Inputs) -> list[str]:
 def _describe_kind(path: Path) -> str:
     """Describes why a file is of no kind that is read, and what would be right."""
     suffix = path.suffix.lower()
-    if suffix in _PACKED:
-        return f"is packed ({suffix}); unpack it first"
-    if suffix in _SHEETS:
-        return f"is a spreadsheet ({suffix}); save it as .csv"
+    if reason := describe_wrapping(suffix):
+        return reason
     known = "a table (.csv, .tsv, .jsonl, .parquet), a film, a sound, an image or an array (.npy, .safetensors)"
     wrong = f"files that end in {suffix!r} are not read" if suffix else "has no ending that says what it is"
     return f"{wrong}; give {known}"

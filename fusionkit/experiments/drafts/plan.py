@@ -37,6 +37,9 @@ _FITS_IN_MEMORY = 250_000_000
 """Numbers of all samples, of four bytes each, up to which they are kept in memory."""
 
 
+_MOST_COLUMNS = 10_000
+
+
 @dataclass(frozen=True)
 class Wishes:
     """The words of a user about a table.
@@ -62,7 +65,7 @@ def read_own_table(path: str) -> Table:
     """Reads a table, and refuses what is none though it can be read.
 
     Raises:
-        DataError: It cannot be read, has one row, no names of columns, or is not divided into cells.
+        DataError: It cannot be read, has one row, no names of columns, too many columns, or is not divided into cells.
     """
     table = read_table(path)
     name, problems = table.path.name, list[Problem]()
@@ -71,6 +74,10 @@ def read_own_table(path: str) -> Table:
         problems.append(Problem(f"{name}, line 1", "holds numbers instead of the names of columns", remedy))
     if len(table.rows) < 2:
         problems.append(Problem(name, "has one row", "training and testing take two at least"))
+    if (count := len(table.columns)) > _MOST_COLUMNS:
+        # A recipe names each of them, and is read by people.
+        remedy = "keep the numbers of a row in an array file (.npy), and its path in a column"
+        problems.append(Problem(name, f"has {count:,} columns; a draft takes {_MOST_COLUMNS:,} at most", remedy))
     if problems:
         raise DataError(problems)
     return table
