@@ -54,6 +54,8 @@ class Requests:
         budget: int | None = None,
         workers: int | None = 0,
     ) -> None:
+        if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 0):
+            raise DataError([Problem("workers", f"{workers!r} is no number of processes", "give 0 or more, or None")])
         self.places = [each.place for each in recordings]
         self._asked = recordings, (batch_size, budget, steps.inputs.plain())
         begins_here = workers is None and all(map(_holds_no_media, recordings))

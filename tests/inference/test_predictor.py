@@ -234,6 +234,32 @@ def test_the_only_sample_raises_what_is_wrong_with_it(predictor: Predictor, tmp_
         predictor.predict([])
 
 
+def test_values_that_are_no_whole_real_numbers_of_a_place_are_not_taken_in_part(predictor: Predictor):
+    with pytest.raises(DataError, match=r"motion: Tensor that is no array of numbers \(of dtype torch.complex64\)"):
+        predictor.predict({"motion": torch.zeros(4, 2, dtype=torch.complex64)})
+    with pytest.raises(DataError, match="motion: Tensor that is no array of numbers"):
+        predictor.predict({"motion": torch.zeros(4, 2, device="meta")})
+    hidden = np.ma.masked_array(np.ones((4, 2)), mask=[[False, False]] * 3 + [[False, True]])
+    with pytest.raises(DataError, match="motion: 1 of 8 numbers are NaN"):
+        predictor.predict({"motion": hidden})
+    assert predictor.predict({"motion": hidden[:3]})[0] == predictor.predict({"motion": np.ones((3, 2))})[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"batch_size": "3"}, "batches: '3' is no whole number; a batch holds at least 1"),
+        ({"budget": 2.5}, "batches: 2.5 is no whole number; a batch holds at least 1"),
+        ({"batch_size": True}, "batches: True is no whole number; a batch holds at least 1"),
+        ({"workers": -1}, "workers: -1 is no number of processes; give 0 or more, or None"),
+        ({"workers": "2"}, "workers: '2' is no number of processes; give 0 or more, or None"),
+    ],
+)
+def test_options_of_a_wrong_kind_are_sentences(predictor: Predictor, options: dict[str, Any], sentence: str):
+    with pytest.raises(DataError, match=sentence):
+        predictor.predict({"motion": np.ones((3, 2))}, **options)
+
+
 def test_tables_of_other_columns_are_refused_with_those_that_are_wanted(predictor: Predictor, tmp_path: Path):
     (tmp_path / "other.csv").write_text("motoin,temperature\na.npy,3\n")
     with pytest.raises(DataError, match="no column 'motion'; did you mean 'motoin'"):

@@ -208,6 +208,8 @@ def test_what_lies_before_the_first_element_is_an_answer_with_its_reason(predict
         ([{"level": torch.zeros(5, 2)}] * 2, {}, "inputs: hold 2 samples; a timeline is of one"),
         ({"level": torch.zeros(5, 2)}, {"every": 0}, "every is 0; give a number above 0: seconds"),
         ({"level": torch.zeros(5, 2)}, {"window": -1.0}, "window is -1.0; give a number above 0: seconds"),
+        ({"level": torch.zeros(5, 2)}, {"without": ["levle"]}, "without: no modality 'levle'; did you mean 'level'"),
+        ({"level": torch.zeros(5, 2)}, {"without": "level"}, "without: 'level' is no list of modalities; give ['level"),
         ({"level": torch.zeros(5, 2)}, {"every": 1e-9}, "every: 1,000,000,000 instants in 1 s are more than"),
     ],
 )

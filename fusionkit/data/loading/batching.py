@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 
 import torch
 
@@ -79,6 +80,9 @@ class EpochBatches:
         limit = batch_size if batch_size is not None else budget
         if (batch_size is None) == (budget is None) or limit is None:
             raise DataError("batches: give batch_size or budget, and not both")
+        is_whole = isinstance(limit, Integral) and not isinstance(limit, bool)
+        if not is_whole:
+            raise DataError([Problem("batches", f"{limit!r} is no whole number", "a batch holds at least 1")])
         if limit < 1:
             raise DataError([Problem("batches", f"{limit} is too small", "a batch holds at least 1")])
         if len(self.indices) < world_size:

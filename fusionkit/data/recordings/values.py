@@ -79,8 +79,8 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
     try:
         if stated.fill is not None and isinstance(value, (list, tuple)):
             value = np.array(value, np.float64)  # None, as JSON has it, is NaN then
-        values = value.detach().cpu() if isinstance(value, Tensor) else torch.from_numpy(_convert_to_array(value))
-    except (TypeError, ValueError) as error:
+        values = _take_real(value) if isinstance(value, Tensor) else torch.from_numpy(_convert_to_array(value))
+    except (TypeError, ValueError, NotImplementedError) as error:  # the last of tensors that hold nothing
         message = f"{type(value).__name__} that is no array of numbers ({error})"
         raise DataError([Problem(modality, message, "give an array, a tensor or a path")]) from None
     if values.is_floating_point():
@@ -126,7 +126,15 @@ def _convert_pixels(values: Tensor, modality: str) -> Tensor:
     return values if values.is_floating_point() else values.to(torch.uint8)
 
 
+def _take_real(value: Tensor) -> Tensor:
+    if value.is_complex():
+        raise TypeError(f"of dtype {value.dtype}")
+    return value.detach().cpu()
+
+
 def _convert_to_array(value: Any) -> np.ndarray[Any, Any]:
+    if np.ma.is_masked(value):
+        value = value.astype(np.float64).filled(np.nan)  # what a mask hides is not known, whatever stands below it
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"of dtype {array.dtype}")

@@ -18,7 +18,7 @@ from fusionkit.data.loading.collation import fit_numbers
 from fusionkit.data.recordings.values import convert_to_elements
 from fusionkit.errors import DataError, ShapeError, suggest_names
 from fusionkit.inference.answers import Answer
-from fusionkit.inference.timeline.window_answers import answer_window, make_windows
+from fusionkit.inference.timeline.window_answers import answer_window, check_hidden, make_windows
 from fusionkit.inference.timeline.windows import check_seconds
 from fusionkit.interfaces import Box, FaceDetector
 
@@ -137,7 +137,11 @@ class LiveStream:
                 that one is forgotten, so an earlier end sees less.
             branches: Answer by every trained branch as well.
             without: Modalities that are hidden from the network, as if they were missing.
+
+        Raises:
+            DataError: There is no modality of a name that is to be hidden.
         """
+        check_hidden(self._predictor, without)
         return answer_window(self._predictor, self._windows, "live", at, branches=branches, without=without)
 
     def reset(self, *modalities: str) -> None:

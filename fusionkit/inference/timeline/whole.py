@@ -15,7 +15,7 @@ from fusionkit.data.loading.samples import Samples
 from fusionkit.data.recordings import Recording, Recordings, find_recordings
 from fusionkit.errors import DataError, Problem
 from fusionkit.inference.timeline.records import Faces, Instant, Span, Timeline
-from fusionkit.inference.timeline.window_answers import answer_window, make_windows
+from fusionkit.inference.timeline.window_answers import answer_window, check_hidden, make_windows
 from fusionkit.inference.timeline.windows import check_seconds
 
 if TYPE_CHECKING:
@@ -61,10 +61,12 @@ def make_timeline(
 
     Raises:
         ShapeError: Seconds are no numbers above 0.
-        DataError: The inputs are none or several samples, cannot be used, or have no time.
+        DataError: The inputs are none or several samples, cannot be used, or have no time; or there is no modality of a
+            name that is to be hidden.
     """
     check_seconds("every", every)
     check_seconds("window", window)
+    check_hidden(predictor, without)
     recording = _find_one(predictor, inputs)
     sample = read_sample(predictor, recording)
     rates = {name: predictor.inputs.modalities[name].rate for name in sample.inputs}

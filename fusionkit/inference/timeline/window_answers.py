@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fusionkit.data.recordings.search import describe_error
-from fusionkit.errors import DataError, ShapeError
+from fusionkit.errors import DataError, Problem, ShapeError, suggest_names
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.timeline.windows import Windows
 from fusionkit.interfaces import Batch, Transform
@@ -53,6 +53,24 @@ def answer_window(
     except (DataError, ShapeError) as error:
         return Answer(name, failure=describe_error(error))
     return predictor.describe(Batch({}, {}, (name,)), said, branches=branches)[0]
+
+
+def check_hidden(predictor: Predictor, without: Collection[str]) -> None:
+    """Refuses modalities to hide that the network does not have.
+
+    Raises:
+        DataError: They are one text instead of a list, or a name is unknown.
+    """
+    if isinstance(without, str):
+        raise DataError([Problem("without", f"{without!r} is no list of modalities", f"give [{without!r}]")])
+    known = predictor.modalities
+    problems = [
+        Problem("without", f"no modality {name!r}", suggest_names(str(name), known))
+        for name in without
+        if name not in known
+    ]
+    if problems:
+        raise DataError(problems)
 
 
 def _transform(transforms: Sequence[Transform], elements: Tensor) -> Tensor:
