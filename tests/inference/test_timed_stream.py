@@ -257,6 +257,9 @@ def test_what_a_live_stream_cannot_take_is_said() -> None:
         stream.push("video", np.zeros((2, 8, 8)))
     with pytest.raises(DataError, match="video: at is nan; give the seconds"):
         stream.push("video", np.zeros((2, 8, 8, 3), np.uint8), at=float("nan"))
+    for end in (float("inf"), float("nan"), "now", True):
+        with pytest.raises(DataError, match=f"predict: at is {end!r}; give the seconds at which the window ends"):
+            stream.predict(at=end)  # type: ignore[arg-type]
     with pytest.raises(DataError, match="without: no modality 'vide'; did you mean 'video'"):
         stream.predict(without=["vide"])
     with pytest.raises(ShapeError, match="rates: unknown modality 'sound'"):

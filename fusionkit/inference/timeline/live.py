@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from fusionkit.data.live.pictures import PictureStream
 from fusionkit.data.live.sounds import SoundStream
 from fusionkit.data.loading.collation import fit_numbers
 from fusionkit.data.recordings.values import convert_to_elements
-from fusionkit.errors import DataError, ShapeError, suggest_names
+from fusionkit.errors import DataError, Problem, ShapeError, suggest_names
 from fusionkit.inference.answers import Answer
 from fusionkit.inference.timeline.window_answers import answer_window, check_hidden, make_windows
 from fusionkit.inference.timeline.windows import check_seconds
@@ -139,8 +140,11 @@ class LiveStream:
             without: Modalities that are hidden from the network, as if they were missing.
 
         Raises:
-            DataError: There is no modality of a name that is to be hidden.
+            DataError: There is no modality of a name that is to be hidden, or the end is no number of seconds.
         """
+        is_number = isinstance(at, (int, float)) and not isinstance(at, bool) and math.isfinite(at)
+        if at is not None and not is_number:
+            raise DataError([Problem("predict", f"at is {at!r}", "give the seconds at which the window ends")])
         check_hidden(self._predictor, without)
         return answer_window(self._predictor, self._windows, "live", at, branches=branches, without=without)
 
