@@ -97,6 +97,19 @@ def test_what_gives_a_target_away_is_named_and_no_input(tmp_path: Path) -> None:
     assert list(draft(write(tmp_path, header[3:6], [row[3:6] for row in rows])).recipe.model.targets) == ["class"]
 
 
+def test_the_first_column_names_samples_where_its_words_are_short_and_all_different(tmp_path: Path) -> None:
+    rows = [[f"walk-{number}", f"it was {number}", x, WORDS[number % 3]] for number, (x,) in enumerate(numbers(30, 1))]
+
+    made = draft(write(tmp_path, ["trial", "remark", "x", "label"], rows), targets=("label",))
+
+    assert made.recipe.data.dataset.options["id"] == "trial"
+    assert "Samples are named by column trial" in said_of(made)
+    for other in (["date", "remark"], ["remark", "trial"]):  # a time, and a sentence that comes first
+        cells = [row if other[0] == "date" else [row[1], row[0], *row[2:]] for row in rows]
+        options = draft(write(tmp_path, [*other, "x", "label"], cells), targets=("label",)).recipe.data.dataset.options
+        assert options.get("id") is None
+
+
 @pytest.mark.parametrize(
     ("name", "values", "head"),
     [

@@ -488,7 +488,7 @@ def test_other_devices_are_refused(exported: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_what_only_a_run_can_do_is_refused(command: Any, exported: Path, loaded: Predictor, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is an exported network, which holds no calibration; load the run"):
+    with pytest.raises(RunError, match="an exported network holds no calibration; load the run"):
         loaded.predict(draw_samples(), level=0.9)
     with pytest.raises(RunError, match="come from no run folder; load a run"):
         loaded.save_pretrained(tmp_path / "shared")

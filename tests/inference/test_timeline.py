@@ -255,6 +255,27 @@ def test_subtitles_join_what_says_the_same_and_leave_out_what_failed() -> None:
     ]
 
 
+def test_subtitles_give_the_mean_of_numbers_while_a_class_stays() -> None:
+    told = [("calm", 990.0), ("calm", 1010.0), ("sad", 1040.0)]
+    answers = [
+        Answer("film", {"mood": TargetAnswer(name, {name: 1.0}), "force": TargetAnswer(force)}, ("video",))
+        for name, force in told
+    ]
+    instants = tuple(Instant(float(place), answer) for place, answer in enumerate(answers))
+    timeline = Timeline("film", instants, (), 1.0, 3.0, 2.0, {}, {"mood": ("calm", "sad"), "force": ()})
+
+    assert make_subtitles(timeline).split("\n")[2:] == [
+        "00:00:00.000 --> 00:00:02.000",
+        "mood: calm 100 %",
+        "force: 1000",
+        "",
+        "00:00:02.000 --> 00:00:03.000",
+        "mood: sad 100 %",
+        "force: 1040",
+        "",
+    ]
+
+
 def test_subtitles_name_targets_and_numbers(tmp_path: Path) -> None:
     predictor = make_predictor(
         {"level": SENSORS["level"]},

@@ -53,7 +53,7 @@ def list_records(
     marks = frozenset(MISSING if inputs.missing is None else inputs.missing)
     rows = [
         TableRow(f"row {position}", {str(name): cell for name, cell in record.items() if not _is_empty(cell, marks)})
-        for position, record in enumerate(records)
+        for position, record in enumerate(records, start=1)
     ]
     if not rows:
         raise DataError([Problem("table", "has no rows")])

@@ -15,6 +15,7 @@ from fusionkit.experiments.drafts.vocabulary import GROUPS, IDS, PARTS, TIMES
 _LEAST_PER_GROUP = 2
 _MANY_ROWS = 20_000
 _FEW_GROUPS, _FOLDS = 5, 5
+_LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def find_roles(
     }
     names = [column for column in free if column.name.lower() in IDS or "id" in column.words]
     id = next((column for column in names if column.is_unique and column is not part), None)
+    id = id or _find_names(columns, [column for column in free if column is not part])
     for column in free:
         if column in (id, part) or column.name in others:
             continue
@@ -90,9 +92,20 @@ def find_roles(
             others[column.name] = "counts the rows"
         elif TIMES & set(column.words):
             others[column.name] = "is a time of day or a date"
+    if id is not None and id not in names:
+        remarks.append(f"Samples are named by column {id.name}: it comes first, and every row has another word there.")
     if part_remark:
         remarks.append(part_remark)
     return Roles(group, id, part, others, tuple(remarks))
+
+
+def _find_names(columns: Sequence[Column], free: Sequence[Column]) -> Column | None:
+    """Takes the first column of the table for names where its cells are one word each, and no two the same."""
+    first = columns[0]
+    if first not in free or first.kind != "words" or not first.is_unique or {*TIMES, *GROUPS} & set(first.words):
+        return None
+    short = all(name and len(name) <= _LONGEST_NAME and not any(map(str.isspace, name)) for name in first.names)
+    return first if short else None
 
 
 def choose_protocol(roles: Roles, rows: int) -> Protocol:

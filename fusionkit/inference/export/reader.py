@@ -22,7 +22,7 @@ from fusionkit.storage.environment import DEVICE, choose_device
 from fusionkit.storage.records.document import load_document
 from fusionkit.storage.records.export import MODEL_FILE, ExportedModel
 
-_NO_CALIBRATION = "is an exported network, which holds no calibration; load the run for sets and intervals"
+_NO_CALIBRATION = "an exported network holds no calibration; load the run for sets and intervals"
 
 
 def open_export(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from statistics import fmean
 
 from fusionkit.inference.answers import Answer, TargetAnswer
 from fusionkit.inference.timeline.records import Timeline
@@ -11,7 +12,8 @@ from fusionkit.inference.timeline.records import Timeline
 def make_subtitles(timeline: Timeline) -> str:
     """Makes subtitles: a cue from an answer to the next one, of several that say the same one cue.
 
-    Of a class it says the name with the mean probability, of labels those that are on, of numbers three digits.
+    Of a class it says the name with the mean probability, of labels those that are on, of numbers three digits. Beside
+    classes or labels, which say when a cue ends, numbers are means over it.
 
     Source:
         W3C, WebVTT: The Web Video Text Tracks Format, https://www.w3.org/TR/webvtt1/
@@ -21,7 +23,7 @@ def make_subtitles(timeline: Timeline) -> str:
         stop = timeline[position + 1].time if position + 1 < len(timeline) else instant.time + timeline.every
         if instant.answer.failure:
             continue
-        said = tuple(_name(answer) for answer in instant.answer.targets.values())
+        said = _name_all(instant.answer)
         if cues and cues[-1][1] == instant.time and cues[-1][2] == said:
             start, _, _, answers = cues.pop()
             cues.append((start, stop, said, [*answers, instant.answer]))
@@ -53,27 +55,43 @@ def describe_answer(answer: TargetAnswer, probability: float | None = None) -> s
         share = answer.probabilities[said] if probability is None else probability
         return f"{said} {100 * share:.0f} %"
     values = said if isinstance(said, tuple) else (said,)
-    return ", ".join(value if isinstance(value, str) else f"{value:.3g}" for value in values) or "none"
+    return ", ".join(value if isinstance(value, str) else _write_number(value) for value in values) or "none"
 
 
-def _name(answer: TargetAnswer) -> str:
-    return answer.prediction if isinstance(answer.prediction, str) else describe_answer(answer)
+def _write_number(value: float) -> str:
+    """Writes a number with three digits, and one of up to a million without an exponent."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def _name_all(answer: Answer) -> tuple[str, ...]:
+    """Names what an answer says: its classes and labels, or the numbers where it has no others."""
+    targets = answer.targets.values()
+    named = [each for each in targets if not _read_numbers(each)] or targets
+    return tuple(each.prediction if isinstance(each.prediction, str) else describe_answer(each) for each in named)
+
+
+def _read_numbers(answer: TargetAnswer) -> list[float]:
+    """Reads the numbers of an answer; none of classes and labels."""
+    values = answer.prediction if isinstance(answer.prediction, tuple) else (answer.prediction,)
+    return [] if answer.probabilities else [value for value in values if not isinstance(value, str)]
 
 
 def _describe(answers: list[Answer], several: bool) -> str:
     lines = []
-    for target, answer in answers[0].targets.items():
-        probability = None
-        if isinstance(answer.prediction, str):
-            of = [_read_probability(each.targets, target, answer.prediction) for each in answers]
-            probability = sum(of) / len(of)
-        text = describe_answer(answer, probability)
+    for target in answers[0].targets:
+        text = _describe_all([each.targets[target] for each in answers])
         lines.append(_escape(f"{target}: {text}" if several else text))
     return "\n".join(lines)
 
 
-def _read_probability(targets: Mapping[str, TargetAnswer], target: str, label: str) -> float:
-    return targets[target].probabilities[label]
+def _describe_all(answers: Sequence[TargetAnswer]) -> str:
+    """Describes answers of one cue to one target: the same class with its mean probability, or the mean numbers."""
+    first = answers[0]
+    if isinstance(first.prediction, str):
+        return describe_answer(first, fmean(each.probabilities[first.prediction] for each in answers))
+    if not _read_numbers(first):
+        return describe_answer(first)
+    return describe_answer(TargetAnswer(tuple(map(fmean, zip(*map(_read_numbers, answers), strict=True)))))
 
 
 def _escape(text: str) -> str:
