@@ -13,6 +13,8 @@ WAVE_LENGTHS = (201, 17, 0, 100)
 ENCODER_EXAMPLES: list[tuple[str, tuple[int, ...], dict[str, Any], tuple[int, ...] | None]] = [
     ("identity", (2, 3), {}, None),
     ("feature_norm", (8,), {}, None),
+    ("scale", (8,), {}, None),
+    ("scale", (2, 3), {"by": "quartiles"}, None),
     ("mlp", (2, 3), {"hidden": [5, 4], "out": 3, "norm": "batch", "dropout": 0.1}, None),
     ("mlp", (), {"hidden": [], "out": 2}, None),
     ("mlp", (4,), {"norm": "layer", "activation": "gelu"}, None),

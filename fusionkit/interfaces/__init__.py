@@ -23,6 +23,7 @@ from fusionkit.interfaces.data import (
     Transform,
 )
 from fusionkit.interfaces.elements import ElementEncoder
+from fusionkit.interfaces.fitted import Fitted, Passes
 from fusionkit.interfaces.loss_heads import LOSS, LossHead, Metric, TargetKind, share
 from fusionkit.interfaces.network import Aggregator, Encoder, FeatureHook, Fusion, ModelOutput, count_at_once
 from fusionkit.interfaces.training import (
@@ -53,6 +54,7 @@ __all__ = [
     "EpochPlan",
     "FaceDetector",
     "FeatureHook",
+    "Fitted",
     "Folds",
     "Fusion",
     "GradientScale",
@@ -62,6 +64,7 @@ __all__ = [
     "ModalityInfo",
     "ModelOutput",
     "OptimizerRecipe",
+    "Passes",
     "Plan",
     "RawTarget",
     "Repeat",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice, takewhile
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fusionkit.errors import ElementError, FusionKitError, ShapeError, TrainingError
-from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, LossHead
+from fusionkit.interfaces import Aggregator, ElementEncoder, Encoder, Fitted, LossHead, Passes
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.nn.distributed import world_size
 from fusionkit.nn.jagged import Jagged, make_indices
@@ -148,6 +149,29 @@ class Branch(nn.Module):
             self._refuse_to_leave_others_waiting()
             return Jagged.empty(len(elements), self.encoded_shape, like=self.norm.weight)
         return elements
+
+    def fit_encoders(self, passes: Passes) -> None:
+        """Lets the encoders that learn from the training part do so, each from what those before it give.
+
+        `fusionkit.train` does it once, before the first step; a loop of your own does the same.
+
+        Args:
+            passes: Starts a pass over the modality's elements of all training samples and of no others.
+        """
+        for place, encoder in enumerate(self.encoders):
+            if isinstance(encoder, Fitted):
+                encoder.fit(partial(self._encode_pass, passes, place))
+
+    @torch.no_grad()
+    def _encode_pass(self, passes: Passes, stop: int) -> Iterator[Jagged]:
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            for elements in passes():
+                yield self.encode(elements, stop=stop)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
 
     def _refuse_to_leave_others_waiting(self) -> None:
         shared = self.training and world_size() > 1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fusionkit.config.components.registry import AGGREGATORS, ENCODERS, FUSIONS
-from fusionkit.interfaces import Aggregator, Encoder, Fusion
+from fusionkit.interfaces import Aggregator, Encoder, Fitted, Fusion
 from fusionkit.interfaces.elements import takes_whole_numbers_only
 from fusionkit.nn.jagged import Jagged
 from fusionkit.testing.promises import SEED, build, check_module, draw_normal, find_component, is_close, promise
@@ -28,7 +28,8 @@ def check_encoder(
     It is registered and described; declares its output's shape; keeps empty samples empty and others not; lets no
     sample see another; gives the same in pieces; trains on a batch of one; sends finite gradients to every parameter;
     and copies, saves and computes in double precision as a module should. One that takes whole numbers only, such as
-    ids, is given 0 and 1.
+    ids, is given 0 and 1. One that is fitted works before and after it, learns the same however its samples are
+    batched, nothing where there are none, and has all that it learned in its state.
 
     Args:
         cls: The encoder's class.
@@ -62,6 +63,8 @@ def check_encoder(
     for before, after in zip(lengths, encoded.sizes, strict=True):
         promise((before == 0) == (after == 0), f"{name}: empty samples stay empty, others do not: {before} -> {after}")
     check_module(name, lambda: build(component, in_shape, options=options), run)
+    if isinstance(encoder, Fitted):
+        _check_fit(name, encoder, lambda: build(component, in_shape, options=options), example(torch.float32))
 
     # In double precision, so that a difference is one sample that sees another, and no rounding.
     encoder.double().eval()
@@ -85,6 +88,34 @@ def check_encoder(
     shortest = min((size, index) for index, size in enumerate(lengths) if size)[1]
     alone = encoder.train()(samples[[shortest]]).values
     promise(alone.isfinite().all(), f"{name}: it trains on a batch of one short sample")
+
+
+def _check_fit(name: str, encoder: Encoder, make: Callable[[], Encoder], samples: Jagged) -> None:
+    """Checks what an encoder learns from the training part, and leaves it fitted."""
+    assert isinstance(encoder, Fitted)
+    named = dict(encoder.named_buffers())
+    unknown = [each for each in encoder.learned if each not in named]
+    promise(not unknown, f"{name}: what it learns is in buffers of its own, also {unknown}")
+    before = {key: value.clone() for key, value in encoder.state_dict().items()}
+    nobody = Jagged.empty(2, samples.element_shape, like=samples.values)
+    encoder.fit(lambda: [nobody])
+    unchanged = all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
+    promise(unchanged, f"{name}: where no training sample has the modality, what it learned stays as it is")
+    encoder.fit(lambda: [samples])
+    other = make()
+    assert isinstance(other, Fitted)
+    other.fit(lambda: (samples[[index]] for index in range(len(samples))))
+    for key in encoder.learned:
+        same = is_close(getattr(other, key), getattr(encoder, key), tolerance=1e-6)
+        promise(same, f"{name}: what it learns does not depend on how the samples are batched, also {key}")
+    fresh = make()
+    fresh.load_state_dict(encoder.state_dict())
+    first = encoder.eval()(samples).values
+    promise(first.isfinite().all(), f"{name}: once fitted, its output is finite")
+    promise(
+        is_close(fresh.eval()(samples).values, first),
+        f"{name}: a fresh component with the state of a fitted one computes the same",
+    )
 
 
 def check_aggregator(

@@ -28,6 +28,7 @@ from fusionkit.nn.timer import label_nothing
 from fusionkit.storage.run_folder import RunFolder
 from fusionkit.training.balancer_review import Reviewer, group_batches
 from fusionkit.training.checkpoint import Checkpoint, load_module
+from fusionkit.training.fitted_encoders import fit_encoders
 from fusionkit.training.interruption import Interrupted, Listener
 from fusionkit.training.log import Journal, describe_epoch, describe_step
 from fusionkit.training.placement import make_feed, move_batch, place_network, seed_draws
@@ -98,6 +99,7 @@ class _Fit:
         self._balancer = make_balancer(recipe, model)
         place_network(fabric, self._spec, model, self._balancer)
         model.fit_targets(assembly.training_targets)  # before the snapshot, to which balancers and teachers go back
+        fit_encoders(fabric, assembly, model)
         self._stages = list_stages(recipe, self._balancer)
         self._schedule: Schedule = build_component(self._spec.scheduler)
         resets = any(self._balancer.uses(hook) for hook in ("plan", "before_epoch"))
