@@ -40,8 +40,12 @@ def make_predictor(
     networks: int = 1,
     unimodal: bool = True,
     double: bool = False,
+    vectors: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> fusionkit.Predictor:
-    """A predictor of small networks, in double precision if asked to; films where it is said how they are prepared."""
+    """A predictor of small networks, in double precision if asked to; films where it is said how they are prepared.
+
+    `vectors` says of modalities which columns of a table they are of.
+    """
     recipe = load_recipe(
         {
             "schema": 1,
@@ -63,9 +67,12 @@ def make_predictor(
                     tensor.copy_(torch.randn(tensor.shape) / 2)
         made.append(model.double() if double else model)
     branches = TrainedBranches(True, dict.fromkeys(modalities, "jointly") if unimodal else {}, False)
+    stated: Mapping[str, Any] = {name: (vectors or {}).get(name, {}) for name in modalities}
     inputs = Inputs(
         format=Inputs.formats[-1],
-        modalities={name: InputModality(shape=of["shape"], rate=rates[name]) for name, of in modalities.items()},
+        modalities={
+            name: InputModality(shape=of["shape"], rate=rates[name], **stated[name]) for name, of in modalities.items()
+        },
         films=prepare is not None,
     )
     return fusionkit.Predictor(TrainedBackend(made, branches, recipe, device="cpu"), describe_steps(recipe, inputs))
@@ -76,3 +83,18 @@ def make_film_predictor(target: str = "mood") -> fusionkit.Predictor:
     prepare = {"frame_rate": 10.0, "sample_rate": 16000, "face": {"size": 16, "grey": True, "detector": "center"}}
     targets = {target: {"type": "classification", "classes": CLASSES}}
     return make_predictor(FILM_MODALITIES, FILM_RATES, targets=targets, prepare=prepare)
+
+
+def make_vector_predictor() -> fusionkit.Predictor:
+    """A predictor of rows of sensors, and of a vector of three columns of a table, two of which had empty cells."""
+    modalities = {
+        "motion": {"shape": [3], "encoder": {"type": "mlp", "out": 6}, "aggregator": "mean"},
+        "numbers": {"shape": [6], "encoder": {"type": "mlp", "out": 6}, "aggregator": "mean"},
+    }
+    numbers = {
+        "columns": ["mass_kg", "height_cm", "speed"],
+        "of_numbers": True,
+        "fill": [70.0, 170.0, 1.5],
+        "marked": ["height_cm", "speed"],
+    }
+    return make_predictor(modalities, {"motion": 10.0, "numbers": None}, vectors={"numbers": numbers})

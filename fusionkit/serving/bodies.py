@@ -9,13 +9,13 @@ from typing import Any
 from pydantic_core import from_json
 
 from fusionkit.data.recordings import Recording
-from fusionkit.data.recordings.files import take_file
+from fusionkit.data.recordings.files import find_roles, take_file
 from fusionkit.data.recordings.values import list_roles, take_sample
 from fusionkit.errors import DataError, Problem, shorten, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.serving.http.refusals import Refusal
 from fusionkit.serving.http.uploads import Upload
-from fusionkit.storage.records.inputs import Inputs
+from fusionkit.storage.records.inputs import InputModality, Inputs
 
 _MOST_UNKNOWN = 8
 _LONGEST_NAME = 100
@@ -74,11 +74,18 @@ def _take(given: Mapping[str, Any], inputs: Inputs, name: str) -> Recording:
     problems = [
         Problem(str(key), "no array", "send numbers, or the file itself as multipart/form-data")
         for key, value in given.items()
-        if value is not None and (isinstance(value, bool) or not isinstance(value, (list, int, float)))
+        if value is not None and not _holds_numbers(value, inputs.modalities.get(key))
     ]
     if problems:
         raise DataError(problems)
     return take_sample(given, inputs, name)[0]
+
+
+def _holds_numbers(value: Any, stated: InputModality | None) -> bool:
+    """Tells whether a value of JSON may be of numbers: an array, a number, or those of a vector by their names."""
+    if isinstance(value, Mapping):
+        return stated is not None and stated.of_numbers
+    return isinstance(value, (list, int, float)) and not isinstance(value, bool)
 
 
 def join_uploads(uploads: Sequence[Upload], inputs: Inputs) -> Recording:
@@ -100,6 +107,9 @@ def join_uploads(uploads: Sequence[Upload], inputs: Inputs) -> Recording:
     joined = Recording("0", "upload")
     for upload in uploads:
         if upload.name == ANY_FILE:
+            if len(roles := find_roles(upload.path, inputs)) > 1:
+                message = f"may be {', '.join(roles[:-1])} or {roles[-1]}"
+                raise DataError([Problem(str(upload.path), message, f"say which: its part is named {ANY_FILE!r}")])
             taken = take_file(upload.path, inputs)
         else:
             taken = take_sample({upload.name: upload.path}, inputs, "")[0]

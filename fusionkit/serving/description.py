@@ -12,6 +12,7 @@ from fusionkit.inference.predictor import Predictor
 from fusionkit.serving.settings import Settings
 from fusionkit.storage.records.card import Card
 from fusionkit.storage.records.document import load_document
+from fusionkit.storage.records.inputs import InputModality
 from fusionkit.version import __version__
 
 
@@ -29,7 +30,12 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
         "fusionkit": __version__,
         "films": inputs.films,
         "modalities": {
-            name: {"shape": list(of.shape), "rate": of.rate, "live": _is_live(predictor, name)}
+            name: {
+                "shape": list(of.shape),
+                "rate": of.rate,
+                "live": _is_live(predictor, name),
+                **describe_columns(of),
+            }
             for name, of in ((name, inputs.modalities[name]) for name in predictor.modalities)
         },
         "targets": {target: {"kind": of.kind, "classes": list(of.classes)} for target, of in predictor.targets.items()},
@@ -49,6 +55,13 @@ def describe_network(predictor: Predictor, settings: Settings, where: Path | Non
         },
         "card": None if where is None else describe_card(where),
     }
+
+
+def describe_columns(of: InputModality) -> Mapping[str, Any]:
+    """Describes the columns of a vector, in order, and which may be empty; nothing of other modalities."""
+    if not of.of_numbers:
+        return {}
+    return {"columns": list(of.columns), "may_be_empty": list(of.marked)}
 
 
 def describe_calibration(predictor: Predictor) -> Mapping[str, Any] | None:

@@ -126,8 +126,13 @@ def _read_number(request: Request, name: str, default: float, least: float, most
 
 def _describe(summary: str, text: str, options: Mapping[str, str]) -> dict[str, Any]:
     numbers = {"every", "window", "level"}
-    array = {"description": "An array of numbers: (time, ...), or one element.", "type": "array", "items": {}}
-    sample = {"type": "object", "additionalProperties": array}
+    array = {
+        "description": "An array of numbers: (time, ...), or one element; null is an empty number.",
+        "type": "array",
+        "items": {},
+    }
+    named = {"description": "The numbers of a vector by its columns, which the card names.", "type": "object"}
+    sample = {"type": "object", "additionalProperties": {"anyOf": [array, named]}}
     file = {"type": "string", "format": "binary"}
     return {
         "summary": summary,

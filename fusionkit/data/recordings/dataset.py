@@ -20,7 +20,7 @@ from fusionkit.data.readers.files import refuse_no_file
 from fusionkit.data.readers.media import SOUND_SUFFIXES, ReadOptions, describe_media, read_media
 from fusionkit.data.readers.sound.audio import read_stated_header
 from fusionkit.data.recordings.recording import Given, Recording
-from fusionkit.data.recordings.values import fill_empty
+from fusionkit.data.recordings.values import convert_to_elements
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip, Dataset, FaceDetector, ModalityInfo, Row
 from fusionkit.storage.records.inputs import InputModality, Inputs
@@ -98,8 +98,8 @@ class Recordings(Dataset):
             return convert_to_float(given) if self._is_prepared_sound(given, modality) else given
         try:
             refuse_no_file(given)
-            if (vector := self._read_vector(given, stated)) is not None:
-                return vector
+            if stated.of_numbers and given.suffix.lower() in ARRAY_SUFFIXES:
+                return convert_to_elements(read_array(given, stated.tensor), str(given), stated)
             values = read_media(given, self._options(modality))
             if remark := _describe_resampling(given, stated):
                 remarks.append(f"{modality}: {remark}")
@@ -110,13 +110,6 @@ class Recordings(Dataset):
             message = f"elements of shape {shape}, the network takes {tuple(stated.shape)}"
             raise DataError([Problem(f"{place}: {modality}: {given}", message)])
         return values
-
-    def _read_vector(self, file: Path, stated: InputModality) -> Tensor | None:
-        """Reads a vector whose empty numbers are NaN from an array; None of any other file or modality."""
-        if stated.fill is None or file.suffix.lower() not in ARRAY_SUFFIXES:
-            return None
-        values = read_array(file, stated.tensor)
-        return fill_empty(values.flatten().float(), stated) if values.numel() == len(stated.fill) else None
 
     def _is_prepared_sound(self, values: Tensor, modality: str) -> bool:
         """Tells whether a wave is of 16-bit samples where the network was trained on their share of full scale."""

@@ -14,6 +14,7 @@ from fusionkit.data.readers.media import SOUND_SUFFIXES, SUFFIXES
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
 from fusionkit.data.recordings.recording import Recording
 from fusionkit.data.recordings.values import list_roles, take_sample
+from fusionkit.data.recordings.vectors import describe_vector, holds_vector
 from fusionkit.errors import DataError, Problem
 from fusionkit.interfaces import Clip
 from fusionkit.storage.records.inputs import Inputs
@@ -66,6 +67,32 @@ def list_folder(folder: Path, inputs: Inputs) -> list[Recording]:
     return recordings
 
 
+def find_roles(file: Path, inputs: Inputs) -> list[str]:
+    """Finds the modalities, or of films the roles, that a file can be."""
+    suffix = file.suffix.lower()
+    if inputs.films and suffix in SOUND_SUFFIXES:
+        return ["film" if suffix in FILM_SUFFIXES else "sound"]
+    if suffix in SOUND_SUFFIXES:
+        return [name for name, of in inputs.modalities.items() if not of.shape and not of.of_numbers]
+    if suffix in IMAGE_SUFFIXES:
+        return [name for name, of in inputs.modalities.items() if len(of.shape) == _ELEMENT_OF_IMAGE]
+    if suffix not in ARRAY_SUFFIXES:
+        return []
+    try:
+        shapes = {name: (read_shape(file, of.tensor), tuple(of.shape)) for name, of in inputs.modalities.items()}
+    except DataError:
+        return list(inputs.modalities) if len(inputs.modalities) == 1 else []
+    return [
+        name
+        for name, (found, shape) in shapes.items()
+        if (
+            holds_vector(found, inputs.modalities[name])
+            if inputs.modalities[name].of_numbers
+            else shape in (found, found[1:])
+        )
+    ]
+
+
 def _list_files(folder: Path) -> list[Path]:
     found = list[Path]()
     for place, folders, names in os.walk(folder, onerror=_raise):
@@ -97,7 +124,7 @@ def _join(files: Sequence[Path], inputs: Inputs, name: str, place: str) -> Recor
     """Joins files to one sample; what is ambiguous or of no modality is wrong with it."""
     taken: dict[str, Path] = {}
     for file in files:
-        roles = _find_roles(file, inputs)
+        roles = find_roles(file, inputs)
         free = [role for role in roles if role not in taken]
         if len(free) != 1:
             wrong = _describe_choice(file, roles, free, inputs)
@@ -107,27 +134,6 @@ def _join(files: Sequence[Path], inputs: Inputs, name: str, place: str) -> Recor
         clip = Clip(taken.pop("film", None), taken.pop("sound", None))
         return Recording(name, place, dict(taken), clip)
     return Recording(name, place, dict(taken))
-
-
-def _find_roles(file: Path, inputs: Inputs) -> list[str]:
-    """Finds the modalities, or of films the roles, that a file can be."""
-    suffix = file.suffix.lower()
-    if inputs.films and suffix in SOUND_SUFFIXES:
-        return ["film" if suffix in FILM_SUFFIXES else "sound"]
-    if suffix in SOUND_SUFFIXES:
-        return [name for name, of in inputs.modalities.items() if not of.shape and not of.of_numbers]
-    if suffix in IMAGE_SUFFIXES:
-        return [name for name, of in inputs.modalities.items() if len(of.shape) == _ELEMENT_OF_IMAGE]
-    if suffix not in ARRAY_SUFFIXES:
-        return []
-    try:
-        shapes = {name: (read_shape(file, of.tensor), tuple(of.shape)) for name, of in inputs.modalities.items()}
-    except DataError:
-        return list(inputs.modalities) if len(inputs.modalities) == 1 else []
-    static = {name for name, of in inputs.modalities.items() if of.of_numbers}
-    return [
-        name for name, (found, shape) in shapes.items() if found == shape or (found[1:] == shape and name not in static)
-    ]
 
 
 def _describe_kind(path: Path) -> str:
@@ -146,5 +152,8 @@ def _describe_choice(file: Path, roles: Sequence[str], free: Sequence[str], inpu
         return f"may be {which}; say which: {free[0]}={file.name}"
     if roles:
         return f"is a second {roles[0]}; give each sample by itself"
-    shapes = ", ".join(f"{name} {tuple(of.shape)}" for name, of in inputs.modalities.items())
+    shapes = "; ".join(
+        f"{name} ({describe_vector(of)})" if of.of_numbers else f"{name} {tuple(of.shape)}"
+        for name, of in inputs.modalities.items()
+    )
     return f"is of no modality of the network, whose elements are: {shapes}"

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from fusionkit.data.readers.tables import MISSING, TableRow, read_number, read_table, read_vector
+from fusionkit.data.readers.tables import MISSING, TableRow, read_table
 from fusionkit.data.recordings.recording import Given, Recording
 from fusionkit.data.recordings.values import convert_to_elements
+from fusionkit.data.recordings.vectors import is_empty, read_cells
 from fusionkit.errors import DataError, FusionKitWarning, Problem, suggest_names
-from fusionkit.interfaces import Clip, ModalityColumns
+from fusionkit.interfaces import Clip
 from fusionkit.storage.records.inputs import InputModality, Inputs
 
 TABLE_SUFFIXES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet"})
@@ -52,7 +50,7 @@ def list_records(
     """
     marks = frozenset(MISSING if inputs.missing is None else inputs.missing)
     rows = [
-        TableRow(f"row {position}", {str(name): cell for name, cell in record.items() if not _is_empty(cell, marks)})
+        TableRow(f"row {position}", {str(name): cell for name, cell in record.items() if not is_empty(cell, marks)})
         for position, record in enumerate(records, start=1)
     ]
     if not rows:
@@ -142,7 +140,7 @@ def _read_cells(modality: str, stated: InputModality, row: TableRow, root: Path,
     if not cells:
         return None
     if stated.of_numbers:
-        return _read_numbers(modality, stated, cells, problems)
+        return read_cells(modality, stated, cells, problems)
     cell: Any = next(iter(cells.values()))
     if isinstance(cell, (str, Path)):
         return root / str(cell)
@@ -151,37 +149,3 @@ def _read_cells(modality: str, stated: InputModality, row: TableRow, root: Path,
     except DataError as error:
         problems += [str(problem) for problem in error.problems]
         return None
-
-
-def _read_numbers(modality: str, stated: InputModality, cells: Mapping[str, Any], problems: list[str]) -> Tensor | None:
-    if len(cells) < len(stated.columns) and stated.fill is None:
-        empty = ", ".join(column for column in stated.columns if column not in cells)
-        problems.append(f"{modality}: empty columns: {empty}; give every number of the vector, or none of them")
-        return None
-    wrong = [f"{modality}: {each}" for each in _find_words(cells)]
-    if wrong:
-        problems += wrong
-        return None
-    whole = stated.whole and all(isinstance(read_number(cell), int) for cell in cells.values())
-    fill, marked = None if stated.fill is None else tuple(stated.fill), tuple(stated.marked)
-    held = ModalityColumns(tuple(stated.columns), of_numbers=True, whole=whole, fill=fill, marked=marked)
-    return read_vector(cells, held)
-
-
-def _find_words(cells: Mapping[str, Any]) -> list[str]:
-    """Finds the cells that hold no finite number."""
-    found = []
-    for column, cell in cells.items():
-        try:
-            read_number(cell)
-        except ValueError as error:
-            found.append(f"column {column!r}: {error}")
-    return found
-
-
-def _is_empty(cell: object, marks: frozenset[str]) -> bool:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return True
-    if isinstance(cell, str):
-        return not cell.strip() or cell.strip() in marks
-    return type(cell).__name__ in ("NAType", "NaTType")

@@ -15,6 +15,7 @@ from fusionkit.data.readers.arrays import ARRAY_SUFFIXES
 from fusionkit.data.readers.files import expand_path
 from fusionkit.data.readers.sound.audio import FILM_SUFFIXES
 from fusionkit.data.recordings.recording import Given, Recording
+from fusionkit.data.recordings.vectors import arrange_vector, name_numbers, take_numbers
 from fusionkit.errors import DataError, Problem, suggest_names
 from fusionkit.interfaces import Clip
 from fusionkit.nn.jagged import Jagged
@@ -73,9 +74,13 @@ def list_roles(inputs: Inputs) -> tuple[str, ...]:
 def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Tensor:
     """Converts an array, a tensor or nested lists of numbers to the elements of a modality, ``(length, *shape)``.
 
+    A vector of columns of a table is one element, and may be a mapping of its columns' names to numbers.
+
     Raises:
         DataError: It holds no real numbers, or is neither one element nor a sequence of them.
     """
+    if stated.of_numbers and (named := name_numbers(value, stated)) is not None:
+        return take_numbers(named, modality, stated)
     try:
         if stated.fill is not None and isinstance(value, (list, tuple)):
             value = np.array(value, np.float64)  # None, as JSON has it, is NaN then
@@ -89,8 +94,8 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
         values = values.to(torch.int64)
     if stated.pixels:
         values = _convert_pixels(values, modality)
-    if stated.fill is not None and values.numel() == len(stated.fill):
-        return fill_empty(values.flatten().float(), stated)
+    if stated.of_numbers:
+        return arrange_vector(values, modality, stated)
     shape = tuple(stated.shape)
     if tuple(values.shape) == shape:
         return values[None]
@@ -100,14 +105,6 @@ def convert_to_elements(value: Any, modality: str, stated: InputModality) -> Ten
     message = f"an array of shape {tuple(values.shape)}; one element is {element}"
     remedy = f"give (time{''.join(f', {size}' for size in shape)})"
     raise DataError([Problem(modality, message, remedy)])
-
-
-def fill_empty(values: Tensor, stated: InputModality) -> Tensor:
-    """Fills the numbers of a vector that are NaN, as empty cells of a table are filled."""
-    assert stated.fill is not None
-    empty = values.isnan()
-    can_be_marked = torch.tensor([name in stated.marked for name in stated.columns])
-    return torch.cat([torch.where(empty, torch.tensor(stated.fill), values), (empty & can_be_marked).float()])[None]
 
 
 def _convert_pixels(values: Tensor, modality: str) -> Tensor:

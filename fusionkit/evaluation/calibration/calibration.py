@@ -132,6 +132,7 @@ def calibrate(
             for target, of in learned[branches.main].items()
             if (found := tested[branches.main][target]) is not None
         },
+        told_from=FEW_GROUPS,
     )
     write_calibration(run, calibration)
     write_novelty(run, familiar)

@@ -72,7 +72,8 @@ class Model:
         A dict holds by target the prediction, and the probabilities of classes or labels; and who was present.
 
         Args:
-            samples: By modality an array ``(length, *shape)``; one that is left out, None or empty is missing.
+            samples: By modality an array ``(length, *shape)``; one that is left out, None or empty is missing. A vector
+                of columns of a table is a list of their numbers in order, or a mapping of names; None or NaN is empty.
             branches: Answer by every trained branch as well.
             batch_size: Samples of a batch; the answers do not depend on it, but for rounding.
 
@@ -95,24 +96,28 @@ class Model:
     def pad(self, samples: Sequence[Sample], *, first: int = 0) -> dict[str, Array]:
         """Pads samples to what the graph is given; `first` is the number of the first one, for messages."""
         padded: dict[str, Array] = {}
-        for number, sample in enumerate(samples, start=first):
-            self._check(sample, number)
+        read = [self._read(sample, number) for number, sample in enumerate(samples, start=first)]
         for name, modality in self.about["modalities"].items():
-            shape, dtype = tuple(modality["shape"]), np.dtype(modality["dtype"])
-            given = [
-                _as_elements(sample.get(name), shape, dtype, f"sample {number}: {name}")
-                for number, sample in enumerate(samples, start=first)
-            ]
-            values, lengths = pad_samples(given, shape, modality["dtype"])
+            given = [sample[name] for sample in read]
+            values, lengths = pad_samples(given, modality["shape"], modality["dtype"])
             padded[modality["input"]], padded[modality["length_input"]] = values, lengths
         return padded
 
-    def _check(self, sample: Sample, number: int) -> None:
+    def _read(self, sample: Sample, number: int) -> dict[str, Array | None]:
+        """Reads the elements of every modality of a sample; None of one that is missing."""
         for name in sample:
             if name not in self.about["modalities"]:
                 raise InputError(f"sample {number}: unknown modality {name!r}; known: {', '.join(self.modalities)}")
-        if not any(value is not None and np.size(value) for value in sample.values()):
+        read: dict[str, Array | None] = {}
+        for name, of in self.about["modalities"].items():
+            stated, place = self.about["inputs"]["modalities"][name], f"sample {number}: {name}"
+            value = sample.get(name)
+            if stated.get("of_numbers") and value is not None:
+                value = _arrange_vector(value, stated, place)
+            read[name] = _as_elements(value, tuple(of["shape"]), np.dtype(of["dtype"]), place)
+        if not any(elements is not None and elements.size for elements in read.values()):
             raise InputError(f"sample {number}: has no modality; give at least one of {', '.join(self.modalities)}")
+        return read
 
     def _answer(self, samples: Sequence[Sample], first: int, branches: bool) -> list[dict[str, Any]]:
         padded = self.pad(samples, first=first)
@@ -166,6 +171,29 @@ def pad_samples(samples: Sequence[Array | None], shape: Sequence[int], dtype: st
         if values is not None:
             padded[row, : len(values)] = values
     return padded, lengths
+
+
+def _arrange_vector(value: Any, stated: Mapping[str, Any], place: str) -> Any:
+    """Arranges the numbers of a table's columns as one element; empty ones, None or NaN, are filled and marked."""
+    columns, fill = stated["columns"], stated.get("fill")
+    wanted = f"{len(columns)} numbers, {', '.join(columns)}"
+    if isinstance(value, Mapping):
+        wrong = [repr(name) for name in (*value, *columns) if (name in value) != (name in columns)]
+        if wrong:
+            raise InputError(f"{place}: unknown or missing: {', '.join(wrong)}; expected are {wanted}")
+        value = [value[name] for name in columns]
+    try:  # None is NaN in numbers with a point
+        array: Array = np.asarray(value, np.float64 if fill and isinstance(value, (list, tuple)) else None)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{place}: no array of numbers ({error}); expected are {wanted}") from None
+    rows = array.reshape(1, -1) if array.ndim < 2 and array.size else array
+    if rows.shape == (1, len(columns)) and fill and rows.dtype.kind in "iufb":
+        empty = np.isnan(rows)
+        marks = empty & np.isin(columns, stated.get("marked", []))
+        return np.concatenate([np.where(empty, fill, rows), marks], axis=1)[: int(not empty.all())]
+    if rows.size and rows.shape not in ((1, len(columns)), (1, *stated["shape"])):
+        raise InputError(f"{place}: an array of shape {array.shape}; expected is one vector of {wanted}")
+    return rows
 
 
 def _as_elements(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any], place: str) -> Array | None:

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionkit.config.yaml import write_yaml
+from fusionkit.data.recordings.vectors import describe_vector
 from fusionkit.inference.branches import CONSTANT
 from fusionkit.interfaces import Metric
 from fusionkit.storage.records.calibration import Calibration
 from fusionkit.storage.records.card import Card, CardTarget
 from fusionkit.storage.records.document import Figure
-from fusionkit.storage.records.inputs import Inputs
+from fusionkit.storage.records.inputs import InputModality, Inputs
 
 TO_FILL_IN = "*to be filled in by the author*"
 """The mark of a fact that only the author knows."""
+
+_TABLE = "manifest"
+"""The dataset that is anybody's table, whose name tells a recipient nothing."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def _describe_metadata(shared: Shared) -> dict[str, Any]:
     }
     if len(shared.cards) == 1:
         (card,) = shared.cards
-        dataset = {"name": _name_data(shared), "type": _name_data(shared)}
+        name = "own data" if _name_data(shared) == _TABLE else _name_data(shared)
+        dataset = {"name": name, "type": name}
         results = [
             {
                 "task": {"type": "other", "name": target},
@@ -111,16 +116,39 @@ def _describe_inputs(shared: Shared) -> str:
     rows = ["## Inputs and targets", "", "| modality | one element | per second |", "| --- | --- | --- |"]
     for name, of in shared.inputs.modalities.items():
         rate = "-" if of.rate is None else f"{of.rate:g}"
-        rows.append(f"| {name} | {' x '.join(map(str, of.shape)) or 'one number'} | {rate} |")
-    rows.append("")
+        element = describe_vector(of) if of.of_numbers else " x ".join(map(str, of.shape)) or "one number"
+        rows.append(f"| {name} | {element} | {rate} |")
+    rows += ["", *_describe_vectors(shared.inputs)]
     for name, target in shared.recipe["model"]["targets"].items():
         classes = target.get("classes") if isinstance(target, dict) else None
         rows.append(f"- {name}: {', '.join(classes) if classes else 'numbers'}")
     return "\n".join(rows)
 
 
+def _describe_vectors(inputs: Inputs) -> list[str]:
+    """Says how vectors of columns of a table are given, and what happens to their empty cells."""
+    rows = []
+    for name, of in inputs.modalities.items():
+        if not of.of_numbers:
+            continue
+        rows.append(
+            f"`{name}` is given as a list of its numbers, in this order, or by their names. {_describe_fill(of)}"
+        )
+    return [*rows, ""] if rows else []
+
+
+def _describe_fill(of: InputModality) -> str:
+    if of.fill is None:
+        return "None of them may be empty."
+    filled = ", ".join(f"{column} with {fill:g}" for column, fill in zip(of.columns, of.fill, strict=True))
+    unmarked = ", ".join(column for column in of.columns if column not in of.marked)
+    told = f", but for {unmarked}, which never was in training" if unmarked else ""
+    return f"Empty ones are filled ({filled}), and the network is told which were empty{told}."
+
+
 def _describe_data(shared: Shared) -> str:
-    rows = ["## Data and protocol", "", f"- Data: `{_name_data(shared)}`"]
+    gap = f": {TO_FILL_IN}" if _name_data(shared) == _TABLE else ""
+    rows = ["## Data and protocol", "", f"- Data: {_describe_origin(shared)}{gap}"]
     for card in shared.cards:
         protocol = card.protocol
         rows.append(
@@ -166,7 +194,9 @@ def _describe_calibration(calibration: Calibration) -> str:
     for target, held in calibration.held.get(calibration.main, {}).items():
         for subset, of in held.items():
             covered = "-" if of.coverage.value is None else f"{100 * of.coverage.value:.1f} %"
-            if of.coverage.limits is not None:
+            if not calibration.tells(of):
+                covered = "too few groups to tell"
+            elif of.coverage.limits is not None:
                 covered += f" ({' to '.join(f'{100 * each:.1f}' for each in of.coverage.limits)})"
             size = ", ".join(f"{each:.3g}" for each in of.size)
             rows.append(f"| {target} | {subset} | {of.samples} | {of.groups} | {covered} | {size} |")
@@ -177,7 +207,7 @@ def _describe_limits(shared: Shared) -> str:
     rows = [
         "## What it was not tested on",
         "",
-        f"- Any data but `{_name_data(shared)}`: other people, devices, places.",
+        f"- Other people, devices or places than those of {_describe_origin(shared)}.",
     ]
     if not shared.cards:
         rows = ["## What it was not tested on", "", "- Anything: it was not evaluated."]
@@ -189,9 +219,14 @@ def _describe_limits(shared: Shared) -> str:
     if shared.calibration is None:
         rows.append("- The honesty of its probabilities: it is not calibrated.")
     else:
-        few = [name for of in shared.calibration.held.get(shared.branch, {}).values() for name in of if name != "all"]
-        rows.append(f"- Calibration on other modalities than: {', '.join(dict.fromkeys(few)) or 'none'}.")
+        held = shared.calibration.held.get(shared.branch, {}).values()
+        told = [name for by in held for name, of in by.items() if name != "all" and shared.calibration.tells(of)]
+        rows.append(f"- Calibration on other modalities than: {', '.join(dict.fromkeys(told)) or 'none'}.")
     return "\n".join(rows)
+
+
+def _describe_origin(shared: Shared) -> str:
+    return "a table of the author's own" if _name_data(shared) == _TABLE else f"`{_name_data(shared)}`"
 
 
 def _name_data(shared: Shared) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fusionkit.evaluation.bootstrap import FEW_GROUPS
 from fusionkit.interfaces import TargetKind
 from fusionkit.report.text.significance import TOO_FEW, has_interval, holds_zero
 from fusionkit.storage.records.calibration import Calibration, Held
@@ -26,7 +25,7 @@ def rows_of(calibration: Calibration, target: str, branch: str | None = None) ->
             subset if of.own or subset == "all" else f"{subset} *",
             str(of.samples),
             str(of.groups),
-            _percent(of.coverage) if of.groups >= FEW_GROUPS else _UNTOLD,
+            _percent(of.coverage) if calibration.tells(of) else _UNTOLD,
             " ".join(f"{size:.3g}" for size in of.size),
             *([" to ".join(f"{value:.3f}" for value in of.nll)] if of.nll else []),
             *([" to ".join(f"{100 * value:.1f}" for value in of.ece)] if of.ece else []),
@@ -42,9 +41,9 @@ def sentences(calibration: Calibration) -> list[str]:
         if "all" not in held:
             said.append(f"{target}: no test sample states it, so nobody knows what its calibration is worth.")
             continue
-        said.append(_judge_coverage(target, held["all"], calibration.level))
+        said.append(_judge_coverage(target, held["all"], calibration))
         if held["all"].gain is not None:
-            said.append(_judge_temperature(target, held["all"]))
+            said.append(_judge_temperature(target, held["all"], calibration))
     few = [
         subset
         for held in calibration.held[calibration.main].values()
@@ -61,11 +60,12 @@ def sentences(calibration: Calibration) -> list[str]:
         subset
         for held in calibration.held[calibration.main].values()
         for subset, of in held.items()
-        if subset != "all" and of.groups < FEW_GROUPS <= held["all"].groups
+        if subset != "all" and calibration.tells(held["all"]) and not calibration.tells(of)
     ]
     if untold:
+        names = ", ".join(dict.fromkeys(untold))
         said.append(
-            f"Fewer than {FEW_GROUPS} test groups have samples with {', '.join(dict.fromkeys(untold))} alone, "
+            f"Fewer than {calibration.told_from} test groups have samples with {names} alone, "
             f"{TOO_FEW} how often their sets hold the truth."
         )
     if calibration.unfamiliar:
@@ -84,9 +84,10 @@ def sentences(calibration: Calibration) -> list[str]:
     return [*said, *calibration.notes]
 
 
-def _judge_coverage(target: str, of: Held, level: float) -> str:
+def _judge_coverage(target: str, of: Held, calibration: Calibration) -> str:
+    level = calibration.level
     what, share = "sets" if of.nll else "intervals", 100 * (of.coverage.value or 0)
-    if of.groups < FEW_GROUPS:
+    if not calibration.tells(of):
         return (
             f"{target}: the test part has {of.groups} groups, {TOO_FEW} how often {what} of {100 * level:g} % hold it."
         )
@@ -96,10 +97,10 @@ def _judge_coverage(target: str, of: Held, level: float) -> str:
     return f"{said}."
 
 
-def _judge_temperature(target: str, of: Held) -> str:
+def _judge_temperature(target: str, of: Held, calibration: Calibration) -> str:
     nll, gain = of.nll or [0.0, 0.0], of.gain
     said = f"{target}: temperature takes the negative log-likelihood from {nll[0]:.3f} to {nll[1]:.3f}"
-    if gain is None or of.groups < FEW_GROUPS:
+    if gain is None or not calibration.tells(of):
         return f"{said}; {TOO_FEW}."
     return f"{said}, {'within' if not has_interval(gain) or holds_zero(gain) else 'beyond'} noise."
 

@@ -165,6 +165,7 @@ class Calibration(Document):
             than every sample of the calibration.
         table: The table that it was learned on; None for the groups that the training set aside.
         curves: By target, what its figure of the main branch shows.
+        told_from: Groups of test samples from which on a coverage is told; fewer may all lean one way by chance.
     """
 
     title: ClassVar[str] = "a calibration"
@@ -187,6 +188,11 @@ class Calibration(Document):
     unfamiliar: dict[str, Figure] = Field({})
     table: CalibrationTable | None = None
     curves: dict[str, Curves] = Field({})
+    told_from: int = 6
+
+    def tells(self, held: Held) -> bool:
+        """Tells whether some test samples are of enough groups to say how often sets hold the truth."""
+        return held.groups >= self.told_from
 
     def describe_origin(self) -> str:
         """Says which samples it was learned on, such as ``24 samples of 12 groups of labelled.csv``."""
