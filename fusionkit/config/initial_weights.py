@@ -1,4 +1,4 @@
-"""The start of a recipe's encoders: weights of a file, weights that timm brings, or nothing."""
+"""The start of a recipe's encoders: weights of a file, pretrained weights of a library, or nothing."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Any
 from fusionkit.config.schema import Recipe
 
 NOTHING = "nothing"
+
+PRETRAINED = "pretrained"
+"""The ``weights`` of an encoder that starts from those of its model, and from no file."""
 
 
 def find_starts(recipe: Mapping[str, Any]) -> dict[str, str]:
@@ -37,7 +40,7 @@ def list_weight_files(recipe: Recipe) -> Iterator[Path]:
     """Yields the files that the encoders of a recipe start from."""
     for modality in recipe.model.modalities.values():
         for encoder in modality.encoder:
-            if isinstance(weights := encoder.options.get("weights"), str):
+            if isinstance(weights := encoder.options.get("weights"), str) and weights != PRETRAINED:
                 yield Path(os.path.expanduser(weights))
 
 
@@ -48,7 +51,7 @@ def drop_weights(recipe: Recipe, files: Collection[Path] | None = None) -> Recip
 
     Args:
         recipe: The recipe.
-        files: Only encoders that start from one of these files; when left out all, those of timm's weights too.
+        files: Only encoders that start from one of these files; when left out all, those of pretrained weights too.
     """
     modalities = {}
     for name, modality in recipe.model.modalities.items():
@@ -72,6 +75,8 @@ def describe_starts(starts: Mapping[str, str]) -> str:
 
 
 def _find_start(encoder: Mapping[str, Any]) -> str:
+    if encoder["weights"] == PRETRAINED:
+        return f"the weights of {encoder['model']}"
     if encoder["weights"] is not None:
         return str(encoder["weights"])
     return f"timm's weights of {encoder['model']}" if encoder.get("pretrained") else NOTHING

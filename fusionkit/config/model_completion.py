@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fusionkit.config.components.specs import LossHeadSpec
+from fusionkit.config.components.registry import ENCODERS
+from fusionkit.config.components.specs import EncoderSpec, LossHeadSpec
 from fusionkit.config.schema import ModalitySpec, ModelSpec
 from fusionkit.errors import Problem, RecipeError, suggest_names
 from fusionkit.interfaces import Dataset
@@ -18,6 +19,8 @@ def is_complete(spec: ModelSpec) -> bool:
 
 def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
     """Takes from the dataset what a spec leaves out: shapes of elements and classes of targets.
+
+    Encoders take what they are like from the files that they name, such as the config of a pretrained network.
 
     Raises:
         RecipeError: The dataset has no such modality or target, or another shape than the spec states.
@@ -35,7 +38,8 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
         if modality.shape is not None and modality.shape != info.shape:
             message = f"{list(modality.shape)} contradicts the dataset, whose elements have shape {list(info.shape)}"
             problems.append(Problem(f"{place}.shape", message, "leave it out to take the dataset's"))
-        modalities[name] = modality.model_copy(update={"shape": info.shape})
+        encoders = _complete_encoders(modality.encoder, place, problems)
+        modalities[name] = modality.model_copy(update={"shape": info.shape, "encoder": encoders})
     targets = {}
     for name, target in spec.targets.items():
         if name not in stated:
@@ -53,6 +57,20 @@ def complete_model(spec: ModelSpec, dataset: Dataset) -> ModelSpec:
     if problems:
         raise RecipeError(problems)
     return spec.model_copy(update={"modalities": modalities, "targets": targets})
+
+
+def _complete_encoders(
+    encoders: tuple[EncoderSpec, ...], place: str, problems: list[Problem]
+) -> tuple[EncoderSpec, ...]:
+    """Writes into encoders what files say that their options name, so that a run needs none of them."""
+    completed = []
+    for position, spec in enumerate(encoders):
+        try:
+            options = ENCODERS.get(spec.type).cls.complete(spec.options)
+            completed.append(spec if options == spec.options else spec.model_copy(update=dict(options)))
+        except RecipeError as error:
+            problems += error.within(f"{place}.encoder[{position}]")
+    return tuple(completed)
 
 
 def _single_valued(target: str, dataset: Dataset) -> Problem:

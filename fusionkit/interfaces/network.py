@@ -39,9 +39,24 @@ class Encoder(nn.Module, ABC):
     suits_one_element: ClassVar[bool] = False
     out_shape: tuple[int, ...]
 
+    @classmethod
+    def complete(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the options of a recipe with all that files beside it say, as the run of a training holds them.
+
+        So a trained network is built without those files. An encoder whose options name a file that says what it is
+        like, such as the config of a pretrained network, overrides it; weights are no such thing: a run has its own.
+
+        Raises:
+            RecipeError: A file is missing or wrong.
+        """
+        return options
+
     @abstractmethod
     def forward(self, elements: Jagged) -> Jagged:
         """Encodes the elements of every sample: ``(total, *in_shape)`` to ``(total', *out_shape)``."""
+
+    def recompute_activations(self) -> None:
+        """Keeps less for the backward pass from now on, which computes the rest again; does nothing where it cannot."""
 
     def encode_pieces(self, elements: Jagged, most: int | None) -> Iterator[Jagged]:
         """Encodes in evaluation, in parts if it can, of at most so many elements (None: `count_at_once`).

@@ -12,7 +12,7 @@ from fusionkit.config.model_completion import complete_model, is_complete
 from fusionkit.config.recipe import build_component, build_head, check_document, load_recipe
 from fusionkit.config.schema import ModalitySpec, ModelSpec, Recipe
 from fusionkit.errors import FusionKitError, Problem, RecipeError, ShapeError
-from fusionkit.interfaces import Aggregator, Dataset, ElementEncoder, Encoder, Fusion, LossHead
+from fusionkit.interfaces import Aggregator, Dataset, Encoder, Fusion, LossHead
 from fusionkit.models.branch import Branch
 from fusionkit.models.network import FusionModel
 from fusionkit.nn.memory import explain_full_memory
@@ -92,7 +92,7 @@ def _wire_branch(spec: ModelSpec, modality: ModalitySpec, problems: list[Problem
     shape, encoders = modality.shape, []
     for encoder_spec in modality.encoder:
         encoder: Encoder = build_component(encoder_spec, shape)
-        if modality.recompute and isinstance(encoder, ElementEncoder):
+        if modality.recompute:
             encoder.recompute_activations()
         encoders.append(encoder)
         shape = tuple(encoder.out_shape)

@@ -40,7 +40,7 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
     path = Path(os.path.expanduser(given))
     if not os.path.isfile(path):
         raise RunError(f"{source}: weights {path} do not exist; {explain_origin(path)}")
-    tensors: Mapping[str, Tensor] = _read(path, source)
+    tensors: Mapping[str, Tensor] = read_weights(path, source=source)
     if tensors and all(name.startswith("network.") for name in tensors):
         tensors = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
     own = network.state_dict()
@@ -49,7 +49,7 @@ def load_weights(network: nn.Module, given: str, *, source: str, adapt_channels:
     network.load_state_dict(dict(tensors))
 
 
-def _read(path: Path, source: str) -> Mapping[str, Tensor]:
+def read_weights(path: Path, *, source: str) -> Mapping[str, Tensor]:
     """Reads the tensors of a file, checked against its hash where it carries one."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -72,7 +72,7 @@ def explain_origin(path: Path) -> str:
 
 def _check_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor], place: str) -> None:
     differences = (("missing", sorted(own.keys() - given.keys())), ("unexpected", sorted(given.keys() - own.keys())))
-    found = [f"{what}: {_list_names(names)}" for what, names in differences if names]
+    found = [f"{what}: {list_names(names)}" for what, names in differences if names]
     if found:
         raise RunError(
             f"{place} does not hold this network's tensors; {'; '.join(found)}. "
@@ -109,6 +109,7 @@ def _convert_channels(kernel: Tensor, channels: int) -> Tensor:
     return kernel.expand(-1, channels, -1, -1) / channels
 
 
-def _list_names(names: list[str]) -> str:
+def list_names(names: list[str]) -> str:
+    """Lists the first names, and says how many there are more."""
     shown = ", ".join(names[:6])
     return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
