@@ -33,10 +33,10 @@ demo: $(VENV)/.stamp-run
 	@$(BIN)/fusionkit demo --out $(OUT)
 
 test: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -n 2 -m "not slow" -q
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow" -q
 
 test-all: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -n 2 -q
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -q
 
 fuzz: $(VENV)/.stamp-test
 	FUSIONKIT_FUZZ_MINUTES=$(MINUTES) $(BIN)/python -m pytest -n 2 -q tests/fuzz

@@ -23,7 +23,17 @@ def test_modules_are_found():
     assert "fusionkit.models.encoders.conv1d" in MODULES
 
 
-@pytest.mark.parametrize("name", MODULES)
+#: Modules whose examples build a pretrained network: one process imports transformers for all of them.
+PRETRAINED = [f"fusionkit.models.encoders.pretrained.{name}" for name in ("audio", "text", "video", "vision")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xdist_group("transformers")) if name in PRETRAINED else name
+        for name in MODULES
+    ],
+)
 def test_the_examples_of_the_docstrings_hold(name):
     module = importlib.import_module(name)
     result = doctest.testmod(module, extraglobs={"torch": torch}, optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -31,6 +31,7 @@ class Family:
         prefixes: What stands before the names of its tensors in files of larger networks; the first that fits is taken.
         layers: The key of its number of layers; empty where layers cannot be chosen.
         norm: The normalisation behind the last layer, which inner layers do not pass; empty where there is none.
+        norm_follows: The key of the config that says whether it stands there; empty where it always does.
         unused: Parts that an encoder does not use.
         options: Options of the class of the network.
         fixed: Values of its config that an encoder fixes.
@@ -46,6 +47,7 @@ class Family:
     prefixes: tuple[str, ...] = ()
     layers: str = "num_hidden_layers"
     norm: str = ""
+    norm_follows: str = ""
     unused: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -54,7 +56,15 @@ class Family:
 
 def _speech(module: str, name: str, file: str = "") -> Family:
     home = f"{module}.{file or module}"
-    return Family("audio", home, f"{name}Config", f"{name}Model", norm="encoder.layer_norm", fixed=_SPEECH)
+    return Family(
+        "audio",
+        home,
+        f"{name}Config",
+        f"{name}Model",
+        norm="encoder.layer_norm",
+        norm_follows="do_stable_layer_norm",  # else it stands before the first layer
+        fixed=_SPEECH,
+    )
 
 
 def _text(module: str, name: str, *, norm: str = "", pools: bool = True) -> Family:

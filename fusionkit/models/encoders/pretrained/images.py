@@ -26,9 +26,10 @@ class Images(nn.Module):
     r"""Images as a network takes them: resized with antialiasing, cropped at the centre, standardised.
 
     .. math::
-        y_c = \bigl(\mathrm{clip}_{0..1}(R \, x_c \, C^\top) - \mu_c\bigr) / \sigma_c
+        y_c = \bigl(\mathrm{clip}(R \, \mathrm{clip}(x_c \, C^\top)) - \mu_c\bigr) / \sigma_c
 
     R and C are the matrices of the resampling of rows and columns, which is linear: those of torch, applied to ones.
+    What a cubic filter makes of edges is clipped to 0..1 after either, as it is in images of bytes.
     Bytes are scaled to 0..1 first. One channel is repeated where the network wants three.
 
     Args:
@@ -95,7 +96,8 @@ class Images(nn.Module):
         if not images.is_floating_point():
             images = images.to(self.white.dtype) / self.white
         with torch.autocast(images.device.type, enabled=False):
-            resized = (self.rows @ images @ self.columns.T).clamp(0.0, 1.0)
+            narrowed = (images @ self.columns.T).clamp(0.0, 1.0)
+            resized = (self.rows @ narrowed).clamp(0.0, 1.0)
             standard: Tensor = (resized - self.mean) / self.deviation
         return standard.expand(-1, self.channels, -1, -1)
 

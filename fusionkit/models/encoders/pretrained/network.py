@@ -92,7 +92,8 @@ def build_network(
     family = architecture.family
     config = _make_config(architecture, layers, {**family.fixed, **(fixed or {})}, source)
     cls = getattr(_import(family, "modeling", source), family.network)
-    dropped = [*family.unused, *unused, *([family.norm] if layers != "last" and family.norm else [])]
+    behind = family.norm and (not family.norm_follows or getattr(config, family.norm_follows, False))
+    dropped = [*family.unused, *unused, *([family.norm] if layers != "last" and behind else [])]
     if weights is None:
         with _refuse_what_fails(source), _without_reports():
             network = cls(config, **family.options)
@@ -111,7 +112,7 @@ def count_layers(network: Any, family: Family) -> int:
 
 def recompute_layers(network: Any) -> None:
     """Keeps the inputs of a network's layers only, for a backward pass that computes the rest again."""
-    network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    network.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _import(family: Family, kind: str, source: Source) -> Any:

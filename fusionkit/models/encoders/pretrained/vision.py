@@ -63,7 +63,7 @@ class HfVision(ElementEncoder):
         Radford et al. 2021, https://arxiv.org/abs/2103.00020; Zhai et al. 2023, https://arxiv.org/abs/2303.15343; Oquab
         et al. 2023, https://arxiv.org/abs/2304.07193; Simeoni et al. 2025, https://arxiv.org/abs/2508.10104;
         Dosovitskiy et al. 2020, https://arxiv.org/abs/2010.11929; Liu et al. 2021, https://arxiv.org/abs/2103.14030.
-        Bytes are not rounded after resizing, so images differ from transformers' by up to half a grey level.
+        Bytes are not rounded after resizing, so images differ from transformers' by a grey level at most.
 
     Example:
         >>> config = {"model_type": "vit", "hidden_size": 48, "num_attention_heads": 4, "num_hidden_layers": 2}
