@@ -20,7 +20,13 @@ version = release = fusionkit.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
 # The last two are included in other pages.
-exclude_patterns = ["_build", "README.md", "reference/generated/*_keys.md", "results/generated"]
+exclude_patterns = [
+    "_build",
+    "README.md",
+    "reference/generated/*_keys.md",
+    "reference/generated/checkpoints.md",
+    "results/generated",
+]
 html_theme = "furo"
 highlight_language = "none"  # blocks without a language are commands, tables and what programs print
 html_title = f"fusionkit {version}"

@@ -18,6 +18,7 @@ from fusionkit.experiments.specs.comparison import BudgetSpec, RangeSpec, Tuning
 from fusionkit.experiments.specs.experiment import ExperimentSpec, VariantSpec
 from fusionkit.experiments.specs.published import ReferenceSpec, SourceSpec
 from fusionkit.interfaces import Metric
+from fusionkit.models.encoders.pretrained.checkpoints import CHECKPOINTS
 from fusionkit.report.figures.folds import draw_folds
 from fusionkit.report.figures.style import save_figure
 from fusionkit.report.text.tables import SHARE, format_p, format_value, markdown
@@ -32,6 +33,7 @@ def write_pages(docs: Path) -> None:
         parts = [f"# {kind.replace('_', ' ').capitalize()}\n", (inspect.getdoc(registry.interface) or "") + "\n"]
         parts += [_component(component) for component in registry]
         _write(folder / f"{kind}.md", "\n".join(parts))
+    _write(folder / "checkpoints.md", _checkpoints())
     places = {
         "": Recipe,
         "data": DataSpec,
@@ -60,6 +62,16 @@ def write_pages(docs: Path) -> None:
     write_speed(results, generated)
     if (prepared := results / "prepare.json").is_file():
         _write(generated / "preparation_speed.md", _preparation_speed(json.loads(prepared.read_text(encoding="utf-8"))))
+
+
+def _checkpoints() -> str:
+    lines = ["| model | encoder | parameters | vector | licence | is given | for |"]
+    lines.append("| --- | --- | ---: | ---: | --- | --- | --- |")
+    for each in CHECKPOINTS:
+        size, width = f"{each.millions:g} M", str(each.features)
+        cells = (f"`{each.model}`", f"`{each.encoder}`", size, width, each.licence, each.given, each.purpose)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 README_RESULTS = ("ravdess_action_units_actor_pairs", "faces_and_voices", "basic_motions")

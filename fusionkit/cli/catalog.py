@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,11 +47,17 @@ def _import(plugins: list[str] | None) -> None:
 
 def list_components(
     kind: Annotated[str | None, typer.Argument(help="Such as encoder or fusion; all kinds when left out.")] = None,
+    checkpoints: Annotated[
+        bool, typer.Option("--checkpoints", help="Pretrained networks that encoders take, from a table: no network.")
+    ] = False,
     plugins: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the components that a recipe may name."""
     _import(plugins)
+    if checkpoints:
+        _list_checkpoints(kind, as_json)
+        return
     from fusionkit.config.components.reference import find_kind
     from fusionkit.config.components.registry import REGISTRIES
 
@@ -67,6 +74,25 @@ def list_components(
         for name, components in found.items()
     ]
     print_table("", ["kind", "name", "what it is"], groups)
+
+
+def _list_checkpoints(kind: str | None, as_json: bool) -> None:
+    from fusionkit.models.encoders.pretrained.checkpoints import CHECKPOINTS
+
+    if kind not in (None, "encoder"):
+        raise RecipeError(
+            [Problem("--checkpoints", f"{kind} has none", "write `fusionkit list encoder --checkpoints`")]
+        )
+    if as_json:
+        print_json([asdict(each) for each in CHECKPOINTS])
+        return
+    columns = ["model", "encoder", "family", "parameters", "vector", "licence", "is given", "for"]
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for each in CHECKPOINTS:
+        size, width = f"{each.millions:g} M", str(each.features)
+        row = (each.model, each.encoder, each.family, size, width, each.licence, each.given, each.purpose)
+        groups.setdefault(each.encoder, []).append(row)
+    print_table("", columns, groups.values(), right=(3, 4), whole=(0,))
 
 
 def show(

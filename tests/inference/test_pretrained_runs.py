@@ -131,8 +131,8 @@ class Graph(nn.Module):
         super().__init__()
         self.form = form
 
-    def forward(self, values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        encoded, counts = self.form(Padded(values, lengths))
+    def forward(self, *arrays: Tensor) -> tuple[Tensor, Tensor]:
+        encoded, counts = self.form(Padded(*arrays))
         return encoded, counts
 
 

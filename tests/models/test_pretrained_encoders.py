@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
 from fusionkit.errors import RecipeError, RunError, ShapeError
+from fusionkit.models.encoders.pretrained.checkpoints import CHECKPOINTS, Checkpoint
 from fusionkit.models.encoders.pretrained.families import FAMILIES, TOWERS
 from fusionkit.models.encoders.pretrained.images import Images
 from fusionkit.models.encoders.pretrained.mel import KaldiMel, WhisperMel
@@ -31,6 +32,7 @@ pytest.importorskip(
     "transformers", reason="transformers is not installed: pip install fusionkit-multimodal[transformers]"
 )
 
+_STABLE = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 
 
@@ -337,6 +339,25 @@ def test_a_config_that_is_none_of_ours_is_refused_by_name(config: Any, sentence:
         ENCODERS.build("hf_text", (), model=str(tmp_path), weights="none")
 
 
+@pytest.mark.parametrize(
+    ("name", "preparation", "sentence"),
+    [
+        ("wavlm", {"sampling_rate": "fast"}, "states sampling_rate 'fast', which is no positive whole number"),
+        ("whisper", {"hop_length": 0}, "states hop_length 0, which is no positive whole number"),
+        ("ast", {"mean": [1]}, "cannot be built"),
+        ("vit", {"image_mean": "grey"}, "cannot be built"),
+        ("vit", {"image_std": [0.0]}, r"states deviations \[0.0\] for 3 channels"),
+        ("vit", {"image_mean": [0.1, 0.2]}, r"states means \[0.1, 0.2\] for 3 channels"),
+        ("vit", {"resample": 0}, "resamples by Pillow's filter 0; 1, 2 and 3 are known"),
+        ("vit", {"size": {"longest_edge": 3}}, "states the size {'longest_edge': 3}"),
+        ("videomae", {"crop_size": [3]}, r"states the size \[3\]"),
+    ],
+)
+def test_a_preparation_that_cannot_be_is_refused_by_name(name: str, preparation: Any, sentence: str) -> None:
+    with pytest.raises(RecipeError, match=sentence):
+        build(name, architecture={"config": CONFIGS[name], "preparation": preparation})
+
+
 def test_no_code_of_a_stranger_is_named_by_what_is_kept_of_a_config(tmp_path: Path) -> None:
     harmful = {
         "auto_map": {"AutoModel": "evil--model.Model"},
@@ -462,3 +483,95 @@ def test_a_real_whisper_gives_what_transformers_gives(real_data: Path) -> None:
 
     assert computed.shape == (185, 384)
     torch.testing.assert_close(computed, expected, atol=2e-3, rtol=1e-3)
+
+
+_LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096}
+_SMALL = {"hidden_size": 384, "num_attention_heads": 6}
+_SENTENCES = {"model_type": "bert", "hidden_size": 384, "num_attention_heads": 12, "intermediate_size": 1536}
+_MULTILINGUAL = {"vocab_size": 250_002, "max_position_embeddings": 514, "type_vocab_size": 1}
+#: The architectures of the checkpoints that are listed, as their papers and configs state them.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "microsoft/wavlm-base-plus": {"model_type": "wavlm"},
+    "microsoft/wavlm-base": {"model_type": "wavlm"},
+    "microsoft/wavlm-large": {"model_type": "wavlm", **_LARGE, **_STABLE},
+    "facebook/hubert-base-ls960": {"model_type": "hubert"},
+    "facebook/wav2vec2-base": {"model_type": "wav2vec2"},
+    "facebook/mms-300m": {"model_type": "wav2vec2", **_LARGE, **_STABLE},
+    "facebook/mms-1b": {
+        "model_type": "wav2vec2",
+        "hidden_size": 1280,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 16,
+        "intermediate_size": 5120,
+        **_STABLE,
+    },
+    "openai/whisper-tiny": {
+        "model_type": "whisper",
+        "d_model": 384,
+        "encoder_layers": 4,
+        "encoder_attention_heads": 6,
+        "encoder_ffn_dim": 1536,
+    },
+    "openai/whisper-small": {
+        "model_type": "whisper",
+        "d_model": 768,
+        "encoder_layers": 12,
+        "encoder_attention_heads": 12,
+        "encoder_ffn_dim": 3072,
+    },
+    "MIT/ast-finetuned-audioset-10-10-0.4593": {"model_type": "audio-spectrogram-transformer"},
+    "facebook/dinov2-small": {"model_type": "dinov2", **_SMALL, "image_size": 518, "patch_size": 14},
+    "facebook/dinov2-base": {"model_type": "dinov2", "image_size": 518, "patch_size": 14},
+    "facebook/dinov2-with-registers-base": {
+        "model_type": "dinov2_with_registers",
+        "num_register_tokens": 4,
+        "image_size": 518,
+        "patch_size": 14,
+    },
+    "facebook/dinov3-vits16-pretrain-lvd1689m": {
+        "model_type": "dinov3_vit",
+        **_SMALL,
+        "intermediate_size": 1536,
+        "num_register_tokens": 4,
+    },
+    "facebook/dinov3-vitb16-pretrain-lvd1689m": {
+        "model_type": "dinov3_vit",
+        "hidden_size": 768,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "num_register_tokens": 4,
+    },
+    "openai/clip-vit-base-patch32": {"model_type": "clip_vision_model"},
+    "openai/clip-vit-base-patch16": {"model_type": "clip_vision_model", "patch_size": 16},
+    "openai/clip-vit-large-patch14": {"model_type": "clip_vision_model", "patch_size": 14, **_LARGE},
+    "google/siglip-base-patch16-224": {"model_type": "siglip_vision_model"},
+    "google/siglip2-base-patch16-224": {"model_type": "siglip_vision_model"},
+    "google/vit-base-patch16-224": {"model_type": "vit"},
+    "microsoft/swin-tiny-patch4-window7-224": {"model_type": "swin"},
+    "MCG-NJU/videomae-base": {"model_type": "videomae"},
+    "MCG-NJU/videomae-base-finetuned-kinetics": {"model_type": "videomae"},
+    "MCG-NJU/videomae-large-finetuned-kinetics": {"model_type": "videomae", **_LARGE},
+    "sentence-transformers/all-MiniLM-L6-v2": {**_SENTENCES, "num_hidden_layers": 6},
+    "BAAI/bge-small-en-v1.5": {**_SENTENCES, "num_hidden_layers": 12},
+    "intfloat/multilingual-e5-small": {**_SENTENCES, "num_hidden_layers": 12, "vocab_size": 250_037},
+    "answerdotai/ModernBERT-base": {"model_type": "modernbert"},
+    "FacebookAI/xlm-roberta-base": {"model_type": "xlm-roberta", **_MULTILINGUAL},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("listed", CHECKPOINTS, ids=lambda each: each.model)
+def test_a_checkpoint_that_is_listed_has_the_size_that_is_said(listed: Checkpoint) -> None:
+    shape = (3, 224, 224) if listed.encoder in ("hf_vision", "hf_video") else ()
+    with torch.device("meta"):
+        encoder = ENCODERS.build(
+            listed.encoder,
+            shape,
+            model=listed.model,
+            weights="none",
+            architecture={"config": ARCHITECTURES[listed.model]},
+        )
+    parameters = sum(each.numel() for each in encoder.parameters())
+
+    assert round(parameters / 1e6, 1) == pytest.approx(listed.millions)
+    assert encoder.out_shape == (listed.features,)

@@ -60,6 +60,7 @@ PACKAGES = (
     Package("dlib", "dlib-bin", "detectors dlib_hog, dlib_cnn: prepare", "faces"),
     Package("pyarrow", "pyarrow", "tables in parquet", "parquet"),
     Package("huggingface_hub", "huggingface-hub", "share, networks of a hub", "hub"),
+    Package("transformers", "transformers", "encoders hf_audio, hf_vision, hf_video, hf_text", "transformers", _TORCH),
     Package("onnx", "onnx", "export", "export"),
     Package("onnxscript", "onnxscript", "export", "export", ("onnx",)),
     Package("onnxruntime", "onnxruntime", "export", "export"),

@@ -36,7 +36,7 @@ _PREPARED = (
     "size",
     "std",
 )
-"""What is kept of those files."""
+"""The keys of those files that are kept."""
 
 _LEFT_OUT = (
     "architectures",
@@ -62,7 +62,7 @@ _LEFT_OUT = (
     "use_cache",
     "vocab_list",
 )
-"""What is not kept of a config: labels, versions, what other tasks need, and what may name code."""
+"""The keys of a config that are not kept: labels, versions, the needs of other tasks, and names of code."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,17 @@ class Architecture:
     family: Family
     config: Mapping[str, Any]
     preparation: Mapping[str, Any]
+
+    def read_count(self, key: str, default: int, source: Source) -> int:
+        """Reads a number of the preparation, which somebody else wrote.
+
+        Raises:
+            RecipeError: It is no positive whole number.
+        """
+        value = self.preparation.get(key, default)
+        if not isinstance(value, int) or value <= 0:
+            raise source.refuse(f"{source.model} states {key} {value!r}, which is no positive whole number")
+        return value
 
     @property
     def plain(self) -> dict[str, Any]:

@@ -9,10 +9,18 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.models.encoders.pretrained.architecture import complete_options, find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
-from fusionkit.models.encoders.pretrained.network import HiddenStates, Layers, Weights, build_network, count_layers
+from fusionkit.models.encoders.pretrained.network import (
+    HiddenStates,
+    Layers,
+    Weights,
+    build_network,
+    count_layers,
+    refuse_what_fails,
+)
 from fusionkit.models.encoders.pretrained.spectra import AstWaves, WhisperWaves
 from fusionkit.models.encoders.pretrained.speech import SpeechWaves
 from fusionkit.models.encoders.pretrained.windows import WindowEncoder
@@ -82,14 +90,14 @@ class HfAudio(WindowEncoder):
         layers: Layers = "last",
         sample_rate: Annotated[int, Field(gt=0)] = 16_000,
         window_seconds: Annotated[float, Field(gt=0)] | None = None,
-        architecture: dict[str, Any] | None = None,
+        architecture: Annotated[dict[str, Any] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         if tuple(in_shape) not in ((), (1,)):
             raise ShapeError(f"an element of shape {tuple(in_shape)} is not a sample of a mono wave, () or (1,)")
         source = Source("hf_audio", model, revision)
         found = find_architecture(source, "audio", architecture)
-        rate = int(found.preparation.get("sampling_rate", 16_000))
+        rate = found.read_count("sampling_rate", 16_000, source)
         if sample_rate != rate:
             message, remedy = f"{model} hears {rate} samples per second, not {sample_rate}", f"resample to {rate}"
             raise RecipeError([Problem("sample_rate", message, remedy)], source="hf_audio")
@@ -97,14 +105,17 @@ class HfAudio(WindowEncoder):
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.waves: SpeechWaves | WhisperWaves | AstWaves
         kind = found.config["model_type"]
-        if kind == "whisper":
-            self.waves = WhisperWaves(self.network, found.preparation, rate)
-        elif kind == "audio-spectrogram-transformer":
-            self.waves = AstWaves(self.network, found.preparation, rate)
-        else:
-            normalize = bool(found.preparation.get("do_normalize", True))
-            window = round((window_seconds or _SECONDS) * rate)
-            self.waves = SpeechWaves(self.network, normalize=normalize, window=window, source="hf_audio")
+        with refuse_what_fails(source):
+            if kind == "whisper":
+                size = found.read_count("n_fft", 400, source)
+                hop = found.read_count("hop_length", 160, source)
+                self.waves = WhisperWaves(self.network, rate, size, hop)
+            elif kind == "audio-spectrogram-transformer":
+                self.waves = AstWaves(self.network, found.preparation, rate)
+            else:
+                normalize = bool(found.preparation.get("do_normalize", True))
+                window = round((window_seconds or _SECONDS) * rate)
+                self.waves = SpeechWaves(self.network, normalize=normalize, window=window, source="hf_audio")
         if window_seconds is not None and round(window_seconds * rate) != self.waves.window:
             message = f"{window_seconds} s are no window of {model}"
             remedy = f"leave it out for {self.waves.window / rate:g} s"

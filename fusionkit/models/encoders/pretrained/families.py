@@ -19,7 +19,7 @@ _SPEECH = {
 
 @dataclass(frozen=True)
 class Family:
-    """What the encoders need to know of networks of one type.
+    """Networks of one type, as far as the encoders have to know them.
 
     Args:
         signal: What it is for.
@@ -35,8 +35,8 @@ class Family:
         unused: Parts that an encoder does not use.
         options: Options of the class of the network.
         fixed: Values of its config that an encoder fixes.
-        before: Tokens before those of patches: a class token, registers; None for the family's config key
-            ``num_register_tokens`` and one.
+        before: Tokens of images before those of patches: a class token; None where registers stand beside it, as many
+            as the config says in ``num_register_tokens``.
     """
 
     signal: Signal
@@ -95,7 +95,6 @@ FAMILIES: Mapping[str, Family] = {
         "ASTConfig",
         "ASTModel",
         norm="layernorm",
-        before=2,
     ),
     "clip_vision_model": Family(
         "vision", "clip.clip", "CLIPVisionConfig", "CLIPVisionModel", "vision_config", norm="post_layernorm", before=1
@@ -142,7 +141,7 @@ FAMILIES: Mapping[str, Family] = {
     "swin": Family("vision", "swin.swin", "SwinConfig", "SwinModel", layers=""),
     "videomae": Family("video", "videomae.videomae", "VideoMAEConfig", "VideoMAEModel", norm="layernorm"),
     "timesformer": Family(
-        "video", "timesformer.timesformer", "TimesformerConfig", "TimesformerModel", norm="layernorm", before=1
+        "video", "timesformer.timesformer", "TimesformerConfig", "TimesformerModel", norm="layernorm"
     ),
     "vjepa2": Family(
         "video",

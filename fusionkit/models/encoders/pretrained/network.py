@@ -95,7 +95,7 @@ def build_network(
     behind = family.norm and (not family.norm_follows or getattr(config, family.norm_follows, False))
     dropped = [*family.unused, *unused, *([family.norm] if layers != "last" and behind else [])]
     if weights is None:
-        with _refuse_what_fails(source), _without_reports():
+        with refuse_what_fails(source), _without_reports():
             network = cls(config, **family.options)
     else:
         files = find_weights(source) if weights == PRETRAINED else [_find_file(weights, source)]
@@ -131,7 +131,7 @@ def _make_config(architecture: Architecture, layers: Layers, fixed: Mapping[str,
     cls = getattr(_import(family, "configuration", source), family.config)
     known = inspect.signature(cls.__init__).parameters
     given = {**architecture.config, **fixed}
-    with _refuse_what_fails(source), _without_reports():
+    with refuse_what_fails(source), _without_reports():
         # A config takes any key and keeps it; a stranger's may hold only what its class has.
         config = cls(**{key: value for key, value in given.items() if key in known})
         config.return_dict = True
@@ -154,7 +154,7 @@ def _load(
 ) -> Any:
     tensors = {name: tensor for file in files for name, tensor in read_weights(file, source=source.encoder).items()}
     tensors = _choose_tensors(tensors, family)
-    with _refuse_what_fails(source), _without_reports():
+    with refuse_what_fails(source), _without_reports():
         network, found = cls.from_pretrained(
             None,
             config=config,
@@ -200,8 +200,12 @@ def _drop(network: nn.Module, name: str, instead: nn.Module | None) -> None:
 
 
 @contextmanager
-def _refuse_what_fails(source: Source) -> Iterator[None]:
-    """Makes whatever transformers raises of somebody's config or tensors an error of ours."""
+def refuse_what_fails(source: Source) -> Iterator[None]:
+    """Makes whatever is raised of somebody's config or tensors an error of ours.
+
+    Raises:
+        RecipeError: Something was raised.
+    """
     try:
         yield
     except (FusionKitError, MemoryError):

@@ -22,13 +22,13 @@ class WhisperWaves(nn.Module):
 
     Args:
         network: The network.
-        preparation: What its extractor says of the spectrogram.
         rate: Samples per second.
+        size: Samples of a Fourier transform of its spectrogram.
+        hop: Samples from one column of it to the next.
     """
 
-    def __init__(self, network: Any, preparation: Mapping[str, Any], rate: int) -> None:
+    def __init__(self, network: Any, rate: int, size: int, hop: int) -> None:
         super().__init__()
-        size, hop = int(preparation.get("n_fft", 400)), int(preparation.get("hop_length", 160))
         self.mel = WhisperMel(network.config.num_mel_bins, rate, size, hop)
         self.step: int = hop * network.conv1.stride[0] * network.conv2.stride[0]
         self.window = self.least = network.config.max_source_positions * self.step

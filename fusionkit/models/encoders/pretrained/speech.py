@@ -14,7 +14,7 @@ from fusionkit.models.encoders.pretrained.network import HiddenStates
 from fusionkit.nn.jagged import Jagged
 
 EPSILON = 1e-7
-"""What transformers' feature extractor adds to the variance of a wave."""
+"""The number that transformers' feature extractor adds to the variance of a wave."""
 
 
 class SpeechWaves(nn.Module):
@@ -47,7 +47,7 @@ class SpeechWaves(nn.Module):
         self.least = 1
         for kernel, stride in reversed(self.steps):
             self.least = (self.least - 1) * stride + kernel
-        self.window = max(window, self.least)
+        self.window = max(window, 2 * self.least)  # an exported graph has windows of two vectors at least
         # WavLM's attention has masks of two kinds, about which torch warns at every call.
         warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask and attn_mask", UserWarning)
         network.feature_extractor = _Convolutions(network.feature_extractor.conv_layers)

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, ShapeError
 from fusionkit.models.encoders.pretrained.architecture import complete_options, find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
@@ -40,7 +41,7 @@ class HfText(WindowEncoder):
             that holds it, or of this encoder (``train.export``).
         layers: ``last``; the number of a layer whose output is taken, without those above it; ``weighted`` for a
             learned sum of all hidden states.
-        window: Tokens of the longest window, positive; null for as many as the network has positions.
+        window: Tokens of the longest window, at least 2; null for as many as the network has positions.
         architecture: The network's config as plain data. Leave it out: a training writes it into the run, which then
             needs neither hub nor folder.
 
@@ -72,8 +73,8 @@ class HfText(WindowEncoder):
         revision: str | None = None,
         weights: Weights = "pretrained",
         layers: Layers = "last",
-        window: Annotated[int, Field(gt=0)] | None = None,
-        architecture: dict[str, Any] | None = None,
+        window: Annotated[int, Field(ge=2)] | None = None,
+        architecture: Annotated[dict[str, Any] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         if tuple(in_shape) != ():

@@ -11,11 +11,19 @@ from pydantic import Field
 from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.models.encoders.pretrained.architecture import complete_options, find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
 from fusionkit.models.encoders.pretrained.images import IMAGENET, Images
-from fusionkit.models.encoders.pretrained.network import HiddenStates, Layers, Weights, build_network, count_layers
+from fusionkit.models.encoders.pretrained.network import (
+    HiddenStates,
+    Layers,
+    Weights,
+    build_network,
+    count_layers,
+    refuse_what_fails,
+)
 from fusionkit.models.encoders.pretrained.windows import WindowEncoder
 
 
@@ -74,7 +82,7 @@ class HfVideo(WindowEncoder):
         weights: Weights = "pretrained",
         layers: Layers = "last",
         frames: Annotated[int, Field(gt=0)] | None = None,
-        architecture: dict[str, Any] | None = None,
+        architecture: Annotated[dict[str, Any] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         source = Source("hf_video", model, revision)
@@ -95,14 +103,15 @@ class HfVideo(WindowEncoder):
             message = f"{model} takes windows of {fits} frames, not of {frames}"
             raise RecipeError([Problem("frames", message)], source="hf_video")
         self.least = self.window
-        self.images = Images(
-            in_shape,
-            found.preparation,
-            size=size,
-            normal=IMAGENET,
-            channels=int(config.in_chans if jepa else config.num_channels),
-            source="hf_video",
-        )
+        with refuse_what_fails(source):
+            self.images = Images(
+                in_shape,
+                found.preparation,
+                size=size,
+                normal=IMAGENET,
+                channels=int(config.in_chans if jepa else config.num_channels),
+                source="hf_video",
+            )
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.out_shape = (int(config.hidden_size),)
 

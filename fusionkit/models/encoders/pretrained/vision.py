@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from fusionkit.config.components.registry import ENCODERS
+from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import ElementEncoder
 from fusionkit.models.encoders.pretrained.architecture import Architecture, complete_options, find_architecture
@@ -21,6 +22,7 @@ from fusionkit.models.encoders.pretrained.network import (
     build_network,
     count_layers,
     recompute_layers,
+    refuse_what_fails,
 )
 
 Pool = Literal["own", "class", "mean"]
@@ -84,7 +86,7 @@ class HfVision(ElementEncoder):
         weights: Weights = "pretrained",
         layers: Layers = "last",
         pool: Pool = "own",
-        architecture: dict[str, Any] | None = None,
+        architecture: Annotated[dict[str, Any] | None, ANY_ORDER] = None,
     ) -> None:
         super().__init__()
         source = Source("hf_vision", model, revision)
@@ -97,14 +99,15 @@ class HfVision(ElementEncoder):
         unused = ("post_layernorm",) if kind == "clip_vision_model" and self.pool != "own" else ()
         self.network = build_network(found, source, weights=weights, layers=layers, fixed=fixed, unused=unused)
         config = self.network.config
-        self.images = Images(
-            in_shape,
-            found.preparation,
-            size=224 if kind.startswith("dinov2") else int(config.image_size),
-            normal=_NORMAL.get(kind, IMAGENET),
-            channels=int(config.num_channels),
-            source="hf_vision",
-        )
+        with refuse_what_fails(source):
+            self.images = Images(
+                in_shape,
+                found.preparation,
+                size=224 if kind.startswith("dinov2") else int(config.image_size),
+                normal=_NORMAL.get(kind, IMAGENET),
+                channels=int(config.num_channels),
+                source="hf_vision",
+            )
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.out_shape = (int(config.hidden_size),)
 
