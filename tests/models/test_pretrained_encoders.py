@@ -405,6 +405,20 @@ def test_an_element_of_another_kind_is_refused(encoder: str, shape: tuple[int, .
         ENCODERS.build(encoder, shape, **options_of(name))
 
 
+def test_whisper_takes_shorter_windows_and_the_first_of_its_positions(tmp_path: Path) -> None:
+    own = save("whisper", tmp_path)
+    encoder = ENCODERS.build("hf_audio", (), model=str(tmp_path), window_seconds=0.1).eval()
+    wave = draw("hf_audio", 1600 + 320)
+
+    assert encoder.window == 1600
+    assert torch.equal(encoder.network.embed_positions.weight, own.embed_positions.weight[:5])
+    own.embed_positions = torch.nn.Embedding.from_pretrained(own.embed_positions.weight[:5])
+    own.config.max_source_positions = 5
+    with torch.no_grad():
+        expected = own(encoder.waves.mel(wave.values[None, :1600])).last_hidden_state[0]
+        torch.testing.assert_close(encoder(wave).values[:5], expected, **CLOSE)
+
+
 def test_v_jepa_takes_windows_of_fewer_frames() -> None:
     encoder = build("vjepa2", frames=2)
 

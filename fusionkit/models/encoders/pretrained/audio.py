@@ -11,7 +11,7 @@ from torch import Tensor
 from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.models.encoders.pretrained.architecture import complete_options, find_architecture
+from fusionkit.models.encoders.pretrained.architecture import Architecture, complete_options, find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
 from fusionkit.models.encoders.pretrained.network import (
     HiddenStates,
@@ -28,6 +28,9 @@ from fusionkit.nn.jagged import Jagged
 
 _SECONDS = 30.0
 """The longest window of networks that have no length of their own."""
+
+_HOP = ("hop_length", 160)
+"""Samples between the columns of Whisper's spectrogram, where its file states none."""
 
 
 @ENCODERS.register("hf_audio")
@@ -54,7 +57,8 @@ class HfAudio(WindowEncoder):
         layers: ``last``; the number of a layer whose output is taken, without those above it; ``weighted`` for a
             learned sum of all hidden states, as in SUPERB.
         sample_rate: Samples per second of the wave; another than the network's is refused.
-        window_seconds: Longest window, positive; null for that of the network, or 30 s where it has none.
+        window_seconds: Longest window, positive; null for that of the network, or 30 s where it has none. Whisper takes
+            shorter ones too: it then hears less silence behind a clip than it was trained with, and costs less.
         architecture: The network's config and preparation as plain data. Leave it out: a training writes it into the
             run, which then needs neither hub nor folder.
 
@@ -101,15 +105,15 @@ class HfAudio(WindowEncoder):
         if sample_rate != rate:
             message, remedy = f"{model} hears {rate} samples per second, not {sample_rate}", f"resample to {rate}"
             raise RecipeError([Problem("sample_rate", message, remedy)], source="hf_audio")
-        self.network = build_network(found, source, weights=weights, layers=layers)
+        fixed = _shorten(found, source, window_seconds)
+        self.network = build_network(found, source, weights=weights, layers=layers, fixed=fixed)
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.waves: SpeechWaves | WhisperWaves | AstWaves
         kind = found.config["model_type"]
         with refuse_what_fails(source):
             if kind == "whisper":
                 size = found.read_count("n_fft", 400, source)
-                hop = found.read_count("hop_length", 160, source)
-                self.waves = WhisperWaves(self.network, rate, size, hop)
+                self.waves = WhisperWaves(self.network, rate, size, found.read_count(*_HOP, source))
             elif kind == "audio-spectrogram-transformer":
                 self.waves = AstWaves(self.network, found.preparation, rate)
             else:
@@ -140,3 +144,14 @@ class HfAudio(WindowEncoder):
     def count_encoded(self, sizes: Tensor) -> Tensor:
         """Counts the vectors of windows."""
         return self.waves.count(sizes)
+
+
+def _shorten(found: Architecture, source: Source, seconds: float | None) -> dict[str, Any]:
+    """Fixes the positions of Whisper that a window of so many seconds has; nothing where it is none of its windows."""
+    positions = found.config.get("max_source_positions", 1500)
+    if found.config["model_type"] != "whisper" or seconds is None or not isinstance(positions, int):
+        return {}
+    step = 2 * found.read_count(*_HOP, source)
+    wanted = round(seconds * found.read_count("sampling_rate", 16_000, source))
+    fits = wanted % step == 0 and 2 * step <= wanted <= positions * step
+    return {"max_source_positions": wanted // step} if fits else {}

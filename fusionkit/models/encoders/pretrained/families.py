@@ -35,6 +35,7 @@ class Family:
         unused: Parts that an encoder does not use.
         options: Options of the class of the network.
         fixed: Values of its config that an encoder fixes.
+        positions: The tensor of positions that may be cut behind the first ones that a shorter window needs.
         before: Tokens of images before those of patches: a class token; None where registers stand beside it, as many
             as the config says in ``num_register_tokens``.
     """
@@ -51,6 +52,7 @@ class Family:
     unused: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    positions: str = ""
     before: int | None = 0
 
 
@@ -88,6 +90,7 @@ FAMILIES: Mapping[str, Family] = {
         layers="encoder_layers",
         norm="layer_norm",
         fixed={"encoder_layerdrop": 0.0},
+        positions="embed_positions.weight",
     ),
     "audio-spectrogram-transformer": Family(
         "audio",

@@ -154,6 +154,8 @@ def _load(
 ) -> Any:
     tensors = {name: tensor for file in files for name, tensor in read_weights(file, source=source.encoder).items()}
     tensors = _choose_tensors(tensors, family)
+    if family.positions in tensors:
+        tensors[family.positions] = tensors[family.positions][: config.max_source_positions]
     with refuse_what_fails(source), _without_reports():
         network, found = cls.from_pretrained(
             None,
