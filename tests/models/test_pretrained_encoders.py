@@ -405,6 +405,16 @@ def test_an_element_of_another_kind_is_refused(encoder: str, shape: tuple[int, .
         ENCODERS.build(encoder, shape, **options_of(name))
 
 
+def test_an_id_of_padding_inside_a_text_moves_no_position(tmp_path: Path) -> None:
+    own = save("roberta", tmp_path)
+    ids = torch.tensor([5, 1, 7, 1, 9])  # 1 is that of padding, which the network itself would not count
+    with torch.no_grad():
+        expected = own(input_ids=ids[None], position_ids=torch.arange(2, 7)[None]).last_hidden_state[0]
+        computed = ENCODERS.build("hf_text", (), model=str(tmp_path)).eval()(Jagged.from_sizes(ids, [5])).values
+
+    torch.testing.assert_close(computed, expected, **CLOSE)
+
+
 def test_whisper_takes_shorter_windows_and_the_first_of_its_positions(tmp_path: Path) -> None:
     own = save("whisper", tmp_path)
     encoder = ENCODERS.build("hf_audio", (), model=str(tmp_path), window_seconds=0.1).eval()
