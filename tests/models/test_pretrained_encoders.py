@@ -158,6 +158,21 @@ def before_norm(own: Any, norm: str, inputs: dict[str, Tensor]) -> Tensor:
     return kept[0]
 
 
+def test_a_long_clip_takes_the_memory_of_a_window_and_little_is_padded() -> None:
+    encoder = build("hubert", window_seconds=0.05)
+    seen: list[tuple[int, ...]] = []
+    encode = encoder.encode_windows
+    encoder.encode_windows = lambda windows, sizes: seen.append(tuple(windows.shape)) or encode(windows, sizes)
+    with torch.no_grad():
+        pieces = list(encoder.encode_pieces(draw("hf_audio", 40_000), 1600))
+        assert len(pieces) == len(seen) == 25
+        assert set(seen) == {(2, 800)}
+        seen.clear()
+        encoder(draw("hf_audio", 100, 790, 110, 780, 105, 400))
+
+    assert seen == [(3, 110), (1, 400), (2, 790)]  # those of like lengths together
+
+
 @pytest.mark.parametrize("name", VISION)
 def test_by_itself_a_network_of_images_pools_as_its_authors_do(name: str, tmp_path: Path) -> None:
     own = save(name, tmp_path)
