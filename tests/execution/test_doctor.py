@@ -182,7 +182,7 @@ def test_every_package_that_is_declared_is_looked_at() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = {
         extra: project["optional-dependencies"][extra]
-        for extra in ("export", "faces", "hub", "parquet", "torchjd", "serve")
+        for extra in ("export", "faces", "hub", "parquet", "torchjd", "serve", "transformers")
     }
     wanted = {(each.split(">")[0].split("[")[0].split("=")[0], "") for each in project["dependencies"]}
     wanted |= {(each.split(">")[0].split("[")[0], extra) for extra, of in extras.items() for each in of}
