@@ -42,10 +42,12 @@ _LEFT_OUT = (
     "architectures",
     "attn_implementation",  # may name code of a hub
     "auto_map",  # the same
+    "begin_suppress_tokens",
     "chunk_size_feed_forward",
     "custom_pipelines",
     "dtype",
     "experts_implementation",
+    "forced_decoder_ids",
     "id2label",
     "is_encoder_decoder",
     "label2id",
@@ -54,6 +56,7 @@ _LEFT_OUT = (
     "problem_type",
     "quantization_config",
     "return_dict",
+    "suppress_tokens",
     "task_specific_params",
     "tie_word_embeddings",
     "torch_dtype",

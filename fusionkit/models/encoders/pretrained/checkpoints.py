@@ -40,7 +40,16 @@ CHECKPOINTS = tuple(
     for row in (
         # model, encoder, family, millions, features, licence, given, purpose
         ("microsoft/wavlm-base-plus", "hf_audio", "WavLM", 94.4, 768, _SHARE_ALIKE, _WAVE, "speech: speaker, emotion"),
-        ("microsoft/wavlm-large", "hf_audio", "WavLM", 315.5, 1024, _SHARE_ALIKE, _WAVE, "speech: the strongest here"),
+        (
+            "microsoft/wavlm-large",
+            "hf_audio",
+            "WavLM",
+            315.5,
+            1024,
+            _SHARE_ALIKE,
+            _WAVE,
+            "speech: speaker, emotion, words",
+        ),
         ("microsoft/wavlm-base", "hf_audio", "WavLM", 94.4, 768, _SHARE_ALIKE, _WAVE, "English speech, read aloud"),
         ("facebook/hubert-base-ls960", "hf_audio", "HuBERT", 94.4, 768, "Apache-2.0", _WAVE, "English speech"),
         ("facebook/wav2vec2-base", "hf_audio", "wav2vec 2.0", 94.4, 768, "Apache-2.0", _WAVE, "English speech"),
