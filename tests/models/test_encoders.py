@@ -329,4 +329,5 @@ def test_every_encoder_of_ours_says_which_whole_numbers_it_takes():
     own = {each.name: each.cls for each in ENCODERS if each.cls.__module__.startswith("fusionkit.")}
     assert len(own) >= 8
     taken = {name: cls.whole_numbers for name, cls in own.items()}
-    assert taken == {name: (torch.uint8,) if name in {"conv2d", "timm"} else () for name in own}
+    images, ids = dict.fromkeys(("conv2d", "timm", "hf_vision", "hf_video"), (torch.uint8,)), (torch.int64, torch.int32)
+    assert taken == {**dict.fromkeys(own, ()), **images, "hf_text": ids}
