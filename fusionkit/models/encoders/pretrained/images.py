@@ -87,10 +87,11 @@ class Images(nn.Module):
         standard = preparation.get("do_normalize", True)
         mean, deviation = preparation.get("image_mean", normal[0]), preparation.get("image_std", normal[1])
         for name, numbers, neutral in (("mean", mean, 0.0), ("deviation", deviation, 1.0)):
-            values = torch.tensor([float(each) for each in numbers] if standard else [neutral]).reshape(-1, 1, 1)
-            if len(values) not in (1, channels) or (name == "deviation" and bool((values <= 0).any())):
+            plain = [float(each) for each in numbers] if standard else [neutral]
+            if len(plain) not in (1, channels) or (name == "deviation" and min(plain) <= 0):
                 message = f"the processor states {name}s {numbers!r} for {channels} channels"
                 raise RecipeError([Problem("model", message)], source=source)
+            values = torch.tensor(plain).reshape(-1, 1, 1)
             self.register_buffer(name, values, persistent=False)
         self.register_buffer("white", torch.tensor(255.0), persistent=False)  # has the precision of the network
 
