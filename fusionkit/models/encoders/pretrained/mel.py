@@ -119,7 +119,7 @@ def _measure_power(waves: Tensor, kernels: Tensor, hop: int) -> Tensor:
 def _make_triangles(frequencies: Tensor, bands: int, low: float, high: float, scale: Scale) -> tuple[Tensor, Tensor]:
     """Makes triangles over frequencies; in Hz for Slaney's scale, on the scale itself for Kaldi's."""
     ends = scale(torch.tensor([low, high], dtype=torch.float64))
-    edges = torch.linspace(float(ends[0]), float(ends[1]), bands + 2, dtype=torch.float64)
+    edges = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, bands + 2, dtype=torch.float64))
     in_hertz = scale is _to_slaney
     corners = _from_slaney(edges) if in_hertz else edges
     places = frequencies if in_hertz else scale(frequencies)
