@@ -41,7 +41,7 @@ class WhisperMel(nn.Module):
         self.size, self.hop = size, hop
         window = 0.5 - 0.5 * torch.cos(2 * torch.pi * torch.arange(size, dtype=torch.float64) / size)
         self.register_buffer("kernels", _make_kernels(torch.diag(window), size), persistent=False)
-        frequencies = torch.linspace(0, rate / 2, size // 2 + 1, dtype=torch.float64)
+        frequencies = torch.arange(size // 2 + 1, dtype=torch.float64) * rate / size
         filters, edges = _make_triangles(frequencies, bands, 0.0, 8000.0, _to_slaney)
         area = 2 / (_from_slaney(edges[2:]) - _from_slaney(edges[:-2]))
         self.register_buffer("filters", (filters * area[:, None]).float(), persistent=False)
@@ -119,7 +119,7 @@ def _measure_power(waves: Tensor, kernels: Tensor, hop: int) -> Tensor:
 def _make_triangles(frequencies: Tensor, bands: int, low: float, high: float, scale: Scale) -> tuple[Tensor, Tensor]:
     """Makes triangles over frequencies; in Hz for Slaney's scale, on the scale itself for Kaldi's."""
     ends = scale(torch.tensor([low, high], dtype=torch.float64))
-    edges = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, bands + 2, dtype=torch.float64))
+    edges = ends[:1] + (ends[1:] - ends[:1]) * torch.arange(bands + 2) / (bands + 1)
     in_hertz = scale is _to_slaney
     corners = _from_slaney(edges) if in_hertz else edges
     places = frequencies if in_hertz else scale(frequencies)
