@@ -41,6 +41,9 @@ from fusionkit.training import train
 NEAR = {"rel": 1e-5, "abs": 1e-6}
 
 
+pytestmark = pytest.mark.xdist_group("loaded exports")  # one process trains and exports for all of them
+
+
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Samples with missing modalities, some of whose vectors have an empty cell."""
