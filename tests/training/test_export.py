@@ -96,8 +96,6 @@ def test_a_training_exports_modalities_that_are_there_and_encoders_that_others_c
         load_recipe(recipe(voices, export=["face"]))
     given = recipe(voices, export=["audio"])
     given["model"]["modalities"]["audio"]["encoder"] = [{**LOG_MEL, "segment_seconds": None}]
-    with pytest.raises(
-        RecipeError, match=r"audio is log_mel, which takes no weights; leave it out.*: conv2d, .*timm"
-    ):
+    with pytest.raises(RecipeError, match=r"audio is log_mel, which takes no weights; leave it out.*: conv2d, .*timm"):
         train(given, voices / "run", accelerator="cpu")
     assert assemble(load_recipe(given)).train_ids
