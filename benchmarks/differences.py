@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from torch import Tensor
 
@@ -231,19 +232,34 @@ def read_samples(run: RunFolder) -> list[dict[str, Tensor]]:
     return [dict(assembly.dataset.load(place_of[name])) for name in assembly.test_ids]
 
 
-def write_samples(samples: Samples, folder: Path, predictor: Predictor) -> Path:
-    """Writes samples as arrays and a table of them, with the columns that the run goes by."""
+def write_samples(
+    samples: Samples, folder: Path, predictor: Predictor, *, count: int | None = None, sounds_as_wav: bool = False
+) -> Path:
+    """Writes samples as files and a table of them, with the columns that the run goes by.
+
+    Args:
+        samples: The samples.
+        folder: A new folder.
+        predictor: The run's.
+        count: How many, again from the first until there are enough; each once when left out.
+        sounds_as_wav: Write waves as sounds; all are arrays otherwise.
+    """
     folder.mkdir(parents=True)
     rows = []
-    for place, sample in enumerate(samples):
+    for place in range(len(samples) if count is None else count):
         row: dict[str, Any] = {}
-        for name, values in sample.items():
+        for name, values in samples[place % len(samples)].items():
             stated = predictor.inputs.modalities[name]
             if stated.of_numbers:
                 row |= dict(zip(stated.columns, values[0].tolist(), strict=True))
+                continue
+            is_sound = sounds_as_wav and stated.rate is not None and not stated.shape
+            file = folder / f"{name}{place}.{'wav' if is_sound else 'npy'}"
+            if is_sound:
+                soundfile.write(file, values.numpy(), round(stated.rate or 0), subtype="FLOAT")
             else:
-                np.save(folder / f"{name}{place}.npy", values.numpy())
-                row[stated.columns[0]] = f"{name}{place}.npy"
+                np.save(file, values.numpy())
+            row[stated.columns[0]] = file.name
         rows.append(row)
     with (folder / "new.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, sorted({name for row in rows for name in row}))

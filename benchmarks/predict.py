@@ -15,7 +15,6 @@ cut by processes; action units and sounds, in files of their own; sensors, few s
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 import resource
@@ -30,9 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
-from differences import Samples, action_unit_recipe, film_recipe, read_samples, sensor_recipe
+from differences import Samples, action_unit_recipe, film_recipe, read_samples, sensor_recipe, write_samples
 
 import fusionkit
 from fusionkit.data.assembly import assemble
@@ -62,32 +60,6 @@ def draw_run(recipe: Mapping[str, Any], folder: Path) -> RunFolder:
     return run
 
 
-def write_table(samples: Samples, folder: Path, predictor: fusionkit.Predictor, count: int) -> Path:
-    """Writes samples as files, again from the first until there are enough: sounds as wav, all else as npy."""
-    folder.mkdir()
-    rows = []
-    for place in range(count):
-        row: dict[str, Any] = {}
-        for name, values in samples[place % len(samples)].items():
-            stated = predictor.inputs.modalities[name]
-            if stated.of_numbers:
-                row |= dict(zip(stated.columns, values[0].tolist(), strict=True))
-                continue
-            is_sound = stated.rate is not None and not stated.shape
-            file = folder / f"{name}{place}.{'wav' if is_sound else 'npy'}"
-            if is_sound:
-                soundfile.write(file, values.numpy(), round(stated.rate or 0), subtype="FLOAT")
-            else:
-                np.save(file, values.numpy())
-            row[stated.columns[0]] = file.name
-        rows.append(row)
-    with (folder / "new.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, sorted({name for row in rows for name in row}))
-        writer.writeheader()
-        writer.writerows(rows)
-    return folder / "new.csv"
-
-
 def write_clips(samples: Samples, folder: Path) -> Path:
     """Writes prepared clips as arrays, in folders that are named after their modalities."""
     for place, sample in enumerate(samples):
@@ -110,7 +82,7 @@ def write_action_units(folder: Path) -> tuple[RunFolder, dict[str, Path]]:
     run = draw_run(action_unit_recipe(folder), folder / "run")
     samples = read_samples(run)
     predictor = fusionkit.load(run.path, device="cpu")
-    return run, {"action units and sound": write_table(samples, folder / "new", predictor, len(samples))}
+    return run, {"action units and sound": write_samples(samples, folder / "new", predictor, sounds_as_wav=True)}
 
 
 def write_sensors(folder: Path) -> tuple[RunFolder, dict[str, Path]]:
@@ -118,7 +90,9 @@ def write_sensors(folder: Path) -> tuple[RunFolder, dict[str, Path]]:
     run = draw_run(sensor_recipe(folder, numbers=False), folder / "run")
     samples = read_samples(run)
     predictor = fusionkit.load(run.path, device="cpu")
-    tables = {count: write_table(samples, folder / f"new{count}", predictor, count) for count in (len(samples), MANY)}
+    tables = {
+        count: write_samples(samples, folder / f"new{count}", predictor, count=count) for count in (len(samples), MANY)
+    }
     return run, {f"sensors, {count} samples": table for count, table in tables.items()}
 
 

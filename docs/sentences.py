@@ -89,13 +89,21 @@ def _of_fuzz(results: Mapping[str, Any]) -> dict[str, str]:
 
 def _of_serving(results: Mapping[str, Any]) -> dict[str, str]:
     throughput, memory = results["throughput"], results["memory"]
+    overheads = [_of_request(of) for of in throughput["clients"].values()]
     return {
+        "serving_least_ms": f"{min(overheads):.1f}",
+        "serving_most_ms": f"{max(overheads):.1f}",
         **{f"serving_{clients}": f"{of['ratio']:.2f}" for clients, of in throughput["clients"].items()},
         "serving_ms": f"{throughput['processor_ms_of_one_sample']:.1f}",
         "serving_load": f"{results['load_average']:.1f}",
         "serving_growth": f"{100 * (memory['growth'] - 1):.2f}",
         "serving_requests": f"{memory['requests']:,}",
     }
+
+
+def _of_request(clients: Mapping[str, Any]) -> float:
+    """Computes the milliseconds of the processor that a request takes beside the network."""
+    return float(1000 / clients["direct_per_second"] * (1 / clients["processor_ratio"] - 1))
 
 
 def _of_prediction(results: Mapping[str, Any]) -> dict[str, str]:

@@ -202,7 +202,7 @@ def test_graphs_of_every_pretrained_network_answer_as_the_encoder_does(name: str
 
 @pytest.mark.slow
 def test_a_run_with_a_pretrained_network_is_exported_and_proven(run: RunFolder, tmp_path: Path) -> None:
-    network = open_network(run)
+    network = open_network([run])
     export_torch(network, tmp_path / "torch")
     export_onnx(network, tmp_path / "onnx")
     (own, _) = fusionkit.load(run.path, device="cpu").predict(samples())

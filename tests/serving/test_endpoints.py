@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,15 +197,17 @@ def test_a_multipart_body_that_is_none_is_refused_with_words(client: httpx.Clien
     assert "fusionkit-serve" not in answer.text
 
 
-def test_nothing_of_an_upload_is_left(client: httpx.Client, sensors: Served) -> None:
-    import tempfile
+def test_nothing_of_an_upload_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where no other server keeps its uploads
 
-    client.post("/predict", files={"motion": ("x.npy", npy(sample()["motion"]))})
-    client.post("/predict", files={"motion": ("x.npy", b"damaged")})
+    with served(draw_sensor_network()) as running, running.client() as client:
+        client.post("/predict", files={"motion": ("x.npy", npy(sample()["motion"]))})
+        client.post("/predict", files={"motion": ("x.npy", b"damaged")})
 
-    folders = [folder for folder in Path(tempfile.gettempdir()).glob("fusionkit-serve-*") if folder.is_dir()]
-    assert all(folder.stat().st_mode & 0o077 == 0 for folder in folders)
-    assert not [file for folder in folders for file in folder.rglob("*")]
+        (folder,) = tmp_path.glob("fusionkit-serve-*")
+        assert folder.stat().st_mode & 0o077 == 0
+        assert not list(folder.rglob("*"))
+    assert not list(tmp_path.glob("fusionkit-serve-*"))
 
 
 def test_a_film_is_answered_as_predict_answers_it(films: Served, tmp_path: Path) -> None:

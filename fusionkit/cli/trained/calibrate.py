@@ -17,6 +17,7 @@ from fusionkit.cli.terminal.output import (
     print_table,
     write_examples,
 )
+from fusionkit.cli.trained.choice import TableGroupOption, TableRootOption
 
 if TYPE_CHECKING:
     from fusionkit.storage.records.calibration import Calibration
@@ -52,15 +53,8 @@ def calibrate(
             "--data", metavar="TABLE", help="A labelled table to learn it on, in place of groups that were set aside."
         ),
     ] = None,
-    group: Annotated[
-        str | None, typer.Option("--group", metavar="COLUMN", help="With --data, its groups; the training's if not.")
-    ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option(
-            "--root", metavar="FOLDER", help="With --data, where its relative paths start; its own folder if not."
-        ),
-    ] = None,
+    group: TableGroupOption = None,
+    root: TableRootOption = None,
     plugins: TrustOption = None,
     device: DeviceOption = None,
     as_json: JsonOption = False,

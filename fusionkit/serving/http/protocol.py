@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -50,14 +50,38 @@ class ReadDeadline:
             self._timer = None
 
 
-class DeadlineProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which alone would keep a connection with half a head open for ever.
+class ReadDeadlineProtocol(asyncio.Protocol):
+    """The part of a protocol that lets go of a client that does not read; it stands before uvicorn's own.
 
     Attributes:
-        settings: The settings of the server, which `make_protocol` gives.
+        settings: The settings of the server.
     """
 
     settings: Settings
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Takes a connection."""
+        super().connection_made(transport)
+        self._deadline = ReadDeadline(cast(asyncio.Transport, transport), self.settings.read_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the connection."""
+        self._deadline.end()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Waits for the client to read, though not for ever."""
+        super().pause_writing()
+        self._deadline.begin()
+
+    def resume_writing(self) -> None:
+        """Writes on."""
+        self._deadline.end()
+        super().resume_writing()
+
+
+class DeadlineProtocol(ReadDeadlineProtocol, HttpToolsProtocol):
+    """uvicorn's protocol, which alone would keep a connection with half a head open for ever."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -68,7 +92,6 @@ class DeadlineProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection, unless there are too many."""
         super().connection_made(transport)
-        self._deadline = ReadDeadline(transport, self.settings.read_seconds)
         if len(self.connections) > self.settings.most_connections:
             transport.abort()
             return
@@ -76,7 +99,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forgets the connection."""
-        self._stop_timers()
+        self._stop_head_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -121,16 +144,6 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._stop_timers()
         super().handle_websocket_upgrade()
 
-    def pause_writing(self) -> None:
-        """Waits for the client to read, though not for ever."""
-        super().pause_writing()
-        self._deadline.begin()
-
-    def resume_writing(self) -> None:
-        """Writes on."""
-        self._deadline.end()
-        super().resume_writing()
-
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(self.settings.header_seconds, self._give_up)
 
@@ -148,34 +161,8 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._deadline.end()
 
 
-class DeadlineSocket(WebSocketsSansIOProtocol):
-    """uvicorn's protocol of WebSockets, which alone would keep all that a client does not read.
-
-    Attributes:
-        settings: The settings of the server, which `make_socket_protocol` gives.
-    """
-
-    settings: Settings
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Takes a connection."""
-        super().connection_made(transport)
-        self._deadline = ReadDeadline(self.transport, self.settings.read_seconds)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection."""
-        self._deadline.end()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Waits for the client to read, though not for ever."""
-        super().pause_writing()
-        self._deadline.begin()
-
-    def resume_writing(self) -> None:
-        """Writes on."""
-        self._deadline.end()
-        super().resume_writing()
+class DeadlineSocket(ReadDeadlineProtocol, WebSocketsSansIOProtocol):
+    """uvicorn's protocol of WebSockets, which alone would keep all that a client does not read."""
 
     def handle_ping(self) -> None:
         """Answers a ping, unless the client has not read what was sent before."""

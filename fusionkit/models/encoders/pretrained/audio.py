@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -11,7 +10,7 @@ from torch import Tensor
 from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.models.encoders.pretrained.architecture import Architecture, complete_options, find_architecture
+from fusionkit.models.encoders.pretrained.architecture import Architecture, find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
 from fusionkit.models.encoders.pretrained.network import (
     HiddenStates,
@@ -82,6 +81,7 @@ class HfAudio(WindowEncoder):
         (48,)
     """
 
+    signal = "audio"
     whole_numbers = ()
 
     def __init__(
@@ -126,11 +126,6 @@ class HfAudio(WindowEncoder):
             raise RecipeError([Problem("window_seconds", message, remedy)], source="hf_audio")
         self.window, self.least = self.waves.window, self.waves.least
         self.out_shape = (int(self.network.config.hidden_size),)
-
-    @classmethod
-    def complete(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Writes the network's architecture into the options of a recipe."""
-        return complete_options(options, "audio", "hf_audio")
 
     def prepare(self, elements: Jagged) -> Jagged:
         """Prepares whole clips."""

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from fusionkit.config.initial_weights import PRETRAINED
 from fusionkit.errors import FusionKitError, Problem, RecipeError, RunError
-from fusionkit.models.encoders.pretrained.architecture import Architecture
-from fusionkit.models.encoders.pretrained.families import Family
+from fusionkit.interfaces import Encoder
+from fusionkit.models.encoders.pretrained.architecture import Architecture, complete_options
+from fusionkit.models.encoders.pretrained.families import Family, Signal
 from fusionkit.models.encoders.pretrained.hub import Source, find_weights
 from fusionkit.models.encoders.weights import list_names, read_weights
 from fusionkit.nn.memory import is_full
@@ -31,6 +32,22 @@ def _read_none(value: object) -> object:
 
 Weights = Annotated[str | None, BeforeValidator(_read_none)]
 """``pretrained``, a safetensors file, or ``none``, which is read as None."""
+
+
+class PretrainedEncoder(Encoder):
+    """An encoder around a network of transformers, ``network``; it is registered as ``hf_`` and its signal."""
+
+    signal: ClassVar[Signal]
+    network: Any
+
+    @classmethod
+    def complete(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Writes the network's architecture into the options of a recipe."""
+        return complete_options(options, cls.signal, f"hf_{cls.signal}")
+
+    def recompute_activations(self) -> None:
+        """Keeps the inputs of the network's layers only, for a backward pass that computes the rest again."""
+        self.network.activation_checkpointing_enable({"use_reentrant": False})
 
 
 class HiddenStates(nn.Module):
@@ -108,11 +125,6 @@ def build_network(
 def count_layers(network: Any, family: Family) -> int:
     """Counts the layers of a network whose layers can be chosen; 0 of another."""
     return int(getattr(network.config, family.layers)) if family.layers else 0
-
-
-def recompute_layers(network: Any) -> None:
-    """Keeps the inputs of a network's layers only, for a backward pass that computes the rest again."""
-    network.activation_checkpointing_enable({"use_reentrant": False})
 
 
 def _import(family: Family, kind: str, source: Source) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError, ShapeError
-from fusionkit.models.encoders.pretrained.architecture import complete_options, find_architecture
+from fusionkit.models.encoders.pretrained.architecture import find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
 from fusionkit.models.encoders.pretrained.network import HiddenStates, Layers, Weights, build_network, count_layers
 from fusionkit.models.encoders.pretrained.windows import WindowEncoder
@@ -63,6 +62,7 @@ class HfText(WindowEncoder):
         (48,)
     """
 
+    signal = "text"
     whole_numbers = (torch.int64, torch.int32)
 
     def __init__(
@@ -91,11 +91,6 @@ class HfText(WindowEncoder):
         self.window, self.least = window or positions, 1
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.out_shape = (int(config.hidden_size),)
-
-    @classmethod
-    def complete(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Writes the network's architecture into the options of a recipe."""
-        return complete_options(options, "text", "hf_text")
 
     def encode_windows(self, windows: Tensor, sizes: Tensor | None) -> Tensor:
         """Encodes windows of ids."""

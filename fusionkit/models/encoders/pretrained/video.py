@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError
-from fusionkit.models.encoders.pretrained.architecture import complete_options, find_architecture
+from fusionkit.models.encoders.pretrained.architecture import find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
 from fusionkit.models.encoders.pretrained.images import IMAGENET, Images
 from fusionkit.models.encoders.pretrained.network import (
@@ -71,6 +70,7 @@ class HfVideo(WindowEncoder):
         (48,)
     """
 
+    signal = "video"
     whole_numbers = (torch.uint8,)
 
     def __init__(
@@ -114,11 +114,6 @@ class HfVideo(WindowEncoder):
             )
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.out_shape = (int(config.hidden_size),)
-
-    @classmethod
-    def complete(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Writes the network's architecture into the options of a recipe."""
-        return complete_options(options, "video", "hf_video")
 
     def encode_windows(self, windows: Tensor, sizes: Tensor | None) -> Tensor:
         """Encodes windows of frames."""

@@ -12,16 +12,16 @@ from fusionkit.config.components.registry import ENCODERS
 from fusionkit.config.field_marks import ANY_ORDER
 from fusionkit.errors import Problem, RecipeError
 from fusionkit.interfaces import ElementEncoder
-from fusionkit.models.encoders.pretrained.architecture import Architecture, complete_options, find_architecture
+from fusionkit.models.encoders.pretrained.architecture import Architecture, find_architecture
 from fusionkit.models.encoders.pretrained.hub import Source
 from fusionkit.models.encoders.pretrained.images import CLIP, HALVES, IMAGENET, Images, Range
 from fusionkit.models.encoders.pretrained.network import (
     HiddenStates,
     Layers,
+    PretrainedEncoder,
     Weights,
     build_network,
     count_layers,
-    recompute_layers,
     refuse_what_fails,
 )
 
@@ -31,7 +31,7 @@ _NORMAL: Mapping[str, Range] = {"clip_vision_model": CLIP, "siglip_vision_model"
 
 
 @ENCODERS.register("hf_vision")
-class HfVision(ElementEncoder):
+class HfVision(PretrainedEncoder, ElementEncoder):
     r"""A pretrained network of images: one image to one vector.
 
     .. math::
@@ -74,6 +74,7 @@ class HfVision(ElementEncoder):
         (48,)
     """
 
+    signal = "vision"
     whole_numbers = (torch.uint8,)
     suits_one_element = True
 
@@ -111,11 +112,6 @@ class HfVision(ElementEncoder):
         self.states = HiddenStates(layers, count_layers(self.network, found.family))
         self.out_shape = (int(config.hidden_size),)
 
-    @classmethod
-    def complete(cls, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Writes the network's architecture into the options of a recipe."""
-        return complete_options(options, "vision", "hf_vision")
-
     def encode(self, values: Tensor) -> Tensor:
         """Encodes every image."""
         tokens, output = self.states(self.network, self.images(values))
@@ -124,10 +120,6 @@ class HfVision(ElementEncoder):
             return own
         pooled: Tensor = tokens[:, 0] if self.pool == "class" else tokens[:, self.before :].mean(dim=1)
         return pooled
-
-    def recompute_activations(self) -> None:
-        """Keeps the inputs of the network's layers only."""
-        recompute_layers(self.network)
 
 
 def _count_before(found: Architecture) -> int:

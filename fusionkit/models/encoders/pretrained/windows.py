@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from fusionkit.interfaces import Encoder, count_at_once
-from fusionkit.models.encoders.pretrained.network import recompute_layers
+from fusionkit.interfaces import count_at_once
+from fusionkit.models.encoders.pretrained.network import PretrainedEncoder
 from fusionkit.nn.jagged import Jagged, make_indices
 
 _MOST_PADDING = 1.25
@@ -21,7 +20,7 @@ Span = tuple[int, int]
 """The place of a window among all elements: where it begins, and how many elements it has."""
 
 
-class WindowEncoder(Encoder):
+class WindowEncoder(PretrainedEncoder):
     """An encoder of windows: a sequence of at most `window` elements is one, a longer one is cut into several.
 
     Every window is encoded by itself, and the outputs of a sequence follow each other. So memory is bounded whatever
@@ -32,7 +31,6 @@ class WindowEncoder(Encoder):
     window: int
     #: The fewest elements that a window is padded to.
     least: int
-    network: Any
 
     @abstractmethod
     def encode_windows(self, windows: Tensor, sizes: Tensor | None) -> Tensor:
@@ -75,10 +73,6 @@ class WindowEncoder(Encoder):
             values, counts = self._encode(prepared.values, spans[first:last])
             yield Jagged.from_sizes(values, _sum_by_row(counts, rows[first:last], len(elements)))
             first = last
-
-    def recompute_activations(self) -> None:
-        """Keeps the inputs of the network's layers only."""
-        recompute_layers(self.network)
 
     def _encode(self, values: Tensor, spans: Sequence[Span]) -> tuple[Tensor, list[int]]:
         """Encodes windows, those of like lengths together; the outputs in their order, and how many each became."""
